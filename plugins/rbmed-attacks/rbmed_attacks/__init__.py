@@ -1,0 +1,1 @@
+"""Attacks of robustbench-med that need nothing but torch."""

@@ -1,0 +1,122 @@
+"""Auto-PGD: gradient ascent with momentum whose step is halved when progress stalls (Croce & Hein, ICML 2020)."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_attacks.ascent import Mover, State, choose
+from rbmed_attacks.losses import Loss, targeted, untargeted
+from rbmed_attacks.norms import Ball
+from rbmed_attacks.search import Search
+from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+
+
+class APGD(rbmed.Attack):
+    """Auto-PGD, untargeted or against the most likely wrong classes in turn; Linf and L2, K >= 2 classes.
+
+    With ``targeted`` each run climbs towards one class, most likely first. Reference: Croce & Hein, "Reliable
+    evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020,
+    arXiv:2003.01690.
+
+    Raises:
+        BadParameter: ``dlr`` on fewer than 3 classes (targeted: 4).
+        BudgetExceeded: the budget does not allow a single step.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of Auto-PGD; the defaults are the published ones."""
+
+        steps: int = Field(100, ge=1, description="Gradients per run; the step-size schedule scales with them.")
+        restarts: int = Field(1, ge=1, description="Random starts, for each target if targeted.")
+        loss: Loss = Field(
+            "auto",
+            description="What is maximised: ce, dlr (3 classes or more, targeted 4), margin; auto is margin for 2 "
+            "classes and ce for more, if targeted margin for 2 or 3 classes and dlr for more.",
+        )
+        rho: float = Field(0.75, gt=0, lt=1, description="Halve the step if fewer than this share of steps helped.")
+        targeted: bool = Field(False, description="Attack one wrong class after the other, most likely first.")
+        n_targets: int = Field(9, ge=1, description="Wrong classes tried if targeted; at most K - 1 exist.")
+        stop: Literal["auto", "never"] = Field(
+            "auto",
+            description="auto: broken images leave the batch where the surface shows the deployed decision; "
+            "never: every run is finished.",
+        )
+
+        @model_validator(mode="after")
+        def _has_form(self) -> Self:
+            if self.targeted and self.loss == "ce":
+                raise ValueError("loss 'ce' has no targeted form; use 'dlr' (4 classes or more) or 'margin'")
+            return self
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
+        p, ball = self.params, Ball.of(threat)
+        return Search(
+            objective=targeted(p.loss) if p.targeted else untargeted(p.loss),
+            start=ball.on_sphere,
+            mover=lambda steps: Momentum(ball, steps, p.rho),
+            steps=p.steps,
+            restarts=p.restarts,
+            targets=p.n_targets if p.targeted else 0,
+            finish=p.stop == "never",
+        ).run(surface, x, y, budget, rng)
+
+
+class Momentum(Mover):
+    """Auto-PGD's step: momentum, and per image a step size that is halved at checkpoints.
+
+    Checkpoints come after 22 % of the steps and then at intervals shorter by 3 % each, down to 6 %. At a checkpoint
+    an image's step is halved, and it returns to its best point, if fewer than ``rho`` of the steps raised the loss,
+    or if neither the step nor the best loss has changed since the last checkpoint.
+    """
+
+    def __init__(self, ball: Ball, steps: int, rho: float) -> None:
+        self.ball, self.rho = ball, rho
+        self.interval = max(int(0.22 * steps), 1)
+        self.shorter = max(int(0.03 * steps), 1)
+        self.shortest = max(int(0.06 * steps), 1)
+        self.since = 0
+        self.first = True
+
+    def begin(self, state: State) -> None:
+        """Start with steps of 2 eps."""
+        loss = state.loss
+        self.size = torch.full_like(loss, 2 * self.ball.eps, dtype=state.now.dtype)
+        self.before, self.best_grad = state.now, state.grad
+        self.rises, self.best_then = torch.zeros_like(loss), loss
+        # The published code compares the first step with 0, not with the loss at the start; kept for exact parity.
+        self.last_loss = torch.zeros_like(loss)
+        self.halved = torch.ones_like(state.broken)
+
+    def move(self, state: State) -> Tensor:
+        """A projected gradient step, mixed with the last move, projected again."""
+        now, x, ball = state.now, state.x, self.ball
+        keep = 1.0 if self.first else 0.75
+        self.first = False
+        size = self.size.view(-1, *[1] * (now.dim() - 1))
+        step = ball.project(now + size * ball.steepest(state.grad), x)
+        step = ball.project(now + (step - now) * keep + (now - self.before) * (1 - keep), x)
+        self.before = now
+        return step
+
+    def learn(self, state: State) -> None:
+        """Count the steps that helped, and at a checkpoint halve the step of images that make no progress."""
+        self.best_grad = choose(state.improved, state.grad, self.best_grad)
+        self.rises = self.rises + (state.loss > self.last_loss)
+        self.last_loss = state.loss
+        self.since += 1
+        if self.since < self.interval:
+            return
+        oscillates = self.rises <= self.since * self.rho
+        stuck = ~self.halved & (self.best_then >= state.best_loss)
+        self.halved, self.best_then = oscillates | stuck, state.best_loss
+        self.size = torch.where(self.halved, self.size / 2, self.size)
+        state.now = choose(self.halved, state.best, state.now)
+        state.grad = choose(self.halved, self.best_grad, state.grad)
+        self.rises = torch.zeros_like(self.rises)
+        self.since, self.interval = 0, max(self.interval - self.shorter, self.shortest)

@@ -1,0 +1,28 @@
+"""Controls: what is lost without any attack. A control that lowers accuracy casts doubt on the attacks beside it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rbmed_attacks.norms import Ball
+from robustbench_med import Attack, Budget, Stream, Surface, ThreatModel
+
+
+class Noise(Attack):
+    """Random noise of the threat model's size, clamped to [0, 1]; looks at nothing.
+
+    Linf: every pixel uniform in [-eps, eps]. L2: a uniformly random direction of length eps.
+    """
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Noisy images like ``x``."""
+        ball = Ball.of(threat)
+        return ball.inside(x, rng) if ball.norm == "linf" else ball.on_sphere(x, rng)
+
+
+class Clean(Attack):
+    """The images, clamped to [0, 1] and otherwise as they are: scores must equal the clean ones."""
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """``x``, clamped."""
+        return x.clamp(0, 1)

@@ -1,0 +1,45 @@
+"""The fast gradient sign method (Goodfellow et al., ICLR 2015)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_attacks.ascent import choose
+from rbmed_attacks.gradients import differentiate
+from rbmed_attacks.losses import untargeted
+from rbmed_attacks.norms import Ball
+from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med.errors import BudgetExceeded
+
+
+class FGSM(rbmed.Attack):
+    """One steepest step of length eps from the image; Linf (sign) and L2 (direction), K >= 2 classes.
+
+    Costs one gradient. An image that is answered wrongly from the outset is returned as it is where the surface stops
+    on success. Reference: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015,
+    arXiv:1412.6572.
+
+    Raises:
+        BudgetExceeded: the budget does not allow one gradient.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of FGSM."""
+
+        loss: Literal["auto", "ce", "margin"] = Field(
+            "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
+        )
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``, one step away."""
+        if budget.gradients == 0 or budget.queries == 0:
+            raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
+        if len(x) == 0:
+            return x.clone()
+        ball, objective = Ball.of(threat), untargeted(self.params.loss)
+        logits, _, gradient = differentiate(surface, x, lambda logits: objective(logits, y, y))
+        moved = ball.project(x + ball.eps * ball.steepest(gradient), x)
+        return choose(logits.argmax(1) != y, x, moved) if surface.stop_on_success else moved

@@ -1,0 +1,81 @@
+"""Projected gradient descent with a fixed step (Madry et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_attacks.ascent import Mover, State
+from rbmed_attacks.losses import untargeted
+from rbmed_attacks.norms import Ball
+from rbmed_attacks.search import Search
+from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+
+
+def _number(value: Any) -> Any:
+    """Read '1/255' as well as '0.003'; anything else is left to pydantic to judge."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except ZeroDivisionError:
+        raise ValueError("the denominator is 0") from None
+
+
+Length = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+
+
+class PGD(rbmed.Attack):
+    """Projected gradient descent with a fixed step; Linf and L2, K >= 2 classes.
+
+    The random start is uniform in the ball. Unlike the first version of 2018, which returned the last iterate, it
+    returns a broken image where it broke and any other at its highest loss, which is never weaker. Reference: Madry
+    et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018, arXiv:1706.06083.
+
+    Raises:
+        BudgetExceeded: the budget does not allow a single step.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of PGD."""
+
+        steps: int = Field(10, ge=1, description="Gradients per run.")
+        step_size: Length | None = Field(
+            None,
+            description="Length of a step in pixel values of [0, 1], such as 1/255; default 2.5 eps/steps.",
+        )
+        random_start: bool = Field(True, description="Start at a random point of the ball, not at the image.")
+        restarts: int = Field(1, ge=1, description="Random starts.")
+        loss: Literal["auto", "ce", "margin"] = Field(
+            "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
+        )
+
+        @model_validator(mode="after")
+        def _restarts_differ(self) -> Self:
+            if self.restarts > 1 and not self.random_start:
+                raise ValueError("restarts > 1 need random_start=true, or every run would be the same")
+            return self
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
+        p, ball = self.params, Ball.of(threat)
+        return Search(
+            objective=untargeted(p.loss),
+            start=ball.inside if p.random_start else lambda images, rng: images,
+            mover=lambda steps: Fixed(ball, p.step_size or 2.5 * ball.eps / steps),
+            steps=p.steps,
+            restarts=p.restarts,
+        ).run(surface, x, y, budget, rng)
+
+
+class Fixed(Mover):
+    """Steepest steps of one length."""
+
+    def __init__(self, ball: Ball, size: float) -> None:
+        self.ball, self.size = ball, size
+
+    def move(self, state: State) -> Tensor:
+        """One step up, projected."""
+        return self.ball.project(state.now + self.size * self.ball.steepest(state.grad), state.x)

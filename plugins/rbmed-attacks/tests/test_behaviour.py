@@ -1,0 +1,176 @@
+"""How the gradient attacks treat broken images, random surfaces, few classes and bad settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from rbmed_attacks.apgd import APGD
+from rbmed_attacks.fgsm import FGSM
+from rbmed_attacks.pgd import PGD
+from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med.errors import BadParameter, UsageError
+
+
+def stream(n):
+    return Stream.named("attack", 0, torch.arange(n))
+
+
+@pytest.mark.parametrize("attack", [APGD(APGD.Params(steps=30)), PGD(PGD.Params(steps=30))])
+def test_broken_images_leave_the_batch(convnet, images, counted, attack):
+    net, x = convnet(3), images(20)
+    y = net(x).argmax(1)
+    y[:4] = (y[:4] + 1) % 3
+    surface = counted(net, 20)
+    adv = attack.run(surface, x, y, ThreatModel(eps=0.01), Budget(), stream(20))
+    broken = net(adv).argmax(1) != y
+    assert 4 < broken.sum() < 20
+    assert torch.equal(adv[:4], x[:4])
+    assert (surface.forwards[:4] == 1).all()
+    assert (surface.gradients[:4] == 0).all()
+    assert (surface.forwards[~broken] == 1 + 31).all()
+    assert (surface.gradients[~broken] == 30).all()
+    assert surface.forwards[broken].float().mean() < 20
+
+
+def test_images_stay_where_the_decision_is_not_the_deployed_one(convnet, images, counted):
+    net, x = convnet(3), images(20)
+    y = net(x).argmax(1)
+    surface = counted(net, 20, stop=False)
+    attack, threat = APGD(APGD.Params(steps=30, loss="margin")), ThreatModel(eps=0.01)
+    at_highest_loss = attack.run(surface, x, y, threat, Budget(), stream(20))
+    assert (surface.forwards == 31).all()
+    where_broken = attack.run(counted(net, 20), x, y, threat, Budget(), stream(20))
+
+    def margin(images):
+        logits = net(images)
+        return logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+
+    assert (margin(at_highest_loss) >= margin(where_broken) - 1e-5).all()
+    assert (margin(at_highest_loss) - margin(where_broken)).max() > 1e-3
+
+
+def test_targets_are_tried_until_one_breaks(convnet, images, counted):
+    net, x = convnet(5), images(20)
+    y = net(x).argmax(1)
+    surface = counted(net, 20)
+    attack = APGD(APGD.Params(steps=10, targeted=True))
+    adv = attack.run(surface, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
+    broken = net(adv).argmax(1) != y
+    assert 0 < broken.sum() < 20
+    assert (surface.gradients[~broken] == 4 * 10).all()  # There are 4 wrong classes, not the 9 that were asked for.
+    few = counted(net, 20)
+    APGD(APGD.Params(steps=10, targeted=True, n_targets=2)).run(few, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
+    assert few.gradients.max() == 2 * 10
+
+
+@pytest.mark.parametrize("settings", [{}, {"targeted": True}, {"loss": "dlr"}])
+def test_a_random_surface_is_judged_by_what_it_answered(convnet, images, settings):
+    """Each iterate is evaluated once; the image returned is the one at the highest loss ever answered."""
+    net, x = convnet(4), images(6)
+    y = net(x).argmax(1)
+    asked, answered = [], []
+
+    class Noisy(Surface):
+        def __init__(self):
+            super().__init__()
+            self.generator = torch.Generator().manual_seed(0)
+
+        def forward(self, x):
+            logits = net(x + 0.3 * torch.randn(x.shape, generator=self.generator))
+            asked.append(x.detach())
+            answered.append(logits.detach())
+            return logits
+
+    attack = APGD(APGD.Params(steps=12, n_targets=1, **settings))
+    adv = attack.run(Noisy(), x, y, ThreatModel(eps=0.05), Budget(), stream(6))
+    if settings.get("targeted"):
+        asked, answered = asked[1:], answered[1:]  # The first pass only ranks the targets.
+    assert len(asked) == 13
+    # What is returned was evaluated, every image in one of the passes.
+    hit = torch.stack([(a == adv).flatten(1).all(1) for a in asked])
+    assert hit.any(0).all()
+    if not settings:
+        losses = torch.stack([nn.functional.cross_entropy(a, y, reduction="none") for a in answered])
+        assert torch.equal(hit.float().argmax(0), losses.argmax(0))
+
+
+def test_dlr_says_how_many_classes_it_needs(convnet, images, counted):
+    x, y = images(2), torch.tensor([0, 1])
+    dlr, targeted = APGD(APGD.Params(loss="dlr")), APGD(APGD.Params(loss="dlr", targeted=True))
+    with pytest.raises(BadParameter, match="loss 'dlr' needs at least 3 classes, the model has 2; use 'margin'"):
+        dlr.run(counted(convnet(2), 2), x, y, ThreatModel(), Budget(), stream(2))
+    with pytest.raises(BadParameter, match="targeted loss 'dlr' needs at least 4 classes, the model has 3"):
+        targeted.run(counted(convnet(3), 2), x, y, ThreatModel(), Budget(), stream(2))
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "message"),
+    [
+        (APGD, {"loss": "ce", "targeted": True}, "no targeted form"),
+        (APGD, {"steps": 0}, "greater than or equal to 1"),
+        (APGD, {"loss": "hinge"}, "'auto', 'ce', 'dlr' or 'margin'"),
+        (PGD, {"step_size": "1/0"}, "the denominator is 0"),
+        (PGD, {"step_size": "fast"}, "Invalid literal for Fraction"),
+        (PGD, {"step_size": "-1/255"}, "greater than 0"),
+        (PGD, {"step_size": "inf"}, "finite|Invalid literal"),
+        (PGD, {"restarts": 2, "random_start": False}, "need random_start=true"),
+        (FGSM, {"steps": 3}, "Extra inputs are not permitted"),
+    ],
+)
+def test_bad_settings_are_refused(attack, settings, message):
+    with pytest.raises(ValidationError, match=message):
+        attack.Params(**settings)
+
+
+def test_step_size_is_read_as_a_fraction():
+    assert PGD.Params(step_size="1/255").step_size == 1 / 255
+    assert PGD.Params(step_size="0.003").step_size == 0.003
+
+
+class Detached(Surface):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x.detach())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("attack", [APGD(), PGD(), FGSM()])
+def test_a_surface_without_gradient_is_named(convnet, images, attack, frozen):
+    net = convnet(2).requires_grad_(not frozen)
+    with pytest.raises(UsageError, match="gives no gradient"):
+        attack.run(Detached(net), images(2), torch.tensor([0, 1]), ThreatModel(), Budget(), stream(2))
+
+
+def test_an_undefined_gradient_does_not_spread(convnet, images, counted):
+    class RootFirst(nn.Module):
+        """The square root's slope at 0 is infinite, and its product with the 0 in front of it undefined."""
+
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x + 0 * x.sqrt())
+
+    x = images(8)
+    assert (x == 0).any()
+    net = RootFirst(convnet(2))
+    y = net(x).argmax(1)
+    adv = APGD(APGD.Params(steps=20)).run(counted(net, 8), x, y, ThreatModel(eps=0.1), Budget(), stream(8))
+    ThreatModel(eps=0.1).check(adv, x)
+    assert (net(adv).argmax(1) != y).all()
+
+
+def test_the_plugin_names_attacks_without_loading_torch():
+    code = "import sys, rbmed_attacks.plugin as p; list(p.rbmed_attacks()); print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"

@@ -1,0 +1,1 @@
+"""brainsim: simulated brain MRI of four hospitals (see docs/brainsim.md)."""

@@ -1,0 +1,129 @@
+"""Tumours: glioma, meningioma and metastasis, with oedema and mass effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rbmed_datasets.brainsim.anatomy import Anatomy, Grid, step, to_scanner
+from rbmed_datasets.brainsim.atlas import Atlas, Floats
+from rbmed_datasets.brainsim.signal import Sequence, Tissue
+
+KINDS = ("glioma", "meningioma", "metastasis")
+#: Radius, mm, and reach of the oedema, mm, by kind.
+RADIUS = {"glioma": (15.0, 24.0), "meningioma": (15.0, 22.0), "metastasis": (13.0, 19.0)}
+OEDEMA = {"glioma": (8.0, 18.0), "meningioma": (4.0, 12.0), "metastasis": (10.0, 18.0)}
+#: Share of gliomas and metastases that enhance with a rim around a dead centre; the others are uniform.
+RIM_SHARE = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Tumour:
+    """One tumour in the scanner's coordinates, mm.
+
+    Attributes:
+        kind: one of `KINDS`.
+        level, y, x: centre; ``level`` is an atlas slice index.
+        radius: mean radius.
+        lobes: amplitude, phase and twist along the axis of the outline's harmonics 2 to 6, (3, 5).
+        oedema: reach of the oedema outside the outline.
+        rim: thickness of the living rim; 0 means that the whole core lives.
+        push: largest displacement of the surrounding brain.
+        tissue: the living part, before contrast agent.
+        necrosis: the dead centre.
+        swelling: the oedema.
+        uptake: contrast agent in the living part, relative to the dose; 0 does not enhance.
+    """
+
+    kind: str
+    level: float
+    y: float
+    x: float
+    radius: float
+    lobes: Floats
+    oedema: float
+    rim: float
+    push: float
+    tissue: Tissue
+    necrosis: Tissue
+    swelling: Tissue
+    uptake: float
+
+    def outline(self, grid: Grid, levels: Floats) -> tuple[Floats, Floats, Floats]:
+        """Depth outside (positive) or inside (negative) the outline, mm, and the direction (y, x) away from it.
+
+        Shapes (K, H, W), (H, W), (H, W).
+        """
+        dy, dx = grid.y - self.y, grid.x - self.x
+        dz = (levels - self.level)[:, None, None]
+        plane = np.hypot(dy, dx)
+        angle = np.arctan2(dy, dx)
+        amplitude, phase, twist = self.lobes[:, :, None, None, None]
+        order = np.arange(2, 2 + self.lobes.shape[1])[:, None, None, None]
+        wobble = (amplitude * np.cos(order * angle + phase + twist * dz)).sum(axis=0)
+        depth = np.sqrt(plane**2 + dz**2) - self.radius * (1 + wobble)
+        safe = np.maximum(plane, 1e-6)
+        return depth, dy / safe, dx / safe
+
+    def displacement(self, depth: Floats, inside: Floats, distance: Floats) -> Floats:
+        """How far the brain at each point was pushed outwards, mm, (K, H, W); nothing moves next to the skull."""
+        hold = np.clip(-distance / 12.0, 0.0, 1.0)
+        return self.push * np.exp(-np.maximum(depth, 0) / (0.8 * self.radius)) * hold * inside
+
+    def fractions(self, depth: Floats, inside: Floats, white: Floats) -> tuple[Floats, Floats, Floats]:
+        """Shares of living tumour, dead centre and oedema in each voxel, (K, H, W) each."""
+        core = step(-depth, 2.0) * inside
+        dead = step(-depth - self.rim, 2.0) * core if self.rim else np.zeros_like(core)
+        falloff = np.clip((self.oedema - depth) / (0.45 * self.oedema), 0.0, 1.0)
+        oedema = falloff * (1 - core) * inside * (0.15 + 0.85 * white)
+        return core - dead, dead, oedema
+
+    def signal(self, sequence: Sequence) -> tuple[float, float, float]:
+        """Signals of living tumour, dead centre and oedema."""
+        dose = sequence.gadolinium * self.uptake
+        return tuple(  # type: ignore[return-value]
+            sequence.signal(t) for t in (self.tissue.enhanced(dose), self.necrosis, self.swelling)
+        )
+
+
+def draw_tumour(rng: np.random.Generator, atlas: Atlas, anatomy: Anatomy, tissues: dict[str, Tissue]) -> Tumour:
+    """A tumour that meets all examined slices; whether it can be seen there is for the caller to check."""
+    kind = str(rng.choice(KINDS, p=(0.5, 0.25, 0.25)))
+    radius = float(rng.uniform(*RADIUS[kind]))
+    middle = float(np.mean(anatomy.levels))
+    index = round(middle)
+    distance, brain = atlas.distance(index), atlas.gm[index].astype(np.int64) + atlas.wm[index] > 128
+    lateral = np.abs(np.arange(distance.shape[1]) + atlas.origin[2])[None, :]
+    if kind == "meningioma":
+        allowed = np.abs(distance + 0.6 * radius) < 1.5
+    elif kind == "metastasis":
+        allowed = brain & (distance < -0.7 * radius) & (distance > -1.7 * radius) & (lateral > 12)
+    else:
+        allowed = brain & (distance < -0.8 * radius) & (lateral > 14)
+    rows, columns = np.nonzero(allowed)
+    pick = int(rng.integers(0, len(rows)))
+    y, x = to_scanner(anatomy, float(rows[pick] + atlas.origin[1]), float(columns[pick] + atlas.origin[2]))
+    rough = {"glioma": 0.11, "meningioma": 0.05, "metastasis": 0.04}[kind]
+    count = 5
+    amplitude = rough * rng.standard_normal(count) / np.sqrt(np.arange(1, count + 1))
+    rim = kind != "meningioma" and rng.random() < RIM_SHARE
+    spread = np.exp(0.06 * rng.standard_normal((3, 2)))
+    base = tissues[kind], tissues["necrosis"], tissues["oedema"]
+    living, dead, swelling = (Tissue(t.pd, t.t1 * a, t.t2 * b) for t, (a, b) in zip(base, spread.tolist(), strict=True))
+    enhances = kind != "glioma" or rim
+    return Tumour(
+        kind=kind,
+        level=middle + float(rng.uniform(-3, 3)),
+        y=y,
+        x=x,
+        radius=radius,
+        lobes=np.stack([amplitude, rng.uniform(0, 2 * np.pi, count), rng.uniform(-0.08, 0.08, count)]),
+        oedema=float(rng.uniform(*OEDEMA[kind])),
+        rim=float(rng.uniform(0.25, 0.5)) * radius if rim else 0.0,
+        push=float(rng.uniform(0.15, 0.4)) * radius,
+        tissue=living,
+        necrosis=dead,
+        swelling=swelling,
+        uptake=float(rng.uniform(0.8, 1.4)) if enhances else 0.0,
+    )

@@ -1,0 +1,118 @@
+"""A rendering process: patients in on standard input, arrays out on standard output.
+
+A process of its own, started afresh, renders without inheriting threads or locks, works from a script without a
+``__main__`` guard, and never imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmed_datasets.brainsim.render import render
+from rbmed_datasets.brainsim.sampling import Patient, Settings
+from robustbench_med.errors import BadParameter
+
+Job = tuple[Patient, bool]
+#: images, masks, counterfactuals: uint8, bool, uint8, (K, S, S) each.
+Arrays = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8]]
+
+#: Fewer patients than this for each process are not worth starting one.
+MIN_JOBS = 12
+
+
+def cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def render_all(settings: Settings, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Arrays]]:
+    """Render every job; yields (position, arrays) as they are done, the same arrays for any number of workers."""
+    count = min(cpus() if workers is None else workers, len(jobs) // MIN_JOBS)
+    if count < 2:
+        for position, (patient, sick) in enumerate(jobs):
+            done = render(settings, patient, sick)
+            yield position, (done.images, done.masks, done.counterfactuals)
+        return
+    results: SimpleQueue[tuple[int, Arrays] | None] = SimpleQueue()
+    with ThreadPoolExecutor(count) as pool:
+        shares = [range(start, len(jobs), count) for start in range(count)]
+        threads = [pool.submit(_drive, settings, jobs, share, results) for share in shares]
+        left = count
+        while left:
+            item = results.get()
+            if item is None:
+                left -= 1
+            else:
+                yield item
+        for thread in threads:
+            thread.result()
+
+
+def _drive(
+    settings: Settings, jobs: Sequence[Job], share: range, results: SimpleQueue[tuple[int, Arrays] | None]
+) -> None:
+    """Feed one process its share of the jobs; always ends with None in ``results``."""
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", __name__]
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+            try:
+                for position in share:
+                    results.put((position, _ask(process, settings, *jobs[position])))
+            except BaseException:
+                process.kill()
+                raise
+    finally:
+        results.put(None)
+
+
+def _ask(process: subprocess.Popen[bytes], settings: Settings, patient: Patient, sick: bool) -> Arrays:
+    """One job's arrays from a process.
+
+    Raises:
+        BadParameter: the process found the settings impossible.
+        RuntimeError: it ended early.
+    """
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the process was started without pipes")
+    try:
+        process.stdin.write(json.dumps([asdict(settings), asdict(patient), sick]).encode() + b"\n")
+        process.stdin.flush()
+        if problem := json.loads(process.stdout.readline()):
+            raise BadParameter(problem)
+        shape = (3, settings.slices, settings.size, settings.size)
+        images, masks, others = np.frombuffer(process.stdout.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
+    except (OSError, ValueError) as error:
+        raise RuntimeError("brainsim: a rendering process ended early; its error is printed above") from error
+    return images, masks.astype(bool), others
+
+
+def main() -> None:
+    """Answer every line with an error message or "" (JSON), then the arrays; until standard input closes."""
+    out = sys.stdout.buffer
+    for line in sys.stdin:
+        settings, patient, sick = json.loads(line)
+        try:
+            done = render(Settings(**settings), Patient(**patient), sick)
+        except BadParameter as error:
+            out.write(json.dumps(str(error)).encode() + b"\n")
+        else:
+            out.write(b'""\n')
+            out.write(np.stack([done.images, done.masks, done.counterfactuals]).tobytes())
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What is slow to make is kept under ``RBMED_HOME``: digests of folders and decoded images, keyed by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_med.errors import DataError
+
+
+def home() -> Path:
+    """``RBMED_HOME``, or ``robustbench-med`` in the user's cache folder; not created here."""
+    if chosen := os.environ.get("RBMED_HOME"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "robustbench-med"
+
+
+def digest_of(*parts: object) -> str:
+    """blake2b hex digest (32 digits) of anything with a stable ``str``."""
+    return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def content_digest(root: Path, paths: Iterable[Path]) -> str:
+    """Digest of the relative names and the bytes of ``paths``, which lie under ``root``.
+
+    The files are read once: the result is remembered for their sizes and times of change.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    ordered = sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    total = hashlib.blake2b(digest_size=16)
+    try:
+        states = [(name, (stat := path.stat()).st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, path in ordered]
+        known = home() / "datasets" / "digests" / digest_of(root.resolve(), states)
+        with suppress(OSError):
+            return known.read_text(encoding="ascii")
+        for name, path in ordered:
+            total.update(f"{name}\x1f{hashlib.blake2b(path.read_bytes()).hexdigest()}\x1e".encode())
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or root}: {error.strerror}") from error
+    _write(known, lambda file: file.write(total.hexdigest().encode("ascii")))
+    return total.hexdigest()
+
+
+def save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write ``arrays`` to ``path`` (npz); readers see the whole file or none."""
+    _write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]] | None:
+    """The arrays ``names`` of ``path``, or None where the file is missing or damaged; others are not loaded."""
+    try:
+        # Opened here because np.load leaves the file open where the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Fill a temporary file beside ``path``, then rename it: an interrupted run leaves no half file."""
+    part: IO[bytes] | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+            fill(part)
+        Path(part.name).replace(path)
+    except OSError as error:
+        reason = f"cannot write the cache {path}: {error.strerror}"
+        raise DataError(f"{reason}; set RBMED_HOME to a writable folder") from error
+    finally:
+        if part is not None:
+            Path(part.name).unlink(missing_ok=True)

@@ -1,0 +1,35 @@
+"""What this distribution offers to robustbench-med."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robustbench_med import DatasetSpec, hookimpl
+
+
+@hookimpl
+def rbmed_datasets() -> Iterator[DatasetSpec]:
+    """The data sets of this distribution."""
+    yield DatasetSpec(
+        name="brainsim",
+        target="rbmed_datasets.brainsim.dataset:BrainSim",
+        summary="Simulated brain MRI of four hospitals, with and without a tumour (synthetic)",
+        reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
+        licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
+        synthetic=True,
+    )
+    yield DatasetSpec(
+        name="lgg",
+        target="rbmed_datasets.lgg:Lgg",
+        summary="FLAIR slices of low-grade glioma patients (TCGA); clients are the hospitals",
+        reference="Buda, Saha & Mazurowski 2019, Computers in Biology and Medicine 109:218-225 (arXiv 1906.03720)",
+        licence="CC BY-NC-SA 4.0",
+        needs_root=True,
+    )
+    yield DatasetSpec(
+        name="imagefolder",
+        target="rbmed_datasets.imagefolder:ImageFolder",
+        summary="A folder of class folders (Br35H, brain-tumor-mri, ...), near-duplicates grouped before splitting",
+        licence="that of the images you bring",
+        needs_root=True,
+    )

@@ -1,0 +1,137 @@
+"""Splits by patient within each site, and pseudo-sites for collections that have none.
+
+Order comes from hashes of (seed, patient), not from a generator: the place of a patient in the order does not change
+when others are added, and no library version can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import robustbench_med as rbmed
+from robustbench_med.errors import DataError
+
+SPLITS = ("train", "calibration", "test")
+
+
+def _class_counts(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Images per group and class, (groups, classes)."""
+    counts = np.zeros((groups.max() + 1, labels.max() + 1))
+    np.add.at(counts, (groups, labels), 1)
+    return counts
+
+
+def split_by_patient(
+    patients: Sequence[str],
+    sites: Sequence[str],
+    labels: NDArray[np.int64],
+    fractions: tuple[float, float, float],
+    seed: int,
+) -> NDArray[np.str_]:
+    """Assign every image to a split so that no patient of a site is in two.
+
+    Within each site, patients go one by one (seeded order, the large ones first) to the split that is least full, as
+    a share of its target, in the classes this patient brings; the last ones go to splits that are still empty. So each
+    split gets at least one patient, and its share of each class is right to within about one patient.
+
+    Args:
+        patients: (N,) patient or group ids.
+        sites: (N,) site ids.
+        labels: int64 (N,).
+        fractions: shares of train, calibration and test; each > 0.
+        seed: another seed, another split.
+
+    Returns:
+        (N,) array of ``train``, ``calibration`` or ``test``.
+
+    Raises:
+        DataError: a site has fewer than three patients.
+    """
+    names = np.asarray(SPLITS)
+    site_of, who = np.asarray(sites), np.asarray(patients)
+    result = np.empty(len(labels), dtype=names.dtype)
+    for site in np.unique(site_of):
+        rows = np.flatnonzero(site_of == site)
+        ids, inverse = np.unique(who[rows], return_inverse=True)
+        if len(ids) < len(SPLITS):
+            raise DataError(f"site {str(site)!r} has {len(ids)} patient(s) or image groups; the splits need 3 at least")
+        counts = _class_counts(inverse, labels[rows])
+        targets = np.maximum(np.outer(fractions, counts.sum(axis=0)), 1e-9)
+        # Within a power of two the order is the seed's; a much larger patient placed last would overshoot its split.
+        size = np.floor(np.log2(counts.sum(axis=1)))
+        order = sorted(range(len(ids)), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i])))
+        filled = np.zeros_like(targets)
+        chosen = np.empty(len(ids), dtype=np.int64)
+        for done, i in enumerate(order):
+            fullness = filled / targets
+            cost = fullness @ counts[i] + 1e-6 * fullness.sum(axis=1)  # the sum only breaks ties
+            empty = ~filled.any(axis=1)
+            if len(ids) - done == empty.sum():
+                cost[~empty] = np.inf
+            chosen[i] = np.argmin(cost)
+            filled[chosen[i]] += counts[i]
+        result[rows] = names[chosen[inverse]]
+    return result
+
+
+def pseudo_sites(
+    patients: Sequence[str], labels: NDArray[np.int64], clients: int, alpha: float | None, seed: int
+) -> tuple[str, ...]:
+    """Deal patients (or groups) to ``clients`` pseudo-sites: evenly, or with Dirichlet label skew.
+
+    With ``alpha``, each class is divided among the clients by shares drawn from Dirichlet(alpha) (Hsu et al. 2019,
+    arXiv 1909.06335); a patient counts as of its commonest class. Shares are drawn again until every client holds at
+    least 10 patients, as is usual.
+
+    Returns:
+        (N,) tuple of site names ``client-1``, padded so that they sort.
+
+    Raises:
+        DataError: there are too few patients for that many clients.
+    """
+    ids, inverse = np.unique(np.asarray(patients), return_inverse=True)
+    least = 3 if alpha is None else 10
+    if len(ids) < least * clients:
+        raise DataError(f"{len(ids)} patients or image groups are too few for {clients} clients of at least {least}")
+    major = _class_counts(inverse, labels).argmax(axis=1)
+    order = np.array(sorted(range(len(ids)), key=lambda i: rbmed.seed_of(seed, "clients", ids[i])))
+    by_class = [order[major[order] == label] for label in np.unique(major)]
+    owner = np.empty(len(ids), dtype=np.int64)
+    if alpha is None:
+        owner[np.concatenate(by_class)] = np.arange(len(ids)) % clients
+    else:
+        # RandomState is the one numpy generator whose stream is frozen for good (NEP 19).
+        draw = np.random.RandomState(rbmed.seed_of(seed, "dirichlet", clients, alpha) % 2**32)
+        for _ in range(10_000):
+            for members in by_class:
+                edges = np.cumsum(draw.dirichlet([alpha] * clients)) * len(members)
+                owner[members] = np.searchsorted(edges[:-1], np.arange(len(members)) + 0.5)
+            if np.bincount(owner, minlength=clients).min() >= least:
+                break
+        else:
+            raise DataError(
+                f"alpha={alpha} leaves one of {clients} clients with fewer than {least} of {len(ids)} patients or "
+                "image groups; use a larger alpha or fewer clients"
+            )
+    width = len(str(clients))
+    return tuple(f"client-{number + 1:0{width}}" for number in owner[inverse])
+
+
+def gaps(
+    splits: NDArray[np.str_], sites: Sequence[str], labels: NDArray[np.int64], classes: Sequence[str]
+) -> list[str]:
+    """One line per site whose splits do not all hold every class, saying what is missing where."""
+    site_of, lines = np.asarray(sites), []
+    for site in np.unique(site_of):
+        missing = [
+            f"{name!r} in {split}"
+            for split in SPLITS
+            for label, name in enumerate(classes)
+            if not np.any((site_of == site) & (splits == split) & (labels == label))
+        ]
+        if missing:
+            lines.append(f"site {site} has no image of class {', '.join(missing)}")
+    return lines

@@ -1,0 +1,1 @@
+"""Detectors of adversarial images for robustbench-med."""

@@ -1,0 +1,77 @@
+"""The masked autoencoder itself: a small vision transformer that predicts hidden patches from visible ones."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import build_sincos2d_pos_embed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+
+class MaskedAutoencoder(nn.Module):
+    """Masked autoencoder (He et al. 2022) on square images.
+
+    The encoder sees visible patches only; the decoder sees them and a mask token in every hidden place.
+
+    Args:
+        channels: image channels.
+        size: side of the images in pixels, a multiple of ``patch``.
+        patch: side of a patch in pixels.
+        width: encoder width, a multiple of 4 and of ``heads``.
+        depth: encoder blocks.
+        decoder_width: decoder width, a multiple of 4 and of ``heads``.
+        decoder_depth: decoder blocks.
+        heads: attention heads of every block.
+    """
+
+    def __init__(
+        self, channels: int, size: int, patch: int, width: int, depth: int, decoder_width: int, decoder_depth: int,
+        heads: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.patch = patch
+        grid = size // patch
+        self.patches = grid**2
+        pixels = channels * patch**2
+        self.embed = nn.Linear(pixels, width)
+        self.encoder = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)), nn.LayerNorm(width))
+        self.bridge = nn.Linear(width, decoder_width)
+        self.mask_token = nn.Parameter(torch.randn(decoder_width) * 0.02)
+        blocks = (Block(decoder_width, heads, qkv_bias=True) for _ in range(decoder_depth))
+        self.decoder = nn.Sequential(*blocks, nn.LayerNorm(decoder_width), nn.Linear(decoder_width, pixels))
+        self.place: Tensor
+        self.decoder_place: Tensor
+        # Fixed, so recomputed rather than stored.
+        self.register_buffer("place", build_sincos2d_pos_embed([grid, grid], width), persistent=False)
+        self.register_buffer("decoder_place", build_sincos2d_pos_embed([grid, grid], decoder_width), persistent=False)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> patches (N, L, C * patch**2), row by row."""
+        return F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)
+
+    def join(self, patches: Tensor, size: int) -> Tensor:
+        """The inverse of `split`."""
+        return F.fold(patches.transpose(1, 2), size, self.patch, stride=self.patch)
+
+    def forward(self, patches: Tensor, visible: Tensor) -> Tensor:
+        """Predict every patch from some of them.
+
+        Args:
+            patches: (N, L, P).
+            visible: int64 (N, V), places of the patches that the encoder may see.
+
+        Returns:
+            Predictions (N, L, P); only those in hidden places mean anything.
+        """
+        seen = self.embed(patches.gather(1, _spread(visible, patches))) + self.place[visible]
+        code = self.bridge(self.encoder(seen))
+        tokens = self.mask_token.to(code.dtype).expand(len(code), self.patches, -1)
+        tokens = tokens.scatter(1, _spread(visible, code), code)
+        predictions: Tensor = self.decoder(tokens + self.decoder_place)
+        return predictions
+
+
+def _spread(index: Tensor, like: Tensor) -> Tensor:
+    """An index (N, V) repeated over the last axis of ``like``, as gather and scatter want it."""
+    return index.unsqueeze(-1).expand(-1, -1, like.shape[-1])

@@ -1,0 +1,1 @@
+"""A plugin to copy: one attack for robustbench-med."""

@@ -1,0 +1,20 @@
+"""What this plugin offers. Read at every start, so nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robustbench_med import AttackSpec, hookimpl
+
+
+@hookimpl
+def rbmed_attacks() -> Iterator[AttackSpec]:
+    yield AttackSpec(
+        name="mifgsm",
+        target="rbmed_example.mifgsm:MIFGSM",
+        summary="Momentum iterative FGSM: signed steps along a running mean of the gradients",
+        reference="Dong et al., Boosting adversarial attacks with momentum, CVPR 2018, arXiv 1710.06081",
+        norms=("linf", "l2"),
+        access="gradient",
+        revision=1,
+    )

@@ -1,0 +1,32 @@
+"""Parameters every federation shares."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from robustbench_med import Field, Params
+
+
+class TrainParams(Params):
+    """How long the federation trains, and how a client trains in its turn."""
+
+    rounds: int = Field(10, ge=1, description="Rounds of the federation.")
+    local_epochs: int = Field(2, ge=1, description="Passes over a client's own images in each round.")
+    batch_size: int = Field(64, ge=1, description="Largest batch; a client's images are split into even batches.")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="The client's optimizer, fresh in every round; 'sgd' has no momentum."
+    )
+    lr: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay (decoupled with 'adamw', else an L2 penalty).")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine",
+        description="'cosine': linear warm-up within the first epoch of round 1, then down to 0 at the end of the last "
+        "round; 'constant': always lr.",
+    )
+    augment: bool = Field(
+        True, description="Random horizontal flips, shifts up to 1/16 of the side, brightness and contrast up to 10 %."
+    )
+    noise: float = Field(
+        0.0, ge=0, le=1, description="Adds Gaussian noise whose sigma is drawn per image from [0, noise]."
+    )
+    autocast: bool = Field(False, description="Train in bfloat16 autocast: faster, slightly different weights.")

@@ -1,0 +1,247 @@
+"""What every federation promises: privacy, repeatability, resuming, quiet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.clientapp import ClientApp
+from safetensors import safe_open
+
+from rbmed_fl.checkpoint import FILE
+from rbmed_fl.strategies.fedavg import FedAvg
+from rbmed_fl.strategies.fedmoe import FedMoE
+from rbmed_fl.strategies.local import Local
+from robustbench_med import TrainJob
+from robustbench_med.errors import UsageError, WeightsError
+
+PARAMS = {"rounds": 3, "local_epochs": 2, "batch_size": 8, "noise": 0.1}
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def same_result(a, b) -> bool:
+    return (
+        same(a.shared, b.shared)
+        and a.personal.keys() == b.personal.keys()
+        and all(same(a.personal[k], b.personal[k]) for k in a.personal)
+    )
+
+
+class Watch:
+    """Progress that notes every step and pulls the plug after some."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.turns: list[str] = []
+        self.stop_after = stop_after
+
+    def task(self, description: str, total: int):
+        self.description, self.total, self.skipped = description, total, 0
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        return None
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        if not note:
+            self.skipped += steps
+            return
+        self.turns.append(note)
+        if len(self.turns) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """What every client was given and what it answered, in turn."""
+    seen = []
+    call = ClientApp.__call__
+
+    def spy(app, message, context):
+        seen.append(message.content)
+        reply = call(app, message, context)
+        seen.append(reply.content)
+        return reply
+
+    monkeypatch.setattr(ClientApp, "__call__", spy)
+    return seen
+
+
+@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, Local])
+def test_only_parameters_and_figures_are_sent(strategy, mixture, clients, messages):
+    federation = strategy(strategy.Params(**PARAMS))
+    federation.train(mixture, clients, TrainJob())
+    assert len(messages) == 2 * 3 * 3
+    shapes = {name: tuple(value.shape) for name, value in mixture().state_dict().items()}
+    sent = {name for name in shapes if not name.startswith(federation.keeps(mixture()))}
+    images = [image.numpy().tobytes() for split in clients.values() for image in split.images]
+    for content in messages:
+        for record in content.values():
+            match record:
+                case ArrayRecord():
+                    assert set(record) == sent
+                    assert all(array.shape == shapes[name] for name, array in record.items())
+                    raw = b"".join(array.data for array in record.values())
+                    assert not any(image in raw for image in images)
+                case ConfigRecord():
+                    assert set(record) == {"rounds-before", "server-round"}
+                    assert all(type(value) is int for value in record.values())
+                case MetricRecord():
+                    figures = "partition-id num-examples loss accuracy seconds bytes-received bytes-sent"
+                    assert set(record) == set(figures.split())
+                    assert all(type(value) in (int, float) for value in record.values())
+
+
+def test_a_client_gets_a_copy_of_its_own(mixture, clients, messages):
+    FedAvg(FedAvg.Params(**PARAMS | {"rounds": 1})).train(mixture, clients, TrainJob())
+    requests = messages[::2]
+    assert len({id(content) for content in requests}) == len({id(content["arrays"]) for content in requests}) == 3
+
+
+def test_history_tells_each_round_and_client(mixture, clients):
+    history = FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob()).history
+    assert [entry["round"] for entry in history] == [1, 2, 3]
+    assert json.loads(json.dumps(history)) == history
+    parameters = sum(value.nbytes for value in mixture().state_dict().values())
+    for entry in history:
+        assert list(entry["clients"]) == ["north", "south", "west"]
+        for name, turn in entry["clients"].items():
+            assert turn["num-examples"] == len(clients[name])
+            assert turn["loss"] > 0
+            assert 0 <= turn["accuracy"] <= 1
+            assert 0 < turn["seconds"] < entry["seconds"]
+            # Flower adds a header of 128 bytes to each array and counts the names.
+            assert parameters < turn["bytes-sent"] < parameters + 200 * 12
+
+
+def test_same_seed_same_weights_other_seed_others(mixture, clients):
+    def run(seed: int):
+        torch.rand(seed + 1)  # whatever happened before must not matter
+        return FedMoE(FedMoE.Params(**PARAMS)).train(mixture, clients, TrainJob(seed=seed))
+
+    assert same_result(run(5), run(5))
+    assert not same(run(5).shared, run(6).shared)
+
+
+def test_global_generators_are_left_as_they_were(mixture, clients):
+    torch.manual_seed(7)
+    random.seed(7)
+    before = torch.get_rng_state(), random.getstate()
+    FedMoE(FedMoE.Params(**PARAMS)).train(mixture, clients, TrainJob())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, Local])
+@pytest.mark.parametrize(("turns", "finished"), [(2, 0), (4, 1), (8, 2)])
+def test_killed_training_resumes_bit_identical(strategy, turns, finished, mixture, clients, tmp_path):
+    federation = strategy(strategy.Params(**PARAMS))
+    undisturbed = federation.train(mixture, clients, TrainJob(seed=1))
+    with pytest.raises(KeyboardInterrupt):
+        federation.train(mixture, clients, TrainJob(seed=1, progress=Watch(turns), checkpoints=tmp_path))
+    watch = Watch()
+    resumed = federation.train(mixture, clients, TrainJob(seed=1, progress=watch, checkpoints=tmp_path))
+    assert same_result(resumed, undisturbed)
+    assert watch.skipped == 3 * finished
+    assert len(watch.turns) == watch.total - watch.skipped
+    assert [entry["round"] for entry in resumed.history] == [1, 2, 3]
+
+
+def test_finished_training_is_not_repeated(mixture, clients, tmp_path):
+    federation = FedMoE(FedMoE.Params(**PARAMS))
+    first = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path / "new"))
+    watch = Watch()
+    again = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path / "new", progress=watch))
+    assert watch.turns == []
+    assert same_result(first, again)
+    assert first.history == again.history
+
+
+def test_checkpoint_is_one_safetensors_file(mixture, clients, tmp_path):
+    FedMoE(FedMoE.Params(**PARAMS)).train(mixture, clients, TrainJob(checkpoints=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    with safe_open(tmp_path / FILE, framework="pt") as file:
+        assert "personal/south|gate.weight" in file.keys()  # noqa: SIM118 (not a mapping)
+        assert "shared|gate.weight" not in file.keys()  # noqa: SIM118
+
+
+def test_half_written_checkpoint_is_never_read(mixture, clients, tmp_path):
+    federation = FedMoE(FedMoE.Params(**PARAMS))
+    (tmp_path / FILE).with_suffix(".draft").write_bytes(b"half a fi")
+    result = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path))
+    assert same_result(result, federation.train(mixture, clients, TrainJob()))
+
+
+def test_checkpoint_of_another_federation_is_refused(mixture, clients, tmp_path):
+    params = FedMoE.Params(**PARAMS)
+    FedMoE(params).train(mixture, clients, TrainJob(checkpoints=tmp_path))
+    with pytest.raises(UsageError, match="different: initial weights, seed"):
+        FedMoE(params).train(mixture, clients, TrainJob(seed=1, checkpoints=tmp_path))
+    fewer = {name: clients[name] for name in ("north", "south")}
+    with pytest.raises(UsageError, match="different: clients' data"):
+        FedMoE(params).train(mixture, fewer, TrainJob(checkpoints=tmp_path))
+    with pytest.raises(UsageError, match="different: parameters"):
+        FedMoE(FedMoE.Params(**PARAMS | {"lr": 0.1})).train(mixture, clients, TrainJob(checkpoints=tmp_path))
+
+
+def test_corrupt_checkpoint_is_one_clear_line(mixture, clients, tmp_path):
+    (tmp_path / FILE).write_bytes(b"not safetensors at all")
+    with pytest.raises(WeightsError, match=r"federation\.safetensors is corrupt .*delete it") as caught:
+        FedAvg().train(mixture, clients, TrainJob(checkpoints=tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_counts_turns_and_shows_the_loss(mixture, clients):
+    watch = Watch()
+    FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob(progress=watch))
+    assert watch.description == "FedAvg over 3 clients"
+    assert watch.total == len(watch.turns) == 9
+    assert watch.turns[0].startswith("loss ")
+
+
+def test_flower_is_quiet_and_its_logger_restored(mixture, clients, capfd):
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob())
+    assert capfd.readouterr() == ("", "")
+    assert logger.level == before
+    with pytest.raises(KeyboardInterrupt):
+        FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob(progress=Watch(1)))
+    assert logger.level == before
+
+
+def test_specs_load_neither_torch_nor_flower_and_telemetry_is_off():
+    code = (
+        "import sys, rbmed_fl.plugin as p; specs = list(p.rbmed_strategies());"
+        "assert [s.name for s in specs] == ['fedavg', 'fedmoe', 'local', 'centralized'], specs;"
+        "assert not {'torch', 'flwr'} & set(sys.modules);"
+        "import importlib; [getattr(importlib.import_module(m), c)() for m, c in (s.target.split(':') for s in specs)];"
+        "from flwr.supercore import telemetry; assert telemetry.FLWR_TELEMETRY_ENABLED == '0';"
+        "assert 'ray' not in sys.modules"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "FLWR_TELEMETRY_ENABLED"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_each_turn_has_random_numbers_of_its_own(mixture, clients):
+    seeds = []
+
+    class Note(FedAvg):
+        def fit(self, classifier, turn):
+            seeds.append((turn.generator.initial_seed(), torch.initial_seed()))
+            return super().fit(classifier, turn)
+
+    Note(Note.Params(**PARAMS)).train(mixture, clients, TrainJob())
+    assert len(seeds) == len(set(seeds)) == 9

@@ -1,0 +1,38 @@
+"""How well the detector tells attacked images from clean ones, and what that is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from robustbench_med import Metric, Outcome
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from rbmed_metrics.classification import share
+
+
+class Detection(Metric):
+    """AUROC, FPR and TPR. Undefined (None) for a system without a detector."""
+
+    def compute(self, outcome: Outcome) -> dict[str, Any]:
+        """``detector_fpr`` and ``detector_tpr`` hold at the deployed threshold; the others sweep it."""
+        clean, attacked = outcome.clean.scores.flatten(), outcome.attacked.scores.flatten()
+        if not clean.isfinite().all() or not attacked.isfinite().all():
+            return {}
+        truth = torch.cat([torch.zeros_like(clean), torch.ones_like(attacked)])
+        undetected_and_wrong = ~outcome.attacked.flagged & (outcome.attacked.predictions != outcome.labels)
+        return {
+            "detector_auroc": float(roc_auc_score(truth.numpy(), torch.cat([clean, attacked]).numpy())),
+            "detector_fpr": share(outcome.clean.flagged),
+            "detector_tpr": share(outcome.attacked.flagged),
+            "detector_tpr_at_1": _tpr_at(clean, attacked, 0.01),
+            "detector_tpr_at_5": _tpr_at(clean, attacked, 0.05),
+            "undetected_and_wrong": share(undetected_and_wrong),
+        }
+
+
+def _tpr_at(clean: Tensor, attacked: Tensor, fpr: float) -> float:
+    """Share of attacked scores above the clean scores' (1 - fpr) quantile."""
+    threshold = torch.quantile(clean, 1 - fpr, interpolation="higher")
+    return float((attacked > threshold).float().mean())

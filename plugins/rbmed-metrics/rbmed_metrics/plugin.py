@@ -1,0 +1,36 @@
+"""Specs of the first-party metrics and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robustbench_med import MetricSpec, ReportSpec, hookimpl
+
+
+@hookimpl
+def rbmed_metrics() -> Iterator[MetricSpec]:
+    """Figures every record carries."""
+    yield MetricSpec(
+        name="classification",
+        target="rbmed_metrics.classification:Classification",
+        summary="Clean and robust accuracy, balanced accuracy, sensitivity, specificity, lesion rates",
+    )
+    yield MetricSpec(
+        name="detection",
+        target="rbmed_metrics.detection:Detection",
+        summary="Detector AUROC, FPR at the threshold, TPR at the threshold and at 1 % and 5 % FPR",
+    )
+    yield MetricSpec(
+        name="purification",
+        target="rbmed_metrics.purification:Purification",
+        summary="Share of images flagged and changed, size of the change, cost of rejection",
+    )
+
+
+@hookimpl
+def rbmed_reports() -> Iterator[ReportSpec]:
+    """Formats of a table of records."""
+    yield ReportSpec(
+        name="markdown", target="rbmed_metrics.reports:Markdown", summary="A table for a README or a paper's repository"
+    )
+    yield ReportSpec(name="csv", target="rbmed_metrics.reports:CSV", summary="Comma-separated values, unrounded")

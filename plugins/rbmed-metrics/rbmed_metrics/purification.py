@@ -1,0 +1,27 @@
+"""What the gate and the purifier did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustbench_med import Metric, Outcome
+
+from rbmed_metrics.classification import share
+
+
+class Purification(Metric):
+    """Shares of images flagged, changed and rejected, and the size of the change."""
+
+    def compute(self, outcome: Outcome) -> dict[str, Any]:
+        """``purified_rmse`` is the mean over changed attacked images, in units of the pixel range [0, 1]."""
+        changed = outcome.attacked.changed
+        rmse = outcome.attacked.purified_rmse[changed]
+        return {
+            "clean_flagged": share(outcome.clean.flagged),
+            "clean_changed": share(outcome.clean.changed),
+            "clean_rejected": share(outcome.clean.rejected),
+            "attacked_flagged": share(outcome.attacked.flagged),
+            "attacked_changed": share(changed),
+            "attacked_rejected": share(outcome.attacked.rejected),
+            "purified_rmse": float(rmse.mean()) if len(rmse) else None,
+        }

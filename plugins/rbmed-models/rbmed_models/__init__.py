@@ -1,0 +1,1 @@
+"""Classifier architectures for robustbench-med."""

@@ -1,0 +1,1 @@
+"""Purifiers for robustbench-med."""

@@ -1,0 +1,98 @@
+"""robustbench-med: how robust a medical-imaging model and its defense really are.
+
+Public names load on first use, so that ``import robustbench_med`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from robustbench_med.specs import (
+    AttackSpec,
+    DatasetSpec,
+    DefenseSpec,
+    DetectorSpec,
+    MetricSpec,
+    ModelSpec,
+    PurifierSpec,
+    ReportSpec,
+    Spec,
+    StrategySpec,
+)
+
+if TYPE_CHECKING:
+    from pydantic import Field as Field
+
+    from robustbench_med.api import evaluate as evaluate
+    from robustbench_med.api import load_dataset as load_dataset
+    from robustbench_med.api import load_defense as load_defense
+    from robustbench_med.api import train_defense as train_defense
+    from robustbench_med.components import PartRef as PartRef
+    from robustbench_med.components import parse as parse
+    from robustbench_med.interfaces import Attack as Attack
+    from robustbench_med.interfaces import Classifier as Classifier
+    from robustbench_med.interfaces import DataCard as DataCard
+    from robustbench_med.interfaces import Dataset as Dataset
+    from robustbench_med.interfaces import Defense as Defense
+    from robustbench_med.interfaces import Detector as Detector
+    from robustbench_med.interfaces import Federated as Federated
+    from robustbench_med.interfaces import Metric as Metric
+    from robustbench_med.interfaces import Model as Model
+    from robustbench_med.interfaces import Params as Params
+    from robustbench_med.interfaces import Purifier as Purifier
+    from robustbench_med.interfaces import Recipe as Recipe
+    from robustbench_med.interfaces import Report as Report
+    from robustbench_med.interfaces import Split as Split
+    from robustbench_med.interfaces import Strategy as Strategy
+    from robustbench_med.interfaces import Surface as Surface
+    from robustbench_med.interfaces import System as System
+    from robustbench_med.interfaces import TrainJob as TrainJob
+    from robustbench_med.outcome import Outcome as Outcome
+    from robustbench_med.outcome import Rate as Rate
+    from robustbench_med.outcome import Verdicts as Verdicts
+    from robustbench_med.paths import home as home
+    from robustbench_med.streams import Stream as Stream
+    from robustbench_med.streams import seed_of as seed_of
+    from robustbench_med.threat import Budget as Budget
+    from robustbench_med.threat import ThreatModel as ThreatModel
+
+__version__ = "0.1.0"
+
+#: Marks a function of a plugin module as one of the hooks in `robustbench_med.hookspecs`.
+hookimpl = pluggy.HookimplMarker("rbmed")
+
+_LAZY = {
+    "robustbench_med.api": ("evaluate", "load_dataset", "load_defense", "train_defense"),
+    "robustbench_med.interfaces": (
+        "Attack", "Classifier", "DataCard", "Dataset", "Defense", "Detector", "Federated", "Metric", "Model", "Params",
+        "Purifier", "Recipe", "Report", "Split", "Strategy", "Surface", "System", "TrainJob",
+    ),
+    "robustbench_med.components": ("PartRef", "parse"),
+    "robustbench_med.paths": ("home",),
+    "robustbench_med.outcome": ("Outcome", "Rate", "Verdicts"),
+    "robustbench_med.streams": ("Stream", "seed_of"),
+    "robustbench_med.threat": ("Budget", "ThreatModel"),
+    "pydantic": ("Field",),
+}  # fmt: skip
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+
+__all__ = [
+    "AttackSpec", "DatasetSpec", "DefenseSpec", "DetectorSpec", "MetricSpec", "ModelSpec", "PurifierSpec",
+    "ReportSpec", "Spec", "StrategySpec", "__version__", "hookimpl", *_HOME,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,178 @@
+"""``rbmed data``: data sets, their cards, and the folders of those that the user brings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_med.cli import style
+from robustbench_med.cli.list_ import describe, traits
+from robustbench_med.cli.plugins import AsJson, registry
+from robustbench_med.errors import DataError, UsageError
+from robustbench_med.paths import data_root, register_root
+from robustbench_med.registry import Entry, Registry
+from robustbench_med.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces import Dataset
+
+data = typer.Typer(help="Data sets: list, show, check, register.", no_args_is_help=True)
+
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", metavar="DIR", help="The data set's folder, or a parent of it.")
+]
+
+
+@data.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the data sets and where their images are."""
+    entries = registry().entries("dataset")
+    if as_json:
+        style.emit_json([{**describe(entry), "images": _where(entry)} for entry in entries])
+        return
+    made = style.table("name", "summary", "traits", "licence", "images")
+    for entry in entries:
+        licence = getattr(entry.spec, "licence", "")
+        style.row(made, entry.spec.name, entry.spec.summary, traits(entry.spec), licence, _where(entry))
+    style.out.print(made if entries else "no installed plugin offers any data set")
+    if any(_where(entry) == "not set" for entry in entries):
+        style.plain("not set: give --data-root FOLDER, set RBMED_DATA, or run 'rbmed data register NAME FOLDER'")
+
+
+@data.command("show")
+def show_dataset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
+    root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a data set's card and the sizes of its splits."""
+    dataset = _open(registry(), name, root)
+    card = dataset.card()
+    rows = _sizes(dataset, card.classes)
+    if as_json:
+        style.emit_json({**asdict(card), "splits": rows})
+        return
+    style.out.print(style.heading(card.name, "synthetic images" if card.synthetic else "images of patients"))
+    facts = {
+        "classes": ", ".join(card.classes),
+        "lesion class": "" if card.lesion_class is None else card.classes[card.lesion_class],
+        "image": f"{card.channels} x {card.size} x {card.size}",
+        "licence": card.licence,
+        "citation": card.citation,
+        "digest": card.digest,
+    }
+    style.out.print(style.facts(facts), end="\n\n")
+    numbers = ("patients", "images", *card.classes)
+    made = style.table("split", "site", *numbers, right=numbers)
+    for item in rows:
+        style.row(made, item["split"], item["site"], item["patients"], item["images"], *item["classes"].values())
+    style.out.print(made)
+    for note in card.notes:
+        style.plain(f"- {note}")
+
+
+@data.command("check")
+def check(
+    what: Annotated[str, typer.Argument(metavar="PATH_OR_NAME", help="A folder, or the name of a data set.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME", help="Layout of the folder; default: the one that fits.")
+    ] = None,
+) -> None:
+    """Look at every file of a data set and name what is wrong with it."""
+    found = registry()
+    path = Path(what).expanduser()
+    if path.is_dir():
+        name, problems = _check_as(found, dataset, path) if dataset else _check_any(found, path)
+    elif path.exists() or (dataset is not None and what != dataset):
+        raise DataError(f"{what!r} is not a folder")
+    else:
+        name, problems = what, _open(found, what, None).check()
+    for problem in problems:
+        style.plain(problem)
+    if problems:
+        style.error(f"{what}, read as {name}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        raise typer.Exit(1)
+    style.plain(f"{what}, read as {name}: no problems")
+
+
+@data.command("register")
+def register(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set that needs its images.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the images.")],
+) -> None:
+    """Remember the folder of a data set, so that --data-root is not needed."""
+    entry = registry().find("dataset", name)
+    if not _needs_root(entry):
+        raise UsageError(f"{entry} brings its own images; nothing to register")
+    style.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path)}")
+
+
+def _needs_root(entry: Entry) -> bool:
+    return isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
+
+
+def _where(entry: Entry) -> str:
+    if not _needs_root(entry):
+        return "included"
+    try:
+        return str(data_root(entry.spec.name))
+    except DataError:
+        return "not set"
+
+
+def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
+    from robustbench_med.cli.progress import RichProgress
+    from robustbench_med.components import create, parse
+
+    ref = parse(text)
+    entry = registry.find("dataset", ref.name)
+    folder = data_root(entry.spec.name, root) if _needs_root(entry) else None
+    made: Dataset = create(registry, "dataset", ref, root=folder, progress=RichProgress())
+    return made
+
+
+def _check_as(registry: Registry, text: str, path: Path) -> tuple[str, list[str]]:
+    return text, _open(registry, text, path).check()
+
+
+def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
+    """Read the folder as every data set that takes one; the only one, or the only clean one, is it.
+
+    Raises:
+        DataError: none can read the folder, or the choice is open.
+    """
+    read: dict[str, list[str]] = {}
+    refused: dict[str, str] = {}
+    for entry in filter(_needs_root, registry.entries("dataset")):
+        try:
+            read[entry.spec.name] = _check_as(registry, entry.qualified, path)[1]
+        except DataError as error:
+            refused[entry.spec.name] = str(error)
+    clean = [name for name, problems in read.items() if not problems]
+    fits = clean or list(read)
+    if len(fits) == 1:
+        return fits[0], read[fits[0]]
+    if fits:
+        raise DataError(f"{path} could be read as {' or '.join(fits)}; choose one with --dataset")
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    raise DataError(f"{path} has the layout of no data set ({reasons or 'no plugin reads a folder'})")
+
+
+def _sizes(dataset: Dataset, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per split and site."""
+    from robustbench_med.interfaces import SPLITS
+
+    rows = []
+    for split in SPLITS:
+        for site, part in dataset.split(split).by_site().items():
+            counts = Counter(part.labels.tolist())
+            per_class = {name: counts[label] for label, name in enumerate(classes)}
+            rows.append({
+                "split": split, "site": site, "patients": len(set(part.patients)), "images": len(part),
+                "classes": per_class,
+            })  # fmt: skip
+    return rows

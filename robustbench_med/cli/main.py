@@ -1,0 +1,97 @@
+"""The command ``rbmed``: commands, global options, and every error as one line.
+
+Exit codes: 0 all is well, 1 a cell failed or a check found problems, 2 bad usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+import robustbench_med
+from robustbench_med.cli import style
+from robustbench_med.cli.data import data
+from robustbench_med.cli.list_ import list_
+from robustbench_med.cli.plugins import PluginFiles, plugins
+from robustbench_med.cli.plugins import registry as registry
+from robustbench_med.cli.run import run
+from robustbench_med.cli.show import show
+from robustbench_med.cli.train import train
+from robustbench_med.errors import RbmedError, UsageError
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print what went wrong in one line and exit with the code that says whose fault it was."""
+    try:
+        yield
+    except RbmedError as error:
+        style.error(str(error))
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.ClickException as error:
+        style.error(error.format_message())
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        style.error("interrupted")
+        raise typer.Exit(130) from None
+
+
+class _Group(TyperGroup):
+    """The root command; the arguments of every other command are read inside its ``invoke``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with one_line_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="rbmed",
+    cls=_Group,
+    no_args_is_help=True,
+    suggest_commands=False,  # click suggests already
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"robustbench-med {robustbench_med.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    plugin: PluginFiles = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Measure how robust a medical-imaging model and its defense really are."""
+    ctx.obj = plugin or []
+
+
+app.command()(run)
+app.command("list")(list_)
+app.command()(show)
+app.command()(plugins)
+app.command()(train)
+app.add_typer(data, name="data")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

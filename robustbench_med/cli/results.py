@@ -1,0 +1,104 @@
+"""How records look in a terminal: one table, then what it means in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from rich.table import Table
+
+from robustbench_med.records import Record
+from robustbench_med.table import spelled
+
+_COLUMNS = (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
+
+
+def show(records: Sequence[Record]) -> Table:
+    """The records as a table, one row per cell, percentages with their 95 % intervals."""
+    table = Table(title=_title(records), title_justify="left", caption_justify="left", pad_edge=False)
+    for name in ("defense", "attack", "sees"):
+        table.add_column(name, overflow="fold")
+    for name in ("clean %", "robust % [95 %]", "worst client", "flagged clean / attacked", "n", "s"):
+        table.add_column(name, justify="right")
+    for record in records:
+        table.add_row(*_cells(record), style="dim" if record.status == "skipped" else None)
+    return table
+
+
+def _title(records: Sequence[Record]) -> str:
+    sets = sorted({_dataset(record) for record in records})
+    threats = sorted({f"{record.threat['norm']} {_eps(record)}" for record in records})
+    return f"{', '.join(sets)}   {', '.join(threats)}"
+
+
+def _dataset(record: Record) -> str:
+    return record.dataset["name"] + (" (synthetic)" if record.dataset["synthetic"] else "")
+
+
+def _eps(record: Record) -> str:
+    """``4/255`` where that is what it is, else the number."""
+    eps = float(record.threat["eps"])
+    nearest = Fraction(eps * 255).limit_denominator(10)
+    return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
+
+
+def _component(facts: dict[str, object]) -> str:
+    params = spelled(facts["params_passed"])  # type: ignore[arg-type]
+    return f"{facts['name']}:{params}" if params else str(facts["name"])
+
+
+def _cells(record: Record) -> list[str]:
+    sees = record.threat["access"] + (" (probe)" if record.role == "probe" else "")
+    head = [_component(record.defense), _component(record.attack), sees]
+    if record.status != "ok":
+        return [*head, record.status, record.reason or "", "", "", "", ""]
+    figures = record.metrics
+    robust = _percent(figures.get("robust_accuracy"))
+    if interval := record.intervals.get("robust_accuracy"):
+        robust = f"{robust} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+    worst = ""
+    if record.worst_client is not None:
+        worst = f"{_percent(record.per_client[record.worst_client].get('robust_accuracy'))} {record.worst_client}"
+    gate = ""
+    if figures.get("detector_fpr") is not None:
+        gate = f"{_percent(figures['detector_fpr'])} / {_percent(figures['detector_tpr'])}"
+    return [
+        *head, _percent(figures.get("clean_accuracy")), robust, worst, gate, str(record.n), f"{record.seconds:.0f}",
+    ]  # fmt: skip
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def explain(records: Sequence[Record]) -> Iterator[str]:
+    """What claim and probe mean, and how to go on; nothing where the user chose the rungs."""
+    claims = {_key(r): r for r in records if r.role == "claim" and r.status == "ok"}
+    probes = [r for r in records if r.role == "probe" and r.status == "ok"]
+    if claims:
+        yield "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense (the setting most papers report)."
+    for probe in probes:
+        yield (
+            f"[bold]bpda probe[/]: the attacker runs the whole defense and differentiates past the purifier; "
+            f"only {probe.n} images and few steps, so the true figure may be lower."
+        )
+        break
+    for probe in probes:
+        claim = claims.get(_key(probe))
+        if claim is None:
+            continue
+        claimed, probed = claim.metrics.get("robust_accuracy"), probe.metrics.get("robust_accuracy")
+        if claimed is None or probed is None:
+            continue
+        yield (
+            f"{_component(claim.defense)}: claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %: "
+            f"a gap of [bold]{100 * (claimed - probed):.1f} points[/]."
+        )
+        yield (
+            f"[dim]more: rbmed run --defense {_component(claim.defense)} --attack {_component(claim.attack)} "
+            f"--access bpda --eot 16[/]"
+        )
+
+
+def _key(record: Record) -> tuple[str, str, str, int]:
+    return (record.dataset["digest"], _component(record.defense), f"{record.threat['norm']} {record.threat['eps']}", record.seed)

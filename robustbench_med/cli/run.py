@@ -1,0 +1,69 @@
+"""``rbmed run``: attack defenses and show honest rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustbench_med.cli.style import RichProgress, err, out
+
+
+def run(
+    config: Annotated[Path | None, typer.Argument(help="TOML file with the same keys as the options.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Data set: NAME or NAME:key=value,... [brainsim]")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Classifier in place of the recipe's own.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="Training strategy in place of the recipe's own.")] = None,
+    defense: Annotated[list[str] | None, typer.Option(help="Defense. [medfedpure]")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Shown beside; '' for none. [undefended]")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Attack: NAME or NAME:key=value,... [apgd]")] = None,
+    norm: Annotated[str | None, typer.Option(help="linf or l2, in pixel space. [linf]")] = None,
+    eps: Annotated[list[str] | None, typer.Option(help="Radius; fractions accepted. [4/255]")] = None,
+    access: Annotated[
+        list[str] | None,
+        typer.Option(help="Rung of the access ladder: oblivious or bpda. [oblivious, and a small bpda probe]"),
+    ] = None,
+    client: Annotated[list[str] | None, typer.Option(help="Clients to evaluate. [all]")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many test images. [all]")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed. [0]")] = None,
+    draws: Annotated[int | None, typer.Option(help="Fresh noise draws each image is scored on. [3]")] = None,
+    eot: Annotated[int | None, typer.Option(help="Noise draws averaged in each gradient. [4]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [auto]")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Images per chunk: auto or a number. [auto]")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of trained weights of the defense.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
+    target: Annotated[Path | None, typer.Option("--out", help="Folder for records and samples. [results]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON lines.")] = False,
+) -> None:
+    """Attack defenses and print a row for each; options that may be repeated make a grid."""
+    options = {
+        "dataset": dataset, "model": model, "strategy": strategy, "defense": defense, "baseline": baseline,
+        "attack": attack, "norm": norm, "eps": eps, "access": access, "client": client, "limit": limit, "seed": seed,
+        "draws": draws, "eot": eot, "device": device, "batch_size": batch_size, "weights": weights,
+        "data_root": data_root, "out": target,
+    }  # fmt: skip
+
+    from robustbench_med.cli.main import registry
+    from robustbench_med.cli.results import explain, show
+    from robustbench_med.config import build
+    from robustbench_med.runner import Runner
+
+    settings = build(options, config)
+    records = []
+    for record in Runner(settings, registry(), RichProgress()).run():
+        records.append(record)
+        if as_json:
+            print(json.dumps(record.model_dump(mode="json"), allow_nan=False), flush=True)
+    if not as_json:
+        out.print(show(records))
+        for line in explain(records):
+            out.print(line)
+        out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        name = f"{record.defense['name']} / {record.attack['name']} / {record.threat['access']}"
+        err.print(f"failed: {name}: {record.reason}", style="red", markup=False)
+    if failed:
+        raise typer.Exit(1)

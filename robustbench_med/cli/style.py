@@ -1,0 +1,86 @@
+"""How the command line looks: results on stdout, errors and progress on stderr; ``NO_COLOR`` is honoured."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from robustbench_med.cli.progress import RichProgress as RichProgress
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 120  # a pipe has no width of its own, and 80 columns would fold most summaries
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the first column is emphasised and never folded, those named in ``right`` are aligned right."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    made.title, made.title_justify, made.title_style = title or None, "left", "bold"
+    for at, name in enumerate(columns):
+        made.add_column(
+            Text(name),
+            style="cyan" if at == 0 else None,
+            no_wrap=at == 0 or name in right,
+            justify="right" if name in right else "left",
+            overflow="fold",
+        )
+    return made
+
+
+def row(made: Table, *cells: object, style: str = "") -> None:
+    """Add a row of plain text: nothing in it is read as markup."""
+    made.add_row(*(Text(str(cell)) for cell in cells), style=style or None)
+
+
+def facts(pairs: Mapping[str, object]) -> Table:
+    """Names and values without lines, empty values left out."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value not in ("", None, ()):
+            made.add_row(Text(name), Text(str(value)))
+    return made
+
+
+def heading(name: str, summary: str) -> Text:
+    """A name and what it is."""
+    return Text.assemble((name, "bold cyan"), "  ", summary)
+
+
+def plain(line: str) -> None:
+    """One line on stdout, never folded; nothing in it is read as markup."""
+    out.print(Text(line), soft_wrap=True)
+
+
+def emit_json(value: Any) -> None:
+    """Machine output on stdout, never folded or coloured."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def error(message: str) -> None:
+    """One line on stderr."""
+    _line("error: ", "bold red", message)
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    _line("warning: ", "bold yellow", message)
+
+
+def _line(label: str, style: str, message: str) -> None:
+    err.print(Text.assemble((label, style), " ".join(message.split())), soft_wrap=True)

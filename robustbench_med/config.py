@@ -1,0 +1,111 @@
+"""What was asked for: TOML file + command line -> `RunConfig`."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from robustbench_med.errors import BadConfig, BadParameter
+
+
+def fraction(value: Any) -> Any:
+    """``"4/255"`` -> 0.0157; numbers and other strings pass through for pydantic to judge."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float | dict) else value
+
+
+Ref = str | dict[str, Any]
+Refs = Annotated[tuple[Ref, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Eps = Annotated[float, BeforeValidator(fraction)]
+
+
+class RunConfig(pydantic.BaseModel):
+    """One run. Keys are the long options of ``rbmed run``; plural values make a grid.
+
+    A component is a string, ``apgd:steps=20``, or a table, ``{name = "apgd", steps = 20}``.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Refs = Field(("brainsim",), min_length=1, description="Data sets.")
+    model: Refs = Field((), description="Classifier architectures, in place of the recipe's own.")
+    strategy: Refs = Field((), description="Training strategies, in place of the recipe's own.")
+    defense: Refs = Field(("medfedpure",), min_length=1, description="Defenses.")
+    baseline: Ref | None = Field("undefended", description="Defense shown beside the others; empty for none.")
+    attack: Refs = Field(("apgd",), min_length=1, description="Attacks.")
+    norm: str = Field("linf", description="linf or l2, in pixel space.")
+    eps: Annotated[tuple[Eps, ...], BeforeValidator(_listed)] = Field(
+        (4 / 255,), min_length=1, description="Radius of the ball; fractions such as 4/255 are accepted."
+    )
+    access: Names = Field((), description="Rungs of the access ladder; empty: oblivious on all images and a small bpda probe.")
+    client: Names = Field((), description="Clients to evaluate; empty: all.")
+    limit: int | None = Field(None, ge=1, description="Evaluate at most this many test images, spread over the clients.")
+    seed: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field((0,), min_length=1, description="Seeds.")
+    draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
+    eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")
+    probe_attack: Ref = Field("apgd:steps=10", description="Attack of the default probe.")
+    probe_limit: int = Field(32, ge=1, description="Images of the default probe.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:i.")
+    batch_size: str | int = Field("auto", description="Images per chunk: auto or a number.")
+    weights: Path | None = Field(None, description="Folder of trained weights for the one defense that is named.")
+    data_root: Path | None = Field(None, description="Folder of the user's images.")
+    out: Path = Field(Path("results"), description="Folder for records and samples.")
+
+    @pydantic.field_validator("norm")
+    @classmethod
+    def _norm(cls, value: str) -> str:
+        if value not in ("linf", "l2"):
+            raise ValueError("valid: linf, l2")
+        return value
+
+    @pydantic.field_validator("eps")
+    @classmethod
+    def _eps(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(value) or value <= 0 for value in values):
+            raise ValueError("eps must be > 0, such as 4/255")
+        return values
+
+
+def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """A `RunConfig` from the options that were given, over those of a TOML file.
+
+    Raises:
+        BadConfig: the file is missing or not TOML.
+        BadParameter: a key is unknown or a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadConfig(f"configuration {file} cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadConfig(f"configuration {file} is not TOML: {error}") from None
+    values |= {name: value for name, value in options.items() if value is not None and value != []}
+    if values.get("baseline") == "":
+        values["baseline"] = None
+    try:
+        return RunConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        origin = f"in {file}" if file is not None and key not in options else "on the command line"
+        if first["type"] == "extra_forbidden":
+            raise BadParameter(f"unknown key {key!r} {origin}; valid: {', '.join(RunConfig.model_fields)}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadParameter(f"--{key.replace('_', '-')} {first['input']!r} {origin}: {message}") from None

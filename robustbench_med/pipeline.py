@@ -1,0 +1,138 @@
+"""The deployed system: classifier + optional detector + optional purifier + gate, as one module.
+
+Images go in, a decision comes out; labels never do. Every step treats each image by itself, so a decision does not
+depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.outcome import Verdicts
+from robustbench_med.streams import Stream
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When an image is flagged, and how strongly a flagged image is purified; fixed on clean calibration images.
+
+    Attributes:
+        threshold: scores above it are flagged.
+        low: score that maps to strength 0.
+        high: score that maps to strength 1.
+    """
+
+    threshold: float
+    low: float
+    high: float
+
+    def strength(self, scores: Tensor) -> Tensor:
+        """Purification strength in [0, 1], shape (N,)."""
+        return ((scores - self.low) / max(self.high - self.low, 1e-12)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Treated:
+    """Images after the gate.
+
+    Attributes:
+        images: (N, C, H, W), what the classifier sees.
+        scores: (N,), NaN without a detector.
+        flagged: bool (N,).
+        rejected: bool (N,), flagged by a pipeline that has no purifier.
+    """
+
+    images: Tensor
+    scores: Tensor
+    flagged: Tensor
+    rejected: Tensor
+
+
+class Pipeline(nn.Module):
+    """A client's deployed system.
+
+    Args:
+        classifier: images in [0, 1] -> logits.
+        detector: scores images; None sends every image to the purifier.
+        purifier: cleans flagged images; with a detector and no purifier, flagged images are rejected.
+        gate: threshold and strength map; needed exactly when there is a detector.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        detector: Detector | None = None,
+        purifier: Purifier | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        super().__init__()
+        if (detector is None) != (gate is None):
+            raise ValueError("a detector needs a gate and a gate needs a detector")
+        self.classifier = classifier
+        self.detector = detector
+        self.purifier = purifier
+        self.gate = gate
+        self.eval()
+        self.requires_grad_(False)
+
+    @property
+    def stochastic(self) -> bool:
+        """Two calls on the same image may differ."""
+        return any(part is not None and part.stochastic for part in (self.detector, self.purifier))
+
+    @property
+    def defended(self) -> bool:
+        """There is more than the classifier."""
+        return self.detector is not None or self.purifier is not None
+
+    def score(self, x: Tensor, rng: Stream) -> Tensor:
+        """The detector's scores, float32 (N,)."""
+        if self.detector is None:
+            return x.new_full((len(x),), float("nan"))
+        return self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
+
+    def treat(self, x: Tensor, rng: Stream) -> Treated:
+        """Score the images and purify (or reject) the flagged ones."""
+        scores = self.score(x, rng)
+        if self.gate is None:
+            flagged = torch.full((len(x),), self.purifier is not None, device=x.device)
+            strength = x.new_ones(len(x))
+        else:
+            flagged = scores > self.gate.threshold
+            strength = self.gate.strength(scores)
+        if self.purifier is None:
+            return Treated(x, scores, flagged, rejected=flagged)
+        images = x
+        rows = flagged.nonzero().flatten()
+        if len(rows):
+            repaired = self.purifier.purify(x[rows], strength[rows], rng.fork("purifier")[rows])
+            images = x.index_copy(0, rows, repaired.to(x.dtype))
+        return Treated(images, scores, flagged, rejected=torch.zeros_like(flagged))
+
+    def forward(self, x: Tensor, rng: Stream) -> Tensor:
+        """Logits (N, K) of the deployed system for images in [0, 1], shape (N, C, H, W)."""
+        logits: Tensor = self.classifier(self.treat(x, rng).images)
+        return logits
+
+    @torch.inference_mode()
+    def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Verdicts:
+        """The answers over ``draws`` independent noise draws, on the CPU; see `Verdicts`."""
+        rows: list[tuple[Tensor, ...]] = []
+        for draw in range(draws):
+            treated = self.treat(x, rng.moment(draw))
+            change = (treated.images - x).flatten(1)
+            rows.append(
+                (
+                    self.classifier(treated.images).argmax(1),
+                    treated.flagged,
+                    treated.rejected,
+                    treated.scores,
+                    change.abs().amax(1) > 0,
+                    change.square().mean(1).sqrt(),
+                )
+            )
+        return Verdicts(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))

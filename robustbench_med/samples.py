@@ -1,0 +1,56 @@
+"""Per-image results as Parquet, so that any number in a record can be recomputed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_med.outcome import Outcome, Verdicts
+
+
+def to_frame(outcome: Outcome) -> pd.DataFrame:
+    """One row per image and noise draw.
+
+    Columns: ``index`` (row in the test split), ``patient``, ``site``, ``label``, ``draw``, ``distance``, ``gradients``,
+    ``queries``, and for ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``,
+    ``purified_rmse``.
+    """
+    draws, n = outcome.clean.predictions.shape
+
+    def tiled(values: object) -> list[object]:
+        return list(values) * draws  # type: ignore[call-overload]
+
+    columns: dict[str, object] = {
+        "index": tiled(outcome.index.tolist()),
+        "patient": tiled(outcome.patients),
+        "site": tiled(outcome.sites),
+        "label": tiled(outcome.labels.tolist()),
+        "draw": [draw for draw in range(draws) for _ in range(n)],
+        "distance": tiled(outcome.distances.tolist()),
+        "gradients": tiled(outcome.gradients.tolist()),
+        "queries": tiled(outcome.queries.tolist()),
+    }
+    for prefix, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
+        columns |= _columns(prefix, verdicts)
+    return pd.DataFrame(columns)
+
+
+def _columns(prefix: str, verdicts: Verdicts) -> dict[str, object]:
+    return {
+        f"{prefix}_prediction": verdicts.predictions.flatten().numpy(),
+        f"{prefix}_flagged": verdicts.flagged.flatten().numpy(),
+        f"{prefix}_rejected": verdicts.rejected.flatten().numpy(),
+        f"{prefix}_score": verdicts.scores.flatten().numpy(),
+        f"{prefix}_changed": verdicts.changed.flatten().numpy(),
+        f"{prefix}_purified_rmse": verdicts.purified_rmse.flatten().numpy(),
+    }
+
+
+def write(outcome: Outcome, path: Path) -> None:
+    """Write the samples of one cell, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    to_frame(outcome).to_parquet(draft, index=False)
+    os.replace(draft, path)

@@ -1,0 +1,94 @@
+"""Random numbers that depend on the image and the purpose, never on the batch.
+
+A global generator hands its numbers out in order, so what an image gets depends on which images came before it. A
+`Stream` is counter-based instead: every number is a hash of (seed of the image, call, position), computed for the
+whole batch at once on the batch's device. Hence a result does not depend on how images are batched, and attack noise,
+defense noise and scoring noise can be kept apart by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 31) - 1
+
+
+def seed_of(*parts: object) -> int:
+    """A 62-bit seed from anything with a stable ``str``: ``seed_of(0, "attack", "brainsim", 17)``."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 2
+
+
+def _scramble(bits: Tensor) -> Tensor:
+    """Mix 32-bit values held in int64 (the 'lowbias32' integer hash); products stay below 2**63."""
+    bits = ((bits ^ (bits >> 16)) * 0x21F0AAAD) & 0xFFFFFFFF
+    bits = ((bits ^ (bits >> 15)) * 0x735A2D97) & 0xFFFFFFFF
+    return bits ^ (bits >> 15)
+
+
+class Stream:
+    """One named stream of random numbers per image.
+
+    Args:
+        seeds: int64 tensor of shape (N,), one seed per image.
+    """
+
+    def __init__(self, seeds: Tensor, calls: int = 0) -> None:
+        self.seeds = seeds
+        self.calls = calls
+
+    @classmethod
+    def named(cls, name: str, seed: int, ids: Tensor) -> Stream:
+        """The stream ``name`` of a run with ``seed`` for the images with these int64 ``ids``, shape (N,)."""
+        base = seed_of(seed, name)
+        low, high = base & 0xFFFFFFFF, base >> 32
+        mixed = _scramble((ids & 0xFFFFFFFF) ^ low) ^ _scramble(((ids >> 32) & _MASK) ^ high)
+        return cls((_scramble(mixed) << 30) ^ _scramble(mixed ^ 0x5BD1E995))
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: Tensor | slice) -> Stream:
+        """The streams of some of the images, at the same point of their sequence."""
+        return Stream(self.seeds[index], self.calls)
+
+    def fork(self, name: str) -> Stream:
+        """An independent stream for each image, told apart by ``name``, at the same point of its sequence."""
+        return Stream(_scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls)
+
+    def moment(self, number: int) -> Stream:
+        """The same streams at moment ``number`` >= 0; moments never overlap within 4,096 calls."""
+        return Stream(self.seeds, number << 12)
+
+    def repeat(self, n: int) -> Stream:
+        """``n`` independent streams per image, image-major: (N,) -> (N * n,), as `Tensor.repeat_interleave` does."""
+        draws = torch.arange(n, device=self.seeds.device)
+        # Draw 0 keeps the image's own seed, so one draw is the same whether asked for alone or among many.
+        forked = self.seeds[:, None] ^ (_scramble(draws * 0x9E3779B1 & 0xFFFFFFFF) << 20) * (draws > 0)
+        return Stream(forked.flatten(), self.calls)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """float32 in [0, 1), shape (N, ...); each call moves the stream on."""
+        return self._bits(shape).to(torch.float32).mul_(2.0**-24)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal float32, shape (N, ...); each call moves the stream on (Box-Muller)."""
+        radius = torch.log((self._bits(shape) + 1).to(torch.float32) * 2.0**-24).mul_(-2).sqrt_()
+        return radius * torch.cos(self.uniform(shape) * (2 * math.pi))
+
+    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+        """24 random bits per element, int64."""
+        if not shape or shape[0] != len(self):
+            raise ValueError(f"shape {shape} does not start with the number of images, {len(self)}")
+        self.calls += 1
+        per_image = math.prod(shape[1:])
+        position = _scramble(torch.arange(per_image, device=self.seeds.device) + 0x632BE5AB)
+        call = _scramble(torch.tensor(self.calls, device=self.seeds.device) + 0x1B873593)
+        low = _scramble((self.seeds & 0xFFFFFFFF) ^ call)
+        high = _scramble(((self.seeds >> 32) & _MASK) ^ low)
+        bits = _scramble(_scramble(position[None] ^ low[:, None]) ^ high[:, None])
+        return (bits >> 8).view(shape)

@@ -1,0 +1,84 @@
+"""Small, deterministic images, classifiers and outcomes to try components on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.interfaces import Classifier, Surface
+from robustbench_med.outcome import Outcome, Verdicts
+from robustbench_med.streams import Stream
+
+
+class ToyClassifier(Classifier):
+    """A fixed random linear layer on the pixels, the same for the same arguments.
+
+    Args:
+        num_classes: K.
+        channels: C.
+        size: side of the images.
+    """
+
+    def __init__(self, num_classes: int = 2, channels: int = 1, size: int = 8) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(7)
+        self.weight = nn.Parameter(torch.randn(num_classes, channels * size * size, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> logits (N, K)."""
+        return (x - 0.5).flatten(1) @ self.weight.T
+
+
+class _ToySurface(Surface):
+    def __init__(self, classifier: Classifier, gradients: bool) -> None:
+        super().__init__()
+        self.classifier, self.gradients = classifier, gradients
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(x if self.gradients else x.detach())
+        return logits if self.gradients else logits.detach()
+
+
+def toy_surface(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> Surface:
+    """A surface over a `ToyClassifier`; without ``gradients`` its logits are detached from the images."""
+    return _ToySurface(ToyClassifier(num_classes, channels, size), gradients)
+
+
+def toy_images(n: int = 6, channels: int = 1, size: int = 8) -> tuple[Tensor, Stream]:
+    """``n`` smooth images in [0, 1], (N, C, H, W), and their random streams."""
+    generator = torch.Generator().manual_seed(n)
+    coarse = torch.rand(n, channels, max(size // 4, 1), max(size // 4, 1), generator=generator)
+    images = nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+    return images, Stream.named("toy", 0, torch.arange(n))
+
+
+def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
+    """What a cell of ``n`` images of two classes may have measured: every second answer turned by the attack."""
+    labels = torch.arange(n) % 2
+    attacked = torch.where(torch.arange(n) % 4 < 2, labels, 1 - labels)
+
+    def verdicts(predictions: Tensor, score: float) -> Verdicts:
+        scores = torch.linspace(0, 1, n) + score if detector else torch.full((n,), torch.nan)
+        flagged = (scores > 1).expand(draws, n)
+        return Verdicts(
+            predictions=predictions.expand(draws, n),
+            flagged=flagged,
+            rejected=torch.zeros(draws, n, dtype=torch.bool),
+            scores=scores.expand(draws, n),
+            changed=flagged,
+            purified_rmse=flagged * 0.01,
+        )
+
+    return Outcome(
+        labels=labels,
+        sites=("a", "b") * (n // 2) + ("a",) * (n % 2),
+        patients=tuple(f"p{i}" for i in range(n)),
+        clean=verdicts(labels, 0.0),
+        attacked=verdicts(attacked, 0.5),
+        distances=torch.full((n,), 4 / 255),
+        gradients=torch.full((n,), 10),
+        queries=torch.full((n,), 10),
+        num_classes=2,
+        lesion_class=1,
+        index=torch.arange(n),
+    )
