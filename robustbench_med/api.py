@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from robustbench_med.config import build
 from robustbench_med.deployment import Deployment, artifact_folder, find_artifact
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.opening import open_dataset
 from robustbench_med.registry import Registry
-from robustbench_med.runner import Runner, open_dataset
-from robustbench_med.training import train
+from robustbench_med.runner import Runner
+from robustbench_med.training import train, train_parts
 
 if TYPE_CHECKING:
     from robustbench_med.progress import Progress
@@ -44,7 +46,11 @@ def evaluate(
 
 
 def load_dataset(
-    name: str, *, data_root: Path | str | None = None, registry: Registry | None = None, progress: Progress | None = None
+    name: str,
+    *,
+    data_root: Path | str | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Open a data set: ``load_dataset("brainsim").split("test").images`` is float32 (N, C, H, W) in [0, 1].
 
@@ -94,26 +100,31 @@ def train_defense(
     *,
     model: str | None = None,
     strategy: str | None = None,
+    only: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
     out: Path | str | None = None,
     data_root: Path | str | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
-) -> Artifact:
-    """Train every part of a defense; resumes where an interrupted call left off.
+) -> Artifact | None:
+    """Train every part of a defense; parts that are already trained are kept, an interrupted one resumes.
 
     Args:
         name: ``name`` or ``name:key=value,...``.
         dataset: data set, as ``name`` or ``name:key=value,...``.
         model: classifier architecture in place of the recipe's own.
         strategy: training strategy in place of the recipe's own.
+        only: train just these parts (classifier, detector, purifier) for a later call to put together.
         seed: makes the training repeatable.
         device: auto, cpu, cuda or cuda:i.
         out: folder for the weights; by default where ``rbmed run`` finds them.
         data_root: folder of the user's images.
         registry: where plugins come from.
         progress: opens progress bars.
+
+    Returns:
+        The artifact; None with ``only``.
     """
     registry = registry or Registry()
     blueprint = draw(registry, parse(name), parse(model) if model else None, parse(strategy) if strategy else None)
@@ -123,4 +134,7 @@ def train_defense(
     if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
         raise BadParameter(f"--out {target} exists and holds no trained weights; name a new folder")
     job = TrainJob(seed=seed, device=where, progress=opened.progress)
+    if only:
+        train_parts(blueprint, opened, job, only)
+        return None
     return train(blueprint, opened, job, target)

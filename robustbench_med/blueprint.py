@@ -89,7 +89,12 @@ def draw(registry: Registry, ref: PartRef, model: PartRef | None = None, strateg
     defense: Defense = create(registry, "defense", ref)
     recipe = defense.recipe()
     recipe = replace(recipe, model=model or recipe.model, strategy=strategy or recipe.strategy)
-    wanted = {"model": recipe.model, "strategy": recipe.strategy, "detector": recipe.detector, "purifier": recipe.purifier}
+    wanted = {
+        "model": recipe.model,
+        "strategy": recipe.strategy,
+        "detector": recipe.detector,
+        "purifier": recipe.purifier,
+    }
     parts = {kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()}
     revisions = {kind: registry.find(kind, part.name).spec.revision for kind, part in wanted.items() if part}
     return Blueprint(entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts))

@@ -57,7 +57,8 @@ def parse(text: str) -> PartRef:
     Raises:
         BadParameter: the text is not of that form.
     """
-    name, colon, rest = text.strip().partition(":")
+    name, colon, rest = text.partition(":")
+    name = name.strip()
     params: dict[str, str] = {}
     for item in split_list(rest, text) if colon else ():
         key, equals, value = (part.strip() for part in item.partition("="))

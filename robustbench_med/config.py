@@ -52,9 +52,13 @@ class RunConfig(pydantic.BaseModel):
     eps: Annotated[tuple[Eps, ...], BeforeValidator(_listed)] = Field(
         (4 / 255,), min_length=1, description="Radius of the ball; fractions such as 4/255 are accepted."
     )
-    access: Names = Field((), description="Rungs of the access ladder; empty: oblivious on all images and a small bpda probe.")
+    access: Names = Field(
+        (), description="Rungs of the access ladder; empty: oblivious on all images and a small bpda probe."
+    )
     client: Names = Field((), description="Clients to evaluate; empty: all.")
-    limit: int | None = Field(None, ge=1, description="Evaluate at most this many test images, spread over the clients.")
+    limit: int | None = Field(
+        None, ge=1, description="Evaluate at most this many test images, spread over the clients."
+    )
     seed: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field((0,), min_length=1, description="Seeds.")
     draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
     eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")

@@ -65,7 +65,9 @@ def find_artifact(blueprint: Blueprint, card: DataCard, explicit: Path | None = 
     train = f"train them with `rbmed train {name} --dataset {card.name}` and the same parameters"
     if differs:
         where = f"weights {explicit}" if explicit else f"the weights at hand for {name!r} on {card.name!r}"
-        raise WeightsError(f"{where} were trained with other parameters or data ({', '.join(sorted(differs))}); {train}")
+        raise WeightsError(
+            f"{where} were trained with other parameters or data ({', '.join(sorted(differs))}); {train}"
+        )
     raise WeightsError(f"no trained weights for defense {name!r} on data set {card.name!r}; {train}")
 
 

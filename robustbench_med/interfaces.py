@@ -64,10 +64,11 @@ class Surface(nn.Module):
     Its gradients are the ones that adversary would get. ``stop_on_success`` is True where a wrong answer here is a
     wrong answer of the deployed, deterministic system, so that an attack may drop an image once it is broken. It is
     False where the adversary sees only a part of the system, or a random draw of it: then an attack should go on to
-    raise the loss.
+    raise the loss. ``draws`` is the number of noise draws that one call averages: each counts against the budget.
     """
 
     stop_on_success: bool = False
+    draws: int = 1
 
     def at(self, index: Tensor) -> Surface:
         """The same surface for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
@@ -78,9 +79,7 @@ class Attack(Component, ABC):
     """An attack. The harness projects, checks norm, range and budget, and scores on the deployed pipeline."""
 
     @abstractmethod
-    def run(
-        self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream
-    ) -> Tensor:
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Return adversarial images.
 
         Args:

@@ -78,8 +78,8 @@ def _grid(config: RunConfig, registry: Registry) -> Iterator[Cell | Skip]:
             defenses.insert(0, baseline)
     datasets = [reference(ref, "dataset") for ref in config.dataset]
     attacks = [reference(ref, "attack") for ref in config.attack]
-    models = [reference(ref, "model") for ref in config.model] or [None]
-    strategies = [reference(ref, "strategy") for ref in config.strategy] or [None]
+    models: list[PartRef | None] = [*(reference(ref, "model") for ref in config.model)] or [None]
+    strategies: list[PartRef | None] = [*(reference(ref, "strategy") for ref in config.strategy)] or [None]
     for ref in datasets:
         registry.find("dataset", ref.name)
     for dataset, model, strategy, eps, seed in product(datasets, models, strategies, config.eps, config.seed):
@@ -114,7 +114,12 @@ def _measurements(config: RunConfig, attacks: list[PartRef]) -> Iterator[tuple[R
     # Nobody chose a rung: the setting defenses are published in, and a cheap look at what an informed adversary does.
     for attack in attacks:
         yield "claim", "oblivious", attack, config.limit
-    yield "probe", "bpda", reference(config.probe_attack, "attack"), min(config.probe_limit, config.limit or config.probe_limit)
+    yield (
+        "probe",
+        "bpda",
+        reference(config.probe_attack, "attack"),
+        min(config.probe_limit, config.limit or config.probe_limit),
+    )
 
 
 def _facts(registry: Registry, attack: PartRef) -> list[Any]:

@@ -19,9 +19,7 @@ _WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "diffusers", "flw
 def versions() -> dict[str, str]:
     """Versions of Python, the libraries that can change a number, and every installed plugin distribution."""
     found = {"python": platform.python_version()}
-    plugins = {
-        entry.dist.name for entry in importlib.metadata.entry_points(group="rbmed") if entry.dist is not None
-    }
+    plugins = {entry.dist.name for entry in importlib.metadata.entry_points(group="rbmed") if entry.dist is not None}
     for name in (*_WATCHED, *sorted(plugins)):
         try:
             found[name] = importlib.metadata.version(name)

@@ -29,7 +29,8 @@ class Record(pydantic.BaseModel):
     cell_id: str = Field(description="Hash of everything that decides the numbers.")
     status: Literal["ok", "skipped", "failed"] = Field(description="What became of the cell.")
     role: Literal["claim", "probe", "cell"] = Field(
-        description="claim: the oblivious setting defenses are published in; probe: a cheap adaptive attack; cell: asked for by name."
+        description="claim: the oblivious setting defenses are published in; probe: a cheap adaptive attack; "
+        "cell: asked for by name."
     )
     dataset: dict[str, Any] = Field(description="Name, parameters, digest, licence, and whether it is synthetic.")
     defense: dict[str, Any] = Field(description="Name, distribution, parameters, parts, and digest of the weights.")
@@ -41,17 +42,23 @@ class Record(pydantic.BaseModel):
     limit: int | None = Field(description="Images asked for; None means all of the test split.")
     clients: list[str] = Field(default_factory=list, description="Clients evaluated, each with its own pipeline.")
     n: int = Field(0, description="Images evaluated.")
-    metrics: dict[str, float | None] = Field(default_factory=dict, description="Figures over all clients; null where undefined.")
+    metrics: dict[str, float | None] = Field(
+        default_factory=dict, description="Figures over all clients; null where undefined."
+    )
     intervals: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="Wilson 95 % intervals of those metrics that are shares."
     )
-    per_client: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="The same figures for each client.")
+    per_client: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="The same figures for each client."
+    )
     worst_client: str | None = Field(None, description="The client with the lowest robust accuracy.")
     seconds: float = Field(0.0, description="Wall time of the cell, loading of weights excluded.")
     spent: dict[str, float] = Field(
         default_factory=dict, description="Gradients and queries of the attack per image (mean and largest)."
     )
-    peak_memory_mib: float | None = Field(None, description="Peak memory: of the GPU where one was used, else of the process.")
+    peak_memory_mib: float | None = Field(
+        None, description="Peak memory: of the GPU where one was used, else of the process."
+    )
     reason: str | None = Field(None, description="Why a cell was skipped, or what failed.")
     provenance: dict[str, Any] = Field(default_factory=dict, description="Versions, commit, hardware.")
     created: str = Field(description="UTC time the cell ended.")

@@ -146,8 +146,8 @@ class Registry:
         return load_target(self.find(kind, name))
 
     def _unknown(self, kind: str, name: str, offered: list[Entry]) -> str:
-        names = sorted({e.spec.name for e in offered} | ({e.qualified for e in offered} if "/" in name else set()))
-        near = difflib.get_close_matches(name, names, n=3)
+        names = sorted({e.spec.name for e in offered})
+        near = difflib.get_close_matches(name, [e.qualified for e in offered] if "/" in name else names, n=3)
         text = f"unknown {kind} {name!r}" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ";")
         text += f" valid: {', '.join(names)}" if names else f" no installed plugin offers any {kind}"
         if self.broken:

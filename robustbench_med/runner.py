@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import resource
 import sys
 import time
@@ -21,8 +21,8 @@ from robustbench_med.deployment import Deployment, deployment_facts, find_artifa
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces import Dataset, Split
 from robustbench_med.measure import join, measure
+from robustbench_med.opening import open_dataset
 from robustbench_med.outcome import Outcome
-from robustbench_med.paths import data_root
 from robustbench_med.plan import Cell, Skip, plan
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.provenance import provenance
@@ -47,8 +47,10 @@ class Runner:
         chunk_size(config.batch_size, self.device)  # a bad batch size is said before anything runs
         self._datasets: dict[str, Dataset] = {}
         self._deployments: dict[str, Deployment] = {}
-        self._metrics = [(entry.spec.name, create(registry, "metric", PartRef(entry.spec.name))) for entry in
-                         registry.entries("metric")]
+        self._metrics = [
+            (entry.spec.name, create(registry, "metric", PartRef(entry.spec.name)))
+            for entry in registry.entries("metric")
+        ]
 
     def run(self) -> Iterator[Record]:
         """Yield a record per cell; each is on disk before it is yielded.
@@ -94,7 +96,7 @@ class Runner:
         deployment = self.deployment(cell)
         try:
             return self._measured(cell, deployment)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A failure is data: whatever a plugin raises becomes this cell's record, and the other cells still run.
             reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
             return self.record(cell, status="failed", reason=reason[:500])
@@ -139,8 +141,11 @@ class Runner:
         """The figures of every metric, over all clients and for each."""
         metrics, intervals = flatten(self._figures(outcome))
         per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
-        ranked = [(figures["robust_accuracy"] or 0.0, site) for site, figures in per_client.items()
-                  if "robust_accuracy" in figures]
+        ranked = [
+            (figures["robust_accuracy"] or 0.0, site)
+            for site, figures in per_client.items()
+            if "robust_accuracy" in figures
+        ]
         gradients, queries = outcome.gradients.double(), outcome.queries.double()
         return self.record(
             cell,
@@ -209,28 +214,22 @@ class Runner:
             seed=cell.seed,
             limit=cell.limit,
             provenance=provenance(self.device),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             **fields,
         )
-
-
-def open_dataset(registry: Registry, ref: PartRef, root: Any, progress: Progress | None = None) -> Dataset:
-    """Open a data set, its root resolved where it needs one."""
-    entry = registry.find("dataset", ref.name)
-    needs_root = getattr(entry.spec, "needs_root", False)
-    folder = data_root(entry.spec.name, root) if needs_root else None
-    dataset: Dataset = create(registry, "dataset", ref, root=folder, progress=progress)
-    return dataset
 
 
 def pick(test: Split, clients: tuple[str, ...], limit: int | None) -> torch.Tensor:
     """Rows of the test split to evaluate, int64: the first of every client in turn, until ``limit``.
 
-    Taking clients in turn keeps every client in a small subset; test splits are in a shuffled, fixed order.
+    Taking clients in turn keeps every client in a small subset. The order within a client is shuffled, the same way
+    every time, because neighbouring rows are often slices of one patient.
     """
     turns: dict[str, int] = {}
     keyed = []
-    for row, site in enumerate(test.sites):
+    shuffled = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).tolist()
+    for row in shuffled:
+        site = test.sites[row]
         if site in clients:
             keyed.append((turns.setdefault(site, 0), row))
             turns[site] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +14,13 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     """One row per image and noise draw.
 
     Columns: ``index`` (row in the test split), ``patient``, ``site``, ``label``, ``draw``, ``distance``, ``gradients``,
-    ``queries``, and for ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``,
-    ``purified_rmse``.
+    ``queries``, and with the prefixes ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``,
+    ``score``, ``changed``, ``purified_rmse``.
     """
     draws, n = outcome.clean.predictions.shape
 
-    def tiled(values: object) -> list[object]:
-        return list(values) * draws  # type: ignore[call-overload]
+    def tiled(values: Sequence[object]) -> list[object]:
+        return list(values) * draws
 
     columns: dict[str, object] = {
         "index": tiled(outcome.index.tolist()),
@@ -53,4 +53,4 @@ def write(outcome: Outcome, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     to_frame(outcome).to_parquet(draft, index=False)
-    os.replace(draft, path)
+    draft.replace(path)

@@ -14,6 +14,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 Norm = Literal["linf", "l2"]
+NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,11 @@ class AttackSpec(Spec):
     kind: ClassVar[str] = "attack"
     norms: tuple[Norm, ...] = ("linf", "l2")
     access: Literal["gradient", "scores", "decision", "none"] = "gradient"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := set(self.norms) - set(NORMS):
+            raise ValueError(f"attack {self.name!r}: unknown norms {sorted(unknown)}; valid: {', '.join(NORMS)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -119,7 +119,9 @@ class Artifact:
             self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             files = dict(self.manifest["files"])
         except FileNotFoundError:
-            raise WeightsError(f"no trained weights in {folder}: {MANIFEST} is missing; train them with `rbmed train`") from None
+            raise WeightsError(
+                f"no trained weights in {folder}: {MANIFEST} is missing; train them with `rbmed train`"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"manifest {folder / MANIFEST} is unreadable ({error!r})") from None
         for name, digest in files.items():
@@ -152,7 +154,5 @@ class Artifact:
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a finished folder, with the digest of every weights file in it."""
-    files = {
-        path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))
-    }
+    files = {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))}
     write_text(folder / MANIFEST, json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")

@@ -53,12 +53,17 @@ class Stream:
         return len(self.seeds)
 
     def __getitem__(self, index: Tensor | slice) -> Stream:
-        """The streams of some of the images, at the same point of their sequence."""
+        """The streams of some of the images, at the same point of their sequence.
+
+        The part moves on by itself: drawing from it does not advance the whole.
+        """
         return Stream(self.seeds[index], self.calls)
 
     def fork(self, name: str) -> Stream:
         """An independent stream for each image, told apart by ``name``, at the same point of its sequence."""
-        return Stream(_scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls)
+        return Stream(
+            _scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls
+        )
 
     def moment(self, number: int) -> Stream:
         """The same streams at moment ``number`` >= 0; moments never overlap within 4,096 calls."""

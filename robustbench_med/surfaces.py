@@ -88,26 +88,28 @@ class PipelineSurface(Surface):
         self.pipeline = pipeline
         self.rng = rng
         self.meter = meter
-        self.eot = eot
+        self.draws = eot
         self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
         self.calls = calls
         self.eval()
 
     def at(self, index: Tensor) -> Surface:
         """The same surface for some of its images, at the same point of the noise sequence."""
-        return type(self)(self.pipeline, self.rng[index], self.meter, self.eot, self.rows[index], self.calls)
+        return type(self)(self.pipeline, self.rng[index], self.meter, self.draws, self.rows[index], self.calls)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) for images in [0, 1], (N, C, H, W)."""
         if len(x) != len(self.rows):
-            raise ValueError(f"this surface holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them")
-        self.meter.forward(self.rows, self.eot)
+            raise ValueError(
+                f"this surface holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
+            )
+        self.meter.forward(self.rows, self.draws)
         if torch.is_grad_enabled() and x.requires_grad:
-            x = _Metered.apply(x, self.meter, self.rows, self.eot)
-        rng = self.rng.moment(self.calls).repeat(self.eot)
+            x = _Metered.apply(x, self.meter, self.rows, self.draws)
+        rng = self.rng.moment(self.calls).repeat(self.draws)
         self.calls += 1
-        logits = self.answer(x.repeat_interleave(self.eot, 0) if self.eot > 1 else x, rng)
-        return logits.view(len(x), self.eot, -1).mean(1)
+        logits = self.answer(x.repeat_interleave(self.draws, 0) if self.draws > 1 else x, rng)
+        return logits.view(len(x), self.draws, -1).mean(1)
 
     def answer(self, x: Tensor, rng: Stream) -> Tensor:
         """One draw of the logits for each row of ``x``."""

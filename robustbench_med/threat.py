@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robustbench_med.errors import OutsideThreatModel, UsageError
+from robustbench_med.specs import NORMS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORMS = ("linf", "l2")
 #: Rungs of the access ladder that this version can measure, cheapest first.
 ACCESS = ("oblivious", "bpda")
 #: Rungs that the protocol names and that this version cannot measure yet.
@@ -88,4 +88,4 @@ class ThreatModel:
             raise OutsideThreatModel(f"adversarial images span [{low:.4g}, {high:.4g}], outside [0, 1]")
         worst = float(self.distance(x_adv, x).max())
         if worst > self.eps + slack:
-            raise OutsideThreatModel(f"an adversarial image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")
+            raise OutsideThreatModel(f"an image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")

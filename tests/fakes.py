@@ -26,7 +26,9 @@ IMPL = """
 """
 
 
-def distribution(folder: Path, name: str, plugin: str, *, points: str = "", impl: str = IMPL, metadata: str = "") -> str:
+def distribution(
+    folder: Path, name: str, plugin: str, *, points: str = "", impl: str = IMPL, metadata: str = ""
+) -> str:
     """Write distribution ``name`` 1.2 with a plugin module into ``folder``; returns the module's name."""
     module = name.replace("-", "_").lower()
     info = folder / f"{module}-1.2.dist-info"

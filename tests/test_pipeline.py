@@ -30,7 +30,9 @@ def test_only_flagged_images_are_purified() -> None:
 
 def test_strength_follows_the_score() -> None:
     gate = Gate(threshold=0.5, low=0.2, high=0.6)
-    assert torch.allclose(gate.strength(torch.tensor([0.1, 0.2, 0.4, 0.6, 0.9])), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0]))
+    assert torch.allclose(
+        gate.strength(torch.tensor([0.1, 0.2, 0.4, 0.6, 0.9])), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0])
+    )
 
 
 def test_result_does_not_depend_on_the_batch() -> None:

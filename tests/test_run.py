@@ -81,7 +81,9 @@ def test_same_seed_same_numbers_whatever_the_batch(toys: Registry, tmp_path: Pat
 
 
 def test_a_failing_cell_is_a_record_and_the_rest_goes_on(toys: Registry, tmp_path: Path) -> None:
-    records = run(toys, tmp_path, attack=["shift:fail=true", "shift:factor=3", "shift"], access="oblivious", baseline="")
+    records = run(
+        toys, tmp_path, attack=["shift:fail=true", "shift:factor=3", "shift"], access="oblivious", baseline=""
+    )
     assert [r.status for r in records] == ["failed", "failed", "ok"]
     assert records[0].reason == "RuntimeError: as asked"
     assert "OutsideThreatModel" in (records[1].reason or "")
@@ -164,7 +166,7 @@ def test_training_is_repeatable_and_described(toys: Registry, tmp_path: Path) ->
     assert manifest["dataset"]["name"] == "stripes"
     assert manifest["clients"] == ["site-0", "site-1"]
     assert set(manifest["files"]) == {"classifier.safetensors", "detector.safetensors"}
-    assert manifest["metrics"]["detector"] == {"images": 96.0}
+    assert manifest["parts"]["detector"]["metrics"] == {"images": 96.0}
 
 
 def test_a_swapped_runtime_parameter_finds_the_same_weights(toys: Registry) -> None:

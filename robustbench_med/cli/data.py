@@ -87,12 +87,14 @@ def check(
     path = Path(what).expanduser()
     if path.is_dir():
         name, problems = _check_as(found, dataset, path) if dataset else _check_any(found, path)
-    elif path.exists() or (dataset is not None and what != dataset):
-        raise DataError(f"{what!r} is not a folder")
+    elif dataset or path.exists() or path.is_absolute():
+        raise DataError(f"{what} is not a folder")
     else:
         name, problems = what, _open(found, what, None).check()
     for problem in problems:
         style.plain(problem)
+    # Harmless oddities are worth a line, not a failure.
+    problems = [problem for problem in problems if not problem.startswith("note:")]
     if problems:
         style.error(f"{what}, read as {name}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
         raise typer.Exit(1)
@@ -126,13 +128,10 @@ def _where(entry: Entry) -> str:
 
 def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
     from robustbench_med.cli.progress import RichProgress
-    from robustbench_med.components import create, parse
+    from robustbench_med.components import parse
+    from robustbench_med.opening import open_dataset
 
-    ref = parse(text)
-    entry = registry.find("dataset", ref.name)
-    folder = data_root(entry.spec.name, root) if _needs_root(entry) else None
-    made: Dataset = create(registry, "dataset", ref, root=folder, progress=RichProgress())
-    return made
+    return open_dataset(registry, parse(text), root, RichProgress())
 
 
 def _check_as(registry: Registry, text: str, path: Path) -> tuple[str, list[str]]:

@@ -32,7 +32,7 @@ def _title(records: Sequence[Record]) -> str:
 
 
 def _dataset(record: Record) -> str:
-    return record.dataset["name"] + (" (synthetic)" if record.dataset["synthetic"] else "")
+    return str(record.dataset["name"]) + (" (synthetic)" if record.dataset["synthetic"] else "")
 
 
 def _eps(record: Record) -> str:
@@ -76,7 +76,10 @@ def explain(records: Sequence[Record]) -> Iterator[str]:
     claims = {_key(r): r for r in records if r.role == "claim" and r.status == "ok"}
     probes = [r for r in records if r.role == "probe" and r.status == "ok"]
     if claims:
-        yield "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense (the setting most papers report)."
+        yield (
+            "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense "
+            "(the setting most papers report)."
+        )
     for probe in probes:
         yield (
             f"[bold]bpda probe[/]: the attacker runs the whole defense and differentiates past the purifier; "
@@ -101,4 +104,9 @@ def explain(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _key(record: Record) -> tuple[str, str, str, int]:
-    return (record.dataset["digest"], _component(record.defense), f"{record.threat['norm']} {record.threat['eps']}", record.seed)
+    return (
+        record.dataset["digest"],
+        _component(record.defense),
+        f"{record.threat['norm']} {record.threat['eps']}",
+        record.seed,
+    )

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robustbench_med.cli.style import RichProgress, err, out
+from robustbench_med.cli.plugins import PluginFiles, registry
+from robustbench_med.cli.style import RichProgress, err, out, plain
 
 
 def run(
@@ -35,7 +36,9 @@ def run(
     weights: Annotated[Path | None, typer.Option(help="Folder of trained weights of the defense.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
     target: Annotated[Path | None, typer.Option("--out", help="Folder for records and samples. [results]")] = None,
+    report: Annotated[str | None, typer.Option(help="Print the records as this report: markdown, csv, ...")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON lines.")] = False,
+    plugin: PluginFiles = None,
 ) -> None:
     """Attack defenses and print a row for each; options that may be repeated make a grid."""
     options = {
@@ -45,18 +48,23 @@ def run(
         "data_root": data_root, "out": target,
     }  # fmt: skip
 
-    from robustbench_med.cli.main import registry
     from robustbench_med.cli.results import explain, show
+    from robustbench_med.components import create
     from robustbench_med.config import build
     from robustbench_med.runner import Runner
+    from robustbench_med.table import to_frame
 
+    known = registry(plugin)
     settings = build(options, config)
+    form = create(known, "report", report) if report else None
     records = []
-    for record in Runner(settings, registry(), RichProgress()).run():
+    for record in Runner(settings, known, RichProgress()).run():
         records.append(record)
         if as_json:
             print(json.dumps(record.model_dump(mode="json"), allow_nan=False), flush=True)
-    if not as_json:
+    if form is not None:
+        plain(form.render(to_frame(records)))
+    elif not as_json:
         out.print(show(records))
         for line in explain(records):
             out.print(line)

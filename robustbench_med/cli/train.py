@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.style import RichProgress, out
 
 
@@ -15,21 +16,28 @@ def train(
     dataset: Annotated[str, typer.Option(help="Data set: NAME or NAME:key=value,...")] = "brainsim",
     model: Annotated[str | None, typer.Option(help="Classifier architecture in place of the recipe's own.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Training strategy in place of the recipe's own.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Train just this part: classifier, detector or purifier. May be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Makes the training repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
     data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
     target: Annotated[
         Path | None, typer.Option("--out", help="Folder for the weights; by default where `rbmed run` finds them.")
     ] = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Train classifier, detector and purifier of a defense; an interrupted training resumes when called again."""
     from robustbench_med.api import train_defense
-    from robustbench_med.cli.main import registry
 
     artifact = train_defense(
-        defense, dataset, model=model, strategy=strategy, seed=seed, device=device, out=target, data_root=data_root,
-        registry=registry(), progress=RichProgress(),
+        defense, dataset, model=model, strategy=strategy, only=only or (), seed=seed, device=device, out=target,
+        data_root=data_root,
+        registry=registry(plugin), progress=RichProgress(),
     )  # fmt: skip
+    if artifact is None:
+        out.print(f"trained {', '.join(only or ())} of [bold]{defense}[/] on {dataset}")
+        return
     out.print(f"trained [bold]{defense}[/] on {dataset}: {artifact.folder}")
-    for part, seconds in artifact.manifest["seconds"].items():
-        out.print(f"  {part:<12} {seconds:8.1f} s")
+    for part, facts in artifact.manifest["parts"].items():
+        out.print(f"  {part:<12} {facts['seconds']:8.1f} s")

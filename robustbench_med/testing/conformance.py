@@ -17,7 +17,7 @@ from robustbench_med.outcome import Rate
 from robustbench_med.registry import Entry, Plugin, Registry
 from robustbench_med.specs import AttackSpec, DatasetSpec
 from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_surface
-from robustbench_med.threat import NORMS, Budget, ThreatModel
+from robustbench_med.threat import Budget, ThreatModel
 
 #: Side of the toy images for detectors, purifiers and models: the default of the embedded data.
 SIZE = 64
@@ -81,8 +81,8 @@ def _check(registry: Registry, entry: Entry) -> Iterator[str]:
 def _attack(registry: Registry, entry: Entry, attack: Any) -> Iterator[str]:
     spec = entry.spec
     assert isinstance(spec, AttackSpec)
-    if not spec.norms or not set(spec.norms) <= set(NORMS):
-        yield f"norms {spec.norms} must be some of {NORMS}"
+    if not spec.norms:
+        yield "an attack must know at least one norm"
         return
     for norm in spec.norms:
         threat = ThreatModel(norm=norm, eps=0.1 if norm == "linf" else 0.5)

@@ -31,7 +31,7 @@ class PGD(rbmed.Attack):
     """Projected gradient descent with a fixed step; Linf and L2, K >= 2 classes.
 
     The random start is uniform in the ball. Unlike the first version of 2018, which returned the last iterate, it
-    returns a broken image where it broke and any other at its highest loss, which is never weaker. Reference: Madry
+    returns a broken image where it broke and any other at its highest loss. Reference: Madry
     et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018, arXiv:1706.06083.
 
     Raises:

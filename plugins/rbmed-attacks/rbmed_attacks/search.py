@@ -60,7 +60,7 @@ class Search:
             if stop:
                 rows = (logits.argmax(1) == y).nonzero().squeeze(1)
                 rng = rng[rows]
-        for column, steps in self._runs(ranked.shape[1], budget, int(looks)):
+        for column, steps in self._runs(ranked.shape[1], budget, int(looks), surface.draws):
             if len(rows) == 0:
                 break
             part = x[rows]
@@ -87,17 +87,18 @@ class Search:
                 best, score = choose(better, found.best, best), torch.where(better, now, score)
         return best
 
-    def _runs(self, targets: int, budget: Budget, looks: int) -> Iterator[tuple[int, int]]:
+    def _runs(self, targets: int, budget: Budget, looks: int, draws: int) -> Iterator[tuple[int, int]]:
         """(target column, steps) of each run that the budget allows.
 
         A run of full length is worth more than several short ones, since its schedule needs the steps; hence runs are
-        dropped from the end first, and shortened only when not even one fits.
+        dropped from the end first, and shortened only when not even one fits. A budget counts noise draws; one call of
+        the surface spends ``draws`` of them.
         """
         runs, steps = self.restarts * targets, self.steps
         if budget.gradients is not None:
-            runs, steps = _fit(runs, steps, budget.gradients, 0)
+            runs, steps = _fit(runs, steps, budget.gradients // draws, 0)
         if budget.queries is not None:
-            runs, steps = _fit(runs, steps, budget.queries - looks, 1)
+            runs, steps = _fit(runs, steps, budget.queries // draws - looks, 1)
         if steps < 1:
             raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
         for run in range(runs):

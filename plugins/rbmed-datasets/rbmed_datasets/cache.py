@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -15,20 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_med import home
 from robustbench_med.errors import DataError
-
-
-def home() -> Path:
-    """``RBMED_HOME``, or ``robustbench-med`` in the user's cache folder; not created here."""
-    if chosen := os.environ.get("RBMED_HOME"):
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "robustbench-med"
 
 
 def digest_of(*parts: object) -> str:

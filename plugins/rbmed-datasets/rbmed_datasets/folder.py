@@ -142,7 +142,7 @@ class FolderDataset(rbmed.Dataset):
 
     def _stored(self, *names: str) -> dict[str, NDArray[Any]]:
         """Arrays from the cache, made first if they are not there (or the file was damaged)."""
-        path = cache.home() / "datasets" / f"{self.name}-{self._digest}.npz"
+        path = rbmed.home() / "datasets" / f"{self.name}-{self._digest}.npz"
         stored = cache.read(path, names)
         if stored is None:
             arrays = self._arrays()

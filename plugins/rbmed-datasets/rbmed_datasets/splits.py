@@ -34,8 +34,8 @@ def split_by_patient(
     """Assign every image to a split so that no patient of a site is in two.
 
     Within each site, patients go one by one (seeded order, the large ones first) to the split that is least full, as
-    a share of its target, in the classes this patient brings; the last ones go to splits that are still empty. So each
-    split gets at least one patient, and its share of each class is right to within about one patient.
+    a share of its target, in the classes this patient brings. So each split gets at least one patient, and its share
+    of each class is right to within about one patient.
 
     Args:
         patients: (N,) patient or group ids.
@@ -65,13 +65,10 @@ def split_by_patient(
         order = sorted(range(len(ids)), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i])))
         filled = np.zeros_like(targets)
         chosen = np.empty(len(ids), dtype=np.int64)
-        for done, i in enumerate(order):
+        for i in order:
             fullness = filled / targets
-            cost = fullness @ counts[i] + 1e-6 * fullness.sum(axis=1)  # the sum only breaks ties
-            empty = ~filled.any(axis=1)
-            if len(ids) - done == empty.sum():
-                cost[~empty] = np.inf
-            chosen[i] = np.argmin(cost)
+            # The sum only breaks ties, in favour of a split that is still empty: none stays so.
+            chosen[i] = np.argmin(fullness @ counts[i] + 1e-6 * fullness.sum(axis=1))
             filled[chosen[i]] += counts[i]
         result[rows] = names[chosen[inverse]]
     return result

@@ -78,7 +78,7 @@ def lgg_folders() -> Callable[..., Path]:
     return write_lgg
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("RBMED_HOME", str(home))

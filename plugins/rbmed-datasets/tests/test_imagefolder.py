@@ -13,6 +13,8 @@ from PIL import Image
 from rbmed_datasets.imagefolder import ImageFolder
 from robustbench_med.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("cache_home")
+
 SPLITS = ("train", "calibration", "test")
 Write = Callable[..., Path]
 

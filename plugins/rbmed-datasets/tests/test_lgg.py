@@ -13,6 +13,8 @@ from PIL import Image
 from rbmed_datasets.lgg import Lgg
 from robustbench_med.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("cache_home")
+
 SPLITS = ("train", "calibration", "test")
 HOSPITALS = {"CS": 6, "DU": 5, "EZ": 1}
 

@@ -46,9 +46,11 @@ def test_a_rare_class_of_single_images_reaches_every_split() -> None:
     assert [np.sum(splits[90:] == split) for split in SPLITS] == [5, 2, 2]
 
 
-def test_three_patients_of_three_classes_fill_three_splits() -> None:
-    splits = split_by_patient(["a", "b", "c"], ["x"] * 3, np.array([0, 1, 2]), FRACTIONS, seed=0)
-    assert sorted(splits) == sorted(SPLITS)
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 0, 1], [1, 1, 1]])
+def test_three_patients_fill_three_splits_whatever_their_classes(labels: list[int]) -> None:
+    for seed in range(10):
+        splits = split_by_patient(["a", "b", "c"], ["x"] * 3, np.array(labels), FRACTIONS, seed)
+        assert sorted(splits) == sorted(SPLITS)
 
 
 def test_a_huge_group_goes_where_there_is_room() -> None:

@@ -11,10 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors import checkpoint
 from rbmed_detectors.scores import jensen_shannon
 from rbmed_detectors.vit import MaskedAutoencoder
+from robustbench_med import checkpoint
 from robustbench_med.errors import BadParameter, RbmedError
+
+#: Marks a parameter that the trained weights do not depend on.
+RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
 
 
 class MAEParams(rbmed.Params):
@@ -27,23 +30,34 @@ class MAEParams(rbmed.Params):
     decoder_depth: int = Field(2, ge=1, description="Decoder blocks.")
     heads: int = Field(4, ge=1, description="Attention heads; must divide both widths.")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of patches hidden in training.")
-    epochs: int = Field(60, ge=1, description="Passes over the training images.")
+    epochs: int = Field(40, ge=1, description="Passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Training images per step.")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, then cosine to 0).")
     score: Literal["reconstruction", "consistency", "combined"] = Field(
         "reconstruction",
+        **RUNTIME,
         description="reconstruction: squared error of the masked reconstruction (published). consistency: divergence "
         "of the classifier's answers on the image and on a reference copy. combined: consistency + weight * "
         "reconstruction.",
     )
-    score_mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of patches hidden in each scoring pass.")
-    passes: int = Field(4, ge=1, description="Scoring passes; together they must hide every patch at least once.")
-    reference: Literal["reconstruction", "purified"] = Field(
-        "purified", description="Copy that the consistency score compares the image with."
+    score_mask_ratio: float = Field(
+        0.75, gt=0, lt=1, **RUNTIME, description="Share of patches hidden in each scoring pass."
     )
-    references: int = Field(1, ge=1, description="Purified copies, each with its own noise, that consistency averages.")
-    consistency_strength: float = Field(0.5, ge=0, le=1, description="Strength with which the copy is purified.")
-    weight: float = Field(10.0, ge=0, description="Weight of the reconstruction error in the combined score.")
+    passes: int = Field(
+        4, ge=1, **RUNTIME, description="Scoring passes; together they must hide every patch at least once."
+    )
+    reference: Literal["reconstruction", "purified"] = Field(
+        "purified", **RUNTIME, description="Copy that the consistency score compares the image with."
+    )
+    references: int = Field(
+        1, ge=1, **RUNTIME, description="Purified copies, each with its own noise, that consistency averages."
+    )
+    consistency_strength: float = Field(
+        0.5, ge=0, le=1, **RUNTIME, description="Strength with which the copy is purified."
+    )
+    weight: float = Field(
+        10.0, ge=0, **RUNTIME, description="Weight of the reconstruction error in the combined score."
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> MAEParams:
@@ -124,7 +138,7 @@ class MAEDetector(rbmed.Detector):
 
     def fit(self, images: Tensor, job: rbmed.TrainJob) -> dict[str, float]:
         """Minimise the squared error of hidden patches of clean images; resumes at the last finished epoch."""
-        p, net = self.params, self.net.train().to(job.device)
+        p, net = self.params, self.to(job.device).net.train()
         optimizer = torch.optim.AdamW(net.parameters(), lr=p.lr, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
         file = None if job.checkpoints is None else job.checkpoints / "mae.safetensors"
         run: dict[str, Any] = {"params": p.model_dump(mode="json"), "seed": job.seed, "images": list(images.shape)}
@@ -150,11 +164,12 @@ class MAEDetector(rbmed.Detector):
         p, net = self.params, self.net
         # Seeded by the epoch, not carried on: a resumed training then draws the same masks as an uninterrupted one.
         chance = torch.Generator().manual_seed(rbmed.seed_of(job.seed, "mae", epoch))
-        order = torch.randperm(len(images), generator=chance).split(p.batch_size)
+        order = torch.randperm(len(images), generator=chance)
         seen = max(1, round(net.patches * (1 - p.mask_ratio)))
-        total = 0.0
-        for step, rows in enumerate(order):
-            at = (epoch + (step + 1) / len(order)) / p.epochs
+        steps, total = math.ceil(len(images) / p.batch_size), 0.0
+        for step in range(steps):
+            rows = order[step * p.batch_size : (step + 1) * p.batch_size]
+            at = (epoch + (step + 1) / steps) / p.epochs
             for group in optimizer.param_groups:
                 group["lr"] = p.lr * min(1.0, at / 0.05) * 0.5 * (1 + math.cos(math.pi * at))
             patches = net.split(images[rows].to(job.device))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import robustbench_med as rbmed
+from robustbench_med.errors import BudgetExceeded
 
 
 class MIFGSM(rbmed.Attack):
@@ -33,7 +34,7 @@ class MIFGSM(rbmed.Attack):
         rng: rbmed.Stream,
     ) -> Tensor:
         """Return adversarial images, as `robustbench_med.Attack.run` describes; deterministic, so ``rng`` is unused."""
-        steps = self.params.steps if budget.gradients is None else min(self.params.steps, budget.gradients)
+        steps = self._steps(budget, surface.draws)
         momentum = torch.zeros_like(x)
         x_adv = best = x
         best_loss = torch.full_like(y, -torch.inf, dtype=x.dtype)
@@ -47,6 +48,17 @@ class MIFGSM(rbmed.Attack):
         with torch.no_grad():
             loss = F.cross_entropy(surface(x_adv), y, reduction="none")
         return _higher(x_adv, loss, best, best_loss)[0]
+
+    def _steps(self, budget: rbmed.Budget, draws: int) -> int:
+        """As many steps as asked for and allowed; each of the surface's noise draws counts."""
+        allowed = [self.params.steps]
+        if budget.gradients is not None:
+            allowed.append(budget.gradients // draws)
+        if budget.queries is not None:
+            allowed.append(budget.queries // draws - 1)  # one is kept for the last iterate
+        if min(allowed) < 1:
+            raise BudgetExceeded(f"{budget} does not allow mifgsm a single step of {draws} draws")
+        return int(min(allowed))
 
 
 def _higher(x_adv: Tensor, loss: Tensor, best: Tensor, best_loss: Tensor) -> tuple[Tensor, Tensor]:

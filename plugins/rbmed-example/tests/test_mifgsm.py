@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rbmed_example.mifgsm import MIFGSM
 from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med.errors import BudgetExceeded
 
 
 class Linear(Surface):
@@ -60,11 +61,31 @@ def test_breaks_exactly_the_images_that_can_be_broken(
     torch.testing.assert_close(surface(x_adv).argmax(1) != y, threshold < eps)
 
 
-def test_keeps_to_the_gradient_budget(surface: Linear, batch: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("budget", "draws", "calls"),
+    [
+        (Budget(), 1, 11),  # ten gradients, and one look at the last iterate
+        (Budget(gradients=3), 1, 4),
+        (Budget(gradients=8), 2, 5),
+        (Budget(queries=3), 1, 3),
+    ],
+)
+def test_keeps_to_the_budget(
+    surface: Linear, batch: tuple[Tensor, Tensor], budget: Budget, draws: int, calls: int
+) -> None:
     x, y = batch
-    surface.asked = 0
-    attack(surface, x, y, ThreatModel(), Budget(gradients=3), steps=10)
-    assert surface.asked == 4  # three gradients, and one look at the last iterate
+    surface.asked, surface.draws = 0, draws
+    attack(surface, x, y, ThreatModel(), budget)
+    assert surface.asked == calls
+
+
+@pytest.mark.parametrize("budget", [Budget(gradients=0), Budget(queries=1)])
+def test_a_budget_without_a_single_step_is_refused(
+    surface: Linear, batch: tuple[Tensor, Tensor], budget: Budget
+) -> None:
+    x, y = batch
+    with pytest.raises(BudgetExceeded, match="mifgsm"):
+        attack(surface, x, y, ThreatModel(), budget)
 
 
 def test_an_image_without_gradient_stays_finite(surface: Linear, batch: tuple[Tensor, Tensor]) -> None:

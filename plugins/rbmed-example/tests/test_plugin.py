@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import rbmed_example
-from rbmed_example.plugin import rbmed_attacks
-from robustbench_med import Attack
+from robustbench_med.testing import check_plugin
 
 
-def test_entry_point_names_the_plugin_module() -> None:
-    (point,) = [point for point in entry_points(group="rbmed") if point.name == "example"]
-    assert point.value == "rbmed_example.plugin"
-
-
-def test_target_of_the_spec_is_an_attack() -> None:
-    (spec,) = rbmed_attacks()
-    module, name = spec.target.split(":")
-    assert issubclass(getattr(__import__(module, fromlist=[name]), name), Attack)
+def test_conformance() -> None:
+    check_plugin("rbmed-example")
 
 
 def test_plugin_module_imports_nothing_heavy() -> None:

@@ -51,8 +51,9 @@ class Checkpoint:
 
     def save(self, standing: Standing) -> None:
         """Write beside the old file, then replace it: whenever we are killed, one of the two is whole."""
-        states = {"shared": standing.shared, **{f"personal/{name}": s for name, s in standing.personal.items()}}
-        tensors = {f"{owner}|{key}": value for owner, state in states.items() for key, value in state.items()}
+        # Owners by number, the server being 0: a client may be called anything.
+        states = [standing.shared, *standing.personal.values()]
+        tensors = {f"{owner}/{key}": value for owner, state in enumerate(states) for key, value in state.items()}
         header = {"identity": self.identity, "done": standing.done, "history": standing.history}
         header["clients"] = list(standing.personal)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +87,10 @@ class Checkpoint:
                 f"delete it to start afresh, or choose another folder"
             )
         standing = Standing(done, {}, {name: {} for name in clients}, history)
+        states = [standing.shared, *standing.personal.values()]
         for name, tensor in tensors.items():
-            owner, key = name.split("|", 1)
-            state = standing.shared if owner == "shared" else standing.personal[owner.removeprefix("personal/")]
-            state[key] = tensor
+            owner, key = name.split("/", 1)
+            states[int(owner)][key] = tensor
         return standing
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from robustbench_med import Defense, Field, Params, PartRef, Recipe, parse
+import robustbench_med as rbmed
+from robustbench_med import Defense, Field, PartRef, Recipe, parse
 
 
 class MedFedPure(Defense):
@@ -13,7 +14,7 @@ class MedFedPure(Defense):
     The score is a parameter because the published one is blind to small perturbations (docs/medfedpure.md).
     """
 
-    class Params(Params):
+    class Params(rbmed.Params):
         """Parameters of the recipe. Each part takes its own as ``detector=[mae:epochs=10]``."""
 
         score: Literal["reconstruction", "consistency", "combined"] = Field(
@@ -43,7 +44,7 @@ class MedFedPure(Defense):
 class Undefended(Defense):
     """One FedAvg classifier for all clients, nothing around it."""
 
-    class Params(Params):
+    class Params(rbmed.Params):
         """Parameters of the recipe."""
 
         model: str = Field("resnet", description="Classifier architecture.")

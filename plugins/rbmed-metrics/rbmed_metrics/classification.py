@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from robustbench_med import Metric, Outcome, Rate
 from torch import Tensor
+
+from robustbench_med import Metric, Outcome, Rate
 
 
 def share(hits: Tensor) -> Rate:
@@ -60,5 +61,5 @@ class Classification(Metric):
 
 def _balanced(hits: Tensor, labels: Tensor) -> float | None:
     """Mean over the classes that occur of the share of True."""
-    rates = [hits[:, labels == label].float().mean() for label in labels.unique()]
+    rates = [hits[:, labels == label].float().mean() for label in sorted(set(labels.tolist()))]
     return float(torch.stack(rates).mean()) if rates else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from robustbench_med import Metric, Outcome
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from rbmed_metrics.classification import share
+from robustbench_med import Metric, Outcome
 
 
 class Detection(Metric):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustbench_med import Metric, Outcome
-
 from rbmed_metrics.classification import share
+from robustbench_med import Metric, Outcome
 
 
 class Purification(Metric):

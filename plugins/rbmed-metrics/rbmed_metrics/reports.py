@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from robustbench_med import Report
 import pandas as pd
+
+from robustbench_med import Report
 
 
 class Markdown(Report):
@@ -22,7 +23,7 @@ class CSV(Report):
 
     def render(self, table: pd.DataFrame) -> str:
         """The table as CSV."""
-        return table.to_csv(index=False)
+        return str(table.to_csv(index=False))
 
 
 def _shown(value: object) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
-from timm.layers import GroupNorm
+from timm.layers.norm import GroupNorm
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
@@ -38,8 +38,9 @@ class Features(nn.Module):
         widths = tuple(params.width * factor for factor in (1, 2, 4, 8))
         # Three 3x3 convolutions instead of one 7x7: on the CPU, with one input channel, the 7x7 costs 1.6 x as much in
         # the backward pass, and the deep stem is the more accurate one (He et al. 2019, arXiv:1812.01187).
-        self.body = ResNet(
-            BasicBlock,
+        block: Any = BasicBlock  # timm's annotation asks for an instance where the class is meant
+        body = ResNet(
+            block,
             (params.layers,) * 4,
             num_classes=0,
             in_chans=channels,
@@ -49,7 +50,8 @@ class Features(nn.Module):
             norm_layer=nn.BatchNorm2d if params.norm == "batch" else partial(GroupNorm, num_groups=4),
         )
         if not params.pool:
-            self.body.maxpool = nn.Identity()
+            body.maxpool = nn.Sequential()
+        self.body = body
         self.width: int = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pydantic
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from pydantic import Field
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import robustbench_med as rbmed
-from rbmed_purifiers import checkpoint
+from robustbench_med import checkpoint
 from robustbench_med.errors import BadParameter, RbmedError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 #: Steps of the forward process and its linear noise schedule, as published.
 TIMES, BETA_FIRST, BETA_LAST = 1000, 1e-4, 2e-2
+#: Training steps between checkpoints.
+SAVE_EVERY = 500
+
+
+#: Marks a parameter that the trained weights do not depend on.
+RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
 
 
 class DDPMParams(rbmed.Params):
@@ -29,21 +37,23 @@ class DDPMParams(rbmed.Params):
     levels: int = Field(3, ge=1, le=5, description="Resolution levels of the U-Net.")
     blocks: int = Field(1, ge=1, description="Residual blocks per level on the way down (one more on the way up).")
     fold: int = Field(2, ge=1, description="Fold squares of fold x fold pixels into channels; 2 is 4 x cheaper than 1.")
-    t_min: int = Field(50, ge=1, le=TIMES, description="Diffusion time at strength 0.")
-    t_max: int = Field(150, ge=1, le=TIMES, description="Diffusion time at strength 1.")
-    steps: int = Field(5, ge=1, description="Denoising steps.")
+    t_min: int = Field(50, ge=1, le=TIMES, **RUNTIME, description="Diffusion time at strength 0.")
+    t_max: int = Field(150, ge=1, le=TIMES, **RUNTIME, description="Diffusion time at strength 1.")
+    steps: int = Field(5, ge=1, **RUNTIME, description="Denoising steps.")
     train_t_max: int = Field(200, ge=1, le=TIMES, description="Largest diffusion time trained for.")
-    train_steps: int = Field(8000, ge=1, description="Training steps.")
+    train_steps: int = Field(5000, ge=1, description="Training steps.")
     batch_size: int = Field(32, ge=1, description="Training images per step.")
-    lr: float = Field(4e-4, gt=0, description="Peak learning rate (AdamW, warm-up, then cosine to 0).")
+    lr: float = Field(6e-4, gt=0, description="Peak learning rate (AdamW, warm-up, then cosine to 0).")
     ema: float = Field(0.999, ge=0, lt=1, description="Decay of the running mean of weights that is kept in the end.")
     train_precision: Precision = Field(
         "auto", description="Arithmetic of the U-Net in training; auto: bfloat16 where the device has it in hardware."
     )
     precision: Precision = Field(
-        "float32", description="Arithmetic of purification; bfloat16 is faster, but shifts pixels by up to 0.002 with "
-        "the size of the batch, so results then depend on it."
-    )  # fmt: skip
+        "float32",
+        **RUNTIME,
+        description="Arithmetic of purification; bfloat16 is faster, but shifts pixels by up to 0.002 with the size of "
+        "the batch, so results then depend on it.",
+    )
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> DDPMParams:
@@ -63,7 +73,7 @@ class DDPMPurifier(rbmed.Purifier):
     """
 
     Params = DDPMParams
-    net: UNet2DModel
+    net: nn.Module
     alpha_bar: Tensor
 
     def build(self, channels: int, size: int) -> None:
@@ -91,7 +101,8 @@ class DDPMPurifier(rbmed.Purifier):
     def times(self, strength: Tensor) -> Tensor:
         """The diffusion time of each image, int64 (N,): t_min + (t_max - t_min) * strength, rounded."""
         p = self.params
-        return (p.t_min + (p.t_max - p.t_min) * strength.detach().clamp(0, 1)).round().long()
+        times: Tensor = p.t_min + (p.t_max - p.t_min) * strength.detach().clamp(0, 1)
+        return times.round().long()
 
     def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
         """Diffuse each image to its own time, then run ``steps`` deterministic DDIM steps (Song et al. 2021).
@@ -130,11 +141,10 @@ class DDPMPurifier(rbmed.Purifier):
 
     def fit(self, images: Tensor, job: rbmed.TrainJob) -> dict[str, float]:
         """Learn to predict the noise in diffused clean images; resumes at the last checkpoint."""
-        p, net = self.params, self.net.train().to(job.device)
-        self.to(job.device)
+        p, net = self.params, self.to(job.device).net.train()
         optimizer = torch.optim.AdamW(net.parameters(), lr=p.lr, weight_decay=1e-4, fused=True)
         mean = AveragedModel(net, multi_avg_fn=self._average)
-        both = torch.nn.ModuleDict({"net": net, "mean": mean})
+        both = nn.ModuleDict({"net": net, "mean": mean})
         file = None if job.checkpoints is None else job.checkpoints / "ddpm.safetensors"
         run: dict[str, Any] = {"params": p.model_dump(mode="json"), "seed": job.seed, "images": list(images.shape)}
         facts = {} if file is None else checkpoint.load(file, both, optimizer, run)
@@ -147,7 +157,7 @@ class DDPMPurifier(rbmed.Purifier):
                 smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
                 if not math.isfinite(loss):
                     raise RbmedError(f"purifier ddpm: training diverged at step {step + 1}; lower lr (now {p.lr:g})")
-                if file is not None and ((step + 1) % 500 == 0 or step + 1 == p.train_steps):
+                if file is not None and ((step + 1) % SAVE_EVERY == 0 or step + 1 == p.train_steps):
                     checkpoint.save(file, both, optimizer, {**run, "step": step + 1, "loss": smooth})
                 task.advance(note=f"loss {smooth:.4f}")
         net.load_state_dict(mean.module.state_dict())
@@ -170,15 +180,17 @@ class DDPMPurifier(rbmed.Purifier):
             group["lr"] = p.lr * warm * decay
         loss = F.mse_loss(self._epsilon(noised, t, p.train_precision), noise)
         optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         optimizer.step()
         return loss.item()
 
-    def _average(self, means: Any, current: Any, updates: Any) -> None:
+    @torch.no_grad()
+    def _average(self, means: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
         """Exponential moving average whose decay warms up, so that a short training forgets its initial weights."""
         decay = min(self.params.ema, (1 + int(updates)) / (10 + int(updates)))
-        get_ema_multi_avg_fn(decay)(means, current, updates)
+        for mean, value in zip(means, current, strict=True):
+            mean.lerp_(value, 1 - decay)
 
     @torch.no_grad()
     def _quality(self, images: Tensor, seed: int) -> dict[str, float]:
@@ -191,7 +203,7 @@ class DDPMPurifier(rbmed.Purifier):
         return {"psnr_noised": _psnr(noised, images), "psnr_purified": _psnr(self.purify(images, half, rng), images)}
 
 
-def _schedule() -> DDPMScheduler:
+def _schedule() -> Any:
     return DDPMScheduler(TIMES, beta_start=BETA_FIRST, beta_end=BETA_LAST, beta_schedule="linear")
 
 
@@ -200,7 +212,7 @@ def _bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -42,7 +42,8 @@ class Atlas:
         """Signed distance to the brain's outline in one slice, mm: negative inside, shape (Y, X)."""
         inside = (self.gm[index].astype(np.int64) + self.wm[index] + self.csf[index]) >= 128
         outer, inner = ndimage.distance_transform_edt(~inside), ndimage.distance_transform_edt(inside)
-        return ndimage.gaussian_filter(outer - inner, 2.0).astype(np.float32)
+        smooth: Floats = ndimage.gaussian_filter(outer - inner, 2.0)
+        return smooth.astype(np.float32)
 
 
 def atlas_bytes() -> bytes:

@@ -12,7 +12,7 @@ from pydantic import Field
 from rbmed_datasets import cache
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.worker import render_all
-from robustbench_med import DataCard, Dataset, Split
+from robustbench_med import DataCard, Dataset, Split, home
 from robustbench_med import Params as BaseParams
 from robustbench_med.errors import BadParameter
 
@@ -33,10 +33,10 @@ class BrainSim(Dataset):
         slices: int = Field(4, ge=1, le=8, description="Slices of each patient.")
         gap: int = Field(3, ge=1, le=4, description="Distance between a patient's slices in mm.")
         min_cnr: float = Field(
-            4.0, ge=0, le=12, description="Least contrast-to-noise ratio of a tumour against the same scan without it."
+            5.5, ge=0, le=12, description="Least contrast-to-noise ratio of a tumour against the same scan without it."
         )
         min_area: float = Field(
-            900.0, ge=0, le=3000, description="Least area visibly changed by a tumour in each slice, mm^2."
+            1500.0, ge=0, le=3000, description="Least area visibly changed by a tumour in each slice, mm^2."
         )
 
     @property
@@ -69,7 +69,7 @@ class BrainSim(Dataset):
         if name not in SPLITS:
             raise BadParameter(f"brainsim has no split {name!r}; valid: {', '.join(SPLITS)}")
         settings = self.settings
-        path = cache.home() / "brainsim" / f"{settings.digest()}-{name}.npz"
+        path = home() / "brainsim" / f"{settings.digest()}-{name}.npz"
         names = ("images", "masks", "counterfactuals") if name == "test" else ("images", "masks")
         bundle = cache.read(path, names)
         if bundle is None:

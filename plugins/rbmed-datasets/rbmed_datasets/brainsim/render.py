@@ -28,9 +28,9 @@ from rbmed_datasets.brainsim.tumours import Tumour, draw_tumour
 from robustbench_med.errors import BadParameter
 
 #: A reader's own noise, share of the display window, added in quadrature to the scanner's: texture and eye.
-READER_NOISE = 0.03
+READER_NOISE = 0.04
 #: Draws of a tumour before the settings are called impossible.
-MAX_DRAWS = 500
+MAX_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +76,16 @@ class Scene:
         self.distance = voxel_lattice(self.atlas, self.y, self.x).sample(outline)[0]
         self.head, self.inside = head_signal(self.anatomy, self.distance, self.tissues, self.sequence)
         self.texture = 1 + cosine_field(self.anatomy.texture, self.side)
-        self.healthy = self.head + self.brain(self.y, self.x)[0]
+        self.healthy = self.head + self.inside * self.brain(self.y, self.x)[0]
         self.ceiling = self._ceiling()
 
     def _ceiling(self) -> float:
         """The signal shown as white: from the brain without a tumour."""
         seen = (self.healthy * self.scan.bias)[self.inside > 0.9]
-        return float(np.quantile(seen[::7], 0.99)) * self.scan.window
+        return float(np.quantile(seen[::7], 0.99)) * self.scan.window * self.sequence.headroom
 
     def brain(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
-        """Signal inside the skull and share of white matter, (K, H, W), tissue read at atlas positions in mm."""
+        """Signal of the brain and share of white matter, (K, H, W), tissue read at atlas positions in mm."""
         lattice = brain_lattice(self.anatomy, self.atlas, y, x)
         gm, wm, gliosis, lacune, vessel = lattice.sample(self.planes)
         csf = np.maximum(1 - gm - wm, 0)
@@ -95,7 +95,7 @@ class Scene:
         signal += gliosis * (s["gliosis"] - signal)
         signal += lacune * (s["csf"] - signal)
         signal += vessel * (blood - signal)
-        return signal * self.texture * self.inside, wm
+        return signal * self.texture, wm
 
     def with_tumour(self, tumour: Tumour) -> tuple[Floats, Floats]:
         """Signal with the tumour, and the share of each voxel it takes with its oedema, (K, H, W) each."""
@@ -103,11 +103,11 @@ class Scene:
         moved = tumour.displacement(depth, self.inside, self.distance)
         dy, dx = linear(self.anatomy, moved * up, moved * right)
         brain, white = self.brain(self.y - dy, self.x - dx)
-        living, dead, oedema = tumour.fractions(depth, self.inside, white)
+        living, dead, oedema = tumour.fractions(depth, white)
         a, b, c = tumour.signal(self.sequence)
         share = living + dead + oedema
         inner = brain * (1 - share) + (living * a + dead * b + oedema * c) * self.texture
-        return self.head + inner, share
+        return self.head + self.inside * inner, self.inside * share
 
     def visibility(self, signal: Floats, share: Floats) -> tuple[float, float]:
         """How well a tumour shows in the slice where it shows least.

@@ -27,8 +27,8 @@ class Settings:
     test_patients: int = 20
     slices: int = 4
     gap: int = 3
-    min_cnr: float = 4.0
-    min_area: float = 900.0
+    min_cnr: float = 5.5
+    min_area: float = 1500.0
 
     def patients(self, split: str) -> int:
         """Patients of each hospital in ``split``."""

@@ -48,23 +48,23 @@ class Hospital:
 HOSPITALS = (
     Hospital(
         "hospital-1", 0.60, {"t1": 0.15, "t1c": 0.60, "t2": 0.10, "flair": 0.15},
-        bias=(0.10, 0.30), matrix=(0.92, 1.0),
-        motion=(0.0, 0.4), noise=(0.008, 0.018), window=(0.95, 1.45), gamma=(0.85, 1.10), quality=(90, 97),
+        bias=(0.08, 0.22), matrix=(0.92, 1.0),
+        motion=(0.0, 0.4), noise=(0.008, 0.018), window=(0.90, 1.50), gamma=(0.75, 1.15), quality=(90, 97),
     ),
     Hospital(
         "hospital-2", 0.45, {"t1": 0.10, "t1c": 0.10, "t2": 0.60, "flair": 0.20},
-        bias=(0.05, 0.15), matrix=(0.80, 0.92),
-        motion=(0.0, 0.8), noise=(0.015, 0.030), window=(0.85, 1.25), gamma=(0.90, 1.25), quality=(75, 88),
+        bias=(0.04, 0.12), matrix=(0.80, 0.92),
+        motion=(0.0, 0.8), noise=(0.015, 0.030), window=(0.80, 1.60), gamma=(0.70, 1.35), quality=(75, 88),
     ),
     Hospital(
         "hospital-3", 0.55, {"t1": 0.10, "t1c": 0.20, "t2": 0.15, "flair": 0.55},
-        bias=(0.10, 0.25), matrix=(0.86, 1.0),
-        motion=(0.3, 1.3), noise=(0.012, 0.025), window=(0.90, 1.35), gamma=(0.80, 1.15), quality=(82, 94),
+        bias=(0.06, 0.18), matrix=(0.86, 1.0),
+        motion=(0.3, 1.3), noise=(0.012, 0.025), window=(0.85, 1.50), gamma=(0.75, 1.20), quality=(82, 94),
     ),
     Hospital(
         "hospital-4", 0.40, {"t1": 0.35, "t1c": 0.25, "t2": 0.25, "flair": 0.15},
         bias=(0.02, 0.10), matrix=(0.72, 0.86),
-        motion=(0.0, 0.8), noise=(0.025, 0.045), window=(0.90, 1.35), gamma=(0.85, 1.20), quality=(70, 85),
+        motion=(0.0, 0.8), noise=(0.025, 0.045), window=(0.85, 1.45), gamma=(0.75, 1.25), quality=(70, 85),
     ),
 )  # fmt: skip
 

@@ -37,10 +37,10 @@ TISSUES = {
     "fat": Tissue(0.75, 270, 75),
     "gliosis": Tissue(0.86, 1300, 190),
     "blood": Tissue(0.80, 1400, 180),
-    "oedema": Tissue(0.88, 1750, 210),
-    "glioma": Tissue(0.90, 1900, 210),
-    "meningioma": Tissue(0.88, 1500, 160),
-    "metastasis": Tissue(0.88, 1650, 170),
+    "oedema": Tissue(0.90, 1650, 250),
+    "glioma": Tissue(0.92, 1800, 250),
+    "meningioma": Tissue(0.92, 1600, 240),
+    "metastasis": Tissue(0.90, 1650, 210),
     "necrosis": Tissue(0.97, 2900, 600),
 }
 
@@ -51,20 +51,29 @@ FLOW_VOID = 0.35
 
 @dataclass(frozen=True)
 class Sequence:
-    """A pulse sequence. Times in ms; ``ti`` is 0 without inversion; ``gadolinium`` in mM, 0 without contrast agent."""
+    """A pulse sequence.
+
+    Attributes:
+        name: key in `SEQUENCES`.
+        tr: repetition time, ms.
+        te: echo time, ms.
+        ti: inversion time, ms; 0 without inversion (spin echo).
+        gadolinium: dose, mM in the blood; 0 without contrast agent.
+        headroom: how far the display reaches above healthy brain, for what this sequence shows bright.
+    """
 
     name: str
     tr: float
     te: float
     ti: float = 0.0
     gadolinium: float = 0.0
+    headroom: float = 1.0
 
     def signal(self, tissue: Tissue) -> float:
         """Magnitude of the tissue's signal, in units of the proton density of water."""
         recovery = np.exp(-self.tr / tissue.t1)
         longitudinal = abs(1 - 2 * np.exp(-self.ti / tissue.t1) + recovery) if self.ti else 1 - recovery
         return float(tissue.pd * longitudinal * np.exp(-self.te / tissue.t2))
-
 
     def blood(self, tissue: Tissue) -> float:
         """Signal of a vessel: dark for its flow, bright once contrast agent has shortened its T1."""
@@ -74,10 +83,10 @@ class Sequence:
 
 
 SEQUENCES = {
-    "t1": Sequence("t1", tr=500, te=12),
-    "t1c": Sequence("t1c", tr=520, te=12, gadolinium=1.0),
+    "t1": Sequence("t1", tr=2200, te=9, ti=900),
+    "t1c": Sequence("t1c", tr=2200, te=9, ti=900, gadolinium=1.0, headroom=1.25),
     "t2": Sequence("t2", tr=4600, te=95),
-    "flair": Sequence("flair", tr=9000, te=115, ti=2450),
+    "flair": Sequence("flair", tr=9000, te=115, ti=2450, headroom=1.3),
 }
 
 

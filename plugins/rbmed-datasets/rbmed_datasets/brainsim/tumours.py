@@ -12,10 +12,10 @@ from rbmed_datasets.brainsim.signal import Sequence, Tissue
 
 KINDS = ("glioma", "meningioma", "metastasis")
 #: Radius, mm, and reach of the oedema, mm, by kind.
-RADIUS = {"glioma": (15.0, 24.0), "meningioma": (15.0, 22.0), "metastasis": (13.0, 19.0)}
-OEDEMA = {"glioma": (8.0, 18.0), "meningioma": (4.0, 12.0), "metastasis": (10.0, 18.0)}
+RADIUS = {"glioma": (18.0, 27.0), "meningioma": (20.0, 27.0), "metastasis": (17.0, 23.0)}
+OEDEMA = {"glioma": (8.0, 16.0), "meningioma": (5.0, 12.0), "metastasis": (8.0, 16.0)}
 #: Share of gliomas and metastases that enhance with a rim around a dead centre; the others are uniform.
-RIM_SHARE = 0.75
+RIM_SHARE = 0.85
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,12 @@ class Tumour:
         hold = np.clip(-distance / 12.0, 0.0, 1.0)
         return self.push * np.exp(-np.maximum(depth, 0) / (0.8 * self.radius)) * hold * inside
 
-    def fractions(self, depth: Floats, inside: Floats, white: Floats) -> tuple[Floats, Floats, Floats]:
-        """Shares of living tumour, dead centre and oedema in each voxel, (K, H, W) each."""
-        core = step(-depth, 2.0) * inside
+    def fractions(self, depth: Floats, white: Floats) -> tuple[Floats, Floats, Floats]:
+        """Shares of living tumour, dead centre and oedema in what a voxel holds of the brain, (K, H, W) each."""
+        core = step(-depth, 2.0)
         dead = step(-depth - self.rim, 2.0) * core if self.rim else np.zeros_like(core)
         falloff = np.clip((self.oedema - depth) / (0.45 * self.oedema), 0.0, 1.0)
-        oedema = falloff * (1 - core) * inside * (0.15 + 0.85 * white)
+        oedema = falloff * (1 - core) * (0.15 + 0.85 * white)
         return core - dead, dead, oedema
 
     def signal(self, sequence: Sequence) -> tuple[float, float, float]:
@@ -96,7 +96,7 @@ def draw_tumour(rng: np.random.Generator, atlas: Atlas, anatomy: Anatomy, tissue
     distance, brain = atlas.distance(index), atlas.gm[index].astype(np.int64) + atlas.wm[index] > 128
     lateral = np.abs(np.arange(distance.shape[1]) + atlas.origin[2])[None, :]
     if kind == "meningioma":
-        allowed = np.abs(distance + 0.6 * radius) < 1.5
+        allowed = np.abs(distance + 0.7 * radius) < 1.5
     elif kind == "metastasis":
         allowed = brain & (distance < -0.7 * radius) & (distance > -1.7 * radius) & (lateral > 12)
     else:

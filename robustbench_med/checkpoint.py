@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ def save(path: Path, module: nn.Module, optimizer: optim.Optimizer, facts: dict[
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"facts": json.dumps(facts)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load(path: Path, module: nn.Module, optimizer: optim.Optimizer, expected: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""Open a data set: find its class, validate its parameters, resolve the folder of the user's images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from robustbench_med.components import PartRef, create
+from robustbench_med.paths import data_root
+from robustbench_med.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces import Dataset
+    from robustbench_med.progress import Progress
+    from robustbench_med.registry import Registry
+
+
+def open_dataset(
+    registry: Registry, ref: PartRef, root: Path | str | None = None, progress: Progress | None = None
+) -> Dataset:
+    """The data set ``ref``; ``root`` is where the user's images are, for data sets that need some.
+
+    Raises:
+        UnknownName, AmbiguousName, BadParameter: the reference is wrong.
+        DataError: the images are needed and not found.
+    """
+    entry = registry.find("dataset", ref.name)
+    needs_root = isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
+    folder = data_root(entry.spec.name, root) if needs_root else None
+    return cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress))
