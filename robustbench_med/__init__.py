@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import System as System
     from robustbench_med.interfaces import TrainJob as TrainJob
     from robustbench_med.outcome import Outcome as Outcome
-    from robustbench_med.outcome import Rate as Rate
     from robustbench_med.outcome import Verdicts as Verdicts
     from robustbench_med.paths import home as home
+    from robustbench_med.rate import Rate as Rate
     from robustbench_med.streams import Stream as Stream
     from robustbench_med.streams import seed_of as seed_of
     from robustbench_med.threat import Budget as Budget
@@ -72,7 +72,8 @@ _LAZY = {
     ),
     "robustbench_med.components": ("PartRef", "parse"),
     "robustbench_med.paths": ("home",),
-    "robustbench_med.outcome": ("Outcome", "Rate", "Verdicts"),
+    "robustbench_med.outcome": ("Outcome", "Verdicts"),
+    "robustbench_med.rate": ("Rate",),
     "robustbench_med.streams": ("Stream", "seed_of"),
     "robustbench_med.threat": ("Budget", "ThreatModel"),
     "pydantic": ("Field",),

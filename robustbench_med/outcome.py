@@ -9,14 +9,6 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A share ``hits`` / ``n``; records keep it with its Wilson 95 % interval."""
-
-    hits: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Verdicts:
     """The deployed pipeline's answers to a batch, over ``draws`` fresh noise draws (1 where it is deterministic).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_med.components import load_target, resolve
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Classifier, Recipe, System
-from robustbench_med.outcome import Rate
+from robustbench_med.rate import Rate
 from robustbench_med.registry import Entry, Plugin, Registry
 from robustbench_med.specs import AttackSpec, DatasetSpec
 from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_surface

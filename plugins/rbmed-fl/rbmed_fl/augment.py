@@ -6,14 +6,14 @@ import torch
 from torch import Generator, Tensor
 
 SHIFT = 1 / 16  #: largest shift, as a share of the side
-JITTER = 0.1  #: largest relative change of contrast, and largest absolute change of brightness
 
 
-def augment(x: Tensor, generator: Generator) -> Tensor:
+def augment(x: Tensor, jitter: float, generator: Generator) -> Tensor:
     """Flip, shift and change brightness and contrast of each image on its own.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
+        jitter: largest relative change of contrast, and largest absolute change of brightness.
         generator: on the device of ``x``.
 
     Returns:
@@ -35,7 +35,9 @@ def augment(x: Tensor, generator: Generator) -> Tensor:
     image = torch.arange(n, device=x.device)[:, None, None]
     x = x[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
-    contrast, brightness = (v[:, :, None, None] for v in (uniform(1 - JITTER, 1 + JITTER), uniform(-JITTER, JITTER)))
+    if not jitter:
+        return x
+    contrast, brightness = (v[:, :, None, None] for v in (uniform(1 - jitter, 1 + jitter), uniform(-jitter, jitter)))
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * contrast + mean + brightness).clamp(0, 1)
 

@@ -10,7 +10,7 @@ from robustbench_med import Field, Params
 class TrainParams(Params):
     """How long the federation trains, and how a client trains in its turn."""
 
-    rounds: int = Field(10, ge=1, description="Rounds of the federation.")
+    rounds: int = Field(12, ge=1, description="Rounds of the federation.")
     local_epochs: int = Field(2, ge=1, description="Passes over a client's own images in each round.")
     batch_size: int = Field(64, ge=1, description="Largest batch; a client's images are split into even batches.")
     optimizer: Literal["adamw", "adam", "sgd"] = Field(
@@ -23,8 +23,9 @@ class TrainParams(Params):
         description="'cosine': linear warm-up within the first epoch of round 1, then down to 0 at the end of the last "
         "round; 'constant': always lr.",
     )
-    augment: bool = Field(
-        True, description="Random horizontal flips, shifts up to 1/16 of the side, brightness and contrast up to 10 %."
+    augment: bool = Field(True, description="Random horizontal flips and shifts up to 1/16 of the side.")
+    jitter: float = Field(
+        0.0, ge=0, le=0.5, description="With augment: changes of contrast and brightness up to this much, per image."
     )
     noise: float = Field(
         0.0, ge=0, le=1, description="Adds Gaussian noise whose sigma is drawn per image from [0, noise]."

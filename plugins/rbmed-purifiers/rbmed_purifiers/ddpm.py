@@ -39,7 +39,7 @@ class DDPMParams(rbmed.Params):
     fold: int = Field(2, ge=1, description="Fold squares of fold x fold pixels into channels; 2 is 4 x cheaper than 1.")
     t_min: int = Field(50, ge=1, le=TIMES, **RUNTIME, description="Diffusion time at strength 0.")
     t_max: int = Field(150, ge=1, le=TIMES, **RUNTIME, description="Diffusion time at strength 1.")
-    steps: int = Field(5, ge=1, **RUNTIME, description="Denoising steps.")
+    steps: int = Field(2, ge=1, **RUNTIME, description="Denoising steps (strided DDIM).")
     train_t_max: int = Field(200, ge=1, le=TIMES, description="Largest diffusion time trained for.")
     train_steps: int = Field(5000, ge=1, description="Training steps.")
     batch_size: int = Field(32, ge=1, description="Training images per step.")

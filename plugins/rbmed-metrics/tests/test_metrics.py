@@ -1,0 +1,92 @@
+"""Metrics on outcomes small enough to count by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+from rbmed_metrics.classification import Classification
+from rbmed_metrics.detection import Detection
+from rbmed_metrics.purification import Purification
+from rbmed_metrics.reports import CSV, Markdown
+from robustbench_med import Outcome, Verdicts
+
+
+def verdicts(predictions: list[list[int]], flagged: list[list[bool]] | None = None, **more: torch.Tensor) -> Verdicts:
+    answers = torch.tensor(predictions)
+    none = torch.zeros_like(answers, dtype=torch.bool)
+    marks = none if flagged is None else torch.tensor(flagged)
+    fields = {
+        "predictions": answers, "flagged": marks, "rejected": none, "scores": torch.full(answers.shape, torch.nan),
+        "changed": marks, "purified_rmse": torch.where(marks, 0.1, 0.0),
+    }  # fmt: skip
+    return Verdicts(**{**fields, **more})
+
+
+def outcome(clean: Verdicts, attacked: Verdicts, labels: list[int], lesion: int | None = 1) -> Outcome:
+    n = len(labels)
+    return Outcome(
+        labels=torch.tensor(labels), sites=("a",) * n, patients=tuple(map(str, range(n))), clean=clean,
+        attacked=attacked, distances=torch.zeros(n), gradients=torch.zeros(n, dtype=torch.int64),
+        queries=torch.zeros(n, dtype=torch.int64), num_classes=2, lesion_class=lesion, index=torch.arange(n),
+    )  # fmt: skip
+
+
+def share(figure: object) -> float:
+    return figure.hits / figure.n  # type: ignore[attr-defined]
+
+
+def test_accuracy_sensitivity_and_lesion_rates() -> None:
+    found = Classification().compute(
+        outcome(verdicts([[1, 1, 0, 1]]), verdicts([[0, 1, 1, 1]]), labels=[1, 1, 0, 0])
+    )  # fmt: skip
+    assert share(found["clean_accuracy"]) == 0.75
+    assert share(found["robust_accuracy"]) == 0.25
+    assert share(found["clean_sensitivity"]) == 1.0
+    assert share(found["clean_specificity"]) == 0.5
+    assert share(found["hidden_lesion_rate"]) == 0.5
+    assert share(found["fake_lesion_rate"]) == 1.0
+    # Of the three images that were right before, the attack turned two.
+    assert (found["attack_success"].hits, found["attack_success"].n) == (2, 3)
+
+
+def test_draws_give_mean_majority_and_any_of_n() -> None:
+    attacked = verdicts([[1, 1], [1, 0], [0, 1]])
+    found = Classification().compute(outcome(verdicts([[1, 1]] * 3), attacked, labels=[1, 1]))
+    assert share(found["robust_accuracy"]) == pytest.approx(4 / 6)
+    assert share(found["robust_majority"]) == 1.0
+    assert share(found["robust_any_of_n"]) == 0.0
+
+
+def test_rejection_protects_under_attack_and_costs_when_clean() -> None:
+    rejected = {"rejected": torch.tensor([[True, False]])}
+    found = Classification().compute(outcome(verdicts([[1, 1]], **rejected), verdicts([[0, 1]], **rejected), [1, 1]))
+    assert share(found["clean_accuracy"]) == 0.5
+    assert share(found["robust_accuracy"]) == 1.0
+
+
+def test_detector_figures() -> None:
+    clean = verdicts([[0, 0, 0, 0]], [[False, False, False, True]], scores=torch.tensor([[0.1, 0.2, 0.3, 0.6]]))
+    attacked = verdicts([[1, 0, 1, 0]], [[True, True, False, False]], scores=torch.tensor([[0.9, 0.8, 0.5, 0.05]]))
+    found = Detection().compute(outcome(clean, attacked, labels=[0, 0, 0, 0]))
+    assert share(found["detector_fpr"]) == 0.25
+    assert share(found["detector_tpr"]) == 0.5
+    assert found["detector_auroc"] == pytest.approx(11 / 16)
+    assert share(found["undetected_and_wrong"]) == 0.25
+
+
+def test_no_detector_no_figures() -> None:
+    assert Detection().compute(outcome(verdicts([[0]]), verdicts([[0]]), labels=[0])) == {}
+
+
+def test_purification_figures() -> None:
+    found = Purification().compute(outcome(verdicts([[0, 0]]), verdicts([[0, 0]], [[True, False]]), labels=[0, 0]))
+    assert share(found["attacked_changed"]) == 0.5
+    assert found["purified_rmse"] == pytest.approx(0.1)
+
+
+def test_reports_render_a_table() -> None:
+    table = pd.DataFrame({"defense": ["a|b"], "robust_accuracy": [0.123456], "worst_client": [None]})
+    assert Markdown().render(table).splitlines()[2] == "| a\\|b | 0.1235 |  |"
+    assert CSV().render(table).splitlines()[1] == "a|b,0.123456,"
