@@ -44,7 +44,8 @@ def main() -> None:
     dataset = rbmed.load_dataset(args.dataset, data_root=args.data_root, registry=registry)
     card, split = dataset.card(), dataset.split("calibration")
     attack = create(registry, "attack", args.attack)
-    table = Table("variant", "AUROC", "TPR at 5 % FPR", "flagged", "clean %", "robust %", title=f"{args.dataset}: calibration")
+    columns = ("variant", "AUROC", "TPR at 5 % FPR", "flagged", "clean %", "robust %")
+    table = Table(*columns, title=f"{args.dataset}: attacked calibration images")
     for variant in VARIANTS:
         deployment = rbmed.load_defense(f"medfedpure:{variant}", dataset, device="cpu", registry=registry)
         rows = pick(split, deployment.artifact.clients, args.limit)

@@ -30,7 +30,7 @@ class MAEParams(rbmed.Params):
     decoder_depth: int = Field(2, ge=1, description="Decoder blocks.")
     heads: int = Field(4, ge=1, description="Attention heads; must divide both widths.")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of patches hidden in training.")
-    epochs: int = Field(40, ge=1, description="Passes over the training images.")
+    epochs: int = Field(25, ge=1, description="Passes over the training images.")
     batch_size: int = Field(64, ge=1, description="Training images per step.")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate (AdamW, warm-up, then cosine to 0).")
     score: Literal["reconstruction", "consistency", "combined"] = Field(

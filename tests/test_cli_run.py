@@ -1,0 +1,111 @@
+"""``rbmed train`` and ``rbmed run`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from robustbench_med.cli.main import app
+
+TOY = str(Path(__file__).with_name("toy_plugin.py"))
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Call ``rbmed -p toy_plugin.py ...`` in a folder of its own, both toy defenses trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("COLUMNS", "160")
+        patch.chdir(tmp_path_factory.mktemp("work"))
+
+        def call(*args: str) -> Result:
+            return CliRunner().invoke(app, ["-p", TOY, *args])
+
+        for defense in ("guarded", "bare"):
+            trained = call("train", defense, "--dataset", "stripes")
+            assert trained.exit_code == 0, trained.output
+        yield call
+
+
+def run(rbmed: Run, *more: str) -> Result:
+    fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "bare", "--eps", "1/10")
+    return rbmed("run", *fixed, *more)
+
+
+def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
+    done = rbmed("run", str(config(Path("first.toml"))))
+    assert done.exit_code == 0, done.output
+    for words in ("stripes (synthetic)", "oblivious", "bpda (probe)", "bare", "guarded", "a gap of", "--access bpda"):
+        assert words in done.output
+    assert (Path("results") / "records.jsonl").is_file()
+
+
+def config(path: Path) -> Path:
+    path.write_text(
+        'dataset = "stripes"\ndefense = "guarded"\nbaseline = "bare"\n'
+        'attack = "shift"\nprobe_attack = "shift"\neps = "1/10"\n'
+    )
+    return path
+
+
+def test_json_prints_records_and_nothing_else(rbmed: Run) -> None:
+    done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--json", "--out", "json")
+    assert done.exit_code == 0, done.output
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["defense"]["name"] for record in records] == ["bare", "guarded"]
+    assert records == [json.loads(line) for line in (Path("json") / "records.jsonl").read_text().splitlines()]
+
+
+def test_a_report_replaces_the_table(rbmed: Run) -> None:
+    done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--report", "markdown")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("| dataset | synthetic | defense |")
+
+
+def test_a_failed_cell_exits_1_and_names_itself(rbmed: Run) -> None:
+    done = run(rbmed, "--attack", "shift:fail=true", "--attack", "shift", "--access", "oblivious", "--out", "failed")
+    assert done.exit_code == 1
+    assert "failed: guarded / shift / oblivious: RuntimeError: as asked" in done.stderr
+    assert len((Path("failed") / "records.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--attack", "nothing"), "unknown attack 'nothing'"),
+        (("--attack", "shift:speed=1"), "unknown parameter 'speed'"),
+        (("--attack", "shift", "--eps", "0"), "eps must be > 0"),
+        (("--attack", "shift", "--access", "gate"), "not available in this version"),
+        (("--attack", "shift", "--device", "cuda:9"), "CUDA devices found"),
+        (("--attack", "shift", "--weights", "nowhere"), "no trained weights in nowhere"),
+        (("--attack", "shift", "--report", "pdf"), "unknown report 'pdf'"),
+        (("--attack", "shift", "--seed", "one"), "seed"),
+    ],
+)
+def test_bad_usage_is_one_line_exit_2_and_leaves_nothing(rbmed: Run, args: tuple[str, ...], words: str) -> None:
+    done = run(rbmed, *args, "--out", "bad")
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not Path("bad").exists()
+
+
+def test_training_one_part_and_refusing_a_part_that_is_not_there(rbmed: Run) -> None:
+    assert rbmed("train", "guarded", "--dataset", "stripes", "--only", "detector").exit_code == 0
+    done = rbmed("train", "bare", "--dataset", "stripes", "--only", "purifier")
+    assert done.exit_code == 2
+    assert "'bare' has no 'purifier' to train; valid: classifier" in done.stderr
+
+
+def test_weights_never_replace_a_folder_of_something_else(rbmed: Run) -> None:
+    Path("precious").mkdir()
+    (Path("precious") / "thesis.txt").write_text("years of work")
+    done = rbmed("train", "bare", "--dataset", "stripes", "--out", "precious")
+    assert done.exit_code == 2
+    assert (Path("precious") / "thesis.txt").read_text() == "years of work"

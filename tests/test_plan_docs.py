@@ -1,0 +1,51 @@
+"""Configuration files and documentation stay true: they are parsed, planned and compared with what exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustbench_med.cli.main import app
+from robustbench_med.config import build
+from robustbench_med.plan import Cell, Skip, plan
+from robustbench_med.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+def test_shipped_configurations_make_a_plan(file: Path) -> None:
+    cells = list(plan(build({}, file), Registry()))
+    assert sum(isinstance(cell, Cell) for cell in cells) >= 3
+    assert all(isinstance(cell, Cell) or "already sees the whole system" in cell.reason for cell in cells)
+
+
+def test_the_paper_setting_is_the_papers() -> None:
+    cells = [c for c in plan(build({}, ROOT / "configs" / "br35h-paper.toml"), Registry()) if not isinstance(c, Skip)]
+    claim = next(cell for cell in cells if cell.role == "claim")
+    assert (claim.threat.norm, claim.threat.eps, claim.attack.name) == ("linf", 0.015, "pgd")
+    assert dict(claim.attack.params) == {"steps": 7, "step_size": 0.003}
+    assert dict(claim.dataset.params) == {"size": 64, "clients": 10, "alpha": 0.4}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_commands_and_components_in_the_docs_exist(page: Path) -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands} | {"data"}
+    text = page.read_text(encoding="utf-8")
+    for command in re.findall(r"\brbmed ([a-z]+)\b", text):
+        assert command in commands, f"rbmed {command}"
+    registry = Registry()
+    for kind, name in re.findall(r"rbmed show ([a-z]+)/([a-z0-9-]+)", text):
+        registry.find(kind, name)
+    for file in re.findall(r"(?:configs|tools)/[\w.-]+\.(?:toml|py)", text):
+        assert (ROOT / file).is_file(), file
