@@ -87,7 +87,7 @@ def rbmed_purifiers() -> Iterable[PurifierSpec]:
     """Offer purifiers.
 
     ``purify`` returns images in [0, 1] and is differentiable where the method is. ``strength`` holds one number in
-    [0, 1] per image. ``stochastic=False`` in the spec says that the noise stream is ignored. Example::
+    [0, 1] per image. ``stochastic = False`` in the class says that the noise stream is ignored. Example::
 
         from torch.nn import functional as F
 
@@ -95,6 +95,8 @@ def rbmed_purifiers() -> Iterable[PurifierSpec]:
 
 
         class Blur(rbmed.Purifier):
+            stochastic = False
+
             class Params(rbmed.Params):
                 radius: int = rbmed.Field(1, ge=1, le=8, description="Pixels averaged to each side.")
 
@@ -106,9 +108,7 @@ def rbmed_purifiers() -> Iterable[PurifierSpec]:
 
         @rbmed.hookimpl
         def rbmed_purifiers():
-            yield rbmed.PurifierSpec(
-                name="blur", target="my_plugin:Blur", summary="Moving average", stochastic=False
-            )
+            yield rbmed.PurifierSpec(name="blur", target="my_plugin:Blur", summary="Moving average")
     """
     return ()
 

@@ -72,7 +72,6 @@ class PurifierSpec(Spec):
     """A purifier: maps suspicious images back towards clean ones."""
 
     kind: ClassVar[str] = "purifier"
-    stochastic: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import typer
 from robustbench_med.cli import style
 from robustbench_med.cli.plugins import AsJson, registry
 from robustbench_med.registry import HOOKS, Entry
-from robustbench_med.specs import AttackSpec, DatasetSpec, DefenseSpec, PurifierSpec, Spec
+from robustbench_med.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
 PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
 Kind = Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"One of {', '.join(HOOKS)}; default: all.")]
@@ -44,8 +44,6 @@ def traits(spec: Spec) -> str:
             return f"{', '.join(spec.norms)}; sees {'nothing' if spec.access == 'none' else spec.access}"
         case DatasetSpec():
             return "; ".join(filter(None, ["synthetic" * spec.synthetic, "bring the images" * spec.needs_root]))
-        case PurifierSpec():
-            return "stochastic" if spec.stochastic else "deterministic"
         case DefenseSpec():
             return "weights included" if spec.weights else "to be trained"
     return ""

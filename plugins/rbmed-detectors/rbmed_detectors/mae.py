@@ -84,6 +84,11 @@ class MAEDetector(rbmed.Detector):
     visible: Tensor
     share: Tensor
 
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        """Only a purified reference brings noise into the score."""
+        return bool(self.params.score != "reconstruction" and self.params.reference == "purified")
+
     def build(self, channels: int, size: int) -> None:
         """Create the autoencoder; ``size`` must be a multiple of the patch."""
         p = self.params

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-SHIFT = 1 / 16  #: largest shift, as a share of the side
 
-
-def augment(x: Tensor, jitter: float, generator: Generator) -> Tensor:
+def augment(x: Tensor, shift: float, jitter: float, generator: Generator) -> Tensor:
     """Flip, shift and change brightness and contrast of each image on its own.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
+        shift: largest shift, as a share of the side.
         jitter: largest relative change of contrast, and largest absolute change of brightness.
         generator: on the device of ``x``.
 
@@ -25,9 +24,9 @@ def augment(x: Tensor, jitter: float, generator: Generator) -> Tensor:
         return torch.rand(n, 1, generator=generator, device=x.device) * (high - low) + low
 
     def source(side: int) -> Tensor:
-        reach = max(1, round(side * SHIFT))
-        shift = torch.randint(-reach, reach + 1, (n, 1), generator=generator, device=x.device)
-        return (torch.arange(side, device=x.device) + shift).clamp(0, side - 1)
+        reach = round(side * shift)
+        moved = torch.randint(-reach, reach + 1, (n, 1), generator=generator, device=x.device)
+        return (torch.arange(side, device=x.device) + moved).clamp(0, side - 1)
 
     rows, columns = source(height), source(width)
     columns = torch.where(uniform(0, 1) < 0.5, width - 1 - columns, columns)

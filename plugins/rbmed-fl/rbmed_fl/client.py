@@ -89,7 +89,7 @@ def batches(turn: Turn, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
     for rows in order.tensor_split(math.ceil(n / params.batch_size)):
         x = turn.images[rows]
         if params.augment:
-            x = augment(x, params.jitter, turn.generator)
+            x = augment(x, params.shift, params.jitter, turn.generator)
         if params.noise > 0:
             x = add_noise(x, params.noise, turn.generator)
         yield x, turn.labels[rows]

@@ -23,7 +23,8 @@ class TrainParams(Params):
         description="'cosine': linear warm-up within the first epoch of round 1, then down to 0 at the end of the last "
         "round; 'constant': always lr.",
     )
-    augment: bool = Field(True, description="Random horizontal flips and shifts up to 1/16 of the side.")
+    augment: bool = Field(True, description="Random horizontal flips, and the shifts and jitter below.")
+    shift: float = Field(0.0, ge=0, le=0.5, description="With augment: shifts up to this share of the side.")
     jitter: float = Field(
         0.0, ge=0, le=0.5, description="With augment: changes of contrast and brightness up to this much, per image."
     )

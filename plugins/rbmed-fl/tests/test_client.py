@@ -19,19 +19,19 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_augmentation_keeps_range_shape_and_its_generator_decides():
     x = torch.rand(16, 3, 32, 32, generator=generator())
-    a, b = augment(x, 0.1, generator(1)), augment(x, 0.1, generator(1))
+    a, b = augment(x, 1 / 16, 0.1, generator(1)), augment(x, 1 / 16, 0.1, generator(1))
     assert torch.equal(a, b)
     assert a.shape == x.shape
     assert a.dtype == x.dtype
     assert a.min() >= 0
     assert a.max() <= 1
-    assert not torch.equal(a, augment(x, 0.1, generator(2)))
+    assert not torch.equal(a, augment(x, 1 / 16, 0.1, generator(2)))
 
 
 def test_augmentation_flips_half_and_shifts_by_at_most_a_sixteenth():
     x = torch.zeros(2000, 1, 32, 32)
     x[:, :, 10, 5] = 0.8  # one bright pixel: where it lands tells flip and shift
-    out = augment(x, 0.0, generator())
+    out = augment(x, 1 / 16, 0.0, generator())
     _, _, row, column = (out > 0.5).nonzero(as_tuple=True)
     assert len(row) == 2000
     assert set(row.tolist()) == set(range(8, 13))
