@@ -51,6 +51,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+        Path(name).chmod(0o644)  # mkstemp made it private; weights and records are for others to read
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

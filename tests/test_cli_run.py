@@ -41,7 +41,16 @@ def run(rbmed: Run, *more: str) -> Result:
 def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
     done = rbmed("run", str(config(Path("first.toml"))))
     assert done.exit_code == 0, done.output
-    for words in ("stripes (synthetic)", "oblivious", "bpda (probe)", "bare", "guarded", "a gap of", "--access bpda"):
+    for words in (
+        "stripes (synthetic)",
+        "oblivious",
+        "bpda (probe)",
+        "bare",
+        "guarded",
+        "a gap of",
+        "--access bpda",
+        "skipped: bare / shift / bpda: nothing besides",
+    ):
         assert words in done.output
     assert (Path("results") / "records.jsonl").is_file()
 
@@ -71,7 +80,7 @@ def test_a_report_replaces_the_table(rbmed: Run) -> None:
 def test_a_failed_cell_exits_1_and_names_itself(rbmed: Run) -> None:
     done = run(rbmed, "--attack", "shift:fail=true", "--attack", "shift", "--access", "oblivious", "--out", "failed")
     assert done.exit_code == 1
-    assert "failed: guarded / shift / oblivious: RuntimeError: as asked" in done.stderr
+    assert "failed: guarded / shift:fail=true / oblivious: RuntimeError: as asked" in done.stderr
     assert len((Path("failed") / "records.jsonl").read_text().splitlines()) == 4
 
 

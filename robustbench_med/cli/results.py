@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from rich.markup import escape
 from rich.table import Table
 
+from robustbench_med.cli import style
 from robustbench_med.records import Record
 from robustbench_med.table import spelled
 
-_COLUMNS = (("clean", "clean_accuracy"), ("robust", "robust_accuracy"))
-
 
 def show(records: Sequence[Record]) -> Table:
-    """The records as a table, one row per cell, percentages with their 95 % intervals."""
-    table = Table(title=_title(records), title_justify="left", caption_justify="left", pad_edge=False)
-    for name in ("defense", "attack", "sees"):
-        table.add_column(name, overflow="fold")
-    for name in ("clean %", "robust % [95 %]", "worst client", "flagged clean / attacked", "n", "s"):
-        table.add_column(name, justify="right")
+    """The measured records as a table, one row per cell, percentages with their 95 % intervals."""
+    right = ("clean %", "robust % [95 %]", "worst client", "flagged % clean/attacked", "n", "s")
+    table = style.table("defense", "attack", "sees", *right, title=_title(records), right=right)
     for record in records:
-        table.add_row(*_cells(record), style="dim" if record.status == "skipped" else None)
+        if record.status == "ok":
+            style.row(table, *_cells(record))
     return table
+
+
+def unmeasured(records: Sequence[Record]) -> Iterator[str]:
+    """A line for each cell that was skipped, and why."""
+    for record in records:
+        if record.status == "skipped":
+            yield f"skipped: {name_of(record)}: {record.reason}"
+
+
+def name_of(record: Record) -> str:
+    """``defense / attack / access``."""
+    return f"{_component(record.defense)} / {_component(record.attack)} / {record.threat['access']}"
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -50,8 +60,6 @@ def _component(facts: dict[str, object]) -> str:
 def _cells(record: Record) -> list[str]:
     sees = record.threat["access"] + (" (probe)" if record.role == "probe" else "")
     head = [_component(record.defense), _component(record.attack), sees]
-    if record.status != "ok":
-        return [*head, record.status, record.reason or "", "", "", "", ""]
     figures = record.metrics
     robust = _percent(figures.get("robust_accuracy"))
     if interval := record.intervals.get("robust_accuracy"):
@@ -94,11 +102,11 @@ def explain(records: Sequence[Record]) -> Iterator[str]:
         if claimed is None or probed is None:
             continue
         yield (
-            f"{_component(claim.defense)}: claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %: "
+            f"{escape(_component(claim.defense))}: claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %: "
             f"a gap of [bold]{100 * (claimed - probed):.1f} points[/]."
         )
         yield (
-            f"[dim]more: rbmed run --defense {_component(claim.defense)} --attack {_component(claim.attack)} "
+            f"[dim]more: rbmed run --defense '{escape(_component(claim.defense))}' --attack {escape(_component(claim.attack))} "
             f"--access bpda --eot 16[/]"
         )
 

@@ -48,7 +48,7 @@ def run(
         "data_root": data_root, "out": target,
     }  # fmt: skip
 
-    from robustbench_med.cli.results import explain, show
+    from robustbench_med.cli.results import explain, name_of, show, unmeasured
     from robustbench_med.components import create
     from robustbench_med.config import build
     from robustbench_med.runner import Runner
@@ -68,10 +68,11 @@ def run(
         out.print(show(records))
         for line in explain(records):
             out.print(line)
+        for line in unmeasured(records):
+            plain(line)
         out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
-        name = f"{record.defense['name']} / {record.attack['name']} / {record.threat['access']}"
-        err.print(f"failed: {name}: {record.reason}", style="red", markup=False)
+        err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
