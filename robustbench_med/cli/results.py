@@ -105,10 +105,8 @@ def explain(records: Sequence[Record]) -> Iterator[str]:
             f"{escape(_component(claim.defense))}: claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %: "
             f"a gap of [bold]{100 * (claimed - probed):.1f} points[/]."
         )
-        yield (
-            f"[dim]more: rbmed run --defense '{escape(_component(claim.defense))}' --attack {escape(_component(claim.attack))} "
-            f"--access bpda --eot 16[/]"
-        )
+        again = f"--defense '{_component(claim.defense)}' --attack {_component(claim.attack)} --access bpda --eot 16"
+        yield f"[dim]more: rbmed run {escape(again)}[/]"
 
 
 def _key(record: Record) -> tuple[str, str, str, int]:
