@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from robustbench_med.api import train_defense as train_defense
     from robustbench_med.components import PartRef as PartRef
     from robustbench_med.components import parse as parse
+    from robustbench_med.data import DataCard as DataCard
+    from robustbench_med.data import Split as Split
     from robustbench_med.interfaces import Attack as Attack
     from robustbench_med.interfaces import Classifier as Classifier
-    from robustbench_med.interfaces import DataCard as DataCard
     from robustbench_med.interfaces import Dataset as Dataset
     from robustbench_med.interfaces import Defense as Defense
     from robustbench_med.interfaces import Detector as Detector
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Purifier as Purifier
     from robustbench_med.interfaces import Recipe as Recipe
     from robustbench_med.interfaces import Report as Report
-    from robustbench_med.interfaces import Split as Split
     from robustbench_med.interfaces import Strategy as Strategy
     from robustbench_med.interfaces import Surface as Surface
     from robustbench_med.interfaces import System as System
@@ -66,9 +66,10 @@ hookimpl = pluggy.HookimplMarker("rbmed")
 
 _LAZY = {
     "robustbench_med.api": ("evaluate", "load_dataset", "load_defense", "train_defense"),
+    "robustbench_med.data": ("DataCard", "Split"),
     "robustbench_med.interfaces": (
-        "Attack", "Classifier", "DataCard", "Dataset", "Defense", "Detector", "Federated", "Metric", "Model", "Params",
-        "Purifier", "Recipe", "Report", "Split", "Strategy", "Surface", "System", "TrainJob",
+        "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Metric", "Model", "Params",
+        "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
     ),
     "robustbench_med.components": ("PartRef", "parse"),
     "robustbench_med.paths": ("home",),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.components import PartRef, all_params, create
-from robustbench_med.interfaces import Component, DataCard, Detector, Model, Part, Purifier, Recipe, Strategy
+from robustbench_med.data import DataCard
+from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Defense

@@ -12,8 +12,9 @@ import torch
 
 from robustbench_med.blueprint import Blueprint, key_of
 from robustbench_med.components import all_params
+from robustbench_med.data import DataCard, Split
 from robustbench_med.errors import UsageError, WeightsError
-from robustbench_med.interfaces import DataCard, Dataset, Split
+from robustbench_med.interfaces import Dataset
 from robustbench_med.paths import home
 from robustbench_med.pipeline import Gate, Pipeline
 from robustbench_med.store import MANIFEST, Artifact, fill, write_text

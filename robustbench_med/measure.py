@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from robustbench_med.batching import in_chunks
-from robustbench_med.interfaces import Attack, Split
+from robustbench_med.data import Split
+from robustbench_med.interfaces import Attack
 from robustbench_med.outcome import Outcome, Verdicts
 from robustbench_med.pipeline import Pipeline
 from robustbench_med.streams import Stream

@@ -17,9 +17,10 @@ from robustbench_med.batching import chunk_size, find_device
 from robustbench_med.blueprint import draw, key_of
 from robustbench_med.components import PartRef, all_params, create
 from robustbench_med.config import RunConfig
+from robustbench_med.data import Split
 from robustbench_med.deployment import Deployment, deployment_facts, find_artifact
 from robustbench_med.errors import DataError
-from robustbench_med.interfaces import Dataset, Split
+from robustbench_med.interfaces import Dataset
 from robustbench_med.measure import join, measure
 from robustbench_med.opening import open_dataset
 from robustbench_med.outcome import Outcome

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from robustbench_med.blueprint import Blueprint
+from robustbench_med.data import Split
 from robustbench_med.deployment import Deployment
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Classifier, Dataset, Part, Split, TrainJob
+from robustbench_med.interfaces import Classifier, Dataset, Part, TrainJob
 from robustbench_med.paths import home
 from robustbench_med.provenance import versions
 from robustbench_med.store import Artifact, new_folder, save_state, seal, write_text

@@ -163,7 +163,7 @@ def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
 
 def _sizes(dataset: Dataset, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """One row per split and site."""
-    from robustbench_med.interfaces import SPLITS
+    from robustbench_med.data import SPLITS
 
     rows = []
     for split in SPLITS:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from robustbench_med.cli import style
 from robustbench_med.progress import Task
 
 
@@ -20,8 +21,6 @@ class RichProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        from robustbench_med.cli import style
-
         self.console = console or style.err
         self._display: Progress | None = None
         self._open = 0

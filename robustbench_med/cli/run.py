@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from robustbench_med.cli.plugins import PluginFiles, registry
-from robustbench_med.cli.style import RichProgress, err, out, plain
+from robustbench_med.cli.progress import RichProgress
+from robustbench_med.cli.style import err, out, plain
 
 
 def run(

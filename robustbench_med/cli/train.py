@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from robustbench_med.cli.plugins import PluginFiles, registry
-from robustbench_med.cli.style import RichProgress, out
+from robustbench_med.cli.progress import RichProgress
+from robustbench_med.cli.style import out
 
 
 def train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import robustbench_med as rbmed
 from rbmed_medfedpure.recipes import MedFedPure, Undefended
@@ -77,6 +78,17 @@ def test_clients_differ_in_their_gates_only(trained: Path) -> None:
     one, two = (deployment.pipeline(name).classifier.state_dict() for name in ("hospital-1", "hospital-2"))
     differing = {name.split(".")[0] for name in one if not one[name].equal(two[name])}
     assert differing == {"gates"}
+
+
+def test_an_answer_does_not_depend_on_the_batch(trained: Path) -> None:
+    pipeline = rbmed.load_defense(QUICK, TINY, weights=trained / "medfedpure", device="cpu").pipeline("hospital-1")
+    x = rbmed.load_dataset(TINY).split("calibration").images[:6]
+    rng = rbmed.Stream.named("scoring", 0, torch.arange(6))
+    scores, logits = pipeline.score(x, rng), pipeline(x, rng)
+    for row in (0, 4):
+        part = slice(row, row + 1)
+        assert torch.allclose(pipeline.score(x[part], rng[part]), scores[part], atol=1e-4)
+        assert torch.allclose(pipeline(x[part], rng[part]), logits[part], atol=1e-3)
 
 
 def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> None:
