@@ -47,7 +47,7 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
         "bpda (probe)",
         "bare",
         "guarded",
-        "a gap of",
+        "on the same 24 images",
         "--access bpda",
         "skipped: bare / shift / bpda: nothing besides",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -79,8 +80,11 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def explain(records: Sequence[Record]) -> Iterator[str]:
-    """What claim and probe mean, and how to go on; nothing where the user chose the rungs."""
+def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
+    """What claim and probe mean, and how to go on; nothing where the user chose the rungs.
+
+    ``samples`` is the folder of per-image results: the gap is taken over the images that both attacks saw.
+    """
     claims = {_key(r): r for r in records if r.role == "claim" and r.status == "ok"}
     probes = [r for r in records if r.role == "probe" and r.status == "ok"]
     if claims:
@@ -88,25 +92,33 @@ def explain(records: Sequence[Record]) -> Iterator[str]:
             "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense "
             "(the setting most papers report)."
         )
-    for probe in probes:
+    if probes:
         yield (
             f"[bold]bpda probe[/]: the attacker runs the whole defense and differentiates past the purifier; "
-            f"only {probe.n} images and few steps, so the true figure may be lower."
+            f"{probes[0].n} images and few steps, so it can only show a weakness, never its absence."
         )
-        break
     for probe in probes:
         claim = claims.get(_key(probe))
         if claim is None:
             continue
-        claimed, probed = claim.metrics.get("robust_accuracy"), probe.metrics.get("robust_accuracy")
-        if claimed is None or probed is None:
-            continue
-        yield (
-            f"{escape(_component(claim.defense))}: claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %: "
-            f"a gap of [bold]{100 * (claimed - probed):.1f} points[/]."
-        )
+        claimed, probed = on_the_same_images(claim, probe, samples)
+        gap = 100 * (claimed - probed)
+        verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
+        name = escape(_component(claim.defense))
+        same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
+        yield f"{name}: {same}: {verdict}."
         again = f"--defense '{_component(claim.defense)}' --attack {_component(claim.attack)} --access bpda --eot 16"
         yield f"[dim]more: rbmed run {escape(again)}[/]"
+
+
+def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:
+    """Robust accuracy of both cells over the images of the probe, each a mean over noise draws."""
+    import pandas as pd
+
+    frames = [pd.read_parquet(samples / f"{record.cell_id}.parquet") for record in (claim, probe)]
+    shared = [frame[frame["index"].isin(frames[1]["index"])] for frame in frames]
+    safe = [(frame.attacked_prediction == frame.label) | frame.attacked_rejected for frame in shared]
+    return float(safe[0].mean()), float(safe[1].mean())
 
 
 def _key(record: Record) -> tuple[str, str, str, int]:

@@ -67,7 +67,7 @@ def run(
         plain(form.render(to_frame(records)))
     elif not as_json:
         out.print(show(records))
-        for line in explain(records):
+        for line in explain(records, settings.out / "samples"):
             out.print(line)
         for line in unmeasured(records):
             plain(line)
