@@ -9,7 +9,7 @@ import typer
 
 from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.progress import RichProgress
-from robustbench_med.cli.style import out
+from robustbench_med.cli.style import plain
 
 
 def train(
@@ -37,8 +37,8 @@ def train(
         registry=registry(plugin), progress=RichProgress(),
     )  # fmt: skip
     if artifact is None:
-        out.print(f"trained {', '.join(only or ())} of [bold]{defense}[/] on {dataset}")
+        plain(f"trained {', '.join(only or ())} of {defense} on {dataset}")
         return
-    out.print(f"trained [bold]{defense}[/] on {dataset}: {artifact.folder}")
+    plain(f"trained {defense} on {dataset}: {artifact.folder}")
     for part, facts in artifact.manifest["parts"].items():
-        out.print(f"  {part:<12} {facts['seconds']:8.1f} s")
+        plain(f"  {part:<12} {facts['seconds']:8.1f} s")
