@@ -16,7 +16,7 @@ from robustbench_med.table import spelled
 
 def show(records: Sequence[Record]) -> Table:
     """The measured records as a table, one row per cell, percentages with their 95 % intervals."""
-    right = ("clean %", "robust % [95 %]", "worst client", "flagged % clean/attacked", "n", "s")
+    right = ("clean %", "robust % [95 %]", "worst client", "FPR / TPR %", "n", "s")
     table = style.table("defense", "attack", "sees", *right, title=_title(records), right=right)
     for record in records:
         if record.status == "ok":
