@@ -19,7 +19,7 @@ DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").gl
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
 def test_shipped_configurations_make_a_plan(file: Path) -> None:
     cells = list(plan(build({}, file), Registry()))
-    assert sum(isinstance(cell, Cell) for cell in cells) >= 3
+    assert sum(isinstance(cell, Cell) for cell in cells) >= 1
     assert all(isinstance(cell, Cell) or "already sees the whole system" in cell.reason for cell in cells)
 
 
