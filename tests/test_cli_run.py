@@ -44,7 +44,8 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
     for words in (
         "stripes (synthetic)",
         "oblivious",
-        "bpda (probe)",
+        "bpda",
+        "(probe)",
         "bare",
         "guarded",
         "on the same 24 images",
