@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
+from robustbench_med.cli.results import show
+from robustbench_med.records import read
 
 TOY = str(Path(__file__).with_name("toy_plugin.py"))
 Run = Callable[..., Result]
@@ -45,7 +49,7 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
         "stripes (synthetic)",
         "oblivious",
         "bpda",
-        "(probe)",
+        "probe",
         "bare",
         "guarded",
         "on the same 24 images",
@@ -62,6 +66,16 @@ def config(path: Path) -> Path:
         'attack = "shift"\nprobe_attack = "shift"\neps = "1/10"\n'
     )
     return path
+
+
+def test_the_table_fits_80_columns() -> None:
+    records = list(read(Path(__file__).parents[1] / "leaderboard" / "records" / "brainsim.jsonl"))[:4]
+    console = Console(width=80, file=io.StringIO())
+    console.print(show(records))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "medfedpure apgd oblivious 97.7 94.0 [91,96] 91.2 3.6/87.3 320" in rows
+    assert any(row.startswith("medfedpure apgd:steps=10 bpda probe ") for row in rows)
 
 
 def test_json_prints_records_and_nothing_else(rbmed: Run) -> None:

@@ -15,9 +15,10 @@ from robustbench_med.table import spelled
 
 
 def show(records: Sequence[Record]) -> Table:
-    """The measured records as a table, one row per cell, percentages with their 95 % intervals."""
-    right = ("clean %", "robust % [95 %]", "worst client", "FPR / TPR %", "n", "s")
+    """The measured records as a table that fits 80 columns; figures in percent, ``worst`` is the worst client's."""
+    right = ("clean", "robust [95%]", "worst", "FPR/TPR", "n")
     table = style.table("defense", "attack", "sees", *right, title=_title(records), right=right)
+    table.padding = (0, 1, 0, 0)
     for record in records:
         if record.status == "ok":
             style.row(table, *_cells(record))
@@ -59,21 +60,24 @@ def _component(facts: dict[str, object]) -> str:
 
 
 def _cells(record: Record) -> list[str]:
-    sees = record.threat["access"] + (" (probe)" if record.role == "probe" else "")
-    head = [_component(record.defense), _component(record.attack), sees]
     figures = record.metrics
     robust = _percent(figures.get("robust_accuracy"))
     if interval := record.intervals.get("robust_accuracy"):
-        robust = f"{robust} [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-    worst = ""
-    if record.worst_client is not None:
-        worst = f"{_percent(record.per_client[record.worst_client].get('robust_accuracy'))} {record.worst_client}"
+        robust = f"{robust} [{100 * interval[0]:.0f},{100 * interval[1]:.0f}]"
+    worst = record.per_client[record.worst_client].get("robust_accuracy") if record.worst_client else None
     gate = ""
     if figures.get("detector_fpr") is not None:
-        gate = f"{_percent(figures['detector_fpr'])} / {_percent(figures['detector_tpr'])}"
+        gate = f"{_percent(figures['detector_fpr'])}/{_percent(figures['detector_tpr'])}"
     return [
-        *head, _percent(figures.get("clean_accuracy")), robust, worst, gate, str(record.n), f"{record.seconds:.0f}",
-    ]  # fmt: skip
+        _component(record.defense),
+        _component(record.attack),
+        record.threat["access"] + " probe" * (record.role == "probe"),
+        _percent(figures.get("clean_accuracy")),
+        robust,
+        _percent(worst),
+        gate,
+        str(record.n),
+    ]
 
 
 def _percent(value: float | None) -> str:
