@@ -51,5 +51,10 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def spelled(params: dict[str, Any]) -> str:
-    """Parameters as on the command line: ``steps=20,loss=margin``."""
-    return ",".join(f"{name}={value}" for name, value in params.items())
+    """Parameters as on the command line: ``steps=20,detector=[mae:passes=2]``."""
+    return ",".join(f"{name}={_bracketed(str(value))}" for name, value in params.items())
+
+
+def _bracketed(value: str) -> str:
+    """In brackets where a comma or colon would otherwise end the value."""
+    return f"[{value}]" if set(value) & set(",:[]") else value

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from robustbench_med.components import parse
 from robustbench_med.errors import BadConfig
 from robustbench_med.rate import Rate, wilson
 from robustbench_med.records import Record, append, flatten, read
-from robustbench_med.table import to_frame
+from robustbench_med.table import spelled, to_frame
 
 
 def record(**fields: object) -> Record:
@@ -52,6 +53,12 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text() + '{"cell_id": 1}\n')
     with pytest.raises(BadConfig, match=r"records\.jsonl:2 is not a record"):
         list(read(file))
+
+
+def test_parameters_are_spelled_so_that_they_can_be_typed_again() -> None:
+    params = {"score": "consistency", "detector": "mae:epochs=1,passes=2", "fpr": 0.1}
+    text = f"medfedpure:{spelled(params)}"
+    assert dict(parse(text).params) == {name: str(value) for name, value in params.items()}
 
 
 def test_table_is_built_from_records_alone() -> None:

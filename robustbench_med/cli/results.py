@@ -69,8 +69,8 @@ def _cells(record: Record) -> list[str]:
     if figures.get("detector_fpr") is not None:
         gate = f"{_percent(figures['detector_fpr'])}/{_percent(figures['detector_tpr'])}"
     return [
-        _component(record.defense),
-        _component(record.attack),
+        _short(_component(record.defense)),
+        _short(_component(record.attack)),
         record.threat["access"] + " probe" * (record.role == "probe"),
         _percent(figures.get("clean_accuracy")),
         robust,
@@ -78,6 +78,11 @@ def _cells(record: Record) -> list[str]:
         gate,
         str(record.n),
     ]
+
+
+def _short(name: str, longest: int = 32) -> str:
+    """A name that leaves room for the figures; the record holds it in full."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _percent(value: float | None) -> str:
@@ -108,11 +113,11 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         claimed, probed = on_the_same_images(claim, probe, samples)
         gap = 100 * (claimed - probed)
         verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
-        name = escape(_component(claim.defense))
+        name = escape(_short(_component(claim.defense)))
         same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
         yield f"{name}: {same}: {verdict}."
-        again = f"--defense '{_component(claim.defense)}' --attack {_component(claim.attack)} --access bpda --eot 16"
-        yield f"[dim]more: rbmed run {escape(again)}[/]"
+        again = f"--defense '{_component(claim.defense)}' --attack '{_component(claim.attack)}' --access bpda --eot 16"
+        yield f"[dim]more: rbmed run --dataset '{escape(_component(claim.dataset))}' {escape(again)}[/]"
 
 
 def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:

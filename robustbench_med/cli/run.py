@@ -68,7 +68,7 @@ def run(
     elif not as_json:
         out.print(show(records))
         for line in explain(records, settings.out / "samples"):
-            out.print(line)
+            out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line
         for line in unmeasured(records):
             plain(line)
         out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
