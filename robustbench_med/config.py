@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 import tomllib
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BeforeValidator, Field
 
+from robustbench_med.components import fraction
 from robustbench_med.errors import BadConfig, BadParameter
 
 
-def fraction(value: Any) -> Any:
-    """``"4/255"`` -> 0.0157; numbers and other strings pass through for pydantic to judge."""
-    if isinstance(value, str) and "/" in value:
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
+def _number(value: Any) -> Any:
+    """``"4/255"`` -> 0.0157; everything else passes through for pydantic to judge."""
+    return fraction(value) if isinstance(value, str) and "/" in value else value
 
 
 def _listed(value: Any) -> Any:
@@ -31,7 +26,7 @@ def _listed(value: Any) -> Any:
 Ref = str | dict[str, Any]
 Refs = Annotated[tuple[Ref, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Eps = Annotated[float, BeforeValidator(fraction)]
+Eps = Annotated[float, BeforeValidator(_number)]
 
 
 class RunConfig(pydantic.BaseModel):

@@ -19,7 +19,7 @@ from robustbench_med.components import PartRef, all_params, create
 from robustbench_med.config import RunConfig
 from robustbench_med.data import Split
 from robustbench_med.deployment import Deployment, deployment_facts, find_artifact
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, UsageError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.measure import join, measure
 from robustbench_med.opening import open_dataset
@@ -48,10 +48,7 @@ class Runner:
         chunk_size(config.batch_size, self.device)  # a bad batch size is said before anything runs
         self._datasets: dict[str, Dataset] = {}
         self._deployments: dict[str, Deployment] = {}
-        self._metrics = [
-            (entry.spec.name, create(registry, "metric", PartRef(entry.spec.name)))
-            for entry in registry.entries("metric")
-        ]
+        self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 
     def run(self) -> Iterator[Record]:
         """Yield a record per cell; each is on disk before it is yielded.
@@ -70,8 +67,14 @@ class Runner:
     def prepare(self, cell: Cell) -> None:
         """Everything that can fail for reasons the user can mend: data, weights, clients."""
         deployment = self.deployment(cell)
-        for client in cell.clients:
-            deployment.known(client)
+        try:
+            self.dataset(cell.dataset).split("test")
+            for client in cell.clients or deployment.artifact.clients:
+                deployment.pipeline(client)
+        except UsageError:
+            raise
+        except Exception:  # noqa: BLE001
+            pass  # a part that breaks is no wrong request: it breaks again inside its cell and is recorded there
 
     def dataset(self, ref: PartRef) -> Dataset:
         """The data set, opened once."""
@@ -169,17 +172,17 @@ class Runner:
 
     def _figures(self, outcome: Outcome) -> dict[str, Any]:
         figures: dict[str, Any] = {}
-        for _, metric in self._metrics:
+        for metric in self._metrics:
             figures |= metric.compute(outcome)
         return figures
 
     def record(self, cell: Cell, **fields: Any) -> Record:
         """A record with everything that is known before measuring."""
-        blueprint = draw(self.registry, cell.defense, cell.model, cell.strategy)
         dataset_entry = self.registry.find("dataset", cell.dataset.name)
         attack_entry = self.registry.find("attack", cell.attack.name)
         card = self.dataset(cell.dataset).card()
         deployment = self.deployment(cell)
+        blueprint = deployment.blueprint
         attack = create(self.registry, "attack", cell.attack)
         return Record(
             cell_id=cell.id(card.digest, deployment.artifact.digest),

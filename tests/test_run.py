@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadConfig, BadParameter, DeviceError, UnknownName, UsageError, WeightsError
+from robustbench_med.errors import (
+    BadConfig,
+    BadParameter,
+    DataError,
+    DeviceError,
+    UnknownName,
+    UsageError,
+    WeightsError,
+)
 from robustbench_med.records import read
 from robustbench_med.registry import Registry
 
@@ -146,6 +154,18 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     with pytest.raises(error, match=message) as caught:
         run(toys, tmp_path, **options)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_stops_the_run_before_it_begins(
+    toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(self: object, name: str) -> None:
+        raise DataError(f"file {name}/7.png is not an image")
+
+    monkeypatch.setattr(toys.load("dataset", "stripes"), "split", unreadable)
+    with pytest.raises(DataError, match=r"test/7\.png is not an image"):
+        run(toys, tmp_path)
     assert not (tmp_path / "out").exists()
 
 

@@ -17,6 +17,7 @@ from rbmed_detectors.control import RandomDetector
 from rbmed_detectors.mae import MAEDetector, MAEParams, patterns
 from rbmed_detectors.scores import jensen_shannon
 from robustbench_med.errors import BadParameter, WeightsError
+from robustbench_med.testing import Stop, StopAfter
 
 SIZE = 16
 TINY = {"patch": 4, "width": 16, "depth": 1, "decoder_width": 16, "decoder_depth": 1, "heads": 2}
@@ -172,31 +173,6 @@ def test_a_trained_detector_survives_half_precision_and_a_rebuild() -> None:
     parts = system()
     before, after = made.score(images, parts, stream(32)), other.score(images, parts, stream(32))
     torch.testing.assert_close(after, before, rtol=0.01, atol=0)
-
-
-class Stop(Exception):
-    """Stands for the user's Ctrl-C."""
-
-
-class StopAfter:
-    """Progress that raises `Stop` at the given step."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def task(self, description: str, total: int) -> StopAfter:
-        return self
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self.left -= steps
-        if steps and self.left <= 0:
-            raise Stop
-
-    def __enter__(self) -> StopAfter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import robustbench_med as rbmed
 from rbmed_purifiers.ddpm import DDPMParams, DDPMPurifier
 from robustbench_med.errors import BadParameter, RbmedError, WeightsError
+from robustbench_med.testing import Stop, StopAfter
 
 SIZE = 16
 TINY = {"width": 8, "levels": 2, "train_precision": "float32"}
@@ -128,31 +129,6 @@ def test_bfloat16_purifies_nearly_the_same(trained: tuple[DDPMPurifier, dict[str
     assert purified.dtype == torch.float32
     difference = float((purified - made.purify(x, half, stream(4))).detach().abs().max())
     assert 0 < difference < 0.03
-
-
-class Stop(Exception):
-    """Stands for the user's Ctrl-C."""
-
-
-class StopAfter:
-    """Progress that raises `Stop` at the given step."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def task(self, description: str, total: int) -> StopAfter:
-        return self
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self.left -= steps
-        if steps and self.left <= 0:
-            raise Stop
-
-    def __enter__(self) -> StopAfter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
