@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Surface as Surface
     from robustbench_med.interfaces import System as System
     from robustbench_med.interfaces import TrainJob as TrainJob
+    from robustbench_med.outcome import Climb as Climb
     from robustbench_med.outcome import Outcome as Outcome
     from robustbench_med.outcome import Verdicts as Verdicts
     from robustbench_med.paths import home as home
@@ -73,7 +74,7 @@ _LAZY = {
     ),
     "robustbench_med.components": ("PartRef", "parse"),
     "robustbench_med.paths": ("home",),
-    "robustbench_med.outcome": ("Outcome", "Verdicts"),
+    "robustbench_med.outcome": ("Climb", "Outcome", "Verdicts"),
     "robustbench_med.rate": ("Rate",),
     "robustbench_med.streams": ("Stream", "seed_of"),
     "robustbench_med.threat": ("Budget", "ThreatModel"),

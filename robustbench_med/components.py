@@ -1,10 +1,12 @@
 """Components by reference: reads ``name:key=value``, validates the parameters, builds the instance.
 
 The written form is ``name`` or ``name:key=value,key=value``. ``name`` may be ``distribution/name``. A value ends at the
-next comma; square brackets keep commas, colons and further brackets together, and one enclosing pair is dropped::
+next comma, and a first value without a key is that of the first parameter; square brackets keep commas, colons and
+further brackets together, and one enclosing pair is dropped::
 
     apgd:steps=20,loss=margin           two parameters
     pgd:step=1/255                      a fraction, where a float is expected
+    torchattacks:PGD,steps=20           the first parameter, then another
     mlp:widths=[64,32]                  a list, where one is expected
     gate:detector=[mae:score=consistency,mask=0.5],fpr=1/20     a component inside a component
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from robustbench_med.registry import Entry, Registry
 
 
+#: Key of a value that was written without one.
+FIRST = ""
+
+
 @dataclass(frozen=True)
 class PartRef:
     """Names a component and its parameters, as in ``mae:score=consistency``."""
@@ -60,8 +66,11 @@ def parse(text: str) -> PartRef:
     name, colon, rest = text.partition(":")
     name = name.strip()
     params: dict[str, str] = {}
-    for item in split_list(rest, text) if colon else ():
+    for at, item in enumerate(split_list(rest, text) if colon else ()):
         key, equals, value = (part.strip() for part in item.partition("="))
+        if at == 0 and key and not equals:
+            params[FIRST] = _unbracket(key)
+            continue
         if not (equals and key.isidentifier() and value):
             raise BadParameter(f"{text!r}: {item!r} is not key=value; write name:key=value,key=value")
         if key in params:
@@ -185,6 +194,11 @@ def _validated(entry: Entry, model: type[Params], given: Mapping[str, Any]) -> P
     import pydantic
 
     fields = model.model_fields
+    if FIRST in given:
+        first = next(iter(fields), None)
+        if first is None or first in given:
+            raise BadParameter(f"{entry}: {given[FIRST]!r} is not key=value; write name:key=value,key=value")
+        given = {first: given[FIRST], **{name: value for name, value in given.items() if name != FIRST}}
     try:
         values = {
             name: _typed(value, fields[name].annotation) if isinstance(value, str) and name in fields else value

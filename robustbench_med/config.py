@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BeforeValidator, Field
 
 from robustbench_med.components import fraction
 from robustbench_med.errors import BadConfig, BadParameter
+from robustbench_med.specs import NORMS
 
 
 def _number(value: Any) -> Any:
@@ -43,13 +44,25 @@ class RunConfig(pydantic.BaseModel):
     defense: Refs = Field(("medfedpure",), min_length=1, description="Defenses.")
     baseline: Ref | None = Field("undefended", description="Defense shown beside the others; empty for none.")
     attack: Refs = Field(("apgd",), min_length=1, description="Attacks.")
-    norm: str = Field("linf", description="linf or l2, in pixel space.")
+    norm: str = Field("linf", description="linf, l2 or l1, in pixel space.")
     eps: Annotated[tuple[Eps, ...], BeforeValidator(_listed)] = Field(
         (4 / 255,), min_length=1, description="Radius of the ball; fractions such as 4/255 are accepted."
     )
     access: Names = Field(
-        (), description="Rungs of the access ladder; empty: oblivious on all images and a small bpda probe."
+        (),
+        description="Rungs of the access ladder (oblivious, transfer, bpda, full, gate, query), or all of them at once "
+        "(ladder:quick, ladder:full); empty: oblivious on all images and a quick ladder on a few.",
     )
+    goal: Literal["untargeted", "hide-lesion", "fake-lesion"] = Field(
+        "untargeted", description="untargeted, hide-lesion (images with a lesion) or fake-lesion (images without)."
+    )
+    surrogate: Ref = Field("undefended", description="Defense whose classifier is attacked on the rung transfer.")
+    evasion: str = Field("orthogonal", description="How gate keeps the detector quiet: orthogonal or joint:WEIGHT.")
+    stand_in: Literal["identity", "blur"] = Field(
+        "identity", description="What bpda differentiates in place of the purifier: identity or blur."
+    )
+    max_gradients: int | None = Field(None, ge=1, description="Gradients an attack may spend on one image.")
+    max_queries: int | None = Field(None, ge=1, description="Forward passes an attack may spend on one image.")
     client: Names = Field((), description="Clients to evaluate; empty: all.")
     limit: int | None = Field(
         None, ge=1, description="Evaluate at most this many test images, spread over the clients."
@@ -57,8 +70,10 @@ class RunConfig(pydantic.BaseModel):
     seed: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field((0,), min_length=1, description="Seeds.")
     draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
     eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")
-    probe_attack: Ref = Field("apgd:steps=10", description="Attack of the default probe.")
-    probe_limit: int = Field(32, ge=1, description="Images of the default probe.")
+    probe_limit: int = Field(24, ge=1, description="Images of the default probe.")
+    diagnostics: Literal["off", "cheap", "full"] = Field(
+        "cheap", description="Checks of the attack itself: off, cheap (at most 15 % more time) or full."
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:i.")
     batch_size: str | int = Field("auto", description="Images per chunk: auto or a number.")
     weights: Path | None = Field(None, description="Folder of trained weights for the one defense that is named.")
@@ -68,8 +83,20 @@ class RunConfig(pydantic.BaseModel):
     @pydantic.field_validator("norm")
     @classmethod
     def _norm(cls, value: str) -> str:
-        if value not in ("linf", "l2"):
-            raise ValueError("valid: linf, l2")
+        if value not in NORMS:
+            raise ValueError(f"valid: {', '.join(NORMS)}")
+        return value
+
+    @pydantic.field_validator("evasion")
+    @classmethod
+    def _evasion(cls, value: str) -> str:
+        if value == "orthogonal":
+            return value
+        name, _, weight = value.partition(":")
+        if name != "joint" or not weight:
+            raise ValueError("valid: orthogonal, joint:WEIGHT such as joint:0.5")
+        if not 0 < fraction(weight) < math.inf:
+            raise ValueError("the weight of joint must be a finite number > 0")
         return value
 
     @pydantic.field_validator("eps")

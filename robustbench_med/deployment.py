@@ -6,7 +6,7 @@ import importlib.resources
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -189,9 +189,3 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
         raise UsageError("a gate cannot be fixed without calibration images")
     threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
     return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
-
-
-def deployment_facts(deployment: Deployment) -> dict[str, Any]:
-    """What a record says of the weights."""
-    manifest = deployment.artifact.manifest
-    return {"digest": deployment.artifact.digest, "seed": manifest.get("seed"), "trained": manifest.get("created")}

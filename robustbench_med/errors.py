@@ -7,13 +7,14 @@
     │   ├── UnknownName       no plugin offers that name
     │   ├── AmbiguousName     two distributions offer that name
     │   ├── BadParameter      a parameter is unknown, of the wrong type or out of range
+    │   ├── NotDefined        an attack or a rung does not exist for this system: the cell is skipped, with the reason
     │   ├── BadConfig         a configuration file cannot be read
     │   ├── DataError         a data root is missing, an image unreadable, a class empty
     │   ├── WeightsError      weights are absent, corrupt or not safetensors
     │   └── DeviceError       a device was asked for that is not there
     └── HarnessError          a cell broke a rule of evaluation: the cell fails, the run goes on
         ├── OutsideThreatModel  an adversarial image left the ball or [0, 1]
-        └── BudgetExceeded      an attack asked for more work than its budget
+        └── BudgetExceeded      an attack asked for more work than its budget: it is stopped, its best images are used
 
 A message is one line that names the thing, where it came from and what would be valid.
 """
@@ -41,6 +42,10 @@ class BadParameter(UsageError):
     """A parameter is unknown, of the wrong type or out of range."""
 
 
+class NotDefined(UsageError):
+    """An attack or a rung of the ladder does not exist for this system; the message names the alternative."""
+
+
 class BadConfig(UsageError):
     """A configuration file cannot be read."""
 
@@ -66,4 +71,4 @@ class OutsideThreatModel(HarnessError):
 
 
 class BudgetExceeded(HarnessError):
-    """An attack asked for more work than its budget allows."""
+    """An attack asked for more work than its budget allows; it ends there, and its best images so far are used."""

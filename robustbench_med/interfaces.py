@@ -71,13 +71,37 @@ class Surface(nn.Module):
     stop_on_success: bool = False
     draws: int = 1
 
+    def each(self, x: Tensor) -> Tensor:
+        """The logits of every noise draw, (N, draws, K); calling the surface itself gives their mean, (N, K).
+
+        An attack that averages its loss over the draws averages the gradient over them (EOT, Athalye et al. 2018).
+        """
+        logits: Tensor = self(x)
+        return logits.unsqueeze(1)
+
     def at(self, index: Tensor) -> Surface:
         """The same surface for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
         return self
 
+    def flexible(self, x: Tensor) -> nn.Module:
+        """The same surface for code that does not say which images it asks about.
+
+        It takes batches of any size and order, and recognises each image as a variant of the nearest of the clean
+        images ``x``, (N, C, H, W).
+        """
+        return self
+
 
 class Attack(Component, ABC):
-    """An attack. The harness projects, checks norm, range and budget, and scores on the deployed pipeline."""
+    """An attack. The harness projects, checks norm, range and budget, and scores on the deployed pipeline.
+
+    ``eot`` is the number of noise draws that the attack wants averaged in each call, where its setting fixes it; a run
+    may ask for more. ``access`` is what it needs to see, ``gradient``, ``scores``, ``decision`` or ``none``, where that
+    depends on its parameters; None: what its spec says.
+    """
+
+    eot: int | None = None
+    access: str | None = None
 
     @abstractmethod
     def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
@@ -95,6 +119,13 @@ class Attack(Component, ABC):
             Tensor like ``x``. An image that could not be broken is returned at its highest loss.
         """
 
+    def variant(self, num_classes: int, norm: str, random: bool = False) -> str:
+        """What really runs on ``num_classes`` classes, such as ``aa-adapted-K2``, for the record; "" if as named.
+
+        ``random``: the surface draws noise and averages several draws.
+        """
+        return ""
+
 
 # --- parts of a defense ------------------------------------------------------------------------------------------
 
@@ -103,9 +134,12 @@ class Classifier(nn.Module):
     """A classifier: images in [0, 1] (N, C, H, W) -> logits (N, K); normalisation happens inside.
 
     ``personal`` lists prefixes of state names that belong to one client (a personalized strategy keeps them local).
+    ``stochastic`` says that two calls on one image may differ. Such a model draws from torch's global generator, which
+    the harness seeds and puts back; it is scored on several draws.
     """
 
     personal: tuple[str, ...] = ()
+    stochastic: bool = False
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Training loss, a scalar: cross-entropy unless the model adds terms of its own."""

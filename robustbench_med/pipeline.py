@@ -82,7 +82,13 @@ class Pipeline(nn.Module):
     @property
     def stochastic(self) -> bool:
         """Two calls on the same image may differ."""
-        return any(part is not None and part.stochastic for part in (self.detector, self.purifier))
+        parts = (self.classifier, self.detector, self.purifier)
+        return any(part is not None and part.stochastic for part in parts)
+
+    @property
+    def rejects(self) -> bool:
+        """Flagged images get no answer."""
+        return self.detector is not None and self.purifier is None
 
     @property
     def defended(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -12,10 +12,14 @@ from robustbench_med.components import PartRef, all_params, create, parse
 from robustbench_med.config import Ref, RunConfig
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Attack
+from robustbench_med.ladder import REVISION, Rung, preset, with_attack
 from robustbench_med.registry import Registry
-from robustbench_med.threat import ThreatModel
+from robustbench_med.table import spelled
+from robustbench_med.threat import Budget, ThreatModel
 
 Role = Literal["claim", "probe", "cell"]
+#: Why an undefended classifier has no rungs above the first.
+BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,16 @@ class Cell:
     defense: PartRef
     model: PartRef | None
     strategy: PartRef | None
+    #: As named; of a ladder, `ladder` with its preset.
     attack: PartRef
+    #: What is really run: one rung, or those of a ladder that the defense admits.
+    rungs: tuple[Rung, ...]
+    #: Rungs of the ladder that the defense does not admit, and why.
+    left_out: tuple[tuple[str, str], ...]
     threat: ThreatModel
+    budget: Budget
+    surrogate: PartRef | None
+    stand_in: str
     clients: tuple[str, ...]
     limit: int | None
     seed: int
@@ -37,9 +49,21 @@ class Cell:
     #: Facts that enter the id besides the fields above: full parameters and revisions.
     facts: str
 
-    def id(self, dataset_digest: str, weights_digest: str) -> str:
+    def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
-        return key_of([asdict(self), dataset_digest, weights_digest])
+        return key_of([asdict(self), dataset_digest, weights_digest, surrogate_digest])
+
+    def without(self, access: str, reason: str) -> Cell | Skip:
+        """The cell less one kind of rung."""
+        rungs = tuple(rung for rung in self.rungs if rung.access != access)
+        gone = tuple((label(rung), reason) for rung in self.rungs if rung.access == access)
+        cell = replace(self, rungs=rungs, left_out=(*self.left_out, *gone))
+        return cell if rungs else Skip(cell, reason)
+
+
+def label(rung: Rung) -> str:
+    """A rung on one line: ``gate apgd:steps=10 joint:1``."""
+    return f"{rung.access} {spelled_ref(rung.attack)} {rung.evasion if rung.access == 'gate' else ''}".strip()
 
 
 @dataclass(frozen=True)
@@ -82,57 +106,125 @@ def _grid(config: RunConfig, registry: Registry) -> Iterator[Cell | Skip]:
     strategies: list[PartRef | None] = [*(reference(ref, "strategy") for ref in config.strategy)] or [None]
     for ref in datasets:
         registry.find("dataset", ref.name)
+    asks = list(_asks(config, registry, attacks))
     for dataset, model, strategy, eps, seed in product(datasets, models, strategies, config.eps, config.seed):
         for defense in defenses:
             blueprint = draw(registry, defense, model, strategy)
-            for role, access, attack, limit in _measurements(config, attacks):
+            for ask in asks:
+                threat = ThreatModel(norm=config.norm, eps=eps, access=ask.access, goal=config.goal)
+                bare = blueprint.detector is None and blueprint.purifier is None
+                admitted, left_out = _admitted(registry, ask, threat, blueprint)
+                if bare and ask.role == "probe":
+                    admitted, left_out = (), (("", BARE),)
+                transfers = any(rung.access == "transfer" for rung in admitted)
                 cell = Cell(
-                    role=role,
+                    role=ask.role,
                     dataset=dataset,
                     defense=defense,
                     model=model,
                     strategy=strategy,
-                    attack=attack,
-                    threat=ThreatModel(norm=config.norm, eps=eps, access=access),
+                    attack=ask.attack,
+                    rungs=admitted,
+                    left_out=left_out,
+                    threat=threat,
+                    budget=Budget(config.max_gradients, config.max_queries),
+                    surrogate=reference(config.surrogate, "defense") if transfers else None,
+                    stand_in=config.stand_in,
                     clients=config.client,
-                    limit=limit,
+                    limit=ask.limit,
                     seed=seed,
                     eot=config.eot,
                     draws=config.draws,
-                    facts=key_of([_facts(registry, attack), blueprint.describe()]),
+                    facts=key_of([[_facts(registry, rung.attack) for rung in admitted], blueprint.describe()]),
                 )
-                reason = _impossible(registry, cell, blueprint)
-                yield Skip(cell, reason) if reason else cell
+                yield cell if admitted else Skip(cell, left_out[0][1])
 
 
-def _measurements(config: RunConfig, attacks: list[PartRef]) -> Iterator[tuple[Role, str, PartRef, int | None]]:
-    """Role, access, attack and limit of what each defense is measured by."""
+@dataclass(frozen=True)
+class _Ask:
+    """What each defense is measured by: one attack from one rung, or a ladder."""
+
+    role: Role
+    access: str
+    attack: PartRef
+    rungs: tuple[Rung, ...]
+    limit: int | None
+
+
+def _asks(config: RunConfig, registry: Registry, attacks: list[PartRef]) -> Iterator[_Ask]:
+    for access in config.access:
+        if access.partition(":")[0] == "ladder":
+            yield from _ladders(config, registry, access, attacks)
+        else:
+            for attack in attacks:
+                yield _Ask("cell", access, attack, (Rung(access, attack, None, config.evasion),), config.limit)
     if config.access:
-        for attack, access in product(attacks, config.access):
-            yield "cell", access, attack, config.limit
         return
-    # Nobody chose a rung: the setting defenses are published in, and a cheap look at what an informed adversary does.
+    # Nobody chose a rung: the setting defenses are published in, and a look at what informed adversaries do.
     for attack in attacks:
-        yield "claim", "oblivious", attack, config.limit
-    yield (
-        "probe",
-        "bpda",
-        reference(config.probe_attack, "attack"),
-        min(config.probe_limit, config.limit or config.probe_limit),
-    )
+        yield _Ask("claim", "oblivious", attack, (Rung("oblivious", attack),), config.limit)
+    limit = min(config.probe_limit, config.limit or config.probe_limit)
+    quick = PartRef("ladder", {"preset": "quick"})
+    yield _Ask("probe", "ladder", quick, preset("quick").rungs, limit)
+
+
+def _ladders(config: RunConfig, registry: Registry, access: str, attacks: list[PartRef]) -> Iterator[_Ask]:
+    """The ladder as its preset has it, or with each attack that was asked for by name."""
+    name = access.partition(":")[2] or "quick"
+    ladder = preset(name)
+    limit = ladder.limit if config.limit is None else config.limit
+    if "attack" not in config.model_fields_set:
+        yield _Ask("cell", "ladder", PartRef("ladder", {"preset": name}), ladder.rungs, limit)
+        return
+    for attack in attacks:
+        gradient = needs(registry, attack) == "gradient"
+        named = PartRef("ladder", {"preset": name, "attack": spelled_ref(attack)})
+        yield _Ask("cell", "ladder", named, with_attack(ladder.rungs, attack, gradient), limit)
+
+
+def spelled_ref(ref: PartRef) -> str:
+    """A component as on the command line."""
+    params = spelled(dict(ref.params))
+    return f"{ref.name}:{params}" if params else ref.name
+
+
+def needs(registry: Registry, attack: PartRef) -> str:
+    """What an attack has to see: ``gradient``, ``scores``, ``decision`` or ``none``."""
+    made: Attack = create(registry, "attack", attack)
+    return made.access or str(getattr(registry.find("attack", attack.name).spec, "access", "gradient"))
 
 
 def _facts(registry: Registry, attack: PartRef) -> list[Any]:
     made: Attack = create(registry, "attack", attack)
-    return [all_params(made.params), registry.find("attack", attack.name).spec.revision]
+    return [all_params(made.params), registry.find("attack", attack.name).spec.revision, REVISION]
 
 
-def _impossible(registry: Registry, cell: Cell, blueprint: Blueprint) -> str | None:
-    """Why this cell cannot be measured, if it cannot."""
-    norms = getattr(registry.find("attack", cell.attack.name).spec, "norms", ())
-    if cell.threat.norm not in norms:
-        return f"attack {cell.attack.name!r} is not defined for {cell.threat.norm}; it knows {', '.join(norms)}"
+def _admitted(
+    registry: Registry, ask: _Ask, threat: ThreatModel, blueprint: Blueprint
+) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]]:
+    """The rungs that can be climbed, and those that cannot with the reason."""
+    admitted, left_out = [], []
+    for rung in ask.rungs:
+        norms = getattr(registry.find("attack", rung.attack.name).spec, "norms", ())
+        reason = _impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
+        if reason:
+            left_out.append((label(rung), reason))
+        else:
+            admitted.append(rung)
+    return tuple(admitted), tuple(left_out)
+
+
+def _impossible(
+    rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, blueprint: Blueprint
+) -> str | None:
+    """Why this attack cannot be run from this rung, if it cannot."""
+    if threat.norm not in norms:
+        return f"attack {rung.attack.name!r} is not defined for {threat.norm}; it knows {', '.join(norms)}"
+    if rung.access == "query" and needs == "gradient":
+        return f"attack {rung.attack.name!r} needs gradients and `query` gives none; use square or hopskipjump"
     bare = blueprint.detector is None and blueprint.purifier is None
-    if bare and cell.threat.access != "oblivious":
-        return "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
+    if bare and rung.access in ("bpda", "full", "gate"):
+        return BARE
+    if rung.access == "gate" and blueprint.detector is None:
+        return "there is no detector to keep quiet: `full` already sees the whole system"
     return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,3 +58,11 @@ def hardware(device: torch.device) -> dict[str, Any]:
 def provenance(device: torch.device) -> dict[str, Any]:
     """Everything above, for a record."""
     return {"versions": versions(), "commit": commit(), "hardware": hardware(device), "device": str(device)}
+
+
+def peak_memory(device: torch.device) -> float:
+    """MiB: of the GPU since the cell began, else the process's largest resident size so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

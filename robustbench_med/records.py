@@ -17,7 +17,7 @@ from pydantic import Field
 from robustbench_med.errors import BadConfig
 from robustbench_med.rate import Rate, wilson
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Record(pydantic.BaseModel):
@@ -29,14 +29,20 @@ class Record(pydantic.BaseModel):
     cell_id: str = Field(description="Hash of everything that decides the numbers.")
     status: Literal["ok", "skipped", "failed"] = Field(description="What became of the cell.")
     role: Literal["claim", "probe", "cell"] = Field(
-        description="claim: the oblivious setting defenses are published in; probe: a cheap adaptive attack; "
+        description="claim: the oblivious setting defenses are published in; probe: a quick ladder on a few images; "
         "cell: asked for by name."
     )
     dataset: dict[str, Any] = Field(description="Name, parameters, digest, licence, and whether it is synthetic.")
     defense: dict[str, Any] = Field(description="Name, distribution, parameters, parts, and digest of the weights.")
-    attack: dict[str, Any] = Field(description="Name, distribution, parameters as passed and in full.")
+    attack: dict[str, Any] = Field(
+        description="Name, distribution, parameters as passed and in full, and the variant that really ran."
+    )
     threat: dict[str, Any] = Field(description="Norm, eps in pixel units, access, goal.")
-    eot: int = Field(description="Noise draws averaged in each gradient.")
+    budget: dict[str, int | None] = Field(
+        default_factory=dict, description="What an attack might spend on one image; null means no limit."
+    )
+    surrogate: dict[str, Any] | None = Field(None, description="Defense whose classifier `transfer` attacked.")
+    eot: int = Field(description="Noise draws averaged in each gradient (of a ladder: the most of its rungs).")
     draws: int = Field(description="Fresh noise draws each image was scored on.")
     seed: int = Field(description="Seed of attack, defense and scoring noise.")
     limit: int | None = Field(description="Images asked for; None means all of the test split.")
@@ -55,6 +61,14 @@ class Record(pydantic.BaseModel):
     seconds: float = Field(0.0, description="Wall time of the cell, loading of weights excluded.")
     spent: dict[str, float] = Field(
         default_factory=dict, description="Gradients and queries of the attack per image (mean and largest)."
+    )
+    rungs: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Each attack in order: rung, attack, images it was given, share withstanding so far, cost, and the "
+        "reason where it could not run.",
+    )
+    diagnostics: dict[str, Any] = Field(
+        default_factory=dict, description="Level, figures and raised flags: does the attack deserve to be believed?"
     )
     peak_memory_mib: float | None = Field(
         None, description="Peak memory: of the GPU where one was used, else of the process."

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from robustbench_med import samples
+from robustbench_med import describe, diagnostics, samples
 from robustbench_med.batching import chunk_size, find_device
 from robustbench_med.blueprint import draw, key_of
-from robustbench_med.components import PartRef, all_params, create
+from robustbench_med.components import PartRef, create
 from robustbench_med.config import RunConfig
-from robustbench_med.data import Split
-from robustbench_med.deployment import Deployment, deployment_facts, find_artifact
-from robustbench_med.errors import DataError, UsageError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.measure import join, measure
+from robustbench_med.deployment import Deployment, find_artifact
+from robustbench_med.errors import DataError, NotDefined, UnknownName, UsageError, WeightsError
+from robustbench_med.fast import accelerated
+from robustbench_med.interfaces import Attack, Dataset
+from robustbench_med.measure import Setting, Step, measure
 from robustbench_med.opening import open_dataset
 from robustbench_med.outcome import Outcome
-from robustbench_med.plan import Cell, Skip, plan
+from robustbench_med.pick import pick
+from robustbench_med.plan import Cell, Skip, label, needs, plan
 from robustbench_med.progress import Progress, Silent
-from robustbench_med.provenance import provenance
+from robustbench_med.provenance import peak_memory, provenance
 from robustbench_med.records import Record, append, flatten
 from robustbench_med.registry import Registry
 
@@ -56,7 +56,7 @@ class Runner:
         Raises:
             UsageError: anything the user can mend, before the first cell runs and before anything is written.
         """
-        cells = list(plan(self.config, self.registry))
+        cells = [self.settled(cell) for cell in plan(self.config, self.registry)]
         for cell in cells:
             self.prepare(cell.cell if isinstance(cell, Skip) else cell)
         for cell in cells:
@@ -64,9 +64,32 @@ class Runner:
             append(self.config.out / "records.jsonl", record)
             yield record
 
+    def settled(self, cell: Cell | Skip) -> Cell | Skip:
+        """The cell less the rungs for which a surrogate is wanted and none is at hand.
+
+        Raises:
+            UsageError: `transfer` was asked for by name, and the surrogate has no weights.
+        """
+        if isinstance(cell, Skip) or cell.surrogate is None:
+            return cell
+        try:
+            surrogate = self.surrogate(cell)
+        except (UnknownName, WeightsError) as error:
+            if cell.threat.access != "ladder":
+                raise
+            return cell.without("transfer", str(error))
+        if surrogate is not None and surrogate.artifact.digest == self.deployment(cell).artifact.digest:
+            return cell.without(
+                "transfer", f"the surrogate {cell.surrogate.name!r} is the defense itself; name another: --surrogate"
+            )
+        return cell
+
     def prepare(self, cell: Cell) -> None:
         """Everything that can fail for reasons the user can mend: data, weights, clients."""
         deployment = self.deployment(cell)
+        card = deployment.dataset.card()
+        if cell.threat.goal != "untargeted" and card.lesion_class is None:
+            raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
         try:
             self.dataset(cell.dataset).split("test")
             for client in cell.clients or deployment.artifact.clients:
@@ -85,13 +108,28 @@ class Runner:
 
     def deployment(self, cell: Cell) -> Deployment:
         """The trained defense, loaded once."""
-        key = key_of([asdict(ref) if ref else None for ref in (cell.dataset, cell.defense, cell.model, cell.strategy)])
+        baseline = self.config.baseline
+        explicit = None if baseline and cell.defense.name == baseline else self.config.weights
+        return self._load(cell.dataset, cell.defense, cell.model, cell.strategy, explicit)
+
+    def surrogate(self, cell: Cell) -> Deployment | None:
+        """The defense whose classifier `transfer` attacks, loaded once."""
+        return None if cell.surrogate is None else self._load(cell.dataset, cell.surrogate)
+
+    def _load(
+        self,
+        data: PartRef,
+        defense: PartRef,
+        model: PartRef | None = None,
+        strategy: PartRef | None = None,
+        weights: Path | None = None,
+    ) -> Deployment:
+        parts = [asdict(ref) if ref else None for ref in (data, defense, model, strategy)]
+        key = key_of([*parts, weights])
         if key not in self._deployments:
-            blueprint = draw(self.registry, cell.defense, cell.model, cell.strategy)
-            dataset = self.dataset(cell.dataset)
-            baseline = self.config.baseline
-            explicit = None if baseline and cell.defense.name == baseline else self.config.weights
-            artifact = find_artifact(blueprint, dataset.card(), explicit)
+            blueprint = draw(self.registry, defense, model, strategy)
+            dataset = self.dataset(data)
+            artifact = find_artifact(blueprint, dataset.card(), weights)
             self._deployments[key] = Deployment(blueprint, artifact, dataset, self.device)
         return self._deployments[key]
 
@@ -100,6 +138,8 @@ class Runner:
         deployment = self.deployment(cell)
         try:
             return self._measured(cell, deployment)
+        except NotDefined as error:
+            return self.record(cell, status="skipped", reason=str(error))
         except Exception as error:  # noqa: BLE001
             # A failure is data: whatever a plugin raises becomes this cell's record, and the other cells still run.
             reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
@@ -112,36 +152,66 @@ class Runner:
     def _measured(self, cell: Cell, deployment: Deployment) -> Record:
         dataset = deployment.dataset
         card = dataset.card()
-        attack = create(self.registry, "attack", cell.attack)
         test = dataset.split("test")
-        index = pick(test, cell.clients or deployment.artifact.clients, cell.limit)
+        index = pick(test, cell.clients or deployment.artifact.clients, cell.limit, cell.threat.goal, card.lesion_class)
         if not len(index):
             raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
         pipelines = {client: deployment.pipeline(client) for client in sorted({test.sites[i] for i in index.tolist()})}
+        surrogate = self.surrogate(cell)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        start = time.perf_counter()
+        level = self.config.diagnostics
         parts: list[Outcome] = []
-        title = f"{cell.defense.name} / {cell.attack.name} / {cell.threat.access}"
-        with self.progress.task(title, len(index)) as bar:
+        controls = diagnostics.Controls()
+        seconds = checking = 0.0
+        huge = diagnostics.huge_count(len(index))
+        with self.progress.task(title(cell), len(index)) as bar:
             for client, pipeline in pipelines.items():
                 rows = index[torch.tensor([test.sites[i] == client for i in index.tolist()])]
-                draws = cell.eot if cell.threat.access != "oblivious" and pipeline.stochastic else 1
-                parts.append(
-                    measure(
-                        pipeline, attack, test.select(rows), rows, cell.threat,
-                        num_classes=len(card.classes), lesion_class=card.lesion_class, device=self.device,
-                        seed=cell.seed, eot=cell.eot, draws=cell.draws, advance=bar.advance,
-                        batch=chunk_size(self.config.batch_size, self.device, draws),
-                    )
+                setting = Setting(
+                    threat=cell.threat, steps=self.steps(cell), num_classes=len(card.classes),
+                    lesion_class=card.lesion_class, device=self.device, seed=cell.seed, draws=cell.draws,
+                    batch=chunk_size(self.config.batch_size, self.device), budget=cell.budget,
+                    surrogate=accelerated(surrogate.pipeline(client).classifier) if surrogate else None,
+                    stand_in=cell.stand_in, watch=level != "off", advance=bar.advance,
                 )  # fmt: skip
-        seconds = time.perf_counter() - start
-        outcome = join(parts)
-        record = self.summarise(cell, outcome, seconds)
+                part, start = test.select(rows), time.perf_counter()
+                parts.append(measure(pipeline, part, rows, setting))
+                seconds += time.perf_counter() - start
+                if level != "off":
+                    start = time.perf_counter()
+                    controls.add(diagnostics.cheap(pipeline, part, rows, setting, self._noise(cell), huge))
+                    huge -= controls.huge
+                    if level == "full":
+                        controls.add(diagnostics.full(pipeline, part, rows, setting))
+                    checking += time.perf_counter() - start
+        outcome = Outcome.join(parts)
+        record = self.summarise(cell, outcome, seconds + checking, controls, checking)
         samples.write(outcome, self.config.out / "samples" / f"{record.cell_id}.parquet")
         return record
 
-    def summarise(self, cell: Cell, outcome: Outcome, seconds: float) -> Record:
+    def steps(self, cell: Cell) -> tuple[Step, ...]:
+        """The attacks of the cell's rungs, built."""
+        steps = []
+        for rung in cell.rungs:
+            attack: Attack = create(self.registry, "attack", rung.attack)
+            eot = max(rung.eot or cell.eot, attack.eot or 1)
+            gradient = needs(self.registry, rung.attack) == "gradient"
+            steps.append(Step(label(rung), rung.access, attack, eot, rung.evasion or "orthogonal", gradient))
+        return tuple(steps)
+
+    def _noise(self, cell: Cell) -> Attack | None:
+        """The noise control, where it is installed and knows the norm."""
+        try:
+            entry = self.registry.find("attack", "noise")
+        except UnknownName:
+            return None
+        known = cell.threat.norm in getattr(entry.spec, "norms", ())
+        return create(self.registry, "attack", PartRef(entry.qualified)) if known else None
+
+    def summarise(
+        self, cell: Cell, outcome: Outcome, seconds: float, controls: diagnostics.Controls, checking: float
+    ) -> Record:
         """The figures of every metric, over all clients and for each."""
         metrics, intervals = flatten(self._figures(outcome))
         per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
@@ -151,6 +221,7 @@ class Runner:
             if "robust_accuracy" in figures
         ]
         gradients, queries = outcome.gradients.double(), outcome.queries.double()
+        level = self.config.diagnostics
         return self.record(
             cell,
             status="ok",
@@ -167,6 +238,8 @@ class Runner:
                 "queries_mean": float(queries.mean()),
                 "queries_max": float(queries.max()),
             },
+            rungs=describe.rungs(cell, outcome),
+            diagnostics={} if level == "off" else diagnostics.report(level, outcome, metrics, controls, checking),
             peak_memory_mib=peak_memory(self.device),
         )
 
@@ -178,42 +251,19 @@ class Runner:
 
     def record(self, cell: Cell, **fields: Any) -> Record:
         """A record with everything that is known before measuring."""
-        dataset_entry = self.registry.find("dataset", cell.dataset.name)
-        attack_entry = self.registry.find("attack", cell.attack.name)
-        card = self.dataset(cell.dataset).card()
         deployment = self.deployment(cell)
-        blueprint = deployment.blueprint
-        attack = create(self.registry, "attack", cell.attack)
+        surrogate = self.surrogate(cell) if any(rung.access == "transfer" for rung in cell.rungs) else None
+        card = deployment.dataset.card()
         return Record(
-            cell_id=cell.id(card.digest, deployment.artifact.digest),
+            cell_id=cell.id(card.digest, deployment.artifact.digest, surrogate.artifact.digest if surrogate else ""),
             role=cell.role,
-            dataset={
-                "name": card.name,
-                "distribution": f"{dataset_entry.distribution} {dataset_entry.version}",
-                "params_passed": dict(cell.dataset.params),
-                "digest": card.digest,
-                "synthetic": card.synthetic,
-                "licence": card.licence,
-                "classes": list(card.classes),
-                "notes": list(card.notes),
-            },
-            defense={
-                "name": cell.defense.name,
-                "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
-                "params": all_params(blueprint.defense.params),
-                "params_passed": dict(cell.defense.params),
-                "parts": blueprint.describe(),
-                "weights": deployment_facts(deployment),
-            },
-            attack={
-                "name": cell.attack.name,
-                "distribution": f"{attack_entry.distribution} {attack_entry.version}",
-                "params": all_params(attack.params),
-                "params_passed": dict(cell.attack.params),
-                "revision": attack_entry.spec.revision,
-            },
+            dataset=describe.dataset(self.registry, cell, card),
+            defense=describe.defense(cell, deployment),
+            attack=describe.attack(self.registry, cell, len(card.classes), deployment),
             threat=asdict(cell.threat),
-            eot=cell.eot,
+            budget=asdict(cell.budget),
+            surrogate=describe.surrogate(surrogate) if surrogate else None,
+            eot=max((describe.draws(step.access, step.eot, deployment) for step in self.steps(cell)), default=1),
             draws=cell.draws,
             seed=cell.seed,
             limit=cell.limit,
@@ -223,27 +273,6 @@ class Runner:
         )
 
 
-def pick(test: Split, clients: tuple[str, ...], limit: int | None) -> torch.Tensor:
-    """Rows of the test split to evaluate, int64: the first of every client in turn, until ``limit``.
-
-    Taking clients in turn keeps every client in a small subset. The order within a client is shuffled, the same way
-    every time, because neighbouring rows are often slices of one patient.
-    """
-    turns: dict[str, int] = {}
-    keyed = []
-    shuffled = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).tolist()
-    for row in shuffled:
-        site = test.sites[row]
-        if site in clients:
-            keyed.append((turns.setdefault(site, 0), row))
-            turns[site] += 1
-    chosen = [row for _, row in sorted(keyed)][:limit]
-    return torch.tensor(sorted(chosen), dtype=torch.int64)
-
-
-def peak_memory(device: torch.device) -> float:
-    """MiB: of the GPU since the cell began, else the process's largest resident size so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+def title(cell: Cell) -> str:
+    """What a progress bar says."""
+    return f"{cell.defense.name} / {cell.attack.name} / {cell.threat.access}"

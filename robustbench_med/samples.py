@@ -14,8 +14,8 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     """One row per image and noise draw.
 
     Columns: ``index`` (row in the test split), ``patient``, ``site``, ``label``, ``draw``, ``distance``, ``gradients``,
-    ``queries``, and with the prefixes ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``,
-    ``score``, ``changed``, ``purified_rmse``.
+    ``queries``, ``broken_by`` (the ladder's step after which no draw withstood, else empty), and with the prefixes
+    ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``.
     """
     draws, n = outcome.clean.predictions.shape
 
@@ -31,10 +31,21 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
         "distance": tiled(outcome.distances.tolist()),
         "gradients": tiled(outcome.gradients.tolist()),
         "queries": tiled(outcome.queries.tolist()),
+        "broken_by": tiled(_broken_by(outcome)),
     }
     for prefix, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
         columns |= _columns(prefix, verdicts)
     return pd.DataFrame(columns)
+
+
+def _broken_by(outcome: Outcome) -> list[str]:
+    """Per image, the first step after which it was broken; a plain cell judges by the verdicts instead."""
+    names = [""] * len(outcome.labels)
+    if len(outcome.climb) > 1:
+        for step in reversed(outcome.climb):
+            for row in (step.attacked & (step.safe == 0)).nonzero().flatten().tolist():
+                names[row] = step.name
+    return names
 
 
 def _columns(prefix: str, verdicts: Verdicts) -> dict[str, object]:

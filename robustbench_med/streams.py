@@ -65,9 +65,14 @@ class Stream:
             _scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls
         )
 
-    def moment(self, number: int) -> Stream:
-        """The same streams at moment ``number`` >= 0; moments never overlap within 4,096 calls."""
-        return Stream(self.seeds, number << 12)
+    def moment(self, number: int | Tensor) -> Stream:
+        """The same streams at moment ``number`` >= 0, an int or one for each image, int64 (N,).
+
+        Moment 0 is the start. The moments of an image are independent of each other.
+        """
+        number = torch.as_tensor(number, device=self.seeds.device)
+        mixed = _scramble(_scramble(number & 0xFFFFFFFF) ^ ((self.seeds >> 31) & _MASK)) << 21
+        return Stream(self.seeds ^ mixed * (number > 0))
 
     def repeat(self, n: int) -> Stream:
         """``n`` independent streams per image, image-major: (N,) -> (N * n,), as `Tensor.repeat_interleave` does."""

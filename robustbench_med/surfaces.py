@@ -1,45 +1,21 @@
-"""What each adversary sees of a pipeline: ordinary modules from images to logits.
+"""What every adversary sees of a pipeline: an ordinary module from images to logits.
 
-The rungs are those of the access ladder. Any attack library works on a surface unchanged, because a surface is a
-plain differentiable module; what differs from rung to rung is what its gradient says.
+Any attack library works on a surface unchanged, because a surface is a plain differentiable module; what differs from
+rung to rung of the access ladder (`robustbench_med.rungs`) is what its gradient says.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
 
-from robustbench_med.errors import BudgetExceeded
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
 from robustbench_med.interfaces import Surface
+from robustbench_med.metering import Meter, margin
 from robustbench_med.pipeline import Pipeline
 from robustbench_med.streams import Stream
-from robustbench_med.threat import Budget
-
-
-class Meter:
-    """Counts passes per image and enforces the budget, whatever library the attack comes from."""
-
-    def __init__(self, images: int, budget: Budget, device: torch.device) -> None:
-        self.budget = budget
-        self.queries = torch.zeros(images, dtype=torch.int64, device=device)
-        self.gradients = torch.zeros(images, dtype=torch.int64, device=device)
-        # Kept on the host so that a check costs no device synchronisation.
-        self.most_queries = 0
-        self.most_gradients = 0
-
-    def forward(self, rows: Tensor, passes: int) -> None:
-        """Count forward passes of the images ``rows``."""
-        self.most_queries += passes
-        if self.budget.queries is not None and self.most_queries > self.budget.queries:
-            raise BudgetExceeded(f"the attack wants more than {self.budget.queries} forward passes per image")
-        self.queries[rows] += passes
-
-    def backward(self, rows: Tensor, passes: int) -> None:
-        """Count backward passes of the images ``rows``."""
-        self.most_gradients += passes
-        if self.budget.gradients is not None and self.most_gradients > self.budget.gradients:
-            raise BudgetExceeded(f"the attack wants more than {self.budget.gradients} gradients per image")
-        self.gradients[rows] += passes
 
 
 class _Metered(torch.autograd.Function):
@@ -53,111 +29,174 @@ class _Metered(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         meter, rows, passes = ctx.bill
-        meter.backward(rows, passes)
+        meter.backward(rows, passes, grad)
         return grad, None, None, None
 
 
-class _StraightThrough(torch.autograd.Function):
-    """Forward: the treated images. Backward: as if the treatment had been the identity."""
+@dataclass(frozen=True)
+class View:
+    """What an adversary knows and wants; the same for every call of a surface.
 
-    @staticmethod
-    def forward(ctx, x: Tensor, treated: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        return treated.view_as(treated)
+    Attributes:
+        pipeline: the deployed system.
+        meter: counts the passes; it also holds the labels as the adversary sees them.
+        classifier: answers for the pipeline's classifier in the attack's passes: the same function, perhaps faster.
+        eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
+        goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
+        evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
+        stand_in: what the rung `bpda` differentiates in place of the purifier.
+        surrogate: the classifier that the rung `transfer` attacks.
+        chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
+    """
 
-    @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        return grad, None
+    pipeline: Pipeline
+    meter: Meter
+    classifier: nn.Module
+    eot: int = 1
+    goal_class: int | None = None
+    evasion: str = "orthogonal"
+    stand_in: str = "identity"
+    surrogate: nn.Module | None = None
+    chunk: int = 512
 
 
 class PipelineSurface(Surface):
-    """Common ground of the rungs: metering, noise draws, following a shrinking batch.
+    """Common ground of the rungs: metering, noise draws, the adversary's goal, following a shrinking batch.
 
     Args:
-        pipeline: the deployed system.
-        rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores.
-        meter: counts the passes.
-        eot: noise draws per call, averaged (Expectation over Transformation, Athalye et al. 2018). The draws run in
-            one batch and their logits are averaged, so the gradient is the average over the draws.
+        view: what the adversary knows and wants.
+        rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
+            image's noise depends on how many passes it has had, never on the images beside it.
         rows: which images of the meter this surface holds.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, rng: Stream, meter: Meter, eot: int = 1, rows: Tensor | None = None, calls: int = 0
-    ) -> None:
+    def __init__(self, view: View, rng: Stream, rows: Tensor | None = None) -> None:
         super().__init__()
-        self.pipeline = pipeline
+        self.view = view
         self.rng = rng
-        self.meter = meter
-        self.draws = eot
+        self.draws = view.eot if self.random else 1
         self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
-        self.calls = calls
         self.eval()
 
-    def at(self, index: Tensor) -> Surface:
-        """The same surface for some of its images, at the same point of the noise sequence."""
-        return type(self)(self.pipeline, self.rng[index], self.meter, self.draws, self.rows[index], self.calls)
+    @property
+    def random(self) -> bool:
+        """Two calls may differ, so that averaging draws is worth something."""
+        return self.view.pipeline.stochastic
+
+    @property
+    def stop_on_success(self) -> bool:  # type: ignore[override]
+        """True where a wrong answer here is one of the deployed system."""
+        return not self.view.pipeline.stochastic
+
+    def at(self, index: Tensor) -> PipelineSurface:
+        """The same surface for some of its images."""
+        return type(self)(self.view, self.rng[index], self.rows[index])
+
+    def flexible(self, x: Tensor) -> nn.Module:
+        """The same surface for batches of any size; see `robustbench_med.interfaces.Surface.flexible`."""
+        return Flexible(self, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) for images in [0, 1], (N, C, H, W)."""
+        """Logits (N, K) for images in [0, 1], (N, C, H, W): the mean over the draws."""
+        return self.each(x).mean(1)
+
+    def each(self, x: Tensor) -> Tensor:
+        """Logits of every draw, (N, draws, K)."""
         if len(x) != len(self.rows):
             raise ValueError(
                 f"this surface holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
             )
-        self.meter.forward(self.rows, self.draws)
-        if torch.is_grad_enabled() and x.requires_grad:
-            x = _Metered.apply(x, self.meter, self.rows, self.draws)
-        rng = self.rng.moment(self.calls).repeat(self.draws)
-        self.calls += 1
-        logits = self.answer(x.repeat_interleave(self.draws, 0) if self.draws > 1 else x, rng)
-        return logits.view(len(x), self.draws, -1).mean(1)
+        return self._ask(x, self.rng, self.rows)
 
-    def answer(self, x: Tensor, rng: Stream) -> Tensor:
-        """One draw of the logits for each row of ``x``."""
+    def _ask(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
+        meter, draws = self.view.meter, self.draws
+        number = meter.forward(rows, draws)
+        if torch.is_grad_enabled() and x.requires_grad:
+            x = _Metered.apply(x, meter, rows, draws)
+        stream = rng.moment(number + extra).repeat(draws)
+        logits = self._in_parts(x, stream, meter.y[rows])
+        logits = logits.view(len(x), draws, logits.shape[1])
+        meter.seen(rows, x, logits.mean(1))
+        return logits
+
+    def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The answers to every draw, image-major: (N * draws, K)."""
+        if self.draws > 1:
+            x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
+        if len(x) <= self.view.chunk:
+            return self.answer(x, rng, y)
+        parts = []
+        for at in range(0, len(x), self.view.chunk):
+            part = slice(at, at + self.view.chunk)
+            if torch.is_grad_enabled() and x.requires_grad:
+                # Recomputed for the gradient, hence from a stream that starts anew each time it is used.
+                again = checkpoint(
+                    lambda images, part=part: self.answer(images, rng[part], y[part]),
+                    x[part], use_reentrant=False, preserve_rng_state=False,
+                )  # fmt: skip
+                parts.append(again)
+            else:
+                parts.append(self.answer(x[part], rng[part], y[part]))
+        return torch.cat(parts)
+
+    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """One draw of the logits for each row of ``x``; ``y`` as the adversary sees the labels."""
         raise AssertionError("a rung defines what its adversary sees")
 
-
-class Oblivious(PipelineSurface):
-    """The classifier alone: the adversary does not know that there is a detector or a purifier."""
-
-    @property
-    def stop_on_success(self) -> bool:  # type: ignore[override]
-        """True for a bare classifier, where the surface is the deployed system."""
-        return not self.pipeline.defended
-
-    def answer(self, x: Tensor, rng: Stream) -> Tensor:
-        """The classifier's logits."""
-        logits: Tensor = self.pipeline.classifier(x)
-        return logits
+    def classify(self, x: Tensor) -> Tensor:
+        """The classifier's logits on images that reach it, seen from the adversary's goal."""
+        return collapse(self.view.classifier(x), self.view.goal_class)
 
 
-class BPDA(PipelineSurface):
-    """Backward Pass Differentiable Approximation (Athalye et al. 2018).
+class Flexible(nn.Module):
+    """A surface for code that does not say which images it asks about (other libraries, mostly).
 
-    The forward pass is the whole pipeline, exactly; the backward pass treats gate and purifier as the identity.
+    Each image is taken for a variant of the nearest clean image. A batch may hold several variants of one.
     """
 
-    @property
-    def stop_on_success(self) -> bool:  # type: ignore[override]
-        """True for a deterministic pipeline that cannot reject."""
-        rejects = self.pipeline.detector is not None and self.pipeline.purifier is None
-        return not self.pipeline.stochastic and not rejects
+    def __init__(self, surface: PipelineSurface, x: Tensor) -> None:
+        super().__init__()
+        self.surface, self.clean = surface, x.detach().flatten(1)
+        # Libraries look for a parameter to learn the device.
+        self.register_buffer("where", torch.zeros((), device=x.device), persistent=False)
 
-    def answer(self, x: Tensor, rng: Stream) -> Tensor:
-        """The deployed system's logits with the classifier's gradient at the treated image."""
-        with torch.no_grad():
-            treated = self.pipeline.treat(x, rng).images
-        logits: Tensor = self.pipeline.classifier(_StraightThrough.apply(x, treated))
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (M, K) for images (M, C, H, W), any M."""
+        nearest = torch.cdist(x.detach().flatten(1).to(self.clean.dtype), self.clean).argmin(1)
+        return self.surface._ask(
+            x, self.surface.rng[nearest], self.surface.rows[nearest], extra=_occurrence(nearest) * self.surface.draws
+        ).mean(1)
+
+
+def _occurrence(rows: Tensor) -> Tensor:
+    """How often each entry has occurred before it: [3, 5, 3, 3] -> [0, 0, 1, 2]."""
+    order = rows.argsort(stable=True)
+    place = torch.arange(len(rows), device=rows.device)
+    ordered = rows[order]
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    first = torch.where(starts, place, 0).cummax(0).values if len(rows) else place
+    return torch.empty_like(place).scatter(0, order, place - first)
+
+
+def collapse(logits: Tensor, goal_class: int | None) -> Tensor:
+    """Logits (N, K) as two sides: best of the other classes, and ``goal_class``; unchanged for None."""
+    if goal_class is None:
         return logits
+    others = torch.cat([logits[:, :goal_class], logits[:, goal_class + 1 :]], 1).amax(1)
+    return torch.stack([others, logits[:, goal_class]], 1)
 
 
-RUNGS: dict[str, type[PipelineSurface]] = {"oblivious": Oblivious, "bpda": BPDA}
+def withheld(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
+    """The adversary's view of a system that rejects: a rejected image (``over`` > 0, (N,)) counts as answered right.
 
-
-def surface(pipeline: Pipeline, access: str, rng: Stream, meter: Meter, eot: int = 1) -> PipelineSurface:
-    """What an adversary with this ``access`` sees of the pipeline.
-
-    Draws are worth averaging only where the surface is random: on a deterministic one ``eot`` becomes 1.
+    The true class's logit is raised until it wins by ``over``, which lets the gradient of a rejected, wrongly answered
+    image point to where it is no longer rejected.
     """
-    rung = RUNGS[access]
-    random = pipeline.stochastic and rung is not Oblivious
-    return rung(pipeline, rng, meter, eot if random else 1)
+    raise_by = torch.where(over > 0, margin(logits, y).clamp_min(0) + over, 0)
+    return logits.scatter_add(1, y[:, None], raise_by[:, None])
+
+
+def with_classifier(view: View, classifier: nn.Module) -> View:
+    """The same view with another classifier in its pipeline's place."""
+    return replace(view, classifier=classifier)

@@ -52,7 +52,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def spelled(params: dict[str, Any]) -> str:
     """Parameters as on the command line: ``steps=20,detector=[mae:passes=2]``."""
-    return ",".join(f"{name}={_bracketed(str(value))}" for name, value in params.items())
+    return ",".join(f"{name}={_bracketed(str(value))}".removeprefix("=") for name, value in params.items())
 
 
 def _bracketed(value: str) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from robustbench_med.errors import OutsideThreatModel, UsageError
 from robustbench_med.specs import NORMS
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-#: Rungs of the access ladder that this version can measure, cheapest first.
-ACCESS = ("oblivious", "bpda")
-#: Rungs that the protocol names and that this version cannot measure yet.
-ACCESS_PLANNED = ("full", "gate", "query", "transfer")
+#: Rungs of the access ladder, cheapest first, and the whole ladder in one go.
+ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query", "ladder")
+#: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
+GOALS = ("untargeted", "hide-lesion", "fake-lesion")
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,11 @@ class ThreatModel:
     """What the adversary may do.
 
     Attributes:
-        norm: ``linf`` or ``l2``, measured in pixel space with images in [0, 1].
-        eps: radius of the ball, > 0 (``4/255`` for Linf; L2 is over the whole image).
+        norm: ``linf``, ``l2`` or ``l1``, measured in pixel space with images in [0, 1].
+        eps: radius of the ball, > 0 (``4/255`` for Linf; L2 and L1 are over the whole image).
         access: what the adversary sees, a rung of the access ladder.
-        goal: ``untargeted``: any wrong answer counts.
+        goal: ``untargeted``: any wrong answer counts. ``hide-lesion`` attacks images with a lesion only, towards the
+            other classes; ``fake-lesion`` images without one, towards the lesion.
     """
 
     norm: str = "linf"
@@ -52,21 +52,24 @@ class ThreatModel:
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"eps must be a finite number > 0, not {self.eps!r}")
-        if self.access in ACCESS_PLANNED:
-            raise UsageError(f"access {self.access!r} is not available in this version; valid: {', '.join(ACCESS)}")
         if self.access not in ACCESS:
             raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}")
+        if self.goal not in GOALS:
+            raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance per image, shape (N,), between two batches of shape (N, C, H, W)."""
         delta = (a - b).flatten(1)
-        return delta.abs().amax(1) if self.norm == "linf" else delta.norm(dim=1)
+        size: Tensor = delta.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[self.norm], dim=1)
+        return size
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest images to ``x_adv`` (Linf: exactly; L2: scaled towards ``x``) inside the ball and [0, 1]."""
+        """Images near ``x_adv`` inside the ball and [0, 1]: the nearest of the ball, then of the range."""
         delta = x_adv - x
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
+        elif self.norm == "l1":
+            delta = _onto_l1(delta.flatten(1), self.eps).view_as(delta)
         else:
             length = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
             delta = delta * (self.eps / length).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
@@ -75,11 +78,12 @@ class ThreatModel:
     def check(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> None:
         """Raise `OutsideThreatModel` if any image is not finite, or outside the ball or the range [0, 1].
 
-        ``tolerance`` covers float32 rounding: absolute for Linf and the range, relative to eps for L2.
+        ``tolerance`` covers float32 rounding: absolute for Linf and the range, relative to eps for L2, ten times that
+        for L1, which adds up the rounding of every pixel.
         """
         if x_adv.shape != x.shape:
             raise OutsideThreatModel(f"the attack returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}")
-        slack = tolerance if self.norm == "linf" else tolerance * max(1.0, self.eps)
+        slack = tolerance * {"linf": 1.0, "l2": max(1.0, self.eps), "l1": 10 * max(1.0, self.eps)}[self.norm]
         bad = ~x_adv.flatten(1).isfinite().all(1)
         if bad.any():
             raise OutsideThreatModel(f"{int(bad.sum())} adversarial images hold values that are not finite")
@@ -89,3 +93,14 @@ class ThreatModel:
         worst = float(self.distance(x_adv, x).max())
         if worst > self.eps + slack:
             raise OutsideThreatModel(f"an image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")
+
+
+def _onto_l1(delta: Tensor, eps: float) -> Tensor:
+    """The nearest points, (N, D), of the L1 ball of radius ``eps`` (Duchi et al. 2008)."""
+    size = delta.abs()
+    ordered = size.sort(dim=1, descending=True).values
+    excess = (ordered.cumsum(1) - eps) / torch.arange(1, delta.shape[1] + 1, device=delta.device)
+    # The largest number of entries that stay above the common amount taken off each of them.
+    last = (ordered > excess).sum(1, keepdim=True).clamp_min(1) - 1
+    shrink = excess.gather(1, last).clamp_min(0)
+    return delta.sign() * (size - shrink).clamp_min(0)

@@ -48,13 +48,15 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
     for words in (
         "stripes (synthetic)",
         "oblivious",
-        "bpda",
         "probe",
+        "guarded on the ladder",
+        "full",
+        "orthogonal",
         "bare",
         "guarded",
         "on the same 24 images",
-        "--access bpda",
-        "skipped: bare / shift / bpda: nothing besides",
+        "--access ladder:full",
+        "skipped: bare / ladder:preset=quick / ladder: nothing besides",
     ):
         assert words in done.output
     assert (Path("results") / "records.jsonl").is_file()
@@ -63,7 +65,7 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
 def config(path: Path) -> Path:
     path.write_text(
         'dataset = "stripes"\ndefense = "guarded"\nbaseline = "bare"\n'
-        'attack = "shift"\nprobe_attack = "shift"\neps = "1/10"\n'
+        'surrogate = "bare"\nattack = "shift"\neps = "1/10"\n'
     )
     return path
 
@@ -105,7 +107,9 @@ def test_a_failed_cell_exits_1_and_names_itself(rbmed: Run) -> None:
         (("--attack", "nothing"), "unknown attack 'nothing'"),
         (("--attack", "shift:speed=1"), "unknown parameter 'speed'"),
         (("--attack", "shift", "--eps", "0"), "eps must be > 0"),
-        (("--attack", "shift", "--access", "gate"), "not available in this version"),
+        (("--attack", "shift", "--access", "rope"), "unknown access 'rope'"),
+        (("--attack", "shift", "--access", "ladder:tall"), "unknown ladder 'tall'"),
+        (("--attack", "shift", "--access", "transfer"), "no trained weights for defense 'undefended'"),
         (("--attack", "shift", "--device", "cuda:9"), "CUDA devices found"),
         (("--attack", "shift", "--weights", "nowhere"), "no trained weights in nowhere"),
         (("--attack", "shift", "--report", "pdf"), "unknown report 'pdf'"),

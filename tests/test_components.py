@@ -54,6 +54,8 @@ def registry(monkeypatch) -> Registry:
         ("g:d=[mae:score=x,mask=0.5],fpr=1/20", "g", {"d": "mae:score=x,mask=0.5", "fpr": "1/20"}),
         ("g:d=[a:b=[c:d=1,e=2],f=3]", "g", {"d": "a:b=[c:d=1,e=2],f=3"}),
         ("g:w=[1,2]", "g", {"w": "1,2"}),
+        ("torchattacks:PGD,steps=20", "torchattacks", {"": "PGD", "steps": "20"}),
+        ("ladder:full", "ladder", {"": "full"}),
         ("g:w=[[1,2],[3]]", "g", {"w": "[1,2],[3]"}),
     ],
 )
@@ -69,7 +71,7 @@ def test_parse(text, name, params):
         (":a=1", "does not start with a name"),
         ("a b:c=1", "does not start with a name"),
         ("a:", "is not key=value"),
-        ("a:b", "'b' is not key=value"),
+        ("a:c=1,b", "'b' is not key=value"),
         ("a:b=", "'b=' is not key=value"),
         ("a:b=1,", "is not key=value"),
         ("a:b=1,b=2", "'b' is given twice"),
@@ -152,3 +154,10 @@ def test_valid_values_are_told_in_words():
     assert shown["step"] == "float > 0, <= 1"
     assert shown["limit"] == "float | none"
     assert shown["widths"] == "[int, ...]"
+
+
+def test_a_first_value_without_key_is_the_first_parameter(registry):
+    made = create(registry, "attack", "tunable:7")
+    assert params_passed(made.params) == {"steps": 7}
+    with pytest.raises(BadParameter, match="'7' is not key=value"):
+        create(registry, "attack", "tunable:7,steps=3")

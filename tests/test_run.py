@@ -23,8 +23,8 @@ from robustbench_med.records import read
 from robustbench_med.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
-BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "probe_attack": "shift",
-        "eps": "1/10"}  # fmt: skip
+BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",
+        "surrogate": "bare"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def test_a_first_run_shows_claim_probe_and_why_a_cell_is_skipped(toys: Registry,
     seen = [(r.defense["name"], r.threat["access"], r.role, r.status) for r in records]
     assert seen == [
         ("bare", "oblivious", "claim", "ok"),
-        ("bare", "bpda", "probe", "skipped"),
+        ("bare", "ladder", "probe", "skipped"),
         ("guarded", "oblivious", "claim", "ok"),
-        ("guarded", "bpda", "probe", "ok"),
+        ("guarded", "ladder", "probe", "ok"),
     ]
     assert "already sees the whole system" in (records[1].reason or "")
     bare, guarded = records[0], records[2]
@@ -133,8 +133,15 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
     [
         ({"eps": "0"}, BadParameter, "eps must be > 0"),
         ({"eps": "four"}, BadParameter, "--eps"),
-        ({"norm": "l7"}, BadParameter, "valid: linf, l2"),
-        ({"access": "full"}, UsageError, "'full' is not available in this version"),
+        ({"norm": "l7"}, BadParameter, "valid: linf, l2, l1"),
+        ({"access": "ladder:tall"}, UsageError, "unknown ladder 'tall' .*valid: quick, full"),
+        ({"evasion": "joint"}, BadParameter, "valid: orthogonal, joint:WEIGHT"),
+        ({"evasion": "joint:-1"}, BadParameter, "must be a finite number > 0"),
+        ({"goal": "fame"}, BadParameter, "--goal"),
+        ({"diagnostics": "some"}, BadParameter, "--diagnostics"),
+        ({"max_queries": 0}, BadParameter, "--max-queries"),
+        ({"access": "transfer", "surrogate": "undefended"}, WeightsError, "no trained weights"),
+        ({"access": "transfer", "surrogate": "nobody"}, UnknownName, "unknown defense 'nobody'"),
         ({"access": "magic"}, UsageError, "unknown access 'magic'"),
         ({"attack": "shfit"}, UnknownName, "shift"),
         ({"attack": "shift:fator=1"}, BadParameter, "factor"),

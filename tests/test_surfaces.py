@@ -6,18 +6,24 @@ import pytest
 import torch
 from toys import Brightness, Halver, Linear, Noisy, images
 
-from robustbench_med.errors import BudgetExceeded
+from robustbench_med.errors import BudgetExceeded, NotDefined
+from robustbench_med.metering import Meter
 from robustbench_med.pipeline import Gate, Pipeline
+from robustbench_med.rungs import surface
 from robustbench_med.streams import Stream
-from robustbench_med.surfaces import Meter, PipelineSurface, surface
-from robustbench_med.threat import Budget
+from robustbench_med.surfaces import PipelineSurface, View, collapse, withheld
+from robustbench_med.threat import Budget, ThreatModel
 
 GATE = Gate(threshold=0.5, low=0.4, high=0.6)
 
 
-def seen(pipeline: Pipeline, access: str, n: int, eot: int = 1, budget: Budget | None = None) -> PipelineSurface:
-    stream = Stream.named("defense-under-attack", 0, torch.arange(n))
-    return surface(pipeline, access, stream, Meter(n, budget or Budget(), torch.device("cpu")), eot)
+def seen(
+    pipeline: Pipeline, access: str, n: int, eot: int = 1, budget: Budget | None = None, **more: object
+) -> PipelineSurface:
+    x = images(n)
+    meter = Meter(x, torch.zeros(n, dtype=torch.int64), ThreatModel(eps=0.5), budget or Budget())
+    view = View(pipeline, meter, pipeline.classifier, eot, **more)  # type: ignore[arg-type]
+    return surface(view, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
 
 
 def gradient(module: PipelineSurface, x: torch.Tensor) -> torch.Tensor:
@@ -62,9 +68,9 @@ def test_eot_averages_independent_draws() -> None:
 def test_meter_counts_draws_and_follows_a_shrinking_batch() -> None:
     module = seen(Pipeline(Linear(), None, Noisy()), "bpda", 4, eot=3)
     gradient(module, images(4))
-    assert module.meter.gradients.tolist() == [6] * 4  # two passes of three draws each
+    assert module.view.meter.gradients.tolist() == [6] * 4  # two passes of three draws each
     module.at(torch.tensor([1, 3]))(images(2))
-    assert module.meter.queries.tolist() == [6, 9, 6, 9]
+    assert module.view.meter.queries.tolist() == [6, 9, 6, 9]
 
 
 def test_noise_follows_the_image_into_a_smaller_batch() -> None:
@@ -88,9 +94,101 @@ def test_attacks_may_stop_early_only_on_the_deployed_deterministic_system() -> N
     assert not seen(Pipeline(Linear(), detector, Halver(), gate), "oblivious", 1).stop_on_success
     assert seen(Pipeline(Linear(), detector, Halver(), gate), "bpda", 1).stop_on_success
     assert not seen(Pipeline(Linear(), detector, Noisy(), gate), "bpda", 1).stop_on_success
-    assert not seen(Pipeline(Linear(), detector, None, gate), "bpda", 1).stop_on_success
+    # A rejected image counts as answered right on the surface already.
+    assert seen(Pipeline(Linear(), detector, None, gate), "bpda", 1).stop_on_success
+    assert not seen(Pipeline(Linear()), "transfer", 1, surrogate=Linear(seed=1)).stop_on_success
 
 
 def test_wrong_number_of_images_is_named() -> None:
     with pytest.raises(ValueError, match="holds 4 images, not 3"):
         seen(Pipeline(Linear()), "oblivious", 4)(images(3))
+
+
+def test_every_call_sees_fresh_noise_also_through_a_part_of_the_surface() -> None:
+    module = seen(Pipeline(Linear(), None, Noisy()), "bpda", 4)
+    x, one = images(4), torch.tensor([2])
+    first = module(x)
+    second = module.at(one)(x[one])
+    third = module(x)
+    assert not torch.allclose(first[2], second[0])
+    assert not torch.allclose(first, third)
+    assert not torch.allclose(second[0], third[2])
+
+
+def test_draws_are_split_to_fit_and_give_the_same_gradient() -> None:
+    pipeline = Pipeline(Linear().double(), None, Noisy())
+    x = images(3).double()
+    whole = gradient_of(seen(pipeline, "full", 3, eot=8), x)
+    split = gradient_of(seen(pipeline, "full", 3, eot=8, chunk=5), x)
+    assert torch.allclose(whole[0], split[0])
+    assert torch.allclose(whole[1], split[1])
+
+
+def gradient_of(module: PipelineSurface, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x = x.clone().requires_grad_()
+    logits = module(x)
+    return logits.detach(), torch.autograd.grad(logits[:, 1].sum(), x)[0]
+
+
+def test_a_flexible_surface_recognises_images_in_any_order_and_number() -> None:
+    net, clean = Linear(), images(5)
+    module = seen(Pipeline(net), "oblivious", 5)
+    loose = module.flexible(clean)
+    order = torch.tensor([3, 3, 0, 4])
+    near = (clean[order] + 0.02).clamp(0, 1)
+    assert torch.allclose(loose(near), net(near))
+    assert module.view.meter.queries.tolist() == [1, 0, 0, 2, 1]
+
+
+def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> None:
+    module = seen(Pipeline(Linear(), None, Noisy()), "query", 2)
+    loose, clean = module.flexible(images(2)), images(2)
+    answers = loose(clean[[0, 0, 0]])
+    assert not torch.allclose(answers[0], answers[1])
+    assert not torch.allclose(answers[1], answers[2])
+    assert module.view.meter.queries.tolist() == [3, 0]
+
+
+def test_the_budget_keeps_the_best_image_inside_the_ball() -> None:
+    net, x = Linear(), images(3)
+    y = net(x).argmax(1)
+    meter = Meter(x, y, ThreatModel(eps=0.1), Budget(queries=3))
+    module = surface(View(Pipeline(net), meter, net), "oblivious", Stream.named("a", 0, torch.arange(3)))
+    toward = (net.weight[1] - net.weight[0]).view(1, 1, 4, 4) * torch.where(y == 0, 1, -1).view(-1, 1, 1, 1)
+    near, better, outside = ((x + size * toward.sign()).clamp(0, 1) for size in (0.05, 0.1, 0.3))
+    for shown in (near, better, outside):
+        module(shown)
+    with pytest.raises(BudgetExceeded, match="more than 3 forward passes"):
+        module(x)
+    assert meter.exhausted
+    assert torch.equal(meter.best, better)
+    assert meter.queries.tolist() == [3, 3, 3]
+
+
+def test_a_budget_of_gradients_stops_the_backward_pass() -> None:
+    module = seen(Pipeline(Linear()), "oblivious", 2, budget=Budget(gradients=1))
+    gradient_of(module, images(2))
+    with pytest.raises(BudgetExceeded, match="more than 1 gradients"):
+        gradient_of(module, images(2))
+
+
+def test_goals_collapse_the_classes_to_two_sides() -> None:
+    logits = torch.tensor([[1.0, 5.0, 3.0], [4.0, 0.0, 2.0]])
+    assert collapse(logits, None) is logits
+    assert collapse(logits, 1).tolist() == [[3.0, 5.0], [4.0, 0.0]]
+
+
+def test_a_rejected_image_counts_as_answered_right_by_as_much_as_it_is_over() -> None:
+    logits, y = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]]), torch.zeros(3, dtype=torch.int64)
+    seen_as = withheld(logits, y, torch.tensor([-1.0, 0.5, 0.5]))
+    margins = seen_as[:, 1] - seen_as[:, 0]
+    assert margins.tolist() == pytest.approx([2.0, -0.5, -3.5])
+
+
+def test_query_answers_and_refuses_gradients() -> None:
+    pipeline = Pipeline(Linear(), Brightness(), Halver(), GATE)
+    module, x = seen(pipeline, "query", 4), images(4).requires_grad_()
+    logits = module(x)
+    assert torch.allclose(logits, pipeline(images(4), Stream.named("defense-under-attack", 0, torch.arange(4))))
+    with pytest.raises(NotDefined, match="'query' gives no gradient"):
+        logits.sum().backward()

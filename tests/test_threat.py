@@ -55,9 +55,27 @@ def test_eps_must_be_positive_and_finite(eps: float) -> None:
 
 
 def test_unknown_norm_and_access_say_what_is_valid() -> None:
-    with pytest.raises(UsageError, match="unknown norm 'l7'; valid: linf, l2"):
+    with pytest.raises(UsageError, match="unknown norm 'l7'; valid: linf, l2, l1"):
         ThreatModel(norm="l7")
-    with pytest.raises(UsageError, match="unknown access 'ful'; valid: oblivious, bpda"):
+    with pytest.raises(UsageError, match="unknown access 'ful'; valid: oblivious, transfer, bpda, full"):
         ThreatModel(access="ful")
-    with pytest.raises(UsageError, match="'full' is not available in this version"):
-        ThreatModel(access="full")
+    with pytest.raises(UsageError, match="unknown goal 'fame'; valid: untargeted, hide-lesion, fake-lesion"):
+        ThreatModel(goal="fame")
+
+
+def test_l1_projection_is_the_nearest_point_of_the_ball() -> None:
+    """Against an independent solver: bisection on the common amount taken off each entry."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.full((5, 1, 4, 4), 0.5, dtype=torch.float64)
+    far = x + 0.4 * (torch.rand(x.shape, generator=generator, dtype=torch.float64) - 0.5)
+    got = ThreatModel(norm="l1", eps=0.7).project(far, x)
+    delta = (far - x).flatten(1)
+    low, high = torch.zeros(5, 1, dtype=torch.float64), delta.abs().amax(1, keepdim=True)
+    for _ in range(60):
+        middle = (low + high) / 2
+        over = (delta.abs() - middle).clamp_min(0).sum(1, keepdim=True) > 0.7
+        low, high = torch.where(over, middle, low), torch.where(over, high, middle)
+    expected = delta.sign() * (delta.abs() - high).clamp_min(0)
+    assert torch.allclose((got - x).flatten(1), expected, atol=1e-9)
+    inside = x + 0.01 * (far - x)
+    assert torch.allclose(ThreatModel(norm="l1", eps=0.7).project(inside, x), inside)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from robustbench_med.cli import style
+from robustbench_med.flags import FLAGS
 from robustbench_med.records import Record
 from robustbench_med.table import spelled
 
@@ -103,7 +104,7 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         )
     if probes:
         yield (
-            f"[bold]bpda probe[/]: the attacker runs the whole defense and differentiates past the purifier; "
+            f"[bold]probe[/]: a quick ladder of adversaries who know more and more of the defense; "
             f"{probes[0].n} images and few steps, so it can only show a weakness, never its absence."
         )
     for probe in probes:
@@ -116,8 +117,42 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         name = escape(_short(_component(claim.defense)))
         same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
         yield f"{name}: {same}: {verdict}."
-        again = f"--defense '{_component(claim.defense)}' --attack '{_component(claim.attack)}' --access bpda --eot 16"
+        again = f"--defense '{_component(claim.defense)}' --access ladder:full"
         yield f"[dim]more: rbmed run --dataset '{escape(_component(claim.dataset))}' {escape(again)}[/]"
+
+
+def ladder(record: Record) -> Table | None:
+    """How a ladder was climbed, rung by rung; None for other records."""
+    if record.attack["name"] != "ladder" or record.status != "ok":
+        return None
+    right = ("images", "left %", "grad", "query", "s")
+    table = style.table("rung", "attack", *right, "", title=f"{_short(_component(record.defense))} on the ladder",
+                        right=right)  # fmt: skip
+    table.padding = (0, 1, 0, 0)
+    for rung in record.rungs:
+        access, _, attack = rung["rung"].partition(" ")
+        if rung["reason"]:
+            style.row(table, access, attack, "", "", "", "", "", "not climbed")
+            continue
+        left = 100 * rung["withstanding"]
+        figures = (f"{rung['gradients_mean']:.0f}", f"{rung['queries_mean']:.0f}", f"{rung['seconds']:.0f}")
+        style.row(table, access, attack, str(rung["attacked"]), f"{left:.1f}", *figures, "█" * round(left / 10))
+    return table
+
+
+def not_climbed(record: Record) -> Iterator[str]:
+    """A line for each rung of a ladder that was left out, and why."""
+    if record.attack["name"] == "ladder" and record.status == "ok":
+        for rung in record.rungs:
+            if rung["reason"]:
+                yield f"{_component(record.defense)}: no rung {rung['access']}: {rung['reason']}"
+
+
+def warnings(records: Sequence[Record]) -> Iterator[str]:
+    """One line for each raised flag of the diagnostics, with what to try."""
+    for record in records:
+        for flag in record.diagnostics.get("flags", ()):
+            yield f"{name_of(record)}: {flag}: {FLAGS[flag]}"
 
 
 def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:

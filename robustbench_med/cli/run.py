@@ -21,12 +21,22 @@ def run(
     defense: Annotated[list[str] | None, typer.Option(help="Defense. [medfedpure]")] = None,
     baseline: Annotated[str | None, typer.Option(help="Shown beside; '' for none. [undefended]")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack: NAME or NAME:key=value,... [apgd]")] = None,
-    norm: Annotated[str | None, typer.Option(help="linf or l2, in pixel space. [linf]")] = None,
+    norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, in pixel space. [linf]")] = None,
     eps: Annotated[list[str] | None, typer.Option(help="Radius; fractions accepted. [4/255]")] = None,
     access: Annotated[
         list[str] | None,
-        typer.Option(help="Rung of the access ladder: oblivious or bpda. [oblivious, and a small bpda probe]"),
+        typer.Option(
+            help="Rung of the access ladder: oblivious, transfer, bpda, full, gate, query, or all: ladder:quick, "
+            "ladder:full. [oblivious, and a quick ladder on a few images]"
+        ),
     ] = None,
+    goal: Annotated[str | None, typer.Option(help="untargeted, hide-lesion or fake-lesion. [untargeted]")] = None,
+    surrogate: Annotated[str | None, typer.Option(help="Defense attacked by transfer. [undefended]")] = None,
+    evasion: Annotated[str | None, typer.Option(help="On gate: orthogonal or joint:WEIGHT. [orthogonal]")] = None,
+    stand_in: Annotated[str | None, typer.Option(help="Backward of bpda: identity or blur. [identity]")] = None,
+    max_gradients: Annotated[int | None, typer.Option(help="Gradients an attack may spend on an image.")] = None,
+    max_queries: Annotated[int | None, typer.Option(help="Forward passes an attack may spend on an image.")] = None,
+    diagnostics: Annotated[str | None, typer.Option(help="off, cheap or full. [cheap]")] = None,
     client: Annotated[list[str] | None, typer.Option(help="Clients to evaluate. [all]")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many test images. [all]")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed. [0]")] = None,
@@ -46,10 +56,11 @@ def run(
         "dataset": dataset, "model": model, "strategy": strategy, "defense": defense, "baseline": baseline,
         "attack": attack, "norm": norm, "eps": eps, "access": access, "client": client, "limit": limit, "seed": seed,
         "draws": draws, "eot": eot, "device": device, "batch_size": batch_size, "weights": weights,
-        "data_root": data_root, "out": target,
+        "data_root": data_root, "out": target, "goal": goal, "surrogate": surrogate, "evasion": evasion,
+        "stand_in": stand_in, "max_gradients": max_gradients, "max_queries": max_queries, "diagnostics": diagnostics,
     }  # fmt: skip
 
-    from robustbench_med.cli.results import explain, name_of, show, unmeasured
+    from robustbench_med.cli import results
     from robustbench_med.components import create
     from robustbench_med.config import build
     from robustbench_med.runner import Runner
@@ -66,14 +77,21 @@ def run(
     if form is not None:
         plain(form.render(to_frame(records)))
     elif not as_json:
-        out.print(show(records))
-        for line in explain(records, settings.out / "samples"):
+        out.print(results.show(records))
+        for record in records:
+            if (climb := results.ladder(record)) is not None:
+                out.print(climb)
+            for line in results.not_climbed(record):
+                plain(line)
+        for line in results.explain(records, settings.out / "samples"):
             out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line
-        for line in unmeasured(records):
+        for line in results.unmeasured(records):
             plain(line)
+        for line in results.warnings(records):
+            err.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
         out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
-        err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
+        err.print(f"failed: {results.name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from robustbench_med.interfaces import Classifier, Surface
-from robustbench_med.outcome import Outcome, Verdicts
+from robustbench_med.outcome import Climb, Outcome, Verdicts
 from robustbench_med.streams import Stream
 
 
@@ -76,9 +78,8 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         clean=verdicts(labels, 0.0),
         attacked=verdicts(attacked, 0.5),
         distances=torch.full((n,), 4 / 255),
-        gradients=torch.full((n,), 10),
-        queries=torch.full((n,), 10),
         num_classes=2,
         lesion_class=1,
         index=torch.arange(n),
+        climb=(replace(Climb.idle("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
     )

@@ -11,17 +11,18 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_attacks.ascent import Mover, State, choose
 from rbmed_attacks.losses import Loss, targeted, untargeted
-from rbmed_attacks.norms import Ball
+from rbmed_attacks.norms import Ball, sparse_sign
 from rbmed_attacks.search import Search
 from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
 
 
 class APGD(rbmed.Attack):
-    """Auto-PGD, untargeted or against the most likely wrong classes in turn; Linf and L2, K >= 2 classes.
+    """Auto-PGD, untargeted or against the most likely wrong classes in turn; Linf, L2 and L1, K >= 2 classes.
 
-    With ``targeted`` each run climbs towards one class, most likely first. Reference: Croce & Hein, "Reliable
+    With ``targeted`` each run climbs towards one class, most likely first. References: Croce & Hein, "Reliable
     evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020,
-    arXiv:2003.01690.
+    arXiv:2003.01690; L1: Croce & Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers",
+    ICML 2021, arXiv:2103.01208.
 
     Raises:
         BadParameter: ``dlr`` on fewer than 3 classes (targeted: 4).
@@ -35,10 +36,13 @@ class APGD(rbmed.Attack):
         restarts: int = Field(1, ge=1, description="Random starts, for each target if targeted.")
         loss: Loss = Field(
             "auto",
-            description="What is maximised: ce, dlr (3 classes or more, targeted 4), margin; auto is margin for 2 "
-            "classes and ce for more, if targeted margin for 2 or 3 classes and dlr for more.",
+            description="What is maximised: ce, dlr (3 classes or more, targeted 4), margin, vote (the majority over "
+            "noise draws); auto is margin for 2 classes and ce for more, if targeted margin for 2 or 3 classes and dlr "
+            "for more.",
         )
-        rho: float = Field(0.75, gt=0, lt=1, description="Halve the step if fewer than this share of steps helped.")
+        rho: float = Field(
+            0.75, gt=0, lt=1, description="Halve the step if fewer than this share of steps helped; L1 does not use it."
+        )
         targeted: bool = Field(False, description="Attack one wrong class after the other, most likely first.")
         n_targets: int = Field(9, ge=1, description="Wrong classes tried if targeted; at most K - 1 exist.")
         stop: Literal["auto", "never"] = Field(
@@ -59,7 +63,7 @@ class APGD(rbmed.Attack):
         return Search(
             objective=targeted(p.loss) if p.targeted else untargeted(p.loss),
             start=ball.on_sphere,
-            mover=lambda steps: Momentum(ball, steps, p.rho),
+            mover=lambda steps: Sparse(ball, steps) if ball.norm == "l1" else Momentum(ball, steps, p.rho),
             steps=p.steps,
             restarts=p.restarts,
             targets=p.n_targets if p.targeted else 0,
@@ -120,3 +124,43 @@ class Momentum(Mover):
         state.grad = choose(self.halved, self.best_grad, state.grad)
         self.rises = torch.zeros_like(self.rises)
         self.since, self.interval = 0, max(self.interval - self.shorter, self.shortest)
+
+
+class Sparse(Mover):
+    """Auto-PGD's step in L1: the signs of the largest slopes, of a total length of eps at first.
+
+    Every 4 % of the steps an image learns how many pixels its best point changes: two thirds of them take part in its
+    next steps. If that number fell by 5 % or more, its step grows to eps again and it returns to its best point; else
+    the step shrinks by 1.5, down to eps / 10.
+    """
+
+    def __init__(self, ball: Ball, steps: int) -> None:
+        self.ball = ball
+        self.interval = max(int(0.04 * steps), 1)
+        self.since = 0
+
+    def begin(self, state: State) -> None:
+        """Start with steps of eps, shared by a fifth of the pixels."""
+        self.size = torch.full_like(state.loss, self.ball.eps, dtype=state.now.dtype)
+        self.share = torch.full_like(self.size, 0.2)
+        self.changed = torch.full_like(self.size, state.now[0].numel())
+        self.best_grad = state.grad
+
+    def move(self, state: State) -> Tensor:
+        """A projected sparse step."""
+        size = self.size.view(-1, *[1] * (state.now.dim() - 1))
+        return self.ball.project(state.now + size * sparse_sign(state.grad, self.share), state.x)
+
+    def learn(self, state: State) -> None:
+        """At a checkpoint, set how many pixels take part, and how far they go."""
+        self.best_grad = choose(state.improved, state.grad, self.best_grad)
+        self.since += 1
+        if self.since < self.interval:
+            return
+        self.since = 0
+        changed = (state.best != state.x).flatten(1).sum(1).to(self.size.dtype)
+        sparser = changed / self.changed < 0.95
+        self.share, self.changed = changed / state.now[0].numel() / 1.5, changed
+        self.size = torch.where(sparser, self.ball.eps, (self.size / 1.5).clamp_min(self.ball.eps / 10))
+        state.now = choose(sparser, state.best, state.now)
+        state.grad = choose(sparser, self.best_grad, state.grad)

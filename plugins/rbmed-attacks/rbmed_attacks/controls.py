@@ -11,7 +11,8 @@ from robustbench_med import Attack, Budget, Stream, Surface, ThreatModel
 class Noise(Attack):
     """Random noise of the threat model's size, clamped to [0, 1]; looks at nothing.
 
-    Linf: every pixel uniform in [-eps, eps]. L2: a uniformly random direction of length eps.
+    Linf: every pixel uniform in [-eps, eps]. L2: a uniformly random direction of length eps. L1: normal noise, shrunk
+    towards 0 until its length is eps.
     """
 
     def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
@@ -20,7 +21,7 @@ class Noise(Attack):
         return ball.inside(x, rng) if ball.norm == "linf" else ball.on_sphere(x, rng)
 
 
-class Clean(Attack):
+class Clamp(Attack):
     """The images, clamped to [0, 1] and otherwise as they are: scores must equal the clean ones."""
 
     def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:

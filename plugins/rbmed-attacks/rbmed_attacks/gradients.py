@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robustbench_med import Surface
 from robustbench_med.errors import UsageError
 
+#: Logits of every draw (N, D, K) -> one value per image (N,).
 Value = Callable[[Tensor], Tensor]
 
 
-def forward(surface: nn.Module, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) of images ``x`` and ``value(logits)`` (N,), without a graph."""
+def forward(surface: Surface, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
+    """Mean logits (N, K) of images ``x`` and ``value`` (N,) of the logits of every draw, without a graph."""
     with torch.no_grad():
-        logits = surface(x)
-        return logits, value(logits)
+        draws = surface.each(x)
+        return draws.mean(1), value(draws)
 
 
-def differentiate(surface: nn.Module, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (N, K), ``value(logits)`` (N,) and the gradient of its sum with respect to ``x``, from one pass.
+def differentiate(surface: Surface, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean logits (N, K), ``value`` (N,) of every draw's, and the gradient of its sum to ``x``, from one pass.
 
     Parameters receive no gradient, and neither the module's mode nor a random generator is touched. An entry of the
     gradient that is not finite becomes 0, so that one undefined pixel does not turn the whole image into NaN.
@@ -30,9 +32,9 @@ def differentiate(surface: nn.Module, x: Tensor, value: Value) -> tuple[Tensor, 
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = surface(x)
-        values = value(logits)
+        draws = surface.each(x)
+        values = value(draws)
         gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
         raise UsageError("the surface gives no gradient to the images; use an attack that needs scores or decisions")
-    return logits.detach(), values.detach(), gradient.nan_to_num_(0, 0, 0)
+    return draws.detach().mean(1), values.detach(), gradient.nan_to_num_(0, 0, 0)

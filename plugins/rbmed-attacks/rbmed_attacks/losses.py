@@ -1,6 +1,8 @@
 """What an attack maximises: one value per image, larger meaning closer to a wrong answer.
 
-All functions take logits (N, K) and int64 classes (N,), and return (N,).
+A loss takes logits, (N, K) or for several noise draws (N, D, K), and int64 classes (N,), and returns one value per
+answer, (N,) or (N, D). An objective always gets the draws, (N, D, K), and returns one value per image, (N,): unless it
+says otherwise the mean of its loss over the draws, whose gradient is the mean of the gradients (EOT).
 """
 
 from __future__ import annotations
@@ -14,10 +16,15 @@ from torch import Tensor
 
 from robustbench_med.errors import BadParameter
 
-Loss = Literal["auto", "ce", "dlr", "margin"]
-TargetedLoss = Literal["auto", "dlr", "margin"]
-#: (logits, labels, targets) -> values; an untargeted loss ignores the targets.
+Loss = Literal["auto", "ce", "dlr", "margin", "vote"]
+TargetedLoss = Literal["auto", "dlr", "margin", "vote"]
+#: (logits of every draw, labels, targets) -> values; an untargeted objective ignores the targets.
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Negative log-probability of the true class."""
+    return F.cross_entropy(logits.flatten(0, -2), _each(y, logits).flatten(), reduction="none").view(logits.shape[:-1])
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -26,8 +33,8 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     Not normalised: neither the sign of its gradient nor its direction changes when all logits are multiplied by a
     constant, whereas the gradient of cross-entropy underflows (see ``docs/attacks.md``).
     """
-    top = logits.topk(2, dim=1)
-    wrong = torch.where(top.indices[:, 0] == y, top.values[:, 1], top.values[:, 0])
+    top = logits.topk(2, dim=-1)
+    wrong = torch.where(top.indices[..., 0] == _each(y, logits), top.values[..., 1], top.values[..., 0])
     return wrong - _pick(logits, y)
 
 
@@ -39,28 +46,39 @@ def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """Difference of logits ratio (Croce & Hein 2020, eq. 6): the margin over first minus third logit; K >= 3."""
     _require(logits, 3, "loss 'dlr'")
-    top = logits.topk(3, dim=1).values
-    return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
+    top = logits.topk(3, dim=-1).values
+    return margin(logits, y) / (top[..., 0] - top[..., 2] + 1e-12)
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """Targeted difference of logits ratio (Croce & Hein 2020, eq. 7); K >= 4."""
     _require(logits, 4, "targeted loss 'dlr'")
-    top = logits.topk(4, dim=1).values
-    return targeted_margin(logits, y, target) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + 1e-12)
+    top = logits.topk(4, dim=-1).values
+    return targeted_margin(logits, y, target) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
+
+
+def vote(margins: Tensor) -> Tensor:
+    """How far a majority vote of the draws is from turning: margins (N, D) -> (N,), at most 0.
+
+    The mean over the ``ceil(3 D / 4)`` draws nearest to a wrong answer, each margin clipped at 0. A draw that is won
+    counts no more, and draws too hard to be needed for a majority do not count either; a bare majority would be lost
+    again on fresh draws, hence three quarters. With one draw this is the clipped margin.
+    """
+    needed = -(-3 * margins.shape[1] // 4)
+    return margins.topk(needed, dim=1).values.clamp_max(0).mean(1)
 
 
 def untargeted(loss: Loss) -> Objective:
-    """The loss of that name; ``auto`` is ``margin`` for two classes and ``ce`` for more.
+    """The loss of that name; ``auto`` is ``margin`` for two classes and ``ce`` for more, ``vote`` is `vote` of margins.
 
     The objective raises `BadParameter` when ``dlr`` meets fewer than 3 classes.
     """
 
     def objective(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        name = loss if loss != "auto" else "margin" if logits.shape[1] == 2 else "ce"
-        if name == "ce":
-            return F.cross_entropy(logits, y, reduction="none")
-        return dlr(logits, y) if name == "dlr" else margin(logits, y)
+        name = loss if loss != "auto" else "margin" if logits.shape[-1] == 2 else "ce"
+        if name == "vote":
+            return vote(margin(logits, y))
+        return {"ce": cross_entropy, "dlr": dlr, "margin": margin}[name](logits, y).mean(1)
 
     return objective
 
@@ -68,20 +86,28 @@ def untargeted(loss: Loss) -> Objective:
 def targeted(loss: TargetedLoss) -> Objective:
     """The targeted loss of that name; ``auto`` is ``margin`` for two or three classes and ``dlr`` for more.
 
-    The objective raises `BadParameter` when ``dlr`` meets fewer than 4 classes.
+    ``vote`` is `vote` of the targeted margins. The objective raises `BadParameter` when ``dlr`` meets fewer than 4
+    classes.
     """
 
     def objective(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        name = loss if loss != "auto" else "margin" if logits.shape[1] < 4 else "dlr"
-        return (targeted_dlr if name == "dlr" else targeted_margin)(logits, y, target)
+        name = loss if loss != "auto" else "margin" if logits.shape[-1] < 4 else "dlr"
+        if name == "vote":
+            return vote(targeted_margin(logits, y, target))
+        return {"dlr": targeted_dlr, "margin": targeted_margin}[name](logits, y, target).mean(1)
 
     return objective
 
 
+def _each(classes: Tensor, logits: Tensor) -> Tensor:
+    """The classes (N,) for every answer: (N,) or (N, D)."""
+    return classes.view(-1, *[1] * (logits.dim() - 2)).expand(logits.shape[:-1])
+
+
 def _pick(logits: Tensor, classes: Tensor) -> Tensor:
-    return logits.gather(1, classes[:, None]).squeeze(1)
+    return logits.gather(-1, _each(classes, logits).unsqueeze(-1)).squeeze(-1)
 
 
 def _require(logits: Tensor, classes: int, what: str) -> None:
-    if logits.shape[1] < classes:
-        raise BadParameter(f"{what} needs at least {classes} classes, the model has {logits.shape[1]}; use 'margin'")
+    if logits.shape[-1] < classes:
+        raise BadParameter(f"{what} needs at least {classes} classes, the model has {logits.shape[-1]}; use 'margin'")

@@ -28,7 +28,7 @@ Length = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=Fa
 
 
 class PGD(rbmed.Attack):
-    """Projected gradient descent with a fixed step; Linf and L2, K >= 2 classes.
+    """Projected gradient descent with a fixed step; Linf, L2 and L1, K >= 2 classes.
 
     The random start is uniform in the ball. Unlike the first version of 2018, which returned the last iterate, it
     returns a broken image where it broke and any other at its highest loss. Reference: Madry
@@ -48,8 +48,10 @@ class PGD(rbmed.Attack):
         )
         random_start: bool = Field(True, description="Start at a random point of the ball, not at the image.")
         restarts: int = Field(1, ge=1, description="Random starts.")
-        loss: Literal["auto", "ce", "margin"] = Field(
-            "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
+        loss: Literal["auto", "ce", "margin", "vote"] = Field(
+            "auto",
+            description="What is maximised: ce, margin, vote (of the noise draws); auto is margin for 2 classes and ce "
+            "for more.",
         )
 
         @model_validator(mode="after")
@@ -68,6 +70,37 @@ class PGD(rbmed.Attack):
             steps=p.steps,
             restarts=p.restarts,
         ).run(surface, x, y, budget, rng)
+
+
+class LeeKim(rbmed.Attack):
+    """PGD with EOT as Lee & Kim run it on purifiers: 200 steps of 0.007 at eps 8/255, 20 noise draws, from the image.
+
+    For another eps the step is that share of it, 0.223 eps. In L2 the published code steps along the sign, this one
+    along the gradient. Like `PGD` it returns the iterate at the highest loss. Reference: Lee & Kim, "Robust evaluation
+    of diffusion-based adversarial purification", ICCV 2023, arXiv:2303.09051.
+
+    Attributes:
+        eot: noise draws to average where the surface is random.
+
+    Raises:
+        BudgetExceeded: the budget does not allow a single step.
+    """
+
+    eot: int | None = 20
+
+    class Params(rbmed.Params):
+        """Parameters of PGD in Lee & Kim's setting."""
+
+        steps: int = Field(200, ge=1, description="Gradients.")
+        loss: Literal["auto", "ce", "margin", "vote"] = Field(
+            "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."
+        )
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
+        step = 0.007 / (8 / 255) * threat.eps
+        pgd = PGD(PGD.Params(steps=self.params.steps, step_size=step, random_start=False, loss=self.params.loss))
+        return pgd.run(surface, x, y, threat, budget, rng)
 
 
 class Fixed(Mover):

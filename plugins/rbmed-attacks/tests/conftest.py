@@ -8,28 +8,51 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med import Surface
+from robustbench_med import Stream, Surface
 
 
 class Counted(Surface):
-    """A surface over a module; counts forward passes per image, with and without gradients."""
+    """A surface over a module; counts forward and backward passes per image, and those of the busiest image.
 
-    def __init__(self, net: nn.Module, images: int, stop: bool = True) -> None:
+    With several ``draws`` each image is answered under that much noise of its own, whatever batch it comes in.
+    """
+
+    def __init__(
+        self, net: nn.Module, images: int, stop: bool = True, draws: int = 1, ids: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.net, self.stop_on_success = net, stop
+        self.net, self.stop_on_success, self.draws = net, stop, draws
         self.forwards, self.gradients = torch.zeros(images, dtype=torch.int64), torch.zeros(images, dtype=torch.int64)
+        self.most = {"queries": 0, "gradients": 0}
         self.rows = torch.arange(images)
+        self.rng, self.calls = Stream.named("defense", 0, self.rows if ids is None else ids), 0
 
     def at(self, index: Tensor) -> Counted:
-        part = Counted(self.net, 0, self.stop_on_success)
-        part.forwards, part.gradients, part.rows = self.forwards, self.gradients, self.rows[index]
+        part = Counted(self.net, 0, self.stop_on_success, self.draws)
+        part.forwards, part.gradients, part.most = self.forwards, self.gradients, self.most
+        part.rows, part.rng, part.calls = self.rows[index], self.rng[index], self.calls
         return part
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.each(x).mean(1)
+
+    def each(self, x: Tensor) -> Tensor:
         assert len(x) == len(self.rows)
-        self.forwards[self.rows] += 1
-        self.gradients[self.rows] += int(x.requires_grad)
-        return self.net(x)
+        assert x.numel() == 0 or 0 <= x.min() <= x.max() <= 1
+        self.forwards[self.rows] += self.draws
+        self.most["queries"] += self.draws
+        if torch.is_grad_enabled() and x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(self._count_gradient)
+        many = x.repeat_interleave(self.draws, 0)
+        if self.draws > 1:
+            rng = self.rng.moment(self.calls).repeat(self.draws)
+            many, self.calls = many + 0.1 * rng.normal(tuple(many.shape)), self.calls + 1
+        return self.net(many).unflatten(0, (len(x), self.draws))
+
+    def _count_gradient(self, gradient: Tensor) -> None:
+        self.gradients[self.rows] += self.draws
+        self.most["gradients"] += self.draws
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ from torch import nn
 
 from rbmed_attacks.apgd import APGD
 from rbmed_attacks.fgsm import FGSM
-from rbmed_attacks.pgd import PGD
+from rbmed_attacks.gradients import differentiate
+from rbmed_attacks.losses import untargeted, vote
+from rbmed_attacks.mifgsm import MIFGSM, Accumulated
+from rbmed_attacks.norms import Ball
+from rbmed_attacks.pgd import PGD, LeeKim
 from robustbench_med import Budget, Stream, Surface, ThreatModel
 from robustbench_med.errors import BadParameter, UsageError
 
@@ -21,7 +26,9 @@ def stream(n):
     return Stream.named("attack", 0, torch.arange(n))
 
 
-@pytest.mark.parametrize("attack", [APGD(APGD.Params(steps=30)), PGD(PGD.Params(steps=30))])
+@pytest.mark.parametrize(
+    "attack", [APGD(APGD.Params(steps=30)), PGD(PGD.Params(steps=30)), MIFGSM(MIFGSM.Params(steps=30))]
+)
 def test_broken_images_leave_the_batch(convnet, images, counted, attack):
     net, x = convnet(3), images(20)
     y = net(x).argmax(1)
@@ -114,7 +121,7 @@ def test_dlr_says_how_many_classes_it_needs(convnet, images, counted):
     [
         (APGD, {"loss": "ce", "targeted": True}, "no targeted form"),
         (APGD, {"steps": 0}, "greater than or equal to 1"),
-        (APGD, {"loss": "hinge"}, "'auto', 'ce', 'dlr' or 'margin'"),
+        (APGD, {"loss": "hinge"}, "'auto', 'ce', 'dlr', 'margin' or 'vote'"),
         (PGD, {"step_size": "1/0"}, "the denominator is 0"),
         (PGD, {"step_size": "fast"}, "Invalid literal for Fraction"),
         (PGD, {"step_size": "-1/255"}, "greater than 0"),
@@ -143,7 +150,7 @@ class Detached(Surface):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("attack", [APGD(), PGD(), FGSM()])
+@pytest.mark.parametrize("attack", [APGD(), PGD(), FGSM(), MIFGSM(), LeeKim()])
 def test_a_surface_without_gradient_is_named(convnet, images, attack, frozen):
     net = convnet(2).requires_grad_(not frozen)
     with pytest.raises(UsageError, match="gives no gradient"):
@@ -168,6 +175,99 @@ def test_an_undefined_gradient_does_not_spread(convnet, images, counted):
     adv = APGD(APGD.Params(steps=20)).run(counted(net, 8), x, y, ThreatModel(eps=0.1), Budget(), stream(8))
     ThreatModel(eps=0.1).check(adv, x)
     assert (net(adv).argmax(1) != y).all()
+
+
+def test_lee_kim_takes_the_published_steps(convnet, images):
+    """200 sign steps of 0.007 at eps 8/255, from the image, without leaving the ball."""
+    net, x, asked = convnet(3), images(3), []
+
+    class Recording(Surface):
+        def each(self, x):
+            asked.append(x.detach())
+            return net(x).unsqueeze(1)
+
+    assert LeeKim().eot == 20
+    LeeKim().run(Recording(), x, net(x).argmax(1), ThreatModel(eps=8 / 255), Budget(), stream(3))
+    assert len(asked) == 201
+    assert torch.equal(asked[0], x)
+    first = (asked[1] - x).abs()
+    assert first.max().item() == pytest.approx(0.007, abs=1e-6)
+    assert ((asked[10] - x).abs() <= 8 / 255 + 1e-6).all()
+
+
+def test_momentum_follows_the_sum_of_scaled_gradients(images):
+    """MI-FGSM's second step goes where the decayed first and the second gradient lead together."""
+    x = images(2).clamp(0.3, 0.7)
+    mover, state = Accumulated(Ball("l2", 1.0), 0.01, 0.5), SimpleNamespace(x=x, now=x)
+    first, second = torch.randn((2, *x.shape), generator=torch.Generator().manual_seed(0))
+    mover.begin(state)
+    for state.grad in (first, 100 * second):
+        before, state.now = state.now, mover.move(state)
+
+    def scaled(gradient):
+        return gradient / gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
+
+    moved, expected = state.now - before, 0.5 * scaled(first) + scaled(second)
+    assert nn.functional.cosine_similarity(moved.flatten(1), expected.flatten(1)).min() > 0.999
+    torch.testing.assert_close(moved.flatten(1).norm(dim=1), torch.full((2,), 0.01), rtol=1e-3, atol=0)
+
+
+class Committee(Surface):
+    """Each draw is answered by one of several nets, chosen at random."""
+
+    def __init__(self, nets, shares, draws, seed):
+        super().__init__()
+        self.nets, self.shares, self.draws = nets, torch.tensor(shares), draws
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def each(self, x):
+        chosen = torch.multinomial(self.shares, len(x) * self.draws, replacement=True, generator=self.generator)
+        answers = torch.stack([net(x) for net in self.nets], 1)
+        return answers.gather(1, chosen.view(len(x), -1, 1).expand(-1, -1, answers.shape[2]))
+
+    def forward(self, x):
+        return self.each(x).mean(1)
+
+
+def test_gradients_average_the_loss_over_the_draws(convnet, images):
+    """EOT: not the loss of the mean answer, whose gradient differs."""
+    nets, x, y = [convnet(3), convnet(3, scale=3.0)], images(4), torch.tensor([0, 1, 2, 0])
+    objective = untargeted("ce")
+    logits, loss, gradient = differentiate(Committee(nets, [0.5, 0.5], 8, 1), x, lambda each: objective(each, y, y))
+    x.requires_grad_()
+    each = Committee(nets, [0.5, 0.5], 8, 1).each(x)
+    losses = torch.stack([nn.functional.cross_entropy(each[:, d], y, reduction="none") for d in range(8)])
+    (expected,) = torch.autograd.grad(losses.mean(0).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(loss, losses.mean(0).detach())
+    torch.testing.assert_close(logits, each.mean(1).detach())
+    of_the_mean = nn.functional.cross_entropy(each.mean(1), y, reduction="none").detach()
+    assert (loss - of_the_mean).abs().max() > 0.01
+
+
+def test_the_vote_counts_the_nearest_draws_and_none_that_is_won():
+    margins = torch.tensor([[-9.0, -1.0, 5.0, -2.0], [1.0, 2.0, 3.0, -7.0], [-4.0, -3.0, -2.0, -1.0]])
+    assert vote(margins).tolist() == [-1.0, 0.0, -2.0]
+    one = torch.tensor([[-3.0], [0.5]])
+    assert vote(one).tolist() == [-3.0, 0.0]
+    assert vote(10 * margins).tolist() == [-10.0, 0.0, -20.0]
+
+
+@pytest.mark.parametrize("attack", [APGD, PGD])
+def test_the_vote_turns_more_majorities_than_the_mean(convnet, images, attack):
+    """One net answers 60 % of the draws and decides the vote; the other is surer of itself and fills the mean."""
+    surer = convnet(2, scale=5.0)
+    nets, x = [convnet(2), lambda x: surer(x.flip(-1))], images(60)
+    y = nets[0](x).argmax(1)
+
+    def right(loss):
+        made = attack(attack.Params(steps=20, loss=loss))
+        adv = made.run(Committee(nets, [0.6, 0.4], 15, 1), x, y, ThreatModel(eps=0.015), Budget(), stream(60))
+        fresh = Committee(nets, [0.6, 0.4], 101, 2).each(adv).argmax(2)
+        return (fresh.mode(1).values == y).sum().item()
+
+    by_vote, by_mean, by_entropy = right("vote"), right("margin"), right("ce")
+    assert by_vote <= min(by_mean, by_entropy) - 10  # 33 to 36 of 60 majorities are left against 51 or 52
 
 
 def test_the_plugin_names_attacks_without_loading_torch():

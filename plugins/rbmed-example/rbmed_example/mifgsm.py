@@ -40,13 +40,13 @@ class MIFGSM(rbmed.Attack):
         best_loss = torch.full_like(y, -torch.inf, dtype=x.dtype)
         for _ in range(steps):
             x_adv = x_adv.detach().requires_grad_()
-            loss = F.cross_entropy(surface(x_adv), y, reduction="none")
+            loss = _loss(surface, x_adv, y)
             (grad,) = torch.autograd.grad(loss.sum(), x_adv)
             best, best_loss = _higher(x_adv, loss, best, best_loss)
             momentum = self.params.decay * momentum + grad / _per_image(grad.abs().flatten(1).mean(1), x)
             x_adv = threat.project(x_adv.detach() + threat.eps / steps * _direction(momentum, threat.norm), x)
         with torch.no_grad():
-            loss = F.cross_entropy(surface(x_adv), y, reduction="none")
+            loss = _loss(surface, x_adv, y)
         return _higher(x_adv, loss, best, best_loss)[0]
 
     def _steps(self, budget: rbmed.Budget, draws: int) -> int:
@@ -57,8 +57,18 @@ class MIFGSM(rbmed.Attack):
         if budget.queries is not None:
             allowed.append(budget.queries // draws - 1)  # one is kept for the last iterate
         if min(allowed) < 1:
-            raise BudgetExceeded(f"{budget} does not allow mifgsm a single step of {draws} draws")
+            raise BudgetExceeded(f"{budget} does not allow a single step of {draws} draws")
         return int(min(allowed))
+
+
+def _loss(surface: rbmed.Surface, x: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy (N,), averaged over the noise draws, so that its gradient is averaged as well (EOT)."""
+    each = surface.each(x)  # (N, draws, K)
+    return (
+        F.cross_entropy(each.flatten(0, 1), y.repeat_interleave(each.shape[1]), reduction="none")
+        .view(len(x), -1)
+        .mean(1)
+    )
 
 
 def _higher(x_adv: Tensor, loss: Tensor, best: Tensor, best_loss: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from robustbench_med import AttackSpec, hookimpl
 @hookimpl
 def rbmed_attacks() -> Iterator[AttackSpec]:
     yield AttackSpec(
-        name="mifgsm",
+        name="example",
         target="rbmed_example.mifgsm:MIFGSM",
-        summary="Momentum iterative FGSM: signed steps along a running mean of the gradients",
+        summary="to copy: momentum iterative FGSM as a plugin of one file",
         reference="Dong et al., Boosting adversarial attacks with momentum, CVPR 2018, arXiv 1710.06081",
         norms=("linf", "l2"),
         access="gradient",

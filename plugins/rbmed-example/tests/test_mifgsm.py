@@ -84,7 +84,7 @@ def test_a_budget_without_a_single_step_is_refused(
     surface: Linear, batch: tuple[Tensor, Tensor], budget: Budget
 ) -> None:
     x, y = batch
-    with pytest.raises(BudgetExceeded, match="mifgsm"):
+    with pytest.raises(BudgetExceeded, match="a single step"):
         attack(surface, x, y, ThreatModel(), budget)
 
 

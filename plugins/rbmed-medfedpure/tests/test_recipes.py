@@ -63,7 +63,7 @@ def test_every_part_runs_from_training_to_records(trained: Path, tmp_path: Path)
     for weights, defense in ((trained / "medfedpure", QUICK), (trained / "undefended", PLAIN)):
         records = rbmed.evaluate(
             dataset=TINY, defense=defense, baseline="", weights=weights, attack="apgd:steps=2",
-            probe_attack="apgd:steps=2", probe_limit=4, draws=2, eot=2, out=tmp_path / weights.name,
+            probe_limit=4, draws=2, eot=2, out=tmp_path / weights.name,
         )  # fmt: skip
         assert records[0].status == "ok", records[0].reason
         for record in records:
@@ -101,7 +101,7 @@ def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> N
 def test_shipped_weights_fit_the_embedded_data_and_answer(tmp_path: Path) -> None:
     for name in ("medfedpure", "undefended"):
         (record,) = rbmed.evaluate(
-            defense=name, baseline="", attack="clean", access="oblivious", limit=32, draws=1, device="cpu",
+            defense=name, baseline="", attack="clamp", access="oblivious", limit=32, draws=1, device="cpu",
             out=tmp_path / name,
         )  # fmt: skip
         assert record.metrics["clean_accuracy"] >= 0.9

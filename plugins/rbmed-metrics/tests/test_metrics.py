@@ -10,7 +10,7 @@ from rbmed_metrics.classification import Classification
 from rbmed_metrics.detection import Detection
 from rbmed_metrics.purification import Purification
 from rbmed_metrics.reports import CSV, Markdown
-from robustbench_med import Outcome, Verdicts
+from robustbench_med import Climb, Outcome, Verdicts
 
 
 def verdicts(predictions: list[list[int]], flagged: list[list[bool]] | None = None, **more: torch.Tensor) -> Verdicts:
@@ -28,8 +28,8 @@ def outcome(clean: Verdicts, attacked: Verdicts, labels: list[int], lesion: int 
     n = len(labels)
     return Outcome(
         labels=torch.tensor(labels), sites=("a",) * n, patients=tuple(map(str, range(n))), clean=clean,
-        attacked=attacked, distances=torch.zeros(n), gradients=torch.zeros(n, dtype=torch.int64),
-        queries=torch.zeros(n, dtype=torch.int64), num_classes=2, lesion_class=lesion, index=torch.arange(n),
+        attacked=attacked, distances=torch.zeros(n), climb=(Climb.idle("none", "oblivious", n),),
+            num_classes=2, lesion_class=lesion, index=torch.arange(n),
     )  # fmt: skip
 
 

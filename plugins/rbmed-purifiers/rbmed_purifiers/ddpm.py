@@ -14,9 +14,10 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
 
 import robustbench_med as rbmed
-from robustbench_med import checkpoint
+from robustbench_med import checkpoint as saved
 from robustbench_med.errors import BadParameter, RbmedError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -24,6 +25,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 TIMES, BETA_FIRST, BETA_LAST = 1000, 1e-4, 2e-2
 #: Training steps between checkpoints.
 SAVE_EVERY = 500
+#: Images denoised together, at least: few fit the caches of a CPU, many fill a GPU. Fewer than twice as many at most.
+CHUNK = {"cpu": 16, "cuda": 256}
 
 
 #: Marks a parameter that the trained weights do not depend on.
@@ -109,26 +112,52 @@ class DDPMPurifier(rbmed.Purifier):
 
         Differentiable in ``x``, not in ``strength`` (times are whole numbers). The result is clamped to [0, 1].
         """
-        steps = self.params.steps
         start = self.times(strength)
         signal, noise = self._levels(start)
         z = signal * self._fold(x) + noise * self._fold(rng.normal(tuple(x.shape)), centre=False)
-        # diffusers' DDIMScheduler.step takes one time for the whole batch. Here each image has its own, and grouping
-        # images by time would make batches of one or two: so the same update is written for a vector of times.
-        now = start
-        for left in range(steps - 1, -1, -1):
-            eps = self._epsilon(z, now, self.params.precision)
-            clean = (z - noise * eps) / signal
-            now = start * left // steps
-            signal, noise = self._levels(now)
-            z = signal * clean + noise * eps
+        # Never fewer than CHUNK images together: with a handful the last bits of a result differ.
+        parts = max(1, len(x) // CHUNK[x.device.type])
+        recompute = torch.is_grad_enabled() and x.requires_grad
+        z = torch.cat(
+            [
+                self._sample(*part, recompute)
+                for part in zip(z.tensor_split(parts), start.tensor_split(parts), strict=True)
+            ]
+        )
         return F.pixel_shuffle(z, self.params.fold).add(1).div(2).clamp(0, 1)
 
+    def _sample(self, z: Tensor, start: Tensor, recompute: bool) -> Tensor:
+        """Denoise from times ``start`` to 0.
+
+        With ``recompute`` each step keeps only its input and repeats its forward pass during the backward pass, so
+        that memory hardly grows with the number of steps (Chen et al. 2016, arXiv:1604.06174).
+        """
+        steps = self.params.steps
+        for left in range(steps, 0, -1):
+            now, then = start * left // steps, start * (left - 1) // steps
+            if recompute:
+                z = checkpoint(self._denoise, z, now, then, use_reentrant=False, preserve_rng_state=False)
+            else:
+                z = self._denoise(z, now, then)
+        return z
+
+    def _denoise(self, z: Tensor, now: Tensor, then: Tensor) -> Tensor:
+        """One DDIM step from times ``now`` to ``then``, int64 (N,).
+
+        diffusers' DDIMScheduler.step takes one time for the whole batch. Here each image has its own, and grouping
+        images by time would make batches of one or two: so the same update is written for a vector of times.
+        """
+        signal, noise = self._levels(now)
+        eps = self._epsilon(z, now, self.params.precision)
+        clean = (z - noise * eps) / signal
+        signal, noise = self._levels(then)
+        return signal * clean + noise * eps
+
     def _epsilon(self, z: Tensor, t: Tensor, precision: str) -> Tensor:
-        """The noise that the U-Net sees in ``z``, float32."""
+        """The noise that the U-Net sees in ``z``, in the type of ``z``."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=_bfloat16(precision, z.device)):
             predicted: Tensor = self.net(z, t).sample
-        return predicted.float()
+        return predicted.to(z.dtype)
 
     def _levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Standard deviations of signal and noise at times ``t``, each (N, 1, 1, 1)."""
@@ -147,7 +176,7 @@ class DDPMPurifier(rbmed.Purifier):
         both = nn.ModuleDict({"net": net, "mean": mean})
         file = None if job.checkpoints is None else job.checkpoints / "ddpm.safetensors"
         run: dict[str, Any] = {"params": p.model_dump(mode="json"), "seed": job.seed, "images": list(images.shape)}
-        facts = {} if file is None else checkpoint.load(file, both, optimizer, run)
+        facts = {} if file is None else saved.load(file, both, optimizer, run)
         first, smooth = int(facts.get("step", 0)), float(facts.get("loss", math.nan))
         with job.progress.task("train ddpm", total=p.train_steps) as task:
             task.advance(first)
@@ -158,7 +187,7 @@ class DDPMPurifier(rbmed.Purifier):
                 if not math.isfinite(loss):
                     raise RbmedError(f"purifier ddpm: training diverged at step {step + 1}; lower lr (now {p.lr:g})")
                 if file is not None and ((step + 1) % SAVE_EVERY == 0 or step + 1 == p.train_steps):
-                    checkpoint.save(file, both, optimizer, {**run, "step": step + 1, "loss": smooth})
+                    saved.save(file, both, optimizer, {**run, "step": step + 1, "loss": smooth})
                 task.advance(note=f"loss {smooth:.4f}")
         net.load_state_dict(mean.module.state_dict())
         net.eval()

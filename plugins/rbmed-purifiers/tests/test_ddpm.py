@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,49 @@ def test_gradient_reaches_every_image() -> None:
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.flatten(1).any(1).all()
+
+
+def test_exact_gradient_agrees_with_finite_differences() -> None:
+    """In float64, along a random direction of 32 images, which are denoised in two parts."""
+    made = purifier(steps=3).double()
+    x = smooth(32).double() * 0.6 + 0.2
+    half, direction = torch.full((32,), 0.5), torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
+
+    def total(images: Tensor) -> Tensor:
+        return made.purify(images, half, stream(32)).sin().sum()
+
+    x.requires_grad_()
+    slope = (torch.autograd.grad(total(x), x)[0] * direction).sum()
+    with torch.no_grad():
+        numeric = (total(x + 1e-6 * direction) - total(x - 1e-6 * direction)) / 2e-6
+    torch.testing.assert_close(slope, numeric, rtol=1e-6, atol=0)
+
+
+def test_recomputed_gradients_equal_stored_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, x, strength = purifier(steps=4), smooth(40), torch.linspace(0, 1, 40)
+
+    def gradient() -> Tensor:
+        images = x.clone().requires_grad_()
+        return torch.autograd.grad(made.purify(images, strength, stream(40)).square().sum(), images)[0]
+
+    recomputed = gradient()
+    monkeypatch.setattr("rbmed_purifiers.ddpm.checkpoint", lambda step, *inputs, **_: step(*inputs))
+    torch.testing.assert_close(recomputed, gradient(), rtol=1e-6, atol=0)
+    monkeypatch.setattr("rbmed_purifiers.ddpm.CHUNK", {"cpu": 40})
+    torch.testing.assert_close(recomputed, gradient(), rtol=1e-4, atol=1e-6)
+
+
+def test_memory_of_the_gradient_hardly_grows_with_the_steps() -> None:
+    assert peak(steps=10) <= 1.5 * peak(steps=1)
+
+
+def peak(steps: int) -> int:
+    """Most bytes alive at once, by the allocator's own account, in one gradient through the purifier."""
+    made, x = purifier(steps=steps).requires_grad_(False), smooth(32).requires_grad_()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        torch.autograd.grad(made.purify(x, torch.full((32,), 0.5), stream(32)).sum(), x)
+    events = profiler.profiler.kineto_results.events()
+    return int(max(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]")))
 
 
 @pytest.mark.parametrize("time", [50, 100])

@@ -1,0 +1,177 @@
+"""The AutoAttack ensemble, adapted to the number of classes (Croce & Hein, ICML 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_attacks.apgd import APGD
+from rbmed_attacks.ascent import choose
+from rbmed_attacks.fab import FAB
+from rbmed_attacks.losses import margin
+from rbmed_attacks.square import Square
+from robustbench_med import Attack, Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med.errors import BudgetExceeded
+
+#: Steps and queries of the published ensemble.
+PUBLISHED = (100, 5000)
+
+
+class AutoAttack(rbmed.Attack):
+    """Several attacks one after the other, chosen for the number of classes K; Linf, L2 and L1, K >= 2 classes.
+
+    K = 2: APGD-margin, APGD-CE, FAB, Square. K = 3: APGD-CE, APGD-DLR, targeted APGD-margin, FAB-T, Square. K >= 4:
+    APGD-CE, targeted APGD-DLR, FAB-T, Square, against at most 9 of the K - 1 wrong classes; with K >= 10 in Linf and L2
+    this is the published standard version. On random surfaces: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average
+    the gradient over the noise draws. `variant` names what runs. Reference: Croce & Hein, "Reliable evaluation of
+    adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020, arXiv:2003.01690.
+
+    Attributes:
+        eot: noise draws to average where the surface is random; None for version ``standard``.
+
+    Raises:
+        BudgetExceeded: the budget does not allow any of the attacks a single step.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of the ensemble; the defaults are the published ones."""
+
+        version: Literal["auto", "standard", "rand"] = Field(
+            "auto", description="rand: for random surfaces; auto: rand where the surface averages several noise draws."
+        )
+        steps: int = Field(PUBLISHED[0], ge=1, description="Gradient steps of each run of APGD and FAB.")
+        queries: int = Field(PUBLISHED[1], ge=1, description="Queries of Square.")
+
+    def __init__(self, params: Any = None) -> None:
+        super().__init__(params)
+        self.eot: int | None = None if self.params.version == "standard" else 20
+
+    def variant(self, num_classes: int, norm: str, random: bool = False) -> str:
+        """What runs: ``aa-standard``, ``aa-adapted-K2``, ``aa-rand``, ...
+
+        ``aa-standard`` and ``aa-rand`` are said of the published versions alone. ``adapted`` says that the attacks were
+        chosen for few classes (or for L1, where the published APGD first searches larger balls), ``custom`` that steps
+        or queries are not the published ones. ``random``: the surface is random and averages several noise draws.
+        """
+        p, rand = self.params, self._rand(random)
+        kind = "aa-rand" if rand else "aa"
+        asked = (p.steps,) if rand else (p.steps, p.queries)
+        if asked != PUBLISHED[: len(asked)]:
+            return f"{kind}-custom-K{num_classes}-" + "-".join(map(str, asked))
+        if num_classes >= (3 if rand else 10) and norm != "l1":
+            return kind if rand else "aa-standard"
+        return f"{kind}-adapted-K{num_classes}" + ("-l1" if norm == "l1" else "")
+
+    def parts(self, num_classes: int, norm: str, random: bool = False) -> dict[str, Attack]:
+        """The attacks in their order, by name; arguments as of `variant`."""
+        steps = self.params.steps
+        # In L1 the published ensemble restarts Auto-PGD and aims at fewer classes.
+        restarts, n_targets = (5, 5) if norm == "l1" else (1, 9)
+
+        def apgd(loss: str, restarts: int = restarts, **more: Any) -> Attack:
+            return APGD(APGD.Params.model_validate({"loss": loss, "steps": steps, "restarts": restarts, **more}))
+
+        ce, other = apgd("ce"), "margin" if num_classes == 2 else "dlr"
+        if self._rand(random):
+            return {"apgd-ce": ce, f"apgd-{other}": apgd(other)}
+        fab, square = FAB(FAB.Params(steps=steps)), Square(Square.Params(queries=self.params.queries))
+        if num_classes == 2:
+            return {"apgd-margin": apgd("margin"), "apgd-ce": ce, "fab": fab, "square": square}
+        toward = "margin" if num_classes == 3 else "dlr"
+        return {
+            "apgd-ce": ce,
+            **({"apgd-dlr": apgd("dlr")} if num_classes == 3 else {}),
+            "apgd-t": apgd(toward, restarts=1, targeted=True, n_targets=n_targets),
+            "fab-t": FAB(FAB.Params(steps=steps, targeted=True, n_targets=9)),
+            "square": square,
+        }
+
+    def _rand(self, random: bool) -> bool:
+        return self.params.version == "rand" or (self.params.version == "auto" and random)
+
+    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``.
+
+        Where the surface stops on success, an image that an attack has broken is left to no other. Elsewhere each image
+        is returned as the attack left it that got the largest margin, which costs one more query for each attack.
+        """
+        x = x.detach()
+        if len(x) == 0:
+            return x.clone()
+        bill = _Bill(queries=surface.draws)  # the first look
+        if not bill.left(budget, surface.draws):
+            raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
+        with torch.no_grad():
+            logits = surface(x)
+        paid = _Billed(surface, bill)
+        best, score = x.clone(), margin(logits, y)
+        rows = torch.arange(len(x), device=x.device)
+        if surface.stop_on_success:
+            rows = (logits.argmax(1) == y).nonzero().squeeze(1)
+        random = not surface.stop_on_success and surface.draws > 1
+        for name, part in self.parts(logits.shape[1], threat.norm, random).items():
+            left = bill.left(budget, surface.draws, gradients=name != "square")
+            if len(rows) == 0 or left is None:
+                continue
+            seen = paid.at(rows) if surface.stop_on_success else paid
+            found = part.run(seen, x[rows], y[rows], threat, left, rng.fork(name)[rows])
+            with torch.no_grad():
+                logits = seen(found)
+            value = margin(logits, y[rows])
+            better = value > score[rows]
+            best[rows], score[rows] = choose(better, found, best[rows]), torch.where(better, value, score[rows])
+            if surface.stop_on_success:
+                rows = rows[logits.argmax(1) == y[rows]]
+        return best
+
+
+@dataclass
+class _Bill:
+    """What was spent on each image: passes, of which every noise draw counts."""
+
+    queries: int = 0
+    gradients: int = 0
+
+    def left(self, budget: Budget, draws: int, gradients: bool = True) -> Budget | None:
+        """What one more attack may spend; None if that does not allow it a look, a step, and a look at its result.
+
+        ``gradients``: it is of no use without them. One query is kept for judging what it finds.
+        """
+        queries = None if budget.queries is None else budget.queries - self.queries - draws
+        backward = None if budget.gradients is None else budget.gradients - self.gradients
+        if (queries is not None and queries < 3 * draws) or (gradients and backward is not None and backward < draws):
+            return None
+        return Budget(gradients=backward, queries=queries)
+
+
+class _Billed(Surface):
+    """The same surface, which notes what is spent."""
+
+    def __init__(self, surface: Surface, bill: _Bill) -> None:
+        super().__init__()
+        self.surface, self.bill = surface, bill
+        self.stop_on_success, self.draws = surface.stop_on_success, surface.draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.surface(self._noted(x))
+        return logits
+
+    def each(self, x: Tensor) -> Tensor:
+        return self.surface.each(self._noted(x))
+
+    def at(self, index: Tensor) -> Surface:
+        return _Billed(self.surface.at(index), self.bill)
+
+    def _noted(self, x: Tensor) -> Tensor:
+        self.bill.queries += self.draws
+        if torch.is_grad_enabled() and x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+        return x
+
+    def _note_gradient(self, gradient: Tensor) -> None:
+        self.bill.gradients += self.draws

@@ -1,0 +1,1 @@
+"""Attacks of other libraries, run by robustbench-med and judged by its harness."""

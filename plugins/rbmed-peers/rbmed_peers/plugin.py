@@ -1,0 +1,48 @@
+"""Names the attacks of the libraries that are installed; imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from robustbench_med import AttackSpec, hookimpl
+
+#: Import name of each library and what it offers.
+SPECS = {
+    "torchattacks": AttackSpec(
+        name="torchattacks",
+        target="rbmed_peers.from_torchattacks:TorchAttacks",
+        summary="an attack of torchattacks: torchattacks:PGD,steps=20",
+        reference="Kim, arXiv:2010.01950",
+        norms=("linf", "l2", "l1"),
+    ),
+    "pyautoattack": AttackSpec(
+        name="pyautoattack",
+        target="rbmed_peers.from_pyautoattack:PyAutoAttack",
+        summary="the authors' AutoAttack: pyautoattack:standard, or :[apgd-ce,fab-t]",
+        reference="Croce & Hein, ICML 2020, arXiv:2003.01690",
+        norms=("linf", "l2", "l1"),
+    ),
+    "foolbox": AttackSpec(
+        name="foolbox",
+        target="rbmed_peers.from_foolbox:Foolbox",
+        summary="an attack of Foolbox: foolbox:LinfPGD,steps=40",
+        reference="Rauber et al., JOSS 2020, doi:10.21105/joss.02607",
+        norms=("linf", "l2", "l1"),
+    ),
+    "art": AttackSpec(
+        name="art",
+        target="rbmed_peers.from_art:ART",
+        summary="an attack of the Adversarial Robustness Toolbox: art:SquareAttack",
+        reference="Nicolae et al., arXiv:1807.01069",
+        norms=("linf", "l2", "l1"),
+    ),
+}
+
+
+@hookimpl
+def rbmed_attacks() -> Iterator[AttackSpec]:
+    """One spec for each library that is installed."""
+    for library, spec in SPECS.items():
+        if find_spec(library) is not None:
+            yield spec

@@ -1,0 +1,114 @@
+"""What a record says of a cell's data, defense and attacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustbench_med import __version__
+from robustbench_med.components import PartRef, all_params, create
+from robustbench_med.data import DataCard
+from robustbench_med.deployment import Deployment
+from robustbench_med.interfaces import Attack
+from robustbench_med.ladder import REVISION
+from robustbench_med.outcome import Outcome
+from robustbench_med.plan import Cell
+from robustbench_med.registry import Registry
+
+
+def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
+    """Name, origin, digest, licence."""
+    entry = registry.find("dataset", cell.dataset.name)
+    return {
+        "name": card.name,
+        "distribution": f"{entry.distribution} {entry.version}",
+        "params_passed": dict(cell.dataset.params),
+        "digest": card.digest,
+        "synthetic": card.synthetic,
+        "licence": card.licence,
+        "classes": list(card.classes),
+        "notes": list(card.notes),
+    }
+
+
+def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
+    """Name, origin, parameters, parts and weights."""
+    blueprint = deployment.blueprint
+    manifest = deployment.artifact.manifest
+    return {
+        "name": cell.defense.name,
+        "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
+        "params": all_params(blueprint.defense.params),
+        "params_passed": dict(cell.defense.params),
+        "parts": blueprint.describe(),
+        "weights": {
+            "digest": deployment.artifact.digest,
+            "seed": manifest.get("seed"),
+            "trained": manifest.get("created"),
+        },
+    }
+
+
+def surrogate(deployment: Deployment) -> dict[str, Any]:
+    """The defense whose classifier was attacked in place of the deployed one."""
+    return {"name": deployment.blueprint.entry.spec.name, "digest": deployment.artifact.digest}
+
+
+def draws(access: str, eot: int, deployment: Deployment) -> int:
+    """Noise draws that a call from this rung really averages: one where nothing there is random."""
+    parts = (deployment.blueprint.detector, deployment.blueprint.purifier)
+    random = access not in ("oblivious", "transfer") and any(part is not None and part.stochastic for part in parts)
+    return eot if random else 1
+
+
+def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deployment) -> dict[str, Any]:
+    """The attack; of a ladder, every attack in it."""
+    # A goal of two sides shows every attack a task of two classes.
+    classes = num_classes if cell.threat.goal == "untargeted" else 2
+
+    def one(ref: PartRef, access: str, eot: int) -> dict[str, Any]:
+        entry = registry.find("attack", ref.name)
+        made: Attack = create(registry, "attack", ref)
+        return {
+            "name": ref.name,
+            "distribution": f"{entry.distribution} {entry.version}",
+            "params": all_params(made.params),
+            "params_passed": dict(ref.params),
+            "revision": entry.spec.revision,
+            "variant": made.variant(classes, cell.threat.norm, draws(access, max(eot, made.eot or 1), deployment) > 1),
+        }
+
+    if cell.attack.name != "ladder":
+        return one(cell.attack, cell.threat.access, cell.eot)
+    rungs = [
+        {
+            "access": rung.access,
+            "eot": rung.eot,
+            "evasion": rung.evasion,
+            **one(rung.attack, rung.access, rung.eot or cell.eot),
+        }
+        for rung in cell.rungs
+    ]
+    named = {"name": "ladder", "params": dict(cell.attack.params), "params_passed": dict(cell.attack.params)}
+    return {**named, "distribution": f"robustbench-med {__version__}", "revision": REVISION, "rungs": rungs}
+
+
+def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
+    """What a record says of each step of the cell, those that could not run included."""
+    facts = []
+    for step in outcome.climb:
+        given = int(step.attacked.sum())
+        facts.append(
+            {
+                "rung": step.name,
+                "access": step.access,
+                "attacked": given,
+                # Of a plain cell the metrics say it, from the draws that score.
+                "withstanding": float(step.safe.mean()) if len(outcome.climb) > 1 else None,
+                "broken": int((step.attacked & (step.safe == 0)).sum()) if len(outcome.climb) > 1 else None,
+                "gradients_mean": float(step.gradients[step.attacked].double().mean()) if given else 0.0,
+                "queries_mean": float(step.queries[step.attacked].double().mean()) if given else 0.0,
+                "seconds": step.seconds,
+                "reason": step.reason,
+            }
+        )
+    return facts + [{"rung": name, "access": name.partition(" ")[0], "reason": why} for name, why in cell.left_out]
