@@ -9,7 +9,7 @@ import torch
 from robustbench_med.errors import BadParameter, DeviceError
 
 #: Images per chunk when nobody chose: caches of a CPU are small, a GPU wants to be filled.
-AUTO = {"cpu": 64, "cuda": 512}
+AUTO = {"cpu": 128, "cuda": 512}
 
 
 def find_device(name: str) -> torch.device:

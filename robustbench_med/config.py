@@ -70,7 +70,7 @@ class RunConfig(pydantic.BaseModel):
     seed: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field((0,), min_length=1, description="Seeds.")
     draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
     eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")
-    probe_limit: int = Field(24, ge=1, description="Images of the default probe.")
+    probe_limit: int = Field(12, ge=1, description="Images of the default probe.")
     diagnostics: Literal["off", "cheap", "full"] = Field(
         "cheap", description="Checks of the attack itself: off, cheap (at most 15 % more time) or full."
     )

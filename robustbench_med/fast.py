@@ -1,14 +1,17 @@
-"""A classifier that answers the same, faster: what an attack runs its thousands of passes on."""
+"""Modules that answer the same, faster: what an attack runs its thousands of passes on."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from robustbench_med.interfaces import Classifier, Detector, Purifier
+from robustbench_med.pipeline import Pipeline
 
 _NORM: dict[type[Any], type[Any]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -32,6 +35,15 @@ def accelerated(classifier: nn.Module) -> nn.Module:
         fast.set_submodule(norm, nn.Identity())
     # The layout that convolutions are fastest in; weights in it hand it on to all activations.
     return fast.to(memory_format=torch.channels_last)
+
+
+def attackers(pipeline: Pipeline) -> Pipeline:
+    """A copy of the deployed system for the attack's passes; what scores is the original."""
+    parts = (pipeline.classifier, pipeline.detector, pipeline.purifier)
+    classifier, detector, purifier = (None if part is None else accelerated(part) for part in parts)
+    return Pipeline(
+        cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate
+    )  # fmt: skip
 
 
 def _foldable(module: nn.Module) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustbench_med.batching import in_chunks
 from robustbench_med.data import Split
 from robustbench_med.errors import BudgetExceeded, UsageError
-from robustbench_med.fast import accelerated
+from robustbench_med.fast import attackers
 from robustbench_med.generators import isolated
 from robustbench_med.interfaces import Attack
 from robustbench_med.metering import Meter
@@ -107,7 +107,7 @@ def measure(pipeline: Pipeline, split: Split, index: Tensor, setting: Setting) -
         UsageError: the attack or the rung does not exist for this system (of several steps: none does).
     """
     draws = setting.draws if pipeline.stochastic else 1
-    fast = accelerated(pipeline.classifier)
+    fast = attackers(pipeline)
     chunks: list[Outcome] = []
 
     def one_chunk(part: slice) -> None:
@@ -145,7 +145,7 @@ class _Chunk:
     """The attacks on one chunk of images, one step after the other, and the worst image of each."""
 
     def __init__(
-        self, pipeline: Pipeline, fast: nn.Module, x: Tensor, y: Tensor, ids: Tensor, setting: Setting, draws: int
+        self, pipeline: Pipeline, fast: Pipeline, x: Tensor, y: Tensor, ids: Tensor, setting: Setting, draws: int
     ) -> None:
         self.pipeline, self.fast, self.x, self.y, self.ids = pipeline, fast, x, y, ids
         self.setting, self.draws = setting, draws
@@ -203,8 +203,8 @@ class _Chunk:
         x, y = self.x[rows], setting.seen(self.y[rows])
         meter = Meter(x, y, setting.threat, setting.budget, setting.watch)
         view = View(
-            pipeline=self.pipeline, meter=meter, classifier=self.fast, eot=step.eot, goal_class=setting.goal_class,
-            evasion=step.evasion, stand_in=setting.stand_in, surrogate=setting.surrogate, chunk=setting.batch,
+            pipeline=self.fast, meter=meter, eot=step.eot, goal_class=setting.goal_class, evasion=step.evasion,
+            stand_in=setting.stand_in, surrogate=setting.surrogate, chunk=setting.batch,
         )  # fmt: skip
         name = f"{step.access}:{step.evasion}" if step.access == "gate" else step.access
         noise = Stream.named(f"defense-under-attack:{name}", setting.seed, self.ids[rows])

@@ -63,20 +63,25 @@ class BPDA(PipelineSurface):
     differentiable stand-in, the identity unless another is named.
     """
 
-    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The deployed system's logits with the stand-in's gradient."""
-        pipeline = self.view.pipeline
+    def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        if self.draws > 1:
+            x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
+        pipeline, size = self.view.pipeline, self.view.chunk
+        # Gate and purifier are outside what is recomputed for the gradient: they have none, and are most of the work.
         with torch.no_grad():
-            treated = pipeline.treat(x, rng)
+            parts = [pipeline.treat(x[at : at + size], rng[at : at + size]) for at in range(0, max(len(x), 1), size)]
+        treated, scores, flagged = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("images", "scores", "flagged")
+        )
         if not (torch.is_grad_enabled() and x.requires_grad):
-            images = treated.images
+            images = treated
         elif self.view.stand_in == "identity":
-            images = _replace_value(x, treated.images)
+            images = _replace_value(x, treated)
         else:
-            backward = torch.where(_per_image(treated.flagged, x), STAND_INS[self.view.stand_in](x), x)
-            images = _replace_value(backward, treated.images)
-        logits = self.classify(images)
-        return withheld(logits, y, _over(pipeline, treated.scores)) if pipeline.rejects else logits
+            backward = torch.where(_per_image(flagged, x), STAND_INS[self.view.stand_in](x), x)
+            images = _replace_value(backward, treated)
+        logits = self.in_parts(lambda part, _: self.classify(part), images)
+        return withheld(logits, y, _over(pipeline, scores)) if pipeline.rejects else logits
 
 
 class Full(PipelineSurface):

@@ -6,7 +6,8 @@ rung to rung of the access ladder (`robustbench_med.rungs`) is what its gradient
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,8 @@ class View:
     """What an adversary knows and wants; the same for every call of a surface.
 
     Attributes:
-        pipeline: the deployed system.
+        pipeline: the deployed system, or a copy that answers the same faster.
         meter: counts the passes; it also holds the labels as the adversary sees them.
-        classifier: answers for the pipeline's classifier in the attack's passes: the same function, perhaps faster.
         eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
         goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
         evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
@@ -51,7 +51,6 @@ class View:
 
     pipeline: Pipeline
     meter: Meter
-    classifier: nn.Module
     eot: int = 1
     goal_class: int | None = None
     evasion: str = "orthogonal"
@@ -113,8 +112,9 @@ class PipelineSurface(Surface):
         number = meter.forward(rows, draws)
         if torch.is_grad_enabled() and x.requires_grad:
             x = _Metered.apply(x, meter, rows, draws)
-        stream = rng.moment(number + extra).repeat(draws)
-        logits = self._in_parts(x, stream, meter.y[rows])
+        if self.random:
+            rng = rng.moment(number + extra).repeat(draws)
+        logits = self._in_parts(x, rng, meter.y[rows])
         logits = logits.view(len(x), draws, logits.shape[1])
         meter.seen(rows, x, logits.mean(1))
         return logits
@@ -123,21 +123,24 @@ class PipelineSurface(Surface):
         """The answers to every draw, image-major: (N * draws, K)."""
         if self.draws > 1:
             x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
-        if len(x) <= self.view.chunk:
-            return self.answer(x, rng, y)
-        parts = []
-        for at in range(0, len(x), self.view.chunk):
-            part = slice(at, at + self.view.chunk)
-            if torch.is_grad_enabled() and x.requires_grad:
-                # Recomputed for the gradient, hence from a stream that starts anew each time it is used.
-                again = checkpoint(
-                    lambda images, part=part: self.answer(images, rng[part], y[part]),
-                    x[part], use_reentrant=False, preserve_rng_state=False,
-                )  # fmt: skip
-                parts.append(again)
-            else:
-                parts.append(self.answer(x[part], rng[part], y[part]))
-        return torch.cat(parts)
+        # From a stream that starts anew each time it is used, since a part may be recomputed.
+        return self.in_parts(lambda images, part: self.answer(images, rng[part], y[part]), x)
+
+    def in_parts(self, function: Callable[[Tensor, slice], Tensor], x: Tensor) -> Tensor:
+        """``function(x[part], part)`` for parts of at most ``chunk`` rows, recomputed for the gradient."""
+        size = self.view.chunk
+        parts = [slice(at, at + size) for at in range(0, max(len(x), 1), size)]
+        if len(parts) == 1:
+            return function(x, parts[0])
+        recompute = torch.is_grad_enabled() and x.requires_grad
+
+        def one(part: slice) -> Tensor:
+            if not recompute:
+                return function(x[part], part)
+            again: Tensor = checkpoint(function, x[part], part, use_reentrant=False, preserve_rng_state=False)
+            return again
+
+        return torch.cat([one(part) for part in parts])
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """One draw of the logits for each row of ``x``; ``y`` as the adversary sees the labels."""
@@ -145,7 +148,7 @@ class PipelineSurface(Surface):
 
     def classify(self, x: Tensor) -> Tensor:
         """The classifier's logits on images that reach it, seen from the adversary's goal."""
-        return collapse(self.view.classifier(x), self.view.goal_class)
+        return collapse(self.view.pipeline.classifier(x), self.view.goal_class)
 
 
 class Flexible(nn.Module):
@@ -195,8 +198,3 @@ def withheld(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
     """
     raise_by = torch.where(over > 0, margin(logits, y).clamp_min(0) + over, 0)
     return logits.scatter_add(1, y[:, None], raise_by[:, None])
-
-
-def with_classifier(view: View, classifier: nn.Module) -> View:
-    """The same view with another classifier in its pipeline's place."""
-    return replace(view, classifier=classifier)

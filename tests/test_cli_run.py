@@ -54,7 +54,7 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
         "orthogonal",
         "bare",
         "guarded",
-        "on the same 24 images",
+        "on the same 12 images",
         "--access ladder:full",
         "skipped: bare / ladder:preset=quick / ladder: nothing besides",
     ):

@@ -9,8 +9,11 @@ import pytest
 
 from robustbench_med.cli.main import app
 from robustbench_med.config import build
+from robustbench_med.flags import FLAGS
+from robustbench_med.ladder import PRESETS
 from robustbench_med.plan import Cell, Skip, plan
 from robustbench_med.registry import Registry
+from robustbench_med.rungs import RUNGS
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,3 +52,11 @@ def test_commands_and_components_in_the_docs_exist(page: Path) -> None:
         registry.find(kind, name)
     for file in re.findall(r"(?:configs|tools)/[\w.-]+\.(?:toml|py)", text):
         assert (ROOT / file).is_file(), file
+
+
+def test_every_rung_preset_flag_and_attack_is_documented() -> None:
+    ladder = (ROOT / "docs" / "ladder.md").read_text(encoding="utf-8")
+    missing = [name for name in (*RUNGS, *PRESETS, *FLAGS) if f"`{name}`" not in ladder]
+    attacks = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    ours = [entry.spec.name for entry in Registry().entries("attack") if entry.distribution == "rbmed-attacks"]
+    assert not missing + [name for name in ours if f"| `{name}` |" not in attacks]

@@ -78,7 +78,7 @@ def seen(pipeline: Pipeline, access: str, eot: int = 1, **more: object) -> Calla
 
     def value(x: Tensor) -> Tensor:
         meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(eps=0.5), Budget())
-        view = View(pipeline, meter, pipeline.classifier, eot, **more)  # type: ignore[arg-type]
+        view = View(pipeline, meter, eot, **more)  # type: ignore[arg-type]
         return (surface(view, access, STREAM)(x) * weight).sum()
 
     return value
@@ -149,7 +149,7 @@ def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
         meter = Meter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         for wants in (True, False):
             meter.queries.zero_()
-            view = View(pipeline, meter, pipeline.classifier)
+            view = View(pipeline, meter)
             logits = surface(view, access, STREAM)(x.clone().requires_grad_(wants))
             assert torch.equal(logits, deployed), access
 
@@ -201,7 +201,7 @@ def test_parts_without_a_gradient_are_named() -> None:
 def test_gate_counts_the_scores_gradient_too() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
     meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
-    module = surface(View(pipeline, meter, pipeline.classifier, 2), "gate", STREAM)
+    module = surface(View(pipeline, meter, 2), "gate", STREAM)
     x = images().requires_grad_()
     module(x).sum().backward()
     assert meter.gradients.tolist() == [4] * N
@@ -241,7 +241,7 @@ def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> Non
 
     def broken(access: str) -> int:
         meter = Meter(images(), y, threat, Budget())
-        module = surface(View(pipeline, meter, pipeline.classifier, evasion=evasion), access, STREAM)
+        module = surface(View(pipeline, meter, evasion=evasion), access, STREAM)
         x, found = images(), torch.zeros(N, dtype=torch.bool)
         for _ in range(60):
             x = x.requires_grad_()

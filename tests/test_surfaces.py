@@ -22,7 +22,7 @@ def seen(
 ) -> PipelineSurface:
     x = images(n)
     meter = Meter(x, torch.zeros(n, dtype=torch.int64), ThreatModel(eps=0.5), budget or Budget())
-    view = View(pipeline, meter, pipeline.classifier, eot, **more)  # type: ignore[arg-type]
+    view = View(pipeline, meter, eot, **more)  # type: ignore[arg-type]
     return surface(view, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
 
 
@@ -153,7 +153,7 @@ def test_the_budget_keeps_the_best_image_inside_the_ball() -> None:
     net, x = Linear(), images(3)
     y = net(x).argmax(1)
     meter = Meter(x, y, ThreatModel(eps=0.1), Budget(queries=3))
-    module = surface(View(Pipeline(net), meter, net), "oblivious", Stream.named("a", 0, torch.arange(3)))
+    module = surface(View(Pipeline(net), meter), "oblivious", Stream.named("a", 0, torch.arange(3)))
     toward = (net.weight[1] - net.weight[0]).view(1, 1, 4, 4) * torch.where(y == 0, 1, -1).view(-1, 1, 1, 1)
     near, better, outside = ((x + size * toward.sign()).clamp(0, 1) for size in (0.05, 0.1, 0.3))
     for shown in (near, better, outside):

@@ -92,6 +92,8 @@ class Momentum(Mover):
         loss = state.loss
         self.size = torch.full_like(loss, 2 * self.ball.eps, dtype=state.now.dtype)
         self.before, self.best_grad = state.now, state.grad
+        if self.ball.norm == "linf":
+            self.low, self.high = (state.x - self.ball.eps).clamp_(0, 1), (state.x + self.ball.eps).clamp_(0, 1)
         self.rises, self.best_then = torch.zeros_like(loss), loss
         # The published code compares the first step with 0, not with the loss at the start; kept for exact parity.
         self.last_loss = torch.zeros_like(loss)
@@ -103,10 +105,15 @@ class Momentum(Mover):
         keep = 1.0 if self.first else 0.75
         self.first = False
         size = self.size.view(-1, *[1] * (now.dim() - 1))
-        step = ball.project(now + size * ball.steepest(state.grad), x)
-        step = ball.project(now + (step - now) * keep + (now - self.before) * (1 - keep), x)
+        # In place, since these passes over the images are most of what an attack does outside the model.
+        step = self._project(ball.steepest(state.grad).mul_(size).add_(now), x)
+        step = step.sub_(now).mul_(keep).add_(now).add_((now - self.before).mul_(1 - keep))
         self.before = now
-        return step
+        return self._project(step, x)
+
+    def _project(self, v: Tensor, x: Tensor) -> Tensor:
+        """As `Ball.project`, in place in Linf, where the ends of each pixel's interval are kept."""
+        return v.clamp_(self.low, self.high) if self.ball.norm == "linf" else self.ball.project(v, x)
 
     def learn(self, state: State) -> None:
         """Count the steps that helped, and at a checkpoint halve the step of images that make no progress."""

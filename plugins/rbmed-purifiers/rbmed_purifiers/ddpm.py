@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import pydantic
@@ -14,19 +15,22 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.checkpoint import checkpoint
 
 import robustbench_med as rbmed
-from robustbench_med import checkpoint as saved
+from robustbench_med import checkpoint
 from robustbench_med.errors import BadParameter, RbmedError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+#: (images, times now, times then) -> images.
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: Steps of the forward process and its linear noise schedule, as published.
 TIMES, BETA_FIRST, BETA_LAST = 1000, 1e-4, 2e-2
 #: Training steps between checkpoints.
 SAVE_EVERY = 500
 #: Images denoised together, at least: few fit the caches of a CPU, many fill a GPU. Fewer than twice as many at most.
 CHUNK = {"cpu": 16, "cuda": 256}
+#: Images times steps whose activations may be kept for the gradient; more are recomputed.
+STORED = {"cpu": 64, "cuda": 512}
 
 
 #: Marks a parameter that the trained weights do not depend on.
@@ -112,33 +116,33 @@ class DDPMPurifier(rbmed.Purifier):
 
         Differentiable in ``x``, not in ``strength`` (times are whole numbers). The result is clamped to [0, 1].
         """
-        start = self.times(strength)
+        start, steps = self.times(strength), self.params.steps
         signal, noise = self._levels(start)
         z = signal * self._fold(x) + noise * self._fold(rng.normal(tuple(x.shape)), centre=False)
         # Never fewer than CHUNK images together: with a handful the last bits of a result differ.
         parts = max(1, len(x) // CHUNK[x.device.type])
-        recompute = torch.is_grad_enabled() and x.requires_grad
-        z = torch.cat(
-            [
-                self._sample(*part, recompute)
-                for part in zip(z.tensor_split(parts), start.tensor_split(parts), strict=True)
-            ]
-        )
+        each = zip(z.tensor_split(parts), start.tensor_split(parts), strict=True)
+        z = torch.cat([self._sample(*part, steps * len(x) > STORED[x.device.type]) for part in each])
         return F.pixel_shuffle(z, self.params.fold).add(1).div(2).clamp(0, 1)
 
-    def _sample(self, z: Tensor, start: Tensor, recompute: bool) -> Tensor:
+    def _sample(self, z: Tensor, start: Tensor, large: bool) -> Tensor:
         """Denoise from times ``start`` to 0.
 
-        With ``recompute`` each step keeps only its input and repeats its forward pass during the backward pass, so
-        that memory hardly grows with the number of steps (Chen et al. 2016, arXiv:1604.06174).
+        For a gradient of ``large`` work, of the images alone, memory hardly grows with the number of steps; see
+        `_Recomputed`. A small one is stored, which is faster.
         """
         steps = self.params.steps
-        for left in range(steps, 0, -1):
-            now, then = start * left // steps, start * (left - 1) // steps
-            if recompute:
-                z = checkpoint(self._denoise, z, now, then, use_reentrant=False, preserve_rng_state=False)
-            else:
-                z = self._denoise(z, now, then)
+        times = [start * left // steps for left in range(steps, -1, -1)]
+        if (
+            large
+            and torch.is_grad_enabled()
+            and z.requires_grad
+            and not any(p.requires_grad for p in self.net.parameters())
+        ):
+            sampled: Tensor = _Recomputed.apply(z, self._denoise, times)
+            return sampled
+        for now, then in pairwise(times):
+            z = self._denoise(z, now, then)
         return z
 
     def _denoise(self, z: Tensor, now: Tensor, then: Tensor) -> Tensor:
@@ -176,7 +180,7 @@ class DDPMPurifier(rbmed.Purifier):
         both = nn.ModuleDict({"net": net, "mean": mean})
         file = None if job.checkpoints is None else job.checkpoints / "ddpm.safetensors"
         run: dict[str, Any] = {"params": p.model_dump(mode="json"), "seed": job.seed, "images": list(images.shape)}
-        facts = {} if file is None else saved.load(file, both, optimizer, run)
+        facts = {} if file is None else checkpoint.load(file, both, optimizer, run)
         first, smooth = int(facts.get("step", 0)), float(facts.get("loss", math.nan))
         with job.progress.task("train ddpm", total=p.train_steps) as task:
             task.advance(first)
@@ -187,7 +191,7 @@ class DDPMPurifier(rbmed.Purifier):
                 if not math.isfinite(loss):
                     raise RbmedError(f"purifier ddpm: training diverged at step {step + 1}; lower lr (now {p.lr:g})")
                 if file is not None and ((step + 1) % SAVE_EVERY == 0 or step + 1 == p.train_steps):
-                    saved.save(file, both, optimizer, {**run, "step": step + 1, "loss": smooth})
+                    checkpoint.save(file, both, optimizer, {**run, "step": step + 1, "loss": smooth})
                 task.advance(note=f"loss {smooth:.4f}")
         net.load_state_dict(mean.module.state_dict())
         net.eval()
@@ -230,6 +234,37 @@ class DDPMPurifier(rbmed.Purifier):
         drawn = rng[:].normal(tuple(images.shape))
         noised = (images + noise / signal / 2 * drawn).clamp(0, 1)
         return {"psnr_noised": _psnr(noised, images), "psnr_purified": _psnr(self.purify(images, half, rng), images)}
+
+
+class _Recomputed(torch.autograd.Function):
+    """All steps of a sampler, of which only the inputs are kept: a step's graph is built in the backward pass.
+
+    As gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of each step. `torch.utils.checkpoint` leaves the
+    kept inputs scattered between freed blocks; the C library then cannot reuse those, and a process grew by a fifth of
+    a step's memory with each step. Here they lie in one block.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, step: Step, times: list[Tensor]) -> Tensor:
+        """The last output of ``step(z, now, then)``, applied to each pair of neighbouring times."""
+        inputs = z.new_empty(len(times) - 1, *z.shape)
+        for at, (now, then) in enumerate(pairwise(times)):
+            inputs[at] = z
+            z = step(z, now, then)
+        ctx.save_for_backward(inputs)
+        ctx.step, ctx.times = step, times
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the first input."""
+        (inputs,) = ctx.saved_tensors
+        for z, (now, then) in reversed(list(zip(inputs, pairwise(ctx.times), strict=True))):
+            with torch.enable_grad():
+                z = z.detach().requires_grad_()
+                after = ctx.step(z, now, then)
+            (grad,) = torch.autograd.grad(after, z, grad)
+        return grad, None, None
 
 
 def _schedule() -> Any:
