@@ -86,8 +86,8 @@ class Surface(nn.Module):
     def flexible(self, x: Tensor) -> nn.Module:
         """The same surface for code that does not say which images it asks about.
 
-        It takes batches of any size and order, and recognises each image as a variant of the nearest of the clean
-        images ``x``, (N, C, H, W).
+        A batch of as many images as ``x``, the clean ones, (N, C, H, W), is taken to be those in order. In a batch of
+        any other size each image is recognised as a variant of the nearest clean one.
         """
         return self
 

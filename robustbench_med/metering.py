@@ -59,14 +59,12 @@ class Meter:
             BudgetExceeded: an image has had all the passes it is allowed; none is made then.
         """
         before = self.queries[rows]
-        self._within("queries", "forward passes", before + passes)
-        self.queries.index_add_(0, rows, torch.full_like(rows, passes))
+        self.queries = self._counted(self.queries, rows, passes, self.budget.queries, "forward passes")
         return before
 
     def backward(self, rows: Tensor, passes: int, grad: Tensor) -> None:
         """Count backward passes of the images ``rows``, whose gradient is ``grad`` (M, C, H, W)."""
-        self._within("gradients", "gradients", self.gradients[rows] + passes)
-        self.gradients.index_add_(0, rows, torch.full_like(rows, passes))
+        self.gradients = self._counted(self.gradients, rows, passes, self.budget.gradients, "gradients")
         if self.watch:
             # One pass over the gradient: a sum of magnitudes is 0 only where all are 0, and finite only where all are.
             size = grad.flatten(1).abs().sum(1)
@@ -74,11 +72,13 @@ class Meter:
             self.zero.index_add_(0, rows, (size == 0).long())
             self.broken.index_add_(0, rows, (~size.isfinite()).long())
 
-    def _within(self, what: str, called: str, wanted: Tensor) -> None:
-        limit: int | None = getattr(self.budget, what)
-        if limit is not None and len(wanted) and int(wanted.max()) > limit:
+    def _counted(self, counts: Tensor, rows: Tensor, passes: int, limit: int | None, called: str) -> Tensor:
+        """``counts`` after ``passes`` more for the images ``rows``, which may name an image several times."""
+        after = counts.index_add(0, rows, torch.full_like(rows, passes))
+        if limit is not None and len(rows) and int(after.max()) > limit:
             self.exhausted = True
             raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
+        return after
 
     @torch.no_grad()
     def seen(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:

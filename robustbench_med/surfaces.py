@@ -154,7 +154,8 @@ class PipelineSurface(Surface):
 class Flexible(nn.Module):
     """A surface for code that does not say which images it asks about (other libraries, mostly).
 
-    Each image is taken for a variant of the nearest clean image. A batch may hold several variants of one.
+    A batch of as many images as the surface holds is taken to be those, in order. In any other each image is taken for
+    a variant of the nearest clean image, of which there may be several.
     """
 
     def __init__(self, surface: PipelineSurface, x: Tensor) -> None:
@@ -165,6 +166,9 @@ class Flexible(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (M, K) for images (M, C, H, W), any M."""
+        if len(x) == len(self.clean):
+            logits: Tensor = self.surface(x)
+            return logits
         nearest = torch.cdist(x.detach().flatten(1).to(self.clean.dtype), self.clean).argmin(1)
         return self.surface._ask(
             x, self.surface.rng[nearest], self.surface.rows[nearest], extra=_occurrence(nearest) * self.surface.draws

@@ -282,3 +282,20 @@ def test_a_budget_is_kept_and_recorded(toys: Registry, tmp_path: Path) -> None:
     assert record.budget == {"gradients": None, "queries": 20}
     assert 0 < record.spent["queries_max"] <= 20
     assert Budget(**record.budget) == Budget(queries=20)
+
+
+@pytest.mark.parametrize("library", ["torchattacks:PGD,steps=50", "foolbox:LinfPGD,steps=50", "art:HopSkipJump"])
+def test_a_third_party_attack_is_stopped_at_the_budget_and_its_best_image_is_used(library: str) -> None:
+    pytest.importorskip(library.partition(":")[0])
+    net, x = Linear(), torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    y = net(x).argmax(1)
+    attack = step("oblivious", library)
+    stopped = run(Pipeline(net), x, y, setting(attack, threat=THREAT, budget=Budget(queries=6)))
+    assert stopped.climb[0].exhausted
+    assert stopped.queries.max() <= 6
+    assert (stopped.distances <= THREAT.eps + 1e-6).all()
+    whole = accuracy(run(Pipeline(net), x, y, setting(attack, threat=THREAT)))
+    if "PGD" in library:  # a few steps break some images already, and they are not thrown away
+        assert whole <= accuracy(stopped) < 1
+    else:  # it had no time to come near: the images that it showed lie outside the ball
+        assert whole < accuracy(stopped) == 1

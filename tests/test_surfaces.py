@@ -140,6 +140,13 @@ def test_a_flexible_surface_recognises_images_in_any_order_and_number() -> None:
     assert module.view.meter.queries.tolist() == [1, 0, 0, 2, 1]
 
 
+def test_a_whole_flexible_batch_is_taken_in_order_however_far_its_images_are() -> None:
+    module = seen(Pipeline(Linear()), "oblivious", 4)
+    loose, clean = module.flexible(images(4)), images(4)
+    loose(clean[[1, 1, 1, 1]])  # every one of them nearest to the second
+    assert module.view.meter.queries.tolist() == [1, 1, 1, 1]
+
+
 def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> None:
     module = seen(Pipeline(Linear(), None, Noisy()), "query", 2)
     loose, clean = module.flexible(images(2)), images(2)

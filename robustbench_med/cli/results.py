@@ -141,11 +141,11 @@ def ladder(record: Record) -> Table | None:
 
 
 def not_climbed(record: Record) -> Iterator[str]:
-    """A line for each rung of a ladder that was left out, and why."""
+    """A line for each kind of rung that was left out, and why."""
     if record.attack["name"] == "ladder" and record.status == "ok":
-        for rung in record.rungs:
-            if rung["reason"]:
-                yield f"{_component(record.defense)}: no rung {rung['access']}: {rung['reason']}"
+        for access, reason in dict.fromkeys((rung["access"], rung["reason"]) for rung in record.rungs):
+            if reason:
+                yield f"{_component(record.defense)}: no rung {access}: {reason}"
 
 
 def warnings(records: Sequence[Record]) -> Iterator[str]:

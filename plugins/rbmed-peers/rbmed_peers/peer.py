@@ -164,6 +164,9 @@ class Peer(rbmed.Attack):
         result = x.clone()
         if len(left):
             seed = seed_from(rng)
+            if len(left) < len(x):
+                # The library asks about these alone; so the surface need not guess which they are.
+                whole = Opaque(surface.at(left).flexible(x[left]), x.device)
             with isolated(seed, x.device, self.catalogue.logger):
                 result[left] = self.perturb(whole, x[left], y[left], threat, logits.shape[1], seed).detach().to(x)
         return threat.project(result, x)
