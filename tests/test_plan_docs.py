@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -60,3 +63,17 @@ def test_every_rung_preset_flag_and_attack_is_documented() -> None:
     attacks = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
     ours = [entry.spec.name for entry in Registry().entries("attack") if entry.distribution == "rbmed-attacks"]
     assert not missing + [name for name in ours if f"| `{name}` |" not in attacks]
+
+
+@pytest.mark.parametrize(
+    "script", sorted([*ROOT.glob("tools/*.py"), *ROOT.glob("benchmarks/*.py")]), ids=lambda p: p.name
+)
+def test_scripts_import_what_exists(script: Path) -> None:
+    """They are run by hand and seldom; a renamed function would otherwise go unnoticed."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("robustbench_med", "rbmed_")):
+            source = node.module or ""
+            module = importlib.import_module(source)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{source}.{alias.name}")
+                assert found, f"{source}.{alias.name}"

@@ -17,9 +17,9 @@ from rich.table import Table
 
 import robustbench_med as rbmed
 from robustbench_med.components import create
-from robustbench_med.measure import join, measure
+from robustbench_med.measure import Setting, Step, measure
+from robustbench_med.pick import pick
 from robustbench_med.registry import Registry
-from robustbench_med.runner import pick
 from robustbench_med.threat import ThreatModel
 
 VARIANTS = (
@@ -43,7 +43,10 @@ def main() -> None:
     registry = Registry()
     dataset = rbmed.load_dataset(args.dataset, data_root=args.data_root, registry=registry)
     card, split = dataset.card(), dataset.split("calibration")
-    attack = create(registry, "attack", args.attack)
+    setting = Setting(
+        threat=ThreatModel(), steps=[Step(args.attack, "oblivious", create(registry, "attack", args.attack))],
+        num_classes=len(card.classes), lesion_class=card.lesion_class, device=torch.device("cpu"), draws=2,
+    )  # fmt: skip
     columns = ("variant", "AUROC", "TPR at 5 % FPR", "flagged", "clean %", "robust %")
     table = Table(*columns, title=f"{args.dataset}: attacked calibration images")
     for variant in VARIANTS:
@@ -52,13 +55,8 @@ def main() -> None:
         parts = []
         for client in deployment.artifact.clients:
             own = rows[torch.tensor([split.sites[row] == client for row in rows.tolist()])]
-            parts.append(
-                measure(
-                    deployment.pipeline(client), attack, split.select(own), own, ThreatModel(),
-                    num_classes=len(card.classes), lesion_class=card.lesion_class, device=torch.device("cpu"), draws=2,
-                )
-            )  # fmt: skip
-        outcome = join(parts)
+            parts.append(measure(deployment.pipeline(client), split.select(own), own, setting))
+        outcome = rbmed.Outcome.join(parts)
         figures = create(registry, "metric", "detection").compute(outcome)
         right, safe = outcome.clean.right(outcome.labels), outcome.attacked.safe(outcome.labels)
         table.add_row(
