@@ -56,7 +56,7 @@ def test_the_first_table_shows_claim_probe_and_gap(rbmed: Run) -> None:
         "guarded",
         "on the same 12 images",
         "--access ladder:full",
-        "skipped: bare / ladder:preset=quick / ladder: nothing besides",
+        "skipped: bare / ladder:quick / ladder: nothing besides",
     ):
         assert words in done.output
     assert (Path("results") / "records.jsonl").is_file()
@@ -76,8 +76,8 @@ def test_the_table_fits_80_columns() -> None:
     console.print(show(records))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert "medfedpure apgd oblivious 97.7 94.0 [91,96] 91.2 3.6/87.3 320" in rows
-    assert any(row.startswith("medfedpure apgd:steps=10 bpda probe ") for row in rows)
+    assert "medfedpure apgd oblivious 97.5 94.3 [91,96] 92.1 4.0/87.7 320" in rows
+    assert any(row.startswith("medfedpure ladder:quick probe ") for row in rows)
 
 
 def test_json_prints_records_and_nothing_else(rbmed: Run) -> None:

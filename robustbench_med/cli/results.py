@@ -35,7 +35,7 @@ def unmeasured(records: Sequence[Record]) -> Iterator[str]:
 
 def name_of(record: Record) -> str:
     """``defense / attack / access``."""
-    return f"{_component(record.defense)} / {_component(record.attack)} / {record.threat['access']}"
+    return f"{_component(record.defense)} / {_attack(record)} / {record.threat['access']}"
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -55,6 +55,14 @@ def _eps(record: Record) -> str:
     return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
 
 
+def _attack(record: Record) -> str:
+    """The attack as on the command line; a ladder by its preset and, where it was named, its attack."""
+    if record.attack["name"] != "ladder":
+        return _component(record.attack)
+    params = record.attack["params_passed"]
+    return f"ladder:{params['preset']}" + (f" {params['attack']}" if "attack" in params else "")
+
+
 def _component(facts: dict[str, object]) -> str:
     params = spelled(facts["params_passed"])  # type: ignore[arg-type]
     return f"{facts['name']}:{params}" if params else str(facts["name"])
@@ -71,8 +79,8 @@ def _cells(record: Record) -> list[str]:
         gate = f"{_percent(figures['detector_fpr'])}/{_percent(figures['detector_tpr'])}"
     return [
         _short(_component(record.defense)),
-        _short(_component(record.attack)),
-        record.threat["access"] + " probe" * (record.role == "probe"),
+        _short(_attack(record)),
+        "probe" if record.role == "probe" else record.threat["access"],
         _percent(figures.get("clean_accuracy")),
         robust,
         _percent(worst),
