@@ -190,7 +190,8 @@ class _Chunk:
         x_adv = self.x[rows].clone()
         climb = Climb.idle(step.name, step.access, len(self.x))
         # Fewer images at once where each is drawn several times, so that a step's memory does not grow with the draws.
-        size = max(1, self.setting.batch // (step.eot if self.pipeline.stochastic else 1))
+        random = self.pipeline.stochastic and step.access not in ("oblivious", "transfer")
+        size = max(1, self.setting.batch // (step.eot if random else 1))
         for at in range(0, len(rows), size):
             part = slice(at, at + size)
             x_adv[part], meter = self._attack(step, rows[part])

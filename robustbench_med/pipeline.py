@@ -101,6 +101,11 @@ class Pipeline(nn.Module):
             return x.new_full((len(x),), float("nan"))
         return self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
 
+    def flags(self, scores: Tensor) -> Tensor:
+        """Which images are flagged, bool (N,); needs a gate."""
+        assert self.gate is not None
+        return scores > self.gate.threshold
+
     def treat(self, x: Tensor, rng: Stream) -> Treated:
         """Score the images and purify (or reject) the flagged ones."""
         scores = self.score(x, rng)
@@ -108,7 +113,7 @@ class Pipeline(nn.Module):
             flagged = torch.full((len(x),), self.purifier is not None, device=x.device)
             strength = x.new_ones(len(x))
         else:
-            flagged = scores > self.gate.threshold
+            flagged = self.flags(scores)
             strength = self.gate.strength(scores)
         if self.purifier is None:
             return Treated(x, scores, flagged, rejected=flagged)

@@ -64,8 +64,30 @@ class BPDA(PipelineSurface):
     """
 
     def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        if self.draws > 1:
-            x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
+        """The answers to every draw, image-major: (N * draws, K)."""
+        pipeline, draws = self.view.pipeline, self.draws
+        if draws == 1:
+            return self._treated(x, rng, y)
+        fixed = pipeline.gate is not None and pipeline.detector is not None and not pipeline.detector.stochastic
+        if not fixed or pipeline.purifier is None or pipeline.classifier.stochastic:
+            return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
+        # A detector without noise flags an image in every draw or in none, and in none all draws are one.
+        with torch.no_grad():
+            flagged = pipeline.flags(pipeline.score(x, rng[: len(x)]))
+        clear, rows = (~flagged).nonzero().flatten(), flagged.nonzero().flatten()
+        if len(clear) == 0:
+            return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
+        if len(rows) == 0:
+            return self.in_parts(lambda part, _: self.classify(part), x).repeat_interleave(draws, 0)
+        every = (rows[:, None] * draws + torch.arange(draws, device=x.device)).flatten()
+        once = self.in_parts(lambda part, _: self.classify(part), x[clear])
+        drawn = self._treated(x[rows].repeat_interleave(draws, 0), rng[every], y[rows].repeat_interleave(draws, 0))
+        place = torch.cat([clear, rows]).argsort()
+        answers = torch.cat([once[:, None].expand(-1, draws, -1), drawn.view(len(rows), draws, drawn.shape[1])])
+        return answers[place].flatten(0, 1)
+
+    def _treated(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The answers to images as the whole pipeline treats them, each row with its own noise."""
         pipeline, size = self.view.pipeline, self.view.chunk
         # Gate and purifier are outside what is recomputed for the gradient: they have none, and are most of the work.
         with torch.no_grad():

@@ -254,3 +254,28 @@ def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> Non
 
     assert broken("gate") >= 3
     assert broken("gate") >= broken("oblivious")
+
+
+def test_bpda_with_a_detector_without_noise_asks_about_unflagged_images_once_and_answers_the_same() -> None:
+    class Noted(Curved):
+        rows = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.rows += len(x)
+            return super().forward(x)
+
+    class Restless(Contrast):
+        stochastic = True  # so that nothing is taken to be the same in every draw
+
+    answers, gradients, asked = [], [], []
+    for detector in (Contrast(), Restless()):
+        net = Noted()
+        meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+        x = images().requires_grad_()
+        each = surface(View(Pipeline(net, detector, Squash(), GATE), meter, 4), "bpda", STREAM).each(x)
+        gradients.append(torch.autograd.grad(each.square().sum(), x)[0])
+        answers.append(each.detach())
+        asked.append(net.rows)
+    assert torch.allclose(answers[0], answers[1])
+    assert torch.allclose(gradients[0], gradients[1])
+    assert asked == [N // 2 + N // 2 * 4, N * 4]
