@@ -22,7 +22,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from robustbench_med.batching import find_device
-from robustbench_med.store import fill, load_state, save_state
+from robustbench_med.store import load_state, save_state
 
 EPS, STEPS, EPOCHS, BATCH, LR = 4 / 255, 5, 20, 64, 2e-3
 #: Epochs over which eps grows to its full size, and epochs without gain after which training stops.
@@ -52,7 +52,7 @@ def adversarially_trained(device: torch.device, split: str = "test", limit: int 
     file = _file()
     if not file.exists():
         save_state(file, train(device).state_dict())
-    fill(subject.classifier, load_state(file), file)
+    subject.classifier.load_state_dict(load_state(file))
     return subject
 
 

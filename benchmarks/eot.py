@@ -33,7 +33,8 @@ def loop(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: i
     every, gradient = noise.repeat(draws), torch.zeros_like(x)
     for draw in range(draws):
         with torch.no_grad():
-            treated = pipeline.treat(x, every[draw::draws]).images
+            found = pipeline.treat(x, every[draw::draws])
+            treated = x.index_copy(0, found.rows, found.copies[:, 0])
         treated.requires_grad_()
         loss = F.cross_entropy(pipeline.classifier(treated), y, reduction="sum")
         gradient += torch.autograd.grad(loss, treated)[0] / draws

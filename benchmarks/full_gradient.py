@@ -1,6 +1,6 @@
 """Memory and time of the exact gradient through a 10-step diffusion purifier, each variant in a process of its own.
 
-64 images of 64 px, U-Net of 0.62 M parameters (ddpm:fold=1,width=16,levels=3), untrained: its weights do not matter.
+64 images of 64 px, U-Net of 0.62 M parameters (ddim:fold=1,width=16,levels=3), untrained: its weights do not matter.
 `stored` keeps the graph of all steps, as the purifier did before it recomputed them: on the whole batch at once, or in
 the parts that it now works in. Memory is the peak over what the process held before the first gradient.
 
@@ -14,7 +14,7 @@ import json
 import resource
 import subprocess
 import sys
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-import rbmed_purifiers.ddpm as ddpm
 import robustbench_med as rbmed
+from rbmed_purifiers.diffusion import purifier as diffusion
+from rbmed_purifiers.diffusion import walk
 from robustbench_med.batching import find_device
 
 
@@ -32,21 +33,21 @@ class Stored:
     """Stands in for the function that recomputes: autograd keeps every step's graph."""
 
     @staticmethod
-    def apply(z: Tensor, step: ddpm.Step, times: list[Tensor]) -> Tensor:
-        """All steps."""
-        for now, then in pairwise(times):
-            z = step(z, now, then)
+    def apply(z: Tensor, image: Tensor, moves: Sequence[walk.Move]) -> Tensor:
+        """All moves."""
+        for move in moves:
+            z = move(z, image)
         return z
 
 
 def gradient(mode: str, steps: int, images: int, runs: int, device: torch.device) -> dict[str, float]:
     """Median seconds and peak GiB of a gradient; ``mode`` is recomputed, stored or stored-whole."""
     if mode != "recomputed":
-        ddpm._Recomputed = Stored
+        walk._Recomputed = Stored
     if mode == "stored-whole":
-        ddpm.CHUNK = dict.fromkeys(ddpm.CHUNK, images)
+        diffusion.CHUNK = dict.fromkeys(diffusion.CHUNK, images)
     torch.manual_seed(0)
-    purifier = ddpm.DDPMPurifier(ddpm.DDPMParams(fold=1, width=16, levels=3, steps=steps))
+    purifier = rbmed.load_component("purifier", f"ddim:fold=1,width=16,levels=3,steps={steps}")
     purifier.build(1, 64)
     purifier.to(device).eval().requires_grad_(False)
     x = torch.rand(images, 1, 64, 64, device=device)

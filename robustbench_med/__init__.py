@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Defense as Defense
     from robustbench_med.interfaces import Detector as Detector
     from robustbench_med.interfaces import Federated as Federated
+    from robustbench_med.interfaces import Learner as Learner
     from robustbench_med.interfaces import Metric as Metric
     from robustbench_med.interfaces import Model as Model
     from robustbench_med.interfaces import Params as Params
+    from robustbench_med.interfaces import Part as Part
     from robustbench_med.interfaces import Purifier as Purifier
     from robustbench_med.interfaces import Recipe as Recipe
     from robustbench_med.interfaces import Report as Report
@@ -72,8 +74,8 @@ _LAZY = {
     "robustbench_med.api": ("evaluate", "load_component", "load_dataset", "load_defense", "train_defense"),
     "robustbench_med.data": ("DataCard", "Split"),
     "robustbench_med.interfaces": (
-        "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Metric", "Model", "Params",
-        "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
+        "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
+        "Part", "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
     ),
     "robustbench_med.components": ("PartRef", "parse"),
     "robustbench_med.paths": ("home",),

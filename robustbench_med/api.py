@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_med.batching import find_device
-from robustbench_med.components import PartRef, create, parse
+from robustbench_med.components import PartRef, create, current_registry, parse
 from robustbench_med.config import build
 from robustbench_med.deployment import Deployment
 from robustbench_med.errors import BadParameter
@@ -78,12 +78,12 @@ def load_component(kind: str, ref: PartRef | str, *, registry: Registry | None =
     Args:
         kind: attack, model, strategy, ...
         ref: ``name`` or ``name:key=value,...``.
-        registry: where plugins come from.
+        registry: where plugins come from; by default where the component comes from that is just being built, if any.
 
     Raises:
         UnknownName, AmbiguousName, BadParameter: the reference is wrong.
     """
-    return create(registry or Registry(), kind, ref)
+    return create(registry or current_registry() or Registry(), kind, ref)
 
 
 def load_defense(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from robustbench_med.components import FIRST, PartRef, all_params, create, load_target
+from robustbench_med.components import FIRST, PartRef, all_params, create, load_target, parse
 from robustbench_med.data import DataCard
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
@@ -24,13 +24,38 @@ def key_of(facts: Any) -> str:
 
 
 def trained_params(component: Component) -> dict[str, Any]:
-    """The parameters that the trained weights depend on: all but those marked ``runtime``."""
+    """The parameters that the trained weights depend on: all but those marked ``runtime``.
+
+    ``training`` names a strategy, whose own parameters say more than its text.
+    """
     fields = type(component.params).model_fields
     return {
         name: value
         for name, value in all_params(component.params).items()
-        if not (isinstance(extra := fields[name].json_schema_extra, dict) and extra.get("runtime"))
+        if name != "training"
+        and not (isinstance(extra := fields[name].json_schema_extra, dict) and extra.get("runtime"))
     }
+
+
+def learns(part: Part) -> bool:
+    """A strategy trains the part over all clients."""
+    return type(part).learner is not Part.learner
+
+
+def fits(part: Part) -> bool:
+    """Each client fits the part on its own images."""
+    return type(part).fit is not Part.fit
+
+
+def leaves(part: Part | None) -> Iterator[Part]:
+    """The parts that hold weights: the part itself, or those that it wraps."""
+    if part is None:
+        return
+    if inner := part.inner():
+        for each in inner:
+            yield from leaves(each)
+    elif learns(part) or fits(part):
+        yield part
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,7 @@ class Blueprint:
         recipe: the names of the parts.
         model, strategy, detector, purifier: the components.
         revisions: spec revision of every part, by kind.
+        training: the strategy that trains each part of `learned`, where one does.
     """
 
     entry: Entry
@@ -53,6 +79,7 @@ class Blueprint:
     detector: Detector | None
     purifier: Purifier | None
     revisions: dict[str, int]
+    training: dict[str, Strategy] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Component]:
         """The components by kind, absent ones left out."""
@@ -70,20 +97,46 @@ class Blueprint:
         }
         return {**parts, "fpr": self.recipe.fpr}
 
+    def learned(self) -> dict[str, Part]:
+        """The parts with weights besides the classifier, in the order of their training.
+
+        They are called ``purifier`` and ``detector``; where a wrapper holds several, the next is ``purifier-2``.
+        """
+        found: dict[str, Part] = {}
+        for kind, part in (("purifier", self.purifier), ("detector", self.detector)):
+            found |= {f"{kind}-{n}" if n > 1 else kind: leaf for n, leaf in enumerate(leaves(part), 1)}
+        return found
+
     def training_keys(self, card: DataCard) -> dict[str, str]:
-        """Per trained part, a key that changes whenever its weights would: parameters, revision or data.
+        """Per trained part, a key that changes whenever its weights would: parameters, revision, data, what it needs.
 
         A part without weights of its own (a control, a filter) has no key, so it can be swapped in at any time.
         """
-        facts = {
-            kind: [getattr(self.recipe, kind).name, trained_params(part), self.revisions[kind]]
-            for kind, part in self.parts().items()
+        named = {
+            kind: [getattr(self.recipe, kind).name, trained_params(getattr(self, kind)), self.revisions[kind]]
+            for kind in ("model", "strategy")
         }
-        keys = {"classifier": key_of([facts["model"], facts["strategy"], card.digest])}
-        for kind, part in (("detector", self.detector), ("purifier", self.purifier)):
-            if part is not None and type(part).fit is not Part.fit:
-                keys[kind] = key_of([facts[kind], card.digest])
+        keys = {"classifier": key_of([named["model"], named["strategy"], card.digest])}
+        for name, part in self.learned().items():
+            shared = self.shared_key(name, card, keys)
+            own = [part.spec_name, part.spec_revision, trained_params(part)]
+            fitted = key_of([shared, own, card.digest, [keys[need] for need in part.needs]])
+            keys[name] = fitted if shared is None or fits(part) else shared
         return keys
+
+    def shared_key(self, name: str, card: DataCard, before: Mapping[str, str] | None = None) -> str | None:
+        """The key of what a strategy trains of a part, the same for a whole family; None where none does.
+
+        ``before`` has the keys of the parts that are trained earlier.
+        """
+        part = self.learned().get(name)
+        if part is None or not learns(part):
+            return None
+        keys = self.training_keys(card) if before is None and part.needs else (before or {})
+        strategy = self.training[name]
+        who = [strategy.spec_name, trained_params(strategy), strategy.spec_revision]
+        what = [part.family or [part.spec_name, part.spec_revision], trained_params(part)]
+        return key_of([what, card.digest, who, [keys[need] for need in part.needs]])
 
 
 def draw(
@@ -112,8 +165,29 @@ def draw(
         "purifier": recipe.purifier,
     }
     parts = {kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()}
-    revisions = {kind: registry.find(kind, part.name).spec.revision for kind, part in wanted.items() if part}
-    return Blueprint(entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts))
+    revisions = {kind: part.spec_revision for kind, part in parts.items() if part is not None}
+    blueprint = Blueprint(
+        entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts)
+    )
+    for name, part in blueprint.learned().items():
+        if learns(part):
+            blueprint.training[name] = _trainer(registry, part, options or {})
+    return blueprint
+
+
+def _trainer(registry: Registry, part: Part, options: Mapping[str, str]) -> Strategy:
+    """The strategy that a part's parameter ``training`` names; of the options, it takes the engine if it knows it.
+
+    Raises:
+        BadParameter: it trains classifiers only.
+    """
+    ref = parse(part.params.training)
+    known = load_target(registry.find("strategy", ref.name)).Params.model_fields
+    engine = {name: text for name, text in options.items() if name == "engine" and name in known}
+    strategy: Strategy = create(registry, "strategy", _with_options(registry, ref, engine))
+    if type(strategy).classifier is not Strategy.classifier:
+        raise BadParameter(f"{part.spec_name}: training={ref.name} combines several classifiers; use fedavg or local")
+    return strategy
 
 
 def _with_options(registry: Registry, ref: PartRef, options: Mapping[str, str]) -> PartRef:

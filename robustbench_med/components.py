@@ -23,6 +23,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 #: Key of a value that was written without one.
 FIRST = ""
+_registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,18 @@ def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) 
         UsageError: the plugin's class cannot be imported.
     """
     made = resolve(registry, kind, ref)
-    return made.cls(made.params, **arguments)
+    token = _registry.set(registry)
+    try:
+        component = made.cls(made.params, **arguments)
+    finally:
+        _registry.reset(token)
+    component.spec_name, component.spec_revision = made.entry.spec.name, made.entry.spec.revision
+    return component
+
+
+def current_registry() -> Registry | None:
+    """The registry of the component that is being built, for one that is built from others; None outside of that."""
+    return _registry.get()
 
 
 def resolve(registry: Registry, kind: str, ref: PartRef | str) -> Resolved:

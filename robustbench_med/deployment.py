@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from robustbench_med.assembly import Assembly
 from robustbench_med.blueprint import Blueprint, key_of
 from robustbench_med.components import all_params
 from robustbench_med.data import Split
 from robustbench_med.errors import UsageError, WeightsError
-from robustbench_med.interfaces import Classifier, Dataset
+from robustbench_med.interfaces import Dataset
 from robustbench_med.paths import home
 from robustbench_med.pipeline import Gate, Pipeline
-from robustbench_med.store import Artifact, fill, write_text
+from robustbench_med.store import Artifact, write_text
 from robustbench_med.streams import Stream
 
 if TYPE_CHECKING:
@@ -48,15 +49,7 @@ class Deployment:
         self.dataset = dataset
         self.device = device
         self.unseen = unseen
-        card = dataset.card()
-        for kind, part in (("detector", blueprint.detector), ("purifier", blueprint.purifier)):
-            if part is not None:
-                part.build(card.channels, card.size)
-                if part.state_dict():
-                    fill(part, artifact.state(kind), artifact.folder / f"{kind}.safetensors")
-                # The layout in which convolutions of small images are fastest; results change by rounding only.
-                part.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._shared = artifact.state("classifier")
+        self._made = Assembly(blueprint, dataset.card(), artifact, device)
         self._gates: dict[str, Gate] | None = None
 
     def pipeline(self, client: str) -> Pipeline:
@@ -66,13 +59,11 @@ class Deployment:
             UsageError: there is no such client.
         """
         self.known(client)
-        parts = self.blueprint
-        bare = self._bare(client)
-        if parts.detector is None:
-            return bare
+        if self.blueprint.detector is None:
+            return self._pipeline(client, None)
         if self._gates is None:
             self._gates = self._fix_gates()
-        return Pipeline(bare.classifier, parts.detector, parts.purifier, self._gates[client])
+        return self._pipeline(client, self._gates[client])
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -84,28 +75,25 @@ class Deployment:
         if client not in self.served:
             raise unknown_client(client, self.dataset, self.served)
 
-    def _bare(self, client: str | None) -> Pipeline:
-        """The pipeline without its gate: classifier and purifier only; None is a client without personal state."""
-        card = self.dataset.card()
-
-        def build() -> Classifier:
-            return self.blueprint.model.build(len(card.classes), card.channels, card.size)
-
-        classifier = self.blueprint.strategy.classifier(build)
-        state, source = dict(self._shared), "classifier"
+    def _pipeline(self, client: str | None, gate: Gate | None) -> Pipeline:
+        """The pipeline with a gate, or without detector; None is a client without anything of its own."""
         # An unseen site may be called like a client of weights trained elsewhere; it still has no part in them.
-        if client not in self.unseen and f"clients/{client}.safetensors" in self.artifact.manifest["files"]:
-            source = f"clients/{client}"
-            state.update(self.artifact.state(source))
-        fill(classifier, state, self.artifact.folder / f"{source}.safetensors")
-        classifier.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Pipeline(classifier, None, self.blueprint.purifier)
+        own = None if client in self.unseen else client
+        system = self._made.system(own)
+        return Pipeline(system.classifier, self._made.detector(own) if gate else None, system.purifier, gate)
 
     # --- the gate ---
 
     def _gate_key(self) -> str:
-        parts = {k: all_params(p.params) for k, p in self.blueprint.parts().items() if k in ("detector", "purifier")}
-        return key_of([parts, self.blueprint.recipe.fpr, self.artifact.digest, self.dataset.card().digest])
+        recipe, parts = (
+            self.blueprint.recipe,
+            [
+                [kind, part.spec_name, part.spec_revision, all_params(part.params)]
+                for kind, part in self.blueprint.parts().items()
+                if kind in ("detector", "purifier")
+            ],
+        )
+        return key_of([parts, recipe.fpr, recipe.strength, self.artifact.digest, self.dataset.card().digest])
 
     def _fix_gates(self) -> dict[str, Gate]:
         """Gates per client: read where they were fixed before, else fixed now on clean calibration images."""
@@ -131,7 +119,7 @@ class Deployment:
         Where there are none, at an unseen site above all, the images of all clients take their place, scored as a
         client without personal state would.
         """
-        split, fpr = self.dataset.split("calibration"), self.blueprint.recipe.fpr
+        split, recipe = self.dataset.split("calibration"), self.blueprint.recipe
         sites = split.by_site()
         lacking = [client for client in self.served if client not in sites]
         total = sum(len(sites[client]) for client in self.served if client in sites) + len(split) * bool(lacking)
@@ -139,10 +127,10 @@ class Deployment:
         with self.dataset.progress.task("calibrating on clean images", total) as bar:
             for client in self.served:
                 if client in sites:
-                    gates[client] = fix_gate(self.scores(client, sites[client]), fpr)
+                    gates[client] = fix_gate(self.scores(client, sites[client]), recipe.fpr, recipe.strength)
                     bar.advance(len(sites[client]))
             if lacking:
-                pooled = fix_gate(self.scores(None, split), fpr)
+                pooled = fix_gate(self.scores(None, split), recipe.fpr, recipe.strength)
                 gates |= dict.fromkeys(lacking, pooled)
                 bar.advance(len(split))
         return gates
@@ -156,9 +144,8 @@ class Deployment:
         """
         if len(split) == 0:
             raise UsageError("a gate cannot be fixed without calibration images")
-        bare = self._bare(client)
         # The gate plays no part in the score; any will do.
-        pipeline = Pipeline(bare.classifier, self.blueprint.detector, bare.purifier, Gate(0.0, 0.0, 1.0))
+        pipeline = self._pipeline(client, Gate(0.0, 0.0, 1.0))
         parts = []
         for start in range(0, len(split), batch):
             x = split.images[start : start + batch].to(self.device)
@@ -173,14 +160,14 @@ class Deployment:
             write_text(self.artifact.folder / CALIBRATION, json.dumps({self._gate_key(): gates}, indent=1) + "\n")
 
 
-def fix_gate(scores: Tensor, fpr: float) -> Gate:
-    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
+def fix_gate(scores: Tensor, fpr: float, strength: float | None = None) -> Gate:
+    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range, unless it is fixed.
 
     The published map normalises scores within a test batch, so that a result depends on what else is in the batch.
     Here the range of the clean calibration scores plays that part, once and for all.
     """
     threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
-    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
+    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()), fixed=strength)
 
 
 def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:

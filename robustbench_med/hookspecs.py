@@ -62,21 +62,51 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
 def rbmed_detectors() -> Iterable[DetectorSpec]:
     """Offer detectors.
 
-    ``score`` returns one number per image, larger meaning more suspicious; the pipeline owns the threshold. A detector
-    that learns creates its modules in ``build`` and trains them in ``fit``. Example::
+    ``score`` returns one number per image, larger meaning more suspicious; the pipeline owns the threshold. It sees the
+    client's classifier and purifier in ``system``. ``error_map`` says where in the image the suspicion lies.
+
+    ``build`` creates the modules. What they learn, they learn over the clients: the strategy that the parameter
+    ``training`` names trains what ``learner`` returns, a module with a loss whose state has the names of the part's. A
+    detector that each client fits for itself overrides ``fit`` and fills buffers that ``build`` has registered. Weights
+    that depend on the classifier say so: ``needs = ("classifier",)``. Example::
+
+        import torch
 
         import robustbench_med as rbmed
 
 
-        class Roughness(rbmed.Detector):
+        class MeanImage(rbmed.Learner):
+            def __init__(self, mean):
+                super().__init__()
+                self.mean = mean
+
+            def loss(self, x, y):
+                return (x - self.mean).square().mean()
+
+
+        class Unusual(rbmed.Detector):
+            stochastic = False
+
+            class Params(rbmed.Params):
+                training: str = rbmed.Field("fedavg:rounds=5,lr=0.01", description="Strategy that trains it.")
+
+            def build(self, channels, size):
+                self.mean = torch.nn.Parameter(torch.full((channels, size, size), 0.5))
+
+            def learner(self, system):
+                return MeanImage(self.mean)
+
+            def error_map(self, x, system, rng):
+                return (x - self.mean).square().mean(1)
+
             def score(self, x, system, rng):
-                return x.diff(dim=-1).abs().flatten(1).mean(1)
+                return self.error_map(x, system, rng).flatten(1).mean(1)
 
 
         @rbmed.hookimpl
         def rbmed_detectors():
             yield rbmed.DetectorSpec(
-                name="roughness", target="my_plugin:Roughness", summary="Mean step between neighbouring pixels"
+                name="unusual", target="my_plugin:Unusual", summary="Squared difference to the clients' mean image"
             )
     """
     return ()
@@ -86,8 +116,11 @@ def rbmed_detectors() -> Iterable[DetectorSpec]:
 def rbmed_purifiers() -> Iterable[PurifierSpec]:
     """Offer purifiers.
 
-    ``purify`` returns images in [0, 1] and is differentiable where the method is. ``strength`` holds one number in
-    [0, 1] per image. ``stochastic = False`` in the class says that the noise stream is ignored. Example::
+    ``purify`` returns images in [0, 1] and is differentiable where the method is; one that is not says
+    ``differentiable = False``. ``strength`` holds one number in [0, 1] per image. ``stochastic = False`` in the class
+    says that the noise stream is ignored. A purifier learns as a detector does. One that asks the classifier about
+    several copies of an image sets ``votes`` and overrides ``copies`` and ``join``; one made of other purifiers returns
+    them from ``inner``. Example::
 
         from torch.nn import functional as F
 
@@ -115,7 +148,7 @@ def rbmed_purifiers() -> Iterable[PurifierSpec]:
 
 @hookspec
 def rbmed_strategies() -> Iterable[StrategySpec]:
-    """Offer strategies, ways to train one classifier over several clients.
+    """Offer strategies, ways to train one model over several clients: a classifier, or what a detector learns.
 
     ``train`` returns the state that all clients share and, for a personalized strategy, the entries that replace it at
     each client. Images stay in the client's own loop. Example::

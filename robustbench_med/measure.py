@@ -168,6 +168,9 @@ class _Chunk:
         tried = torch.zeros_like(safe, dtype=torch.bool)
         for step in self.setting.steps:
             rows = (safe > 0).nonzero().flatten()
+            if len(rows) == 0:  # all are broken: nobody is asked anything
+                self.climbs.append(replace(Climb.idle(step.name, step.access, len(self.x)), safe=safe.cpu().clone()))
+                continue
             try:
                 x_adv = self.attack(step, rows)
             except UsageError as error:

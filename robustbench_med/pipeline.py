@@ -6,6 +6,7 @@ depend on what else is in the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,14 +25,18 @@ class Gate:
         threshold: scores above it are flagged.
         low: score that maps to strength 0.
         high: score that maps to strength 1.
+        fixed: the strength of every image, where it does not follow the score.
     """
 
     threshold: float
     low: float
     high: float
+    fixed: float | None = None
 
     def strength(self, scores: Tensor) -> Tensor:
         """Purification strength in [0, 1], shape (N,)."""
+        if self.fixed is not None:
+            return torch.full_like(scores, self.fixed)
         return ((scores - self.low) / max(self.high - self.low, 1e-12)).clamp(0, 1)
 
 
@@ -40,13 +45,17 @@ class Treated:
     """Images after the gate.
 
     Attributes:
-        images: (N, C, H, W), what the classifier sees.
+        images: (N, C, H, W), as they came.
+        rows: int64 (F,), the images that were purified.
+        copies: (F, votes, C, H, W), what the classifier sees in their place.
         scores: (N,), NaN without a detector.
         flagged: bool (N,).
         rejected: bool (N,), flagged by a pipeline that has no purifier.
     """
 
     images: Tensor
+    rows: Tensor
+    copies: Tensor
     scores: Tensor
     flagged: Tensor
     rejected: Tensor
@@ -115,19 +124,39 @@ class Pipeline(nn.Module):
         else:
             flagged = self.flags(scores)
             strength = self.gate.strength(scores)
+        rows, copies = flagged.nonzero().flatten(), x[:0].unsqueeze(1)
         if self.purifier is None:
-            return Treated(x, scores, flagged, rejected=flagged)
-        images = x
-        rows = flagged.nonzero().flatten()
+            return Treated(x, rows[:0], copies, scores, flagged, rejected=flagged)
         if len(rows):
-            repaired = self.purifier.purify(x[rows], strength[rows], rng.fork("purifier")[rows])
-            images = x.index_copy(0, rows, repaired.to(x.dtype))
-        return Treated(images, scores, flagged, rejected=torch.zeros_like(flagged))
+            copies = self.purifier.copies(x[rows], strength[rows], rng.fork("purifier")[rows]).to(x.dtype)
+        return Treated(x, rows, copies, scores, flagged, rejected=torch.zeros_like(flagged))
 
     def forward(self, x: Tensor, rng: Stream) -> Tensor:
         """Logits (N, K) of the deployed system for images in [0, 1], shape (N, C, H, W)."""
-        logits: Tensor = self.classifier(self.treat(x, rng).images)
-        return logits
+        treated = self.treat(x, rng)
+        return self.answer(x, treated.rows, treated.copies)
+
+    def answer(
+        self, x: Tensor, rows: Tensor, copies: Tensor, classify: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Logits (N, K) of images (N, C, H, W), of which ``rows`` are answered by their ``copies``.
+
+        Args:
+            x: the images.
+            rows: int64 (F,), ascending.
+            copies: (F, votes, C, H, W).
+            classify: what is asked instead of the classifier.
+        """
+        classify = classify or self.classifier
+        if len(rows) == 0:
+            return classify(x)
+        if copies.shape[1] == 1:
+            return classify(x.index_copy(0, rows, copies.squeeze(1)))
+        assert self.purifier is not None
+        clear = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill(0, rows, False).nonzero().flatten()
+        logits = classify(torch.cat([x[clear], copies.flatten(0, 1)]))
+        joined = self.purifier.join(logits[len(clear) :].unflatten(0, copies.shape[:2]))
+        return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
     @torch.inference_mode()
     def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Verdicts:
@@ -135,15 +164,9 @@ class Pipeline(nn.Module):
         rows: list[tuple[Tensor, ...]] = []
         for draw in range(draws):
             treated = self.treat(x, rng.moment(draw))
-            change = (treated.images - x).flatten(1)
-            rows.append(
-                (
-                    self.classifier(treated.images).argmax(1),
-                    treated.flagged,
-                    treated.rejected,
-                    treated.scores,
-                    change.abs().amax(1) > 0,
-                    change.square().mean(1).sqrt(),
-                )
-            )
+            logits = self.answer(x, treated.rows, treated.copies)
+            change = (treated.copies - x[treated.rows].unsqueeze(1)).flatten(1)
+            changed = torch.zeros_like(treated.flagged).index_copy(0, treated.rows, (change != 0).any(1))
+            moved = x.new_zeros(len(x)).index_copy(0, treated.rows, change.square().mean(1).sqrt())
+            rows.append((logits.argmax(1), treated.flagged, treated.rejected, treated.scores, changed, moved))
         return Verdicts(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))

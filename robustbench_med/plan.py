@@ -235,6 +235,8 @@ def _impossible(
     bare = blueprint.detector is None and blueprint.purifier is None
     if bare and rung.access in ("bpda", "full", "gate"):
         return BARE
+    if rung.access in ("full", "gate") and blueprint.purifier is not None and not blueprint.purifier.differentiable:
+        return f"purifier {blueprint.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
     if rung.access == "gate" and blueprint.detector is None:
         return "there is no detector to keep quiet: `full` already sees the whole system"
     return None

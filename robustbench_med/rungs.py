@@ -92,17 +92,16 @@ class BPDA(PipelineSurface):
         # Gate and purifier are outside what is recomputed for the gradient: they have none, and are most of the work.
         with torch.no_grad():
             parts = [pipeline.treat(x[at : at + size], rng[at : at + size]) for at in range(0, max(len(x), 1), size)]
-        treated, scores, flagged = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("images", "scores", "flagged")
-        )
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            images = treated
-        elif self.view.stand_in == "identity":
-            images = _replace_value(x, treated)
-        else:
-            backward = torch.where(_per_image(flagged, x), STAND_INS[self.view.stand_in](x), x)
-            images = _replace_value(backward, treated)
-        logits = self.in_parts(lambda part, _: self.classify(part), images)
+        scores, flagged = (torch.cat([getattr(part, name) for part in parts]) for name in ("scores", "flagged"))
+        purified = [part.copies for part in parts if len(part.rows)]
+        copies = torch.cat(purified) if purified else x[:0].unsqueeze(1)
+        rows = flagged.nonzero().flatten()[: len(copies)]
+        if torch.is_grad_enabled() and x.requires_grad and len(rows):
+            backward = STAND_INS[self.view.stand_in](x[rows])
+            copies = _replace_value(backward.unsqueeze(1).expand_as(copies), copies)
+        ask = pipeline.classifier
+        logits = pipeline.answer(x, rows, copies, lambda images: self.in_parts(lambda part, _: ask(part), images))
+        logits = collapse(logits, self.view.goal_class)
         return withheld(logits, y, _over(pipeline, scores)) if pipeline.rejects else logits
 
 
@@ -129,33 +128,36 @@ class Full(PipelineSurface):
             logits = self.classify(x)
             return withheld(logits, y, _over(pipeline, scores)) if pipeline.rejects else logits, scores
         if pipeline.gate is None:
-            return self.classify(self._purify(x, x.new_ones(len(x)), rng)), scores
+            rows = torch.arange(len(x), device=x.device)
+            return self._answer(x, rows, self._copies(x, x.new_ones(len(x)), rng)), scores
         flagged = scores.detach() > pipeline.gate.threshold
         distance = (scores - pipeline.gate.threshold) / _width(pipeline)
         wants = torch.is_grad_enabled() and x.requires_grad
         # An image far below the threshold is not purified, and the soft gate is shut for it: its gradient needs none.
         rows = ((distance.detach() > -REACH) if wants and scores.requires_grad else flagged).nonzero().flatten()
-        images = x
-        if len(rows):
-            strength = pipeline.gate.strength(scores[rows])
-            purified = self._purify(x[rows], strength, rng[rows])
-            chosen = torch.where(_per_image(flagged[rows], x), purified, x[rows])
-            if wants and scores.requires_grad:
-                soft = torch.sigmoid(distance[rows])
-                # 0 in the forward pass; in the backward pass, the slope of the soft gate.
-                chosen = chosen + _per_image(soft - soft.detach(), x) * (purified - x[rows]).detach()
-            images = x.index_copy(0, rows, chosen.to(x.dtype))
-        return self.classify(images), scores
+        if len(rows) == 0:
+            return self.classify(x), scores
+        copies = self._copies(x[rows], pipeline.gate.strength(scores[rows]), rng[rows])
+        as_is = x[rows].unsqueeze(1)
+        chosen = torch.where(_per_image(flagged[rows], copies), copies, as_is)
+        if wants and scores.requires_grad:
+            soft = torch.sigmoid(distance[rows])
+            # 0 in the forward pass; in the backward pass, the slope of the soft gate.
+            chosen = chosen + _per_image(soft - soft.detach(), copies) * (copies - as_is).detach()
+        return self._answer(x, rows, chosen), scores
 
-    def _purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+    def _answer(self, x: Tensor, rows: Tensor, copies: Tensor) -> Tensor:
+        return collapse(self.view.pipeline.answer(x, rows, copies), self.view.goal_class)
+
+    def _copies(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
         purifier = self.view.pipeline.purifier
         assert purifier is not None
-        purified = purifier.purify(x, strength, rng.fork("purifier"))
-        if torch.is_grad_enabled() and x.requires_grad and not purified.requires_grad:
+        copies = purifier.copies(x, strength, rng.fork("purifier")).to(x.dtype)
+        if torch.is_grad_enabled() and x.requires_grad and not copies.requires_grad:
             raise NotDefined(
                 f"purifier {type(purifier).__name__} gives no gradient, so there is no exact one; use --access bpda"
             )
-        return purified
+        return copies
 
 
 class Gate(Full):
@@ -207,7 +209,7 @@ class Query(PipelineSurface):
         pipeline = self.view.pipeline
         with torch.no_grad():
             treated = pipeline.treat(x, rng)
-            logits = self.classify(treated.images)
+            logits = collapse(pipeline.answer(x, treated.rows, treated.copies), self.view.goal_class)
             if pipeline.rejects:
                 logits = withheld(logits, y, _over(pipeline, treated.scores))
         asked = torch.is_grad_enabled() and x.requires_grad

@@ -102,11 +102,13 @@ class ModelSpec(Spec):
 class DefenseSpec(Spec):
     """A recipe that names a model, a strategy and, optionally, a detector and a purifier.
 
-    ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any.
+    ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any. ``reproduction`` is
+    ``package:file``, the published table and how to measure it anew (`robustbench_med.reproduction`), if any.
     """
 
     kind: ClassVar[str] = "defense"
     weights: str = ""
+    reproduction: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@
     <artifact>/
         manifest.json            what was trained, on what, with which figures; digests of all files
         classifier.safetensors   state that every client holds
-        clients/<name>.safetensors   a client's personal state, if any
         detector.safetensors  purifier.safetensors
+        clients/<name>.safetensors   what belongs to one client of the classifier, if anything
+        clients/<part>/<name>.safetensors   and of another part
         calibration.json         gates by key (see `robustbench_med.calibration`)
 
 Weights are safetensors only, never pickles. A folder is written beside its place and renamed, so it is there whole or
@@ -28,7 +29,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_med.errors import WeightsError
 
@@ -98,13 +99,17 @@ def load_state(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Load a state into a module, or say in one line why it does not fit."""
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"weights {source} do not fit {type(module).__name__}: {reason[:200]}") from None
+def personal(part: str, client: str) -> str:
+    """The file (without suffix) with what belongs to one client."""
+    return f"clients/{client}" if part == "classifier" else f"clients/{part}/{client}"
+
+
+def part_of(file: str) -> str:
+    """The part whose state a file holds."""
+    head, *rest = file.split("/")
+    if head != "clients":
+        return head.removesuffix(".safetensors")
+    return rest[0] if len(rest) == 2 else "classifier"
 
 
 class Artifact:
@@ -143,9 +148,17 @@ class Artifact:
     def state(self, name: str) -> dict[str, Tensor]:
         """The state in ``name`` (without suffix), such as ``classifier`` or ``clients/CS``."""
         path = self.folder / f"{name}.safetensors"
-        if f"{name}.safetensors" not in self.manifest["files"]:
+        if not self.has(name):
             raise WeightsError(f"weights {path} are not listed in {self.folder / MANIFEST}")
         return load_state(path)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a state."""
+        return f"{name}.safetensors" in self.manifest["files"]
+
+    def files(self, part: str) -> list[str]:
+        """The files that hold one part, for all clients."""
+        return [file for file in self.manifest["files"] if part_of(file) == part]
 
     @property
     def clients(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Train every part of a defense on one data set and put the parts together as an artifact.
 
 A trained part is kept by itself, addressed by what it depends on: its parameters, its revision, the data and the seed.
-So a defense that shares a part with another, or an interrupted training, does only the work that is left.
+So a defense that shares a part with another, or an interrupted training, does only the work that is left. Each part
+learns over the sites of the data set as clients: through a strategy, or each client for itself.
 """
 
 from __future__ import annotations
@@ -9,48 +10,38 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from robustbench_med.blueprint import Blueprint
-from robustbench_med.data import Split
 from robustbench_med.deployment import Deployment
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Classifier, Dataset, Part, TrainJob
-from robustbench_med.paths import home
-from robustbench_med.provenance import versions
-from robustbench_med.store import Artifact, new_folder, save_state, seal, write_text
+from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.part_training import FACTS, Folders, PartJob, copy_states, is_trained, part_folder, train_part
+from robustbench_med.pictures import draw
+from robustbench_med.store import Artifact, new_folder, seal, write_text
+from robustbench_med.weights import with_part
 
-SCHEMA = 1
-PARTS = ("classifier", "detector", "purifier")
-_FACTS = "training.json"
+SCHEMA = 2
 
 
 def train(
     blueprint: Blueprint, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
 ) -> Artifact:
-    """Train classifier, detector and purifier; write them to ``target``; fix the gates.
+    """Train all parts; write them to ``target``; fix the gates; draw pictures.
 
-    The classifier is trained over the sites of the data set as clients. Detector and purifier see all clients' clean
-    training images. The sites ``unseen`` have no training images and get gates all the same.
+    The sites ``unseen`` have no training images and get gates all the same.
 
     Raises:
         DataError: the data set has no training images.
     """
     folders = train_parts(blueprint, dataset, job)
     card, split = dataset.card(), dataset.split("train")
-    facts = {kind: json.loads((folder / _FACTS).read_text(encoding="utf-8")) for kind, folder in folders.items()}
+    facts = {name: json.loads((folder / FACTS).read_text(encoding="utf-8")) for name, folder in folders.items()}
     with new_folder(target) as draft:
         for folder in folders.values():
-            for file in folder.rglob("*.safetensors"):
-                copy = draft / file.relative_to(folder)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
+            copy_states(folder, draft)
         clients = split.by_site()
         manifest = {
             "schema": SCHEMA,
@@ -63,15 +54,23 @@ def train(
             "train_images": {client: len(images) for client, images in clients.items()},
             "seed": job.seed,
             "parts": facts,
-            "created": _now(),
+            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
         seal(draft, manifest)
-        Deployment(blueprint, Artifact(draft), dataset, job.device, unseen).save_calibration()
+        deployment = Deployment(blueprint, Artifact(draft), dataset, job.device, unseen)
+        deployment.save_calibration()
+        draw(deployment, split)
     return Artifact(target)
 
 
-def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Sequence[str] = PARTS) -> dict[str, Path]:
+def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Sequence[str] = ()) -> Folders:
     """Train the parts of a defense that are not there yet; return the folder of each.
+
+    Args:
+        blueprint: the defense.
+        dataset: its training images.
+        job: seed, device, progress.
+        only: just these parts, and those that they need; all by default.
 
     Raises:
         BadParameter: the defense has no such part, or it needs no training.
@@ -79,70 +78,42 @@ def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Seq
     """
     card = dataset.card()
     keys = blueprint.training_keys(card)
-    if unknown := set(only) - set(PARTS if only is PARTS else keys):
-        raise BadParameter(
-            f"{blueprint.entry.spec.name!r} has no {sorted(unknown)[0]!r} to train; valid: {', '.join(keys)}"
-        )
-    split = dataset.split("train")
-    if len(split) == 0:
-        raise DataError(f"data set {card.name!r} has no training images")
-    folders = {}
-    for kind in PARTS:
-        if kind in keys and kind in only:
-            folders[kind] = folder = home() / "parts" / f"{kind}-{keys[kind]}-{job.seed}"
-            if not (folder / _FACTS).is_file():
-                _train_part(kind, blueprint, dataset, split, job, folder)
+    if unknown := sorted(set(only) - set(keys)):
+        raise BadParameter(f"{blueprint.entry.spec.name!r} has no {unknown[0]!r} to train; valid: {', '.join(keys)}")
+    wanted = set(only or keys)
+    for name, part in blueprint.learned().items():
+        wanted |= set(part.needs) if name in wanted else set()
+    folders: Folders = {}
+    for name, key in keys.items():
+        if name in wanted:
+            folders[name] = _trained(blueprint, dataset, job, folders, name, key)
     return folders
 
 
-def _train_part(kind: str, blueprint: Blueprint, dataset: Dataset, split: Split, job: TrainJob, folder: Path) -> None:
-    """Train one part into ``folder``, checkpointed beside it."""
-    scratch = folder.with_name(f".{folder.name}.training")
-    work: Callable[..., Any] = _train_classifier if kind == "classifier" else _train_module
-    start = time.perf_counter()
+def _trained(blueprint: Blueprint, dataset: Dataset, job: TrainJob, folders: Folders, name: str, key: str) -> Path:
+    """The folder of one part, trained now if it is nowhere; ``folders`` has the parts of before."""
+    folder = part_folder(name, key, job.seed)
+    if is_trained(folder) or _adopt(blueprint, dataset, name, key, job.seed, folder):
+        return folder
+    split = dataset.split("train")
+    if len(split) == 0:
+        raise DataError(f"data set {dataset.card().name!r} has no training images")
+    shared = blueprint.shared_key(name, dataset.card())
+    # What a strategy trains serves other parts too; what each client then fits is this part's own.
+    learned = None if shared in (None, key) else _trained(blueprint, dataset, job, folders, name, shared)
+    train_part(folder, PartJob(name, blueprint, dataset.card(), split, job, folders, learned, fit=shared != key))
+    return folder
+
+
+def _adopt(blueprint: Blueprint, dataset: Dataset, name: str, key: str, seed: int, folder: Path) -> bool:
+    """Take the part from weights that hold it already, such as those that ship with the defense."""
+    artifact = with_part(blueprint, dataset.card(), name, key, seed)
+    if artifact is None:
+        return False
     with new_folder(folder) as draft:
-        metrics = work(kind, blueprint, dataset, split, replace(job, checkpoints=scratch), draft)
-        facts = {
-            "seconds": round(time.perf_counter() - start, 1),
-            "metrics": metrics,
-            "device": str(job.device),
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-            "created": _now(),
-        }
-        write_text(draft / _FACTS, json.dumps(facts))
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _train_classifier(
-    kind: str, blueprint: Blueprint, dataset: Dataset, split: Split, job: TrainJob, draft: Path
-) -> Any:
-    card = dataset.card()
-
-    def build() -> Classifier:
-        return blueprint.model.build(len(card.classes), card.channels, card.size)
-
-    # The weights of fresh networks come from the global generator; it is put back afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
-        federated = blueprint.strategy.train(build, split.by_site(), job)
-    save_state(draft / "classifier.safetensors", federated.shared)
-    for client, state in federated.personal.items():
-        save_state(draft / "clients" / f"{client}.safetensors", state)
-    return federated.history
-
-
-def _train_module(kind: str, blueprint: Blueprint, dataset: Dataset, split: Split, job: TrainJob, draft: Path) -> Any:
-    card = dataset.card()
-    part: Part = getattr(blueprint, kind)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
-        part.build(card.channels, card.size)
-    part.to(job.device)
-    metrics = part.fit(split.images, job)
-    save_state(draft / f"{kind}.safetensors", part.state_dict())
-    return metrics
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        for file in artifact.files(name):
+            copied = draft / file
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.folder / file, copied)
+        write_text(draft / FACTS, json.dumps(artifact.manifest["parts"][name]))
+    return True

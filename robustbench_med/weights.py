@@ -75,6 +75,16 @@ def search(
     return None, differs
 
 
+def with_part(blueprint: Blueprint, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
+    """Weights that hold one part as it is wanted, whatever the other parts are, and of whatever defense."""
+    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(blueprint, f"*-{card.name}")]
+    for folder in sorted(path.parent for path in places):
+        manifest = _manifest(folder)
+        if manifest.get("training_keys", {}).get(name) == key and manifest.get("seed") == seed:
+            return Artifact(folder)
+    return None
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -92,9 +102,11 @@ def _candidates(blueprint: Blueprint, card: DataCard) -> list[Path]:
     stem = _stem(blueprint, card)
     found = [manifest.parent for manifest in (home() / "artifacts").glob(f"{stem}-*/{MANIFEST}")]
     found.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return found + [path.parent for path in _shipped(blueprint, stem)]
+
+
+def _shipped(blueprint: Blueprint, stem: str) -> list[Path]:
+    """Manifests of the weights that ship with the defense's package; ``stem`` may be a pattern."""
     weights: str = getattr(blueprint.entry.spec, "weights", "")
-    if weights:
-        package, _, folder = weights.partition(":")
-        shipped = Path(str(importlib.resources.files(package))) / folder / stem
-        found += [shipped] if (shipped / MANIFEST).is_file() else []
-    return found
+    package, _, folder = weights.partition(":")
+    return list((Path(str(importlib.resources.files(package))) / folder).glob(f"{stem}/{MANIFEST}")) if weights else []

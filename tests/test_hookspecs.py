@@ -109,5 +109,141 @@ def test_conformance_sees_what_an_attack_must_not_do(tmp_path, body, fault):
         sys.modules.pop("my_plugin", None)
 
 
+PARTS = """
+import torch
+
+import robustbench_med as rbmed
+
+
+class Mean(rbmed.Learner):
+    def __init__(self, mean):
+        super().__init__()
+        self.mean = mean
+
+    def loss(self, x, y):
+        return (x - self.mean).square().mean()
+
+
+class Detector(rbmed.Detector):
+    stochastic = False
+
+    class Params(rbmed.Params):
+        training: str = rbmed.Field("fedavg", description="Strategy.")
+
+    def build(self, channels, size):
+        self.mean = torch.nn.Parameter(torch.zeros(channels, size, size))
+
+    def learner(self, system):
+        return Mean(self.mean)
+
+    def score(self, x, system, rng):
+        return (x - self.mean).square().flatten(1).mean(1)
+
+
+class Fitted(rbmed.Detector):
+    stochastic = False
+    needs = ("classifier",)
+
+    def build(self, channels, size):
+        self.register_buffer("known", torch.zeros(0))
+
+    def fit(self, split, system, job):
+        self.known = system.classifier(split.images).mean(0)
+        return {"images": len(split)}
+
+    def score(self, x, system, rng):
+        near = system.purifier.purify(x, torch.ones(len(x)), rng)
+        return (system.classifier(near) - self.known).square().sum(1)
+
+
+class Purifier(rbmed.Purifier):
+    stochastic = False
+    votes = 2
+
+    def purify(self, x, strength, rng):
+        return x / 2
+
+    def copies(self, x, strength, rng):
+        return torch.stack([self.purify(x, strength, rng), x], 1)
+
+    def join(self, logits):
+        return logits.mean(1)
+
+
+class Wrapper(rbmed.Purifier):
+    stochastic = False
+
+    def __init__(self, params=None):
+        super().__init__(params)
+        self.one = Purifier()
+
+    def inner(self):
+        return (self.one,)
+
+    def purify(self, x, strength, rng):
+        return self.one.purify(x, strength, rng)
+
+
+@rbmed.hookimpl
+def rbmed_detectors():
+    yield rbmed.DetectorSpec(name="learned", target="my_plugin:Detector", summary="Learned")
+    yield rbmed.DetectorSpec(name="fitted", target="my_plugin:Fitted", summary="Fitted")
+
+
+@rbmed.hookimpl
+def rbmed_purifiers():
+    yield rbmed.PurifierSpec(name="voting", target="my_plugin:Purifier", summary="Two copies")
+    yield rbmed.PurifierSpec(name="wrapping", target="my_plugin:Wrapper", summary="Wraps")
+"""
+
+
+BUILD = "def build(self, channels, size):"
+
+
+def faults_of(source: str, tmp_path: Path) -> list[str]:
+    file = tmp_path / "my_plugin.py"
+    file.write_text(source)
+    try:
+        assert Registry(files=[file], only=()).broken == []
+        return faults(sys.modules["my_plugin"])
+    finally:
+        sys.modules.pop("my_plugin", None)
+
+
+def test_parts_that_learn_and_vote_conform(tmp_path: Path) -> None:
+    assert faults_of(PARTS, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fault"),
+    [
+        ("self.mean = mean", "self.image = mean; self.mean = 0.5", "state names differ from the part's: image, mean"),
+        ('training: str = rbmed.Field("fedavg"', 'how: str = rbmed.Field("fedavg"', "no parameter 'training'"),
+        ("(x - self.mean).square().mean()\n", "(x - self.mean).square()\n", "must be one finite number"),
+        ("(x - self.mean).square().mean()\n", "(self.mean - x).sum() / 0\n", "one finite number, not [-inf]"),
+        ("self.mean = mean", "self.mean = mean; self.more = torch.nn.Parameter(mean * 2)", "no gradient to more"),
+        ("return Mean(self.mean)", "return Mean(self.mean.requires_grad_(False))", "no parameters to train"),
+        ('"known", torch.zeros(0)', '"other", torch.zeros(0)', "buffers that build has registered"),
+        ('{"images": len(split)}', '{"images": float("nan")}', "fit must return finite numbers"),
+        ('needs = ("classifier",)', "needs = ()", "must say so: needs = ('classifier',)"),
+        ("near = system.purifier.purify(x,", "near = x + rng.normal(tuple(x.shape)) + 0 * system.purifier.purify(x,",
+         "says stochastic = False"),
+        (BUILD, f"def error_map(self, x, system, rng):\n        return -x[:, 0]\n\n    {BUILD}", "error_map goes down"),
+        (BUILD, f"def pictures(self, x, rng):\n        return {{'x': x[:, :, 1:]}}\n\n    {BUILD}",
+         "picture 'x' of images (1, 1, 64, 64) has shape (1, 1, 63, 64)"),
+        ("votes = 2", "votes = 3", "returns shape (4, 2, 1, 64, 64), not (4, 3, 1, 64, 64)"),
+        ("return logits.mean(1)", "return logits", "join makes (4, 2, 2) of the logits (4, 2, 2)"),
+        ("return x / 2", "return x.detach() / 2", "say so with differentiable = False"),
+        ("return x / 2", "return x - 1", "outside [0, 1]"),
+        ("self.one = Purifier()", "self.hidden = [Purifier()]; self.one = self.hidden[0]; del self._modules['one'];"
+         " object.__setattr__(self, 'one', self.hidden[0])", "no submodule: Purifier"),
+    ],
+)  # fmt: skip
+def test_conformance_sees_what_a_part_must_not_do(tmp_path: Path, right: str, wrong: str, fault: str) -> None:
+    assert right in PARTS
+    found = faults_of(PARTS.replace(right, wrong), tmp_path)
+    assert any(fault in line for line in found), found
+
+
 def test_conformance_of_nothing_is_a_fault():
     assert faults(ModuleType("empty")) == ["empty offers nothing"]

@@ -76,6 +76,18 @@ def test_the_ladder_takes_the_worst_of_every_image_and_spares_the_broken(easy: t
     assert outcome.queries.tolist() == [1] * 10 + [2] * (N - 10)
 
 
+def test_nobody_is_asked_about_no_images(easy: tuple[Linear, Tensor, Tensor]) -> None:
+    """When everything is broken, what is left of the ladder has nothing to do: parts need not know empty batches."""
+    net, x, y = easy
+    every = {key(image) for image in x}
+    steps = [Step(name, "query", Nudge(net, every)) for name in ("one", "two")]  # type: ignore[arg-type]
+    outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
+    assert accuracy(outcome) == 0
+    assert steps[1].attack.given == []  # type: ignore[attr-defined]
+    assert [climb.attacked.sum() for climb in outcome.climb] == [N, 0]
+    assert not outcome.climb[1].safe.any()
+
+
 def test_an_image_that_is_wrong_from_the_outset_counts_as_broken_and_costs_nothing(
     easy: tuple[Linear, Tensor, Tensor],
 ) -> None:

@@ -15,7 +15,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.config import RunConfig, build
 from robustbench_med.flags import FLAGS
 from robustbench_med.ladder import PRESETS
-from robustbench_med.plan import Cell, Skip, plan
+from robustbench_med.plan import Cell, plan
 from robustbench_med.registry import Registry
 from robustbench_med.rungs import RUNGS
 
@@ -28,17 +28,6 @@ def test_shipped_configurations_make_a_plan(file: Path) -> None:
     cells = list(plan(build({}, file), Registry()))
     assert sum(isinstance(cell, Cell) for cell in cells) >= 1
     assert all(isinstance(cell, Cell) or "already sees the whole system" in cell.reason for cell in cells)
-
-
-def test_the_paper_setting_is_the_papers() -> None:
-    cells = [c for c in plan(build({}, ROOT / "configs" / "br35h-paper.toml"), Registry()) if not isinstance(c, Skip)]
-    claim = next(cell for cell in cells if cell.role == "claim")
-    assert (claim.threat.norm, claim.threat.eps, claim.attack.name) == ("linf", 0.015, "pgd")
-    assert dict(claim.attack.params) == {"steps": 7, "step_size": 0.003}
-    assert dict(claim.dataset.params) == {"size": 64}
-    partition = claim.trained.partition
-    assert partition is not None
-    assert (partition.name, dict(partition.params)) == ("dirichlet", {"clients": "10", "alpha": "0.4"})
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

@@ -156,7 +156,8 @@ def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
 
 def test_bpda_is_the_classifiers_gradient_where_it_is_deployed() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
-    treated = pipeline.treat(images(), STREAM).images.detach().requires_grad_()
+    found = pipeline.treat(images(), STREAM)
+    treated = images().index_copy(0, found.rows, found.copies[:, 0]).detach().requires_grad_()
     weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
     expected = torch.autograd.grad((pipeline.classifier(treated) * weight).sum(), treated)[0]
     assert torch.equal(analytic(seen(pipeline, "bpda")), expected)

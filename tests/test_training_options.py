@@ -49,21 +49,21 @@ class Watch:
     def __init__(self, toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jobs: list[rbmed.TrainJob] = []
         self.fits = 0
-        own, roughness = toys.load("strategy", "own"), toys.load("detector", "roughness")
-        train, fit = own.train, roughness.fit
+        for name in ("own", "pooled"):
+            self._watch(toys.load("strategy", name), monkeypatch)
 
-        def watched_train(strategy: Any, build: Any, clients: Any, job: rbmed.TrainJob) -> rbmed.Federated:
-            self.jobs.append(job)
+    def _watch(self, strategy: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        train = strategy.train
+
+        def watched(strategy: Any, build: Any, clients: Any, job: rbmed.TrainJob) -> rbmed.Federated:
+            if "detector" in job.origin:
+                self.fits += 1
+            else:
+                self.jobs.append(job)
             done: rbmed.Federated = train(strategy, build, clients, job)
             return done
 
-        def watched_fit(part: Any, images: Any, job: rbmed.TrainJob) -> dict[str, float]:
-            self.fits += 1
-            done: dict[str, float] = fit(part, images, job)
-            return done
-
-        monkeypatch.setattr(own, "train", watched_train)
-        monkeypatch.setattr(roughness, "fit", watched_fit)
+        monkeypatch.setattr(strategy, "train", watched)
 
 
 @pytest.fixture

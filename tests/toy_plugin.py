@@ -118,20 +118,76 @@ class Own(rbmed.Strategy):
         return rbmed.Federated(shared, states, [facts, {**facts, "round": 2, "suspected": []}])
 
 
+class MeanImage(rbmed.Learner):
+    """Learns the mean of the images."""
+
+    def __init__(self, mean: nn.Parameter) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x - self.mean).square().mean()
+
+
 class Roughness(rbmed.Detector):
     """Mean squared difference to a learned mean image."""
 
     stochastic = False
+    family = "mean-image-detector"
+
+    class Params(rbmed.Params):
+        """Parameters."""
+
+        training: str = rbmed.Field("pooled", description="Strategy.")
 
     def build(self, channels: int, size: int) -> None:
-        self.register_buffer("mean", torch.zeros(channels, size, size))
+        self.mean = nn.Parameter(torch.zeros(channels, size, size))
 
-    def fit(self, images: Tensor, job: rbmed.TrainJob) -> dict[str, float]:
-        self.mean.copy_(images.mean(0))
-        return {"images": float(len(images))}
+    def learner(self, system: rbmed.System) -> MeanImage:
+        return MeanImage(self.mean)
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         return (x - self.mean).square().flatten(1).mean(1)
+
+
+class Typical(Roughness):
+    """The same, in units of what it is for the client's own training images."""
+
+    family = "mean-image-detector"
+
+    def build(self, channels: int, size: int) -> None:
+        super().build(channels, size)
+        self.usual: Tensor
+        self.register_buffer("usual", torch.zeros(0))
+
+    def fit(self, split: rbmed.Split, system: rbmed.System, job: rbmed.TrainJob) -> dict[str, float]:
+        self.usual = (split.images - self.mean.detach()).square().flatten(1).mean(1)
+        return {}
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        return super().score(x, system, rng) / self.usual.mean()
+
+
+class Margins(rbmed.Detector):
+    """How much less certain the classifier is than on the client's own training images; keeps these certainties."""
+
+    stochastic = False
+    needs = ("classifier",)
+
+    def build(self, channels: int, size: int) -> None:
+        self.known: Tensor
+        self.register_buffer("known", torch.zeros(0))
+
+    def fit(self, split: rbmed.Split, system: rbmed.System, job: rbmed.TrainJob) -> dict[str, float]:
+        self.known = self._certainty(split.images, system)
+        return {"images": float(len(split))}
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        return self.known.mean() - self._certainty(x, system)
+
+    def _certainty(self, x: Tensor, system: rbmed.System) -> Tensor:
+        certainty: Tensor = system.classifier(x).softmax(1).amax(1).detach()
+        return certainty
 
 
 class Blur(rbmed.Purifier):
@@ -142,6 +198,81 @@ class Blur(rbmed.Purifier):
     def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
         smooth = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         return (smooth + 0.01 * rng.normal(tuple(x.shape))).clamp(0, 1)
+
+
+class Certainty(Margins):
+    """The same with the sign turned, nothing learned."""
+
+    needs = ()
+    fit = rbmed.Part.fit
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        return self._certainty(x, system)
+
+
+class Uncertainty(Certainty):
+    """One minus it."""
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        return 1 - self._certainty(x, system)
+
+
+class Retouch(rbmed.Purifier):
+    """Moves images towards a learned mean image."""
+
+    stochastic = False
+    family = "mean-image"
+
+    class Params(rbmed.Params):
+        """Parameters."""
+
+        training: str = rbmed.Field("pooled", description="Strategy.")
+        share: float = rbmed.Field(
+            0.5, ge=0, le=1, description="How far, at strength 1.", json_schema_extra={"runtime": True}
+        )
+
+    def build(self, channels: int, size: int) -> None:
+        self.mean = nn.Parameter(torch.zeros(channels, size, size))
+
+    def learner(self, system: rbmed.System) -> MeanImage:
+        return MeanImage(self.mean)
+
+    def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
+        return x.lerp(self.mean.clamp(0, 1).expand_as(x), self.params.share * strength.view(-1, 1, 1, 1))
+
+
+class Several(rbmed.Purifier):
+    """Two copies from each of two purifiers, answered together by their mean."""
+
+    votes = 4
+
+    class Params(rbmed.Params):
+        """Parameters."""
+
+        one: str = rbmed.Field("blur", description="A purifier.")
+        other: str = rbmed.Field("retouch", description="Another.")
+
+    def __init__(self, params: Any = None) -> None:
+        super().__init__(params)
+        self.one = rbmed.load_component("purifier", self.params.one)
+        self.other = rbmed.load_component("purifier", self.params.other)
+
+    def inner(self) -> tuple[rbmed.Part, ...]:
+        return self.one, self.other
+
+    def build(self, channels: int, size: int) -> None:
+        for part in self.inner():
+            part.build(channels, size)
+
+    def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
+        return self.copies(x, strength, rng)[:, 0]
+
+    def copies(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
+        twice = (x.repeat_interleave(2, 0), strength.repeat_interleave(2), rng.repeat(2))
+        return torch.cat([part.purify(*twice).unflatten(0, (-1, 2)) for part in (self.one, self.other)], 1)
+
+    def join(self, logits: Tensor) -> Tensor:
+        return logits.softmax(-1).mean(1).log()
 
 
 class Shift(rbmed.Attack):
@@ -170,10 +301,16 @@ class Guarded(rbmed.Defense):
         """Parameters."""
 
         fpr: float = rbmed.Field(0.1, gt=0, lt=1, description="False-positive rate.")
+        detector: str = rbmed.Field("roughness", description="Detector.")
+        purifier: str = rbmed.Field("blur", description="Purifier.")
+        strength: float | None = rbmed.Field(None, description="Strength of every purification.")
 
     def recipe(self) -> rbmed.Recipe:
-        part = rbmed.PartRef
-        return rbmed.Recipe(part("linear"), part("pooled"), part("roughness"), part("blur"), fpr=self.params.fpr)
+        p = self.params
+        detector, purifier = (rbmed.parse(text) for text in (p.detector, p.purifier))
+        return rbmed.Recipe(
+            rbmed.PartRef("linear"), rbmed.PartRef("pooled"), detector, purifier, fpr=p.fpr, strength=p.strength
+        )
 
 
 class Bare(rbmed.Defense):
@@ -204,11 +341,17 @@ def rbmed_strategies() -> Iterator[rbmed.StrategySpec]:
 @hookimpl
 def rbmed_detectors() -> Iterator[rbmed.DetectorSpec]:
     yield _spec(rbmed.DetectorSpec, "roughness", Roughness)
+    yield _spec(rbmed.DetectorSpec, "margins", Margins)
+    yield _spec(rbmed.DetectorSpec, "typical", Typical)
+    yield _spec(rbmed.DetectorSpec, "certainty", Certainty)
+    yield _spec(rbmed.DetectorSpec, "uncertainty", Uncertainty)
 
 
 @hookimpl
 def rbmed_purifiers() -> Iterator[rbmed.PurifierSpec]:
     yield _spec(rbmed.PurifierSpec, "blur", Blur)
+    yield _spec(rbmed.PurifierSpec, "retouch", Retouch)
+    yield _spec(rbmed.PurifierSpec, "several", Several)
 
 
 @hookimpl

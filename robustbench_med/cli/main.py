@@ -19,6 +19,7 @@ from robustbench_med.cli.data import data
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
+from robustbench_med.cli.reproduce import reproduce
 from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
 from robustbench_med.cli.table_ import table
@@ -91,6 +92,7 @@ app.command()(show)
 app.command()(plugins)
 app.command()(train)
 app.command()(table)
+app.command()(reproduce)
 app.add_typer(data, name="data")
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from robustbench_med.components import load_target, resolve
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Classifier, Recipe, System
+from robustbench_med.pictures import rows_of
 from robustbench_med.rate import Rate
 from robustbench_med.registry import Entry, Plugin, Registry
 from robustbench_med.specs import AttackSpec, DatasetSpec
-from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_surface
+from robustbench_med.streams import Stream
+from robustbench_med.testing.learning import SIZE, learning_faults, seeded
+from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images, toy_outcome, toy_surface
 from robustbench_med.threat import Budget, ThreatModel
-
-#: Side of the toy images for detectors, purifiers and models: the default of the embedded data.
-SIZE = 64
 
 
 def check_plugin(plugin: str | ModuleType) -> None:
@@ -28,7 +28,8 @@ def check_plugin(plugin: str | ModuleType) -> None:
 
     Strategies and reports are imported and built; data sets too, and their card is read unless they need the user's
     images. The other kinds also run: attacks must stay in the ball and in [0, 1], repeat exactly from the same stream,
-    treat each image alone and leave torch's global generator untouched; detectors and purifiers likewise.
+    treat each image alone and leave torch's global generator untouched; detectors and purifiers likewise, after a step
+    of the training that they define.
 
     Raises:
         AssertionError: with one line per fault.
@@ -119,39 +120,72 @@ def _attack_runs(attack: Any, threat: ThreatModel, classes: int, gradients: bool
 
 def _detector(registry: Registry, entry: Entry, detector: Any) -> Iterator[str]:
     x, rng = toy_images(4, size=SIZE)
-    _seeded(lambda: detector.build(1, SIZE))
-    system = System(ToyClassifier(size=SIZE).eval())
-    yield from _deterministic(detector, lambda part: detector.score(x[part], system, rng[part]), (4,))
+    system = System(ToyClassifier(size=SIZE).eval(), ToyPurifier())
+    yield from learning_faults(detector, system)
+
+    def score(part: slice, rng: Stream = rng) -> Tensor:
+        scores: Tensor = detector.score(x[part], system, rng[part])
+        return scores
+
+    yield from _deterministic(detector, score, (4,))
+    yield from _follows_stream(detector, score, rng)
+    errors = rows_of(detector, x[:1], system, rng[:1]).get("error map")
+    if errors is not None and errors.min() < 0:
+        yield f"error_map goes down to {float(errors.min()):.4g}; it must be 0 or more"
 
 
 def _purifier(registry: Registry, entry: Entry, purifier: Any) -> Iterator[str]:
     x, rng = toy_images(4, size=SIZE)
-    _seeded(lambda: purifier.build(1, SIZE))
+    system = System(ToyClassifier(size=SIZE).eval())
+    yield from learning_faults(purifier, system)
     strength = torch.linspace(0.1, 0.9, 4)
-    yield from _deterministic(purifier, lambda part: purifier.purify(x[part], strength[part], rng[part]), x.shape)
+
+    def copies(part: slice, rng: Stream = rng) -> Tensor:
+        made: Tensor = purifier.copies(x[part], strength[part], rng[part])
+        return made
+
+    votes = purifier.votes
+    found = _deterministic(purifier, copies, (4, votes, *x.shape[1:]))
+    yield from found
+    if any(line.startswith("returns shape") for line in found):
+        return
+    yield from _follows_stream(purifier, copies, rng)
     with torch.no_grad():
-        pure = purifier.purify(x, strength, rng[:])
-    if pure.min() < 0 or pure.max() > 1:
-        yield f"purified images span [{float(pure.min()):.4g}, {float(pure.max()):.4g}], outside [0, 1]"
+        pure, every = purifier.purify(x, strength, rng[:]), copies(slice(None))
+    if pure.shape != x.shape:
+        yield f"purify returns shape {tuple(pure.shape)}, not {tuple(x.shape)}"
+    low, high = min(float(pure.min()), float(every.min())), max(float(pure.max()), float(every.max()))
+    if low < 0 or high > 1:
+        yield f"purified images span [{low:.4g}, {high:.4g}], outside [0, 1]"
+    joined = purifier.join(torch.randn(4, votes, 2, generator=torch.Generator().manual_seed(0)))
+    if joined.shape != (4, 2) or not joined.isfinite().all():
+        yield f"join makes {tuple(joined.shape)} of the logits (4, {votes}, 2), or values that are not finite"
+    if purifier.differentiable:
+        one = x[:1].clone().requires_grad_()
+        if not purifier.purify(one, strength[:1], rng[:1]).requires_grad:
+            yield "purify gives no gradient in the images; say so with differentiable = False"
+    rows_of(purifier, x[:1], system, rng[:1])
+
+
+def _follows_stream(part: Any, run: Callable[..., Tensor], rng: Stream) -> list[str]:
+    """Whether a part that calls itself deterministic is."""
+    if part.stochastic:
+        return []
+    with torch.no_grad():
+        same = torch.equal(run(slice(None)), run(slice(None), rng.fork("another")))
+    return [] if same else ["says stochastic = False, and its result follows the stream"]
 
 
 def _model(registry: Registry, entry: Entry, model: Any) -> Iterator[str]:
     for classes, channels in ((2, 1), (4, 3)):
         x, _ = toy_images(4, channels, SIZE)
-        classifier = _seeded(partial(model.build, classes, channels, SIZE))
+        classifier = seeded(partial(model.build, classes, channels, SIZE))
 
         def run(part: slice, classifier: Classifier = classifier, x: Tensor = x) -> Tensor:
             logits: Tensor = classifier(x[part])
             return logits
 
         yield from _deterministic(classifier, run, (4, classes))
-
-
-def _seeded(build: Callable[[], Any]) -> Any:
-    """Build with fixed initial weights, leaving the caller's generator alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return build()
 
 
 @torch.no_grad()

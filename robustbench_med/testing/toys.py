@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Classifier, Surface
+from robustbench_med.data import Split
+from robustbench_med.interfaces import Classifier, Purifier, Surface
 from robustbench_med.outcome import Climb, Outcome, Verdicts
 from robustbench_med.streams import Stream
 
@@ -29,6 +30,20 @@ class ToyClassifier(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, K)."""
         return (x - 0.5).flatten(1) @ self.weight.T
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean intensities of a coarse grid as features, (N, C * 16)."""
+        return nn.functional.adaptive_avg_pool2d(x - 0.5, 4).flatten(1)
+
+
+class ToyPurifier(Purifier):
+    """Pulls every pixel towards grey, by half at strength 1; deterministic, without weights."""
+
+    stochastic = False
+
+    def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+        """Images like ``x``."""
+        return x + strength.view(-1, 1, 1, 1) * (0.5 - x) / 2
 
 
 class _ToySurface(Surface):
@@ -52,6 +67,12 @@ def toy_images(n: int = 6, channels: int = 1, size: int = 8) -> tuple[Tensor, St
     coarse = torch.rand(n, channels, max(size // 4, 1), max(size // 4, 1), generator=generator)
     images = nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
     return images, Stream.named("toy", 0, torch.arange(n))
+
+
+def toy_split(n: int = 24, channels: int = 1, size: int = 8) -> Split:
+    """``n`` of the toy images as one client holds them, of two classes."""
+    images, _ = toy_images(n, channels, size)
+    return Split(images, torch.arange(n) % 2, tuple(f"p{i}" for i in range(n)), ("toy",) * n)
 
 
 def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Divergence = Literal["js", "flip", "l1"]
 
 
 def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
@@ -24,3 +28,21 @@ def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     divergence = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
     return divergence.sum(-1).div(2).to(a.dtype)
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """L1 distance of the softmax of two batches of logits (..., K), from 0 to 2, shape (...), type of ``a``."""
+    return (a.double().softmax(-1) - b.double().softmax(-1)).abs().sum(-1).to(a.dtype)
+
+
+def flip(a: Tensor, b: Tensor) -> Tensor:
+    """1 where the labels of two batches of logits (..., K) differ, else 0, shape (...).
+
+    The gradient is that of the probability that two labels drawn from the two answers differ (straight through).
+    """
+    hard = (a.argmax(-1) != b.argmax(-1)).to(a.dtype)
+    soft = 1 - (a.softmax(-1) * b.softmax(-1)).sum(-1)
+    return hard + (soft - soft.detach())
+
+
+DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {"js": jensen_shannon, "flip": flip, "l1": l1}

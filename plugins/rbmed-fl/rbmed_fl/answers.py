@@ -22,7 +22,7 @@ import flwr.serverapp.strategy
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, under
 from rbmed_fl.turn import Turn, train_epochs
-from robustbench_med import Classifier, Params, Strategy
+from robustbench_med import Learner, Params, Strategy
 
 Merger = flwr.serverapp.strategy.Strategy
 
@@ -32,11 +32,11 @@ class Answers(Strategy):
 
     Params: ClassVar[type[Params]] = TrainParams
 
-    def keeps(self, classifier: Classifier) -> tuple[str, ...]:
+    def keeps(self, classifier: Learner) -> tuple[str, ...]:
         """Prefixes of the state names that stay with the client; all other state is sent and merged."""
         return ()
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """Train ``classifier`` in place in one client's turn; return the mean training loss.
 
         The classifier holds what the server sent and what the client kept. ``turn.memory`` is for anything else that

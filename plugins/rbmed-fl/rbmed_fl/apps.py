@@ -23,7 +23,7 @@ from rbmed_fl.client import answer, client_app
 from rbmed_fl.memory import InFolder
 from rbmed_fl.server import server_app
 from rbmed_fl.work import Work
-from robustbench_med import Classifier, PartRef, Split, home, load_component, load_dataset
+from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset
 from robustbench_med.errors import DataError, RbmedError, UsageError
 
 #: Files that the server writes for the coordinator: a line for every turn, and why the run failed.
@@ -36,7 +36,7 @@ class Order:
 
     Attributes:
         strategy: name and parameters, as texts.
-        model: reference.
+        model: kind and reference of what is trained: a ``model``, a ``detector`` or a ``purifier``.
         data: ``dataset``, ``partition``, ``unseen`` and ``data_root``, as `TrainJob.origin` has them.
         shape: classes, channels and side of the images.
         seed: of the training.
@@ -52,7 +52,7 @@ class Order:
     """
 
     strategy: tuple[str, dict[str, Any]]
-    model: str
+    model: tuple[str, str]
     data: dict[str, str]
     shape: tuple[int, int, int]
     seed: int
@@ -78,11 +78,17 @@ class Order:
     def work(self, device: torch.device) -> Work:
         """What is trained, the same in every process."""
         strategy = load_component("strategy", PartRef(*self.strategy))
-        model = load_component("model", self.model)
+        kind, reference = self.model
+        model = load_component(kind, reference)
 
-        def build() -> Classifier:
-            classifier: Classifier = model.build(*self.shape)
-            return classifier
+        def build() -> Learner:
+            classes, channels, size = self.shape
+            if kind == "model":
+                learner: Learner = model.build(classes, channels, size)
+            else:
+                model.build(channels, size)
+                learner = model.learner(None)
+            return learner
 
         return Work.of(strategy, build, tuple(self.clients), self.seed, device)
 

@@ -18,7 +18,7 @@ from rbmed_fl.memory import Memory
 from rbmed_fl.states import put, to_cpu, to_record, to_state, under
 from rbmed_fl.turn import Turn, accuracy, own_randomness
 from rbmed_fl.work import Work
-from robustbench_med import seed_of
+from robustbench_med import Classifier, seed_of
 from robustbench_med.errors import RbmedError
 
 #: Images (N, C, H, W) in [0, 1] and labels (N,) of the client with this partition id.
@@ -64,7 +64,9 @@ def client_app(work: Work, open_data: OpenData, open_memory: OpenMemory) -> Clie
             turn.memory.update(put("kept", kept))
             deployed = work.federation.personal(to_cpu(classifier.state_dict()), turn.memory)
             classifier.load_state_dict(classifier.state_dict() | deployed)
-            right = accuracy(classifier, turn, work.federation.params)
+            measured = {}
+            if isinstance(classifier, Classifier):  # the learner of a detector or purifier answers nothing
+                measured["accuracy"] = accuracy(classifier, turn, work.federation.params)
         memory.keep(number, to_cpu(turn.memory))
         reply = to_record(sent)
         metrics = MetricRecord(
@@ -72,7 +74,7 @@ def client_app(work: Work, open_data: OpenData, open_memory: OpenMemory) -> Clie
                 "partition-id": index,
                 "num-examples": len(turn.labels),
                 "loss": loss,
-                "accuracy": right,
+                **measured,
                 "seconds": time.perf_counter() - began,
                 "bytes-received": received.count_bytes(),
                 "bytes-sent": reply.count_bytes(),

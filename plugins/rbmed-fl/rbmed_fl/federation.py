@@ -18,7 +18,7 @@ from rbmed_fl.memory import InFolder, InMemory, Memory
 from rbmed_fl.session import Session, run
 from rbmed_fl.states import average, under
 from rbmed_fl.work import Work
-from robustbench_med import Classifier, Federated, Split, TrainJob
+from robustbench_med import Federated, Learner, Split, TrainJob
 from robustbench_med.errors import DataError
 
 
@@ -28,7 +28,7 @@ class Federation(Answers):
     Override what `Answers` asks, or ``train`` to regroup the clients.
     """
 
-    def train(self, build: Callable[[], Classifier], clients: Mapping[str, Split], job: TrainJob) -> Federated:
+    def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """Train over the clients, round by round; see `robustbench_med.Strategy.train`.
 
         With ``job.checkpoints`` every finished round is kept, and training goes on after the last one. ``shared`` is
@@ -61,7 +61,9 @@ class Federation(Answers):
                 bar.advance(standing.done * len(names))
 
                 def on_turn(client: str, number: int, figures: dict[str, float]) -> None:
-                    shown = f"loss {figures['loss']:.3f}, accuracy {100 * figures['accuracy']:.0f} %"
+                    shown = f"loss {figures['loss']:.3g}"
+                    if "accuracy" in figures:
+                        shown += f", accuracy {100 * figures['accuracy']:.0f} %"
                     bar.advance(1, f"round {number} of {self.params.rounds}, {client}: {shown}")
 
                 if standing.done < self.params.rounds:

@@ -20,9 +20,9 @@ from torch import Generator, Tensor, nn
 
 from rbmed_fl import option
 from rbmed_fl.option import Number
-from robustbench_med import Classifier, Field, Params
+from robustbench_med import Classifier, Field, Learner, Params
 
-Objective = Callable[[Classifier, Tensor, Tensor], Tensor]
+Objective = Callable[[Learner, Tensor, Tensor], Tensor]
 
 
 def objective(adversarial: str, generator: Generator) -> Objective:
@@ -50,7 +50,7 @@ class Hardening(Params, ABC):
     step_size: Length | None = Field(None, description="Length of a step; default 2.5 eps/steps.")
 
     @abstractmethod
-    def loss(self, generator: Generator, classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
         """The objective of a batch, a scalar: images (N, C, H, W) in [0, 1], labels (N,)."""
 
     def ascend(self, gain: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class PGD(Hardening):
 
     clean: Number = Field(0.0, ge=0, lt=1, description="Share of a batch that is not attacked.")
 
-    def loss(self, generator: Generator, classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
         """See `Hardening`. The attack maximises cross-entropy."""
         clean = round(self.clean * len(x))
         target, labels = x[clean:], y[clean:]
@@ -116,7 +116,7 @@ class TRADES(Hardening):
 
     beta: Number = Field(6.0, ge=0, allow_inf_nan=False, description="Weight of the divergence.")
 
-    def loss(self, generator: Generator, classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
         """See `Hardening`."""
         with evaluating(classifier):
             # Not under no_grad: autocast would keep its copies of the weights for the step, cut off from the weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,14 @@ class Mixture(Classifier):
         # In float32, whatever autocast makes of the components: differences of logarithms cancel in bfloat16.
         answers = torch.stack([part(x).float().log_softmax(1) for part in self.components])
         return (self.weights.log()[:, None, None] + answers).logsumexp(0)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Features of the components side by side, shape (N, sum of their F).
+
+        Raises:
+            NotDefined: a component offers none.
+        """
+        return torch.cat([cast("Classifier", part).embed(x) for part in self.components], 1)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of each component on each image, shape (N, M)."""

@@ -21,7 +21,7 @@ from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
 from rbmed_fl.grid import partition_id
 from rbmed_fl.params import TrainParams
-from robustbench_med import Classifier, Federated, Field, Split, TrainJob
+from robustbench_med import Federated, Field, Learner, Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 
 #: Below five replies, a spread among them says nothing.
@@ -164,7 +164,7 @@ class Robust(Federation, ABC):
         assert isinstance(merger, OnUpdates)
         return merger.suspected
 
-    def train(self, build: Callable[[], Classifier], clients: Mapping[str, Split], job: TrainJob) -> Federated:
+    def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """See `Federation`; also raises `UsageError` where the rule is not defined for so few clients."""
         if clients:
             self.enough(len(clients))

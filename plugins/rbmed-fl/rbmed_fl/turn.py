@@ -17,7 +17,7 @@ from rbmed_fl.augment import add_noise, augment
 from rbmed_fl.hardening import Objective, objective
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State
-from robustbench_med import Classifier
+from robustbench_med import Classifier, Learner
 from robustbench_med.errors import HarnessError
 
 #: Training accuracy is measured on at most this many images, so that it costs little beside the training.
@@ -114,7 +114,7 @@ def scheduled(turn: Turn, params: TrainParams, optimizer: Optimizer) -> Iterator
 
 
 def train_epochs(
-    classifier: Classifier,
+    classifier: Learner,
     turn: Turn,
     params: TrainParams,
     penalty: Callable[[], Tensor] | None = None,
@@ -164,7 +164,7 @@ def finite(loss: float, turn: Turn, params: TrainParams) -> float:
     return loss
 
 
-def tether(classifier: Classifier, anchor: Sequence[Tensor], weight: float) -> Callable[[], Tensor]:
+def tether(classifier: Learner, anchor: Sequence[Tensor], weight: float) -> Callable[[], Tensor]:
     """A penalty: weight / 2 times the squared distance of the trainable parameters from where ``anchor`` has them.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from rbmed_fl.answers import Answers
 from rbmed_fl.states import State, to_cpu
 from rbmed_fl.turn import own_randomness
-from robustbench_med import Classifier
+from robustbench_med import Classifier, Learner
 from robustbench_med.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Work:
     """
 
     federation: Answers
-    classifier: Classifier
+    classifier: Learner
     initial: State
     local: tuple[str, ...]
     clients: tuple[str, ...]
@@ -44,7 +44,7 @@ class Work:
     def of(
         cls,
         federation: Answers,
-        build: Callable[[], Classifier],
+        build: Callable[[], Learner],
         clients: tuple[str, ...],
         seed: int,
         device: torch.device,
@@ -52,7 +52,9 @@ class Work:
         """With a fresh classifier; equal seeds give equal initial weights."""
         with own_randomness(seed, device):
             # The layout in which convolutions train fastest, a third faster on a CPU.
-            classifier = federation.classifier(build).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            # (A strategy that combines several classifiers trains nothing else: the harness sees to that.)
+            fresh: Learner = federation.classifier(cast("Callable[[], Classifier]", build))
+            classifier = fresh.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial, local = to_cpu(classifier.state_dict()), federation.keeps(classifier)
         for prefix in local:
             if not any(name.startswith(prefix) for name in initial):

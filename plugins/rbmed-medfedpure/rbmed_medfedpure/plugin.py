@@ -1,4 +1,4 @@
-"""Specs of the reference defense and its baseline."""
+"""Specs of the reference defense, its baseline, and rivals made of a classifier and a part in front of it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,32 @@ from robustbench_med import DefenseSpec, hookimpl
 
 @hookimpl
 def rbmed_defenses() -> Iterator[DefenseSpec]:
-    """Two recipes, with weights trained on the embedded data set."""
+    """The recipes; the first two have weights trained on the embedded data set."""
     yield DefenseSpec(
         name="medfedpure",
-        target="rbmed_medfedpure.recipes:MedFedPure",
-        summary="Personalized mixture of experts + MAE detector + diffusion purifier",
+        target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
+        summary="Personalized mixture of experts + MAE detector + diffusion purifier; ablations",
         reference="Karami et al., MedFedPure, arXiv 2511.11625 (2025)",
         weights="rbmed_medfedpure:weights",
+        reproduction="rbmed_medfedpure:br35h.toml",
     )
     yield DefenseSpec(
         name="undefended",
-        target="rbmed_medfedpure.recipes:Undefended",
+        target="rbmed_medfedpure.recipes.undefended:Undefended",
         summary="The FedAvg classifier alone, same backbone as medfedpure",
         reference="McMahan et al., Communication-efficient learning of deep networks, AISTATS 2017",
+        weights="rbmed_medfedpure:weights",
+    )
+    yield DefenseSpec(
+        name="shielded",
+        target="rbmed_medfedpure.recipes.undefended:Shielded",
+        summary="The undefended classifier behind any purifier, detector, or both",
+        weights="rbmed_medfedpure:weights",
+    )
+    yield DefenseSpec(
+        name="diffpure",
+        target="rbmed_medfedpure.recipes.undefended:DiffPure",
+        summary="The undefended classifier with every image diffused and denoised",
+        reference="Nie et al., Diffusion models for adversarial purification, ICML 2022, arXiv 2205.07460",
         weights="rbmed_medfedpure:weights",
     )

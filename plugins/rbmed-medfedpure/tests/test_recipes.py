@@ -3,51 +3,200 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import robustbench_med as rbmed
-from rbmed_medfedpure.recipes import MedFedPure, Undefended
+from rbmed_medfedpure.recipes.medfedpure import ABLATIONS
+from rbmed_medfedpure.recipes.presets import DIFFUSION, PRESETS, STRATEGIES
+from robustbench_med import PartRef
 from robustbench_med.errors import BadParameter
+from robustbench_med.registry import Registry
 
 TINY = "brainsim:size=32,train_patients=6,calibration_patients=4,test_patients=2,slices=2"
+MOMENT = "fedavg:rounds=1,local_epochs=1"
 QUICK = (
-    "medfedpure:strategy=[fedmoe:rounds=1,local_epochs=1],detector=[mae:epochs=1],purifier=[ddpm:train_steps=2,width=8]"
+    "medfedpure:strategy=[fedmoe:rounds=1,local_epochs=1],"
+    f"detector=[mae:training=[{MOMENT}]],purifier=[ddim:width=8,training=[{MOMENT}]]"
 )
 PLAIN = "undefended:strategy=[fedavg:rounds=1,local_epochs=1]"
 
 
-def recipe(**params: object) -> rbmed.Recipe:
-    return MedFedPure(MedFedPure.Params(**params)).recipe()
+def recipe(text: str) -> rbmed.Recipe:
+    made: rbmed.Recipe = rbmed.load_component("defense", text).recipe()
+    return made
+
+
+def parts(text: str) -> dict[str, Any]:
+    """The built parts of a defense: every name and parameter is known."""
+    made = recipe(text)
+    kinds = ("model", "strategy", "detector", "purifier")
+    return {kind: rbmed.load_component(kind, ref) for kind in kinds if (ref := getattr(made, kind)) is not None}
+
+
+def params(text: str, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = parts(text)[kind].params.model_dump()
+    return found
 
 
 def test_parameters_reach_the_parts() -> None:
-    made = recipe(score="reconstruction", gate="shared", fpr=0.18)
-    assert made.detector == rbmed.PartRef("mae", {"score": "reconstruction"})
-    assert made.model == rbmed.PartRef("moe", {"gate": "shared"})
-    assert made.strategy == rbmed.PartRef("fedmoe", {"gate": "shared"})
-    assert made.fpr == 0.18
+    text = "medfedpure:score=reconstruction,gate=shared,fpr=0.18,t_min=40,t_max=60,strength=0.25"
+    made = recipe(text)
+    assert made.detector == PartRef("mae", {"score": "reconstruction"})
+    assert made.model == PartRef("moe", {"gate": "shared"})
+    assert made.strategy == PartRef("fedmoe", {"gate": "shared"})
+    assert made.purifier == PartRef("ddim", {"steps": 2, "t_min": 40, "t_max": 60})
+    assert (made.fpr, made.strength) == (0.18, 0.25)
+    assert set(parts(text)) == {"model", "strategy", "detector", "purifier"}
+
+
+def test_the_default_is_the_small_one() -> None:
+    made = recipe("medfedpure")
+    assert made.detector == PartRef("mae", {"score": "consistency"})
+    assert made.purifier == PartRef("ddim", {"steps": 2})
+    assert (made.model, made.strategy) == (PartRef("moe"), PartRef("fedmoe"))
+    assert (made.fpr, made.strength) == (0.05, None)
 
 
 def test_what_the_user_writes_in_a_part_wins() -> None:
-    made = recipe(detector="mae:score=combined,passes=2", purifier="ddpm:t_max=60")
-    assert made.detector == rbmed.PartRef("mae", {"score": "combined", "passes": "2"})
-    assert made.purifier == rbmed.PartRef("ddpm", {"t_max": "60"})
+    made = recipe("medfedpure:t_max=80,detector=[mae:score=combined,passes=2],purifier=[ddim:t_max=60]")
+    assert made.detector == PartRef("mae", {"score": "combined", "passes": "2"})
+    assert made.purifier == PartRef("ddim", {"steps": 2, "t_max": "60"})
+    assert params("medfedpure:preset=paper,detector=[mae:depth=2]", "detector")["depth"] == 2
 
 
 def test_parts_can_be_left_out_or_swapped() -> None:
-    made = recipe(detector="random", purifier="none")
-    assert made.detector == rbmed.PartRef("random")
+    made = recipe("medfedpure:detector=random,purifier=none")
+    assert made.detector == PartRef("random")
     assert made.purifier is None
-    assert recipe(detector="none").detector is None
+    assert recipe("medfedpure:detector=none").detector is None
+
+
+def test_the_papers_preset_has_the_papers_values() -> None:
+    made = recipe("medfedpure:preset=paper")
+    assert made.fpr == 0.18
+    assert [ref.name for ref in (made.model, made.strategy, made.detector, made.purifier) if ref] == [
+        "moe", "fedmoe", "mae", "ddpm",
+    ]  # fmt: skip
+    expected = {
+        "model": {"layers": 2, "width": 64, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "gate": "local",
+                  "beta": 1e-4, "gamma": 0.1},
+        "strategy": {"rounds": 20, "local_epochs": 15, "batch_size": 32, "optimizer": "adam", "lr": 1e-3},
+        "detector": {"patch": 16, "width": 512, "depth": 12, "decoder_depth": 8, "heads": 8, "mask_ratio": 0.75,
+                     "score": "reconstruction"},
+        "purifier": {"t_min": 50, "t_max": 150, "train_t_max": 1000},
+    }  # fmt: skip
+    for kind, wanted in expected.items():
+        known = params("medfedpure:preset=paper", kind)
+        assert {name: known[name] for name in wanted} == wanted
+
+
+def test_the_papers_diffusion_network_has_the_size_of_the_authors() -> None:
+    purifier = parts("medfedpure:preset=paper")["purifier"]
+    with torch.random.fork_rng():
+        purifier.build(1, 224)
+    count = sum(p.numel() for p in purifier.parameters())
+    assert count == pytest.approx(7.47e6, rel=0.02)
+
+
+def test_a_preset_knows_every_part_that_takes_its_parameters() -> None:
+    registry = Registry()
+    ours = {e.spec.name for e in registry.entries("strategy") if e.distribution == "rbmed-fl"}
+    assert set(STRATEGIES) == ours
+    diffusion = {e.spec.name for e in registry.entries("purifier") if ".diffusion." in e.spec.target}
+    assert set(DIFFUSION) == diffusion
+    for kind, known in PRESETS["paper"].params.items():
+        for name, values in known.items():
+            rbmed.load_component(kind, PartRef(name, values))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_every_ablation_is_a_defense(ablation: str, preset: str) -> None:
+    assert set(parts(f"medfedpure:preset={preset},ablation={ablation}")) >= {"model", "strategy", "purifier"}
+
+
+def test_an_ablation_changes_one_thing() -> None:
+    whole = recipe("medfedpure")
+
+    def changed(ablation: str) -> dict[str, object]:
+        made = recipe(f"medfedpure:ablation={ablation}")
+        return {name: value for name, value in vars(made).items() if value != getattr(whole, name)}
+
+    assert changed("none") == {}
+    assert changed("no-detector") == {"detector": None}
+    # Without purified copies, the score has the autoencoder's to compare with.
+    own = PartRef("mae", {"score": "consistency", "reference": "reconstruction"})
+    assert changed("no-purifier") == {"purifier": PartRef("identity"), "detector": own}
+    assert changed("fixed-strength") == {"strength": 0.5}
+    shared = {"gate": "shared"}
+    assert changed("shared-gates") == {"model": PartRef("moe", shared), "strategy": PartRef("fedmoe", shared)}
+    assert changed("fedavg-backbone") == {"model": PartRef("resnet"), "strategy": PartRef("fedavg")}
+    assert changed("random-detector") == {"detector": PartRef("random")}
+
+
+def test_an_ablated_part_takes_the_users_parameters() -> None:
+    made = recipe("medfedpure:ablation=fedavg-backbone,strategy=[fedavg:rounds=3]")
+    assert (made.model, made.strategy) == (PartRef("resnet"), PartRef("fedavg", {"rounds": "3"}))
+    assert recipe("medfedpure:ablation=fixed-strength,strength=1").strength == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ablation=random-detector,detector=mae", "ablation=random-detector means detector=random, not detector=mae"),
+        ("ablation=no-detector,detector=mae", "means detector=none"),
+        ("ablation=fedavg-backbone,strategy=[ditto:rounds=2]", "means strategy=fedavg, not strategy=ditto"),
+        ("ablation=shared-gates,gate=local", "means gate=shared, not gate=local"),
+        ("ablation=no-detector,score=combined", "score=combined needs a detector, and there is none"),
+        ("detector=none,fpr=0.1", "fpr=0.1 needs a detector"),
+        ("detector=none,strength=0.5", "strength=0.5 needs a detector"),
+        ("purifier=none,t_max=60", "t_max=60 needs a purifier"),
+        ("purifier=none,strength=1", "strength=1.0 needs a purifier"),
+        ("detector=random,score=combined", "unknown parameter 'score'"),
+        ("purifier=jpeg,t_max=60", "unknown parameter 't_max'"),
+        ("ablation=fedavg-backbone,gate=shared", "unknown parameter 'gate'"),
+        ("t_min=90,t_max=60", "t_min <= t_max"),
+        ("preset=large", "small"),
+    ],
+)
+def test_contradictions_are_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(BadParameter, match=message) as caught:
+        parts(f"medfedpure:{text}")
+    assert "\n" not in str(caught.value)
 
 
 def test_undefended_has_nothing_but_a_classifier() -> None:
-    made = Undefended().recipe()
+    made = recipe("undefended")
     assert (made.detector, made.purifier) == (None, None)
     # The same backbone as the mixture's: otherwise the comparison would be of two networks, not of two defenses.
     assert made.model.name == "resnet"
+    mixture = params("medfedpure:preset=paper", "model")
+    assert {name: mixture[name] for name in params("undefended:preset=paper", "model")} == params(
+        "undefended:preset=paper", "model"
+    )
+    assert params("undefended:preset=paper,strategy=pfeddef", "strategy")["rounds"] == 20
+
+
+def test_rivals_have_the_undefended_classifier() -> None:
+    bare = recipe("undefended")
+    for text in ("diffpure", "shielded", "shielded:median", "shielded:detector=knn,purifier=none"):
+        made = recipe(text)
+        assert (made.model, made.strategy) == (bare.model, bare.strategy)
+        parts(text)
+    assert recipe("diffpure").detector is None
+    assert recipe("shielded:median").purifier == PartRef("median")
+    both = recipe("shielded:purifier=[jpeg:quality_min=50],detector=knn,fpr=0.1,strength=1")
+    assert (both.purifier, both.detector) == (PartRef("jpeg", {"quality_min": "50"}), PartRef("knn"))
+    assert (both.fpr, both.strength) == (0.1, 1.0)
+    for empty in ("shielded:none", "diffpure:purifier=none"):
+        with pytest.raises(BadParameter, match="undefended"):
+            recipe(empty)
+    for text, part in (("shielded:none,detector=knn,strength=1", "purifier"), ("shielded:strength=1", "detector")):
+        with pytest.raises(BadParameter, match=f"strength=1 needs a {part}"):
+            recipe(text)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +240,22 @@ def test_an_answer_does_not_depend_on_the_batch(trained: Path) -> None:
         assert torch.allclose(pipeline(x[part], rng[part]), logits[part], atol=1e-3)
 
 
+def test_without_purifier_images_are_flagged_and_answered_as_they_are(trained: Path) -> None:
+    around = QUICK.partition(",purifier=")[0]
+    pipeline = rbmed.load_defense(
+        f"{around},ablation=no-purifier,fpr=0.5", TINY, weights=trained / "medfedpure", device="cpu"
+    ).pipeline("hospital-1")  # fmt: skip
+    x = rbmed.load_dataset(TINY).split("calibration").images
+    verdicts = pipeline.decide(x, rbmed.Stream.named("scoring", 0, torch.arange(len(x))))
+    assert 0 < verdicts.flagged.float().mean() < 1
+    assert not verdicts.changed.any()
+    assert not verdicts.rejected.any()
+    with torch.no_grad():
+        assert torch.equal(verdicts.predictions[0], pipeline.classifier(x).argmax(1))
+
+
 def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> None:
-    detector = "[mae:epochs=1,score=consistency,reference=purified]"
-    name = QUICK.replace("[mae:epochs=1]", detector).replace("[ddpm:train_steps=2,width=8]", "none")
+    name = QUICK.replace("[mae:", "[mae:reference=purified,").partition(",purifier=")[0] + ",purifier=none"
     with pytest.raises(BadParameter, match="needs a defense with a purifier"):
         rbmed.load_defense(name, TINY, weights=trained / "medfedpure").pipeline("hospital-1")
 

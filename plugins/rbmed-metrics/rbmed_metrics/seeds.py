@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from rbmed_metrics.cells import attack, component, dataset, percent
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Rate, Report, told_apart, wilson
 
@@ -40,40 +41,22 @@ def _row(group: pd.DataFrame) -> dict[str, str | int]:
     first = group.iloc[0]
     images, robust = int(first["n"]), group["robust_accuracy"].mean()
     low, high = wilson(Rate(robust * images, images))
-    unseen = f"unseen {first['unseen']}" if first["unseen"] else ""
     return {
-        "data set": _words(first["dataset"], first["partition"], unseen),
-        "defense": _component(first["defense"], first["defense_params"]),
-        "strategy": _component(first["strategy"], first["strategy_params"]),
-        "attack": _words(
-            _component(first["attack"], first["attack_params"]),
-            first["access"],
-            f"{first['norm']} {first['eps']:.4g}",
-            f"seed {first['seed']}" if first["seed"] else "",
-        ),
-        "clean": _percent(group["clean_accuracy"].mean()),
+        "data set": dataset(first),
+        "defense": component(first["defense"], first["defense_params"]),
+        "strategy": component(first["strategy"], first["strategy_params"]),
+        "attack": attack(first),
+        "clean": percent(group["clean_accuracy"].mean()),
         "clean range": _range(group["clean_accuracy"]),
-        "worst clean": _percent(group["clean_worst"].mean()),
-        "robust": _percent(robust),
+        "worst clean": percent(group["clean_worst"].mean()),
+        "robust": percent(robust),
         "robust range": _range(group["robust_accuracy"]),
-        "95 %": f"[{_percent(low)}, {_percent(high)}]",
-        "worst robust": _percent(group["robust_worst"].mean()),
+        "95 %": f"[{percent(low)}, {percent(high)}]",
+        "worst robust": percent(group["robust_worst"].mean()),
         "images": images,
         "seeds": len(group),
     }
 
 
-def _words(*words: str | float | None) -> str:
-    return " ".join(word for word in words if isinstance(word, str) and word)
-
-
-def _component(name: str | float | None, params: str) -> str:
-    return f"{name}:{params}" if params else _words(name)
-
-
-def _percent(share: float) -> str:
-    return "" if pd.isna(share) else f"{100 * share:.1f}"
-
-
 def _range(shares: pd.Series) -> str:
-    return f"{_percent(shares.min())} to {_percent(shares.max())}"
+    return f"{percent(shares.min())} to {percent(shares.max())}"

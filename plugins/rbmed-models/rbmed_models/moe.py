@@ -65,6 +65,11 @@ class MoEClassifier(rbmed.Classifier):
         """Logits, shape (N, K)."""
         return self._mix(x)[0]
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Pooled features, shape (N, F): what experts and gates see."""
+        features: Tensor = self.features(x)
+        return features
+
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """CE(logits, y) + beta * sum_k ||phi_k||^2 + gamma * H(alpha), with phi_k the parameters of gate k."""
         logits, log_alpha = self._mix(x)

@@ -75,6 +75,11 @@ class ResNetClassifier(rbmed.Classifier):
         logits: Tensor = self.head(self.features(x))
         return logits
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Pooled features, shape (N, F): what the head sees."""
+        features: Tensor = self.features(x)
+        return features
+
 
 class ResNetModel(rbmed.Model):
     """ResNet (He et al. 2016) with a deep stem, for square images of 32 px or more."""

@@ -131,6 +131,17 @@ def test_heads_are_whatever_follows_the_features(kind: Kind) -> None:
     assert torch.equal(model(x), torch.zeros(4, 2))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_what_the_heads_see(kind: Kind) -> None:
+    model, x = build(kind).eval(), images(4)
+    features = model.embed(x)
+    assert features.shape == (4, 64)
+    assert features.flatten(1).any(1).all()
+    # With the feature extractor out of the way, the heads alone give the same answer.
+    model.set_submodule("features", nn.Identity())
+    torch.testing.assert_close(model(features), build(kind).eval()(x))
+
+
 def test_published_hyperparameters_are_the_defaults() -> None:
     params = MoEParams()
     assert (params.experts, params.expert_hidden, params.gate_hidden) == (3, 256, 64)

@@ -81,13 +81,14 @@ def _order(params: Deployment, session: Session, folder: Path) -> Order:
     """What to build, in text."""
     job, work, checkpoint = session.job, session.work, session.checkpoint
     assert checkpoint is not None
-    if missing := [name for name in ("dataset", "model", "strategy") if name not in job.origin]:
+    kind = next((name for name in ("detector", "purifier") if name in job.origin), "model")
+    if missing := [name for name in ("dataset", kind, "strategy") if name not in job.origin]:
         raise UsageError(
             f"engine 'deployment' starts processes that build everything from text, and TrainJob.origin lacks "
             f"{', '.join(missing)}; train with `rbmed train` or robustbench_med.train_defense, or name them"
         )
     origin = dict(job.origin)
-    strategy, model = parse(origin.pop("strategy")), origin.pop("model")
+    strategy, model = parse(origin.pop("strategy")), (kind, origin.pop(kind))
     images = next(iter(session.clients.values())).images
     card = load_dataset(origin["dataset"], data_root=origin.get("data_root")).card()
     memories = "" if params.elsewhere else str(checkpoint.path.parent.absolute() / "clients")

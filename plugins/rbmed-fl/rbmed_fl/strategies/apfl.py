@@ -24,7 +24,7 @@ from rbmed_fl.hardening import Objective, objective
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, put, to_cpu, under
 from rbmed_fl.turn import Turn, finite, make_optimizer, scheduled
-from robustbench_med import Classifier, Field
+from robustbench_med import Field, Learner
 
 
 class APFL(Federation):
@@ -38,7 +38,7 @@ class APFL(Federation):
             False, description="Each client learns its alpha, on training images: it drifts towards what fits these."
         )
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """Train global and personal weights side by side; return the mean loss of the mixture."""
         params, device = self.params, turn.images.device
         own = copy.deepcopy(classifier)
@@ -74,7 +74,7 @@ class APFL(Federation):
         return mixture | under("mixture", memory)
 
 
-def _gradients(model: Classifier, loss_of: Objective, x: Tensor, y: Tensor, params: TrainParams) -> Tensor:
+def _gradients(model: Learner, loss_of: Objective, x: Tensor, y: Tensor, params: TrainParams) -> Tensor:
     """Leave the gradients of a batch's loss in the model; return the loss."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=params.autocast):
         loss = loss_of(model, x, y)
@@ -84,7 +84,7 @@ def _gradients(model: Classifier, loss_of: Objective, x: Tensor, y: Tensor, para
 
 
 @torch.no_grad()
-def _mix(own: Classifier, other: Classifier, alpha: Tensor) -> list[Tensor]:
+def _mix(own: Learner, other: Learner, alpha: Tensor) -> list[Tensor]:
     """Turn ``own`` from the personal weights v into the mixture; return v."""
     before = [v.clone() for v in own.parameters()]
     for v, w in zip(own.parameters(), other.parameters(), strict=True):
@@ -93,7 +93,7 @@ def _mix(own: Classifier, other: Classifier, alpha: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _unmix(own: Classifier, other: Classifier, alpha: Tensor, before: list[Tensor]) -> Tensor:
+def _unmix(own: Learner, other: Learner, alpha: Tensor, before: list[Tensor]) -> Tensor:
     """Turn ``own`` back, its gradients from those by the mixture to those by v; return the gradient by alpha."""
     slope = torch.zeros_like(alpha)
     for v, w, value in zip(own.parameters(), other.parameters(), before, strict=True):

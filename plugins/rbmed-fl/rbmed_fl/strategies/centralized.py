@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 
 from rbmed_fl.federation import Federation
-from robustbench_med import Classifier, Federated, Split, TrainJob
+from robustbench_med import Federated, Learner, Split, TrainJob
 
 
 class Centralized(Federation):
     """A federation of one client that holds everyone's images, for the same number of epochs. No privacy at all."""
 
-    def train(self, build: Callable[[], Classifier], clients: Mapping[str, Split], job: TrainJob) -> Federated:
+    def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """See `robustbench_med.Strategy.train`; the clients' images are copied into one tensor."""
         return super().train(build, {"pooled": pool(clients)} if clients else {}, job)
 

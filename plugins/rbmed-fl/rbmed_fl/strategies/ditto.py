@@ -20,7 +20,7 @@ from rbmed_fl.federation import Federation
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, put, to_cpu, under
 from rbmed_fl.turn import Turn, tether, train_epochs
-from robustbench_med import Classifier, Field
+from robustbench_med import Field, Learner
 
 
 class Ditto(Federation):
@@ -36,7 +36,7 @@ class Ditto(Federation):
             description="Pull of the global model on the personal one: 0 is local training, large is FedAvg.",
         )
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """Train the personal and the global model; return the mean loss, with the penalty, of the personal one."""
         own = copy.deepcopy(classifier)
         own.load_state_dict(own.state_dict() | under("own", turn.memory))

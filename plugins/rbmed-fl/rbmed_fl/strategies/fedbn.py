@@ -10,14 +10,14 @@ from __future__ import annotations
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rbmed_fl.federation import Federation
-from robustbench_med import Classifier
+from robustbench_med import Learner
 from robustbench_med.errors import UsageError
 
 
 class FedBN(Federation):
     """FedAvg of everything but batch normalisation."""
 
-    def keeps(self, classifier: Classifier) -> tuple[str, ...]:
+    def keeps(self, classifier: Learner) -> tuple[str, ...]:
         """The prefixes of all batch-norm layers.
 
         Raises:

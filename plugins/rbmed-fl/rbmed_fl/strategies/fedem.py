@@ -19,7 +19,7 @@ from rbmed_fl.hardening import objective
 from rbmed_fl.mixture import Expected, Mixture
 from rbmed_fl.params import TrainParams
 from rbmed_fl.turn import Turn, train_epochs
-from robustbench_med import Classifier, Field
+from robustbench_med import Classifier, Field, Learner
 
 
 class FedEM(Federation):
@@ -38,18 +38,18 @@ class FedEM(Federation):
         """A mixture of fresh classifiers, different from each other, with equal weights."""
         return Mixture(build() for _ in range(self.params.components))
 
-    def keeps(self, classifier: Classifier) -> tuple[str, ...]:
+    def keeps(self, classifier: Learner) -> tuple[str, ...]:
         """The weights of the mixture, and what its components declare personal."""
         return classifier.personal
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """One E-step on the clean images, then ``local_epochs`` of the M-step."""
         mixture = cast("Mixture", classifier)
         q = responsibilities(mixture, turn, self.params)
         mixture.weights.copy_(q.mean(0))
         own = objective(self.params.adversarial, turn.generator)
 
-        def expected(mixture: Classifier, x: Tensor, rows: Tensor) -> Tensor:
+        def expected(mixture: Learner, x: Tensor, rows: Tensor) -> Tensor:
             return own(Expected(cast("Mixture", mixture), q[rows]), x, turn.labels[rows])
 
         # Rows in the place of labels: the loss of a batch asks for both.

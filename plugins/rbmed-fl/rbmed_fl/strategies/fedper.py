@@ -1,20 +1,20 @@
 """FedPer: the last layers stay with the client (Arivazhagan et al. 2019, arXiv 1912.00818).
 
-Sent and averaged: the features. Stays: the last layers, those that the model declares as `Classifier.heads`. A client
+Sent and averaged: the features. Stays: the last layers, those that the model declares as `Learner.heads`. A client
 trains both together, as in FedAvg. With one client, it is FedAvg.
 """
 
 from __future__ import annotations
 
 from rbmed_fl.federation import Federation
-from robustbench_med import Classifier
+from robustbench_med import Learner
 from robustbench_med.errors import UsageError
 
 
 class FedPer(Federation):
     """FedAvg of the features; each client has its own head."""
 
-    def keeps(self, classifier: Classifier) -> tuple[str, ...]:
+    def keeps(self, classifier: Learner) -> tuple[str, ...]:
         """The prefixes of the model's heads.
 
         Raises:

@@ -10,7 +10,7 @@ from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
 from rbmed_fl.params import TrainParams
 from rbmed_fl.turn import Turn, tether, train_epochs
-from robustbench_med import Classifier, Field
+from robustbench_med import Field, Learner
 
 
 class FedProx(Federation):
@@ -34,7 +34,7 @@ class FedProx(Federation):
         """Flower's FedProx."""
         return flwr.serverapp.strategy.FedProx(proximal_mu=self.params.mu, **common)
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """See `Federation`."""
         received = [weight.detach().clone() for weight in classifier.parameters()]
         return train_epochs(classifier, turn, self.params, tether(classifier, received, turn.config["proximal-mu"]))

@@ -1,6 +1,6 @@
 """FedRep: own heads on common features, trained one after the other (Collins et al. 2021, arXiv 2102.07078).
 
-Sent and averaged: the features. Stays: the last layers, `Classifier.heads`. In its turn a client first trains its head
+Sent and averaged: the features. Stays: the last layers, `Learner.heads`. In its turn a client first trains its head
 for ``head_epochs`` on the features that it received, then the features for ``local_epochs`` under that head.
 
 What does not train in a phase comes out of it bit-identical, running statistics included. It is in training mode all
@@ -15,7 +15,7 @@ from rbmed_fl.params import TrainParams
 from rbmed_fl.states import to_cpu
 from rbmed_fl.strategies.fedper import FedPer
 from rbmed_fl.turn import Turn, train_epochs
-from robustbench_med import Classifier, Field
+from robustbench_med import Field, Learner
 
 
 class FedRep(FedPer):
@@ -28,13 +28,13 @@ class FedRep(FedPer):
             1, ge=1, description="Passes that train the head on frozen features, before local_epochs on the features."
         )
 
-    def fit(self, classifier: Classifier, turn: Turn) -> float:
+    def fit(self, classifier: Learner, turn: Turn) -> float:
         """Train the head, then the features; return the mean loss of the features' training."""
         _train_part(classifier, turn, self.params.model_copy(update={"local_epochs": self.params.head_epochs}), True)
         return _train_part(classifier, turn, self.params, False)
 
 
-def _train_part(classifier: Classifier, turn: Turn, params: TrainParams, heads: bool) -> float:
+def _train_part(classifier: Learner, turn: Turn, params: TrainParams, heads: bool) -> float:
     """Train only the heads, or only what lies before them."""
     for name, weight in classifier.named_parameters():
         weight.requires_grad_(name.startswith(classifier.heads) == heads)

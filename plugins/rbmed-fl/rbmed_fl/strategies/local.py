@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rbmed_fl.federation import Federation
-from robustbench_med import Classifier
+from robustbench_med import Learner
 
 
 class Local(Federation):
@@ -13,6 +13,6 @@ class Local(Federation):
     model. A client the federation never saw has nothing better.
     """
 
-    def keeps(self, classifier: Classifier) -> tuple[str, ...]:
+    def keeps(self, classifier: Learner) -> tuple[str, ...]:
         """Everything: each state name starts with the empty prefix."""
         return ("",)

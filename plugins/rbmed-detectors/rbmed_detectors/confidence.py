@@ -1,0 +1,48 @@
+"""Scores read off the classifier's answer alone. Nothing is learned."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+import robustbench_med as rbmed
+
+
+class EnergyParams(rbmed.Params):
+    """Parameters of the energy."""
+
+    temperature: float = Field(1.0, gt=0, description="T, divides the logits.")
+
+
+class Energy(rbmed.Detector):
+    """Free energy -T logsumexp(logits / T) (Liu et al. 2020, arXiv:2010.03759), unbounded.
+
+    Higher means less like the training images. The paper's fine-tuning on outliers is not part of it. Deterministic;
+    differentiable.
+    """
+
+    Params = EnergyParams
+    stochastic = False
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        """The energy of each image, float32 (N,)."""
+        t: float = self.params.temperature
+        logits: Tensor = system.classifier(x)
+        return -t * (logits.float() / t).logsumexp(1)
+
+
+class MaxSoftmax(rbmed.Detector):
+    """1 - largest softmax probability (Hendrycks & Gimpel 2017, arXiv:1610.02136), from 0 to 1 - 1 / K.
+
+    Deterministic; differentiable.
+    """
+
+    stochastic = False
+
+    def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
+        """One minus the confidence of each image, float32 (N,)."""
+        # The other classes' share: 1 - p of confident answers, such as most clean images have, is below what float32
+        # resolves next to 1.
+        logits: Tensor = system.classifier(x)
+        ordered = logits.float().sort(1, descending=True).values
+        return (ordered[:, 1:].logsumexp(1) - ordered[:, 0]).sigmoid()

@@ -1,0 +1,1 @@
+"""The recipes: which parts, with which parameters. The parts themselves are plugins of their own."""

@@ -1,0 +1,88 @@
+"""The classifier alone, and the same classifier behind any detector and purifier."""
+
+from __future__ import annotations
+
+import robustbench_med as rbmed
+from rbmed_medfedpure.recipes.presets import ABOUT, PresetName, part, trained
+from robustbench_med import Defense, Field, Recipe
+from robustbench_med.errors import BadParameter
+
+
+class Undefended(Defense):
+    """One FedAvg classifier for all clients, nothing around it."""
+
+    class Params(rbmed.Params):
+        """Parameters of the recipe."""
+
+        preset: PresetName = Field("small", description=ABOUT)
+        model: str = Field("resnet", description="Classifier architecture.")
+        strategy: str = Field("fedavg", description="Federated training strategy.")
+
+    def recipe(self) -> Recipe:
+        """A model and a strategy."""
+        p = self.params
+        return Recipe(trained("model", p.model, p.preset), trained("strategy", p.strategy, p.preset))
+
+
+class Shielded(Defense):
+    """The undefended classifier behind a purifier, a detector, or both: for the rivals of MedFedPure.
+
+    With a detector and no purifier, flagged images are rejected; with a purifier and no detector, all are purified.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of the recipe; a part takes its own as ``purifier=[median:radius=2]``."""
+
+        purifier: str = Field("jpeg", description="Purifier; 'none' rejects flagged images instead.")
+        detector: str = Field("none", description="Detector; 'none' purifies every image.")
+        fpr: float = Field(0.05, gt=0, lt=1, description="Share of clean calibration images that may be flagged.")
+        strength: float | None = Field(
+            None, ge=0, le=1, description="With a detector: strength of every purification; none: by the score."
+        )
+        preset: PresetName = Field("small", description=ABOUT)
+        model: str = Field("resnet", description="Classifier architecture.")
+        strategy: str = Field("fedavg", description="Federated training strategy.")
+
+    def recipe(self) -> Recipe:
+        """The undefended classifier with the parts around it.
+
+        Raises:
+            BadParameter: there is nothing around it.
+        """
+        p = self.params
+        if p.purifier == p.detector == "none":
+            raise BadParameter("shielded: neither a detector nor a purifier is named; that is the defense 'undefended'")
+        if p.strength is not None and "none" in (p.purifier, p.detector):
+            missing = "purifier" if p.purifier == "none" else "detector"
+            raise BadParameter(f"shielded: strength={p.strength:g} needs a {missing}, and {missing}=none")
+        return Recipe(
+            model=trained("model", p.model, p.preset),
+            strategy=trained("strategy", p.strategy, p.preset),
+            detector=part("detector", p.detector, p.preset),
+            purifier=part("purifier", p.purifier, p.preset),
+            fpr=p.fpr,
+            strength=p.strength,
+        )
+
+
+class DiffPure(Defense):
+    """Every image is diffused to a fixed time and denoised (Nie et al. 2022), in front of the undefended classifier."""
+
+    class Params(rbmed.Params):
+        """Parameters of the recipe."""
+
+        purifier: str = Field("diffpure", description="Purifier, with its parameters.")
+        preset: PresetName = Field("small", description=ABOUT)
+        model: str = Field("resnet", description="Classifier architecture.")
+        strategy: str = Field("fedavg", description="Federated training strategy.")
+
+    def recipe(self) -> Recipe:
+        """The undefended classifier behind the purifier, at full strength."""
+        p = self.params
+        if p.purifier == "none":
+            raise BadParameter("diffpure: purifier=none leaves the defense 'undefended'")
+        return Recipe(
+            model=trained("model", p.model, p.preset),
+            strategy=trained("strategy", p.strategy, p.preset),
+            purifier=part("purifier", p.purifier, p.preset),
+        )

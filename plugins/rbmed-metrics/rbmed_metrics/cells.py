@@ -1,0 +1,35 @@
+"""A row of the table of records in words, for the reports."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def dataset(row: pd.Series) -> str:
+    """The data set, the partition and the unseen sites."""
+    return words(row["dataset"], row["partition"], f"unseen {row['unseen']}" if row["unseen"] else "")
+
+
+def attack(row: pd.Series) -> str:
+    """The attack, its rung, norm and eps, and a seed other than 0."""
+    return words(
+        component(row["attack"], row["attack_params"]),
+        row["access"],
+        f"{row['norm']} {row['eps']:.4g}",
+        f"seed {row['seed']}" if row["seed"] else "",
+    )
+
+
+def component(name: str | float | None, params: str) -> str:
+    """A component as on the command line; one without a name is left out."""
+    return f"{name}:{params}" if params else words(name)
+
+
+def words(*parts: str | float | None) -> str:
+    """Those of the words that are there, in a line."""
+    return " ".join(part for part in parts if isinstance(part, str) and part)
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal; nothing where it is undefined."""
+    return "" if pd.isna(share) else f"{100 * share:.1f}"

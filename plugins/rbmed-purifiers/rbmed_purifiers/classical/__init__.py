@@ -1,0 +1,1 @@
+"""Purifiers of image processing: nothing is learned, nothing is random."""

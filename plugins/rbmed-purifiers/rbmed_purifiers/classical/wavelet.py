@@ -1,0 +1,93 @@
+"""Wavelet shrinkage."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_purifiers.classical.filter import Filter, per_image
+
+_R2, _R3 = math.sqrt(2), math.sqrt(3)
+#: Low-pass filters of orthonormal wavelets (Daubechies 1988).
+LOW_PASS = {
+    "haar": (1 / _R2, 1 / _R2),
+    "db2": tuple(value / (4 * _R2) for value in (1 + _R3, 3 + _R3, 3 - _R3, 1 - _R3)),
+}
+
+
+class WaveletParams(rbmed.Params):
+    """Parameters of the shrinkage."""
+
+    threshold: float = Field(
+        0.1,
+        gt=0,
+        description="How far details are moved towards 0 at strength 1, for pixels in [0, 1]; grows linearly.",
+    )
+    wavelet: Literal["haar", "db2"] = Field("db2", description="Haar, or Daubechies with two vanishing moments.")
+    levels: int = Field(2, ge=1, le=6, description="Levels of the decomposition; each halves the resolution.")
+
+
+class Wavelet(Filter):
+    """Soft thresholding of wavelet details (Donoho 1995, De-noising by soft-thresholding).
+
+    An orthonormal, separable, periodic transform; images are continued by their border pixels, far enough that opposite
+    borders do not meet, and to a multiple of ``2 ** levels``. Strength 0 keeps the image up to float rounding.
+    """
+
+    Params = WaveletParams
+
+    def filter(self, x: Tensor, strength: Tensor) -> Tensor:
+        """Images with smaller details."""
+        height, width = x.shape[-2:]
+        unit = 2**self.params.levels
+        # A coefficient of the last level reaches this far.
+        margin = (len(LOW_PASS[self.params.wavelet]) - 1) * unit
+        padded = F.pad(x, (margin, margin + -width % unit, margin, margin + -height % unit), mode="replicate")
+        filtered = self._shrunk(padded.flatten(0, 1).unsqueeze(1), self._limits(x, strength), self.params.levels)
+        return filtered.reshape(padded.shape)[..., margin : margin + height, margin : margin + width]
+
+    def _limits(self, x: Tensor, strength: Tensor) -> Tensor:
+        """The threshold of each plane, (N * C, 1, 1, 1)."""
+        return per_image((self.params.threshold * strength).repeat_interleave(x.shape[1]))
+
+    def _shrunk(self, planes: Tensor, limit: Tensor, levels: int) -> Tensor:
+        """Planes (M, 1, H, W) whose details of ``levels`` levels are soft-thresholded at ``limit``."""
+        if levels == 0:
+            return planes
+        parts = analysis(planes, self.params.wavelet)
+        coarse, details = parts[:, :1], parts[:, 1:]
+        details = details - details.maximum(-limit).minimum(limit)
+        coarse = self._shrunk(coarse, limit, levels - 1)
+        return synthesis(torch.cat([coarse, details], 1), self.params.wavelet)
+
+
+def analysis(planes: Tensor, wavelet: str) -> Tensor:
+    """One level of the transform: (M, 1, H, W) with even sides -> (M, 4, H / 2, W / 2), the coarse image first."""
+    filters = _filters(planes, wavelet)
+    extra = filters.shape[-1] - 2
+    return F.conv2d(F.pad(planes, (0, extra, 0, extra), mode="circular"), filters, stride=2)
+
+
+def synthesis(parts: Tensor, wavelet: str) -> Tensor:
+    """The inverse of `analysis`, which is its transpose."""
+    filters = _filters(parts, wavelet)
+    height, width, extra = 2 * parts.shape[-2], 2 * parts.shape[-1], filters.shape[-1] - 2
+    planes = F.conv_transpose2d(parts, filters, stride=2)
+    # What the transpose wrote beyond the right and lower border belongs to the other side.
+    planes = torch.cat([planes[..., :extra] + planes[..., width:], planes[..., extra:width]], -1)
+    return torch.cat([planes[..., :extra, :] + planes[..., height:, :], planes[..., extra:height, :]], -2)
+
+
+def _filters(like: Tensor, wavelet: str) -> Tensor:
+    """The four products of low- and high-pass filters, (4, 1, L, L)."""
+    low = like.new_tensor(LOW_PASS[wavelet])
+    signs = like.new_tensor([1.0, -1.0]).repeat(len(low) // 2)
+    high = low.flip(0) * signs
+    pair = torch.stack([low, high])
+    return torch.einsum("ai,bj->abij", pair, pair).flatten(0, 1).unsqueeze(1)

@@ -1,0 +1,35 @@
+"""Ancestral sampling through every diffusion time, as published for MedFedPure."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import robustbench_med as rbmed
+from rbmed_purifiers.diffusion.purifier import RangePurifier, fresh
+from rbmed_purifiers.diffusion.walk import Move
+
+
+class DDPMPurifier(RangePurifier):
+    """All t steps of the reverse chain, each with fresh noise (Ho et al. 2020, algorithm 2).
+
+    The variance of a step is that of the posterior given the clean image (beta tilde). The chain of a batch starts at
+    its largest t; images with a smaller one join when their time comes. Images come sorted, so they are the first rows.
+    """
+
+    def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
+        """One step for each time from the largest down to 1."""
+        start = self.times(strength)
+
+        def move(time: int, active: int) -> Move:
+            now = torch.full((active,), time, device=start.device)
+
+            def step(z: Tensor, _: Tensor) -> Tensor:
+                going = z[:active]
+                mean, variance = self.schedule.posterior(going, self.epsilon(going, now), now, now - 1)
+                # Its time, not the number of the step, names an image's noise: the batch then has no say in it.
+                return torch.cat([mean + variance.sqrt() * fresh(rng[:active], time, going), z[active:]])
+
+            return step
+
+        return [move(time, int((start >= time).sum())) for time in range(int(start.max()), 0, -1)]

@@ -1,0 +1,55 @@
+"""The network: a diffusers U-Net on images folded by pixel-unshuffle.
+
+A small image has few details that need full resolution (Hoogeboom et al. 2023, 2301.11093).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import Tensor, nn
+
+from rbmed_purifiers.diffusion.params import DiffusionParams
+from robustbench_med.errors import BadParameter
+
+
+def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> nn.Module:
+    """An untrained U-Net: ``net(z, t).sample`` is the noise that it sees in folded images ``z`` at times ``t``.
+
+    Args:
+        channels: of the images.
+        size: side of the images.
+        params: width, levels, blocks and fold.
+        name: of the purifier, for messages.
+
+    Raises:
+        BadParameter: the side is no multiple of ``fold * 2 ** (levels - 1)``.
+    """
+    unit = params.fold * 2 ** (params.levels - 1)
+    if size % unit:
+        raise BadParameter(
+            f"purifier {name}: fold={params.fold} and levels={params.levels} need an image side that is a multiple of "
+            f"{unit}, not {size} px"
+        )
+    net: nn.Module = UNet2DModel(
+        sample_size=size // params.fold,
+        in_channels=channels * params.fold**2,
+        out_channels=channels * params.fold**2,
+        block_out_channels=tuple(params.width * 2**level for level in range(params.levels)),
+        down_block_types=("DownBlock2D",) * params.levels,
+        up_block_types=("UpBlock2D",) * params.levels,
+        layers_per_block=params.blocks,
+        norm_num_groups=8,
+        add_attention=False,
+    )
+    return net
+
+
+def fold(x: Tensor, side: int) -> Tensor:
+    """Images in [0, 1] as the network takes them: in [-1, 1], squares of ``side`` x ``side`` pixels as channels."""
+    return F.pixel_unshuffle(x * 2 - 1, side)
+
+
+def unfold(z: Tensor, side: int) -> Tensor:
+    """The inverse of `fold`, not clamped."""
+    return F.pixel_shuffle(z, side).add(1).div(2)

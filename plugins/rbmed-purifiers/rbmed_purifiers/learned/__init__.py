@@ -1,0 +1,1 @@
+"""Purifiers that are trained and run in one pass, without diffusion."""

@@ -1,0 +1,1 @@
+"""Purifiers made of purifiers, whose answers are joined by a vote."""

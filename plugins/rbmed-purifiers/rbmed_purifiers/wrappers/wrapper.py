@@ -1,0 +1,58 @@
+"""What the wrappers share: their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic import Field
+from torch import Tensor, nn
+
+import robustbench_med as rbmed
+from rbmed_purifiers.wrappers.vote import Vote
+
+
+class WrapperParams(rbmed.Params):
+    """How voters are joined."""
+
+    vote: Vote = Field(
+        "majority",
+        json_schema_extra={"runtime": True},
+        description="majority: the class that most copies get, the mean probability deciding ties; mean: the class of "
+        "the largest mean probability.",
+    )
+
+
+class Wrapper(rbmed.Purifier):
+    """A purifier made of others, any of which may be a wrapper itself.
+
+    Its single purified image, for detectors that want one, is that of the first voter.
+    """
+
+    def __init__(self, params: Any = None) -> None:
+        super().__init__(params)
+        self.parts = nn.ModuleList(rbmed.load_component("purifier", text) for text in self.references())
+        self.stochastic = any(part.stochastic for part in self.inner())
+        self.differentiable = all(part.differentiable for part in self.inner())
+        self.needs = tuple(dict.fromkeys(need for part in self.inner() for need in part.needs))
+
+    def references(self) -> Sequence[str]:
+        """The parts, as ``name:key=value,...``."""
+        raise NotImplementedError
+
+    def inner(self) -> tuple[rbmed.Purifier, ...]:
+        """The wrapped purifiers."""
+        return tuple(cast("rbmed.Purifier", part) for part in self.parts)
+
+    def build(self, channels: int, size: int) -> None:
+        """Build the wrapped purifiers."""
+        for part in self.inner():
+            part.build(channels, size)
+
+    def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
+        """The first voter's image."""
+        return self._graded(self.inner()[0].purify(x, strength, rng))
+
+    def _graded(self, copies: Tensor) -> Tensor:
+        """Without the gradient of some voters, that of the others alone would pass for the whole."""
+        return copies if self.differentiable else copies.detach()
