@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
-    from robustbench_med.components import PartRef as PartRef
-    from robustbench_med.components import parse as parse
     from robustbench_med.data import DataCard as DataCard
     from robustbench_med.data import Split as Split
     from robustbench_med.interfaces import Attack as Attack
@@ -59,6 +57,8 @@ if TYPE_CHECKING:
     from robustbench_med.paths import home as home
     from robustbench_med.rate import Rate as Rate
     from robustbench_med.rate import wilson as wilson
+    from robustbench_med.references import PartRef as PartRef
+    from robustbench_med.references import parse as parse
     from robustbench_med.spelling import told_apart as told_apart
     from robustbench_med.streams import Stream as Stream
     from robustbench_med.streams import seed_of as seed_of
@@ -77,7 +77,7 @@ _LAZY = {
         "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
         "Part", "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
     ),
-    "robustbench_med.components": ("PartRef", "parse"),
+    "robustbench_med.references": ("PartRef", "parse"),
     "robustbench_med.paths": ("home",),
     "robustbench_med.outcome": ("Climb", "Outcome", "Verdicts"),
     "robustbench_med.rate": ("Rate", "wilson"),

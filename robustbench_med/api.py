@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_med.batching import find_device
-from robustbench_med.components import PartRef, create, current_registry, parse
+from robustbench_med.components import create, current_registry
 from robustbench_med.config import build
 from robustbench_med.deployment import Deployment
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Dataset
 from robustbench_med.loading import Loader
 from robustbench_med.opening import dealt, open_dataset
+from robustbench_med.references import PartRef, parse
 from robustbench_med.registry import Registry
 from robustbench_med.runner import Runner
 from robustbench_med.spelling import spelled_ref

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from robustbench_med.components import FIRST, PartRef, all_params, create, load_target, parse
+from robustbench_med.components import all_params, create, load_target
 from robustbench_med.data import DataCard
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
+from robustbench_med.references import FIRST, PartRef, parse
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Defense

@@ -1,16 +1,6 @@
-"""Components by reference: reads ``name:key=value``, validates the parameters, builds the instance.
+"""Components by reference: find the plugin, validate the parameters, build the instance.
 
-The written form is ``name`` or ``name:key=value,key=value``. ``name`` may be ``distribution/name``. A value ends at the
-next comma, and a first value without a key is that of the first parameter; square brackets keep commas, colons and
-further brackets together, and one enclosing pair is dropped::
-
-    apgd:steps=20,loss=margin           two parameters
-    pgd:step=1/255                      a fraction, where a float is expected
-    torchattacks:PGD,steps=20           the first parameter, then another
-    mlp:widths=[64,32]                  a list, where one is expected
-    gate:detector=[mae:score=consistency,mask=0.5],fpr=1/20     a component inside a component
-
-Reading needs no plugin and imports nothing heavy; pydantic and the targets are imported when something is built.
+Imports nothing heavy by itself; pydantic and the targets are imported when something is built.
 """
 
 from __future__ import annotations
@@ -24,10 +14,11 @@ import types
 import typing
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.references import FIRST, PartRef, fraction, parse, split_list, unbracket
 
 if TYPE_CHECKING:
     import pydantic
@@ -37,17 +28,8 @@ if TYPE_CHECKING:
     from robustbench_med.registry import Entry, Registry
 
 
-#: Key of a value that was written without one.
-FIRST = ""
+#: Of the component that is being built.
 _registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
-
-
-@dataclass(frozen=True)
-class PartRef:
-    """Names a component and its parameters, as in ``mae:score=consistency``."""
-
-    name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,54 +39,6 @@ class Resolved:
     entry: Entry
     cls: type[Any]
     params: Params
-
-
-def parse(text: str) -> PartRef:
-    """Read ``name:key=value,key=value``; values stay text, one enclosing pair of brackets dropped.
-
-    Raises:
-        BadParameter: the text is not of that form.
-    """
-    name, colon, rest = text.partition(":")
-    name = name.strip()
-    params: dict[str, str] = {}
-    for at, item in enumerate(split_list(rest, text) if colon else ()):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if at == 0 and key and not equals:
-            params[FIRST] = _unbracket(key)
-            continue
-        if not (equals and key.isidentifier() and value):
-            raise BadParameter(f"{text!r}: {item!r} is not key=value; write name:key=value,key=value")
-        if key in params:
-            raise BadParameter(f"{text!r}: parameter {key!r} is given twice")
-        params[key] = _unbracket(value)
-    if not re.fullmatch(r"[\w./-]+", name):
-        raise BadParameter(f"{text!r} does not start with a name; write name:key=value,key=value")
-    return PartRef(name, params)
-
-
-def split_list(text: str, whole: str | None = None) -> list[str]:
-    """Split at the commas outside square brackets; raises `BadParameter` where brackets do not match."""
-    items, depth, start = [], 0, 0
-    for at, char in enumerate(text):
-        depth += (char == "[") - (char == "]")
-        if depth < 0:
-            break
-        if char == "," and depth == 0:
-            items.append(text[start:at].strip())
-            start = at + 1
-    if depth:
-        raise BadParameter(f"{whole or text!r}: square brackets do not match")
-    return [*items, text[start:].strip()]
-
-
-def fraction(text: str) -> float:
-    """A float from ``0.03``, ``1e-3`` or ``4/255``; raises `BadParameter` for anything else."""
-    top, slash, bottom = text.partition("/")
-    try:
-        return float(top) / float(bottom) if slash else float(top)
-    except (ValueError, ZeroDivisionError):
-        raise BadParameter(f"{text!r} is not a number or a fraction such as 4/255") from None
 
 
 def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) -> Any:
@@ -255,7 +189,7 @@ def _typed(text: str, annotation: Any) -> Any:
     if origin is typing.Literal:
         return next((option for option in options if str(option) == text), text)
     if origin in (list, tuple, set, frozenset):
-        return [_typed(item, options[0] if options else str) for item in split_list(_unbracket(text))]
+        return [_typed(item, options[0] if options else str) for item in split_list(unbracket(text))]
     return fraction(text) if annotation is float and "/" in text else text
 
 
@@ -271,14 +205,3 @@ def _type_name(annotation: Any) -> str:
     if origin in (list, tuple, set, frozenset):
         return f"[{_type_name(options[0])}, ...]" if options else "[...]"
     return "none" if annotation is types.NoneType else str(getattr(annotation, "__name__", annotation))
-
-
-def _unbracket(value: str) -> str:
-    """Without the enclosing brackets, if one pair encloses all of it (``[a],[b]`` is no such text)."""
-    if value.startswith("[") and value.endswith("]"):
-        depth = 0
-        for at, char in enumerate(value):
-            depth += (char == "[") - (char == "]")
-            if depth == 0:
-                return value[1:-1].strip() if at == len(value) - 1 else value
-    return value

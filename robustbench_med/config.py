@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BeforeValidator, Field
 
-from robustbench_med.components import fraction
 from robustbench_med.errors import BadConfig, BadParameter
+from robustbench_med.references import fraction
 from robustbench_med.specs import NORMS
 
 

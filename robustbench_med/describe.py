@@ -6,13 +6,14 @@ from collections import Counter
 from typing import Any
 
 from robustbench_med import __version__
-from robustbench_med.components import PartRef, all_params, create
+from robustbench_med.components import all_params, create
 from robustbench_med.data import DataCard
 from robustbench_med.deployment import Deployment
 from robustbench_med.interfaces import Attack
 from robustbench_med.ladder import REVISION
 from robustbench_med.outcome import Outcome
 from robustbench_med.plan import Cell
+from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 from robustbench_med.spelling import spelled_ref
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from robustbench_med.components import PartRef, parse
 from robustbench_med.errors import UsageError
+from robustbench_med.references import PartRef, parse
 
 #: Bumped whenever a preset changes, since its numbers would.
 REVISION = 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from robustbench_med.components import PartRef, create
+from robustbench_med.components import create
 from robustbench_med.partition import partitioned, without
 from robustbench_med.paths import data_root
+from robustbench_med.references import PartRef
 from robustbench_med.specs import DatasetSpec
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from robustbench_med.assembly import Assembly, PartFolders
 from robustbench_med.blueprint import Blueprint, fits, learns
-from robustbench_med.components import PartRef, all_params
+from robustbench_med.components import all_params
 from robustbench_med.data import DataCard, Split
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob
 from robustbench_med.paths import home
 from robustbench_med.provenance import versions
+from robustbench_med.references import PartRef
 from robustbench_med.spelling import spelled_ref
 from robustbench_med.store import new_folder, personal, save_state, write_text
 

@@ -8,11 +8,12 @@ from itertools import product
 from typing import Any, Literal
 
 from robustbench_med.blueprint import Blueprint, draw, key_of
-from robustbench_med.components import PartRef, all_params, create, parse
+from robustbench_med.components import all_params, create
 from robustbench_med.config import Ref, RunConfig
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Attack
 from robustbench_med.ladder import REVISION, Rung, preset, with_attack
+from robustbench_med.references import PartRef, parse
 from robustbench_med.registry import Registry
 from robustbench_med.spelling import spelled_ref
 from robustbench_med.threat import Budget, ThreatModel

@@ -20,12 +20,12 @@ from typing import Any
 
 import pydantic
 
-from robustbench_med.components import PartRef
 from robustbench_med.config import Ref, RunConfig, build
 from robustbench_med.errors import BadConfig, BadParameter, UsageError
 from robustbench_med.plan import Cell, plan, reference
 from robustbench_med.progress import Progress
 from robustbench_med.records import Record
+from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 from robustbench_med.runner import Runner
 from robustbench_med.spelling import spelled_ref

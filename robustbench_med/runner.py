@@ -15,7 +15,7 @@ import torch
 
 from robustbench_med import describe, diagnostics, fairness, samples
 from robustbench_med.batching import chunk_size, find_device
-from robustbench_med.components import PartRef, create
+from robustbench_med.components import create
 from robustbench_med.config import RunConfig
 from robustbench_med.data import SPLITS
 from robustbench_med.deployment import Deployment, unknown_client
@@ -30,6 +30,7 @@ from robustbench_med.plan import Cell, Skip, label, needs, plan
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.provenance import peak_memory, provenance
 from robustbench_med.records import Record, append, flatten
+from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 
 

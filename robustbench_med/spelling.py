@@ -1,4 +1,4 @@
-"""Components as they are written on the command line: the opposite of `robustbench_med.components.parse`."""
+"""Components as they are written on the command line: the opposite of `robustbench_med.references.parse`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_med.components import PartRef
+    from robustbench_med.references import PartRef
 
 
 def spelled(params: Mapping[str, Any]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_med.components import PartRef
 from robustbench_med.interfaces import Recipe
+from robustbench_med.references import PartRef
 from robustbench_med.spelling import spelled_ref
 
 

@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import robustbench_med as rbmed
-from robustbench_med.components import (
-    FIRST,
-    PartRef,
-    all_params,
-    create,
-    fraction,
-    params_passed,
-    parse,
-    resolve,
-    valid_values,
-)
+from robustbench_med.components import all_params, create, params_passed, resolve, valid_values
 from robustbench_med.errors import BadParameter
+from robustbench_med.references import FIRST, PartRef, fraction, parse
 from robustbench_med.registry import Plugin, Registry
 from robustbench_med.spelling import spelled_ref
 

@@ -11,10 +11,10 @@ from scipy import stats
 
 from robustbench_med.cli import between
 from robustbench_med.cli.results import contrast, show, unseen
-from robustbench_med.components import parse
 from robustbench_med.errors import BadConfig
 from robustbench_med.rate import Rate, wilson
 from robustbench_med.records import Record, append, flatten, latest, read
+from robustbench_med.references import parse
 from robustbench_med.spelling import spelled
 from robustbench_med.table import to_frame
 

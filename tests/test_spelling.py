@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustbench_med.components import parse
+from robustbench_med.references import parse
 from robustbench_med.spelling import spelled_ref, told_apart
 
 

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 import robustbench_med as rbmed
 from robustbench_med.blueprint import draw
 from robustbench_med.cli.main import app
-from robustbench_med.components import create, parse
+from robustbench_med.components import create
 from robustbench_med.deployment import fix_gate
 from robustbench_med.errors import BadParameter, DataError, UsageError, WeightsError
 from robustbench_med.paths import home
 from robustbench_med.records import Record
+from robustbench_med.references import parse
 from robustbench_med.registry import Registry
 from robustbench_med.table import to_frame
 

@@ -95,10 +95,10 @@ def partition(
     as_json: AsJson = False,
 ) -> None:
     """Show which patients, images and labels each client of a federation holds."""
-    from robustbench_med.components import parse
     from robustbench_med.data import SPLITS
     from robustbench_med.partition import partitioned, scheme
     from robustbench_med.partition_report import check_target, holdings, picture, summary
+    from robustbench_med.references import parse
 
     ref = parse(partition)
     scheme(ref)  # before the images are read
@@ -175,8 +175,8 @@ def _where(entry: Entry) -> str:
 
 def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
     from robustbench_med.cli.progress import RichProgress
-    from robustbench_med.components import parse
     from robustbench_med.opening import open_dataset
+    from robustbench_med.references import parse
 
     return open_dataset(registry, parse(text), root, RichProgress())
 

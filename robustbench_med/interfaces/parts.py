@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from robustbench_med.components import PartRef
 from robustbench_med.data import Split
 from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.learning import Classifier, Learner, TrainJob
+from robustbench_med.references import PartRef
 
 if TYPE_CHECKING:
     from robustbench_med.streams import Stream
