@@ -80,7 +80,8 @@ class Deployment:
         # An unseen site may be called like a client of weights trained elsewhere; it still has no part in them.
         own = None if client in self.unseen else client
         system = self._made.system(own)
-        return Pipeline(system.classifier, self._made.detector(own) if gate else None, system.purifier, gate)
+        detector, strength = self._made.detector(own) if gate else None, self.blueprint.recipe.strength
+        return Pipeline(system.classifier, detector, system.purifier, gate, strength)
 
     # --- the gate ---
 
@@ -93,7 +94,7 @@ class Deployment:
                 if kind in ("detector", "purifier")
             ],
         )
-        return key_of([parts, recipe.fpr, recipe.strength, self.artifact.digest, self.dataset.card().digest])
+        return key_of([parts, recipe.fpr, self.artifact.digest, self.dataset.card().digest])
 
     def _fix_gates(self) -> dict[str, Gate]:
         """Gates per client: read where they were fixed before, else fixed now on clean calibration images."""
@@ -127,10 +128,10 @@ class Deployment:
         with self.dataset.progress.task("calibrating on clean images", total) as bar:
             for client in self.served:
                 if client in sites:
-                    gates[client] = fix_gate(self.scores(client, sites[client]), recipe.fpr, recipe.strength)
+                    gates[client] = fix_gate(self.scores(client, sites[client]), recipe.fpr)
                     bar.advance(len(sites[client]))
             if lacking:
-                pooled = fix_gate(self.scores(None, split), recipe.fpr, recipe.strength)
+                pooled = fix_gate(self.scores(None, split), recipe.fpr)
                 gates |= dict.fromkeys(lacking, pooled)
                 bar.advance(len(split))
         return gates
@@ -160,14 +161,14 @@ class Deployment:
             write_text(self.artifact.folder / CALIBRATION, json.dumps({self._gate_key(): gates}, indent=1) + "\n")
 
 
-def fix_gate(scores: Tensor, fpr: float, strength: float | None = None) -> Gate:
-    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range, unless it is fixed.
+def fix_gate(scores: Tensor, fpr: float) -> Gate:
+    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
 
     The published map normalises scores within a test batch, so that a result depends on what else is in the batch.
     Here the range of the clean calibration scores plays that part, once and for all.
     """
     threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
-    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()), fixed=strength)
+    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
 
 
 def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:

@@ -42,7 +42,8 @@ def attackers(pipeline: Pipeline) -> Pipeline:
     parts = (pipeline.classifier, pipeline.detector, pipeline.purifier)
     classifier, detector, purifier = (None if part is None else accelerated(part) for part in parts)
     return Pipeline(
-        cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate
+        cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate,
+        pipeline.strength,
     )  # fmt: skip
 
 

@@ -253,7 +253,8 @@ def _scores(deployment: Deployment, sites: Mapping[str, Split], path: Path) -> N
         gate = deployment.pipeline(client).gate
         assert gate is not None
         panel.hist(scores[client].numpy(), bins=30, range=(low, high), color=COLOURS[0])
-        _mark(panel, gate, rejects=deployment.blueprint.purifier is None)
+        recipe = deployment.blueprint.recipe
+        _mark(panel, gate, follows=recipe.purifier is not None and recipe.strength is None)
         panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         _plain(panel, f"{client}: {len(scores[client])} images")
     for panel in axes[len(clients) :]:
@@ -266,10 +267,10 @@ def _scores(deployment: Deployment, sites: Mapping[str, Split], path: Path) -> N
     picture.savefig(path)
 
 
-def _mark(panel: Any, gate: Gate, rejects: bool) -> None:
-    """The threshold, and the scores that mean no strength and full strength."""
+def _mark(panel: Any, gate: Gate, follows: bool) -> None:
+    """The threshold and, where strength follows the score, the scores that mean none and full strength."""
     panel.axvline(gate.threshold, color=COLOURS[3], label="threshold: flagged above it")
-    if not rejects and gate.fixed is None:
+    if follows:
         panel.axvline(gate.low, color="black", linestyle=":", label="strength 0")
         panel.axvline(gate.high, color="black", linestyle="--", label="strength 1")
 

@@ -25,18 +25,14 @@ class Gate:
         threshold: scores above it are flagged.
         low: score that maps to strength 0.
         high: score that maps to strength 1.
-        fixed: the strength of every image, where it does not follow the score.
     """
 
     threshold: float
     low: float
     high: float
-    fixed: float | None = None
 
     def strength(self, scores: Tensor) -> Tensor:
         """Purification strength in [0, 1], shape (N,)."""
-        if self.fixed is not None:
-            return torch.full_like(scores, self.fixed)
         return ((scores - self.low) / max(self.high - self.low, 1e-12)).clamp(0, 1)
 
 
@@ -69,6 +65,7 @@ class Pipeline(nn.Module):
         detector: scores images; None sends every image to the purifier.
         purifier: cleans flagged images; with a detector and no purifier, flagged images are rejected.
         gate: threshold and strength map; needed exactly when there is a detector.
+        strength: of every purification, in [0, 1]; None: the gate's, and 1 without a gate.
     """
 
     def __init__(
@@ -77,6 +74,7 @@ class Pipeline(nn.Module):
         detector: Detector | None = None,
         purifier: Purifier | None = None,
         gate: Gate | None = None,
+        strength: float | None = None,
     ) -> None:
         super().__init__()
         if (detector is None) != (gate is None):
@@ -85,6 +83,7 @@ class Pipeline(nn.Module):
         self.detector = detector
         self.purifier = purifier
         self.gate = gate
+        self.strength = strength
         self.eval()
         self.requires_grad_(False)
 
@@ -115,20 +114,25 @@ class Pipeline(nn.Module):
         assert self.gate is not None
         return scores > self.gate.threshold
 
+    def strengths(self, scores: Tensor) -> Tensor:
+        """How strongly images with these scores, (N,), are purified: in [0, 1], (N,)."""
+        if self.gate is None or self.strength is not None:
+            return torch.full_like(scores, 1.0 if self.strength is None else self.strength)
+        return self.gate.strength(scores)
+
     def treat(self, x: Tensor, rng: Stream) -> Treated:
         """Score the images and purify (or reject) the flagged ones."""
         scores = self.score(x, rng)
         if self.gate is None:
             flagged = torch.full((len(x),), self.purifier is not None, device=x.device)
-            strength = x.new_ones(len(x))
         else:
             flagged = self.flags(scores)
-            strength = self.gate.strength(scores)
         rows, copies = flagged.nonzero().flatten(), x[:0].unsqueeze(1)
         if self.purifier is None:
             return Treated(x, rows[:0], copies, scores, flagged, rejected=flagged)
         if len(rows):
-            copies = self.purifier.copies(x[rows], strength[rows], rng.fork("purifier")[rows]).to(x.dtype)
+            strength = self.strengths(scores[rows])
+            copies = self.purifier.copies(x[rows], strength, rng.fork("purifier")[rows]).to(x.dtype)
         return Treated(x, rows, copies, scores, flagged, rejected=torch.zeros_like(flagged))
 
     def forward(self, x: Tensor, rng: Stream) -> Tensor:

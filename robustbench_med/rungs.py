@@ -129,7 +129,7 @@ class Full(PipelineSurface):
             return withheld(logits, y, _over(pipeline, scores)) if pipeline.rejects else logits, scores
         if pipeline.gate is None:
             rows = torch.arange(len(x), device=x.device)
-            return self._answer(x, rows, self._copies(x, x.new_ones(len(x)), rng)), scores
+            return self._answer(x, rows, self._copies(x, pipeline.strengths(scores), rng)), scores
         flagged = scores.detach() > pipeline.gate.threshold
         distance = (scores - pipeline.gate.threshold) / _width(pipeline)
         wants = torch.is_grad_enabled() and x.requires_grad
@@ -137,7 +137,7 @@ class Full(PipelineSurface):
         rows = ((distance.detach() > -REACH) if wants and scores.requires_grad else flagged).nonzero().flatten()
         if len(rows) == 0:
             return self.classify(x), scores
-        copies = self._copies(x[rows], pipeline.gate.strength(scores[rows]), rng[rows])
+        copies = self._copies(x[rows], pipeline.strengths(scores[rows]), rng[rows])
         as_is = x[rows].unsqueeze(1)
         chosen = torch.where(_per_image(flagged[rows], copies), copies, as_is)
         if wants and scores.requires_grad:

@@ -12,6 +12,7 @@ import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.interfaces import Part
 from robustbench_med.paths import home
+from robustbench_med.pipeline import Pipeline
 from robustbench_med.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
@@ -141,12 +142,13 @@ def test_gates_of_different_detectors_are_kept_apart(toys: Registry) -> None:
 
 
 def test_a_fixed_strength_does_not_follow_the_score(toys: Registry) -> None:
-    x = rbmed.load_dataset("stripes", registry=toys).split("test").images
-    gates = [load(toys, f"guarded:strength={s}").pipeline("site-0").gate for s in ("none", "0.25")]
-    scores = torch.linspace(gates[0].low, gates[0].high, len(x))
-    assert gates[0].strength(scores).unique().numel() > 2
-    assert gates[1].strength(scores).unique().tolist() == [0.25]
-    assert gates[0].threshold == gates[1].threshold
+    follows, fixed = (load(toys, f"guarded:strength={s}").pipeline("site-0") for s in ("none", "0.25"))
+    scores = torch.linspace(follows.gate.low, follows.gate.high, 24)
+    assert follows.strengths(scores).unique().numel() > 2
+    assert fixed.strengths(scores).unique().tolist() == [0.25]
+    assert fixed.gate == follows.gate
+    ungated = [Pipeline(fixed.classifier, None, fixed.purifier, strength=s) for s in (None, 0.25)]
+    assert [pipeline.strengths(scores).unique().tolist() for pipeline in ungated] == [[1.0], [0.25]]
 
 
 def test_copies_are_judged_together_and_clear_images_once(toys: Registry) -> None:

@@ -93,7 +93,7 @@ class MedFedPure(Defense):
         times = _only(asked, "t_min", "t_max")
         score = _only({"score": p.score}, "score") if p.score != "auto" else {}
         detector, purifier = asked.get("detector", p.detector), asked.get("purifier", p.purifier)
-        _needed("detector", detector, {**score, **_only(asked, "fpr", "strength")})
+        _needed("detector", detector, {**score, **_only(asked, "fpr")})
         _needed("purifier", purifier, {**times, **_only(asked, "strength")})
         if parse(detector).name == "mae":
             score = {"score": preset.score, **score}

@@ -37,7 +37,7 @@ class Shielded(Defense):
         detector: str = Field("none", description="Detector; 'none' purifies every image.")
         fpr: float = Field(0.05, gt=0, lt=1, description="Share of clean calibration images that may be flagged.")
         strength: float | None = Field(
-            None, ge=0, le=1, description="With a detector: strength of every purification; none: by the score."
+            None, ge=0, le=1, description="Strength of every purification; none: by the score, full without a detector."
         )
         preset: PresetName = Field("small", description=ABOUT)
         model: str = Field("resnet", description="Classifier architecture.")
@@ -52,9 +52,8 @@ class Shielded(Defense):
         p = self.params
         if p.purifier == p.detector == "none":
             raise BadParameter("shielded: neither a detector nor a purifier is named; that is the defense 'undefended'")
-        if p.strength is not None and "none" in (p.purifier, p.detector):
-            missing = "purifier" if p.purifier == "none" else "detector"
-            raise BadParameter(f"shielded: strength={p.strength:g} needs a {missing}, and {missing}=none")
+        if p.strength is not None and p.purifier == "none":
+            raise BadParameter(f"shielded: strength={p.strength:g} needs a purifier, and purifier=none")
         return Recipe(
             model=trained("model", p.model, p.preset),
             strategy=trained("strategy", p.strategy, p.preset),
