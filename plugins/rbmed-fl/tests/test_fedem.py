@@ -14,6 +14,7 @@ from rbmed_fl.strategies.fedem import FedEM, responsibilities
 from rbmed_fl.strategies.pfeddef import PFedDef
 from rbmed_fl.turn import Turn
 from robustbench_med import Classifier, Split, TrainJob
+from robustbench_med.errors import NotDefined
 from robustbench_med.testing import Stop, StopAfter
 
 SHORT = {"rounds": 2, "local_epochs": 2, "batch_size": 8}
@@ -50,6 +51,18 @@ def test_logits_are_the_logarithm_of_the_mixed_answers(linear, clients):
     mixed = (torch.tensor([0.5, 0.3, 0.2])[:, None, None] * answers).sum(0)
     torch.testing.assert_close(mixture(x), mixed.log())
     torch.testing.assert_close(mixture(x).softmax(1), mixed)
+
+
+def test_features_stand_side_by_side(clients):
+    class Seeing(Binary):
+        def embed(self, x):
+            return self.head.weight[:, :3].sum() * x.flatten(1)[:, :3]
+
+    mixture, x = make_mixture(Seeing, [0.5, 0.5]), clients["north"].images
+    first, second = mixture.components
+    assert torch.equal(mixture.embed(x), torch.cat([first.embed(x), second.embed(x)], 1))
+    with pytest.raises(NotDefined, match="Binary offers no features"):
+        make_mixture(Binary, [1.0]).embed(x)
 
 
 def test_gradients_are_those_of_the_definition(linear, clients):

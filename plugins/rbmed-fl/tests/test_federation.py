@@ -14,12 +14,13 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.clientapp import ClientApp
 from safetensors import safe_open
+from torch import Tensor, nn
 
 from rbmed_fl.checkpoint import FILE
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
 from rbmed_fl.strategies.local import Local
-from robustbench_med import TrainJob
+from robustbench_med import Learner, TrainJob
 from robustbench_med.errors import UsageError, WeightsError
 
 PARAMS = {"rounds": 3, "local_epochs": 2, "batch_size": 8, "noise": 0.1}
@@ -272,3 +273,24 @@ def test_each_turn_has_random_numbers_of_its_own(mixture, clients):
 
     Note(Note.Params(**PARAMS)).train(mixture, clients, TrainJob())
     assert len(seeds) == len(set(seeds)) == 9
+
+
+class Mean(Learner):
+    """Learns the mean image: what a detector or purifier may train, no classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(1, 8, 8))
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x - self.mean).square().sum((1, 2, 3)).mean() / 2
+
+
+def test_what_is_no_classifier_is_trained_alike_but_has_no_accuracy(clients):
+    options = {"optimizer": "sgd", "lr": 1.0, "schedule": "constant", "weight_decay": 0, "augment": False}
+    federated = FedAvg(FedAvg.Params(rounds=3, local_epochs=1, **options)).train(Mean, clients, TrainJob())
+    # One step of length 1 ends in the client's mean; averaging weighs it by its images.
+    wanted = torch.cat([split.images for split in clients.values()]).mean(0)
+    torch.testing.assert_close(federated.shared["mean"], wanted)
+    for entry in federated.history:
+        assert all("loss" in figures and "accuracy" not in figures for figures in entry["clients"].values())
