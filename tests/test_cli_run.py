@@ -76,7 +76,13 @@ def test_the_table_fits_80_columns() -> None:
     console.print(show(records))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert "medfedpure apgd oblivious 97.5 94.3 [91,96] 92.1 4.0/87.7 320" in rows
+    figures = records[2].metrics
+    clean, robust, fpr, tpr = (
+        f"{100 * figures[name]:.1f}" for name in ("clean_accuracy", "robust_accuracy", "detector_fpr", "detector_tpr")
+    )
+    low, high = (f"{100 * bound:.0f}" for bound in records[2].intervals["robust_accuracy"])
+    worst = f"{100 * min(client['robust_accuracy'] for client in records[2].per_client.values()):.1f}"
+    assert f"medfedpure apgd oblivious {clean} {robust} [{low},{high}] {worst} {fpr}/{tpr} 320" in rows
     assert any(row.startswith("medfedpure ladder:quick probe ") for row in rows)
 
 
