@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -83,12 +84,17 @@ class Assembly:
         # Its initial weights are overwritten: drawing them must not move the global generator.
         with torch.random.fork_rng(devices=[]):
             classifier = self.blueprint.strategy.classifier(build)
-        state, source = self.states.state("classifier"), "classifier"
+        state, source = self._shared, "classifier"
         if client is not None and self.states.has(personal("classifier", client)):
             source = personal("classifier", client)
-            state |= self.states.state(source)
+            state = state | self.states.state(source)
         self._fill(classifier, state, source)
         return self._placed(classifier)
+
+    @cached_property
+    def _shared(self) -> dict[str, Tensor]:
+        """What all clients share of the classifier, read once."""
+        return self.states.state("classifier")
 
     def part(self, kind: str, client: str | None) -> Part | None:
         """The ``detector`` or ``purifier`` of ``client``, filled; clients without a state of their own share one.
