@@ -30,7 +30,7 @@ class MAEParams(rbmed.Params):
     heads: int = Field(4, ge=1, description="Attention heads; must divide both widths.")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of patches hidden in training.")
     training: str = Field(
-        "fedavg:rounds=10,local_epochs=5,batch_size=32,lr=1e-3",
+        "fedavg:rounds=12,local_epochs=10,batch_size=32,lr=1.5e-3",
         description="Strategy that trains the autoencoder over the clients; local:... trains each client's alone.",
     )
 
