@@ -62,7 +62,7 @@ class RunConfig(pydantic.BaseModel):
     access: Names = Field(
         (),
         description="Rungs of the access ladder (oblivious, transfer, bpda, full, gate, query), or all of them at once "
-        "(ladder:quick, ladder:full); empty: oblivious on all images and a quick ladder on a few.",
+        "(ladder:quick, ladder:standard, ladder:full); empty: oblivious on all images and a quick ladder on a few.",
     )
     goal: Literal["untargeted", "hide-lesion", "fake-lesion"] = Field(
         "untargeted", description="untargeted, hide-lesion (images with a lesion) or fake-lesion (images without)."

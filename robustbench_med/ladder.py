@@ -57,6 +57,20 @@ PRESETS = {
         ),
         limit=64,
     ),
+    # An hour or more on two cores for a system whose purifier is a network, minutes on a GPU: as many noise draws in
+    # each gradient as a published row has, fewer steps and images.
+    "standard": Preset(
+        (
+            _rung("oblivious", "apgd"),
+            _rung("transfer", "apgd"),
+            _rung("bpda", "apgd:steps=20", eot=16),
+            _rung("full", "apgd:steps=20", eot=16),
+            _rung("gate", "apgd:steps=20", eot=16, evasion="orthogonal"),
+            _rung("gate", "apgd:steps=20", eot=16, evasion="joint:1"),
+            _rung("query", "square:queries=500"),
+        ),
+        limit=64,
+    ),
     # What a published row asks for: at least 100 steps, at least 16 noise draws in each gradient.
     "full": Preset(
         (

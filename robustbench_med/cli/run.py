@@ -42,7 +42,7 @@ def run(
         list[str] | None,
         typer.Option(
             help="Rung of the access ladder: oblivious, transfer, bpda, full, gate, query, or all: ladder:quick, "
-            "ladder:full. [oblivious, and a quick ladder on a few images]"
+            "ladder:standard, ladder:full. [oblivious, and a quick ladder on a few images]"
         ),
     ] = None,
     goal: Annotated[str | None, typer.Option(help="untargeted, hide-lesion or fake-lesion. [untargeted]")] = None,

@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 from robustbench_med import PartRef, parse
 
-PresetName = Literal["small", "paper"]
+PresetName = Literal["small", "few", "paper"]
 #: Of the parameter ``preset`` of every recipe here.
-ABOUT = "small: sized for 64 px; paper: the published networks and schedule, for 224 px (imagefolder:size=224)."
+ABOUT = (
+    "small: sized for 64 px; few: small, trained longer and with more augmentation, for a data set of some hundred "
+    "images; paper: the published networks and schedule, for 224 px (imagefolder:size=224)."
+)
 
 #: Parts that take the same parameters: of a training, of the diffusion network, of the autoencoder.
 STRATEGIES = (
@@ -41,6 +44,9 @@ def _each(names: Iterable[str], params: Mapping[str, Any]) -> dict[str, Mapping[
     return dict.fromkeys(names, params)
 
 
+_FEW_SCHEDULE = {"rounds": 40, "batch_size": 16, "shift": 0.06, "jitter": 0.1, "autocast": True}
+_FEW_AUTOENCODER = {"training": "fedavg:rounds=10,local_epochs=6,batch_size=32,lr=1e-3"}
+_FEW_DIFFUSION = {"training": "fedavg:rounds=12,local_epochs=8,batch_size=32,lr=6e-4,autocast=true"}
 _RESNET18 = {"layers": 2, "width": 64}
 _MIXTURE = {**_RESNET18, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "beta": 1e-4, "gamma": 0.1}
 _SCHEDULE = {
@@ -60,6 +66,17 @@ _DIFFUSION = {
 
 PRESETS: dict[str, Preset] = {
     "small": Preset("ddim", "consistency", 0.05, {"purifier": {"ddim": {"steps": 2}}}),
+    "few": Preset(
+        "ddim",
+        "consistency",
+        0.05,
+        {
+            "strategy": _each(STRATEGIES, _FEW_SCHEDULE),
+            "detector": _each(("mae", "dram"), _FEW_AUTOENCODER),
+            "purifier": _each(DIFFUSION, _FEW_DIFFUSION)
+            | {"ddim": {**_FEW_DIFFUSION, "steps": 2}, "mae-repair": _FEW_AUTOENCODER},
+        },
+    ),
     "paper": Preset(
         "ddpm",
         "reconstruction",
