@@ -9,7 +9,7 @@ from robustbench_med import DefenseSpec, hookimpl
 
 @hookimpl
 def rbmed_defenses() -> Iterator[DefenseSpec]:
-    """The recipes; the first two have weights trained on the embedded data set."""
+    """The recipes; the first three have weights trained on the embedded data set."""
     yield DefenseSpec(
         name="medfedpure",
         target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
@@ -17,6 +17,13 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         reference="Karami et al., MedFedPure, arXiv 2511.11625 (2025)",
         weights="rbmed_medfedpure:weights",
         reproduction="rbmed_medfedpure:br35h.toml",
+    )
+    yield DefenseSpec(
+        name="medfedpure-plus",
+        target="rbmed_medfedpure.recipes.plus:MedFedPurePlus",
+        summary="Adversarially trained personalized experts that withhold doubtful answers",
+        reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; with a reject option",
+        weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
         name="undefended",
