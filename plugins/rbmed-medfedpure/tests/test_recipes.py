@@ -198,6 +198,30 @@ def test_rivals_have_the_undefended_classifier() -> None:
     assert recipe("shielded:strength=0.3").strength == 0.3
 
 
+def test_plus_withholds_answers_unless_told_otherwise() -> None:
+    made = recipe("medfedpure-plus")
+    assert (made.strategy.name, made.detector, made.purifier) == ("pfeddef", PartRef("max-softmax"), None)
+    few = recipe("medfedpure-plus:preset=few")
+    assert few.fpr > made.fpr
+    assert "eps=2/255" in str(few.strategy.params["adversarial"])
+    assert recipe("medfedpure-plus:detector=none").detector is None
+    assert recipe("medfedpure-plus:purifier=[ddim:steps=2],fpr=0.2").purifier == PartRef("ddim", {"steps": "2"})
+    for text in ("medfedpure-plus", "medfedpure-plus:preset=few", "medfedpure-plus:strategy=fedbn"):
+        assert set(parts(text)) == {"model", "strategy", "detector"}
+
+
+def test_plus_withholds_the_answers_it_is_least_sure_of() -> None:
+    deployment = rbmed.load_defense("medfedpure-plus:fpr=0.25", device="cpu")
+    split = rbmed.load_dataset("brainsim").split("calibration").by_site()["hospital-1"]
+    pipeline = deployment.pipeline("hospital-1")
+    verdicts = pipeline.decide(split.images, rbmed.Stream.named("scoring", 0, torch.arange(len(split))))
+    with torch.no_grad():
+        sure = pipeline.classifier(split.images).softmax(1).amax(1)
+    rejected = verdicts.rejected[0]
+    assert 0.15 < rejected.float().mean() <= 0.25
+    assert sure[rejected].max() <= sure[~rejected].min() + 1e-6
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both recipes, trained for a moment on a few simulated patients."""
@@ -260,7 +284,7 @@ def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> N
 
 
 def test_shipped_weights_fit_the_embedded_data_and_answer(tmp_path: Path) -> None:
-    for name in ("medfedpure", "undefended"):
+    for name in ("medfedpure", "undefended", "medfedpure-plus"):
         (record,) = rbmed.evaluate(
             defense=name, baseline="", attack="clamp", access="oblivious", limit=32, draws=1, device="cpu",
             out=tmp_path / name,
@@ -270,5 +294,6 @@ def test_shipped_weights_fit_the_embedded_data_and_answer(tmp_path: Path) -> Non
 
 def test_shipped_weights_stay_small() -> None:
     folder = Path(__file__).parents[1] / "rbmed_medfedpure" / "weights"
-    total = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    assert 0 < total <= 15 * 2**20
+    for defense in folder.iterdir():
+        total = sum(file.stat().st_size for file in defense.rglob("*.safetensors"))
+        assert 0 < total <= 15 * 2**20
