@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from robustbench_med.errors import StoreError
+from robustbench_med.errors import BadParameter, StoreError
 
 
 @contextmanager
@@ -97,16 +97,16 @@ def check_writable(path: Path) -> None:
     """Whether the folder ``path`` can be made and written to; leaves nothing behind.
 
     Raises:
-        StoreError: it cannot.
+        BadParameter: it cannot.
     """
-    with store_errors(path):
-        there = path
-        while not there.exists() and not there.is_symlink():
-            there = there.parent
-        if not there.is_dir():
-            raise StoreError(f"cannot write {path}: {there} is not a folder")
+    there = path.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    try:
         with tempfile.TemporaryFile(dir=there):
             pass
+    except OSError as error:
+        raise BadParameter(f"--out {path} cannot be written: {there}: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def with_part(blueprint: Blueprint, card: DataCard, name: str, key: str, seed: i
 
 
 def _passed_over(error: WeightsError) -> None:
-    warnings.warn(f"passed over: {error}", StoreWarning, stacklevel=3)
+    reason = str(error).partition(";")[0]  # what follows is what to do, and that is being done
+    warnings.warn(f"passed over: {reason}", StoreWarning, stacklevel=3)
 
 
 def _stem(blueprint: Blueprint, card: DataCard) -> str:

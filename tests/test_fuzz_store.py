@@ -2,7 +2,7 @@
 
 A few cases run each time. The long run::
 
-    RBMED_FUZZ=10000 pytest tests/test_fuzz_store.py
+    FUZZ_CASES=10000 pytest tests/test_fuzz_store.py
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from robustbench_med.store import MANIFEST, Artifact, save_state, seal
 from robustbench_med.verify import request
 
 ROOT = Path(__file__).parents[1]
-CASES = int(os.environ.get("RBMED_FUZZ", "60"))
+CASES = int(os.environ.get("FUZZ_CASES", "60"))
 FUZZ = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.text(max_size=8),

@@ -19,7 +19,7 @@ from test_records import record
 
 from robustbench_med import ledger
 from robustbench_med.atomic import check_writable, new_folder, replacing, write_text
-from robustbench_med.errors import BadConfig, DataError, StoreError, StoreWarning
+from robustbench_med.errors import BadConfig, BadParameter, DataError, StoreError, StoreWarning
 from robustbench_med.migration import SCHEMA, migrated
 from robustbench_med.records import Record, append, dumped, latest, parse, read
 from robustbench_med.results import open_results
@@ -252,13 +252,13 @@ def test_places_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     for place in (tmp_path / "file" / "out", tmp_path / "file"):
         with pytest.raises(StoreError, match=r"cannot write .*file"):
             append(place / "records.jsonl", record())
-        with pytest.raises(StoreError, match="is not a folder"):
+        with pytest.raises(BadParameter, match="Not a directory"):
             check_writable(place)
     check_writable(tmp_path / "new" / "deep")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     if os.geteuid() != 0:
         (tmp_path / "shut").mkdir(mode=0o500)
-        with pytest.raises(StoreError, match="Permission denied"):
+        with pytest.raises(BadParameter, match="Permission denied"):
             check_writable(tmp_path / "shut")
 
 
