@@ -98,4 +98,5 @@ def first_fault(error: pydantic.ValidationError) -> str:
     """The first thing that pydantic finds wrong, on one line: ``dataset.name: Field required``."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    line = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    return "".join(char if char.isprintable() else " " for char in line)[:300]

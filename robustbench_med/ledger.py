@@ -112,7 +112,8 @@ def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[l
             try:
                 good.append(parse(line))
             except ValueError as error:
-                bad.append(Bad(number, line, " ".join(str(error).split())[:300]))
+                reason = "".join(char if char.isprintable() else " " for char in str(error))
+                bad.append(Bad(number, line, reason[:300]))
     return good, bad
 
 
