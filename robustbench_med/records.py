@@ -17,7 +17,7 @@ import pydantic
 import pydantic_core
 from pydantic import Field
 
-from robustbench_med import ledger, shapes
+from robustbench_med import journal, shapes
 from robustbench_med.errors import BadConfig, DataError, first_fault
 from robustbench_med.migration import SCHEMA, migrated
 from robustbench_med.rate import Rate, wilson
@@ -117,12 +117,12 @@ class Record(pydantic.BaseModel):
 def append(path: Path, record: Record) -> None:
     """Add one line, whole or not at all; several processes may append to one file.
 
-    Lines that are no records are set aside first (`robustbench_med.ledger`).
+    Lines that are no records are set aside first (`robustbench_med.journal`).
 
     Raises:
         StoreError: it cannot be written; the file is as it was.
     """
-    ledger.append(path, dumped(record), _check)
+    journal.append(path, dumped(record), _check)
 
 
 def read(path: Path) -> Iterator[Record]:
@@ -134,14 +134,14 @@ def read(path: Path) -> Iterator[Record]:
     """
     good, bad = split(path)
     if bad:
-        ledger.warn(path, bad)
+        journal.warn(path, bad)
     return iter(good)
 
 
-def split(path: Path) -> tuple[list[Record], list[ledger.Bad]]:
+def split(path: Path) -> tuple[list[Record], list[journal.Bad]]:
     """The records of a file, and the lines that are none; errors as `read`."""
     try:
-        return ledger.read(path, parse)
+        return journal.read(path, parse)
     except BadConfig as error:
         raise BadConfig(f"{path}: {error}") from None
     except OSError as error:

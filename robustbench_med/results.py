@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_med import ledger
+from robustbench_med import journal
 from robustbench_med.atomic import new_folder
 from robustbench_med.comparing import changed
 from robustbench_med.errors import BadParameter, DataError
@@ -30,7 +30,7 @@ def open_results(path: Path) -> list[Record]:
         reason = f": line {bad[0].number} is no record ({bad[0].reason})" if bad else ""
         raise DataError(f"no records in {file}{reason}")
     if bad:
-        ledger.warn(file, bad)
+        journal.warn(file, bad)
     return latest(good)
 
 

@@ -67,6 +67,7 @@ class Defense(Component):
 class Attack(Component):
     """Of `Record.attack`."""
 
+    rungs: NotRequired[list[Component]]
     asked: NotRequired[dict[Name, Any]]
 
 

@@ -36,6 +36,11 @@ ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", 
                "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
 
 
+#: The options that a record keeps as they were asked.
+REPEATED = {"dataset", "partition", "unseen_site", "client", "model", "strategy", "adversarial", "malicious", "engine",
+            "train_seed", "access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Finding:
     """What became of a record's verification."""
@@ -144,17 +149,18 @@ def request(record: Record) -> dict[str, Any]:
     Raises:
         BadConfig: the record does not say what was asked.
     """
-    data, attack = record.dataset.get("asked"), record.attack.get("asked")
+    data: dict[str, Any] | None = record.dataset.get("asked")
+    attack: dict[str, Any] | None = record.attack.get("asked")
     if data is None or attack is None:
         raise BadConfig(f"record {record.cell_id} does not say what was asked: it was written before records did")
-    options = {
-        **data,
-        **{name.replace("-", "_"): text for name, text in record.defense.get("asked", {}).items()},
-        **record.defense.get("replaced", {}),
+    trained = {name.replace("-", "_"): text for name, text in record.defense.get("asked", {}).items()}
+    options: dict[str, Any] = {**data, **trained, **record.defense.get("replaced", {}), **attack}
+    if strange := sorted(set(options) - REPEATED):  # a stranger's record must not train, or run something else
+        raise BadConfig(f"record {record.cell_id} asks for {strange[0]!r}, which is no part of a cell")
+    options |= {
         "defense": {"name": record.defense["name"], **record.defense["params_passed"]},
         "baseline": "",
         **{name: record.threat[name] for name in ("norm", "eps", "goal") if name in record.threat},
-        **{name: attack.get(name) for name in ("evasion", "stand_in", "surrogate", "eot")},
         **{f"max_{name}": value for name, value in record.budget.items()},
         "limit": record.limit,
         "seed": record.seed,
@@ -162,15 +168,15 @@ def request(record: Record) -> dict[str, Any]:
         "diagnostics": record.diagnostics.get("level", "off") if record.status == "ok" else "off",
     }
     ladder = attack.get("access") == "ladder"
+    if record.role != "cell":
+        options["access"] = None
     if record.role == "claim":
-        options |= {"attack": attack.get("attack"), "probe_limit": 1}
+        options["probe_limit"] = 1
     elif record.role == "probe":
-        options |= {"probe_limit": record.limit}
+        options |= {"probe_limit": record.limit, "attack": None}
     elif ladder:
         options["access"] = f"ladder:{record.attack['params_passed'].get('preset')}"
         options["attack"] = _climbing(record)
-    else:
-        options |= {"access": attack.get("access"), "attack": attack.get("attack")}
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from robustbench_med import ledger
+from robustbench_med import journal
 from robustbench_med.cli import between, results
 from robustbench_med.comparing import pairs
 from robustbench_med.components import resolve
@@ -198,7 +198,7 @@ def test_files_of_records_lose_nothing(lines: list[bytes], ended: bool) -> None:
             append(file, parse(GOOD[0]))
             assert [dumped(record).encode() for record in read(file)] == [*good, GOOD[0]]
         assert len(said) == (2 if bad else 0)  # as they are passed over, and as they are set aside
-        aside = ledger.quarantine_of(file)
+        aside = journal.quarantine_of(file)
         kept = [json.loads(line) for line in aside.read_text().splitlines()] if aside.exists() else []
         assert len(kept) == len(bad)
         names = {"records.jsonl", ".records.jsonl.lock"} | ({aside.name} if bad else set())

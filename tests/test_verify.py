@@ -192,6 +192,16 @@ def test_a_record_of_an_older_format_says_why_it_cannot_be_run_again(rbmed: Run)
         request(claim(folder))
 
 
+@pytest.mark.parametrize("part", ["dataset", "attack", "defense"])
+def test_a_record_cannot_ask_for_more_than_its_cell(rbmed: Run, part: str) -> None:
+    def greedy(facts: dict[str, object]) -> None:
+        facts[part]["asked"] |= {"train": "true"}  # type: ignore[index]
+
+    done = verified(rbmed, forged("greedy", greedy))
+    assert done.exit_code == 1
+    assert "asks for 'train', which is no part of a cell" in done.stdout
+
+
 def test_verify_leaves_nothing_and_samples_repeatably(rbmed: Run) -> None:
     before = sorted(Path().rglob("*"))
     drawn = [rbmed("verify", "first", "--sample", "1", "--sample-seed", seed, "--json") for seed in (0, 0, 1, 2, 3)]

@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 from test_records import record
 
-from robustbench_med import ledger
+from robustbench_med import journal
 from robustbench_med.atomic import check_writable, new_folder, replacing, write_text
 from robustbench_med.errors import BadConfig, BadParameter, DataError, StoreError, StoreWarning
 from robustbench_med.migration import SCHEMA, migrated
@@ -45,7 +45,7 @@ def test_many_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
     assert sorted(r.cell_id for r in found) == sorted(f"{who}{n}" for who in "abc" for n in range(25))
     for who in "abc":  # each in its own order
         assert [r.cell_id for r in found if r.cell_id[0] == who] == [f"{who}{n}" for n in range(25)]
-    assert not ledger.quarantine_of(file).exists()
+    assert not journal.quarantine_of(file).exists()
 
 
 def test_a_torn_line_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_torn_line_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
     with pytest.warns(StoreWarning, match=r"line 2 is no record .*set aside in .*records\.quarantine\.jsonl"):
         append(file, record(cell_id="2"))
     assert [r.cell_id for r in read(file)] == ["0", "2"]
-    (kept,) = map(json.loads, ledger.quarantine_of(file).read_text().splitlines())
+    (kept,) = map(json.loads, journal.quarantine_of(file).read_text().splitlines())
     assert (kept["line"], kept["text"].encode()) == (2, torn)
     assert "EOF" in kept["reason"]
     append(file, record(cell_id="3"))
@@ -75,7 +75,7 @@ def test_foreign_lines_anywhere_are_set_aside_with_their_bytes(tmp_path: Path) -
     with pytest.warns(StoreWarning, match=r"line 1 is .*line 3 is .*line 5 is .*and 3 more: set aside"):
         append(file, record(cell_id="9"))
     assert list(read(file)) == [*good, record(cell_id="9")]
-    kept = [json.loads(line) for line in ledger.quarantine_of(file).read_text().splitlines()]
+    kept = [json.loads(line) for line in journal.quarantine_of(file).read_text().splitlines()]
     assert [
         entry["text"].encode() if "text" in entry else base64.b64decode(entry["base64"]) for entry in kept
     ] == foreign
@@ -103,7 +103,7 @@ def test_a_whole_record_that_only_lacks_its_line_end_is_kept(tmp_path: Path) -> 
     file.write_text(dumped(record()))
     append(file, record(cell_id="1"))
     assert [r.cell_id for r in read(file)] == ["0", "1"]
-    assert not ledger.quarantine_of(file).exists()
+    assert not journal.quarantine_of(file).exists()
 
 
 def test_the_order_of_lines_counts_not_the_clock(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_order_of_lines_counts_not_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_never_given_up_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "PATIENCE", 0.2)
+    monkeypatch.setattr(journal, "PATIENCE", 0.2)
     file = tmp_path / "records.jsonl"
     with FileLock(tmp_path / ".records.jsonl.lock"), pytest.raises(StoreError, match="another process has locked it"):
         append(file, record())
@@ -202,7 +202,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     script = f"""
 import subprocess, sys, pathlib
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_ledger import many, record
+from test_journal import many, record
 from test_samples import outcome
 from robustbench_med import samples
 from robustbench_med.errors import StoreError
@@ -310,7 +310,7 @@ def test_records_of_a_newer_format_are_neither_read_nor_set_aside(tmp_path: Path
             list(reader(file))
     append(file, record())  # its own run goes on
     assert file.read_text().splitlines()[0] == newer
-    assert not ledger.quarantine_of(file).exists()
+    assert not journal.quarantine_of(file).exists()
 
 
 def test_a_file_that_is_not_there_or_no_file_is_one_line(tmp_path: Path) -> None:
