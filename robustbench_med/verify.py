@@ -157,7 +157,7 @@ def request(record: Record) -> dict[str, Any]:
     options: dict[str, Any] = {**data, **trained, **record.defense.get("replaced", {}), **attack}
     if strange := sorted(set(options) - REPEATED):  # a stranger's record must not train, or run something else
         raise BadConfig(f"record {record.cell_id} asks for {strange[0]!r}, which is no part of a cell")
-    options |= {
+    own: dict[str, Any] = {
         "defense": {"name": record.defense["name"], **record.defense["params_passed"]},
         "baseline": "",
         **{name: record.threat[name] for name in ("norm", "eps", "goal") if name in record.threat},
@@ -167,6 +167,7 @@ def request(record: Record) -> dict[str, Any]:
         "draws": record.draws,
         "diagnostics": record.diagnostics.get("level", "off") if record.status == "ok" else "off",
     }
+    options |= own
     ladder = attack.get("access") == "ladder"
     if record.role != "cell":
         options["access"] = None
