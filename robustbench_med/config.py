@@ -122,6 +122,15 @@ class RunConfig(pydantic.BaseModel):
         return values
 
 
+def _stays_here(out: Any, file: Path) -> None:
+    """Refuse a file, which may be a stranger's, that would have results written outside the current folder."""
+    if isinstance(out, str) and (out.startswith("~") or Path(out).is_absolute() or ".." in Path(out).parts):
+        raise BadConfig(
+            f"configuration {file} names a folder outside the current one: out = {out!r}; name it on the command line: "
+            "--out FOLDER"
+        )
+
+
 def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
     """A `RunConfig` from the options that were given, over those of a TOML file.
 
@@ -137,6 +146,8 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
             raise BadConfig(f"configuration {file} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadConfig(f"configuration {file} is not TOML: {error}") from None
+        if options.get("out") is None:
+            _stays_here(values.get("out"), file)
     values |= {name: value for name, value in options.items() if value is not None and value != []}
     values |= {name: None for name in OPTIONAL if values.get(name) == ""}
     try:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
 
 from robustbench_med.assembly import Assembly
 from robustbench_med.blueprint import Blueprint, key_of
+from robustbench_med.calibration import read_gates, write_gates
 from robustbench_med.components import all_params
 from robustbench_med.data import Split
-from robustbench_med.errors import UsageError, WeightsError
+from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.paths import home
 from robustbench_med.pipeline import Gate, Pipeline
-from robustbench_med.store import Artifact, write_text
+from robustbench_med.store import Artifact
 from robustbench_med.streams import Stream
 
 if TYPE_CHECKING:
@@ -100,18 +99,12 @@ class Deployment:
         """Gates per client: read where they were fixed before, else fixed now on clean calibration images."""
         key = self._gate_key()
         cached = home() / "calibration" / f"{key}.json"
-        for path, unwrap in ((self.artifact.folder / CALIBRATION, True), (cached, False)):
-            if path.is_file():
-                try:
-                    gates = json.loads(path.read_text(encoding="utf-8"))
-                    gates = gates.get(key, {}) if unwrap else gates
-                    found = {client: Gate(**gates[client]) for client in self.served if client in gates}
-                except (ValueError, TypeError, AttributeError) as error:
-                    raise WeightsError(f"calibration {path} is unreadable ({error}); delete it to redo it") from None
-                if len(found) == len(self.served):
-                    return found
+        for path in (self.artifact.folder / CALIBRATION, cached):
+            gates = read_gates(path, key)
+            if all(client in gates for client in self.served):
+                return gates
         gates = self.calibrate()
-        write_text(cached, json.dumps({client: asdict(gate) for client, gate in gates.items()}, indent=1) + "\n")
+        write_gates(cached, key, gates)
         return gates
 
     def calibrate(self) -> dict[str, Gate]:
@@ -157,8 +150,7 @@ class Deployment:
     def save_calibration(self) -> None:
         """Fix the gates and keep them beside the weights, so that a run need not render calibration images."""
         if self.blueprint.detector is not None:
-            gates = {client: asdict(gate) for client, gate in self.calibrate().items()}
-            write_text(self.artifact.folder / CALIBRATION, json.dumps({self._gate_key(): gates}, indent=1) + "\n")
+            write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
 
 
 def fix_gate(scores: Tensor, fpr: float) -> Gate:

@@ -31,7 +31,19 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
         "licence": card.licence,
         "classes": list(card.classes),
         "notes": list(card.notes),
+        "revision": entry.spec.revision,
+        "asked": {
+            "dataset": asked(cell.dataset),
+            "partition": asked(cell.trained.partition) if cell.trained.partition else None,
+            "unseen_site": list(cell.trained.unseen),
+            "client": list(cell.clients),
+        },
     }
+
+
+def asked(ref: PartRef) -> str | dict[str, Any]:
+    """A component as a configuration names it; as a table, its parameters keep their types, which the cell id sees."""
+    return {"name": ref.name, **ref.params} if ref.params else ref.name
 
 
 def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
@@ -42,6 +54,7 @@ def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
     return {
         "name": cell.defense.name,
         "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
+        "revision": blueprint.entry.spec.revision,
         "params": all_params(blueprint.defense.params),
         "params_passed": dict(cell.defense.params),
         "parts": blueprint.describe(),
@@ -50,6 +63,9 @@ def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
             "params_passed": dict(blueprint.recipe.strategy.params),
         },
         "asked": cell.trained.asked() | ({} if seed is None else {"train-seed": str(seed)}),
+        "replaced": {
+            kind: asked(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
+        },
         "weights": {
             "digest": deployment.artifact.digest,
             "seed": manifest.get("seed"),
@@ -68,11 +84,12 @@ def federation(manifest: dict[str, Any]) -> dict[str, Any] | None:
     try:
         history = manifest["parts"]["classifier"]["metrics"]
         rounds = [entry["clients"] for entry in history]
-    except (KeyError, TypeError):
-        return None
-    if not rounds:
+        return _cost(history, rounds) if rounds else None
+    except (AttributeError, KeyError, TypeError, ValueError):  # no history of rounds, but figures of something else
         return None
 
+
+def _cost(history: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
     def per_round(name: str) -> float:
         return sum(float(facts.get(name, 0)) for clients in rounds for facts in clients.values()) / len(rounds)
 
@@ -95,6 +112,7 @@ def surrogate(deployment: Deployment) -> dict[str, Any]:
     artifact = deployment.artifact
     return {
         "name": deployment.blueprint.entry.spec.name,
+        "params": all_params(deployment.blueprint.defense.params),
         "digest": artifact.digest,
         "seed": artifact.manifest.get("seed"),
     }
@@ -124,8 +142,16 @@ def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deploym
             "variant": made.variant(classes, cell.threat.norm, draws(access, max(eot, made.eot or 1), deployment) > 1),
         }
 
+    wanted = {
+        "access": cell.threat.access,
+        "attack": asked(cell.attack),
+        "evasion": next((rung.evasion for rung in cell.rungs if rung.evasion), None),
+        "stand_in": cell.stand_in,
+        "surrogate": asked(cell.surrogate.defense) if cell.surrogate else None,
+        "eot": cell.eot,
+    }
     if cell.attack.name != "ladder":
-        return one(cell.attack, cell.threat.access, cell.eot)
+        return {**one(cell.attack, cell.threat.access, cell.eot), "asked": wanted}
     rungs = [
         {
             "access": rung.access,
@@ -136,7 +162,8 @@ def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deploym
         for rung in cell.rungs
     ]
     named = {"name": "ladder", "params": dict(cell.attack.params), "params_passed": dict(cell.attack.params)}
-    return {**named, "distribution": f"robustbench-med {__version__}", "revision": REVISION, "rungs": rungs}
+    return {**named, "distribution": f"robustbench-med {__version__}", "revision": REVISION, "rungs": rungs,
+            "asked": wanted}  # fmt: skip
 
 
 def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:

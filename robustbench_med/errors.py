@@ -12,14 +12,22 @@
     │   ├── DataError         a data root is missing, an image unreadable, a class empty
     │   ├── WeightsError      weights are absent, corrupt or not safetensors
     │   └── DeviceError       a device was asked for that is not there
+    ├── StoreError            results cannot be written or read as they should: exit code 1
     └── HarnessError          a cell broke a rule of evaluation: the cell fails, the run goes on
         ├── OutsideThreatModel  an adversarial image left the ball or [0, 1]
         └── BudgetExceeded      an attack asked for more work than its budget: it is stopped, its best images are used
+
+Warnings that the command line shows as one line are `RbmedWarning`.
 
 A message is one line that names the thing, where it came from and what would be valid.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pydantic
 
 
 class RbmedError(Exception):
@@ -62,6 +70,10 @@ class DeviceError(UsageError):
     """The device asked for is not there."""
 
 
+class StoreError(RbmedError):
+    """Results cannot be written: the disk is full, the folder read-only, locked or a link. What was there stays."""
+
+
 class HarnessError(RbmedError):
     """A cell broke a rule of evaluation; it becomes a failed record."""
 
@@ -72,3 +84,19 @@ class OutsideThreatModel(HarnessError):
 
 class BudgetExceeded(HarnessError):
     """An attack asked for more work than its budget allows; it ends there, and its best images so far are used."""
+
+
+class RbmedWarning(UserWarning):
+    """Something a user must know and that stops nothing."""
+
+
+class StoreWarning(RbmedWarning):
+    """A line of a file of records is no record, or something kept was damaged and is made anew."""
+
+
+def first_fault(error: pydantic.ValidationError) -> str:
+    """The first thing that pydantic finds wrong, on one line: ``dataset.name: Field required``."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
+    line = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    return "".join(char if char.isprintable() else " " for char in line)[:300]

@@ -81,7 +81,7 @@ class Loader:
         card = dataset.card()
         if not self.train or weights is not None:
             return find_artifact(blueprint, card, weights, ref.seed, ref.command(self.data_root))
-        found, _ = search(blueprint, card, seed=ref.seed)
+        found, _ = search(blueprint, card, seed=ref.seed, remake=True)
         if found is not None:
             return found
         # A blueprint of its own: training fills the parts, and loading builds them anew.

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +19,13 @@ from robustbench_med.assembly import Assembly, PartFolders
 from robustbench_med.blueprint import Blueprint, fits, learns
 from robustbench_med.components import all_params
 from robustbench_med.data import DataCard, Split
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob
 from robustbench_med.paths import home
 from robustbench_med.provenance import versions
 from robustbench_med.references import PartRef
 from robustbench_med.spelling import spelled_ref
-from robustbench_med.store import new_folder, personal, save_state, write_text
+from robustbench_med.store import digests, new_folder, personal, save_state, write_text
 
 #: Where parts lie, by name.
 Folders = dict[str, Path]
@@ -62,8 +63,18 @@ def part_folder(name: str, key: str, seed: int) -> Path:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether the part is there; a training that was interrupted leaves it elsewhere."""
-    return (folder / FACTS).is_file()
+    """Whether the part is there and undamaged; a training that was interrupted leaves it elsewhere."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["files"] == digests(folder):
+            return True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    message = f"{folder} is damaged: its files are not those that its {FACTS} names; the part is trained anew"
+    warnings.warn(message, StoreWarning, stacklevel=2)
+    return False
 
 
 def train_part(folder: Path, task: PartJob) -> None:
@@ -80,6 +91,7 @@ def train_part(folder: Path, task: PartJob) -> None:
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "files": digests(draft),
         }
         write_text(draft / FACTS, json.dumps(facts))
     shutil.rmtree(scratch, ignore_errors=True)
@@ -139,6 +151,13 @@ def _train_module(task: PartJob, draft: Path) -> Any:
                 save_state(draft / f"{mine}.safetensors", kept | new)
                 bar.advance()
     return metrics
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """How a part was trained, for the manifest of a whole, which has the digests of its own files."""
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    del facts["files"]
+    return facts
 
 
 def copy_states(source: Path, target: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
+from robustbench_med.atomic import write_text
 from robustbench_med.errors import BadConfig, DataError
 
 
@@ -55,11 +55,7 @@ def register_root(name: str, path: str | Path) -> Path:
     lines = [
         f"{json.dumps(key)} = {json.dumps(str(root), ensure_ascii=False)}\n" for key, root in sorted(roots.items())
     ]
-    file = _roots_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as scratch:
-        scratch.writelines(lines)
-    Path(scratch.name).replace(file)
+    write_text(_roots_file(), "".join(lines))
     return folder
 
 

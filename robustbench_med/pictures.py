@@ -19,6 +19,7 @@ from robustbench_med import sheet
 from robustbench_med.blueprint import leaves
 from robustbench_med.data import DataCard, Split
 from robustbench_med.deployment import Deployment
+from robustbench_med.errors import RbmedWarning
 from robustbench_med.interfaces import Detector, Part, System
 from robustbench_med.partition_report import COLOURS
 from robustbench_med.pipeline import Gate, Pipeline
@@ -31,7 +32,7 @@ CLIENTS = 12
 IMAGES = 8
 
 
-class PictureWarning(UserWarning):
+class PictureWarning(RbmedWarning):
     """A part's own pictures could not be had."""
 
 

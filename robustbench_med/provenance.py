@@ -1,4 +1,4 @@
-"""What a number was made with: versions, commit, hardware."""
+"""What a number was made with: versions, commit, command, hardware, threads, flags."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from robustbench_med.redact import command_line
 
 _WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "diffusers", "flwr", "numpy", "scipy")
 
@@ -48,16 +50,54 @@ def commit() -> str | None:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor or GPU, and how many threads work."""
-    facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    """The processor and GPU, and how many threads work."""
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"], facts["cudnn"] = torch.version.cuda, torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return facts
 
 
+@cache
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def flags() -> dict[str, Any]:
+    """What torch was told of exactness."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Everything above, for a record."""
-    return {"versions": versions(), "commit": commit(), "hardware": hardware(device), "device": str(device)}
+    """Everything above, and the command, for a record; paths of the machine are left out."""
+    return {
+        "versions": versions(),
+        "commit": commit(),
+        "command": command_line(sys.argv),
+        "hardware": hardware(device),
+        "device": str(device),
+        "flags": flags(),
+    }
 
 
 def peak_memory(device: torch.device) -> float:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_med.atomic import replacing
+from robustbench_med.errors import StoreError
 from robustbench_med.outcome import Outcome, Verdicts
 
 
@@ -60,8 +62,13 @@ def _columns(prefix: str, verdicts: Verdicts) -> dict[str, object]:
 
 
 def write(outcome: Outcome, path: Path) -> None:
-    """Write the samples of one cell, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    to_frame(outcome).to_parquet(draft, index=False)
-    draft.replace(path)
+    """Write the samples of one cell, whole or not at all.
+
+    Raises:
+        StoreError: they cannot be written, as where the disk is full, or their folder is a symbolic link.
+    """
+    if path.parent.is_symlink():
+        # Whoever sent the folder would choose where we write.
+        raise StoreError(f"{path.parent} is a symbolic link; results are written to real folders only, so remove it")
+    with replacing(path) as draft:
+        to_frame(outcome).to_parquet(draft, index=False)

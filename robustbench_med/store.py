@@ -8,7 +8,7 @@
         detector.safetensors  purifier.safetensors
         clients/<name>.safetensors   what belongs to one client of the classifier, if anything
         clients/<part>/<name>.safetensors   and of another part
-        calibration.json         gates by key (see `robustbench_med.calibration`)
+        calibration.json         gates (see `robustbench_med.calibration`)
 
 Weights are safetensors only, never pickles. A folder is written beside its place and renamed, so it is there whole or
 not at all.
@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from robustbench_med.errors import WeightsError
+from robustbench_med.atomic import new_folder as new_folder
+from robustbench_med.atomic import store_errors
+from robustbench_med.atomic import write_text as write_text
+from robustbench_med.errors import DataError, WeightsError, first_fault
 
 MANIFEST = "manifest.json"
 #: Tensors with at least this many elements are stored in half precision; small ones (biases, batch-norm statistics)
@@ -45,47 +46,33 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)  # mkstemp made it private; weights and records are for others to read
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def digest_of(files: Mapping[str, str]) -> str:
+    """blake2b hex digest (16 bytes) of file names and their digests."""
+    return hashlib.blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``target`` when the block ends well, and vanishes when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        yield draft
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        draft.chmod(0o755)
-        draft.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every weights file in a folder, by relative name."""
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))}
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state, large float tensors in half precision."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a state, large float tensors in half precision.
+
+    Raises:
+        StoreError: it cannot be written, as where the disk is full.
+    """
 
     def compact(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().cpu().contiguous()
         return tensor.half() if tensor.dtype == torch.float32 and tensor.numel() >= HALF_FROM else tensor
 
-    save_file({name: compact(tensor) for name, tensor in state.items()}, path)
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file({name: compact(tensor) for name, tensor in state.items()}, path)
+        except safetensors.SafetensorError as error:  # how it tells of a full disk
+            raise OSError(f"{error}") from error
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -100,7 +87,13 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 
 def personal(part: str, client: str) -> str:
-    """The file (without suffix) with what belongs to one client."""
+    """The file (without suffix) with what belongs to one client.
+
+    Raises:
+        DataError: the client's name is no file name, so it could lead out of the folder.
+    """
+    if client in (".", "..") or re.search(r"[/\\\0]", client):
+        raise DataError(f"client {client!r} cannot have files: its name must not be a path")
     return f"clients/{client}" if part == "classifier" else f"clients/{part}/{client}"
 
 
@@ -112,6 +105,41 @@ def part_of(file: str) -> str:
     return rest[0] if len(rest) == 2 else "classifier"
 
 
+class _Manifest(pydantic.BaseModel):
+    """What every reader of a manifest relies on."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    files: dict[str, str]
+    clients: list[str]
+    training_keys: dict[str, str] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    seed: int | None = None
+    created: str | None = None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of trained parts; the files it lists are not looked at.
+
+    Raises:
+        WeightsError: it is absent or unreadable.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        _Manifest.model_validate(manifest)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"no trained weights in {folder}: {MANIFEST} is missing; train them with `rbmed train`"
+        ) from None
+    except pydantic.ValidationError as error:
+        raise WeightsError(f"manifest {path} is unreadable ({first_fault(error)})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"manifest {path} is unreadable ({' '.join(str(error).split())[:200]})") from None
+    return manifest
+
+
 class Artifact:
     """A folder of trained parts, its digests checked when opened.
 
@@ -121,29 +149,35 @@ class Artifact:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.manifest = read_manifest(folder)
+        for name, digest in self.manifest["files"].items():
+            self._check(name, digest)
+
+    def _check(self, name: str, digest: str) -> None:
+        """Whether a file is in the folder, links followed, and is what the manifest says."""
+        path, manifest = self.folder / name, self.folder / MANIFEST
         try:
-            self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            files = dict(self.manifest["files"])
-        except FileNotFoundError:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+            there = inside and path.is_file()
+            found = digest_file(path) if there else ""
+        except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, links in a circle
             raise WeightsError(
-                f"no trained weights in {folder}: {MANIFEST} is missing; train them with `rbmed train`"
+                f"manifest {manifest} names a file that cannot be read: {name[:80]!r} ({error})"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"manifest {folder / MANIFEST} is unreadable ({error!r})") from None
-        for name, digest in files.items():
-            path = folder / name
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise WeightsError(f"manifest {folder / MANIFEST} names a file outside its folder: {name!r}")
-            if not path.is_file():
-                raise WeightsError(f"weights {path} do not exist although the manifest lists them")
-            if digest_file(path) != digest:
-                raise WeightsError(f"weights {path} are corrupt: their digest differs from the manifest's")
+        if not inside:
+            raise WeightsError(f"manifest {manifest} names a file outside its folder: {name!r}")
+        if not there:
+            raise WeightsError(f"weights {path} do not exist although the manifest lists them")
+        if found != digest:
+            raise WeightsError(
+                f"weights {path} are corrupt: their digest differs from the manifest's; delete {self.folder}, or let "
+                "`rbmed run --train` make them anew"
+            )
 
     @property
     def digest(self) -> str:
         """One digest for all weights, in the cell id and in every record."""
-        listing = json.dumps(self.manifest["files"], sort_keys=True)
-        return hashlib.blake2b(listing.encode(), digest_size=16).hexdigest()
+        return digest_of(self.manifest["files"])
 
     def state(self, name: str) -> dict[str, Tensor]:
         """The state in ``name`` (without suffix), such as ``classifier`` or ``clients/CS``."""
@@ -168,5 +202,4 @@ class Artifact:
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a finished folder, with the digest of every weights file in it."""
-    files = {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))}
-    write_text(folder / MANIFEST, json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")
+    write_text(folder / MANIFEST, json.dumps({**manifest, "files": digests(folder)}, indent=1, sort_keys=True) + "\n")

@@ -18,9 +18,18 @@ from robustbench_med.blueprint import Blueprint
 from robustbench_med.deployment import Deployment
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, TrainJob
-from robustbench_med.part_training import FACTS, Folders, PartJob, copy_states, is_trained, part_folder, train_part
+from robustbench_med.part_training import (
+    FACTS,
+    Folders,
+    PartJob,
+    copy_states,
+    facts_of,
+    is_trained,
+    part_folder,
+    train_part,
+)
 from robustbench_med.pictures import draw
-from robustbench_med.store import Artifact, new_folder, seal, write_text
+from robustbench_med.store import Artifact, digests, new_folder, seal, write_text
 from robustbench_med.weights import with_part
 
 SCHEMA = 2
@@ -38,7 +47,7 @@ def train(
     """
     folders = train_parts(blueprint, dataset, job)
     card, split = dataset.card(), dataset.split("train")
-    facts = {name: json.loads((folder / FACTS).read_text(encoding="utf-8")) for name, folder in folders.items()}
+    facts = {name: facts_of(folder) for name, folder in folders.items()}
     with new_folder(target) as draft:
         for folder in folders.values():
             copy_states(folder, draft)
@@ -115,5 +124,5 @@ def _adopt(blueprint: Blueprint, dataset: Dataset, name: str, key: str, seed: in
             copied = draft / file
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.folder / file, copied)
-        write_text(draft / FACTS, json.dumps(artifact.manifest["parts"][name]))
+        write_text(draft / FACTS, json.dumps({**artifact.manifest["parts"][name], "files": digests(draft)}))
     return True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
+import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from robustbench_med.blueprint import Blueprint, key_of
 from robustbench_med.data import DataCard
-from robustbench_med.errors import WeightsError
+from robustbench_med.errors import StoreWarning, WeightsError
 from robustbench_med.paths import home
-from robustbench_med.store import MANIFEST, Artifact
+from robustbench_med.store import MANIFEST, Artifact, digest_of, read_manifest
 
 
 def artifact_folder(blueprint: Blueprint, card: DataCard, seed: int) -> Path:
@@ -45,7 +45,11 @@ def find_artifact(
 
 
 def search(
-    blueprint: Blueprint, card: DataCard, explicit: Path | None = None, seed: int | None = None
+    blueprint: Blueprint,
+    card: DataCard,
+    explicit: Path | None = None,
+    seed: int | None = None,
+    remake: bool = False,
 ) -> tuple[Artifact | None, set[str]]:
     """The trained parts: ``explicit``, else trained here (the newest first), else shipped with the plugin.
 
@@ -54,6 +58,7 @@ def search(
         card: of the data set it was trained on.
         explicit: a folder of weights, the only one to look at.
         seed: the seed they were trained with; None takes any.
+        remake: pass over damaged folders, with a warning, as they will be trained anew.
 
     Returns:
         The artifact or None, and in what those that do not fit differ.
@@ -64,33 +69,48 @@ def search(
     wanted = blueprint.training_keys(card)
     differs: set[str] = set()
     for folder in [explicit] if explicit else _candidates(blueprint, card):
-        manifest = _manifest(folder)
-        keys = manifest.get("training_keys", {})
-        other = {part for part, key in wanted.items() if keys.get(part) != key}
-        if not other and seed is not None and manifest.get("seed") != seed:
-            other = {f"seed {manifest.get('seed')} instead of {seed}"}
-        if not other:
-            return Artifact(folder), set()  # reads every file, so only now
+        try:
+            manifest = read_manifest(folder)
+            keys = manifest.get("training_keys", {})
+            other = {part for part, key in wanted.items() if keys.get(part) != key}
+            if not other and seed is not None and manifest.get("seed") != seed:
+                other = {f"seed {manifest.get('seed')} instead of {seed}"}
+            if not other:
+                return Artifact(folder), set()  # reads every file, so only now
+        except WeightsError as error:
+            if not remake:
+                raise
+            _passed_over(error)
+            continue
         differs |= other
     return None, differs
+
+
+def with_digest(blueprint: Blueprint, card: DataCard, digest: str) -> Path | None:
+    """The folder of the weights that have this digest, among those of the defense on this data set."""
+    for folder in _candidates(blueprint, card):
+        with suppress(WeightsError):
+            if digest_of(read_manifest(folder)["files"]) == digest:
+                return folder
+    return None
 
 
 def with_part(blueprint: Blueprint, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
     """Weights that hold one part as it is wanted, whatever the other parts are, and of whatever defense."""
     places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(blueprint, f"*-{card.name}")]
     for folder in sorted(path.parent for path in places):
-        manifest = _manifest(folder)
-        if manifest.get("training_keys", {}).get(name) == key and manifest.get("seed") == seed:
-            return Artifact(folder)
+        try:
+            manifest = read_manifest(folder)
+            if manifest.get("training_keys", {}).get(name) == key and manifest.get("seed") == seed:
+                return Artifact(folder)
+        except WeightsError as error:  # other weights may hold the part, and it can be trained
+            _passed_over(error)
     return None
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        read: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return read
-    except (OSError, ValueError):
-        return Artifact(folder).manifest  # says what is wrong
+def _passed_over(error: WeightsError) -> None:
+    reason = str(error).partition(";")[0]  # what follows is what to do, and that is being done
+    warnings.warn(f"passed over: {reason}", StoreWarning, stacklevel=3)
 
 
 def _stem(blueprint: Blueprint, card: DataCard) -> str:

@@ -17,7 +17,7 @@ from robustbench_med.blueprint import draw
 from robustbench_med.cli.main import app
 from robustbench_med.components import create
 from robustbench_med.deployment import fix_gate
-from robustbench_med.errors import BadParameter, DataError, UsageError, WeightsError
+from robustbench_med.errors import BadParameter, DataError, StoreWarning, UsageError, WeightsError
 from robustbench_med.paths import home
 from robustbench_med.records import Record
 from robustbench_med.references import parse
@@ -209,7 +209,9 @@ def test_corrupt_weights_are_not_quietly_trained_again(toys: Registry, tmp_path:
     artifact = rbmed.train_defense("bare", "stripes", registry=toys)
     (artifact.folder / "classifier.safetensors").write_bytes(b"rubbish")
     with pytest.raises(WeightsError, match="corrupt"):
-        run(toys, tmp_path, defense="bare", train=True)
+        run(toys, tmp_path, defense="bare")
+    with pytest.warns(StoreWarning, match="passed over: .*corrupt"):
+        assert [r.status for r in run(toys, tmp_path, defense="bare", train=True, access="oblivious")] == ["ok"]
 
 
 # --- partitions and unseen sites ---
@@ -346,9 +348,9 @@ def test_records_on_disk_are_shown_again_each_cell_once(call: Any) -> None:
         (("train", "bare", "--dataset", "stripes", "--engine", "x"), "strategy 'pooled'"),
         (("train", "bare", "--dataset", "stripes", "--partition", "x"), "unknown --partition 'x'"),
         (("train", "bare", "--dataset", "stripes", "--unseen-site", "x"), "no site 'x'"),
-        (("table", "nowhere.jsonl"), "there is no file nowhere.jsonl"),
+        (("table", "nowhere.jsonl"), "there is no file or folder nowhere.jsonl"),
         (("table", "empty.jsonl"), "no records in empty.jsonl"),
-        (("table", "rubbish.jsonl"), "rubbish.jsonl:1 is not a record"),
+        (("table", "rubbish.jsonl"), "no records in rubbish.jsonl: line 1 is no record"),
         (("table", "empty.jsonl", "--report", "pdf"), "unknown report 'pdf'"),
     ],
 )

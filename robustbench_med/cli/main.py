@@ -5,6 +5,7 @@ Exit codes: 0 all is well, 1 a cell failed or a check found problems, 2 bad usag
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -16,7 +17,10 @@ from typer.core import TyperGroup
 import robustbench_med
 from robustbench_med.cli import style
 from robustbench_med.cli.data import data
+from robustbench_med.cli.diff import diff
+from robustbench_med.cli.export import export
 from robustbench_med.cli.list_ import list_
+from robustbench_med.cli.merge import merge
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
 from robustbench_med.cli.reproduce import reproduce
@@ -24,7 +28,8 @@ from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
 from robustbench_med.cli.table_ import table
 from robustbench_med.cli.train import train
-from robustbench_med.errors import RbmedError, UsageError
+from robustbench_med.cli.verify import verify
+from robustbench_med.errors import RbmedError, RbmedWarning, UsageError
 
 
 @contextmanager
@@ -45,6 +50,23 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Show our own warnings as the command line shows all of them; those of others as Python does."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RbmedWarning):
+            style.warn(str(message))
+        else:
+            others(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RbmedWarning)
+        warnings.showwarning = show
+        yield
+
+
 class _Group(TyperGroup):
     """The root command; the arguments of every other command are read inside its ``invoke``."""
 
@@ -53,7 +75,7 @@ class _Group(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors():
+        with one_line_errors(), one_line_warnings():
             return super().invoke(ctx)
 
 
@@ -92,6 +114,10 @@ app.command()(show)
 app.command()(plugins)
 app.command()(train)
 app.command()(table)
+app.command()(verify)
+app.command()(diff)
+app.command()(merge)
+app.command()(export)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 

@@ -124,7 +124,7 @@ def name_of_attack(record: Record) -> str:
     if record.attack["name"] != "ladder":
         return component(record.attack)
     params = record.attack["params_passed"]
-    return f"ladder:{params['preset']}" + (f" {params['attack']}" if "attack" in params else "")
+    return f"ladder:{params.get('preset', '')}" + (f" {params['attack']}" if "attack" in params else "")
 
 
 def component(facts: dict[str, object]) -> str:
@@ -153,7 +153,7 @@ def _cells(record: Record) -> dict[str, str]:
     worst = record.per_client[record.worst_client].get("robust_accuracy") if record.worst_client else None
     gate = ""
     if figures.get("detector_fpr") is not None:
-        gate = f"{percent(figures['detector_fpr'])}/{percent(figures['detector_tpr'])}"
+        gate = f"{percent(figures['detector_fpr'])}/{percent(figures.get('detector_tpr'))}"
     return {
         "attack": short(name_of_attack(record)),
         "sees": "probe" if record.role == "probe" else record.threat["access"],
@@ -231,9 +231,11 @@ def ladder(record: Record) -> Table | None:
         if rung["reason"]:
             style.row(table, access, attack, "", "", "", "", "", "not climbed")
             continue
-        left = 100 * rung["withstanding"]
+        left = rung["withstanding"]  # of a single rung the metrics say it
         figures = (f"{rung['gradients_mean']:.0f}", f"{rung['queries_mean']:.0f}", f"{rung['seconds']:.0f}")
-        style.row(table, access, attack, str(rung["attacked"]), f"{left:.1f}", *figures, "█" * round(left / 10))
+        style.row(
+            table, access, attack, str(rung["attacked"]), percent(left), *figures, "█" * round(10 * (left or 0.0))
+        )
     return table
 
 
@@ -249,7 +251,7 @@ def warnings(records: Sequence[Record]) -> Iterator[str]:
     """One line for each raised flag of the diagnostics, with what to try."""
     for record in records:
         for flag in record.diagnostics.get("flags", ()):
-            yield f"{name_of(record)}: {flag}: {FLAGS[flag]}"
+            yield f"{name_of(record)}: {flag}: {FLAGS.get(flag, 'a flag that this version does not know')}"
 
 
 def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.progress import RichProgress
-from robustbench_med.cli.style import plain, warn
+from robustbench_med.cli.style import plain
 
 
 def train(
@@ -43,13 +42,11 @@ def train(
     """Train classifier, detector and purifier of a defense; an interrupted training resumes when called again."""
     from robustbench_med.api import train_defense
 
-    with warnings.catch_warnings():
-        warnings.showwarning = _one_line
-        artifact = train_defense(
-            defense, dataset, model=model, strategy=strategy, adversarial=adversarial, malicious=malicious,
-            engine=engine, partition=partition, unseen_site=unseen_site or (), only=only or (), seed=seed,
-            device=device, out=target, data_root=data_root, registry=registry(plugin), progress=RichProgress(),
-        )  # fmt: skip
+    artifact = train_defense(
+        defense, dataset, model=model, strategy=strategy, adversarial=adversarial, malicious=malicious, engine=engine,
+        partition=partition, unseen_site=unseen_site or (), only=only or (), seed=seed, device=device, out=target,
+        data_root=data_root, registry=registry(plugin), progress=RichProgress(),
+    )  # fmt: skip
     if artifact is None:
         plain(f"trained {', '.join(only or ())} of {defense} on {dataset}")
         return
@@ -58,8 +55,3 @@ def train(
         plain(f"  {part:<12} {facts['seconds']:8.1f} s")
     pictures = sorted(file.name for file in (artifact.folder / "pictures").glob("*.png"))
     plain(f"  pictures/    {', '.join(pictures)}")
-
-
-def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Show a warning as the command line shows all of them."""
-    warn(str(message))

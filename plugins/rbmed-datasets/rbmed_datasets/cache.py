@@ -54,9 +54,13 @@ def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]] | None:
     """The arrays ``names`` of ``path``, or None where the file is missing or damaged; others are not loaded."""
     try:
         # Opened here because np.load leaves the file open where the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with path.open("rb") as file:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in zipfile.ZipFile(file).infolist()):
+                return None  # none of ours: `save` compresses nothing, so no file unpacks to more than itself
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
         return None
 
 

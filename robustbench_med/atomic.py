@@ -1,0 +1,132 @@
+"""Files and folders that are there whole or not at all, also after a crash or a power failure.
+
+What is written lies beside its place first, is synced to the disk, and is renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from robustbench_med.errors import BadParameter, StoreError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    A symbolic link at ``path`` is replaced, never followed.
+
+    Raises:
+        StoreError: the disk is full or the folder is read-only.
+    """
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        draft = Path(name)
+        try:
+            os.close(handle)
+            yield draft
+            draft.chmod(0o644)  # mkstemp made it private; weights and records are for others to read
+            _sync(draft)
+            draft.replace(path)
+            sync_folder(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``target`` when the block ends well, and vanishes when it does not.
+
+    Of two that are made at once, the one that is ready last stays.
+
+    Raises:
+        StoreError: it cannot be made or renamed.
+    """
+    with store_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    old = draft.with_name(f"{draft.name}.old")
+    try:
+        yield draft
+        with store_errors(target):
+            draft.chmod(0o755)
+            while True:
+                if target.exists() or target.is_symlink():
+                    with suppress(FileNotFoundError):  # another was quicker
+                        target.rename(old)
+                try:
+                    draft.rename(target)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    _remove(old)  # another has put its own there in between
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(path: Path) -> None:
+    """Whether the folder ``path`` can be made and written to; leaves nothing behind.
+
+    Raises:
+        BadParameter: it cannot.
+    """
+    there = path.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise BadParameter(f"--out {path} cannot be written: {there}: {error.strerror or error}") from None
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into one line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Make a new name in a folder survive a power failure, where the system can."""
+    with suppress(OSError):  # not every file system lets a folder be synced
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

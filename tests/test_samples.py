@@ -1,0 +1,79 @@
+"""Per-image results: what is written comes back, whole or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from robustbench_med import samples
+from robustbench_med.outcome import Climb, Outcome, Verdicts
+
+
+def outcome(n: int = 6, draws: int = 2) -> Outcome:
+    """Verdicts on ``n`` images, drawn by chance."""
+    chance = torch.Generator().manual_seed(n)
+    shape = (draws, n)
+
+    def verdicts() -> Verdicts:
+        return Verdicts(
+            predictions=torch.randint(2, shape, generator=chance),
+            flagged=torch.rand(shape, generator=chance) > 0.5,
+            rejected=torch.zeros(shape, dtype=torch.bool),
+            scores=torch.rand(shape, generator=chance),
+            changed=torch.zeros(shape, dtype=torch.bool),
+            purified_rmse=torch.rand(shape, generator=chance),
+        )
+
+    return Outcome(
+        labels=torch.randint(2, (n,), generator=chance), sites=("a",) * n, patients=tuple(map(str, range(n))),
+        clean=verdicts(), attacked=verdicts(), distances=torch.rand(n, generator=chance), num_classes=2, lesion_class=1,
+        index=torch.arange(n), climb=(Climb.idle("none", "oblivious", n),),
+    )  # fmt: skip
+
+
+def test_samples_come_back(tmp_path: Path) -> None:
+    made = outcome()
+    samples.write(made, tmp_path / "deep" / "a.parquet")
+    frame = pd.read_parquet(tmp_path / "deep" / "a.parquet")
+    assert len(frame) == 12
+    assert list(frame["attacked_prediction"]) == made.attacked.predictions.flatten().tolist()
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.parquet"]
+
+
+def rewrite(path: Path, n: int) -> None:
+    for _ in range(10):
+        samples.write(outcome(n), path)
+
+
+def test_two_writers_of_one_cell_leave_one_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    samples.write(outcome(3), file)
+    writers = [multiprocessing.get_context("fork").Process(target=rewrite, args=(file, n)) for n in (4, 5)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert len(pd.read_parquet(file)) in (6, 8, 10)
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_an_error_while_writing_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.parquet"
+    samples.write(outcome(3), file)
+    before = file.read_bytes()
+
+    def broken(self: pd.DataFrame, path: Path, **more: object) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("as asked")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", broken)
+    with pytest.raises(RuntimeError, match="as asked"):
+        samples.write(outcome(5), file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
