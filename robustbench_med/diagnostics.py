@@ -18,9 +18,10 @@ from robustbench_med.data import Split
 from robustbench_med.flags import FLAGS
 from robustbench_med.generators import isolated
 from robustbench_med.interfaces import Attack
-from robustbench_med.measure import Setting, Step, measure
+from robustbench_med.measure import measure
 from robustbench_med.outcome import Climb, Outcome
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.setting import Setting, Step
 from robustbench_med.streams import Stream, seed_of
 from robustbench_med.threat import Budget
 

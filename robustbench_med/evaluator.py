@@ -25,10 +25,9 @@ from robustbench_med.errors import DataError, HarnessError, NotDefined, UnknownN
 from robustbench_med.interfaces import Attack
 from robustbench_med.jobs import Begun, Done, Job, Message, Piece
 from robustbench_med.loading import Loader
-from robustbench_med.measure import Setting, Step, measured
+from robustbench_med.measure import measured
 from robustbench_med.outcome import Outcome
 from robustbench_med.pick import pick
-from robustbench_med.pieces import Chunk
 from robustbench_med.pipeline import Pipeline
 from robustbench_med.plan import Cell, label, needs
 from robustbench_med.probing import Sizes
@@ -37,8 +36,10 @@ from robustbench_med.provenance import peak_memory, provenance
 from robustbench_med.records import Record, flatten
 from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
+from robustbench_med.setting import Setting, Step
 from robustbench_med.shared import Shared, stamp
 from robustbench_med.speed import Speed
+from robustbench_med.tally import Tally, timed
 
 
 class Evaluator:
@@ -127,7 +128,7 @@ class Evaluator:
             torch.cuda.reset_peak_memory_stats(self.device)
         rows = [index[torch.tensor([test.sites[i] == client for i in index.tolist()])] for client in pipelines]
         done = [pieces.finished(job.pieces, number) for number in range(len(rows))]
-        tally = _Tally({(n, at.start): chunk for n, chunks in enumerate(done) for at, chunk in chunks})
+        tally = Tally({(n, at.start): chunk for n, chunks in enumerate(done) for at, chunk in chunks})
         yield Begun(len(index), tally.images, tally.robust)
         controls, checking, huge = diagnostics.Controls(), 0.0, diagnostics.huge_count(len(index))
         for number, (client, pipeline) in enumerate(pipelines.items()):
@@ -135,7 +136,7 @@ class Evaluator:
             setting, what = self._setting(cell, client, deployment, surrogate), key_of([job.weights, cell.facts])
             setting = replace(setting, batch=self._sizes.size(what, pipeline, part, rows[number], setting))
             start = done[number][-1][0].stop if done[number] else 0
-            for place, chunk in _timed(measured(pipeline, part, rows[number], setting, start)):
+            for place, chunk in timed(measured(pipeline, part, rows[number], setting, start)):
                 tally.add(number, place.start, chunk)
                 self._sizes.lower(what, place, len(part))
                 name, images = pieces.chunk_name(number, place), place.stop - place.start
@@ -258,43 +259,6 @@ class Evaluator:
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             **fields,
         )
-
-
-class _Tally:
-    """The chunks of a cell that are done, by number of the client and first image."""
-
-    def __init__(self, chunks: dict[tuple[int, int], Chunk]) -> None:
-        self.chunks: dict[tuple[int, int], Chunk] = {}
-        self.images, self._safe = 0, 0.0
-        for (client, start), chunk in chunks.items():
-            self.add(client, start, chunk)
-
-    def add(self, client: int, start: int, chunk: Chunk) -> None:
-        """One more chunk."""
-        outcome = chunk.outcome
-        self.chunks[client, start] = chunk
-        self.images += len(outcome.labels)
-        self._safe += float(outcome.attacked.safe(outcome.labels).float().mean(0).sum())
-
-    @property
-    def robust(self) -> float | None:
-        """Robust accuracy so far."""
-        return self._safe / self.images if self.images else None
-
-    def joined(self) -> Chunk:
-        """All of it, in the order of clients and of their images, whenever each was measured."""
-        ordered = [self.chunks[at] for at in sorted(self.chunks)]
-        return Chunk(Outcome.join([each.outcome for each in ordered]), sum(each.seconds for each in ordered))
-
-
-def _timed(chunks: Iterator[tuple[slice, Outcome]]) -> Iterator[tuple[slice, Chunk]]:
-    """Each chunk with the seconds it took, those in which nobody asked for it left out."""
-    while True:
-        start = time.perf_counter()
-        found = next(chunks, None)
-        if found is None:
-            return
-        yield found[0], Chunk(found[1], time.perf_counter() - start)
 
 
 def _id(cell: Cell, deployment: Deployment, surrogate: Deployment | None) -> str:

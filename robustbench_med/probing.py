@@ -7,11 +7,12 @@ from dataclasses import replace
 import torch
 
 from robustbench_med import memory
+from robustbench_med.adversary import Systems, adversary
 from robustbench_med.batching import chunk_size, out_of_memory, release
 from robustbench_med.data import Split
 from robustbench_med.generators import isolated
-from robustbench_med.measure import Setting, Systems, adversary
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.setting import Setting
 
 
 class Sizes:
