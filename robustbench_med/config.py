@@ -105,6 +105,7 @@ class RunConfig(pydantic.BaseModel):
     compile: bool = Field(False, description="Let torch compile the models that attacks work on.")
     channels_last: bool = Field(True, description="Memory layout of the models that attacks work on.")
     prefetch: bool = Field(False, description="Copy the next images to the GPU while some are at work.")
+    share: bool = Field(True, description="Take clean predictions and images for transfer from cells that had them.")
 
     @pydantic.field_validator("norm")
     @classmethod

@@ -102,7 +102,7 @@ class Course:
     def _settled(self, job: Job) -> bool:
         """Whether the cell has a record that serves; it is passed on then."""
         record = self.ledger.last(job.cell_id)
-        if record is None or not serves(record, self.config.diagnostics):
+        if record is None or not serves(record, self.config.diagnostics, self.evaluator.registry):
             return False
         if self.config.again and job.cell_id not in self.measured:
             return False

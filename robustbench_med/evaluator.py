@@ -62,7 +62,7 @@ class Evaluator:
         self.loader = Loader(registry, self.device, config.data_root, progress or Silent(), config.train)
         self.stamp = stamp(registry, self.device)
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
-        self._shared = Shared(self.stamp)
+        self._shared = Shared(self.stamp) if config.share else None
         self._sizes = Sizes(config.batch_size, self.device)
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
 from robustbench_med.records import Record, read
+from robustbench_med.registry import Registry
 
 #: Diagnostics by how much they look at.
 LEVELS = ("off", "cheap", "full")
 
 
-def serves(record: Record, level: str) -> bool:
-    """Whether a record answers a request for diagnostics of ``level``: it is ok and looked at no less."""
+def serves(record: Record, level: str, registry: Registry) -> bool:
+    """Whether a record answers a request for diagnostics of ``level``: it is ok, and looked at no less.
+
+    What was measured with a plugin file that has been edited since does not; installed plugins have revisions for that.
+    """
     enough = LEVELS[LEVELS.index(level) :]
-    return record.status == "ok" and record.diagnostics.get("level", "off") in enough
+    made_with = {part["distribution"] for part in (record.dataset, record.defense, *_attacks(record))}
+    now = {f"{entry.distribution} {entry.version}" for entry in registry.entries()}
+    edited = any(" 0+" in origin and origin not in now for origin in made_with)
+    return record.status == "ok" and record.diagnostics.get("level", "off") in enough and not edited
+
+
+def _attacks(record: Record) -> list[dict[str, Any]]:
+    return [record.attack, *record.attack.get("rungs", ())]
 
 
 class Ledger:

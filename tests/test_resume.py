@@ -13,7 +13,7 @@ from types import TracebackType
 
 import pandas as pd
 import pytest
-from running import BASE, HERE, lines, run, stripped, trained
+from running import BASE, FILES, HERE, lines, run, stripped, trained
 
 from robustbench_med import evaluator, pieces
 from robustbench_med.config import build
@@ -144,6 +144,18 @@ def test_cells_that_have_a_record_are_not_measured_again(toys: Registry, tmp_pat
     assert lines(tmp_path / "out") == [*written, written[0]]
     run(toys, tmp_path / "out", **{**asked, "diagnostics": "cheap"})  # looks at more than the record did
     assert count(tmp_path) > 3 * calls
+
+
+def test_a_plugin_file_that_was_edited_is_measured_anew(tmp_path: Path, toys: Registry) -> None:
+    file, asked = tmp_path / "mine.py", {"attack": f"mine/rogue:file={tmp_path / 'calls'}", "diagnostics": "off"}
+    text = (HERE / "rogue_plugin.py").read_text()
+    file.write_text(text)
+    for _ in range(2):
+        run(Registry(files=[FILES[0], file]), tmp_path / "out", **asked)
+        assert count(tmp_path) == 8
+    file.write_text(text.replace("- 0.5", "- 0.6"))
+    run(Registry(files=[FILES[0], file]), tmp_path / "out", **asked)
+    assert count(tmp_path) == 16
 
 
 def test_failed_cells_are_tried_again(toys: Registry, tmp_path: Path) -> None:

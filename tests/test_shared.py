@@ -60,6 +60,13 @@ def test_what_is_shared_changes_no_record(toys: Registry, tmp_path: Path, monkey
     assert lines(tmp_path / "a") == lines(tmp_path / "b") == lines(tmp_path / "c")
 
 
+def test_nothing_is_shared_where_that_was_asked_for(toys: Registry, tmp_path: Path, decided: list[int]) -> None:
+    for folder in ("a", "b"):
+        run(toys, tmp_path / folder, **ASKED, share=False)
+    assert len(decided) == 2 * 4 * (8 + 8)
+    assert not (tmp_path / "home" / "shared").exists()
+
+
 def test_images_for_transfer_serve_every_defense(toys: Registry, tmp_path: Path) -> None:
     counter = tmp_path / "calls"
     asked = {"attack": f"rogue:file={counter}", "access": "transfer", "diagnostics": "off"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from running import BASE, trained
 
 from robustbench_med.config import build
 from robustbench_med.memory import resident, trim
 from robustbench_med.runner import Runner
-from running import BASE, trained
 
 
 @pytest.mark.slow

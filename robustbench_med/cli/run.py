@@ -73,6 +73,9 @@ def run(
         bool | None, typer.Option("--channels-last/--channels-first", help="Memory layout of it. [channels-last]")
     ] = None,
     prefetch: Annotated[bool | None, typer.Option("--prefetch", help="Copy images to the GPU ahead.")] = None,
+    share: Annotated[
+        bool | None, typer.Option("--share/--no-share", help="Use what other cells have made already. [share]")
+    ] = None,
     report: Annotated[str | None, typer.Option(help="Print the records as this report: markdown, csv, ...")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON lines.")] = False,
     plugin: PluginFiles = None,
@@ -87,7 +90,7 @@ def run(
         "goal": goal, "surrogate": surrogate, "evasion": evasion, "stand_in": stand_in,
         "max_gradients": max_gradients, "max_queries": max_queries, "diagnostics": diagnostics,
         "executor": executor, "time_limit": time_limit, "again": again, "precision": precision, "compile": compile_,
-        "channels_last": channels_last, "prefetch": prefetch,
+        "channels_last": channels_last, "prefetch": prefetch, "share": share,
     }  # fmt: skip
 
     from robustbench_med.cli.page import show
