@@ -25,9 +25,10 @@ from torch import Tensor, nn
 import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
 from robustbench_med.batching import chunk_size, find_device
-from robustbench_med.measure import Setting, Step, measure
+from robustbench_med.measure import measure
 from robustbench_med.pick import pick
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.setting import Setting, Step
 
 Attack = Callable[[], Tensor]
 

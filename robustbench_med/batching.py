@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from robustbench_med.errors import BadParameter, DeviceError
 
-#: Images per chunk when nobody chose: caches of a CPU are small, a GPU wants to be filled.
+Result = TypeVar("Result")
+
+#: Most images per chunk when nobody chose: caches of a CPU are small, a GPU wants to be filled.
 AUTO = {"cpu": 128, "cuda": 512}
 
 
@@ -42,17 +47,85 @@ def chunk_size(requested: str | int, device: torch.device, draws: int = 1) -> in
     return size
 
 
-def in_chunks(total: int, size: int, work: Callable[[slice], None]) -> None:
-    """Call ``work`` for consecutive slices of at most ``size``; halve the size where a GPU runs out of memory."""
-    start = 0
+def in_chunks(
+    total: int, size: int, work: Callable[[slice, int], Result], start: int = 0
+) -> Iterator[tuple[slice, Result]]:
+    """``work(slice, size)`` for consecutive slices of at most ``size``; halves the size where memory runs out.
+
+    A slice for which memory ran out is worked on again from its beginning, in halves.
+    """
     while start < total:
         part = slice(start, min(start + size, total))
-        try:
-            work(part)
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size = max(1, size // 2)
-            torch.cuda.empty_cache()
+        result = _attempt(work, part, size)
+        if result is None:
+            size = max(1, min(size, part.stop - part.start) // 2)
+            release()
             continue
+        yield part, result[0]
         start = part.stop
+
+
+def _attempt(work: Callable[[slice, int], Result], part: slice, size: int) -> tuple[Result] | None:
+    """The result, or None where memory ran out; the error and the tensors it holds on to are gone by then."""
+    try:
+        return (work(part, size),)
+    except Exception as error:
+        if part.stop - part.start == 1 or not out_of_memory(error):
+            raise
+        return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU (torch has no class for the latter)."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        said in text
+        for said in ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
+
+
+def release() -> None:
+    """Give back memory that nothing uses."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Upload:
+    """Moves slices of images to the device.
+
+    Args:
+        images: (N, C, H, W), on the CPU.
+        device: where to.
+        ahead: copy the next slice on a stream of its own while one is at work; a GPU only.
+    """
+
+    def __init__(self, images: Tensor, device: torch.device, ahead: bool = False) -> None:
+        self.images, self.device = images, device
+        self.stream: torch.cuda.Stream | None = None
+        if ahead and device.type == "cuda":
+            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._next: tuple[slice, Tensor] | None = None
+
+    def __call__(self, part: slice) -> Tensor:
+        """The images of ``part`` on the device."""
+        if self.stream is None:
+            return self.images[part].to(self.device)
+        if self._next is None or self._next[0] != part:
+            self._fetch(part)
+        assert self._next is not None
+        x = self._next[1]
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        x.record_stream(current)
+        following = slice(part.stop, min(2 * part.stop - part.start, len(self.images)))
+        self._next = None
+        if following.start < following.stop:
+            self._fetch(following)
+        return x
+
+    def _fetch(self, part: slice) -> None:
+        with torch.cuda.stream(self.stream):
+            self._next = part, self.images[part].pin_memory().to(self.device, non_blocking=True)

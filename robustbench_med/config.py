@@ -94,6 +94,18 @@ class RunConfig(pydantic.BaseModel):
     weights: Path | None = Field(None, description="Folder of trained weights for the one defense that is named.")
     data_root: Path | None = Field(None, description="Folder of the user's images.")
     out: Path = Field(Path("results"), description="Folder for records and samples.")
+    executor: Ref = Field("local", description="Who runs the cells: local, or ray:workers=2 for several at a time.")
+    time_limit: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Seconds after which a cell is stopped, and counts as failed."
+    )
+    again: bool = Field(False, description="Measure cells again that have a record in the folder.")
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32", description="Of the attack's passes; what they decide otherwise is confirmed in float32."
+    )
+    compile: bool = Field(False, description="Let torch compile the models that attacks work on.")
+    channels_last: bool = Field(True, description="Memory layout of the models that attacks work on.")
+    prefetch: bool = Field(False, description="Copy the next images to the GPU while some are at work.")
+    share: bool = Field(True, description="Take clean predictions and images for transfer from cells that had them.")
 
     @pydantic.field_validator("norm")
     @classmethod

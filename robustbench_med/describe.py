@@ -184,5 +184,6 @@ def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
                 "seconds": step.seconds,
                 "reason": step.reason,
             }
+            | ({"repeated": step.repeated} if step.repeated else {})
         )
     return facts + [{"rung": name, "access": name.partition(" ")[0], "reason": why} for name, why in cell.left_out]

@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 
+from robustbench_med.batching import in_chunks
 from robustbench_med.data import Split
 from robustbench_med.flags import FLAGS
 from robustbench_med.generators import isolated
 from robustbench_med.interfaces import Attack
-from robustbench_med.measure import Setting, Step, measure
+from robustbench_med.measure import measure
 from robustbench_med.outcome import Climb, Outcome
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.setting import Setting, Step
 from robustbench_med.streams import Stream, seed_of
 from robustbench_med.threat import Budget
 
@@ -68,25 +70,29 @@ def cheap(
 ) -> Controls:
     """Noise and repetition on a quarter of the images, and the attack at a huge eps on ``huge`` of them."""
     device = setting.device
-    rows = torch.arange(max(2, round(CONTROL_SHARE * len(split))))[: len(split)]
-    x, y, ids = split.images[rows].to(device), split.labels[rows], index[rows].to(device)
-    scoring = Stream.named("scoring", setting.seed, ids)
 
-    def answers(images: torch.Tensor, seed: str) -> torch.Tensor:
-        with isolated(seed_of(setting.seed, seed)):
-            return pipeline.decide(images, scoring).predictions[0]
+    def some(part: slice, size: int) -> Controls:
+        x, y, ids = split.images[part].to(device), split.labels[part], index[part].to(device)
+        scoring = Stream.named("scoring", setting.seed, ids)
 
-    found = Controls(n=len(rows))
-    clean = answers(x, "controls")
-    found.clean = int((clean == y).sum())
-    if not pipeline.classifier.stochastic:  # else it is declared, and no fault
-        found.unstable = int((clean != answers(x.clamp(0, 1), "controls again")).sum())
-    if noise is not None:
-        rng = Stream.named("noise-control", setting.seed, ids)
-        noisy = noise.run(None, x, y.to(device), setting.threat, Budget(), rng)  # type: ignore[arg-type]
-        found.noise = int((answers(setting.threat.project(noisy, x), "controls") == y).sum())
-    else:
-        found.noise = found.clean
+        def answers(images: torch.Tensor, seed: str) -> torch.Tensor:
+            with isolated(seed_of(setting.seed, seed)):
+                return pipeline.decide(images, scoring).predictions[0]
+
+        found = Controls(n=len(x))
+        clean = answers(x, "controls")
+        found.clean = found.noise = int((clean == y).sum())
+        if not pipeline.classifier.stochastic:  # else it is declared, and no fault
+            found.unstable = int((clean != answers(x.clamp(0, 1), "controls again")).sum())
+        if noise is not None:
+            rng = Stream.named("noise-control", setting.seed, ids)
+            noisy = noise.run(None, x, y.to(device), setting.threat, Budget(), rng)  # type: ignore[arg-type]
+            found.noise = int((answers(setting.threat.project(noisy, x), "controls") == y).sum())
+        return found
+
+    found = Controls()
+    for _, part in in_chunks(min(len(split), max(2, round(CONTROL_SHARE * len(split)))), setting.batch, some):
+        found.add(part)
     _at_huge_eps(found, pipeline, split, index, setting, huge)
     return found
 
@@ -107,7 +113,7 @@ def _at_huge_eps(
     pixels = split.images[0].numel()
     eps = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[setting.threat.norm]
     threat = replace(setting.threat, eps=eps)
-    again = replace(setting, threat=threat, steps=(step,), draws=1, watch=True, advance=lambda done: None)
+    again = replace(setting, threat=threat, steps=(step,), draws=1, watch=True)
     try:
         outcome = measure(pipeline, split.select(few), index[few], again)
     except Exception as error:  # noqa: BLE001 -- a control that cannot be run says so, and costs the cell nothing
@@ -130,16 +136,15 @@ def full(pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting
     """The attack again with other eps, steps and seed, on at most `FULL_LIMIT` images."""
     rows = torch.arange(min(len(split), FULL_LIMIT))
     part, ids = split.select(rows), index[rows]
-    quiet = replace(setting, advance=lambda done: None)
     variations: dict[str, Setting] = {
-        "as_asked": quiet,
-        "half_eps": replace(quiet, threat=replace(setting.threat, eps=setting.threat.eps / 2)),
-        "double_eps": replace(quiet, threat=replace(setting.threat, eps=setting.threat.eps * 2)),
-        "other_seed": replace(quiet, seed=setting.seed + 1),
+        "as_asked": setting,
+        "half_eps": replace(setting, threat=replace(setting.threat, eps=setting.threat.eps / 2)),
+        "double_eps": replace(setting, threat=replace(setting.threat, eps=setting.threat.eps * 2)),
+        "other_seed": replace(setting, seed=setting.seed + 1),
     }
     doubled = [_with_steps(step, 2.0) for step in setting.steps]
     if all(step is not None for step in doubled):
-        variations["double_steps"] = replace(quiet, steps=tuple(step for step in doubled if step is not None))
+        variations["double_steps"] = replace(setting, steps=tuple(step for step in doubled if step is not None))
     again = {}
     for name, variation in variations.items():
         outcome = measure(pipeline, part, ids, variation)

@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustbench_med.interfaces import Classifier, Detector, Purifier
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.speed import Speed
 
 _NORM: dict[type[Any], type[Any]] = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -20,7 +21,7 @@ _NORM: dict[type[Any], type[Any]] = {
 }
 
 
-def accelerated(classifier: nn.Module) -> nn.Module:
+def accelerated(classifier: nn.Module, speed: Speed = Speed()) -> nn.Module:  # noqa: B008 (frozen)
     """A copy for inference and gradients of the input: batch-norm folded into convolutions, no parameter gradients.
 
     A batch-norm is folded where tracing shows that it reads a convolution's output and nothing else does. Logits then
@@ -33,14 +34,23 @@ def accelerated(classifier: nn.Module) -> nn.Module:
         parts: tuple[Any, Any] = fast.get_submodule(convolution), fast.get_submodule(norm)
         fast.set_submodule(convolution, fuse_conv_bn_eval(*parts).requires_grad_(False))
         fast.set_submodule(norm, nn.Identity())
-    # The layout that convolutions are fastest in; weights in it hand it on to all activations.
-    return fast.to(memory_format=torch.channels_last)
+    if speed.compile:
+        _compile(fast)
+    # Channels last is the layout that convolutions are fastest in; weights in it hand it on to all activations.
+    return fast.to(memory_format=speed.layout)
 
 
-def attackers(pipeline: Pipeline) -> Pipeline:
+def _compile(module: nn.Module) -> None:
+    """Let torch compile what is called: the module itself or, of a detector or purifier, the networks inside."""
+    whole = isinstance(module, Classifier) or not any(True for _ in module.children())
+    for part in [module] if whole else module.children():
+        part.compile(dynamic=True)
+
+
+def attackers(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline:  # noqa: B008 (frozen)
     """A copy of the deployed system for the attack's passes; what scores is the original."""
     parts = (pipeline.classifier, pipeline.detector, pipeline.purifier)
-    classifier, detector, purifier = (None if part is None else accelerated(part) for part in parts)
+    classifier, detector, purifier = (None if part is None else accelerated(part, speed) for part in parts)
     return Pipeline(
         cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate,
         pipeline.strength,

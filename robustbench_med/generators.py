@@ -1,4 +1,4 @@
-"""Keeps the global random generators of Python, NumPy and torch out of results, and results out of them."""
+"""Keeps global state out of results, and results out of it: random generators, and the settings of torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,32 @@ import torch
 
 
 @contextmanager
+def settings_kept() -> Iterator[None]:
+    """Put torch's settings back as they were: a library that changes them must not change the next result."""
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    grad, warn_only = torch.is_grad_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Seed the global generators, and put them back as they were afterwards.
+    """Seed the global generators, and put them and torch's settings back as they were afterwards.
 
     Our own code never draws from them; a library behind an attack, or a model that draws noise, may.
     """
     numpy_state = np.random.get_state()  # noqa: NPY002 -- the global generator is what has to be kept
     python_state = random.getstate()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
+    with settings_kept(), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)

@@ -1,9 +1,12 @@
-"""Data sets and trained defenses, each opened once; what has no weights is trained where that was asked for."""
+"""Data sets and trained defenses, opened once where cells stand side by side; what has no weights may be trained."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -18,9 +21,31 @@ from robustbench_med.trained import TrainedRef
 from robustbench_med.training import train
 from robustbench_med.weights import artifact_folder, find_artifact, search
 
+Kept = TypeVar("Kept")
+#: How many data sets and trained defenses are held at once, so that memory does not grow with the grid.
+DATASETS, DEPLOYMENTS = 4, 8
+
+
+class _Recent(OrderedDict[str, Kept]):
+    """The things last asked for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def get_or(self, key: str, make: Callable[[], Kept]) -> Kept:
+        """What is held under ``key``, or else made."""
+        if key not in self:
+            made = make()
+            while len(self) >= self.most:
+                self.popitem(last=False)
+            self[key] = made
+        self.move_to_end(key)
+        return self[key]
+
 
 class Loader:
-    """Opens and loads by reference, and keeps what it has.
+    """Opens and loads by reference, and keeps what was asked for last.
 
     Args:
         registry: where the components come from.
@@ -43,8 +68,9 @@ class Loader:
         self.data_root = data_root
         self.progress = progress or Silent()
         self.train = train
-        self._datasets: dict[str, Dataset] = {}
-        self._deployments: dict[str, Deployment] = {}
+        self._datasets = _Recent[Dataset](DATASETS)
+        self._deployments = _Recent[Deployment](DEPLOYMENTS)
+        self._folders: dict[str, Path] = {}
 
     def blueprint(self, ref: TrainedRef) -> Blueprint:
         """The defense's parts, untrained and not shared with anyone."""
@@ -53,16 +79,17 @@ class Loader:
     def dataset(self, ref: TrainedRef) -> Dataset:
         """The data set, its patients dealt to clients."""
         key = key_of([asdict(part) if part else None for part in (ref.dataset, ref.partition)] + [ref.unseen])
-        if key not in self._datasets:
-            self._datasets[key] = open_dataset(
+        return self._datasets.get_or(
+            key,
+            lambda: open_dataset(
                 self.registry,
                 ref.dataset,
                 self.data_root,
                 self.progress,
                 partition=ref.partition,
                 unseen=ref.unseen,
-            )
-        return self._datasets[key]
+            ),
+        )
 
     def deployment(self, ref: TrainedRef, weights: Path | None = None) -> Deployment:
         """The trained defense; ``weights`` is the only folder to look at, where one is named.
@@ -70,12 +97,20 @@ class Loader:
         Raises:
             WeightsError: there are no weights and none are to be trained, or they are corrupt.
         """
-        key = key_of([asdict(ref), weights])
-        if key not in self._deployments:
+        key = _key(ref, weights)
+
+        def load() -> Deployment:
             blueprint, dataset = self.blueprint(ref), self.dataset(ref)
-            artifact = self._artifact(ref, blueprint, dataset, weights)
-            self._deployments[key] = Deployment(blueprint, artifact, dataset, self.device, ref.unseen)
-        return self._deployments[key]
+            artifact = self._artifact(ref, blueprint, dataset, self._folders.get(key, weights))
+            self._folders[key] = artifact.folder
+            return Deployment(blueprint, artifact, dataset, self.device, ref.unseen)
+
+        return self._deployments.get_or(key, load)
+
+    def pin(self, ref: TrainedRef, folder: Path) -> None:
+        """Take these weights for ``ref``, if they are on this machine, whatever newer ones there are."""
+        if folder.is_dir():
+            self._folders.setdefault(_key(ref, None), folder)
 
     def _artifact(self, ref: TrainedRef, blueprint: Blueprint, dataset: Dataset, weights: Path | None) -> Artifact:
         card = dataset.card()
@@ -92,3 +127,7 @@ class Loader:
         """How ``ref`` is trained."""
         origin = ref.origin(blueprint.recipe, self.data_root)
         return TrainJob(seed=ref.seed or 0, device=self.device, progress=self.progress, origin=origin)
+
+
+def _key(ref: TrainedRef, weights: Path | None) -> str:
+    return key_of([asdict(ref), weights])

@@ -5,11 +5,16 @@ Nothing here is read back from the device while the attack runs, unless a budget
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from robustbench_med.errors import BudgetExceeded
 from robustbench_med.threat import Budget, ThreatModel
+
+#: What is counted for each image.
+_COUNTS = ("queries", "gradients", "zero", "broken", "backward_calls")
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -79,6 +84,28 @@ class Meter:
             self.exhausted = True
             raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
         return after
+
+    def as_kept(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Facts and tensors from which `take_kept` restores this meter, with the attack's ``images``."""
+        spread = None if self.spread is None else float(self.spread)
+        facts = {"exhausted": self.exhausted, "probabilities": bool(self.probabilities), "spread": spread}
+        return facts, {"images": images, **{name: getattr(self, name) for name in (*_COUNTS, "first", "top")}}
+
+    def take_kept(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become the meter of an attack that was made before."""
+        device = self.x.device
+        for name in (*_COUNTS, "first", "top"):
+            setattr(self, name, tensors[name].to(device))
+        self.exhausted = facts["exhausted"]
+        self.probabilities = torch.tensor(facts["probabilities"], device=device)
+        self.spread = None if facts["spread"] is None else torch.tensor(facts["spread"], device=device)
+
+    def repeat(self, rows: Tensor, other: Meter) -> None:
+        """Take in what a second attack on the images ``rows`` spent, and found, under ``other``."""
+        for name in _COUNTS:
+            getattr(self, name).index_add_(0, rows, getattr(other, name))
+        self.first[rows], self.top[rows] = other.first, other.top
+        self.exhausted |= other.exhausted
 
     @torch.no_grad()
     def seen(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:

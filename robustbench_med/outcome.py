@@ -69,6 +69,7 @@ class Climb:
         probabilities: the surface's answers were probabilities.
         spread: mean difference of largest and smallest logit at the first pass.
         exhausted: the budget ran out.
+        repeated: images attacked again in float32, because the faster passes decided differently.
         seconds: wall time.
         reason: why the rung could not be climbed, if so.
     """
@@ -87,6 +88,7 @@ class Climb:
     probabilities: bool = False
     spread: float | None = None
     exhausted: bool = False
+    repeated: int = 0
     seconds: float = 0.0
     reason: str = ""
 
@@ -135,6 +137,7 @@ class Climb:
             probabilities=bool(asked) and all(part.probabilities for part in asked),
             spread=sum(spreads) / len(spreads) if spreads else None,
             exhausted=any(part.exhausted for part in parts),
+            repeated=sum(part.repeated for part in parts),
             seconds=sum(part.seconds for part in parts),
             reason=next((part.reason for part in parts if part.reason), ""),
         )

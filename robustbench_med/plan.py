@@ -152,7 +152,13 @@ def _grid(config: RunConfig, registry: Registry) -> Iterator[Cell | Skip]:
                     seed=seed,
                     eot=config.eot,
                     draws=config.draws,
-                    facts=key_of([[_facts(registry, rung.attack) for rung in admitted], blueprint.describe()]),
+                    facts=key_of(
+                        [
+                            [_facts(registry, rung.attack) for rung in admitted],
+                            blueprint.describe(),
+                            *_reduced(config),
+                        ]
+                    ),
                 )
                 yield cell if admitted else Skip(cell, left_out[0][1])
 
@@ -203,6 +209,11 @@ def needs(registry: Registry, attack: PartRef) -> str:
     """What an attack has to see: ``gradient``, ``scores``, ``decision`` or ``none``."""
     made: Attack = create(registry, "attack", attack)
     return made.access or str(getattr(registry.find("attack", attack.name).spec, "access", "gradient"))
+
+
+def _reduced(config: RunConfig) -> list[str]:
+    """What makes an attack's passes compute something else than the deployed system does."""
+    return [] if config.precision == "float32" else [config.precision]
 
 
 def _facts(registry: Registry, attack: PartRef) -> list[Any]:

@@ -96,6 +96,7 @@ class Registry:
     """
 
     def __init__(self, files: Iterable[str | Path] = (), only: Sequence[str] | None = None) -> None:
+        self.files = tuple(Path(file) for file in files)
         self.plugins: list[Plugin] = []
         self.broken: list[Broken] = []
         self._entries: dict[tuple[str, str, str], Entry] = {}
@@ -103,9 +104,10 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         if only is None:
             only = [name.strip() for name in os.environ.get("RBMED_PLUGINS", "").split(",") if name.strip()] or None
+        self.only = None if only is None else tuple(only)
         self._load_installed(only)
-        for file in files:
-            self._load_file(Path(file))
+        for file in self.files:
+            self._load_file(file)
 
     # --- look-up -------------------------------------------------------------------------------------------------
 

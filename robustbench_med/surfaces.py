@@ -7,7 +7,7 @@ rung to rung of the access ladder (`robustbench_med.rungs`) is what its gradient
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from robustbench_med.interfaces import Surface
 from robustbench_med.metering import Meter, margin
 from robustbench_med.pipeline import Pipeline
+from robustbench_med.speed import Speed
 from robustbench_med.streams import Stream
 
 
@@ -34,6 +35,19 @@ class _Metered(torch.autograd.Function):
         return grad, None, None, None
 
 
+class _Scaled(torch.autograd.Function):
+    """Identity whose gradient is multiplied, so that half precision can hold it on its way through a model."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, factor: float) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
+        return grad * ctx.factor, None
+
+
 @dataclass(frozen=True)
 class View:
     """What an adversary knows and wants; the same for every call of a surface.
@@ -47,6 +61,7 @@ class View:
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
         chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
+        speed: what the passes run in.
     """
 
     pipeline: Pipeline
@@ -57,6 +72,7 @@ class View:
     stand_in: str = "identity"
     surrogate: nn.Module | None = None
     chunk: int = 512
+    speed: Speed = field(default_factory=Speed)
 
 
 class PipelineSurface(Surface):
@@ -108,13 +124,18 @@ class PipelineSurface(Surface):
         return self._ask(x, self.rng, self.rows)
 
     def _ask(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
-        meter, draws = self.view.meter, self.draws
+        meter, draws, speed = self.view.meter, self.draws, self.view.speed
         number = meter.forward(rows, draws)
         if torch.is_grad_enabled() and x.requires_grad:
             x = _Metered.apply(x, meter, rows, draws)
+            if speed.scale != 1:
+                x = _Scaled.apply(x, 1 / speed.scale)
         if self.random:
             rng = rng.moment(number + extra).repeat(draws)
-        logits = self._in_parts(x, rng, meter.y[rows])
+        with speed.passes(x.device):
+            logits = self._in_parts(x, rng, meter.y[rows]).to(x.dtype)
+        if speed.scale != 1:
+            logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
         meter.seen(rows, x, logits.mean(1))
         return logits
@@ -201,4 +222,4 @@ def withheld(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
     image point to where it is no longer rejected.
     """
     raise_by = torch.where(over > 0, margin(logits, y).clamp_min(0) + over, 0)
-    return logits.scatter_add(1, y[:, None], raise_by[:, None])
+    return logits.to(raise_by.dtype).scatter_add(1, y[:, None], raise_by[:, None])

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from robustbench_med.flags import FLAGS
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
-from robustbench_med.measure import Step
 from robustbench_med.pipeline import Gate, Pipeline
+from robustbench_med.setting import Step
 from robustbench_med.streams import Stream
 from robustbench_med.threat import Budget, ThreatModel
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from robustbench_med.cli import style
-from robustbench_med.progress import Task
+from robustbench_med.progress import Grid, Silent, Task
 
 
 class RichProgress:
@@ -28,6 +28,10 @@ class RichProgress:
     def task(self, description: str, total: int) -> Task:
         """A bar of ``total`` steps, shown while its context is open."""
         return _Bar(self, description, total) if self.console.is_terminal else _Lines(self.console, description, total)
+
+    def grid(self, total: int) -> Grid:
+        """Cells are not shown one by one."""
+        return Silent().grid(total)
 
     def enter(self) -> Progress:
         """Join the display, starting it for the first bar."""

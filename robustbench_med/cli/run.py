@@ -62,6 +62,20 @@ def run(
     weights: Annotated[Path | None, typer.Option(help="Folder of trained weights of the defense.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
     target: Annotated[Path | None, typer.Option("--out", help="Folder for records and samples. [results]")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Who runs the cells: local, local:process=true, ray:workers=2. [local]")
+    ] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped. [none]")] = None,
+    again: Annotated[bool | None, typer.Option("--again", help="Measure cells again that have a record.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of attacks: float32, bf16 or fp16. [float32]")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile", help="Let torch compile what attacks work on.")] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option("--channels-last/--channels-first", help="Memory layout of it. [channels-last]")
+    ] = None,
+    prefetch: Annotated[bool | None, typer.Option("--prefetch", help="Copy images to the GPU ahead.")] = None,
+    share: Annotated[
+        bool | None, typer.Option("--share/--no-share", help="Use what other cells have made already. [share]")
+    ] = None,
     report: Annotated[str | None, typer.Option(help="Print the records as this report: markdown, csv, ...")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON lines.")] = False,
     plugin: PluginFiles = None,
@@ -75,6 +89,8 @@ def run(
         "device": device, "batch_size": batch_size, "weights": weights, "data_root": data_root, "out": target,
         "goal": goal, "surrogate": surrogate, "evasion": evasion, "stand_in": stand_in,
         "max_gradients": max_gradients, "max_queries": max_queries, "diagnostics": diagnostics,
+        "executor": executor, "time_limit": time_limit, "again": again, "precision": precision, "compile": compile_,
+        "channels_last": channels_last, "prefetch": prefetch, "share": share,
     }  # fmt: skip
 
     from robustbench_med.cli.page import show

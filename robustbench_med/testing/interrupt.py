@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from robustbench_med.progress import Grid, Silent
+
 
 class Stop(Exception):
     """Stands for the user's Ctrl-C."""
@@ -16,6 +18,10 @@ class StopAfter:
     def task(self, description: str, total: int) -> StopAfter:
         """Itself."""
         return self
+
+    def grid(self, total: int) -> Grid:
+        """A view nobody sees."""
+        return Silent().grid(total)
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count, and raise `Stop` at the chosen step."""

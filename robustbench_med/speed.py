@@ -1,0 +1,52 @@
+"""How the attack's passes are sped up; what scores is left alone."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+#: Gradients are this much larger while they are in half precision, whose smallest numbers would swallow them.
+FP16_SCALE = 1024.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What an attack's passes run on.
+
+    Attributes:
+        precision: of matrix products and convolutions; anything but float32 is confirmed in float32 (see `measure`).
+        compile: modules are compiled by torch.
+        channels_last: weights and activations have their channels last in memory.
+        prefetch: the next chunk is copied to the GPU while one is at work.
+    """
+
+    precision: Precision = "float32"
+    compile: bool = False
+    channels_last: bool = True
+    prefetch: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """The passes compute what those of the deployed system do, up to the order of sums."""
+        return self.precision == "float32" and not self.compile
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Memory format of weights and activations."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def scale(self) -> float:
+        """Factor on gradients inside the model."""
+        return FP16_SCALE if self.precision == "fp16" else 1.0
+
+    def passes(self, device: torch.device) -> AbstractContextManager[object]:
+        """What forward passes run in."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=DTYPES[self.precision])
