@@ -19,11 +19,36 @@ class Task(Protocol):
     ) -> None: ...
 
 
+class Grid(Protocol):
+    """What becomes of the cells of a run; several may be at work at once. Use it as a context manager."""
+
+    def started(self, cell_id: str, title: str, images: int) -> None:
+        """A cell of ``images`` images begins, or begins again after its worker was lost: what it had advanced is void."""
+
+    def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
+        """``images`` more are done, some of them perhaps in an earlier run; ``robust``: robust accuracy so far."""
+
+    def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
+        """A cell is over: ``ok``, ``skipped``, ``failed``, or ``done`` if its record was there already.
+
+        ``resumed``: some of its images were measured by an earlier run.
+        """
+
+    def __enter__(self) -> Grid: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class Progress(Protocol):
     """Opens bars."""
 
     def task(self, description: str, total: int) -> Task:
         """A bar of ``total`` steps."""
+
+    def grid(self, total: int) -> Grid:
+        """The view of a run of ``total`` cells."""
 
 
 class _SilentTask:
@@ -39,9 +64,32 @@ class _SilentTask:
         return None
 
 
+class _SilentGrid:
+    def started(self, cell_id: str, title: str, images: int) -> None:
+        """Show nothing."""
+
+    def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
+        """Show nothing."""
+
+    def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
+        """Show nothing."""
+
+    def __enter__(self) -> _SilentGrid:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
 class Silent:
     """Reports nothing; the default of the Python API."""
 
     def task(self, description: str, total: int) -> Task:
         """A bar nobody sees."""
         return _SilentTask()
+
+    def grid(self, total: int) -> Grid:
+        """A view nobody sees."""
+        return _SilentGrid()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from rich.markup import escape
@@ -13,7 +12,7 @@ from rich.table import Table
 from robustbench_med.cli import style
 from robustbench_med.flags import FLAGS
 from robustbench_med.records import Record
-from robustbench_med.spelling import spelled, told_apart
+from robustbench_med.spelling import spelled, spelled_eps, told_apart
 
 
 def show(records: Sequence[Record]) -> Table:
@@ -113,10 +112,7 @@ def _dataset(record: Record) -> str:
 
 
 def _eps(record: Record) -> str:
-    """``4/255`` where that is what it is, else the number."""
-    eps = float(record.threat["eps"])
-    nearest = Fraction(eps * 255).limit_denominator(10)
-    return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
+    return spelled_eps(float(record.threat["eps"]))
 
 
 def name_of_attack(record: Record) -> str:
