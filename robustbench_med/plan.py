@@ -17,7 +17,7 @@ from robustbench_med.facets import facets
 from robustbench_med.interfaces import Attack, Dataset
 from robustbench_med.ladder import REVISION, Rung, preset, with_attack
 from robustbench_med.opening import open_dataset
-from robustbench_med.order import ordered
+from robustbench_med.order import grouped, shared
 from robustbench_med.patterns import chooser, read
 from robustbench_med.references import PartRef, parse
 from robustbench_med.registry import Registry
@@ -93,6 +93,11 @@ class Skip:
     reason: str
 
 
+def cell_of(planned: Cell | Skip) -> Cell:
+    """The cell, whether it will run or not."""
+    return planned.cell if isinstance(planned, Skip) else planned
+
+
 def reference(ref: Ref, kind: str) -> PartRef:
     """A component from a string or a TOML table."""
     if isinstance(ref, str):
@@ -117,9 +122,11 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
             checked before the first cell is yielded.
     """
     wanted = chooser(map(read, config.include), map(read, config.exclude))
-    every = ordered(_grid(config, registry, datasets or partial(_opened, config, registry)))
+    every = grouped(
+        _grid(config, registry, datasets or partial(_opened, config, registry)), lambda each: shared(cell_of(each))
+    )
     # What is named twice is measured once.
-    cells = list({repr(cell): cell for cell in every if wanted(facets(getattr(cell, "cell", cell)))}.values())
+    cells = list({repr(cell): cell for cell in every if wanted(facets(cell_of(cell)))}.values())
     if not cells:
         raise BadParameter(
             f"--include and --exclude leave none of {len(every)} cells; `rbmed plan` without them lists all"
