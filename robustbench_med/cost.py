@@ -28,6 +28,9 @@ from robustbench_med.streams import Stream
 from robustbench_med.surfaces import View
 from robustbench_med.trial import Calls, per_image, rehearse
 
+#: Images that calls are tried on.
+FEW = 8
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -81,6 +84,7 @@ class Costs:
         self._calls: dict[str, Calls] = {}
         self._seconds: dict[str, float] = {}
         self._fast: dict[str, Pipeline] = {}
+        self._attacked: dict[str, Tensor] = {}
 
     def of(self, case: Case) -> Cost:
         """The cost of one cell.
@@ -131,15 +135,16 @@ class Costs:
         def seconds(total: int, by_client: list[int]) -> float:
             return total * each + calls.seconds * sum(math.ceil(n / size) for n in by_client)
 
-        return calls, seconds
+        # On the rung `gate` a gradient of the detector's score steers each gradient, and is counted too.
+        counted = replace(calls, gradients=2 * calls.gradients) if rung.access == "gate" else calls
+        return counted, seconds
 
     def _call(self, case: Case, rung: Rung, draws: int, size: int, gradient: bool) -> float:
         """Seconds that a call takes for each image, all draws together."""
         stand_in = case.cell.stand_in
-        key = key_of([case.design, rung.access, rung.evasion, draws, stand_in, gradient, list(case.sample.shape[1:])])
+        key = self._key(case, rung.access, rung.evasion, draws, stand_in, gradient)
         if key not in self._seconds:
-            pipeline = self._pipeline(case)
-            images = case.sample.to(self.device)
+            pipeline, images = self._fast_pipeline(case), self._images(case)
 
             def call(n: int) -> None:
                 x = _repeated(images, n).requires_grad_(gradient)
@@ -154,32 +159,47 @@ class Costs:
                     if gradient:
                         torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
 
-            self._seconds[key] = per_image(call, size, self.device)
+            self._seconds[key] = per_image(call, len(images), size, self.device)
         return self._seconds[key]
 
     def _answer(self, case: Case) -> float:
         """Seconds that the deployed system takes to answer an image once."""
-        key = key_of([case.design, "answer", list(case.sample.shape[1:])])
+        key = self._key(case, "answer")
         if key not in self._seconds:
-            pipeline, images = self._pipeline(case), case.sample.to(self.device)
+            pipeline, images = self._fast_pipeline(case), self._images(case)
 
             def call(n: int) -> None:
                 stream = Stream.named("trial", 0, torch.arange(n, device=self.device))
                 with isolated(0):
                     pipeline.decide(_repeated(images, n), stream)
 
-            self._seconds[key] = per_image(call, self.batch, self.device)
+            self._seconds[key] = per_image(call, len(images), self.batch, self.device)
         return self._seconds[key]
 
-    def _pipeline(self, case: Case) -> Pipeline:
-        """The system as attacks run it, its gate open: what they make of an image is flagged more often than it is."""
+    def _key(self, case: Case, *facts: object) -> str:
+        """Of what decides how long a call takes; the threat does where a gate chooses which images are purified."""
+        threat = case.cell.threat
+        ball = (threat.norm, threat.eps) if case.pipeline.gate is not None else ()
+        return key_of([case.design, list(case.sample.shape[1:]), ball, facts])
+
+    def _fast_pipeline(self, case: Case) -> Pipeline:
+        """The system as attacks run it."""
         if case.design not in self._fast:
-            system = attackers(case.pipeline)
-            if system.gate is not None:
-                gate = system.gate
-                system.gate = replace(gate, threshold=gate.low - (gate.high - gate.low) - 1e-6)
-            self._fast[case.design] = system
+            self._fast[case.design] = attackers(case.pipeline)
         return self._fast[case.design]
+
+    def _images(self, case: Case) -> Tensor:
+        """A few images after a step of an attack: clean ones are seldom flagged, and those that are take longest."""
+        key = self._key(case, "images")
+        if key not in self._attacked:
+            clean = case.sample[:FEW].to(self.device)
+            x, classifier = clean.clone().requires_grad_(), self._fast_pipeline(case).classifier
+            with isolated(0), torch.enable_grad():
+                logits = classifier(x)
+                (grad,) = torch.autograd.grad(nn.functional.cross_entropy(logits, logits.argmax(1)), x)
+            threat = case.cell.threat
+            self._attacked[key] = threat.project(clean + threat.eps * grad.sign(), clean)
+        return self._attacked[key]
 
 
 def untrained(blueprint: Blueprint, card: DataCard, device: torch.device) -> Pipeline:

@@ -96,11 +96,12 @@ def rehearse(
     return Calls(int(meter.gradients.max()), int(meter.queries.max()), draws, seconds)
 
 
-def per_image(call: Callable[[int], object], most: int, device: torch.device) -> float:
+def per_image(call: Callable[[int], object], few: int, most: int, device: torch.device) -> float:
     """Seconds that ``call(n)`` takes for each of its ``n`` images: a few at first, more while that is quick.
 
     Args:
         call: works on that many images.
+        few: images to begin with.
         most: images that are worked on at once in earnest.
         device: where it works.
     """
@@ -114,7 +115,7 @@ def per_image(call: Callable[[int], object], most: int, device: torch.device) ->
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    n = min(2, most)
+    n = min(few, most)
     timed(n)  # the first is slow: memory is allocated and kernels are chosen
     while (seconds := timed(n)) < ENOUGH and n < most:
         n = min(most, 4 * n)

@@ -17,6 +17,7 @@ import robustbench_med
 from robustbench_med.cli import style
 from robustbench_med.cli.data import data
 from robustbench_med.cli.list_ import list_
+from robustbench_med.cli.plan import plan
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
 from robustbench_med.cli.reproduce import reproduce
@@ -87,6 +88,7 @@ def root(
 
 
 app.command()(run)
+app.command()(plan)
 app.command("list")(list_)
 app.command()(show)
 app.command()(plugins)
