@@ -115,14 +115,14 @@ class Preview:
         try:
             deployment, settled = self.runner.deployment(cell), self.runner.settled(cell)
         except WeightsError as error:
-            if self.config.weights is not None or not self._lacks_weights(cell.trained):
+            if not any(map(self._lacks_weights, _refs(cell))):
                 raise  # corrupt, or not those that were named
             return Item(cell, "refused", str(error), images=self._images(cell))
         if isinstance(settled, Skip):
             return Item(settled.cell, "skip", settled.reason)
         for client in cell.clients:
             deployment.known(client)
-        surrogate = self.runner.surrogate(settled) if _transfers(settled) else None
+        surrogate = self.loader.deployment(settled.surrogate) if settled.surrogate and _transfers(settled) else None
         digest = surrogate.artifact.digest if surrogate else ""
         cell_id = settled.id(deployment.dataset.card().digest, deployment.artifact.digest, digest)
         state: State = "done" if cell_id in done else "run"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from robustbench_med.cli import style
 from robustbench_med.cli.asking import Config, asks
@@ -92,7 +93,10 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
     from robustbench_med.facets import facets
 
     rows = [facets(item.cell) for item in items]
-    style.out.print(_table(items, rows, str(preview.config.out)))
+    columns = _columns(rows)
+    same = [rows[0][key] for key in ("dataset", "norm", "eps") if key not in columns]
+    style.out.print(Text(f"{'  '.join(same)}   to {preview.config.out}".strip(), style="bold"), soft_wrap=True)
+    style.out.print(_table(items, rows, columns))
     for line in _notes(items):
         style.plain(line)
     for each in trainings:
@@ -106,22 +110,19 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
         style.error(reason)
 
 
-def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], folder: str) -> Table:
-    """One row for each cell; what is the same for all stands in the title."""
+def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What stands in each row: defense, attack and access, and what else differs."""
     from robustbench_med.facets import axes
 
     always = ("defense", "attack", "access")
-    varying = [key for key in axes(rows) if key not in ("role", *always)]
-    columns = [*always, *varying]
-    if all(row["train_seed"] == "" for row in rows):
-        columns = [key for key in columns if key != "train_seed"]
-    common = [
-        text for key, text in rows[0].items() if key not in columns and text and key in ("dataset", "norm", "eps")
-    ]
-    title = f"{'  '.join(common)}   to {folder}"
+    return [*always, *(key for key in axes(rows) if key not in ("role", *always))]
+
+
+def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table:
+    """One row for each cell."""
     priced = any(item.cost for item in items)
     figures = ("images", "gradients", "queries", "time") if priced else ("images",)
-    made = style.table(*(key.replace("_", " ") for key in columns), *figures, "", title=title, right=figures)
+    made = style.table(*(key.replace("_", " ") for key in columns), *figures, "", right=figures)
     made.padding = (0, 1, 0, 0)
     made.columns[0].no_wrap = False
     for item, row in zip(items, rows, strict=True):

@@ -44,7 +44,7 @@ def show(records: Sequence[Record]) -> Table:
 
 
 def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
-    """For each record, what tells it from others of the same defense: data, model, strategy, training seed.
+    """For each record, what tells it from others of the same defense: data, training, threat, client, seed.
 
     Each dict has the same keys: only those facts that differ within some defense.
     """
@@ -57,13 +57,16 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
             "model": str(record.defense.get("asked", {}).get("model", "")),
             "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
             "trained": "" if (seed := _train_seed(record)) is None else f"seed {seed}",
+            "threat": _threat(record),
+            "client": _client(record),
+            "seed": str(record.seed),
         }
         for record, name, text in zip(records, names, full, strict=True)
     ]
     labels = [component(record.defense) for record in records]
     told = [
         fact
-        for fact in ("data", "model", "strategy", "trained")
+        for fact in ("data", "model", "strategy", "trained", "threat", "client", "seed")
         if len({(label, row[fact]) for label, row in zip(labels, facts, strict=True)}) > len(set(labels))
     ]
     return [{fact: row[fact] for fact in told} for row in facts]
@@ -102,13 +105,23 @@ def name_of(record: Record) -> str:
 
 def _title(records: Sequence[Record]) -> str:
     sets = sorted({_dataset(record) for record in records})
-    threats = sorted({f"{record.threat['norm']} {_eps(record)}" for record in records})
+    threats = sorted({_threat(record) for record in records})
     return f"{', '.join(sets)}   {', '.join(threats)}"
 
 
 def _dataset(record: Record) -> str:
     words = [str(record.dataset["name"]), "(synthetic)" if record.dataset["synthetic"] else ""]
     return " ".join(filter(None, [*words, record.dataset.get("partition")]))
+
+
+def _threat(record: Record) -> str:
+    goal = record.threat["goal"]
+    return " ".join(filter(None, [record.threat["norm"], _eps(record), "" if goal == "untargeted" else goal]))
+
+
+def _client(record: Record) -> str:
+    """The client, of a cell that looked at one."""
+    return record.clients[0] if len(record.clients) == 1 else "all"
 
 
 def _eps(record: Record) -> str:
@@ -261,4 +274,6 @@ def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[flo
 def _key(record: Record) -> tuple[str, ...]:
     """What a claim and its probe have in common."""
     facts = (record.dataset["digest"], component(record.defense), record.defense.get("weights", {}).get("digest"))
-    return tuple(map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen)))
+    return tuple(
+        map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen, _client(record)))
+    )

@@ -69,6 +69,10 @@ def run(
 
 def _interrupted(records: list[Record], folder: Path) -> None:
     """What is kept, and how to go on."""
-    kept = f"{len(records)} cells are in {folder / 'records.jsonl'}" if records else "no cell was finished"
+    kept = "no cell was finished"
+    if len(records) == 1:
+        kept = f"1 cell is in {folder / 'records.jsonl'} (`rbmed table` shows it)"
+    elif records:
+        kept = f"{len(records)} cells are in {folder / 'records.jsonl'} (`rbmed table` shows them)"
     command = shlex.join(["rbmed", *sys.argv[1:]])
     err.print(f"interrupted: {kept}; go on with: {command}", style="yellow", markup=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+#: Images that are reported sooner than this many seconds after their cell began were done by an earlier run.
+INSTANT = 0.02
 #: Seconds over which the pace is taken: long enough to be steady, short enough to follow.
 WINDOW = 60.0
 
@@ -20,6 +22,7 @@ class Running:
         images: that it has.
         began: when.
         done: images done.
+        before: those of them that an earlier run did.
         robust: robust accuracy so far, a share.
     """
 
@@ -27,6 +30,7 @@ class Running:
     images: int
     began: float
     done: int = 0
+    before: int = 0
     robust: float | None = None
 
 
@@ -51,11 +55,13 @@ class Tally:
 
     def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
         """Some images of it are done."""
-        now = self.clock()
-        self._seen.append((now, images))
-        if cell := self.running.get(cell_id):
-            cell.done += images
-            cell.robust = cell.robust if robust is None else robust
+        now, cell = self.clock(), self.running[cell_id]
+        if now - cell.began < INSTANT:
+            cell.before += images
+        else:
+            self._seen.append((now, images))
+        cell.done += images
+        cell.robust = cell.robust if robust is None else robust
 
     def finished(self, cell_id: str, status: str) -> Running | None:
         """It ended; returns what was known of it, None for one that never began."""
@@ -88,7 +94,8 @@ class Tally:
 
     def left(self) -> float | None:
         """About how many seconds are left if later cells are like those so far; None while too little is known."""
-        measured = self.ended["ok"] + self.ended["failed"] + self._partly()
+        now = sum((cell.done - cell.before) / cell.images for cell in list(self.running.values()) if cell.images)
+        measured = self.ended["ok"] + self.ended["failed"] + now
         if self.elapsed < 2 or measured < 0.05:
             return None
         ahead = self.total - self.over() - self._partly()
