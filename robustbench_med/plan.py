@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
+from robustbench_med.admission import BARE, impossible
 from robustbench_med.blueprint import Blueprint, draw, key_of
 from robustbench_med.components import all_params, create
 from robustbench_med.config import Ref, RunConfig
@@ -26,8 +27,6 @@ from robustbench_med.threat import Budget, ThreatModel
 from robustbench_med.trained import TrainedRef
 
 Role = Literal["claim", "probe", "cell"]
-#: Why an undefended classifier has no rungs above the first.
-BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
 #: Cells of the largest grid that is listed.
 LARGEST = 100_000
 #: Opens the data set that a defense was trained on.
@@ -273,27 +272,9 @@ def _admitted(
     admitted, left_out = [], []
     for rung in ask.rungs:
         norms = getattr(registry.find("attack", rung.attack.name).spec, "norms", ())
-        reason = _impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
+        reason = impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
         if reason:
             left_out.append((label(rung), reason))
         else:
             admitted.append(rung)
     return tuple(admitted), tuple(left_out)
-
-
-def _impossible(
-    rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, blueprint: Blueprint
-) -> str | None:
-    """Why this attack cannot be run from this rung, if it cannot."""
-    if threat.norm not in norms:
-        return f"attack {rung.attack.name!r} is not defined for {threat.norm}; it knows {', '.join(norms)}"
-    if rung.access == "query" and needs == "gradient":
-        return f"attack {rung.attack.name!r} needs gradients and `query` gives none; use square or hopskipjump"
-    bare = blueprint.detector is None and blueprint.purifier is None
-    if bare and rung.access in ("bpda", "full", "gate"):
-        return BARE
-    if rung.access in ("full", "gate") and blueprint.purifier is not None and not blueprint.purifier.differentiable:
-        return f"purifier {blueprint.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
-    if rung.access == "gate" and blueprint.detector is None:
-        return "there is no detector to keep quiet: `full` already sees the whole system"
-    return None

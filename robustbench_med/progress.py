@@ -23,7 +23,7 @@ class Grid(Protocol):
     """What becomes of the cells of a run; several may be at work at once. Use it as a context manager."""
 
     def started(self, cell_id: str, title: str, images: int) -> None:
-        """A cell of ``images`` images begins, or begins again after its worker was lost: what it had advanced is void."""
+        """A cell of ``images`` images begins, or begins again after its worker was lost: what it did is void."""
 
     def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
         """``images`` more are done, some of them perhaps in an earlier run; ``robust``: robust accuracy so far."""
