@@ -12,6 +12,9 @@ from robustbench_med.spelling import spelled_eps, spelled_ref
 if TYPE_CHECKING:
     from robustbench_med.plan import Cell
 
+#: What is in the title of every cell.
+ALWAYS = ("defense", "attack", "access")
+
 
 def facets(cell: Cell) -> dict[str, str]:
     """The cell's names, by the keys of `robustbench_med.patterns.FACETS`; "" where nothing was asked for.
@@ -43,12 +46,15 @@ def axes(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     return tuple(key for key in FACETS if len({row[key] for row in rows}) > 1)
 
 
-def titles(cells: Sequence[Cell]) -> list[str]:
-    """A short name for each cell: defense, attack and access, then whatever else differs in this grid."""
-    rows = [facets(cell) for cell in cells]
-    always = ("defense", "attack", "access")
-    more = [key for key in axes(rows) if key not in always]
-    return [" / ".join(_titled(key, row[key]) for key in (*always, *more) if row[key]) for row in rows]
+def telling(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The keys that tell these cells apart besides those that are in every `title`."""
+    return tuple(key for key in axes([facets(cell) for cell in cells]) if key not in ALWAYS)
+
+
+def title(cell: Cell, more: Sequence[str] = ()) -> str:
+    """A short name: defense, attack and access, then the facets ``more``, as `telling` finds them."""
+    names = facets(cell)
+    return " / ".join(_titled(key, names[key]) for key in (*ALWAYS, *more) if names[key])
 
 
 def _titled(key: str, text: str) -> str:

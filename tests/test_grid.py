@@ -12,7 +12,7 @@ import pytest
 import robustbench_med as rbmed
 from robustbench_med.config import build
 from robustbench_med.errors import BadConfig, BadParameter
-from robustbench_med.facets import axes, facets, titles
+from robustbench_med.facets import axes, facets, telling, title
 from robustbench_med.order import grouped
 from robustbench_med.patterns import FACETS, chooser, read
 from robustbench_med.plan import Cell, cell_of, plan
@@ -170,10 +170,11 @@ def test_facets_say_what_a_cell_is_called(toys: Registry) -> None:
 
 def test_titles_say_what_differs_and_nothing_else(toys: Registry) -> None:
     made = cells(toys, seed=[0, 1], baseline="", each_client=True)
-    assert titles(made)[0] == "guarded / shift / oblivious / site-0 / seed 0"
-    assert len(set(titles(made))) == len(made)
-    assert axes([facets(cell) for cell in made]) == ("client", "seed")
-    assert titles(made[:1]) == ["guarded / shift / oblivious"]
+    assert telling(made) == axes([facets(cell) for cell in made]) == ("client", "seed")
+    assert title(made[0], telling(made)) == "guarded / shift / oblivious / site-0 / seed 0"
+    assert len({title(cell, telling(made)) for cell in made}) == len(made)
+    assert telling(made[:1]) == ()
+    assert title(made[0]) == "guarded / shift / oblivious"
 
 
 def test_cells_that_share_data_weights_or_clean_predictions_stand_together(toys: Registry) -> None:

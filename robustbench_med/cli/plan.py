@@ -112,10 +112,9 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
 
 def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
     """What stands in each row: defense, attack and access, and what else differs."""
-    from robustbench_med.facets import axes
+    from robustbench_med.facets import ALWAYS, axes
 
-    always = ("defense", "attack", "access")
-    return [*always, *(key for key in axes(rows) if key not in ("role", *always))]
+    return [*ALWAYS, *(key for key in axes(rows) if key not in ("role", *ALWAYS))]
 
 
 def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table:
