@@ -12,7 +12,7 @@ from robustbench_med.blueprint import key_of
 from robustbench_med.config import RunConfig
 from robustbench_med.cost import Case, Cost, Costs, surrogate_of, untrained
 from robustbench_med.data import Split
-from robustbench_med.errors import RbmedError, WeightsError
+from robustbench_med.errors import RbmedError, UnknownName, WeightsError
 from robustbench_med.estimate import Work, missing
 from robustbench_med.facets import facets
 from robustbench_med.patterns import read as read_pattern
@@ -67,6 +67,8 @@ class Preview:
         self.loader = self.runner.loader
         batch = chunk_size(config.batch_size, self.runner.device)
         self._systems: dict[str, Pipeline] = {}
+        self._lacks: dict[str, bool] = {}
+        self._counted: dict[str, int] = {}
         self.costs = Costs(registry, self.runner.device, batch, config.diagnostics)
 
     def items(self, estimate: bool = True) -> list[Item]:
@@ -87,8 +89,9 @@ class Preview:
 
     def trainings(self, items: list[Item]) -> list[Work]:
         """What has to be trained first, each part once."""
-        refs = [ref for item in items if item.state == "train" for ref in _refs(item.cell)]
-        return missing(self.loader, refs)
+        return missing(
+            self.loader, [ref for item in items if item.state == "train" for ref in self._lacking(item.cell)]
+        )
 
     def idle(self) -> list[str]:
         """Patterns of ``include`` and ``exclude`` that no cell fits, as they were written: likely mistyped."""
@@ -109,13 +112,12 @@ class Preview:
 
     def _look(self, cell: Cell, done: set[str]) -> Item:
         self.runner.check(cell)
-        for ref in _refs(cell) if self.config.train else ():
-            if self._lacks_weights(ref):
-                return Item(cell, "train", images=self._images(cell))
+        if self.config.train and self._lacking(cell):
+            return Item(cell, "train", images=self._images(cell))
         try:
             deployment, settled = self.runner.deployment(cell), self.runner.settled(cell)
         except WeightsError as error:
-            if not any(map(self._lacks_weights, _refs(cell))):
+            if not self._lacking(cell):
                 raise  # corrupt, or not those that were named
             return Item(cell, "refused", str(error), images=self._images(cell))
         if isinstance(settled, Skip):
@@ -128,10 +130,24 @@ class Preview:
         state: State = "done" if cell_id in done else "run"
         return Item(settled, state, cell_id=cell_id, images=self._images(settled))
 
+    def _lacking(self, cell: Cell) -> list[TrainedRef]:
+        """What has no weights of all that the cell needs; weights that were named are not looked for.
+
+        Raises:
+            WeightsError: there are some, and they are corrupt.
+        """
+        named = self.config.weights is not None and cell.defense.name != self.config.baseline
+        return [ref for ref in _refs(cell)[named:] if self._lacks_weights(ref)]
+
     def _lacks_weights(self, ref: TrainedRef) -> bool:
-        """Whether there are none; raises `WeightsError` where there are some that are corrupt."""
-        card = self.loader.dataset(ref).card()
-        return self.config.weights is None and search(self.loader.blueprint(ref), card, seed=ref.seed)[0] is None
+        key = repr(ref)
+        if key not in self._lacks:
+            try:
+                blueprint, card = self.loader.blueprint(ref), self.loader.dataset(ref).card()
+                self._lacks[key] = search(blueprint, card, seed=ref.seed)[0] is None
+            except UnknownName:  # a surrogate that no plugin offers: its rung is left out, or the run is refused
+                self._lacks[key] = False
+        return self._lacks[key]
 
     def _rows(self, cell: Cell) -> tuple[Split, torch.Tensor]:
         dataset = self.loader.dataset(cell.trained)
@@ -140,7 +156,12 @@ class Preview:
         return test, pick(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
 
     def _images(self, cell: Cell) -> int:
-        return len(self._rows(cell)[1])
+        """How many; cells that differ in the attack alone have the same."""
+        data = (cell.dataset, cell.trained.partition, cell.trained.unseen)
+        key = repr((data, cell.clients, cell.limit, cell.threat.goal))
+        if key not in self._counted:
+            self._counted[key] = len(self._rows(cell)[1])
+        return self._counted[key]
 
     def _with_cost(self, item: Item) -> Item:
         """The cell with its cost; where a part or an attack cannot be tried, with the reason instead."""

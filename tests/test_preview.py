@@ -112,6 +112,8 @@ def test_a_surrogate_without_weights_is_trained_or_its_rung_is_left_out(toys: Re
     assert all(rung.access != "transfer" for rung in left_out.cell.rungs)
     (trained,) = preview(toys, tmp_path, **options, train=True).items(estimate=False)
     assert trained.state == "train"
+    (unknown,) = preview(toys, tmp_path, **{**options, "surrogate": "nobody"}, train=True).items(estimate=False)
+    assert unknown.state == "run"
     (alone,) = preview(toys, tmp_path, **{**options, "access": "transfer"}).items(estimate=False)
     assert alone.state == "refused"
     assert "no trained weights" in alone.reason or "other parameters" in alone.reason
