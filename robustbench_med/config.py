@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import math
-import tomllib
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from robustbench_med import patterns
 from robustbench_med.errors import BadConfig, BadParameter
-from robustbench_med.references import fraction
+from robustbench_med.references import FIRST, fraction, parse
 from robustbench_med.specs import NORMS
+from robustbench_med.toml_file import locate, read
+
+
+@contextmanager
+def _for_pydantic() -> Iterator[None]:
+    """A message of ours becomes one of pydantic's, so that `build` can say where the value came from."""
+    try:
+        yield
+    except BadParameter as error:
+        raise ValueError(str(error)) from None
 
 
 def _number(value: Any) -> Any:
     """``"4/255"`` -> 0.0157; everything else passes through for pydantic to judge."""
-    return fraction(value) if isinstance(value, str) and "/" in value else value
+    with _for_pydantic():
+        return fraction(value) if isinstance(value, str) and "/" in value else value
+
+
+def _positive(value: float) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError("eps must be > 0, such as 4/255")
+    return value
+
+
+def _path(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("no path holds a null character")
+    return value
+
+
+def _pattern(value: Ref) -> Ref:
+    with _for_pydantic():
+        patterns.read(value)
+    return value
 
 
 def _listed(value: Any) -> Any:
@@ -27,7 +59,41 @@ def _listed(value: Any) -> Any:
 Ref = str | dict[str, Any]
 Refs = Annotated[tuple[Ref, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Eps = Annotated[float, BeforeValidator(_number)]
+Eps = Annotated[float, BeforeValidator(_number), AfterValidator(_positive)]
+Folder = Annotated[Path, AfterValidator(_path)]
+Patterns = Annotated[tuple[Annotated[Ref, AfterValidator(_pattern)], ...], BeforeValidator(_listed)]
+Goal = Literal["untargeted", "hide-lesion", "fake-lesion"]
+
+
+def _known_norm(value: str) -> str:
+    if value not in NORMS:
+        raise ValueError(f"valid: {', '.join(NORMS)}")
+    return value
+
+
+class Threat(pydantic.BaseModel):
+    """One ball and what the adversary wants in it; as text ``linf:4/255`` or ``l2:eps=0.5,goal=hide-lesion``."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    norm: str
+    eps: Eps
+    goal: Goal | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        with _for_pydantic():
+            written = parse(value)
+        params = {"eps" if name == FIRST else name: text for name, text in written.params.items()}
+        return {"norm": written.name, **params}
+
+    @pydantic.field_validator("norm")
+    @classmethod
+    def _norm(cls, value: str) -> str:
+        return _known_norm(value)
 
 
 #: Options that an empty text switches off, such as one in the file by one on the command line.
@@ -59,12 +125,15 @@ class RunConfig(pydantic.BaseModel):
     eps: Annotated[tuple[Eps, ...], BeforeValidator(_listed)] = Field(
         (4 / 255,), min_length=1, description="Radius of the ball; fractions such as 4/255 are accepted."
     )
+    threat: Annotated[tuple[Threat, ...], BeforeValidator(_listed)] = Field(
+        (), description="Threats in place of norm, eps and goal, such as linf:4/255, l2:eps=0.5,goal=hide-lesion."
+    )
     access: Names = Field(
         (),
         description="Rungs of the access ladder (oblivious, transfer, bpda, full, gate, query), or all of them at once "
         "(ladder:quick, ladder:standard, ladder:full); empty: oblivious on all images and a quick ladder on a few.",
     )
-    goal: Literal["untargeted", "hide-lesion", "fake-lesion"] = Field(
+    goal: Goal = Field(
         "untargeted", description="untargeted, hide-lesion (images with a lesion) or fake-lesion (images without)."
     )
     surrogate: Ref = Field("undefended", description="Defense whose classifier is attacked on the rung transfer.")
@@ -75,13 +144,16 @@ class RunConfig(pydantic.BaseModel):
     max_gradients: int | None = Field(None, ge=1, description="Gradients an attack may spend on one image.")
     max_queries: int | None = Field(None, ge=1, description="Forward passes an attack may spend on one image.")
     client: Names = Field((), description="Clients to evaluate; empty: all, or the unseen sites where there are any.")
+    each_client: bool = Field(False, description="A cell for each of the clients, in place of one over all of them.")
     limit: int | None = Field(
         None, ge=1, description="Evaluate at most this many test images, spread over the clients."
     )
     seed: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field((0,), min_length=1, description="Seeds.")
-    train_seed: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_listed)] = Field(
+    train_seed: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_listed)] = Field(
         (), description="Seeds of the training whose weights are used; empty: any weights, the newest first."
     )
+    include: Patterns = Field((), description="Only cells that fit one of these patterns, such as attack=apgd*.")
+    exclude: Patterns = Field((), description="No cell that fits one of these patterns.")
     train: bool = Field(False, description="Train the defenses that have no weights before the first cell.")
     draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
     eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")
@@ -91,9 +163,9 @@ class RunConfig(pydantic.BaseModel):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:i.")
     batch_size: str | int = Field("auto", description="Images per chunk: auto or a number.")
-    weights: Path | None = Field(None, description="Folder of trained weights for the one defense that is named.")
-    data_root: Path | None = Field(None, description="Folder of the user's images.")
-    out: Path = Field(Path("results"), description="Folder for records and samples.")
+    weights: Folder | None = Field(None, description="Folder of trained weights for the one defense that is named.")
+    data_root: Folder | None = Field(None, description="Folder of the user's images.")
+    out: Folder = Field(Path("results"), description="Folder for records and samples.")
     executor: Ref = Field("local", description="Who runs the cells: local, or ray:workers=2 for several at a time.")
     time_limit: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Seconds after which a cell is stopped, and counts as failed."
@@ -110,9 +182,7 @@ class RunConfig(pydantic.BaseModel):
     @pydantic.field_validator("norm")
     @classmethod
     def _norm(cls, value: str) -> str:
-        if value not in NORMS:
-            raise ValueError(f"valid: {', '.join(NORMS)}")
-        return value
+        return _known_norm(value)
 
     @pydantic.field_validator("evasion")
     @classmethod
@@ -122,16 +192,23 @@ class RunConfig(pydantic.BaseModel):
         name, _, weight = value.partition(":")
         if name != "joint" or not weight:
             raise ValueError("valid: orthogonal, joint:WEIGHT such as joint:0.5")
-        if not 0 < fraction(weight) < math.inf:
+        with _for_pydantic():
+            number = fraction(weight)
+        if not 0 < number < math.inf:
             raise ValueError("the weight of joint must be a finite number > 0")
         return value
 
-    @pydantic.field_validator("eps")
-    @classmethod
-    def _eps(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not math.isfinite(value) or value <= 0 for value in values):
-            raise ValueError("eps must be > 0, such as 4/255")
-        return values
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> RunConfig:
+        both = self.model_fields_set & {"norm", "eps", "goal"} if self.threat else ()
+        if both:
+            raise ValueError(f"threat says {', '.join(sorted(both))} too; give the one or the other")
+        return self
+
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        """The balls, whichever way they were given."""
+        return self.threat or tuple(Threat(norm=self.norm, eps=eps, goal=self.goal) for eps in self.eps)
 
 
 def _stays_here(out: Any, file: Path) -> None:
@@ -144,31 +221,27 @@ def _stays_here(out: Any, file: Path) -> None:
 
 
 def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
-    """A `RunConfig` from the options that were given, over those of a TOML file.
+    """A `RunConfig` from the options that were given, over those of a TOML file or of a named one.
 
     Raises:
-        BadConfig: the file is missing or not TOML.
+        BadConfig: the file is missing, not a file, too large or not TOML.
         BadParameter: a key is unknown or a value does not fit.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadConfig(f"configuration {file} cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadConfig(f"configuration {file} is not TOML: {error}") from None
-        if options.get("out") is None:
-            _stays_here(values.get("out"), file)
+    file = None if file is None else locate(file)
+    values: dict[str, Any] = {} if file is None else read(file)
+    if file is not None and options.get("out") is None:
+        _stays_here(values.get("out"), file)
     values |= {name: value for name, value in options.items() if value is not None and value != []}
     values |= {name: None for name in OPTIONAL if values.get(name) == ""}
     try:
         return RunConfig.model_validate(values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0])
-        origin = f"in {file}" if file is not None and key not in options else "on the command line"
-        if first["type"] == "extra_forbidden":
+        key = str(first["loc"][0]) if first["loc"] else "threat"
+        typed = options.get(key) not in (None, [])
+        origin = "on the command line" if typed or file is None else f"in {file}"
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise BadParameter(f"unknown key {key!r} {origin}; valid: {', '.join(RunConfig.model_fields)}") from None
         message = first["msg"].removeprefix("Value error, ")
-        raise BadParameter(f"--{key.replace('_', '-')} {first['input']!r} {origin}: {message}") from None
+        given = reprlib.repr(values.get(key) if len(first["loc"]) < 2 else first["input"])
+        raise BadParameter(f"--{key.replace('_', '-')} {given} {origin}: {message}") from None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, Literal
 
+from robustbench_med.admission import BARE, impossible
 from robustbench_med.blueprint import Blueprint, draw, key_of
 from robustbench_med.components import all_params, create
 from robustbench_med.config import Ref, RunConfig
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import Attack
+from robustbench_med.facets import facets
+from robustbench_med.interfaces import Attack, Dataset
 from robustbench_med.ladder import REVISION, Rung, preset, with_attack
+from robustbench_med.opening import open_dataset
+from robustbench_med.order import grouped, shared
+from robustbench_med.patterns import chooser, read
 from robustbench_med.references import PartRef, parse
 from robustbench_med.registry import Registry
 from robustbench_med.spelling import spelled_ref
@@ -20,8 +27,10 @@ from robustbench_med.threat import Budget, ThreatModel
 from robustbench_med.trained import TrainedRef
 
 Role = Literal["claim", "probe", "cell"]
-#: Why an undefended classifier has no rungs above the first.
-BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
+#: Cells of the largest grid that is listed.
+LARGEST = 100_000
+#: Opens the data set that a defense was trained on.
+Datasets = Callable[[TrainedRef], Dataset]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,11 @@ class Skip:
     reason: str
 
 
+def cell_of(planned: Cell | Skip) -> Cell:
+    """The cell, whether it will run or not."""
+    return planned.cell if isinstance(planned, Skip) else planned
+
+
 def reference(ref: Ref, kind: str) -> PartRef:
     """A component from a string or a TOML table."""
     if isinstance(ref, str):
@@ -94,73 +108,110 @@ def reference(ref: Ref, kind: str) -> PartRef:
     return PartRef(name, params)
 
 
-def plan(config: RunConfig, registry: Registry) -> Iterator[Cell | Skip]:
-    """The cells of a run, defenses of one data set side by side so that they can be compared.
+def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None) -> Iterator[Cell | Skip]:
+    """The cells of a run, in the order in which they share most; see `robustbench_med.order`.
+
+    Args:
+        config: what was asked for.
+        registry: where the components come from.
+        datasets: opens a data set, where a cell for each client is wanted and nobody said who the clients are.
 
     Raises:
-        UsageError: a name or a parameter is wrong. Everything is checked before the first cell is yielded.
+        UsageError: a name or a parameter is wrong, the grid is too large, or no cell is left of it. Everything is
+            checked before the first cell is yielded.
     """
-    yield from list(_grid(config, registry))
+    wanted = chooser(map(read, config.include), map(read, config.exclude))
+    every = grouped(
+        _grid(config, registry, datasets or partial(_opened, config, registry)), lambda each: shared(cell_of(each))
+    )
+    # What is named twice is measured once.
+    cells = list({repr(cell): cell for cell in every if wanted(facets(cell_of(cell)))}.values())
+    if not cells:
+        raise BadParameter(
+            f"--include and --exclude leave none of {len(every)} cells; `rbmed plan` without them lists all"
+        )
+    yield from cells
 
 
-def _grid(config: RunConfig, registry: Registry) -> Iterator[Cell | Skip]:
+def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator[Cell | Skip]:
     defenses = [reference(ref, "defense") for ref in config.defense]
     if config.baseline:
         baseline = reference(config.baseline, "defense")
         if baseline.name not in {ref.name for ref in defenses}:
             defenses.insert(0, baseline)
-    datasets = [reference(ref, "dataset") for ref in config.dataset]
+    data = [reference(ref, "dataset") for ref in config.dataset]
     attacks = [reference(ref, "attack") for ref in config.attack]
     models: list[PartRef | None] = [*(reference(ref, "model") for ref in config.model)] or [None]
     strategies: list[PartRef | None] = [*(reference(ref, "strategy") for ref in config.strategy)] or [None]
-    for ref in datasets:
+    for ref in data:
         registry.find("dataset", ref.name)
     asks = list(_asks(config, registry, attacks))
     partition = reference(config.partition, "partition") if config.partition else None
-    unseen = config.unseen_site
     options = {
         name: spelled_ref(reference(ref, name))
         for name in ("adversarial", "malicious", "engine")
         if (ref := getattr(config, name))
     }
     surrogate = reference(config.surrogate, "defense")
-    trainings = product(datasets, models, strategies, config.train_seed or (None,))
-    for (dataset, model, strategy, train_seed), eps, seed in product(trainings, config.eps, config.seed):
-        for defense in defenses:
-            blueprint = draw(registry, defense, model, strategy, options)
-            for ask in asks:
-                threat = ThreatModel(norm=config.norm, eps=eps, access=ask.access, goal=config.goal)
-                bare = blueprint.detector is None and blueprint.purifier is None
-                admitted, left_out = _admitted(registry, ask, threat, blueprint)
-                if bare and ask.role == "probe":
-                    admitted, left_out = (), (("", BARE),)
-                transfers = any(rung.access == "transfer" for rung in admitted)
+    budget, unseen = Budget(config.max_gradients, config.max_queries), config.unseen_site
+    seeds = config.train_seed or (None,)
+    check_size(data, models, strategies, seeds, defenses, config.threats, config.seed, asks, config.client)
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for dataset, model, strategy, train_seed, defense in product(data, models, strategies, seeds, defenses):
+        trained = TrainedRef(defense, dataset, model, strategy, options, partition, unseen, train_seed)
+        if (name := spelled_ref(dataset)) not in groups:
+            groups[name] = _groups(config, trained, datasets)
+        blueprint = draw(registry, defense, model, strategy, options)
+        bare = blueprint.detector is None and blueprint.purifier is None
+        for given, ask in product(config.threats, asks):
+            threat = ThreatModel(given.norm, given.eps, ask.access, given.goal or config.goal)
+            admitted, left_out = _admitted(registry, ask, threat, blueprint)
+            if bare and ask.role == "probe":
+                admitted, left_out = (), (("", BARE),)
+            transfers = any(rung.access == "transfer" for rung in admitted)
+            facts = key_of(
+                [[_facts(registry, rung.attack) for rung in admitted], blueprint.describe(), *_reduced(config)]
+            )
+            for seed, clients in product(config.seed, groups[name]):
                 cell = Cell(
                     role=ask.role,
-                    trained=TrainedRef(defense, dataset, model, strategy, options, partition, unseen, train_seed),
+                    trained=trained,
                     attack=ask.attack,
                     rungs=admitted,
                     left_out=left_out,
                     threat=threat,
-                    budget=Budget(config.max_gradients, config.max_queries),
+                    budget=budget,
                     surrogate=TrainedRef(surrogate, dataset, partition=partition, unseen=unseen, seed=train_seed)
                     if transfers
                     else None,
                     stand_in=config.stand_in,
-                    clients=config.client or unseen,
+                    clients=clients,
                     limit=ask.limit,
                     seed=seed,
                     eot=config.eot,
                     draws=config.draws,
-                    facts=key_of(
-                        [
-                            [_facts(registry, rung.attack) for rung in admitted],
-                            blueprint.describe(),
-                            *_reduced(config),
-                        ]
-                    ),
+                    facts=facts,
                 )
                 yield cell if admitted else Skip(cell, left_out[0][1])
+
+
+def _groups(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list[tuple[str, ...]]:
+    """The clients of each cell: all in one, or one in each."""
+    together = config.client or config.unseen_site
+    if not config.each_client:
+        return [together]
+    return [(client,) for client in together or sorted(set(datasets(trained).split("train").sites))]
+
+
+def _opened(config: RunConfig, registry: Registry, trained: TrainedRef) -> Dataset:
+    return open_dataset(registry, trained.dataset, config.data_root, partition=trained.partition, unseen=trained.unseen)
+
+
+def check_size(*axes: Sequence[Any]) -> None:
+    """Raise `BadParameter` before a mistyped grid takes hours and all memory to be listed."""
+    cells = math.prod(max(1, len(axis)) for axis in axes)
+    if cells > LARGEST:
+        raise BadParameter(f"this grid has {cells} cells, more than {LARGEST}; split it into several files")
 
 
 @dataclass(frozen=True)
@@ -228,27 +279,9 @@ def _admitted(
     admitted, left_out = [], []
     for rung in ask.rungs:
         norms = getattr(registry.find("attack", rung.attack.name).spec, "norms", ())
-        reason = _impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
+        reason = impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
         if reason:
             left_out.append((label(rung), reason))
         else:
             admitted.append(rung)
     return tuple(admitted), tuple(left_out)
-
-
-def _impossible(
-    rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, blueprint: Blueprint
-) -> str | None:
-    """Why this attack cannot be run from this rung, if it cannot."""
-    if threat.norm not in norms:
-        return f"attack {rung.attack.name!r} is not defined for {threat.norm}; it knows {', '.join(norms)}"
-    if rung.access == "query" and needs == "gradient":
-        return f"attack {rung.attack.name!r} needs gradients and `query` gives none; use square or hopskipjump"
-    bare = blueprint.detector is None and blueprint.purifier is None
-    if bare and rung.access in ("bpda", "full", "gate"):
-        return BARE
-    if rung.access in ("full", "gate") and blueprint.purifier is not None and not blueprint.purifier.differentiable:
-        return f"purifier {blueprint.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
-    if rung.access == "gate" and blueprint.detector is None:
-        return "there is no detector to keep quiet: `full` already sees the whole system"
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ def spelled_ref(ref: PartRef) -> str:
     """A component as on the command line: ``apgd:steps=20``."""
     params = spelled(ref.params)
     return f"{ref.name}:{params}" if params else ref.name
+
+
+def spelled_eps(eps: float) -> str:
+    """``4/255`` where that is what it is, else the number."""
+    nearest = Fraction(eps * 255).limit_denominator(10)
+    return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
 
 
 #: A parameter that holds no component: ``steps=20`` within any brackets.

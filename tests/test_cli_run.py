@@ -86,10 +86,12 @@ def test_the_table_fits_80_columns() -> None:
     assert any(row.startswith("medfedpure ladder:quick probe ") for row in rows)
 
 
-def test_json_prints_records_and_nothing_else(rbmed: Run) -> None:
+def test_json_prints_events_and_nothing_else(rbmed: Run) -> None:
     done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--json", "--out", "json")
     assert done.exit_code == 0, done.output
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.stderr == ""
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    records = [event["record"] for event in events if event["event"] == "record"]
     assert [record["defense"]["name"] for record in records] == ["bare", "guarded"]
     assert records == [json.loads(line) for line in (Path("json") / "records.jsonl").read_text().splitlines()]
 
@@ -105,6 +107,50 @@ def test_a_failed_cell_exits_1_and_names_itself(rbmed: Run) -> None:
     assert done.exit_code == 1
     assert "failed: guarded / shift:fail=true / oblivious: RuntimeError: as asked" in done.stderr
     assert len((Path("failed") / "records.jsonl").read_text().splitlines()) == 4
+
+
+def test_quiet_shows_results_and_no_progress(rbmed: Run) -> None:
+    done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--quiet", "--out", "quiet")
+    assert done.exit_code == 0, done.output
+    assert "guarded" in done.stdout
+    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
+    loud = run(rbmed, "--attack", "shift", "--access", "oblivious", "--out", "loud")
+    assert not all(line.startswith("warning: ") for line in loud.stderr.splitlines())
+
+
+def test_a_named_configuration_runs(rbmed: Run) -> None:
+    Path("configs").mkdir()
+    config(Path("configs") / "tiny.toml")
+    done = rbmed("run", "tiny", "--quiet", "--access", "oblivious", "--limit", "4", "--out", "named")
+    assert done.exit_code == 0, done.output
+    assert len((Path("named") / "records.jsonl").read_text().splitlines()) == 2
+    assert rbmed("plan", "tiny", "--access", "oblivious", "--limit", "4", "--out", "named").stdout.count("done") == 3
+    missing = rbmed("run", "tniy")
+    assert missing.exit_code == 2
+    assert "no such file; by name in configs: tiny" in missing.stderr
+
+
+def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(rbmed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import robustbench_med.runner
+
+    real = robustbench_med.runner.Runner.run
+
+    def interrupted(self: robustbench_med.runner.Runner) -> Iterator[object]:
+        for number, record in enumerate(real(self)):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield record
+
+    monkeypatch.setattr(robustbench_med.runner.Runner, "run", interrupted)
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/rbmed", "run", "my grid.toml", "--seed", "1"])
+    done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--quiet", "--out", "cut")
+    assert done.exit_code == 130
+    assert done.stderr == (
+        "interrupted: 1 cell is in cut/records.jsonl (`rbmed table` shows it); go on with: "
+        "rbmed run 'my grid.toml' --seed 1\n"
+    )
+    assert done.stdout == ""
+    assert len((Path("cut") / "records.jsonl").read_text().splitlines()) >= 1
 
 
 @pytest.mark.parametrize(

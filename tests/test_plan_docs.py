@@ -13,9 +13,11 @@ from typer.main import get_command
 
 from robustbench_med.cli.main import app
 from robustbench_med.config import RunConfig, build
+from robustbench_med.facets import facets
 from robustbench_med.flags import FLAGS
 from robustbench_med.ladder import PRESETS
-from robustbench_med.plan import Cell, plan
+from robustbench_med.patterns import FACETS, read
+from robustbench_med.plan import Cell, cell_of, plan
 from robustbench_med.registry import Registry
 from robustbench_med.rungs import RUNGS
 
@@ -28,6 +30,22 @@ def test_shipped_configurations_make_a_plan(file: Path) -> None:
     cells = list(plan(build({}, file), Registry()))
     assert sum(isinstance(cell, Cell) for cell in cells) >= 1
     assert all(isinstance(cell, Cell) or "already sees the whole system" in cell.reason for cell in cells)
+
+
+def test_the_example_of_a_grid_makes_a_plan(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "grid.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "grid.toml"
+    file.write_text(example, encoding="utf-8")
+    clients = [f"hospital-{number}" for number in range(1, 5)]
+    config = build({"client": clients}, file)
+    names = [facets(cell_of(each)) for each in plan(config, Registry())]
+    assert {name["client"] for name in names} == set(clients)
+    whole = config.model_copy(update={"exclude": ()})
+    every = [facets(cell_of(each)) for each in plan(whole, Registry())]
+    assert all(any(read(pattern).fits(name) for name in every) for pattern in config.exclude)
+    assert len(names) < len(every)
+    assert all(f"`{key}`" in text for key in FACETS)
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
@@ -65,8 +83,9 @@ def options(command: str) -> set[str]:
 
 
 def test_options_and_keys_of_a_run_are_the_same() -> None:
-    only_typed = {"report", "json", "plugin"}  # what is printed, and from where
+    only_typed = {"report", "json", "quiet", "plugin"}  # what is printed, and from where
     assert options("run") - only_typed == set(RunConfig.model_fields) - {"probe_limit"}
+    assert options("plan") - only_typed - {"estimate", "no_estimate"} == options("run") - only_typed
 
 
 def test_how_a_defense_is_trained_can_be_said_to_both_commands_and_is_documented() -> None:

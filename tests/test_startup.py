@@ -32,6 +32,7 @@ def loaded(code: str, path: Path) -> set[str]:
         "from robustbench_med.paths import home; home()",
         "sys.argv[1:] = ['--help']; from robustbench_med.cli.main import main; main()",
         "sys.argv[1:] = ['run', '--help']; from robustbench_med.cli.main import main; main()",
+        "sys.argv[1:] = ['plan', '--help']; from robustbench_med.cli.main import main; main()",
         "sys.argv[1:] = ['list']; from robustbench_med.cli.main import main; main()",
         "sys.argv[1:] = ['list', 'attack', '--json']; from robustbench_med.cli.main import main; main()",
         "sys.argv[1:] = ['plugins']; from robustbench_med.cli.main import main; main()",

@@ -21,6 +21,7 @@ from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
+from robustbench_med.cli.plan import plan
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
 from robustbench_med.cli.reproduce import reproduce
@@ -109,6 +110,7 @@ def root(
 
 
 app.command()(run)
+app.command()(plan)
 app.command("list")(list_)
 app.command()(show)
 app.command()(plugins)

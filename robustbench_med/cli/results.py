@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from rich.markup import escape
@@ -13,7 +12,7 @@ from rich.table import Table
 from robustbench_med.cli import style
 from robustbench_med.flags import FLAGS
 from robustbench_med.records import Record
-from robustbench_med.spelling import spelled, told_apart
+from robustbench_med.spelling import spelled, spelled_eps, told_apart
 
 
 def show(records: Sequence[Record]) -> Table:
@@ -45,7 +44,7 @@ def show(records: Sequence[Record]) -> Table:
 
 
 def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
-    """For each record, what tells it from others of the same defense: data, model, strategy, training seed.
+    """For each record, what tells it from others of the same defense: data, training, threat, client, seed.
 
     Each dict has the same keys: only those facts that differ within some defense.
     """
@@ -58,13 +57,16 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
             "model": str(record.defense.get("asked", {}).get("model", "")),
             "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
             "trained": "" if (seed := _train_seed(record)) is None else f"seed {seed}",
+            "threat": _threat(record),
+            "client": _client(record),
+            "seed": str(record.seed),
         }
         for record, name, text in zip(records, names, full, strict=True)
     ]
     labels = [component(record.defense) for record in records]
     told = [
         fact
-        for fact in ("data", "model", "strategy", "trained")
+        for fact in ("data", "model", "strategy", "trained", "threat", "client", "seed")
         if len({(label, row[fact]) for label, row in zip(labels, facts, strict=True)}) > len(set(labels))
     ]
     return [{fact: row[fact] for fact in told} for row in facts]
@@ -103,7 +105,7 @@ def name_of(record: Record) -> str:
 
 def _title(records: Sequence[Record]) -> str:
     sets = sorted({_dataset(record) for record in records})
-    threats = sorted({f"{record.threat['norm']} {_eps(record)}" for record in records})
+    threats = sorted({_threat(record) for record in records})
     return f"{', '.join(sets)}   {', '.join(threats)}"
 
 
@@ -112,11 +114,18 @@ def _dataset(record: Record) -> str:
     return " ".join(filter(None, [*words, record.dataset.get("partition")]))
 
 
+def _threat(record: Record) -> str:
+    goal = record.threat["goal"]
+    return " ".join(filter(None, [record.threat["norm"], _eps(record), "" if goal == "untargeted" else goal]))
+
+
+def _client(record: Record) -> str:
+    """The client, of a cell that looked at one."""
+    return record.clients[0] if len(record.clients) == 1 else "all"
+
+
 def _eps(record: Record) -> str:
-    """``4/255`` where that is what it is, else the number."""
-    eps = float(record.threat["eps"])
-    nearest = Fraction(eps * 255).limit_denominator(10)
-    return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
+    return spelled_eps(float(record.threat["eps"]))
 
 
 def name_of_attack(record: Record) -> str:
@@ -267,4 +276,6 @@ def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[flo
 def _key(record: Record) -> tuple[str, ...]:
     """What a claim and its probe have in common."""
     facts = (record.dataset["digest"], component(record.defense), record.defense.get("weights", {}).get("digest"))
-    return tuple(map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen)))
+    return tuple(
+        map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen, _client(record)))
+    )

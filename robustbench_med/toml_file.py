@@ -1,0 +1,49 @@
+"""TOML files that people write: found by path or by name, and read without trusting them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.errors import BadConfig
+
+#: Folder of configurations that are called by name.
+NAMED = Path("configs")
+#: Bytes. What is larger was not written by people.
+LARGEST = 1 << 20
+
+
+def locate(file: Path) -> Path:
+    """The configuration ``file``: a path, or the name of one in `NAMED`.
+
+    Raises:
+        BadConfig: there is neither.
+    """
+    named = NAMED / f"{file}.toml"
+    if file.is_file() or (file.name == str(file) and named.is_file()):
+        return file if file.is_file() else named
+    if file.exists():
+        raise BadConfig(f"configuration {file} is not a file")
+    known = ", ".join(sorted(path.stem for path in NAMED.glob("*.toml"))) or "none"
+    raise BadConfig(f"configuration {file} cannot be read: there is no such file; by name in {NAMED}: {known}")
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What the file says.
+
+    Raises:
+        BadConfig: it cannot be read, is larger than `LARGEST` or is not TOML.
+    """
+    try:
+        with file.open("rb") as source:
+            data = source.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise BadConfig(f"configuration {file} is larger than {LARGEST >> 20} MiB")
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise BadConfig(f"configuration {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
+        raise BadConfig(f"configuration {file} is not TOML: {error}") from None
+    except RecursionError:
+        raise BadConfig(f"configuration {file} is not TOML that can be read: it is nested too deeply") from None
