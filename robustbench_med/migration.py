@@ -25,12 +25,12 @@ def migrated(facts: Any) -> dict[str, Any]:
         raise ValueError("not an object")
     version = facts.get("schema_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ValueError(f"schema_version: {str(version)[:20]} is no version")
+        raise ValueError(f"schema_version: {version!r:.20} is no version")
     if version > SCHEMA:
         if not isinstance(facts.get("cell_id"), str):
-            raise ValueError(f"schema_version: {str(version)[:20]} is no version")
+            raise ValueError(f"schema_version: {version!r:.20} is no version")
         raise BadConfig(
-            f"a record of format {str(version)[:20]} was written by a newer robustbench-med; this one reads formats up "
+            f"a record of format {version!r:.20} was written by a newer robustbench-med; this one reads formats up "
             f"to {SCHEMA}, so update it"
         )
     current: dict[str, Any] = dict(facts)
