@@ -40,7 +40,8 @@ class Grid:
     def measure(self, out: Path) -> None:
         """Run the grid, or what is left of it."""
         attack = f"rogue:seconds=0.02,file={self.calls}"
-        run(self.registry, out, attack=attack, seed=[0, 1], access=["oblivious", "full", "query"])
+        # With one draw a chunk is attacked in one call.
+        run(self.registry, out, attack=attack, seed=[0, 1], access=["oblivious", "full", "query"], eot=1)
 
     def start(self, out: Path) -> int:
         """The same in a process of its own; returns its id."""

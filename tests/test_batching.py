@@ -89,7 +89,7 @@ def test_results_do_not_depend_on_the_batch_size(toys: Registry, tmp_path: Path)
     sizes = [run(toys, tmp_path / str(size), **asked, batch_size=size) for size in (1, 4, "auto")]
     for records in sizes[1:]:
         for small, large in zip(sizes[0], records, strict=True):
-            assert small.metrics == pytest.approx(large.metrics, rel=1e-5)
+            assert_equal(small, large)
 
 
 def test_auto_takes_what_fits(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
