@@ -170,7 +170,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
                 admitted, left_out = (), (("", BARE),)
             transfers = any(rung.access == "transfer" for rung in admitted)
             facts = key_of([[_facts(registry, rung.attack) for rung in admitted], blueprint.describe()])
-            for seed, clients in product(config.seed, groups[name]):
+            for clients, seed in product(groups[name], config.seed):
                 cell = Cell(
                     role=ask.role,
                     trained=trained,
