@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def shared(cell: Cell) -> tuple[str, str, str]:
-    """What is opened for a cell, from what many share to what few do: data, weights, clean predictions."""
+def shared(cell: Cell) -> tuple[str, ...]:
+    """What is opened for a cell, from what many share to what few do: data, weights, clients, clean predictions."""
     trained = cell.trained
     return (
         repr((trained.dataset, trained.partition, trained.unseen)),
         repr(trained),
-        repr((cell.clients, cell.limit, cell.threat.goal, cell.seed, cell.draws)),
+        repr(cell.clients),
+        repr((cell.limit, cell.threat.goal, cell.seed, cell.draws)),
     )
 
 

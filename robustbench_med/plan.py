@@ -172,7 +172,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
             facts = key_of(
                 [[_facts(registry, rung.attack) for rung in admitted], blueprint.describe(), *_reduced(config)]
             )
-            for seed, clients in product(config.seed, groups[name]):
+            for clients, seed in product(groups[name], config.seed):
                 cell = Cell(
                     role=ask.role,
                     trained=trained,

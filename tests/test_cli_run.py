@@ -118,6 +118,25 @@ def test_quiet_shows_results_and_no_progress(rbmed: Run) -> None:
     assert not all(line.startswith("warning: ") for line in loud.stderr.splitlines())
 
 
+def test_tables_tell_threats_clients_and_seeds_apart(rbmed: Run) -> None:
+    base = ("--attack", "shift", "--access", "oblivious", "--baseline", "", "--quiet", "--limit", "4")
+    done = run(rbmed, *base, "--each-client", "--seed", "0", "--seed", "1", "--out", "apart")
+    assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[1] == ["defense", "client", "seed", "clean", "robust", "[95%]", "worst", "FPR/TPR", "n"]
+    assert [row[:3] for row in rows if row[:1] == ["guarded"]] == [
+        ["guarded", "site-0", "0"],
+        ["guarded", "site-0", "1"],
+        ["guarded", "site-1", "0"],
+        ["guarded", "site-1", "1"],
+    ]
+    file = config(Path("threats.toml"))
+    file.write_text(file.read_text().replace('eps = "1/10"', 'threat = ["linf:1/10", "linf:1/20,goal=hide-lesion"]'))
+    done = rbmed("run", str(file), *base, "--out", "threats")
+    assert done.exit_code == 0, done.output
+    assert "guarded  linf 0.05 hide-lesion" in done.stdout
+
+
 def test_a_named_configuration_runs(rbmed: Run) -> None:
     Path("configs").mkdir()
     config(Path("configs") / "tiny.toml")

@@ -191,6 +191,8 @@ def test_cells_that_share_data_weights_or_clean_predictions_stand_together(toys:
     assert changes(lambda c: c.dataset) == 2 - 1
     assert changes(lambda c: c.trained) == 2 * 2 * 2 - 1
     assert changes(lambda c: (c.trained, c.seed)) == 2 * 2 * 2 * 2 - 1
+    apart = cells(toys, baseline="", seed=[0, 1], eps=["1/10", "2/10"], client=["b", "a"], each_client=True)
+    assert [(c.clients[0], c.seed) for c in apart] == [("b", 0)] * 2 + [("b", 1)] * 2 + [("a", 0)] * 2 + [("a", 1)] * 2
     assert [facets(c)["defense"] for c in made[:16]] == ["bare"] * 8 + ["guarded"] * 8  # the baseline first, as asked
 
 

@@ -51,6 +51,7 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
     names = [record.defense["strategy"]["name"] if "strategy" in record.defense else "" for record in records]
     full = [component(record.defense["strategy"]) if name else "" for record, name in zip(records, names, strict=True)]
     ambiguous = {name for name, text in set(zip(names, full, strict=True)) if text != name}
+    alone = {record.clients[0] for record in records if len(record.clients) == 1}
     facts = [
         {
             "data": _dataset(record),
@@ -58,7 +59,7 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
             "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
             "trained": "" if (seed := _train_seed(record)) is None else f"seed {seed}",
             "threat": _threat(record),
-            "client": _client(record),
+            "client": _client(record) if len(alone) > 1 else "",
             "seed": str(record.seed),
         }
         for record, name, text in zip(records, names, full, strict=True)
@@ -115,7 +116,7 @@ def _dataset(record: Record) -> str:
 
 
 def _threat(record: Record) -> str:
-    goal = record.threat["goal"]
+    goal = record.threat.get("goal", "untargeted")
     return " ".join(filter(None, [record.threat["norm"], _eps(record), "" if goal == "untargeted" else goal]))
 
 
