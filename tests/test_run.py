@@ -134,7 +134,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"eps": "0"}, BadParameter, "eps must be > 0"),
         ({"eps": "four"}, BadParameter, "--eps"),
         ({"norm": "l7"}, BadParameter, "valid: linf, l2, l1"),
-        ({"access": "ladder:tall"}, UsageError, "unknown ladder 'tall' .*valid: quick, full"),
+        ({"access": "ladder:tall"}, UsageError, "unknown ladder 'tall' .*valid: quick, standard, full"),
         ({"evasion": "joint"}, BadParameter, "valid: orthogonal, joint:WEIGHT"),
         ({"evasion": "joint:-1"}, BadParameter, "must be a finite number > 0"),
         ({"goal": "fame"}, BadParameter, "--goal"),
