@@ -156,21 +156,21 @@ class Artifact:
     def _check(self, name: str, digest: str) -> None:
         """Whether a file is in the folder, links followed, and is what the manifest says."""
         path, manifest = self.folder / name, self.folder / MANIFEST
+        shown = path if name.isprintable() and len(name) < 100 else f"{self.folder} / {name[:80]!r}"
         try:
             inside = path.resolve().is_relative_to(self.folder.resolve())
             there = inside and path.is_file()
             found = digest_file(path) if there else ""
         except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, links in a circle
-            raise WeightsError(
-                f"manifest {manifest} names a file that cannot be read: {name[:80]!r} ({error})"
-            ) from None
+            reason = getattr(error, "strerror", None) or f"{error}"[:80]
+            raise WeightsError(f"manifest {manifest} names a file that cannot be read: {shown} ({reason})") from None
         if not inside:
-            raise WeightsError(f"manifest {manifest} names a file outside its folder: {name!r}")
+            raise WeightsError(f"manifest {manifest} names a file outside its folder: {shown}")
         if not there:
-            raise WeightsError(f"weights {path} do not exist although the manifest lists them")
+            raise WeightsError(f"weights {shown} do not exist although the manifest lists them")
         if found != digest:
             raise WeightsError(
-                f"weights {path} are corrupt: their digest differs from the manifest's; delete {self.folder}, or let "
+                f"weights {shown} are corrupt: their digest differs from the manifest's; delete {self.folder}, or let "
                 "`rbmed run --train` make them anew"
             )
 

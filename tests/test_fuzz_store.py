@@ -209,7 +209,13 @@ def manifests() -> list[dict[str, Any]]:
     """Manifests that ship with plugins, the digests of files made up here in place of theirs."""
     files = sorted(ROOT.glob("plugins/*/rbmed_*/weights/*/manifest.json"))
     assert files
-    return [{**json.loads(file.read_text()), "files": {}} for file in files]
+    found = [{**json.loads(file.read_text()), "files": {}} for file in files]
+    for facts in found:  # a round tells as much as all of them
+        facts["parts"] = {
+            name: {**part, "metrics": part["metrics"][:1] if isinstance(part["metrics"], list) else part["metrics"]}
+            for name, part in facts["parts"].items()
+        }
+    return found
 
 
 @FUZZ

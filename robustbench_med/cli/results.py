@@ -276,7 +276,7 @@ def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[flo
 
 def _key(record: Record) -> tuple[str, ...]:
     """What a claim and its probe have in common."""
-    facts = (record.dataset["digest"], component(record.defense), record.defense.get("weights", {}).get("digest"))
+    facts = (record.dataset.get("digest"), component(record.defense), record.defense.get("weights", {}).get("digest"))
     return tuple(
         map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen, _client(record)))
     )
