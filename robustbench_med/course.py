@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from robustbench_med import pieces, samples
 from robustbench_med.config import RunConfig
@@ -113,23 +113,13 @@ class Course:
 
     def _take(self, job: Job) -> bool:
         """Whether the cell is ours now."""
-        folder = self.unfinished.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{job.cell_id}.lock")
-            lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        except OSError as error:
-            raise pieces.unwritable(self.config.out, error) from None
-        self.locks[job.cell_id] = lock
-        return True
+        lock = self.unfinished.lock(job.cell_id)
+        if lock is not None:
+            self.locks[job.cell_id] = lock
+        return lock is not None
 
     def _let_go(self, cell_id: str) -> None:
-        lock = self.locks.pop(cell_id)
-        with suppress(OSError):
-            (self.unfinished.folder / f"{cell_id}.lock").unlink(missing_ok=True)
-        lock.release()
+        self.unfinished.unlock(self.locks.pop(cell_id))
 
     # --- cells at work ---
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from robustbench_med import sealed
@@ -150,12 +152,35 @@ class Unfinished:
         """Forget the pieces of a cell."""
         shutil.rmtree(self.folder / cell_id, ignore_errors=True)
 
-    def tidy(self) -> None:
-        """Remove the folder if nothing is left in it."""
+    def lock(self, cell_id: str) -> FileLock | None:
+        """The lock of a cell, held; None if another run holds it, or came in between.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / f"{cell_id}.lock")
+            lock.acquire(blocking=False)
+        except (Timeout, FileNotFoundError):  # another run may have tidied the folder away this very moment
+            return None
+        except OSError as error:
+            raise unwritable(self.folder, error) from None
+        return lock
+
+    def unlock(self, lock: FileLock) -> None:
+        """Let go of a cell; nobody else can have the lock's file open for long enough to mind that it goes."""
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+    def tidy(self) -> None:
+        """Remove locks that a killed run has left, and the folder if nothing is in it then."""
+        with suppress(OSError, UsageError):
+            for path in self.folder.glob("*.lock"):
+                if lock := self.lock(path.stem):
+                    self.unlock(lock)
             self.folder.rmdir()
-        except OSError:
-            return
 
 
 def unwritable(folder: Path, error: OSError) -> UsageError:

@@ -106,6 +106,7 @@ def main() -> None:
                 lost += sum(code != 0 for code in codes)
                 if 0 in codes:
                     break
+            grid.measure(out)  # finds everything done, and tidies up
             spent = grid.counted() - calls
             compare(out, folder / "whole")
             assert spent <= lost, f"{lost} kills cost {spent} chunks"
