@@ -173,7 +173,8 @@ def test_two_runs_on_one_folder_share_the_cells(toys: Registry, tmp_path: Path) 
     assert [process.returncode for process in both] == [0, 0]
     alone = run(toys, tmp_path / "alone", attack="rogue:seconds=0.05", seed=list(range(6)), diagnostics="off")
     for text in found:
-        records = [json.loads(line) for line in text.splitlines() if '"cell_id"' in line]
+        events = [json.loads(line) for line in text.splitlines()]
+        records = [event["record"] for event in events if event["event"] == "record"]
         assert {r["seed"]: r["metrics"] for r in records} == {r.seed: r.metrics for r in alone}
     assert len(lines(tmp_path / "out")) == 6
     assert count(tmp_path) == 6 * 8
