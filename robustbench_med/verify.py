@@ -92,7 +92,7 @@ class Verifier:
             with _threads(record, device), tempfile.TemporaryDirectory() as folder:
                 return self._again(record, options, device, Path(folder), samples, weights)
         except UsageError as error:
-            return Finding(record, "impossible", (str(error),))
+            return Finding(record, "impossible", (str(error)[:500],))
 
     def _again(
         self, record: Record, options: dict[str, Any], device: torch.device, folder: Path, samples: Path | None,
