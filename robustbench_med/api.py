@@ -33,6 +33,8 @@ def evaluate(
 ) -> list[Record]:
     """Attack defenses and return one record per cell; records and samples are also written to ``out``.
 
+    Cells that have a record there are not measured again unless ``again=True``; interrupted ones go on.
+
     ::
 
         records = robustbench_med.evaluate(defense="medfedpure", attack="apgd:steps=20", eps="4/255", limit=64)

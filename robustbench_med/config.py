@@ -13,7 +13,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from robustbench_med import patterns
-from robustbench_med.errors import BadConfig, BadParameter
+from robustbench_med.errors import BadConfig, BadParameter, shortened
 from robustbench_med.references import FIRST, fraction, parse
 from robustbench_med.specs import NORMS
 from robustbench_med.toml_file import locate, read
@@ -242,6 +242,6 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
         origin = "on the command line" if typed or file is None else f"in {file}"
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise BadParameter(f"unknown key {key!r} {origin}; valid: {', '.join(RunConfig.model_fields)}") from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = shortened(first["msg"].removeprefix("Value error, "))
         given = reprlib.repr(values.get(key) if len(first["loc"]) < 2 else first["input"])
         raise BadParameter(f"--{key.replace('_', '-')} {given} {origin}: {message}") from None

@@ -33,17 +33,12 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
         "notes": list(card.notes),
         "revision": entry.spec.revision,
         "asked": {
-            "dataset": asked(cell.dataset),
-            "partition": asked(cell.trained.partition) if cell.trained.partition else None,
+            "dataset": spelled_ref(cell.dataset),
+            "partition": spelled_ref(cell.trained.partition) if cell.trained.partition else None,
             "unseen_site": list(cell.trained.unseen),
             "client": list(cell.clients),
         },
     }
-
-
-def asked(ref: PartRef) -> str | dict[str, Any]:
-    """A component as a configuration names it; as a table, its parameters keep their types, which the cell id sees."""
-    return {"name": ref.name, **ref.params} if ref.params else ref.name
 
 
 def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
@@ -64,7 +59,7 @@ def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
         },
         "asked": cell.trained.asked() | ({} if seed is None else {"train-seed": str(seed)}),
         "replaced": {
-            kind: asked(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
+            kind: spelled_ref(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
         },
         "weights": {
             "digest": deployment.artifact.digest,
@@ -125,8 +120,8 @@ def draws(access: str, eot: int, deployment: Deployment) -> int:
     return eot if random else 1
 
 
-def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deployment) -> dict[str, Any]:
-    """The attack; of a ladder, every attack in it."""
+def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> dict[str, Any]:
+    """The attack; of a ladder, every attack in it. ``precision`` is that of its passes."""
     # A goal of two sides shows every attack a task of two classes.
     classes = num_classes if cell.threat.goal == "untargeted" else 2
 
@@ -144,11 +139,12 @@ def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deploym
 
     wanted = {
         "access": cell.threat.access,
-        "attack": asked(cell.attack),
+        "attack": spelled_ref(cell.attack),
         "evasion": next((rung.evasion for rung in cell.rungs if rung.evasion), None),
         "stand_in": cell.stand_in,
-        "surrogate": asked(cell.surrogate.defense) if cell.surrogate else None,
+        "surrogate": spelled_ref(cell.surrogate.defense) if cell.surrogate else None,
         "eot": cell.eot,
+        "precision": precision,
     }
     if cell.attack.name != "ladder":
         return {**one(cell.attack, cell.threat.access, cell.eot), "asked": wanted}

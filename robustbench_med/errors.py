@@ -99,4 +99,9 @@ def first_fault(error: pydantic.ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
     line = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    return "".join(char if char.isprintable() else " " for char in line)[:300]
+    return shortened(line)
+
+
+def shortened(text: str) -> str:
+    """On one line of at most 300 printable characters: what strangers write must not fill the screen."""
+    return "".join(char if char.isprintable() else " " for char in text)[:300]

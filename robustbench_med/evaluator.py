@@ -133,7 +133,8 @@ class Evaluator:
         controls, checking, huge = diagnostics.Controls(), 0.0, diagnostics.huge_count(len(index))
         for number, (client, pipeline) in enumerate(pipelines.items()):
             part = test.select(rows[number])
-            setting, what = self._setting(cell, client, deployment, surrogate), key_of([job.weights, cell.facts])
+            setting = self._setting(cell, client, deployment, surrogate)
+            what = key_of([job.weights, cell.facts, [rung.access for rung in cell.rungs]])
             setting = replace(setting, batch=self._sizes.size(what, pipeline, part, rows[number], setting))
             start = done[number][-1][0].stop if done[number] else 0
             for place, chunk in timed(measured(pipeline, part, rows[number], setting, start)):
@@ -246,7 +247,7 @@ class Evaluator:
             role=cell.role,
             dataset=describe.dataset(self.registry, cell, card),
             defense=describe.defense(cell, deployment),
-            attack=describe.attack(self.registry, cell, len(card.classes), deployment),
+            attack=describe.attack(self.registry, cell, len(card.classes), deployment, self.config.precision),
             threat=asdict(cell.threat),
             budget=asdict(cell.budget),
             surrogate=describe.surrogate(surrogate) if surrogate else None,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
-from robustbench_med.records import Record, read
+from robustbench_med.errors import BadConfig
+from robustbench_med.records import Record, parse, read
 from robustbench_med.registry import Registry
 
 #: Diagnostics by how much they look at.
@@ -67,7 +66,7 @@ class Ledger:
         self._size += whole
         for line in added[:whole].splitlines():
             try:
-                record = Record.model_validate_json(line)
-            except pydantic.ValidationError:
+                record = parse(line)
+            except (ValueError, BadConfig):
                 continue  # whoever reads the whole file says what is wrong with it
             self._last[record.cell_id] = record

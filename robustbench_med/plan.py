@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -69,7 +70,9 @@ class Cell:
 
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
-        return key_of([asdict(self), dataset_digest, weights_digest, surrogate_digest])
+        # Why a rung is left out decides nothing, and may name folders of this machine.
+        facts = asdict(self) | {"left_out": [name for name, _ in self.left_out]}
+        return key_of([facts, dataset_digest, weights_digest, surrogate_digest])
 
     def without(self, access: str, reason: str) -> Cell | Skip:
         """The cell less one kind of rung."""
@@ -98,14 +101,14 @@ def cell_of(planned: Cell | Skip) -> Cell:
 
 
 def reference(ref: Ref, kind: str) -> PartRef:
-    """A component from a string or a TOML table."""
+    """A component from a string or a TOML table; either way the same, for a cell's id is made of it."""
     if isinstance(ref, str):
         return parse(ref)
     params = dict(ref)
     name = params.pop("name", None)
     if not isinstance(name, str):
-        raise BadParameter(f"{kind} table {ref!r} needs a key 'name'")
-    return PartRef(name, params)
+        raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")
+    return parse(spelled_ref(PartRef(name, params)))
 
 
 def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None) -> Iterator[Cell | Skip]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import torch
 
+from robustbench_med.atomic import check_writable
 from robustbench_med.blueprint import key_of
 from robustbench_med.config import RunConfig
 from robustbench_med.course import Course
@@ -69,6 +70,7 @@ class Runner:
                 only that the folder can no longer be written to.
         """
         cells = list(plan(self.config, self.registry))
+        check_writable(self.config.out)
         for cell in cells:
             self.check(cell.cell if isinstance(cell, Skip) else cell)
         cells = [self.settled(cell) for cell in cells]

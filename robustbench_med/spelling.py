@@ -51,10 +51,13 @@ def _without(name: str, items: set[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A parameter's value; lists come from TOML and from Python."""
+    """A parameter's value; lists, tables and truth values come from TOML and from Python."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
-    return str(value)
+    if isinstance(value, Mapping) and "name" in value:
+        params = spelled({name: item for name, item in value.items() if name != "name"})
+        return f"{value['name']}:{params}" if params else str(value["name"])
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bracketed(value: str) -> str:

@@ -21,10 +21,8 @@ from robustbench_med.plan import Cell, Skip, plan
 from robustbench_med.progress import Progress
 from robustbench_med.provenance import provenance
 from robustbench_med.records import Record
-from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 from robustbench_med.runner import Runner
-from robustbench_med.spelling import spelled_ref
 from robustbench_med.store import Artifact
 from robustbench_med.weights import with_digest
 
@@ -177,18 +175,8 @@ def request(record: Record) -> dict[str, Any]:
         options |= {"probe_limit": record.limit, "attack": None}
     elif ladder:
         options["access"] = f"ladder:{record.attack['params_passed'].get('preset')}"
-        options["attack"] = _climbing(record)
+        options["attack"] = record.attack["params_passed"].get("attack")
     return {name: value for name, value in options.items() if value not in (None, [])}
-
-
-def _climbing(record: Record) -> Any:
-    """The attack that a ladder was climbed with where one was named, its parameters with their types."""
-    text = record.attack["params_passed"].get("attack")
-    for rung in record.attack.get("rungs", ()):
-        params = dict(rung.get("params_passed", {}))
-        if text is not None and spelled_ref(PartRef(str(rung.get("name")), params)) == text:
-            return {"name": rung["name"], **params}
-    return text
 
 
 def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:

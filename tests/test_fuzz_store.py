@@ -132,7 +132,7 @@ def refused(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        if len(str(error).splitlines()) != 1 or len(str(error)) > 4000:  # the longest text below has 2000
+        if len(str(error).splitlines()) != 1 or len(str(error)) > 2000:
             pytest.fail(f"{error!r}")
 
 
