@@ -123,7 +123,7 @@ class Assembly:
                     )
                 source = personal(name, client)
                 state = leaf.state_dict() | state | self.states.state(source)
-                _resize(leaf, state)
+                resize(leaf, state)
             self._fill(leaf, state, source)
         return part
 
@@ -168,7 +168,7 @@ class Assembly:
         return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
-def _resize(leaf: Part, state: Mapping[str, Tensor]) -> None:
+def resize(leaf: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give buffers the shapes that fitting has left them in."""
     for key, value in state.items():
         owner, _, last = key.rpartition(".")

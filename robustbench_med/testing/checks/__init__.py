@@ -1,0 +1,31 @@
+"""The checks of every kind, the one source of `rbmed check`, of the contract classes and of parametrised tests."""
+
+from __future__ import annotations
+
+from robustbench_med.testing.checking import Check
+from robustbench_med.testing.checks import (
+    attacks,
+    datasets,
+    defenses,
+    detectors,
+    every,
+    figures,
+    models,
+    purifiers,
+    strategies,
+)
+
+#: By kind, in the order in which they are shown.
+CHECKS: dict[str, tuple[Check, ...]] = {
+    kind: (*every.check.all, *own.all)
+    for kind, own in {
+        "attack": attacks.check, "detector": detectors.check, "purifier": purifiers.check,
+        "strategy": strategies.check, "dataset": datasets.check, "model": models.check,
+        "defense": defenses.check, "metric": figures.metrics, "report": figures.reports,
+    }.items()
+}  # fmt: skip
+
+
+def checks_of(kind: str) -> tuple[Check, ...]:
+    """The checks of one kind."""
+    return CHECKS[kind]

@@ -1,0 +1,229 @@
+"""What must be true of an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustbench_med.errors import BudgetExceeded, UsageError
+from robustbench_med.interfaces import Attack, Surface
+from robustbench_med.specs import AttackSpec
+from robustbench_med.streams import Stream
+from robustbench_med.testing.checking import Checks, NotApplicable, Subject
+from robustbench_med.testing.toys import toy_images, toy_surface
+from robustbench_med.testing.watching import GlobalDraws, Unmodified, like
+from robustbench_med.threat import Budget, ThreatModel
+
+check = Checks()
+EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
+CLASSES = (2, 4)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An attack on toy images under one threat, and what came of it."""
+
+    attack: Attack
+    threat: ThreatModel
+    classes: int
+    surface: Surface
+    x: Tensor
+    y: Tensor
+    rng: Stream
+    made: Tensor
+
+    def run(self, rows: Tensor | slice = slice(None), surface: Surface | None = None) -> Tensor:
+        """Attack some of the images, in the order of ``rows``."""
+        made: Tensor = self.attack.run(
+            surface or self.surface, self.x[rows].clone(), self.y[rows], self.threat, Budget(), self.rng[rows]
+        )
+        return made.detach()
+
+    def __str__(self) -> str:
+        return f"{self.threat.norm}, {self.classes} classes"
+
+
+def _trials(subject: Subject) -> list[Trial]:
+    """For each norm that the spec names, on few and on more classes; the attack may refuse one of the two."""
+    spec = subject.entry.spec
+    assert isinstance(spec, AttackSpec)
+    attack: Attack = subject.build()
+    if not spec.norms:
+        raise UsageError("an attack must know at least one norm")
+    trials: list[Trial] = []
+    for norm in spec.norms:
+        refused = []
+        for classes in CLASSES:
+            surface = toy_surface(classes, gradients=_access(subject) == "gradient")
+            x, rng = toy_images()
+            y = surface(x).argmax(1).detach()
+            threat = ThreatModel(norm=norm, eps=EPS[norm])
+            trial = Trial(attack, threat, classes, surface, x, y, rng, x)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    made = trial.run()
+            except UsageError as error:  # an attack may need more classes, and say so
+                refused.append(str(error))
+                continue
+            trials.append(Trial(attack, threat, classes, surface, x, y, rng, made))
+        # A setting that is given may be defined for one norm only.
+        if len(refused) == len(CLASSES) and not subject.ref.params:
+            raise UsageError(f"{norm}: runs neither with 2 nor with 4 classes: {refused[0]}")
+    if not trials:
+        raise UsageError(f"runs under no norm: {refused[0]}")
+    return trials
+
+
+def _access(subject: Subject) -> str:
+    """What the attack needs to see."""
+    attack: Attack = subject.once("attack", subject.build)
+    return attack.access or getattr(subject.entry.spec, "access", "gradient")
+
+
+def _each(subject: Subject) -> list[Trial]:
+    return subject.once("trials", lambda: _trials(subject))
+
+
+@check("runs", "It runs under every norm that its spec names, on 2 classes or on 4, and returns images like those given")
+def runs(subject: Subject) -> Iterator[str]:
+    """Type and device too."""
+    for trial in _each(subject):
+        for fault in like(trial.made, trial.x, tuple(trial.x.shape), "the result"):
+            yield f"{trial}: {fault}"
+
+
+@check("inside-the-ball", "Its images are finite, in the ball and in [0, 1]")
+def inside_the_ball(subject: Subject) -> Iterator[str]:
+    """As the harness checks every attack."""
+    for trial in _each(subject):
+        try:
+            trial.threat.check(trial.made, trial.x)
+        except Exception as error:  # noqa: BLE001 -- the line says which norm
+            yield f"{trial}: {error}"
+
+
+@check("repeatable", "The same stream gives the same images")
+def repeatable(subject: Subject) -> Iterator[str]:
+    """Bit by bit, on one device."""
+    for trial in _each(subject):
+        if not all(torch.equal(trial.made, trial.run()) for _ in range(2)):
+            yield f"{trial}: gives other images when run again with the same stream"
+
+
+@check("own-stream", "Random numbers come from the stream `rng` alone")
+def own_stream(subject: Subject) -> Iterator[str]:
+    """The global generators stay where they were."""
+    draws = GlobalDraws()
+    trial = _each(subject)[0]
+    with draws.watch():
+        trial.run()
+    yield from draws.faults()
+
+
+@check("batch-split", "An image's result does not depend on which others are in the batch")
+def batch_split(subject: Subject) -> Iterator[str]:
+    """The batch in two parts of different size."""
+    for trial in _each(subject):
+        parts = torch.cat([trial.run(slice(0, 2)), trial.run(slice(2, None))])
+        if parts.shape != trial.made.shape or not torch.allclose(trial.made, parts, atol=1e-4):
+            yield f"{trial}: an image's result depends on the other images of the batch"
+
+
+@check("batch-order", "An image's result does not depend on its place in the batch")
+def batch_order(subject: Subject) -> Iterator[str]:
+    """The batch from its end."""
+    for trial in _each(subject):
+        order = torch.arange(len(trial.x)).flip(0)
+        if not torch.allclose(trial.made, trial.run(order)[order], atol=1e-4):
+            yield f"{trial}: an image's result depends on its place in the batch"
+
+
+@check("inputs-unmodified", "Images, labels and the surface's weights stay as they were")
+def inputs_unmodified(subject: Subject) -> Iterator[str]:
+    """In place changes would reach the next attack."""
+    trial = _each(subject)[0]
+    x, y = trial.x.clone(), trial.y.clone()
+    watched = Unmodified(images=x, labels=y)
+    watched.add("surface", trial.surface)
+    trial.attack.run(trial.surface, x, y, trial.threat, Budget(), trial.rng[:])
+    yield from watched.faults()
+
+
+@check("lets-the-budget-through", "Once the budget is spent, `BudgetExceeded` leaves the attack")
+def lets_the_budget_through(subject: Subject) -> Iterator[str]:
+    """The harness raises it in the middle of a call, and uses the best image that the surface has been shown."""
+    if _access(subject) == "none":
+        raise NotApplicable("it asks nothing")
+    for trial in _each(subject):
+        limited = Limited(trial.surface, calls=2)
+        try:
+            trial.run(surface=limited)
+        except BudgetExceeded:
+            continue
+        if limited.raised:
+            yield f"{trial}: swallows BudgetExceeded and goes on"
+
+
+@check("sees-what-it-says", "It needs no more than its access says: gradient, scores, decision or none")
+def sees_what_it_says(subject: Subject) -> Iterator[str]:
+    """One that sees decisions only must do the same where the scores say nothing else; one that sees none asks none."""
+    access = _access(subject)
+    if access not in ("decision", "none"):
+        raise NotApplicable(f"access is {access}: it ran on such a surface")  # without gradients, unless it needs them
+    for trial in _each(subject):
+        if access == "none":
+            limited = Limited(trial.surface, calls=0)
+            try:
+                trial.run(surface=limited)
+            except BudgetExceeded:
+                pass
+            if limited.raised:
+                yield f"{trial}: access is none, and it asks the surface"
+        elif not torch.allclose(trial.made, trial.run(surface=Decisions(trial.surface)), atol=1e-4):
+            yield f"{trial}: access is decision, and the result follows the scores"
+
+
+@check("raises-the-loss", "What it returns is answered no better than the clean image")
+def raises_the_loss(subject: Subject) -> Iterator[str]:
+    """On a linear classifier, where every direction that lowers the true logit does."""
+    if _access(subject) == "none":
+        raise NotApplicable("a control does not look at the answers")
+    for trial in _each(subject):
+        with torch.no_grad():
+            clean, attacked = (F.cross_entropy(trial.surface(x), trial.y) for x in (trial.x, trial.made))
+        if attacked < clean - 1e-6:
+            yield f"{trial}: the loss falls from {clean:.4g} to {attacked:.4g}; does it follow the gradient downhill?"
+
+
+class Limited(Surface):
+    """Answers ``calls`` times, then raises as the harness does."""
+
+    def __init__(self, inner: Surface, calls: int) -> None:
+        super().__init__()
+        self.inner, self.left, self.raised = inner, calls, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, as long as any are left."""
+        if self.left == 0:
+            self.raised = True
+            raise BudgetExceeded("the attack wants more than its budget")
+        self.left -= 1
+        logits: Tensor = self.inner(x)
+        return logits
+
+
+class Decisions(Surface):
+    """The same answers with nothing but the decision in them."""
+
+    def __init__(self, inner: Surface) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits 5 and 0."""
+        logits: Tensor = self.inner(x)
+        return 5.0 * F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)

@@ -1,0 +1,152 @@
+"""What must be true of a purifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from robustbench_med.interfaces import Purifier, Part
+from robustbench_med.pictures import rows_of
+from robustbench_med.streams import Stream
+from robustbench_med.testing.checking import Checks, Subject
+from robustbench_med.testing.trained import (
+    draws_its_own,
+    leaves_inputs_alone,
+    repeats,
+    survives_saving,
+    trained,
+    treats_each_alone,
+)
+from robustbench_med.testing.watching import like
+
+check = Checks()
+
+
+@check("learns", "What it learns is kept under the names of its own state, over the clients or at each client")
+def learns(subject: Subject) -> Iterator[str]:
+    """A few steps of the training that it defines."""
+    yield from trained(subject).faults
+
+
+def _ask(part: Part, x: Tensor, rows: Tensor | slice, rng: Stream) -> Tensor:
+    """Each image at another strength."""
+    assert isinstance(part, Purifier)
+    return part.copies(x[rows], _strength(x)[rows], rng)
+
+
+def _strength(x: Tensor) -> Tensor:
+    return torch.linspace(0.1, 0.9, len(x), dtype=x.dtype)
+
+
+@check("purifies", "Its images have the shape, type and range of those given")
+@torch.no_grad()
+def purifies(subject: Subject) -> Iterator[str]:
+    """`purify`, and each of the `copies`."""
+    made = trained(subject)
+    part = made.part
+    assert isinstance(part, Purifier)
+    copies = _ask(part, made.x, slice(None), made.rng[:])
+    yield from like(copies, made.x, (4, part.votes, *made.x.shape[1:]), "copies")
+    pure = part.purify(made.x, _strength(made.x), made.rng[:])
+    if pure.shape != made.x.shape:
+        yield f"purify returns shape {tuple(pure.shape)}, not {tuple(made.x.shape)}"
+    for images in (pure, copies):
+        if not images.isfinite().all():
+            yield "returns values that are not finite"
+            return
+    low, high = min(float(pure.min()), float(copies.min())), max(float(pure.max()), float(copies.max()))
+    if low < 0 or high > 1:
+        yield f"purified images span [{low:.4g}, {high:.4g}], outside [0, 1]"
+
+
+@check("joins", "It makes one answer of the logits of its copies")
+def joins(subject: Subject) -> Iterator[str]:
+    """(N, votes, K) -> (N, K)."""
+    purifier = trained(subject).part
+    assert isinstance(purifier, Purifier)
+    joined = purifier.join(torch.randn(4, purifier.votes, 2, generator=torch.Generator().manual_seed(0)))
+    if joined.shape != (4, 2) or not joined.isfinite().all():
+        yield f"join makes {tuple(joined.shape)} of the logits (4, {purifier.votes}, 2), or values that are not finite"
+
+
+@check("strength", "More strength never changes the images less")
+@torch.no_grad()
+def strength(subject: Subject) -> Iterator[str]:
+    """Root mean square change, at strength 0 and at strength 1."""
+    made = trained(subject)
+    purifier = made.part
+    assert isinstance(purifier, Purifier)
+
+    def change(value: float) -> float:
+        copies = purifier.copies(made.x, torch.full((len(made.x),), value), made.rng[:])
+        return float((copies - made.x.unsqueeze(1)).square().mean().sqrt())
+
+    weak, strong = change(0.0), change(1.0)
+    if strong < weak * (1 - 1e-3) - 1e-6:
+        yield f"images change by {weak:.4g} at strength 0 and by {strong:.4g} at strength 1"
+
+
+@check("gradients", "Its images have a finite gradient in those given, or `differentiable = False` says that they have none")
+def gradients(subject: Subject) -> Iterator[str]:
+    """Attackers that know the purifier follow it."""
+    made = trained(subject)
+    purifier = made.part
+    assert isinstance(purifier, Purifier)
+    x = made.x.clone().requires_grad_()
+    pure = purifier.purify(x, _strength(made.x), made.rng[:])
+    if not pure.requires_grad:
+        if purifier.differentiable:
+            yield "purify gives no gradient in the images; say so with differentiable = False"
+        return
+    if not purifier.differentiable:
+        yield "says differentiable = False, and purify has a gradient in the images"
+    (slope,) = torch.autograd.grad(pure.square().sum(), x)
+    if not slope.isfinite().all():
+        yield "the gradient is not finite"
+
+
+@check("pictures", "Its pictures can be drawn")
+def pictures(subject: Subject) -> Iterator[str]:
+    """`rbmed train` writes them beside the weights."""
+    made = trained(subject)
+    rows_of(made.part, made.x[:1], made.system, made.rng[:1])
+    yield from ()
+
+
+@check("repeatable", "The same stream gives the same result; without `stochastic`, every stream does")
+def repeatable(subject: Subject) -> Iterator[str]:
+    """Bit by bit, on one device."""
+    yield from repeats(trained(subject), _ask)
+
+
+@check("own-stream", "Random numbers come from the stream `rng` alone")
+def own_stream(subject: Subject) -> Iterator[str]:
+    """The global generators stay where they were."""
+    yield from draws_its_own(trained(subject), _ask)
+
+
+@check("batch-split", "An image's result does not depend on which others are in the batch")
+def batch_split(subject: Subject) -> Iterator[str]:
+    """The batch in two parts of different size."""
+    yield from treats_each_alone(trained(subject), _ask)
+
+
+@check("batch-order", "An image's result does not depend on its place in the batch")
+def batch_order(subject: Subject) -> Iterator[str]:
+    """The batch from its end."""
+    made = trained(subject)
+    yield from treats_each_alone(made, _ask, torch.arange(len(made.x)).flip(0))
+
+
+@check("inputs-unmodified", "Images, the classifier's weights and its own stay as they were")
+def inputs_unmodified(subject: Subject) -> Iterator[str]:
+    """In place changes would reach the next attack."""
+    yield from leaves_inputs_alone(trained(subject), _ask)
+
+
+@check("survives-saving", "It gives the same results after its state was saved and loaded")
+def survives_saving_(subject: Subject) -> Iterator[str]:
+    """As safetensors, into a fresh part."""
+    yield from survives_saving(subject, trained(subject), _ask)

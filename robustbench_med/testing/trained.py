@@ -1,0 +1,119 @@
+"""Detectors and purifiers under test, built and trained a little on toy images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robustbench_med.assembly import resize
+from robustbench_med.interfaces import Part, System
+from robustbench_med.streams import Stream
+from robustbench_med.testing.checking import Subject
+from robustbench_med.testing.learning import SIZE, learning_faults, seeded
+from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images
+from robustbench_med.testing.watching import GlobalDraws, Unmodified, far, states_differ
+
+#: How a part is asked: the part, images, the rows asked about, their streams.
+Ask = Callable[[Part, Tensor, Tensor | slice, Stream], Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A part on toy images.
+
+    Attributes:
+        part: built, trained a little, in evaluation mode.
+        system: the other parts of its pipeline.
+        x, rng: toy images (4, 1, 64, 64) and their streams.
+        faults: what was wrong with how it learns.
+    """
+
+    part: Part
+    system: System
+    x: Tensor
+    rng: Stream
+    faults: tuple[str, ...]
+
+
+def trained(subject: Subject) -> Trained:
+    """The part, made once for all checks."""
+
+    def make() -> Trained:
+        part: Part = subject.build()
+        system = System(ToyClassifier(size=SIZE).eval(), ToyPurifier() if subject.entry.spec.kind == "detector" else None)
+        faults = tuple(learning_faults(part, system))
+        x, rng = toy_images(4, size=SIZE)
+        return Trained(part.eval(), system, x, rng, faults)
+
+    return subject.once("trained", make)
+
+
+@torch.no_grad()
+def repeats(made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that is no function of its images and its stream."""
+    everything = slice(None)
+    first, again = (ask(made.part, made.x, everything, made.rng[:]) for _ in range(2))
+    if not torch.equal(first, again):
+        yield "gives another result when run again with the same stream"
+    other = ask(made.part, made.x, everything, made.rng.fork("another"))
+    if not made.part.stochastic and not torch.equal(first, other):
+        yield "says stochastic = False, and its result follows the stream"
+
+
+@torch.no_grad()
+def draws_its_own(made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that uses global generators."""
+    draws = GlobalDraws()
+    with draws.watch():
+        ask(made.part, made.x, slice(None), made.rng[:])
+    yield from draws.faults()
+
+
+@torch.no_grad()
+def treats_each_alone(made: Trained, ask: Ask, order: Tensor | None = None) -> Iterator[str]:
+    """Faults of a part whose result follows the batch: split in two parts, or in another ``order``."""
+    whole = ask(made.part, made.x, slice(None), made.rng[:])
+    if order is not None:
+        if far(ask(made.part, made.x, order, made.rng[order])[order.argsort()], whole):
+            yield "an image's result depends on its place in the batch"
+        return
+    apart = torch.cat([ask(made.part, made.x, rows, made.rng[rows]) for rows in (slice(0, 1), slice(1, None))])
+    if far(apart, whole):
+        yield "an image's result depends on the other images of the batch"
+
+
+@torch.no_grad()
+def leaves_inputs_alone(made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that writes to what it is given, or to its own weights while it works."""
+    x = made.x.clone()
+    watched = Unmodified(images=x)
+    watched.add("classifier", made.system.classifier)
+    watched.add("own", made.part)
+    ask(made.part, x, slice(None), made.rng[:])
+    yield from watched.faults()
+
+
+@torch.no_grad()
+def survives_saving(subject: Subject, made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that is another one after its state was stored as safetensors and read into a fresh one."""
+    state = made.part.state_dict()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "state.safetensors"
+        save_file({name: value.contiguous().clone() for name, value in state.items()}, file)
+        kept = load_file(file)
+    fresh: Part = copy.deepcopy(subject.build())
+    seeded(lambda: fresh.build(1, SIZE))
+    resize(fresh, kept)
+    fresh.load_state_dict(kept)
+    if changed := states_differ(state, fresh.state_dict()):
+        yield f"these entries of its state do not survive saving: {', '.join(changed[:3])}"
+    before, after = (ask(part.eval(), made.x, slice(None), made.rng[:]) for part in (made.part, fresh))
+    if not torch.equal(before, after):
+        yield "gives other results after its state was saved and loaded; keep all that it learns in parameters and buffers"
