@@ -113,7 +113,7 @@ class Registry:
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """All entries of one kind (default: of all), sorted by kind, name and distribution."""
-        kinds = list(HOOKS) if kind is None else [_known_kind(kind)]
+        kinds = list(HOOKS) if kind is None else [known_kind(kind)]
         found = (entry for entry in self._entries.values() if entry.spec.kind in kinds)
         return sorted(found, key=lambda e: (kinds.index(e.spec.kind), e.spec.name, e.distribution))
 
@@ -262,7 +262,8 @@ def _import_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _known_kind(kind: str) -> str:
+def known_kind(kind: str) -> str:
+    """The kind itself; raises `UsageError` with near matches for one that does not exist."""
     if kind in HOOKS:
         return kind
     near = difflib.get_close_matches(kind, HOOKS, n=1)

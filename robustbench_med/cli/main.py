@@ -16,11 +16,13 @@ from typer.core import TyperGroup
 
 import robustbench_med
 from robustbench_med.cli import style
+from robustbench_med.cli.check import check
 from robustbench_med.cli.data import data
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
+from robustbench_med.cli.new import new
 from robustbench_med.cli.plan import plan
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
@@ -121,6 +123,8 @@ app.command()(diff)
 app.command()(merge)
 app.command()(export)
 app.command()(reproduce)
+app.command()(new)
+app.command()(check)
 app.add_typer(data, name="data")
 
 

@@ -47,7 +47,9 @@ def trained(subject: Subject) -> Trained:
 
     def make() -> Trained:
         part: Part = subject.build()
-        system = System(ToyClassifier(size=SIZE).eval(), ToyPurifier() if subject.entry.spec.kind == "detector" else None)
+        system = System(
+            ToyClassifier(size=SIZE).eval(), ToyPurifier() if subject.entry.spec.kind == "detector" else None
+        )
         faults = tuple(learning_faults(part, system))
         x, rng = toy_images(4, size=SIZE)
         return Trained(part.eval(), system, x, rng, faults)
@@ -116,4 +118,4 @@ def survives_saving(subject: Subject, made: Trained, ask: Ask) -> Iterator[str]:
         yield f"these entries of its state do not survive saving: {', '.join(changed[:3])}"
     before, after = (ask(part.eval(), made.x, slice(None), made.rng[:]) for part in (made.part, fresh))
     if not torch.equal(before, after):
-        yield "gives other results after its state was saved and loaded; keep all that it learns in parameters and buffers"
+        yield "gives other results after its state was saved and loaded; keep what it learns in buffers"

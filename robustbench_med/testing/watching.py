@@ -24,7 +24,7 @@ class GlobalDraws:
         # Saved and put back, never drawn from.
         states: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
             "torch": (torch.get_rng_state, torch.set_rng_state),
-            "NumPy": (np.random.get_state, np.random.set_state),  # noqa: NPY002
+            "NumPy": (np.random.get_state, np.random.set_state),
             "Python": (random.getstate, random.setstate),
         }
         before = {name: get() for name, (get, _) in states.items()}
@@ -64,8 +64,11 @@ class Unmodified:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all()) \
-            if a.is_floating_point() else torch.equal(a, b)
+        return (
+            isinstance(b, Tensor) and a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+            if a.is_floating_point()
+            else torch.equal(a, b)
+        )
     if isinstance(a, np.ndarray):
         return bool(np.array_equal(a, b))
     if isinstance(a, tuple | list):

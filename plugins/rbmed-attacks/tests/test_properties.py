@@ -16,7 +16,7 @@ from robustbench_med.errors import BudgetExceeded
 SPECS = {
     spec.name: spec
     for entry in entry_points(group="rbmed")
-    if entry.dist is not None and entry.dist.name in {"rbmed-attacks", "rbmed-example"}
+    if entry.dist is not None and entry.dist.name == "rbmed-attacks"
     for spec in getattr(entry.load(), "rbmed_attacks", tuple)()
 }
 #: Settings of each attack that are quick to run; the property tests draw one of them.
@@ -37,7 +37,6 @@ QUICK = {
     "hopskipjump": [{"steps": 2, "samples": 4, "starts": 4}],
     "noise": [{}],
     "clamp": [{}],
-    "example": [{"steps": 4}],
 }
 EPS = {"linf": 0.02, "l2": 0.3, "l1": 4.0}
 CASES = [(name, norm) for name, spec in SPECS.items() for norm in spec.norms]
@@ -69,7 +68,7 @@ def made(name, setting):
 def test_every_attack_has_quick_settings():
     assert set(SPECS) - set(QUICK) == set()
     # A plugin can be copied out and tested by itself.
-    assert set(QUICK) - set(SPECS) <= {"example"}
+    assert set(QUICK) == set(SPECS)
 
 
 @pytest.fixture(scope="module")

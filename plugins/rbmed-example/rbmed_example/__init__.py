@@ -1,1 +1,1 @@
-"""A plugin to copy: one attack for robustbench-med."""
+"""A plugin to copy: one component of every kind."""

@@ -1,20 +1,15 @@
 """What this plugin offers. Read at every start, so nothing heavy is imported here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
-from robustbench_med import AttackSpec, hookimpl
+import robustbench_med as rbmed
 
 
-@hookimpl
-def rbmed_attacks() -> Iterator[AttackSpec]:
-    yield AttackSpec(
+@rbmed.hookimpl
+def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
+    yield rbmed.AttackSpec(
         name="example",
-        target="rbmed_example.mifgsm:MIFGSM",
-        summary="to copy: momentum iterative FGSM as a plugin of one file",
-        reference="Dong et al., Boosting adversarial attacks with momentum, CVPR 2018, arXiv 1710.06081",
+        target="rbmed_example.attack:Example",
+        summary="to copy: signed gradient steps",
         norms=("linf", "l2"),
-        access="gradient",
-        revision=1,
     )

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from torch import Tensor
+
 import rbmed_example
-from robustbench_med.testing import check_plugin
+import robustbench_med as rbmed
+from rbmed_example.attack import Example
 
-
-def test_conformance() -> None:
-    check_plugin("rbmed-example")
+FOLDER = Path(rbmed_example.__file__).parent
 
 
 def test_plugin_module_imports_nothing_heavy() -> None:
@@ -20,5 +23,30 @@ def test_plugin_module_imports_nothing_heavy() -> None:
     assert answer.stdout.strip() == "False"
 
 
-def test_the_attack_is_one_file_under_120_lines() -> None:
-    assert len((Path(rbmed_example.__file__).parent / "mifgsm.py").read_text().splitlines()) < 120
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_every_module_is_short_enough_to_read_at_a_glance(file: Path) -> None:
+    if file.stem != "unlisted":
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 45
+
+
+class Linear(rbmed.Surface):
+    """Two classes, logits (0, w.x + b), whose exact robustness is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.randn(16, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = (x - 0.5).flatten(1) @ self.weight
+        return torch.stack([torch.zeros_like(margin), margin], 1)
+
+
+def test_the_attack_breaks_exactly_the_images_that_can_be_broken() -> None:
+    surface, eps = Linear(), 0.012
+    x = 0.4 + 0.2 * torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    y = surface(x).argmax(1)
+    threshold = surface(x)[:, 1].abs() / surface.weight.norm(p=1)
+    assert 0.1 < (threshold < eps).float().mean() < 0.9, "the test must have both outcomes"
+    rng = rbmed.Stream.named("attack", 0, torch.arange(len(x)))
+    x_adv = Example().run(surface, x, y, rbmed.ThreatModel(eps=eps), rbmed.Budget(), rng)
+    torch.testing.assert_close(surface(x_adv).argmax(1) != y, threshold < eps)

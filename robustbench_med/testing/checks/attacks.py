@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,7 @@ def _trials(subject: Subject) -> list[Trial]:
     if not spec.norms:
         raise UsageError("an attack must know at least one norm")
     trials: list[Trial] = []
+    refused: list[str] = []
     for norm in spec.norms:
         refused = []
         for classes in CLASSES:
@@ -81,14 +83,18 @@ def _trials(subject: Subject) -> list[Trial]:
 def _access(subject: Subject) -> str:
     """What the attack needs to see."""
     attack: Attack = subject.once("attack", subject.build)
-    return attack.access or getattr(subject.entry.spec, "access", "gradient")
+    spec = subject.entry.spec
+    assert isinstance(spec, AttackSpec)
+    return attack.access or spec.access
 
 
 def _each(subject: Subject) -> list[Trial]:
     return subject.once("trials", lambda: _trials(subject))
 
 
-@check("runs", "It runs under every norm that its spec names, on 2 classes or on 4, and returns images like those given")
+@check(
+    "runs", "It runs under every norm that its spec names, on 2 classes or on 4, and returns images like those given"
+)
 def runs(subject: Subject) -> Iterator[str]:
     """Type and device too."""
     for trial in _each(subject):
@@ -177,10 +183,8 @@ def sees_what_it_says(subject: Subject) -> Iterator[str]:
     for trial in _each(subject):
         if access == "none":
             limited = Limited(trial.surface, calls=0)
-            try:
+            with suppress(BudgetExceeded):
                 trial.run(surface=limited)
-            except BudgetExceeded:
-                pass
             if limited.raised:
                 yield f"{trial}: access is none, and it asks the surface"
         elif not torch.allclose(trial.made, trial.run(surface=Decisions(trial.surface)), atol=1e-4):

@@ -48,7 +48,8 @@ def card(subject: Subject) -> Iterator[str]:
     """Name, classes, licence, citation, digest."""
     spec, found = _spec(subject), _card(subject)
     if found.name != spec.name or found.synthetic != spec.synthetic:
-        yield f"card says {found.name!r}, synthetic={found.synthetic}; the spec {spec.name!r}, synthetic={spec.synthetic}"
+        said = f"{found.name!r}, synthetic={found.synthetic}"
+        yield f"card says {said}; the spec {spec.name!r}, synthetic={spec.synthetic}"
     if len(found.classes) < 2 or len(set(found.classes)) != len(found.classes):
         yield f"has fewer than two classes, or two of one name: {', '.join(found.classes)}"
     if found.lesion_class is not None and not 0 <= found.lesion_class < len(found.classes):
@@ -69,7 +70,8 @@ def images(subject: Subject) -> Iterator[str]:
         elif len(split) == 0:
             yield f"{name}: has no images"
         elif not (split.images.isfinite().all() and split.images.min() >= 0 and split.images.max() <= 1):
-            yield f"{name}: images span [{float(split.images.min()):.4g}, {float(split.images.max()):.4g}], outside [0, 1]"
+            low, high = float(split.images.min()), float(split.images.max())
+            yield f"{name}: images span [{low:.4g}, {high:.4g}], outside [0, 1]"
 
 
 @check("labels", "Every image has a label, a patient and a site")
@@ -83,7 +85,8 @@ def labels(subject: Subject) -> Iterator[str]:
         if split.labels.dtype != torch.int64:
             yield f"{name}: labels are {split.labels.dtype}, not int64"
         elif len(split) and not (split.labels.min() >= 0 and split.labels.max() < classes):
-            yield f"{name}: labels go from {int(split.labels.min())} to {int(split.labels.max())}; there are {classes} classes"
+            low, high = int(split.labels.min()), int(split.labels.max())
+            yield f"{name}: labels go from {low} to {high}; there are {classes} classes"
 
 
 @check("patients-apart", "No patient is in two splits")
@@ -101,7 +104,9 @@ def repeatable(subject: Subject) -> Iterator[str]:
     if again.card() != _card(subject):
         yield "its card is another one when opened again"
     before, after = _splits(subject)["test"], again.split("test")
-    if not (torch.equal(before.images, after.images) and replace(before, images=after.images).patients == after.patients):
+    if not (
+        torch.equal(before.images, after.images) and replace(before, images=after.images).patients == after.patients
+    ):
         yield "gives other images when opened again; the digest must change with them"
 
 

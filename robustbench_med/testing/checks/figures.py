@@ -39,7 +39,7 @@ def figures(subject: Subject) -> Iterator[str]:
             yield f"figures must be numbers, None or Rate: {', '.join(wrong)}"
         if wild := [name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)]:
             yield f"figures that are not finite must be None: {', '.join(wild)}"
-        if odd := [name for name in found if not (isinstance(name, str) and name.isidentifier())]:
+        if odd := [name for name in found if not name.isidentifier()]:
             yield f"names of figures become columns; write them like variables: {', '.join(map(repr, odd))}"
 
 
@@ -72,7 +72,14 @@ def _table() -> pd.DataFrame:
         "clean_accuracy": 1.0, "robust_accuracy": 0.5, "robust_accuracy_low": 0.2, "robust_accuracy_high": 0.8,
         "worst_client_robust_accuracy": 0.25, "detector_auroc": 0.9, "detector_fpr": 0.05, "detector_tpr": 0.8,
     }  # fmt: skip
-    blind = {**whole, "defense": "bare", "cell_id": "c2", "detector_auroc": None, "detector_fpr": None, "detector_tpr": None}
+    blind = {
+        **whole,
+        "defense": "bare",
+        "cell_id": "c2",
+        "detector_auroc": None,
+        "detector_fpr": None,
+        "detector_tpr": None,
+    }
     failed = {key: whole[key] for key in whole if "accuracy" not in key and "detector" not in key}
     return pd.DataFrame([whole, blind, {**failed, "status": "failed", "reason": "no memory", "cell_id": "c3", "n": 0}])
 
@@ -83,7 +90,7 @@ def renders(subject: Subject) -> Iterator[str]:
     report: Report = subject.build()
     for table in (_table(), _table()[:1], _table()[2:]):
         text = report.render(table.reset_index(drop=True))
-        if not isinstance(text, str) or not text.strip():
+        if not str(text or "").strip() or type(text) is not str:
             yield f"of {len(table)} rows it makes {text!r:.60}"
 
 

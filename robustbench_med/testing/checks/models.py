@@ -137,7 +137,7 @@ def learns(subject: Subject) -> Iterator[str]:
     for built in _built(subject):
         classifier = built.fresh().train()
         x = built.x.clone().requires_grad_()
-        loss = seeded(lambda classifier=classifier, x=x, k=built.classes: classifier.loss(x, torch.arange(4) % k))
+        loss = seeded(partial(classifier.loss, x, torch.arange(4) % built.classes))
         if loss.shape or not loss.isfinite():
             yield f"{built}: the loss must be one finite number, not {loss.detach().flatten()[:3].tolist()}"
             continue
@@ -150,7 +150,11 @@ def learns(subject: Subject) -> Iterator[str]:
             yield f"{built}: the loss gives no gradient to {', '.join(idle[:3])}"
         if x.grad is None:
             yield f"{built}: the loss has no gradient in the images"
-        wild = [name for name, w in [*weights.items(), ("the images", x)] if w.grad is not None and not w.grad.isfinite().all()]
+        wild = [
+            name
+            for name, w in [*weights.items(), ("the images", x)]
+            if w.grad is not None and not w.grad.isfinite().all()
+        ]
         if wild:
             yield f"{built}: gradients are not finite: {', '.join(wild[:3])}"
 

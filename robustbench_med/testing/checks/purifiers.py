@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_med.interfaces import Purifier, Part
+from robustbench_med.interfaces import Part, Purifier
 from robustbench_med.pictures import rows_of
 from robustbench_med.streams import Stream
 from robustbench_med.testing.checking import Checks, Subject
@@ -88,7 +88,10 @@ def strength(subject: Subject) -> Iterator[str]:
         yield f"images change by {weak:.4g} at strength 0 and by {strong:.4g} at strength 1"
 
 
-@check("gradients", "Its images have a finite gradient in those given, or `differentiable = False` says that they have none")
+@check(
+    "gradients",
+    "Its images have a finite gradient in those given, or `differentiable = False` says that they have none",
+)
 def gradients(subject: Subject) -> Iterator[str]:
     """Attackers that know the purifier follow it."""
     made = trained(subject)
@@ -105,6 +108,8 @@ def gradients(subject: Subject) -> Iterator[str]:
     (slope,) = torch.autograd.grad(pure.square().sum(), x)
     if not slope.isfinite().all():
         yield "the gradient is not finite"
+    elif not slope.any():
+        yield "the gradient is zero everywhere; say so with differentiable = False and detach the images"
 
 
 @check("pictures", "Its pictures can be drawn")

@@ -1,0 +1,29 @@
+"""Steps along the sign of the gradient."""
+
+import torch
+from torch import Tensor
+
+import robustbench_med as rbmed
+
+
+class Example(rbmed.Attack):
+    """Signed gradient steps of equal length, back into the ball after each."""
+
+    class Params(rbmed.Params):
+        """Parameters of the attack; each becomes ``--attack example:steps=20``."""
+
+        steps: int = rbmed.Field(10, ge=1, description="Gradient steps.")
+        length: float = rbmed.Field(0.25, gt=0, le=1, description="Length of a step, as a share of eps.")
+
+    def run(
+        self, surface: rbmed.Surface, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        rng: rbmed.Stream,
+    ) -> Tensor:  # fmt: skip
+        """Images like ``x`` that the surface answers worse; nothing random, so ``rng`` is unused."""
+        x_adv = x
+        for _ in range(self.params.steps):
+            x_adv = x_adv.detach().requires_grad_()
+            loss = torch.nn.functional.cross_entropy(surface(x_adv), y, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, x_adv)
+            x_adv = threat.project(x_adv.detach() + self.params.length * threat.eps * gradient.sign(), x)
+        return x_adv

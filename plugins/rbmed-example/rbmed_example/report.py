@@ -1,0 +1,18 @@
+"""Semicolon-separated values."""
+
+import pandas as pd
+
+import robustbench_med as rbmed
+
+
+class Example(rbmed.Report):
+    """One line a cell, as spreadsheets read it where the comma is the decimal mark."""
+
+    class Params(rbmed.Params):
+        """Parameters of the report."""
+
+        digits: int = rbmed.Field(4, ge=1, description="Decimal places of figures.")
+
+    def render(self, table: pd.DataFrame) -> str:
+        """The table as text."""
+        return str(table.to_csv(sep=";", index=False, float_format=f"%.{self.params.digits}f"))
