@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from robustbench_med.threat import ThreatModel as ThreatModel
 
 __version__ = "0.1.0"
+#: Version of the hooks and base classes: raised when a plugin that was written for them would no longer work. A plugin
+#: module says for which it was written: ``RBMED_INTERFACE = 1``.
+INTERFACE = 1
 
 #: Marks a function of a plugin module as one of the hooks in `robustbench_med.hookspecs`.
 hookimpl = pluggy.HookimplMarker("rbmed")
@@ -89,7 +92,7 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
-    "AttackSpec", "DatasetSpec", "DefenseSpec", "DetectorSpec", "MetricSpec", "ModelSpec", "PurifierSpec",
+    "INTERFACE", "AttackSpec", "DatasetSpec", "DefenseSpec", "DetectorSpec", "MetricSpec", "ModelSpec", "PurifierSpec",
     "ReportSpec", "Spec", "StrategySpec", "__version__", "hookimpl", *_HOME,
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ import torch
 
 from robustbench_med import describe, diagnostics, fairness, pieces
 from robustbench_med.batching import chunk_size, find_device
+from robustbench_med.blame import Blame, blame
 from robustbench_med.blueprint import key_of
 from robustbench_med.components import create
 from robustbench_med.config import RunConfig
@@ -64,6 +65,8 @@ class Evaluator:
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
         self._shared = Shared(self.stamp) if config.share else None
         self._sizes = Sizes(config.batch_size, self.device)
+        #: By cell, the plugins that broke in this run.
+        self.blames: dict[str, Blame] = {}
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 
     # --- what a cell is about ---
@@ -111,7 +114,7 @@ class Evaluator:
         except Exception as error:  # noqa: BLE001
             # A failure is data: whatever a plugin raises becomes this cell's record, and the other cells still run.
             reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-            yield Done(status="failed", reason=reason[:500])
+            yield Done(status="failed", reason=reason[:500], blame=blame(error, self.registry))
 
     def _run(self, job: Job) -> Iterator[Message]:
         cell = job.cell

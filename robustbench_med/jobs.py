@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robustbench_med.blame import Blame
 from robustbench_med.plan import Cell
 from robustbench_med.records import Record
 
@@ -64,6 +65,7 @@ class Done:
         samples: its outcome, as `robustbench_med.pieces` reads it.
         status, reason: of any other.
         keep: its pieces are still good: it was stopped, not refuted.
+        blame: the plugin that broke, if one did.
     """
 
     record: Record | None = None
@@ -71,6 +73,7 @@ class Done:
     status: str = "ok"
     reason: str = ""
     keep: bool = False
+    blame: Blame | None = None
 
 
 Message = Begun | Piece | Done

@@ -22,7 +22,7 @@ from typing import Any
 
 import pluggy
 
-from robustbench_med import hookspecs
+from robustbench_med import INTERFACE, hookspecs
 from robustbench_med.errors import AmbiguousName, UnknownName, UsageError
 from robustbench_med.specs import SPEC_TYPES, Spec
 
@@ -72,7 +72,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Broken:
-    """What failed, and at which stage: ``metadata``, ``import``, ``register`` or ``hook rbmed_...``."""
+    """What failed, and at which stage: ``metadata``, ``import``, ``interface``, ``register`` or ``hook rbmed_...``."""
 
     plugin: str
     distribution: str
@@ -208,6 +208,8 @@ class Registry:
         label = f"{plugin.distribution}:{plugin.name}"
         try:
             module = load()
+            stage = "interface"
+            _check_interface(module, plugin)
             stage = "register"
             self._manager.register(module, label)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin may raise anything
@@ -229,6 +231,15 @@ class Registry:
                     self.broken.append(Broken(plugin.name, plugin.distribution, f"hook {caller.name}", _line(error)))
                 else:
                     self._entries.update((_key(entry), entry) for entry in entries)
+
+
+def _check_interface(module: Any, plugin: Plugin) -> None:
+    """Refuse a plugin that says it was written for other hooks and base classes than these."""
+    written_for = getattr(module, "RBMED_INTERFACE", INTERFACE)
+    if written_for != INTERFACE:
+        newer = isinstance(written_for, int) and written_for > INTERFACE
+        remedy = "robustbench-med" if newer else plugin.distribution
+        raise ValueError(f"written for interface {written_for!r}, and this is {INTERFACE}; install a newer {remedy}")
 
 
 def _read_hook(hook: str, function: Callable[[], Any], plugin: Plugin) -> list[Entry]:

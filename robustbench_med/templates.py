@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from robustbench_med import INTERFACE
 from robustbench_med.errors import UsageError
 from robustbench_med.registry import HOOKS, known_kind
 
@@ -87,7 +88,7 @@ class Template:
             UsageError: rbmed-example is not installed.
         """
         package = f"rbmed_{self.module}"
-        hooks = f"{HEAD}\n\n{self._hook()}"
+        hooks = f"{HEAD}\n\n{self._hook()}".replace("<INTERFACE>", str(INTERFACE))
         return {
             "pyproject.toml": self._filled(PYPROJECT),
             "README.md": self._filled(README),
@@ -142,6 +143,8 @@ HEAD = '''\
 from collections.abc import Iterator
 
 import robustbench_med as rbmed
+
+RBMED_INTERFACE = <INTERFACE>
 '''
 
 PYPROJECT = """\

@@ -18,6 +18,7 @@ import robustbench_med
 from robustbench_med.cli import style
 from robustbench_med.cli.check import check
 from robustbench_med.cli.data import data
+from robustbench_med.cli.debugging import DEBUG, explained, show_all
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
 from robustbench_med.cli.list_ import list_
@@ -41,6 +42,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except RbmedError as error:
+        show_all(error)
         style.error(str(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
     except click.exceptions.NoArgsIsHelpError:
@@ -51,6 +53,10 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         style.error("interrupted")
         raise typer.Exit(130) from None
+    except Exception as error:
+        if explained(error):
+            raise typer.Exit(1) from None
+        raise
 
 
 @contextmanager
@@ -103,12 +109,14 @@ def _version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     plugin: PluginFiles = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Measure how robust a medical-imaging model and its defense really are."""
     ctx.obj = plugin or []
+    ctx.meta[DEBUG] = debug
 
 
 app.command()(run)

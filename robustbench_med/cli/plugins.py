@@ -17,13 +17,18 @@ PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", "-p", metavar="FILE", help="Load an unpackaged plugin file; may be repeated."),
 ]
+#: Where a command's context keeps the registry, for errors that come later.
+KEPT = "robustbench_med.registry"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def registry(files: list[Path] | None = None) -> Registry:
     """The registry, with the plugin files given before the command and ``files``, those given after it."""
     ctx = click.get_current_context(silent=True)
-    return Registry(files=[*((ctx and ctx.find_root().obj) or ()), *(files or ())])
+    found = Registry(files=[*((ctx and ctx.find_root().obj) or ()), *(files or ())])
+    if ctx is not None:
+        ctx.meta[KEPT] = found
+    return found
 
 
 def plugins(as_json: AsJson = False) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_med.cli.asking import Config, asks
+from robustbench_med.cli.debugging import show_blame
 from robustbench_med.cli.events import Events
 from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.progress import RichProgress
@@ -48,7 +49,8 @@ def run(
     events = Events(view) if as_json else None
     records: list[Record] = []
     try:
-        for record in Runner(settings, known, events or view).run():
+        runner = Runner(settings, known, events or view)
+        for record in runner.run():
             records.append(record)
             if events:
                 events.record(record)
@@ -63,6 +65,8 @@ def run(
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
+        if (culprit := runner.evaluator.blames.get(record.cell_id)) is not None:
+            show_blame(culprit)
     if failed:
         raise typer.Exit(1)
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import robustbench_med as rbmed
 
+RBMED_INTERFACE = 1
+
 
 @rbmed.hookimpl
 def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
