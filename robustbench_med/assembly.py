@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.blueprint import Blueprint, fits, leaves
+from robustbench_med.classifiers import build_for
 from robustbench_med.data import DataCard
 from robustbench_med.errors import UsageError, WeightsError
 from robustbench_med.interfaces import Classifier, Detector, Part, Purifier, System
@@ -79,7 +80,7 @@ class Assembly:
         """The classifier of ``client``; None is a client without personal state."""
 
         def build() -> Classifier:
-            return self.blueprint.model.build(len(self.card.classes), self.card.channels, self.card.size)
+            return build_for(self.blueprint.model, self.card)
 
         # Its initial weights are overwritten: drawing them must not move the global generator.
         with torch.random.fork_rng(devices=[]):

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from robustbench_med import patterns
 from robustbench_med.errors import BadConfig, BadParameter, shortened
-from robustbench_med.references import FIRST, fraction, parse
+from robustbench_med.references import FIRST, PartRef, fraction, parse
 from robustbench_med.specs import NORMS
+from robustbench_med.spelling import spelled_ref
 from robustbench_med.toml_file import locate, read
 
 
@@ -220,6 +221,28 @@ def _stays_here(out: Any, file: Path) -> None:
         )
 
 
+#: Endings of files of weights; what else is given is the folder of a trained defense.
+WEIGHTS = (".safetensors", ".pt", ".pth")
+
+
+def _with_foreign_weights(values: dict[str, Any]) -> dict[str, Any]:
+    """Weights in one file belong to the model, which is then used as it is.
+
+    Raises:
+        BadParameter: there is no model for them, or there are several.
+    """
+    weights = values.get("weights")
+    if weights is None or not str(weights).endswith(WEIGHTS):
+        return values
+    models = _listed(values.get("model") or [])
+    if len(models) != 1:
+        raise BadParameter(f"--weights {weights} is a file, which needs one --model, such as net.py:build")
+    model = parse(models[0]) if isinstance(models[0], str) else PartRef(models[0]["name"], models[0])
+    table = {"name": model.name, **model.params, "weights": str(weights)}
+    kept = {name: value for name, value in values.items() if name != "weights"}
+    return {"strategy": "pretrained", **kept, "model": spelled_ref(PartRef(table.pop("name"), table)), "train": True}
+
+
 def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
     """A `RunConfig` from the options that were given, over those of a TOML file or of a named one.
 
@@ -233,6 +256,7 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
         _stays_here(values.get("out"), file)
     values |= {name: value for name, value in options.items() if value is not None and value != []}
     values |= {name: None for name in OPTIONAL if values.get(name) == ""}
+    values = _with_foreign_weights(values)
     try:
         return RunConfig.model_validate(values)
     except pydantic.ValidationError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_med.assembly import Assembly, PartFolders
 from robustbench_med.blueprint import Blueprint, key_of
+from robustbench_med.classifiers import build_for
 from robustbench_med.components import create
 from robustbench_med.data import DataCard
 from robustbench_med.diagnostics import CONTROL_SHARE, FULL_LIMIT, huge_count
@@ -210,9 +211,7 @@ def untrained(blueprint: Blueprint, card: DataCard, device: torch.device) -> Pip
     """
     made = Assembly(blueprint, card, PartFolders({}), device)
     with torch.random.fork_rng(devices=[]):
-        classifier = blueprint.strategy.classifier(
-            lambda: blueprint.model.build(len(card.classes), card.channels, card.size)
-        )
+        classifier = blueprint.strategy.classifier(lambda: build_for(blueprint.model, card))
     detector, purifier = (part and made.fresh(part).to(device) for part in (blueprint.detector, blueprint.purifier))
     gate = None if detector is None else Gate(threshold=0.0, low=0.0, high=1.0)
     return Pipeline(

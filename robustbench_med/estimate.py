@@ -11,6 +11,7 @@ import torch
 
 from robustbench_med.assembly import Assembly, PartFolders
 from robustbench_med.blueprint import Blueprint, learns
+from robustbench_med.classifiers import build_for
 from robustbench_med.data import Split
 from robustbench_med.interfaces import Dataset, Learner, Purifier, Strategy, System, TrainJob
 from robustbench_med.loading import Loader
@@ -90,7 +91,7 @@ def _work(name: str, blueprint: Blueprint, dataset: Dataset, device: torch.devic
     card, clients = dataset.card(), dataset.split("train").by_site()
 
     def model() -> Learner:
-        return blueprint.model.build(len(card.classes), card.channels, card.size)
+        return build_for(blueprint.model, card)
 
     if name == "classifier":
         return Work(name, blueprint.strategy, model, clients, device)
@@ -104,7 +105,7 @@ def _work(name: str, blueprint: Blueprint, dataset: Dataset, device: torch.devic
         purifier = None
         if "purifier" in part.needs and blueprint.purifier is not None:
             purifier = cast("Purifier", made.fresh(blueprint.purifier).to(device))
-        classifier = blueprint.model.build(len(card.classes), card.channels, card.size).to(device)
+        classifier = build_for(blueprint.model, card).to(device)
         return made.fresh(part).to(device).learner(System(classifier, purifier))
 
     return Work(name, blueprint.training[name], learner, clients, device)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robustbench_med.assembly import Assembly, PartFolders
 from robustbench_med.blueprint import Blueprint, fits, learns
+from robustbench_med.classifiers import build_for
 from robustbench_med.components import all_params
 from robustbench_med.data import DataCard, Split
 from robustbench_med.errors import StoreWarning, UsageError
@@ -116,7 +117,7 @@ def _train_classifier(task: PartJob, draft: Path) -> Any:
     card = task.card
 
     def build() -> Classifier:
-        return task.blueprint.model.build(len(card.classes), card.channels, card.size)
+        return build_for(task.blueprint.model, card)
 
     return _federate(task, task.blueprint.strategy, build, task.job, draft)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustbench_med.errors import BadParameter
+from robustbench_med.shorthand import expand
 
 #: Key of a value that was written without one.
 FIRST = ""
@@ -39,6 +40,7 @@ def parse(text: str) -> PartRef:
 
     Raises:
         BadParameter: the text is not of that form.
+        BadConfig: it names a recipe (`robustbench_med.shorthand`) that cannot be read.
     """
     name, colon, rest = text.partition(":")
     name = name.strip()
@@ -55,7 +57,7 @@ def parse(text: str) -> PartRef:
         params[key] = unbracket(value)
     if not re.fullmatch(r"[\w./-]+", name):
         raise BadParameter(f"{text!r} does not start with a name; write name:key=value,key=value")
-    return PartRef(name, params)
+    return PartRef(*expand(name, params, FIRST))
 
 
 def split_list(text: str, whole: str | None = None) -> list[str]:

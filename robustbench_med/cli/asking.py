@@ -72,7 +72,7 @@ def options(
     eot: Annotated[int | None, typer.Option(help="Noise draws averaged in each gradient. [4]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [auto]")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Images per chunk: auto or a number. [auto]")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of trained weights of the defense.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of trained weights, or a model's file of them.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and samples. [results]")] = None,
     executor: Annotated[

@@ -59,7 +59,12 @@ class Classifier(Learner):
 
 
 class Model(Component, ABC):
-    """An architecture: builds untrained classifiers."""
+    """An architecture: builds classifiers, untrained unless its parameters name weights.
+
+    ``classes`` names what they answer with, in order, where that is fixed; empty: as the data set's classes are.
+    """
+
+    classes: tuple[str, ...] = ()
 
     @abstractmethod
     def build(self, num_classes: int, channels: int, size: int) -> Classifier:

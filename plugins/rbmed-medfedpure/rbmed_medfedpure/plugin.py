@@ -45,3 +45,8 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         reference="Nie et al., Diffusion models for adversarial purification, ICML 2022, arXiv 2205.07460",
         weights="rbmed_medfedpure:weights",
     )
+    yield DefenseSpec(
+        name="recipe",
+        target="rbmed_medfedpure.recipes.recipe:AsWritten",
+        summary="Any parts put together, without code: --defense mine.toml",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustbench_med import ModelSpec, hookimpl
+from robustbench_med import ModelSpec, StrategySpec, hookimpl
 
 
 @hookimpl
@@ -21,4 +21,31 @@ def rbmed_models() -> Iterator[ModelSpec]:
         target="rbmed_models.moe:MoEModel",
         summary="Mixture of expert heads on a shared ResNet, with personal gates (MedFedPure's classifier)",
         reference="Karami et al. 2025, arXiv:2511.11625",
+    )
+    yield ModelSpec(
+        name="pytorch",
+        target="rbmed_models.foreign:PyTorchFile",
+        summary="A module from a function in a Python file: --model net.py:build",
+    )
+    yield ModelSpec(
+        name="timm",
+        target="rbmed_models.foreign:Timm",
+        summary="An architecture of timm: timm:resnet18",
+        reference="Wightman, PyTorch image models, doi:10.5281/zenodo.4414861",
+    )
+    yield ModelSpec(
+        name="torchvision",
+        target="rbmed_models.foreign:TorchVision",
+        summary="An architecture of torchvision: torchvision:resnet18",
+        reference="TorchVision maintainers, github.com/pytorch/vision (2016)",
+    )
+
+
+@hookimpl
+def rbmed_strategies() -> Iterator[StrategySpec]:
+    """For models that bring their weights."""
+    yield StrategySpec(
+        name="pretrained",
+        target="rbmed_models.foreign:Pretrained",
+        summary="trains nothing: every client has the model as it was built",
     )

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from robustbench_med.testing import Case, parametrize, run_case
 
+#: Networks of the usual size would take longer.
+SETTINGS = {
+    "model/resnet": "width=8",
+    "model/moe": "width=8",
+    "model/pytorch": f"source={Path(__file__).parent / 'net.py'}",
+    "model/timm": "test_resnet",
+    "model/torchvision": "squeezenet1_1",
+}
 
-@parametrize("rbmed-models", {"model/resnet": "width=8", "model/moe": "width=8"})
+
+@parametrize("rbmed-models", SETTINGS)
 def test_conformance(case: Case) -> None:
-    run_case(case)
+    if str(case) == "strategy/pretrained-trains":
+        with pytest.raises(AssertionError, match="nothing was learned"):  # as it says
+            run_case(case)
+    else:
+        run_case(case)
