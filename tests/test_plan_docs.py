@@ -22,7 +22,7 @@ from robustbench_med.registry import Registry
 from robustbench_med.rungs import RUNGS
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
@@ -34,7 +34,7 @@ def test_shipped_configurations_make_a_plan(file: Path) -> None:
 
 def test_the_example_of_a_grid_makes_a_plan(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "grid.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (example,) = re.findall(r"```toml[^\n]*\n(.*?)```", text, re.DOTALL)
     file = tmp_path / "grid.toml"
     file.write_text(example, encoding="utf-8")
     clients = [f"hospital-{number}" for number in range(1, 5)]

@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from robustbench_med.cli.completing import component
+
 Config = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE|NAME]", help="TOML file with the same keys as the options, or a name in configs/."),
@@ -17,9 +19,18 @@ Config = Annotated[
 
 
 def options(
-    dataset: Annotated[list[str] | None, typer.Option(help="Data set: NAME or NAME:key=value,... [brainsim]")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Classifier in place of the recipe's own.")] = None,
-    strategy: Annotated[list[str] | None, typer.Option(help="Training strategy in place of the recipe's own.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=component("dataset"), help="Data set: NAME or NAME:key=value,... [brainsim]"),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=component("model"), help="Classifier in place of the recipe's own."),
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=component("strategy"), help="Training strategy in place of the recipe's own."),
+    ] = None,
     adversarial: Annotated[
         str | None, typer.Option(help="Adversarial training in the strategy, such as pgd:steps=5.")
     ] = None,
@@ -35,9 +46,16 @@ def options(
     ] = None,
     train: Annotated[bool | None, typer.Option("--train", help="First train the defenses without weights.")] = None,
     train_seed: Annotated[list[int] | None, typer.Option(help="Seed of the training. [newest weights]")] = None,
-    defense: Annotated[list[str] | None, typer.Option(help="Defense. [medfedpure]")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Shown beside; '' for none. [undefended]")] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Attack: NAME or NAME:key=value,... [apgd]")] = None,
+    defense: Annotated[
+        list[str] | None, typer.Option(autocompletion=component("defense"), help="Defense. [medfedpure]")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(autocompletion=component("defense"), help="Shown beside; '' for none. [undefended]")
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=component("attack"), help="Attack: NAME or NAME:key=value,... [apgd]"),
+    ] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, in pixel space. [linf]")] = None,
     eps: Annotated[list[str] | None, typer.Option(help="Radius; fractions accepted. [4/255]")] = None,
     threat: Annotated[
@@ -52,7 +70,9 @@ def options(
         ),
     ] = None,
     goal: Annotated[str | None, typer.Option(help="untargeted, hide-lesion or fake-lesion. [untargeted]")] = None,
-    surrogate: Annotated[str | None, typer.Option(help="Defense attacked by transfer. [undefended]")] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(autocompletion=component("defense"), help="Defense attacked by transfer. [undefended]")
+    ] = None,
     evasion: Annotated[str | None, typer.Option(help="On gate: orthogonal or joint:WEIGHT. [orthogonal]")] = None,
     stand_in: Annotated[str | None, typer.Option(help="Backward of bpda: identity or blur. [identity]")] = None,
     max_gradients: Annotated[int | None, typer.Option(help="Gradients an attack may spend on an image.")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.completing import anything
 from robustbench_med.cli.plugins import AsJson, PluginFiles, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.registry import HOOKS, Entry, Registry
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 What = Annotated[
     list[str] | None,
     typer.Argument(
+        autocompletion=anything,
         metavar="[NAME]...",
         help="attack/my-attack, attack/my-attack:steps=3, a distribution such as rbmed-foo; default: the files of -p.",
     ),

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.completing import kinds
 from robustbench_med.cli.plugins import AsJson, registry
 from robustbench_med.registry import HOOKS, Entry
 from robustbench_med.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
 PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
-Kind = Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"One of {', '.join(HOOKS)}; default: all.")]
+Kind = Annotated[
+    str | None, typer.Argument(autocompletion=kinds, metavar="[KIND]", help=f"One of {', '.join(HOOKS)}; default: all.")
+]
 
 
 def list_(kind: Kind = None, as_json: AsJson = False) -> None:

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import robustbench_med
 from robustbench_med.cli import style
 from robustbench_med.cli.check import check
+from robustbench_med.cli.completing import completion
 from robustbench_med.cli.data import data
 from robustbench_med.cli.debugging import DEBUG, explained, show_all
 from robustbench_med.cli.diff import diff
@@ -133,6 +134,7 @@ app.command()(export)
 app.command()(reproduce)
 app.command()(new)
 app.command()(check)
+app.command()(completion)
 app.add_typer(data, name="data")
 
 

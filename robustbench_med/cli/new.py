@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.completing import kinds
 from robustbench_med.errors import UsageError
 from robustbench_med.registry import HOOKS
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(HOOKS)}.")]
+Kind = Annotated[str, typer.Argument(autocompletion=kinds, metavar="KIND", help=f"One of {', '.join(HOOKS)}.")]
 Name = Annotated[str, typer.Argument(help="Of the component, such as my-attack.")]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_med.cli.asking import Config, asks
+from robustbench_med.cli.completing import component
 from robustbench_med.cli.debugging import show_blame
 from robustbench_med.cli.events import Events
 from robustbench_med.cli.plugins import PluginFiles, registry
@@ -27,7 +28,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress: on
 def run(
     asked: dict[str, Any],
     config: Config = None,
-    report: Annotated[str | None, typer.Option(help="Print the records as this report: markdown, csv, ...")] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(autocompletion=component("report"), help="Print the records as this report: markdown, csv, ..."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events and records, one JSON object a line.")] = False,
     quiet: Quiet = False,
     plugin: PluginFiles = None,

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.completing import anything
 from robustbench_med.cli.list_ import describe, traits
 from robustbench_med.cli.plugins import AsJson, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.registry import HOOKS, Registry
 
-What = Annotated[str, typer.Argument(metavar="KIND/NAME", help="attack/apgd, or attack/rbmed-attacks/apgd.")]
+What = Annotated[
+    str, typer.Argument(autocompletion=anything, metavar="KIND/NAME", help="attack/apgd, or attack/rbmed-attacks/apgd.")
+]
 
 
 def show(what: What, as_json: AsJson = False) -> None:
@@ -22,9 +25,9 @@ def show(what: What, as_json: AsJson = False) -> None:
     if not slash:
         raise UsageError(f"{what!r} is not KIND/NAME{_suggestion(found, what)}")
     entry = found.find(kind, name)
-    parameters = _parameters(found.load(kind, name).Params)
+    rows = parameters(found.load(kind, name).Params)
     if as_json:
-        style.emit_json({**describe(entry), "params": parameters})
+        style.emit_json({**describe(entry), "params": rows})
         return
     style.out.print(style.heading(f"{kind} {entry.spec.name}", entry.spec.summary))
     facts = {
@@ -36,17 +39,18 @@ def show(what: What, as_json: AsJson = False) -> None:
         "traits": traits(entry.spec),
     }
     style.out.print(style.facts(facts), end="\n\n")
-    if not parameters:
+    if not rows:
         style.out.print("no parameters")
         return
     made = style.table("parameter", "default", "valid", "description")
-    for item in parameters:
+    for item in rows:
         default = "required" if item["required"] else item["default"]
         style.row(made, item["name"], default, item["valid"], item["description"])
     style.out.print(made)
 
 
-def _parameters(model: Any) -> list[dict[str, Any]]:
+def parameters(model: Any) -> list[dict[str, Any]]:
+    """What a component takes, as JSON types."""
     from robustbench_med.components import valid_values
 
     return [

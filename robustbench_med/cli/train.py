@@ -7,16 +7,27 @@ from typing import Annotated
 
 import typer
 
+from robustbench_med.cli.completing import component
 from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.progress import RichProgress
 from robustbench_med.cli.style import plain
 
 
 def train(
-    defense: Annotated[str, typer.Argument(help="Defense to train: NAME or NAME:key=value,...")] = "medfedpure",
-    dataset: Annotated[str, typer.Option(help="Data set: NAME or NAME:key=value,...")] = "brainsim",
-    model: Annotated[str | None, typer.Option(help="Classifier architecture in place of the recipe's own.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Training strategy in place of the recipe's own.")] = None,
+    defense: Annotated[
+        str, typer.Argument(autocompletion=component("defense"), help="Defense to train: NAME or NAME:key=value,...")
+    ] = "medfedpure",
+    dataset: Annotated[
+        str, typer.Option(autocompletion=component("dataset"), help="Data set: NAME or NAME:key=value,...")
+    ] = "brainsim",
+    model: Annotated[
+        str | None,
+        typer.Option(autocompletion=component("model"), help="Classifier architecture in place of the recipe's own."),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(autocompletion=component("strategy"), help="Training strategy in place of the recipe's own."),
+    ] = None,
     adversarial: Annotated[
         str | None, typer.Option(help="Adversarial training in the strategy, such as pgd:steps=5.")
     ] = None,

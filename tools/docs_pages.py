@@ -1,0 +1,190 @@
+"""Pages of the site that are generated: from the registry, from docstrings and from --help.
+
+mkdocs calls the functions at the end; nothing is written into docs/.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+from typer.main import get_command
+
+import robustbench_med
+from robustbench_med import hookspecs
+from robustbench_med.cli.list_ import PLURALS, traits
+from robustbench_med.cli.main import app
+from robustbench_med.cli.show import parameters
+from robustbench_med.components import load_target
+from robustbench_med.registry import HOOKS, Registry
+from robustbench_med.testing import checks_of
+
+
+def components() -> str:
+    """Every component of every plugin that is installed."""
+    registry = Registry()
+    if registry.broken:
+        raise RuntimeError("; ".join(map(str, registry.broken)))
+    lines = ["# Components", "", "What the installed plugins offer; `rbmed list` and `rbmed show` say the same.", ""]
+    for plural, kind in PLURALS.items():
+        lines += [f"## {plural.capitalize()}", ""]
+        for entry in registry.entries(kind):
+            spec = entry.spec
+            facts = [f"from {entry.distribution}", traits(spec), spec.reference, f"revision {spec.revision}"]
+            lines += [
+                f"### {kind}/{spec.name}",
+                "",
+                f"{_cell(spec.summary)}",
+                "",
+                f"*{'; '.join(filter(None, facts))}*",
+                "",
+            ]
+            if rows := parameters(load_target(entry).Params):
+                lines += ["| Parameter | Default | Valid | |", "|---|---|---|---|"]
+                for row in rows:
+                    default = "required" if row["required"] else f"`{row['default']}`"
+                    lines.append(
+                        f"| `{row['name']}` | {_cell(default)} | {_cell(row['valid'])} | {_cell(row['description'])} |"
+                    )
+                lines.append("")
+    return "\n".join(lines)
+
+
+def hooks() -> str:
+    """The docstring of every hook, with its example."""
+    lines = ["# Hooks", "", "One for each kind. Every example is a complete plugin, and the tests run it.", ""]
+    for kind, hook in HOOKS.items():
+        text, _, example = _doc(getattr(hookspecs, hook)).partition("Example::")
+        lines += [
+            f"## {hook}",
+            "",
+            f"Kind `{kind}`. {_prose(text)}",
+            "",
+            "```python",
+            inspect.cleandoc(example),
+            "```",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def python() -> str:
+    """The public names of the package."""
+    lines = ["# Python", "", "The public names of `robustbench_med`; everything else may change at any time.", ""]
+    for name in sorted(robustbench_med.__all__):
+        value = getattr(robustbench_med, name)
+        lines += [f"## {name}", ""]
+        if not callable(value):
+            lines += [f"`{value!r}`", ""]
+            continue
+        if inspect.isfunction(value):
+            lines += ["```python", f"{name}{inspect.signature(value)}", "```", ""]
+        lines += ["```text", _doc(value), "```", ""]
+        for method, member in _methods(value):
+            lines += [f"**{name}.{method}**", "", "```text", _doc(member), "```", ""]
+    return "\n".join(lines)
+
+
+def checks() -> str:
+    """What `rbmed check` tries out."""
+    lines = ["# Checks", "", "What `rbmed check` and `robustbench_med.testing` try out, for each kind.", ""]
+    for kind in HOOKS:
+        lines += [f"## {kind}", "", "| Check | What must be true |", "|---|---|"]
+        lines += [f"| `{check.name}` | {_cell(check.about)} |" for check in checks_of(kind)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Every command and option."""
+    lines = ["# Commands", "", "`rbmed COMMAND --help` says the same.", ""]
+    root = get_command(app)
+    lines += [*_options("rbmed", root, 2)]
+    for name, command in every_command(root, "rbmed"):
+        lines += _options(name, command, 2)
+    return "\n".join(lines)
+
+
+def every_command(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every command by its full name."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{prefix} {name}", command
+        if hasattr(command, "commands"):
+            yield from every_command(command, f"{prefix} {name}")
+
+
+def _options(name: str, command: Any, level: int) -> list[str]:
+    lines = [f"{'#' * level} {name}", "", _prose(command.help or ""), ""]
+    rows = []
+    for option in command.params:
+        if getattr(option, "hidden", False):
+            continue
+        shown = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts) if text.startswith("-"))
+        shown = shown or f"`{option.make_metavar(_context(command))}`"
+        rows.append(f"| {_cell(shown)} | {_cell(help_of(command, option))} |")
+    return [*lines, "| Option | |", "|---|---|", *rows, ""] if rows else lines
+
+
+def help_of(command: Any, option: Any) -> str:
+    """What the help says of an option or an argument.
+
+    Raises:
+        RuntimeError: nothing.
+    """
+    # click 8.5 drops the help that typer 0.20 gives an argument; the annotation has it.
+    hint = get_type_hints(command.callback, include_extras=True).get(option.name)
+    said = [note.help for note in getattr(hint, "__metadata__", ()) if getattr(note, "help", None)]
+    if not (text := getattr(option, "help", None) or "".join(said)):
+        raise RuntimeError(f"{command.name}: {option.name} has no help")
+    return str(text)
+
+
+def _context(command: Any) -> Any:
+    return click.Context(command)
+
+
+def _methods(cls: Any) -> Iterator[tuple[str, Any]]:
+    if inspect.isclass(cls):
+        for name, member in vars(cls).items():
+            if not name.startswith("_") and inspect.isfunction(member) and member.__doc__:
+                yield name, member
+
+
+def _doc(value: Any) -> str:
+    text = inspect.getdoc(value)
+    if not text:
+        raise RuntimeError(f"{value} has no docstring")
+    return text
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"``([^`]+)``", r"`\1`", inspect.cleandoc(text)).replace("\b", "")
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+
+
+PAGES = {"components": components, "hooks": hooks, "python": python, "checks": checks, "commands": commands}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages, and the README as the first."""
+    from mkdocs.structure.files import File
+
+    for name, page in PAGES.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=page()))
+    readme = Path(config.config_file_path).with_name("README.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "index.md", content=re.sub(r"\]\(docs/", "](", readme)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Files of the repository that are no pages are named, not linked."""
+    up = r"(?:\.\./)+" if page.file.src_uri != "index.md" else ""
+    names = "README|CONTRIBUTING|NOTICE|leaderboard|configs|changelog|plugins|tools"
+    return re.sub(rf"\[([^\]]+)\]\({up}((?:{names})[^)]*)\)", r"\1 (`\2`)", markdown)
