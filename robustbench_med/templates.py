@@ -18,8 +18,8 @@ SOURCE = "rbmed_example"
 #: What to run first, by kind; ``{name}`` is the component's.
 FIRST_RUN = {
     "attack": "run --attack {name} --limit 16",
-    "detector": "run --defense shielded:detector={name} --limit 16",
-    "purifier": "run --defense shielded:purifier={name} --limit 16",
+    "detector": "run --train --defense shielded:detector={name} --limit 16",
+    "purifier": "run --train --defense shielded:purifier={name} --limit 16",
     "strategy": "run --train --defense undefended --strategy {name} --limit 16",
     "dataset": "run --train --defense undefended --dataset {name}",
     "model": "run --train --defense undefended --model {name} --limit 16",
