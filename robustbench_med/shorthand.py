@@ -29,7 +29,7 @@ def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[
         named = {("build" if key == first else key): value for key, value in params.items()}
         return "pytorch", {"source": name, **named}
     if name.endswith(".toml"):
-        from robustbench_med.toml_file import read
+        from robustbench_med.files.toml_file import read
 
         return "recipe", {**read(Path(name)), **params}
     return name, dict(params)

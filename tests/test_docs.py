@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.config import RunConfig, build
-from robustbench_med.plan import Cell, plan
+from robustbench_med.planning.config import RunConfig, build
+from robustbench_med.planning.plan import Cell, plan
 from robustbench_med.registry import HOOKS, Registry
 
 sys.path.append(str(ROOT / "tools"))

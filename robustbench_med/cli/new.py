@@ -23,7 +23,7 @@ def new(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
 ) -> None:
     """Write a new plugin that works as it stands: a single file, or a folder of its own."""
-    from robustbench_med.atomic import new_folder, write_text
+    from robustbench_med.files.atomic import new_folder, write_text
     from robustbench_med.templates import Template
 
     template = Template(kind, name)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from robustbench_med.assembly import resize
+from robustbench_med.defenses.assembly import resize
 from robustbench_med.interfaces import Part, System
 from robustbench_med.streams import Stream
 from robustbench_med.testing.checking import Subject

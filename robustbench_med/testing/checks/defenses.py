@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 
-from robustbench_med.blueprint import draw
 from robustbench_med.components import resolve
+from robustbench_med.defenses.blueprint import draw
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Recipe
 from robustbench_med.references import PartRef

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.interfaces import Detector, Part
-from robustbench_med.pictures import rows_of
+from robustbench_med.learning.pictures import rows_of
 from robustbench_med.streams import Stream
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.trained import (

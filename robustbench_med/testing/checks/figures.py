@@ -63,7 +63,7 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _table() -> pd.DataFrame:
-    """Three rows as `robustbench_med.table.to_frame` makes them: measured, without detector, failed."""
+    """Three rows as `robustbench_med.recording.table.to_frame` makes them: measured, without detector, failed."""
     whole = {
         "dataset": "toy", "synthetic": True, "defense": "guard", "defense_params": "", "strategy": "fedavg",
         "strategy_params": "", "train_seed": 0, "partition": None, "unseen": "", "attack": "apgd",
