@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import robustbench_med as rbmed
-from robustbench_med.config import build
 from robustbench_med.errors import BadConfig, BadParameter
-from robustbench_med.facets import axes, facets, telling, title
-from robustbench_med.order import grouped
-from robustbench_med.patterns import FACETS, chooser, read
-from robustbench_med.plan import Cell, cell_of, plan
+from robustbench_med.files.toml_file import LARGEST
+from robustbench_med.planning.config import build
+from robustbench_med.planning.facets import axes, facets, telling, title
+from robustbench_med.planning.order import grouped
+from robustbench_med.planning.patterns import FACETS, chooser, read
+from robustbench_med.planning.plan import Cell, cell_of, plan
 from robustbench_med.registry import Registry
-from robustbench_med.toml_file import LARGEST
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "access": "oblivious",

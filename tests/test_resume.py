@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from running import BASE, FILES, HERE, lines, run, stripped, trained
 
-from robustbench_med import evaluator, pieces
-from robustbench_med.config import build
 from robustbench_med.errors import UsageError
+from robustbench_med.planning.config import build
 from robustbench_med.progress import Silent
 from robustbench_med.registry import Registry
-from robustbench_med.runner import Runner
+from robustbench_med.running import evaluator, pieces
+from robustbench_med.running.runner import Runner
 
 
 @pytest.fixture(scope="module")

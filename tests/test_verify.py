@@ -13,13 +13,13 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.comparing import pairs
 from robustbench_med.errors import BadConfig, BadParameter, DataError
-from robustbench_med.paths import home
-from robustbench_med.records import Record, append, dumped, read
+from robustbench_med.files.paths import home
+from robustbench_med.recording.comparing import pairs
+from robustbench_med.recording.records import Record, append, dumped, read
+from robustbench_med.recording.results import merge, open_results
 from robustbench_med.registry import Registry
-from robustbench_med.results import merge, open_results
-from robustbench_med.verify import Verifier, request
+from robustbench_med.reproducing.verify import Verifier, request
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]
