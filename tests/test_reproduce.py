@@ -215,7 +215,7 @@ def test_the_shipped_table_is_the_papers() -> None:
     exact, ladder = configs(reproduction, {})
     cells = [cell for cell in plan(exact, registry) if isinstance(cell, Cell)]
     attack = next(cell for cell in cells if cell.attack.name == "pgd")
-    assert dict(attack.attack.params) == {"steps": 7, "step_size": 0.003}
+    assert dict(attack.attack.params) == {"steps": "7", "step_size": "0.003"}
     assert {cell.attack.name for cell in cells} == {"pgd", "clamp"}
     assert len(cells) == 2 * len(reproduction.row)
     for cell in [*cells, *plan(ladder, registry)]:
