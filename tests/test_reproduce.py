@@ -20,7 +20,8 @@ import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, UnknownName, UsageError
 from robustbench_med.learning import estimate
-from robustbench_med.planning.plan import Cell, plan
+from robustbench_med.planning.cell import Cell
+from robustbench_med.planning.plan import plan
 from robustbench_med.recording.records import read
 from robustbench_med.registry import Registry
 from robustbench_med.reproducing.reproduction import Study, configs, find

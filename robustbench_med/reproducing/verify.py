@@ -18,8 +18,9 @@ from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files.provenance import provenance
 from robustbench_med.learning.loading import Loader
+from robustbench_med.planning.cell import Cell, Skip
 from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.planning.plan import Cell, Skip, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.progress import Progress
 from robustbench_med.recording import comparing
 from robustbench_med.recording.records import Record

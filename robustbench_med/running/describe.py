@@ -11,8 +11,8 @@ from robustbench_med.data import DataCard
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.interfaces import Attack
 from robustbench_med.outcome import Outcome
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.ladder import REVISION
-from robustbench_med.planning.plan import Cell
 from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 from robustbench_med.spelling import spelled_ref

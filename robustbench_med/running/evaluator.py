@@ -32,8 +32,9 @@ from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.interfaces import Attack
 from robustbench_med.learning.loading import Loader
 from robustbench_med.outcome import Outcome
+from robustbench_med.planning.cell import Cell, label
 from robustbench_med.planning.config import RunConfig
-from robustbench_med.planning.plan import Cell, label, needs
+from robustbench_med.planning.plan import needs
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.recording import fairness
 from robustbench_med.recording.records import Record, flatten

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_med.planning.plan import Cell
+from robustbench_med.planning.cell import Cell
 from robustbench_med.recording.records import Record
 
 
