@@ -78,6 +78,7 @@ class Threat(TypedDict):
     norm: Name
     eps: Annotated[float, Field(gt=0, le=1e6)]
     access: Name
+    goal: NotRequired[Name]
 
 
 class Climbed(TypedDict):
