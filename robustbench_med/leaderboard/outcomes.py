@@ -28,7 +28,7 @@ _CODES = {char: number for number, char in enumerate(_CLASSES)} | {"-": _WITHHEL
 POINTS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Outcome:
     """What became of each image of a cell.
 
