@@ -27,7 +27,7 @@ from robustbench_med.shapes import Count, Name, checked
 
 Facts = dict[str, Any]
 #: Numbers that may be read as infinity. The check costs as much as the rest of reading, so few lines get it.
-_HUGE = re.compile(rb"[eE]\+?\d{3}|\d{300}")
+_HUGE = re.compile(rb"[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}|\d{300}")
 _Figures = dict[Name, float | None]
 
 

@@ -15,7 +15,7 @@ LEFT_OUT = ("bpda", "full", "gate")
 
 
 def climbed(
-    cell: str = "0", safe: list[bool] | None = None, name: str = "f", seed: int = 0, created: str = "2026-01-01T00:00:00",
+    cell: str = "0", safe: list[bool] | None = None, name: str = "f", seed: int = 0, created: str = "2026-01-01T00:00",
     **fields: Any,
 ) -> Record:  # fmt: skip
     """A ladder that left the images ``safe`` standing; all images are right when clean."""

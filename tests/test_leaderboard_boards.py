@@ -175,7 +175,7 @@ def test_an_id_does_not_change_with_the_figures_or_with_more_seeds() -> None:
 
 
 def test_what_others_claim_stands_beside_our_rows_and_their_data() -> None:
-    claims = (Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"), Claim("G", "z", "p", 0.9, 0.8, "x", strategy="fedavg"),
+    claims = (Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"), Claim("G", "z", "", 0.9, 0.8, "", strategy="fedavg"),
               Claim("H", "z", "pgd", 0.9, 0.8, "x", defense="h"))  # fmt: skip
     published = Published(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
     (board,) = boards([climbed()], None, published)

@@ -177,7 +177,8 @@ def test_hostile_text_is_text_in_the_other_formats(tmp_path: Path) -> None:
     commands = set(re.findall(r"\\[a-z]+", files["leaderboard.tex"]))
     assert commands <= {
         r"\begin", r"\end", r"\centering", r"\caption", r"\label", r"\toprule", r"\midrule", r"\bottomrule",
-        r"\usepackage", r"\textbackslash", r"\textless", r"\textgreater", r"\textbar", r"\textasciigrave", r"\textquotedbl",
+        r"\usepackage", r"\textbackslash", r"\textless", r"\textgreater", r"\textbar", r"\textasciigrave",
+        r"\textquotedbl",
     }  # fmt: skip
 
 
@@ -254,7 +255,8 @@ def test_show_filters_sorts_and_picks_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--client", "z"), ("--dataset", "z"), ("--norm", "z"), ("--eps", "z"),
-                                     ("--track", "z"), ("--columns", "z"), ("--sort", "z"), ("--root", "z")])  # fmt: skip
+                                     ("--track", "z"), ("--columns", "z"), ("--sort", "z"),
+                                     ("--root", "z")])  # fmt: skip
 def test_show_names_what_is_valid(tmp_path: Path, options: tuple[str, str]) -> None:
     code, text = show(example(tmp_path), *options)
     assert code == 2
