@@ -62,6 +62,9 @@ class Defense(Component):
     asked: NotRequired[dict[Name, Name]]
     replaced: NotRequired[dict[Name, Any]]
     weights: NotRequired[Weights]
+    reference: NotRequired[Text]
+    parameters: NotRequired[dict[Name, Count]]
+    randomized: NotRequired[bool]
 
 
 class Attack(Component):

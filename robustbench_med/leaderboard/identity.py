@@ -142,9 +142,8 @@ def model(record: Record) -> str:
 
 def parameters(record: Record) -> int | None:
     """Numbers in the deployed networks, where the record says so."""
-    counts = _mapping(record.defense.get("parameters"))
-    found = [count for count in counts.values() if isinstance(count, int)]
-    return sum(found) if found else None
+    counts = record.defense.get("parameters")
+    return sum(counts.values()) if counts else None
 
 
 def eps_text(record: Record) -> str:
