@@ -207,3 +207,12 @@ def test_history_keeps_what_was_superseded() -> None:
     old, new = climbed("0"), climbed("1", created="2026-02-01T00:00:00")
     first, second = events({"a": [old], "b": [new]})
     assert (first.record, first.after, first.file, second.before, second.after) == (old, new, "a", old, None)
+
+
+def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
+    root = Path(__file__).parents[1] / "leaderboard"
+    sources = read_sources(root)  # reads evidence too
+    for file in sorted((root / "submissions").glob("*.json")):
+        others = {name: records for name, records in sources.files.items() if name != f"submissions/{file.name}"}
+        there = {record.cell_id: record for records in others.values() for record in records}
+        assert review(read(file), there).refused == (), file
