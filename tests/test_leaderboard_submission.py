@@ -23,9 +23,9 @@ from robustbench_med.leaderboard.history import events
 from robustbench_med.leaderboard.model import Paper
 from robustbench_med.leaderboard.sources import read_sources
 from robustbench_med.leaderboard.submission import Submission, read, review, write
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.registry import Registry
-from robustbench_med.verify import Verifier
+from robustbench_med.reproducing.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 PAPER = ("--paper", "https://example.org/guard", "--cite", "Guard 2026")

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from robustbench_med.attacking.flags import FLAGS
+from robustbench_med.attacking.rungs import RUNGS
 from robustbench_med.cli.main import app
-from robustbench_med.config import RunConfig, build
-from robustbench_med.facets import facets
-from robustbench_med.flags import FLAGS
-from robustbench_med.ladder import PRESETS
-from robustbench_med.patterns import FACETS, read
-from robustbench_med.plan import Cell, cell_of, plan
+from robustbench_med.planning.cell import Cell, cell_of
+from robustbench_med.planning.config import RunConfig, build
+from robustbench_med.planning.facets import facets
+from robustbench_med.planning.ladder import PRESETS
+from robustbench_med.planning.patterns import FACETS, read
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
-from robustbench_med.rungs import RUNGS
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,10 +6,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from robustbench_med.ladder import PRESETS
 from robustbench_med.leaderboard.identity import has_part, is_control, is_ladder
 from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.records import Record
+from robustbench_med.planning.ladder import PRESETS
+from robustbench_med.recording.records import Record
 
 #: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
 BROKEN = {

@@ -16,7 +16,7 @@ from robustbench_med.leaderboard.evidence import Evidence
 from robustbench_med.leaderboard.model import Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.rows import Row, oblivious, outcomes_of, same_weights
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 Shares = npt.NDArray[np.float64]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

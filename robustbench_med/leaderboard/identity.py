@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.leaderboard.model import Track
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.spelling import spelled, spelled_eps
 
 #: Attacks that look at nothing: what they leave standing says nothing of robustness.
