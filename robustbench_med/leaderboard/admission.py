@@ -45,6 +45,9 @@ def record_faults(record: Record) -> Iterator[str]:
 
 def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None]) -> Iterator[str]:
     """Why a row made of single rungs has no rank: which attackers were not tried, or cannot be combined."""
+    if all(is_control(record) for record in records):
+        yield from (fault for record in records for fault in record_faults(record))
+        return
     tried = {record.threat["access"] for record in records}
     wanted = ["oblivious", "query"]
     if has_part(records[0], "detector") or has_part(records[0], "purifier"):
@@ -55,10 +58,7 @@ def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None])
     elif any(outcome is None for outcome in outcomes):
         yield "the rungs cannot be combined image by image: per-image results are missing"
     for record in records:
-        if record.status != "ok" or is_control(record):
-            yield from record_faults(record)
-        else:
-            yield from broken(record)
+        yield from broken(record) if record.status == "ok" else record_faults(record)
 
 
 def broken(record: Record) -> Iterator[str]:
