@@ -8,18 +8,19 @@ from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.latex import to_tex
 from robustbench_med.leaderboard.markdown import to_markdown
-from robustbench_med.leaderboard.sources import Sources
+from robustbench_med.leaderboard.sources import Sources, no_collection
 
 
 def rendered(sources: Sources) -> dict[str, str]:
     """The generated files by name; the same records give the same text on every machine."""
-    boards = sources.boards()
-    return {
-        "README.md": to_markdown(boards, sources.published.claims),
-        "leaderboard.csv": to_csv(boards),
-        "leaderboard.json": to_json(boards),
-        "leaderboard.tex": to_tex(boards),
-    }
+    with no_collection():
+        boards = sources.boards()
+        return {
+            "README.md": to_markdown(boards, sources.published.claims),
+            "leaderboard.csv": to_csv(boards),
+            "leaderboard.json": to_json(boards),
+            "leaderboard.tex": to_tex(boards),
+        }
 
 
 def write(root: Path, files: dict[str, str]) -> list[str]:
