@@ -70,7 +70,7 @@ def read_sources(root: Path) -> Sources:
         handed_in = read_submission(path)
         files[f"{SUBMISSIONS}/{path.name}"] = list(handed_in.records)
         outcomes = dict(handed_in.outcomes) | outcomes
-        published.papers.setdefault(("defense", handed_in.defense), handed_in.paper)
+        published.papers.update({("cell", record.cell_id): handed_in.paper for record in handed_in.records})
     for name, records in files.items():
         for record in records:
             if record.cell_id in outcomes and record.status == "ok":
