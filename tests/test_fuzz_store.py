@@ -29,6 +29,9 @@ from robustbench_med.components import resolve
 from robustbench_med.defenses.store import MANIFEST, Artifact, save_state, seal
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
+from robustbench_med.leaderboard.building import rendered
+from robustbench_med.leaderboard.claims import Published
+from robustbench_med.leaderboard.sources import Sources
 from robustbench_med.planning.config import RunConfig, build
 from robustbench_med.recording.comparing import pairs
 from robustbench_med.recording.exporting import exported, frame
@@ -152,6 +155,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
+    rendered(Sources({"a.jsonl": both}, {}, Published()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
 

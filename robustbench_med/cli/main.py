@@ -19,6 +19,7 @@ from robustbench_med.cli import style
 from robustbench_med.cli.data import data
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
+from robustbench_med.cli.leaderboard import leaderboard
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
 from robustbench_med.cli.plan import plan
@@ -27,6 +28,7 @@ from robustbench_med.cli.plugins import registry as registry
 from robustbench_med.cli.reproduce import reproduce
 from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
+from robustbench_med.cli.submit import submit
 from robustbench_med.cli.table_ import table
 from robustbench_med.cli.train import train
 from robustbench_med.cli.verify import verify
@@ -120,8 +122,10 @@ app.command()(verify)
 app.command()(diff)
 app.command()(merge)
 app.command()(export)
+app.command()(submit)
 app.command()(reproduce)
 app.add_typer(data, name="data")
+app.add_typer(leaderboard, name="leaderboard")
 
 
 def main() -> None:

@@ -62,6 +62,9 @@ class Defense(Component):
     asked: NotRequired[dict[Name, Name]]
     replaced: NotRequired[dict[Name, Any]]
     weights: NotRequired[Weights]
+    reference: NotRequired[Text]
+    parameters: NotRequired[dict[Name, Count]]
+    randomized: NotRequired[bool]
 
 
 class Attack(Component):
@@ -90,6 +93,7 @@ class Climbed(TypedDict):
     attacked: Count
     # A share, drawn as a bar: means may round to a little over one.
     withstanding: Annotated[float, Field(ge=0, le=1.000001)] | None
+    broken: NotRequired[Count | None]
     gradients_mean: float
     queries_mean: float
     seconds: float
