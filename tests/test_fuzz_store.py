@@ -36,9 +36,9 @@ from robustbench_med.records import Record, append, dumped, parse, read
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
 from robustbench_med.registry import Registry
+from robustbench_med.rerun import request
 from robustbench_med.spelling import spelled_ref
 from robustbench_med.store import MANIFEST, Artifact, save_state, seal
-from robustbench_med.verify import request
 
 ROOT = Path(__file__).parents[1]
 CASES = int(os.environ.get("FUZZ_CASES", "60"))

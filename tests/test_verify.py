@@ -18,8 +18,9 @@ from robustbench_med.errors import BadConfig, BadParameter, DataError
 from robustbench_med.paths import home
 from robustbench_med.records import Record, append, dumped, read
 from robustbench_med.registry import Registry
+from robustbench_med.rerun import request
 from robustbench_med.results import merge, open_results
-from robustbench_med.verify import Verifier, request
+from robustbench_med.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]
