@@ -146,7 +146,7 @@ class Entry:
         marks: raised flags, with their meaning.
         paper: of the defense (else of the strategy).
         claims: published figures of this defense or strategy.
-        external: names of adversarial images from others that lowered ``worst``.
+        lowered: other attacks on the same weights that broke images which the ladder had left, and how many.
         date: of the newest record, ``YYYY-MM-DD``.
         records: what the row was made from, by rising training seed.
         outcomes: per-image results of these records; None where they are not kept.
@@ -196,7 +196,7 @@ class Entry:
     marks: tuple[Mark, ...] = ()
     paper: Paper | None = None
     claims: tuple[Claim, ...] = ()
-    external: tuple[str, ...] = ()
+    lowered: tuple[str, ...] = ()
     date: str = ""
     records: tuple[Record, ...] = field(default=(), repr=False)
     outcomes: tuple[Outcome | None, ...] = field(default=(), repr=False)
@@ -232,7 +232,8 @@ class Board:
 
     Attributes:
         id: permanent name.
-        dataset: its name; ``digest`` says which images, ``partition`` how clients were made of them ("": as they are).
+        dataset: its name; ``digest`` says which images, ``options`` with which parameters they were made, ``partition``
+            how clients were made of them; "" where as they are.
         synthetic, licence: of the images.
         norm, eps, goal: what the attacker may do; ``eps`` in pixel units, ``eps_text`` as people write it: ``4/255``.
         sections: rows with a rank.
@@ -243,6 +244,7 @@ class Board:
     id: str
     dataset: str
     digest: str
+    options: str
     partition: str
     synthetic: bool
     licence: str
@@ -257,7 +259,8 @@ class Board:
     @property
     def title(self) -> str:
         """One line for people: ``brainsim (synthetic), Linf 4/255``."""
-        words = [self.dataset, "(synthetic)" if self.synthetic else "", self.partition]
+        name = f"{self.dataset}:{self.options}" if self.options else self.dataset
+        words = [name, "(synthetic)" if self.synthetic else "", self.partition]
         goal = "" if self.goal == "untargeted" else f", {self.goal}"
         return f"{' '.join(filter(None, words))}, {self.norm.capitalize()} {self.eps_text}{goal}"
 
