@@ -69,8 +69,9 @@ def board(*entries: Entry, eps: int = 4, unranked: tuple[Entry, ...] = (), claim
     key = f"brainsim-linf-{eps}-255"
     section = Section(f"{key}.randomized", "randomized test-time", "ladder:quick", 64, CLIENTS, entries)
     return Board(
-        key, "brainsim", "d1", "", True, "Apache-2.0", "linf", eps / 255, f"{eps}/255", "untargeted",
-        (section,) if entries else (), unranked, claims,
+        id=key, dataset="brainsim", digest="d1", options="", partition="", synthetic=True, licence="Apache-2.0",
+        norm="linf", eps=eps / 255, eps_text=f"{eps}/255", goal="untargeted", sections=(section,) if entries else (),
+        unranked=unranked, claims=claims,
     )  # fmt: skip
 
 

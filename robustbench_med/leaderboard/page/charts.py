@@ -16,7 +16,7 @@ from robustbench_med.leaderboard.model import Figure
 from robustbench_med.leaderboard.page.figures import percent
 
 #: Of a line chart: size, and the room for the axes' labels. Small enough for a phone as it is.
-WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 340, 230, 36, 12, 10, 38
+WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 340, 230, 36, 22, 10, 38
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Line:
     points: Sequence[Point]
 
 
-def summary_bar(clean: float | None, claim: float | None, worst: float | None) -> Markup:
-    """A row's bar, 0 to 100 %: filled up to the worst case, thin up to the claim, a tick at the clean accuracy."""
+def summary_bar(clean: float | None, claim: float | None, worst: float | None, drop: float | None) -> Markup:
+    """A row's bar, 0 to 100 %: filled up to the worst case, thin for the drop, ticks at claim and clean accuracy.
+
+    Claim and worst case may be of different images: then there is no drop.
+    """
     parts = [Markup('<rect class="ground" width="100" height="12"/>')]
-    if claim is not None and worst is not None and claim > worst:
+    if drop is not None and worst is not None and drop > 0:
         parts.append(Markup('<rect class="drop" x="{}" y="4" width="{}" height="4"/>').format(
-            _n(100 * worst), _n(100 * (claim - worst))))  # fmt: skip
+            _n(100 * worst), _n(100 * drop)))  # fmt: skip
     if worst is not None:
         parts.append(Markup('<rect class="worst" width="{}" height="12"/>').format(_n(100 * worst)))
     if claim is not None:
@@ -75,7 +78,7 @@ def lines(
     """A line chart; y goes from 0 to 100 %.
 
     Args:
-        drawn: the lines, each in its style.
+        drawn: the lines, each in its style; those with a name are in the legend.
         x_ticks: where, in [0, 1], and what is written there.
         x_label, y_label: of the axes.
         title: for those who do not see it.
@@ -93,7 +96,14 @@ def lines(
     out.append(Markup('<text class="axis" transform="translate(10 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
         (TOP + HIGH - BELOW) / 2, y_label))  # fmt: skip
     out += [_line(line) for line in drawn]
-    return Markup("").join([*out, Markup("</svg>")])
+    named = [line for line in drawn if line.name]
+    legend = [
+        Markup('<li><svg class="key {}" viewBox="0 0 22 12" aria-hidden="true"><polyline points="0,6 22,6"/>'
+               '<circle cx="11" cy="6" r="3.5"/></svg> {}</li>').format(line.style, line.name)
+        for line in named
+    ]  # fmt: skip
+    below = [Markup('<ul class="legend">'), *legend, Markup("</ul>")] if len(named) > 1 else []
+    return Markup('<div class="drawn">') + Markup("").join([*out, Markup("</svg>"), *below, Markup("</div>")])
 
 
 def _line(line: Line) -> Markup:

@@ -80,7 +80,7 @@ def _paper(entry: Entry) -> Cell:
 
 
 COLUMNS = (
-    Column("clean", "Clean", "Accuracy on images that nobody attacked, in percent.", partial(_share, "clean")),
+    Column("clean", "Clean", TERMS["Clean"], partial(_share, "clean")),
     Column("claim", "Claim", TERMS["Claim"], partial(_share, "claim")),
     Column("worst", "Worst case", TERMS["Worst case"], _worst),
     Column("drop", "Drop", TERMS["Drop"], _drop, high=False),

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from robustbench_med.errors import BadConfig
+from robustbench_med.leaderboard.figures import figure as records_figure
 from robustbench_med.leaderboard.model import Board, Entry, Figure, RungFigure, Section
 from robustbench_med.leaderboard.page import charts
 from robustbench_med.leaderboard.page.columns import Cell
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.outcomes import Outcome
     from robustbench_med.leaderboard.page.gallery import Gallery
     from robustbench_med.records import Record
-
-#: Styles of ROC curves, one a seed; more seeds share the last.
-STYLES = ("line-a", "line-b", "line-c")
 
 
 @dataclass(frozen=True)
@@ -112,23 +110,23 @@ class Page:
             return None
         most = rows[-1][0].eps
         drawn = []
-        for name, style in (("claim", "line-b"), ("worst", "line-a")):
+        for name, style, label in (("claim", "line-b", "claim"), ("worst", "line-a", "worst case")):
             points = [
-                charts.Point(board.eps / most, figure.value, charts.told(f"{board.eps_text}: {name}", figure),
+                charts.Point(board.eps / most, figure.value, charts.told(f"{board.eps_text}: {label}", figure),
                              figure.interval if name == "worst" else None)
                 for board, other in rows
                 if (figure := getattr(other, name)) is not None
             ]  # fmt: skip
             clean = self.entry.clean
             start = [charts.Point(0.0, clean.value, charts.told("0: clean", clean))] if clean is not None else []
-            drawn.append(charts.Line(name, style, [*start, *points]))
+            drawn.append(charts.Line(label, style, [*start, *points]))
         ticks = [(0.0, "0"), *((board.eps / most, board.eps_text) for board, _ in rows)]
         title = "Accuracy over eps: worst case (filled line) and claim (dashed); figures in the table"
         return Eps(charts.lines(drawn, ticks, f"eps ({self.board.norm})", "accuracy %", title), rows)
 
     def _beside(self, board: Board, other: Entry) -> bool:
         """Whether a row may stand in one curve with this one."""
-        same = ("dataset", "digest", "partition", "norm", "goal")
+        same = ("dataset", "digest", "options", "partition", "norm", "goal")
         alike = all(getattr(board, name) == getattr(self.board, name) for name in same)
         mine = self.entry
         return alike and (other.ladder, other.images, other.clients) == (mine.ladder, mine.images, mine.clients)
@@ -138,8 +136,8 @@ class Page:
         """Sensitivity and its like, on clean images and under attack."""
         entry = self.entry
         rows = [
-            ("Sensitivity", _mean(entry.records, "clean_sensitivity"), entry.sensitivity),
-            ("Specificity", _mean(entry.records, "clean_specificity"), entry.specificity),
+            ("Sensitivity", records_figure(entry.records, "clean_sensitivity"), entry.sensitivity),
+            ("Specificity", records_figure(entry.records, "clean_specificity"), entry.specificity),
             ("Hidden lesions (lesion answered as none)", None, entry.hidden_lesion),
             ("Fake lesions (none answered as lesion)", None, entry.fake_lesion),
         ]
@@ -165,28 +163,42 @@ class Page:
         shares = [
             ("Clean images flagged (FPR)", entry.fpr),
             ("Attacked images flagged (TPR)", entry.tpr),
-            ("TPR at 1 % FPR", _mean(entry.records, "detector_tpr_at_1")),
-            ("TPR at 5 % FPR", _mean(entry.records, "detector_tpr_at_5")),
-            ("Neither flagged nor answered right", _mean(entry.records, "undetected_and_wrong")),
+            ("TPR at 1 % FPR", records_figure(entry.records, "detector_tpr_at_1")),
+            ("TPR at 5 % FPR", records_figure(entry.records, "detector_tpr_at_5")),
+            ("Neither flagged nor answered right", records_figure(entry.records, "undetected_and_wrong")),
         ]
         bounds = [(name, f"{percent(figure.value)} %", interval(figure)) for name, figure in shares if figure]
         return rows + bounds
+
+    @property
+    def _curves(self) -> list[tuple[str, Outcome]]:
+        """Outcomes with a ROC curve, and which training each is of."""
+        entry = self.entry
+        names = [f"seed {seed}" for seed in entry.train_seeds] if len(entry.train_seeds) == len(entry.outcomes) else []
+        names = names or [str(at) for at in range(len(entry.outcomes))]
+        found = zip(names, entry.outcomes, strict=True)
+        return [(name, outcome) for name, outcome in found if outcome is not None and outcome.roc]
+
+    @property
+    def roc_points(self) -> list[tuple[str, float, float]]:
+        """The points of the ROC curves: training, share of clean and of attacked images flagged."""
+        return [(name, x, y) for name, outcome in self._curves for x, y in outcome.roc]
 
     @cached_property
     def roc(self) -> Markup | None:
         """The detector's ROC curves, one a seed, and the threshold that is deployed."""
         entry = self.entry
-        kept: list[Outcome] = [outcome for outcome in entry.outcomes if outcome is not None and outcome.roc]
+        kept = self._curves
         if not kept:
             return None
-        chance = charts.Line("chance", "line-chance", [charts.Point(0, 0, ""), charts.Point(1, 1, "")])
+        chance = charts.Line("", "line-chance", [charts.Point(0, 0, ""), charts.Point(1, 1, "")])
         drawn = [chance]
-        for at, outcome in enumerate(kept):
+        for at, (_, outcome) in enumerate(kept):
             points = [charts.Point(x, y, "") for x, y in ((0.0, 0.0), *outcome.roc, (1.0, 1.0))]
-            drawn.append(charts.Line("ROC", STYLES[min(at, len(STYLES) - 1)] + " thin", points))
+            drawn.append(charts.Line("", f"line-{'a' if at == 0 else 'd'} thin", points))
         if entry.fpr and entry.tpr:
             told = f"deployed: FPR {percent(entry.fpr.value)} %, TPR {percent(entry.tpr.value)} %"
-            drawn.append(charts.Line("deployed", "line-c", [charts.Point(entry.fpr.value, entry.tpr.value, told)]))
+            drawn.append(charts.Line("", "line-c", [charts.Point(entry.fpr.value, entry.tpr.value, told)]))
         ticks = [(share, f"{100 * share:.0f}") for share in (0, 0.25, 0.5, 0.75, 1)]
         title = "ROC curve of the detector, with the deployed threshold as a point; figures in the table"
         return charts.lines(drawn, ticks, "clean images flagged %", "attacked images flagged %", title)
@@ -238,16 +250,6 @@ class Page:
 
 def _cell(figure: Figure | None) -> Cell:
     return Cell(percent(figure.value if figure else None), interval(figure))
-
-
-def _mean(records: Sequence[Record], metric: str) -> Figure | None:
-    """A metric over the seeds, with the outermost bounds of its intervals."""
-    values = [value for record in records if (value := record.metrics.get(metric)) is not None]
-    if not values:
-        return None
-    bounds = [record.intervals[metric] for record in records if metric in record.intervals]
-    low, high = (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else (None, None)
-    return Figure(sum(values) / len(values), low, high, tuple(values))
 
 
 def _confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:

@@ -204,6 +204,7 @@ if (form) {
       apply();
     } else reach();
   });
+  form.querySelector("details").open = !phone.matches || state.cols.join() !== shown.join();
   form.hidden = false;
   fill();
   apply();

@@ -32,9 +32,9 @@ def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tup
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
     yield "index.html", index(boards)
-    template = _environment().get_template("entry.html")
+    template, said = _environment().get_template("entry.html"), foot(boards)
     for page in row_pages(boards, pictures, "../"):
-        text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=foot(boards))
+        text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
         yield f"entries/{page.entry.id}.html", text
 
 
@@ -79,7 +79,8 @@ def example(boards: Sequence[Board]) -> dict[str, Any] | None:
     board, entry = max(rows, key=lambda row: (row[1].drop, row[1].id))
     assert entry.claim is not None
     assert entry.worst is not None
-    told = [("Claim", "claim", figures.percent(entry.claim.value), "%"),
+    told = [("Clean", "clean", figures.percent(_value(entry.clean)), "%"),
+            ("Claim", "claim", figures.percent(entry.claim.value), "%"),
             ("Worst case", "worst", figures.percent(entry.worst.value), "%"),
             ("Drop", "drop", figures.percent(entry.drop), "points")]  # fmt: skip
     return {"board": board, "entry": entry, "figures": told}
@@ -108,11 +109,11 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     made.globals |= {
-        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS,
+        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS, "ladders": words.LADDERS,
         "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
         "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,
-        "about": _about, "source": _source, "share": _share, "value": _value, "axis": _AXIS,
+        "about": _about, "whose": _whose, "source": _source, "share": _share, "value": _value, "axis": _AXIS,
     }  # fmt: skip
     return made
 
@@ -129,12 +130,13 @@ _AXIS = Markup('<span class="axis"><i>0</i><i>50</i><i>100&nbsp;%</i></span><spa
 
 
 def _summary_bar(entry: Entry) -> Markup:
-    return charts.summary_bar(_value(entry.clean), _value(entry.claim), _value(entry.worst))
+    return charts.summary_bar(_value(entry.clean), _value(entry.claim), _value(entry.worst), entry.drop)
 
 
 def _key(kind: str) -> Markup:
     """The sign of a term, as it stands in the bars."""
     return {
+        "clean": Markup('<path class="clean-tick" d="M6 0V12"/>'),
         "claim": Markup('<path class="claim-tick" d="M6 0V12"/>'),
         "worst": Markup('<rect class="worst" width="12" height="12"/>'),
         "drop": Markup('<rect class="drop" y="4" width="12" height="4"/>'),
@@ -159,6 +161,10 @@ def _clients(names: Sequence[str]) -> str:
     return json.dumps(list(names))
 
 
+def _whose(names: Sequence[str]) -> str:
+    return f"of {names[0]}" if len(names) == 1 else f"of {len(names)} clients"
+
+
 def _choices(boards: Sequence[Board]) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """The menus of the filter: name, label, and each choice with its text."""
     rows = [entry for board in boards for entry in board.entries]
@@ -177,7 +183,7 @@ def _choices(boards: Sequence[Board]) -> list[tuple[str, str, list[tuple[str, st
 def _about(board: Board) -> str:
     kind = "Simulated images of nobody" if board.synthetic else "Images of patients"
     dealt = f"; clients made by {board.partition}" if board.partition else ""
-    return f"{kind}; licence {board.licence or 'not given'}{dealt}. Data digest {board.digest or 'not recorded'}."
+    return f"{kind}{dealt}. Licence: {board.licence or 'not given'}."
 
 
 def _source(text: str, url: str) -> Markup:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 #: Term -> what it means, in a sentence for readers who have never seen such a table.
 TERMS = {
-    "Claim": "Accuracy when the attacker sees the classifier only and does not know that it is defended. "
-    "This is the figure most papers report.",
-    "Worst case": "Share of images still answered right after every attacker has tried, including those who know the "
-    "defense. An image counts only if no attacker broke it. Rows are ranked by it.",
-    "Drop": "Claim minus worst case, on the same images: the protection that vanishes once the attacker knows of it. "
-    "A large drop means the claim does not hold.",
+    "Clean": "Accuracy on images that nobody attacked.",
+    "Claim": "Accuracy under an attacker who sees the classifier only and knows of no defense. "
+    "The figure that most papers report.",
+    "Worst case": "Share of images still answered right after every attacker has tried, also those who know the "
+    "defense. Rows are ranked by it.",
+    "Drop": "Claim minus worst case, on the same images: protection that vanishes once the attacker knows of it. "
+    "With a large drop the claim does not hold.",
 }
 
 #: Rung of the access ladder -> what that attacker sees.
@@ -23,9 +24,17 @@ RUNGS = {
 }
 
 TRACKS = {
-    "static": "a classifier alone: nothing happens to an image when it is deployed",
-    "deterministic test-time": "images are inspected or changed when deployed, each time in the same way",
-    "randomized test-time": "images are inspected or changed when deployed, with fresh noise each time",
+    "static": "a classifier alone",
+    "deterministic test-time": "images are inspected or changed before they are classified, always alike",
+    "randomized test-time": "images are inspected or changed before they are classified, with fresh noise each time",
+}
+
+#: How hard was tried.
+LADDERS = {
+    "ladder:quick": "every attacker, with few steps: shows where a defense gives way, not that it holds",
+    "ladder:standard": "every attacker, with at least 20 steps and 16 noise draws in each gradient",
+    "ladder:full": "every attacker, with at least 100 steps and 16 noise draws in each gradient, AutoAttack, all images",
+    "single rungs": "attackers that were measured one by one, combined image by image",
 }
 
 #: Group of columns that can be shown or hidden -> its name; "" is always shown.
