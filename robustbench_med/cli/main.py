@@ -19,6 +19,7 @@ from robustbench_med.cli import style
 from robustbench_med.cli.data import data
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
+from robustbench_med.cli.leaderboard import leaderboard
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
 from robustbench_med.cli.plan import plan
@@ -122,6 +123,7 @@ app.command()(merge)
 app.command()(export)
 app.command()(reproduce)
 app.add_typer(data, name="data")
+app.add_typer(leaderboard, name="leaderboard")
 
 
 def main() -> None:

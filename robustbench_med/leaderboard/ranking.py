@@ -1,9 +1,9 @@
 """Who is better than whom, and the ranks that follow.
 
 A row is *better* than another if its worst case is higher and that is no accident: by an exact McNemar test on the
-images of both where per-image outcomes are there (two-sided, 5 %; of shares over noise draws or seeds, the sign test that
-McNemar's is of single answers), else if its 95 % interval lies above the other's. A rank is one plus the number of rows
-that are better, so rows that cannot be told apart share it; and no row ranks above one with a higher figure.
+images of both where per-image outcomes are there (two-sided, 5 %; of shares over noise draws or seeds, the sign test
+that McNemar's is of single answers), else if its 95 % interval lies above the other's. A rank is one plus the number
+of rows that are better, so rows that cannot be told apart share it; and no row ranks above one with a higher figure.
 
 References: McNemar 1947, Psychometrika 12:153-157; Dietterich 1998, Neural Computation 10:1895-1923.
 """
