@@ -35,7 +35,6 @@ ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", 
                "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
 
 
-
 @dataclass(frozen=True)
 class Finding:
     """What became of a record's verification."""

@@ -29,7 +29,7 @@ def record(cell: str = "abc123", **changes: Any) -> Record:
         "eot": 4, "draws": 2, "seed": 0, "limit": 64, "clients": list(CLIENTS), "n": 64,
         "metrics": {"clean_sensitivity": 0.9, "clean_specificity": 0.95, "detector_tpr_at_1": 0.2},
         "intervals": {"clean_sensitivity": [0.8, 0.96]}, "seconds": 12.5,
-        "provenance": {"commit": "c0ffee", "device": "cpu", "versions": {"python": "3.11.7"}, "hardware": {"threads": 2}},
+        "provenance": {"commit": "c0ffee", "device": "cpu", "versions": {"python": "3.11"}, "hardware": {"threads": 2}},
         "created": "2026-11-22T10:00:00+00:00",
     }  # fmt: skip
     return Record.model_validate(facts | changes)
@@ -84,8 +84,9 @@ def full() -> list[Board]:
         paper=Paper("Example et al. 2025", "https://example.org/paper"),
     )  # fmt: skip
     second = entry("shielded:detector=lid", 0.45, 0.6, rank=2, tied=1, records=(record("def456"),))
+    old = record("aaa111", dataset={"name": "brainsim", "params_passed": {}, "synthetic": True})
     third = entry("undefended", 0.1, 0.1, rank=3, drop=None, fpr=None, tpr=None, auroc=None, rungs=(), outcomes=(None,),
-                  records=(record("aaa111", dataset={"name": "brainsim", "params_passed": {}, "synthetic": True}),))  # fmt: skip
+                  records=(old,))  # fmt: skip
     lost = entry("half-done", ranked=False, rank=None, why_not="the ladder is incomplete: no rung full", worst=0.3)
     wide = replace(first, id="brainsim-linf-8-255.medfedpure", worst=share(0.2), claims=(), marks=())
     return [board(first, second, third, unranked=(lost,), claims=(claim,)), board(wide, eps=8)]

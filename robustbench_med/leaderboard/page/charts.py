@@ -80,7 +80,8 @@ def lines(
     Args:
         drawn: the lines, each in its style; those with a name are in the legend.
         x_ticks: where, in [0, 1], and what is written there.
-        x_label, y_label: of the axes.
+        x_label: under the axis.
+        y_label: beside the other.
         title: for those who do not see it.
     """
     out = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDE, HIGH, title)]
@@ -93,8 +94,8 @@ def lines(
         out.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_x(x), HIGH - BELOW + 15, text))
     out.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
         (LEFT + WIDE - RIGHT) / 2, HIGH - 5, x_label))  # fmt: skip
-    out.append(Markup('<text class="axis" transform="translate(10 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-        (TOP + HIGH - BELOW) / 2, y_label))  # fmt: skip
+    upright = Markup('<text class="axis" transform="translate(10 {}) rotate(-90)" text-anchor="middle">{}</text>')
+    out.append(upright.format((TOP + HIGH - BELOW) / 2, y_label))
     out += [_line(line) for line in drawn]
     named = [line for line in drawn if line.name]
     legend = [
@@ -122,7 +123,9 @@ def _line(line: Line) -> Markup:
 def told(name: str, figure: Figure) -> str:
     """``worst case 75.0 % (47 to 91)``."""
     bounds = figure.interval
-    return f"{name} {percent(figure.value)} %" + (f" ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})" if bounds else "")
+    return f"{name} {percent(figure.value)} %" + (
+        f" ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})" if bounds else ""
+    )
 
 
 def _bar(parts: Sequence[Markup]) -> Markup:

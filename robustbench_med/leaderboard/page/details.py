@@ -263,10 +263,13 @@ def _confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str])
     names = [*names, *(f"class {at}" for at in range(len(names), classes))]
     shown = classes + bool(total[:, -1].any())
     rows = []
-    for truth, counts in enumerate(total):
-        of_all = counts.sum() or 1.0
-        cells = [Tally(f"{counts[at]:.1f}".removesuffix(".0"), counts[at] / of_all, at == truth) for at in range(shown)]
-        rows.append((names[truth], cells))
+    for number, counts in enumerate(total):
+        images = counts.sum() or 1.0
+        cells = [
+            Tally(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
+            for at in range(shown)
+        ]
+        rows.append((names[number], cells))
     return Confusion(name, [*names, "withheld"][:shown], rows)
 
 
@@ -281,7 +284,7 @@ def _facts(record: Record) -> RecordFacts:
         ("Images", f"{record.n} of {', '.join(record.clients)}"),
         ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
-        ("Defense", f"{record.defense.get('distribution', DASH)}; {spelled(record.defense['params_passed']) or 'as it comes'}"),
+        ("Defense", f"{record.defense.get('distribution', DASH)}; {spelled(record.defense['params_passed'])}"),
         ("Weights", f"digest {made.get('digest', DASH)}, trained {made.get('trained', DASH)}"),
         ("Data", f"digest {record.dataset.get('digest', DASH)}; {record.dataset.get('licence', DASH)}"),
         ("Notes on data", "; ".join(map(str, record.dataset.get("notes", ())))),

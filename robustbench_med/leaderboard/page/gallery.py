@@ -58,7 +58,9 @@ def find(folder: Path, entry_id: str, root: str) -> Gallery | None:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     for example in gallery.examples:
         if not (path.parent / example.file).is_file():
-            raise DataError(f"{path} names {example.file}, which is not there; draw it again: rbmed leaderboard gallery")
+            raise DataError(
+                f"{path} names {example.file}, which is not there; draw it again: rbmed leaderboard gallery"
+            )
     examples = [
         example.model_copy(update={"src": f"{root}gallery/{entry_id}/{example.file}"}) for example in gallery.examples
     ]

@@ -72,8 +72,13 @@ def _placed(board: Board) -> Iterator[tuple[Section | None, Entry]]:
 
 def example(boards: Sequence[Board]) -> dict[str, Any] | None:
     """The ranked row with the largest drop: what the terms mean, shown on a real case."""
-    rows = [(board, entry) for board in boards for section in board.sections for entry in section.entries
-            if entry.drop is not None and entry.claim and entry.worst and entry.claim.value > entry.worst.value]  # fmt: skip
+    rows = [
+        (board, entry)
+        for board in boards
+        for section in board.sections
+        for entry in section.entries
+        if entry.drop is not None and entry.drop > 0 and entry.claim and entry.worst
+    ]
     if not rows:
         return None
     board, entry = max(rows, key=lambda row: (row[1].drop, row[1].id))
@@ -109,7 +114,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     made.globals |= {
-        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS, "ladders": words.LADDERS,
+        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS,
+        "ladders": words.LADDERS,
         "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
         "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,

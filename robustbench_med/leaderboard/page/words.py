@@ -33,7 +33,7 @@ TRACKS = {
 LADDERS = {
     "ladder:quick": "every attacker, with few steps: shows where a defense gives way, not that it holds",
     "ladder:standard": "every attacker, with at least 20 steps and 16 noise draws in each gradient",
-    "ladder:full": "every attacker, with at least 100 steps and 16 noise draws in each gradient, AutoAttack, all images",
+    "ladder:full": "every attacker, with at least 100 steps and 16 noise draws in each gradient; AutoAttack",
     "single rungs": "attackers that were measured one by one, combined image by image",
 }
 
