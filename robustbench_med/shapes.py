@@ -78,6 +78,7 @@ class Threat(TypedDict):
     norm: Name
     eps: Annotated[float, Field(gt=0, le=1e6)]
     access: Name
+    goal: NotRequired[Name]
 
 
 class Climbed(TypedDict):
@@ -88,6 +89,7 @@ class Climbed(TypedDict):
     access: Name
     attacked: Count
     withstanding: float | None
+    broken: NotRequired[Count | None]
     gradients_mean: float
     queries_mean: float
     seconds: float

@@ -32,6 +32,9 @@ from robustbench_med.config import RunConfig, build
 from robustbench_med.describe import federation
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.exporting import exported, frame
+from robustbench_med.leaderboard.building import rendered
+from robustbench_med.leaderboard.claims import Published
+from robustbench_med.leaderboard.sources import Sources
 from robustbench_med.records import Record, append, dumped, parse, read
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
@@ -152,6 +155,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
+    rendered(Sources({"a.jsonl": both}, {}, Published()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
 

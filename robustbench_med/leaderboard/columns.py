@@ -98,8 +98,8 @@ def millions(entry: Entry) -> str:
 
 
 def rank(entry: Entry) -> str:
-    """``1``; a dash for rows without."""
-    return "-" if entry.rank is None else str(entry.rank)
+    """``1``; "" for rows without."""
+    return "" if entry.rank is None else str(entry.rank)
 
 
 def as_published(value: float | None) -> str:

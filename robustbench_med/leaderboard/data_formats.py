@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -23,24 +23,39 @@ _FIGURES = ("clean", "worst", "claim", "sensitivity", "specificity", "hidden_les
 
 def to_json(boards: Sequence[Board]) -> str:
     """Everything a board says, shares in [0, 1], not rounded; records by their cell ids."""
-    text = json.dumps({"format": FORMAT, "boards": [_board(board) for board in boards]}, indent=1, allow_nan=False)
+    text = f'{{"format": {FORMAT}, "boards": [\n{_lines(map(_board, boards))}]}}\n'
     # In a script of a page, nothing in it may end the script.
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") + "\n"
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _board(board: Board) -> dict[str, Any]:
+def _board(board: Board) -> str:
     facts = {each.name: getattr(board, each.name) for each in fields(board)}
-    return facts | {
-        "title": board.title,
-        "sections": [_section(section) for section in board.sections],
-        "unranked": [entry_facts(entry) for entry in board.unranked],
-        "claims": [asdict(claim) for claim in board.claims],
-    }
+    plain = facts | {"title": board.title, "claims": [asdict(claim) for claim in board.claims]}
+    sections, unranked = plain.pop("sections"), plain.pop("unranked")
+    lists = {"sections": map(_section, sections), "unranked": map(_entry, unranked)}
+    return _with_lists(plain, lists)
 
 
-def _section(section: Section) -> dict[str, Any]:
+def _section(section: Section) -> str:
     facts = {each.name: getattr(section, each.name) for each in fields(section)}
-    return facts | {"entries": [entry_facts(entry) for entry in section.entries]}
+    return _with_lists(facts, {"entries": map(_entry, facts.pop("entries"))})
+
+
+def _entry(entry: Entry) -> str:
+    return _dumps(entry_facts(entry))
+
+
+def _with_lists(facts: dict[str, Any], lists: Mapping[str, Iterator[str]]) -> str:
+    """An object whose long lists have a line for each item, so that a change is seen in a diff."""
+    return _dumps(facts)[:-1] + "".join(f', "{name}": [\n{_lines(items)}]' for name, items in lists.items()) + "}"
+
+
+def _lines(items: Iterator[str]) -> str:
+    return ",\n".join(items)
+
+
+def _dumps(facts: Any) -> str:
+    return json.dumps(facts, allow_nan=False)
 
 
 def entry_facts(entry: Entry) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from robustbench_med.leaderboard.model import Figure, Mark, RungFigure
 from robustbench_med.rate import Rate, wilson
 from robustbench_med.records import Record
 
+#: Metrics that are told for each client.
+OF_CLIENTS = ("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity", "hidden_lesion_rate",
+              "fake_lesion_rate", "detector_fpr", "detector_tpr", "detector_auroc")  # fmt: skip
+
 
 def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = ()) -> Figure | None:
     """Mean over seeds, with an interval that holds those of all seeds; None unless every seed has the figure."""
@@ -47,12 +51,11 @@ def worst_client(records: Sequence[Record]) -> tuple[str | None, Figure | None]:
 
 
 def per_client(records: Sequence[Record]) -> dict[str, dict[str, Figure]]:
-    """Every metric of each client that all seeds have; ``clean`` and ``worst`` beside the names of records."""
+    """Figures of each client that all seeds have; ``clean`` and ``worst`` beside the names of records."""
     clients = sorted(set.intersection(*(set(record.per_client) for record in records)))
     found: dict[str, dict[str, Figure]] = {}
     for client in clients:
-        names = dict.fromkeys(name for record in records for name in record.per_client[client])
-        figures = {name: value for name in names if (value := _of_client(records, client, name)) is not None}
+        figures = {name: value for name in OF_CLIENTS if (value := _of_client(records, client, name)) is not None}
         for short, name in (("clean", "clean_accuracy"), ("worst", "robust_accuracy")):
             if name in figures:
                 figures[short] = figures[name]

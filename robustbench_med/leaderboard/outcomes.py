@@ -23,12 +23,15 @@ from robustbench_med.errors import DataError
 Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
 _WITHHELD = -1
-_CODES = {char: number for number, char in enumerate(_CLASSES)} | {"-": _WITHHELD}
+_NONE = -2
+_TABLE = np.full(256, _NONE, dtype=np.int8)
+_TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
+_TABLE[ord("-")] = _WITHHELD
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Outcome:
     """What became of each image of a cell.
 
@@ -163,10 +166,10 @@ def _text(codes: Iterable[int]) -> str:
 def _classes(text: Any, n: int) -> npt.NDArray[np.int8]:
     if len(text) != n:
         raise ValueError(f"there are {n} images, and answers to {len(text)}")
-    try:
-        return np.array([_CODES[char] for char in text], dtype=np.int8)
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]!r} is no class") from None
+    codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]
+    if (codes == _NONE).any():
+        raise ValueError(f"{text[int((codes == _NONE).argmax())]!r} is no class")
+    return np.asarray(codes)
 
 
 def _ranges(index: Iterable[int]) -> str:

@@ -58,7 +58,7 @@ def slots(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
 
 def slot(record: Record) -> tuple[Any, ...]:
     """Records with equal keys answer the same question."""
-    asked = tuple(record.dataset.get("asked", {}).get("client", ()))
+    asked = repr(record.dataset.get("asked", {}).get("client", []))
     return (identity.board_key(record), identity.system_key(record), identity.protocol(record), record.role == "probe",
             record.limit, asked, identity.train_seed(record), record.seed)  # fmt: skip
 
