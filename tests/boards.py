@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robustbench_med.leaderboard.building import write
 from robustbench_med.leaderboard.model import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.leaderboard.outcomes import Outcome
+from robustbench_med.leaderboard.page.site import pages
 from robustbench_med.records import Record
 
 CLIENTS = ("hospital-1", "hospital-2")
@@ -73,6 +77,11 @@ def board(*entries: Entry, eps: int = 4, unranked: tuple[Entry, ...] = (), claim
         norm="linf", eps=eps / 255, eps_text=f"{eps}/255", goal="untargeted", sections=(section,) if entries else (),
         unranked=unranked, claims=claims,
     )  # fmt: skip
+
+
+def build(made: Sequence[Board], folder: Path) -> None:
+    """Write the page of these boards."""
+    write(folder, dict(pages(made, folder / "gallery")))
 
 
 def full() -> list[Board]:

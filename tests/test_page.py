@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import boards
 import pytest
+from boards import build
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.model import Entry, Figure
 from robustbench_med.leaderboard.page import charts
-from robustbench_med.leaderboard.page.build import build
 from robustbench_med.leaderboard.page.details import Page
 from robustbench_med.leaderboard.page.figures import DASH, MINUS, count, interval, percent, web
 from robustbench_med.rerun import command

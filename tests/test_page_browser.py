@@ -12,13 +12,13 @@ from pathlib import Path
 
 import boards
 import pytest
+from boards import build
 from browser import DESKTOP, PHONE, opened, requested, show
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from robustbench_med.leaderboard.model import Claim, Mark, Paper
-from robustbench_med.leaderboard.page.build import build
 
 pytestmark = pytest.mark.browser
 AXE = "4.14.1"
@@ -88,7 +88,7 @@ def test_loads_without_errors_and_without_a_request_to_elsewhere(driver: Chrome,
 def test_rows_are_sorted_by_a_click_on_a_heading(driver: Chrome, site: Path) -> None:
     show(driver, site / "index.html")
     table = driver.find_element(By.CSS_SELECTOR, "table.rows")
-    head = table.find_element(By.CSS_SELECTOR, "th[data-key=worst]")
+    head = table.find_element(By.CSS_SELECTOR, "th[data-key=robust]")
     seen = []
     for _ in range(3):
         head.find_element(By.TAG_NAME, "button").click()
@@ -132,8 +132,8 @@ def test_columns_are_chosen(driver: Chrome, site: Path) -> None:
     show(driver, site / "index.html", "#?cols=detector+attackers")
     heads = [head.text for head in driver.find_elements(By.CSS_SELECTOR, "table.rows thead")[0].find_elements(
         By.TAG_NAME, "th") if head.is_displayed()]  # fmt: skip
-    assert "AUROC" in heads
-    assert "BPDA" in heads
+    assert "TPR" in heads
+    assert "bpda" in heads
     assert "Sens." not in heads
     driver.find_element(By.CSS_SELECTOR, "input[value=lesions]").send_keys(Keys.SPACE)
     settled(driver)

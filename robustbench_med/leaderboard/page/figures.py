@@ -36,6 +36,11 @@ def count(value: float | None) -> str:
     return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.1f}"
 
 
+def or_dash(text: str) -> str:
+    """A dash for nothing."""
+    return text or DASH
+
+
 def plain(value: float | None, digits: int = 3) -> str:
     """A number that is no share: an AUROC, milliseconds."""
     return DASH if value is None else f"{value:.{digits}f}"
