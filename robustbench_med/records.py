@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,8 +25,6 @@ from robustbench_med.redact import redacted
 from robustbench_med.shapes import Count, Name, checked
 
 Facts = dict[str, Any]
-#: Numbers that may be read as infinity. The check costs as much as the rest of reading, so few lines get it.
-_HUGE = re.compile(rb"[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}|\d{300}")
 _Figures = dict[Name, float | None]
 
 
@@ -163,10 +160,10 @@ def parse(line: bytes | str) -> Record:
         ValueError: it is no record; the message says why.
         BadConfig: it was written by a newer robustbench-med.
     """
-    data = line.encode() if isinstance(line, str) else line
-    facts = migrated(pydantic_core.from_json(data, allow_inf_nan=False))
-    if _HUGE.search(data):
-        json.dumps(facts, allow_nan=False)  # 1e999 is read as infinity
+    facts = migrated(pydantic_core.from_json(line, allow_inf_nan=False))
+    # 1e999 is read as infinity. The check of the standard library would cost as much as all other reading.
+    if b"Infinity" in pydantic_core.to_json(facts, inf_nan_mode="constants"):
+        json.dumps(facts, allow_nan=False)
     try:
         return Record.model_validate(facts)
     except pydantic.ValidationError as error:

@@ -135,3 +135,50 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
     for entry in entries:
         style.row(table, *(column.text(entry) for column in filled))
     return table
+
+
+@leaderboard.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A submission: NAME.json.")],
+    root: Root = Path("leaderboard"),
+) -> None:
+    """Check a submission without running anything; exit code 1 if it is refused."""
+    from robustbench_med.cli.submit import show as show_review
+    from robustbench_med.leaderboard.sources import read_sources
+    from robustbench_med.leaderboard.submission import read, review
+
+    handed_in = read(file)
+    files = read_sources(root).files
+    own = f"submissions/{file.name}"
+    there = {record.cell_id: record for name, records in files.items() if name != own for record in records}
+    judged = review(handed_in, there)
+    show_review(judged)
+    if judged.refused:
+        raise typer.Exit(1)
+    plain(f"{file}: {len(handed_in.records)} cells of {handed_in.defense} can be taken")
+
+
+@leaderboard.command()
+def log(
+    root: Root = Path("leaderboard"),
+    defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Only records that others took the place of.")
+    ] = False,
+) -> None:
+    """What was measured when, and what took its place."""
+    from robustbench_med.leaderboard import identity
+    from robustbench_med.leaderboard.columns import percent
+    from robustbench_med.leaderboard.history import events
+    from robustbench_med.leaderboard.sources import read_sources
+
+    table = style.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
+    for event in events(read_sources(root).files):
+        record = event.record
+        if (defense and record.defense["name"] != defense) or (superseded and event.after is None):
+            continue
+        what = f"superseded by {event.after.cell_id[:8]}" if event.after else "counts"
+        found = percent(record.metrics.get("robust_accuracy")) if record.status == "ok" else record.status
+        style.row(table, record.created[:10], record.cell_id[:8], identity.defense(record), identity.protocol(record),
+                  identity.train_seed(record), found, what, event.file)  # fmt: skip
+    out.print(table)

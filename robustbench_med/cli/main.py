@@ -28,6 +28,7 @@ from robustbench_med.cli.plugins import registry as registry
 from robustbench_med.cli.reproduce import reproduce
 from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
+from robustbench_med.cli.submit import submit
 from robustbench_med.cli.table_ import table
 from robustbench_med.cli.train import train
 from robustbench_med.cli.verify import verify
@@ -121,6 +122,7 @@ app.command()(verify)
 app.command()(diff)
 app.command()(merge)
 app.command()(export)
+app.command()(submit)
 app.command()(reproduce)
 app.add_typer(data, name="data")
 app.add_typer(leaderboard, name="leaderboard")

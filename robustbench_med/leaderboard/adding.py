@@ -7,15 +7,13 @@ from pathlib import Path
 from robustbench_med.atomic import write_text
 from robustbench_med.comparing import changed
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.leaderboard.outcomes import Outcome, dumped, from_samples
+from robustbench_med.leaderboard.agreement import outcome_of
+from robustbench_med.leaderboard.outcomes import Outcome, dumped
 from robustbench_med.leaderboard.outcomes import read as read_outcomes
 from robustbench_med.leaderboard.sources import OUTCOMES, RECORDS, read_records
 from robustbench_med.records import Record
 from robustbench_med.records import dumped as dumped_record
 from robustbench_med.results import SAMPLES, open_results
-
-#: Records hold single-precision shares; the mean over images is taken in double precision.
-TOLERANCE = 1e-6
 
 
 def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
@@ -55,31 +53,6 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         before_text = path.read_text(encoding="utf-8") if path.is_file() else ""
         write_text(path, before_text + "".join(f"{dumped_record(record)}\n" for record in new))
     return len(new), sum(_keep(root / OUTCOMES / f"{stem}.jsonl", found) for stem, found in outcomes.items())
-
-
-def outcome_of(record: Record, samples: Path) -> Outcome | None:
-    """What became of each image of a cell; None where that was not kept.
-
-    Raises:
-        DataError: the images do not give the figures of the record.
-    """
-    path = samples / f"{record.cell_id}.parquet"
-    if not path.is_file():
-        return None
-    outcome = from_samples(path)
-    check(record, outcome, path)
-    return outcome
-
-
-def check(record: Record, outcome: Outcome, origin: Path) -> None:
-    """Raise `DataError` unless the images give the record's accuracies."""
-    for what, shares in (("clean_accuracy", outcome.right), ("robust_accuracy", outcome.safe)):
-        stated = record.metrics.get(what)
-        if len(outcome.index) != record.n or stated is None or abs(float(shares.mean()) - stated) > TOLERANCE:
-            raise DataError(
-                f"{origin}: {len(outcome.index)} images give {what} {float(shares.mean()):.6f}, the record of cell "
-                f"{record.cell_id} says {stated} of {record.n}"
-            )
 
 
 def _keep(path: Path, found: list[Outcome]) -> int:

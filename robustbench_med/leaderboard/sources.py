@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.leaderboard.agreement import check
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.claims import Published, read_claims
 from robustbench_med.leaderboard.model import Board
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.outcomes import read as read_outcomes
+from robustbench_med.leaderboard.submission import read as read_submission
 from robustbench_med.records import Record, split
 
-RECORDS, OUTCOMES, CLAIMS = "records", "outcomes", "claims.toml"
+RECORDS, OUTCOMES, SUBMISSIONS, CLAIMS = "records", "outcomes", "submissions", "claims.toml"
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,40 @@ def read_sources(root: Path) -> Sources:
     """Read a leaderboard's folder.
 
     Raises:
-        DataError: it holds no records, or a line is none; file and line are named.
+        DataError: it holds no records, a line is none (file and line are named), or images do not give the figures of
+            their record.
         BadConfig: claims are not as they should be, or records are of a newer robustbench-med.
     """
     paths = sorted((root / RECORDS).glob("*.jsonl"))
     if not paths:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
-    files = {path.name: read_records(path) for path in paths}
-    outcomes = {
-        outcome.cell_id: outcome
-        for path in sorted((root / OUTCOMES).glob("*.jsonl"))
-        for outcome in read_outcomes(path)
-    }
-    return Sources(files, outcomes, read_claims(root / CLAIMS))
+    kept = sorted((root / OUTCOMES).glob("*.jsonl"))
+    with _no_collection():
+        files = {path.name: read_records(path) for path in paths}
+        outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
+    published = read_claims(root / CLAIMS)
+    for path in sorted((root / SUBMISSIONS).glob("*.json")):
+        handed_in = read_submission(path)
+        files[f"{SUBMISSIONS}/{path.name}"] = list(handed_in.records)
+        outcomes = dict(handed_in.outcomes) | outcomes
+        published.papers.setdefault(("defense", handed_in.defense), handed_in.paper)
+    for name, records in files.items():
+        for record in records:
+            if record.cell_id in outcomes and record.status == "ok":
+                check(record, outcomes[record.cell_id], f"outcomes of {root / RECORDS / name}")
+    return Sources(files, outcomes, published)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Millions of small objects are made and all are kept: looking for garbage would take a third of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def read_records(path: Path) -> list[Record]:
