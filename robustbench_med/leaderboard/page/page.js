@@ -138,7 +138,7 @@ if (form) {
       }
     }
     for (const board of seen) board.hidden = !filled.has(board);
-    status.textContent = count === total ? `${total} rows` : `${count} of ${total} rows`;
+    status.textContent = (count === total ? "" : `${count} of `) + (total === 1 ? "1 row" : `${total} rows`);
   }
 
   function reach() {

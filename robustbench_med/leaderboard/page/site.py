@@ -32,7 +32,7 @@ def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tup
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
     yield "index.html", index(boards)
-    template, said = _environment().get_template("entry.html"), foot(boards)
+    template, said = environment().get_template("entry.html"), foot(boards)
     for page in row_pages(boards, pictures, "../"):
         text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
         yield f"entries/{page.entry.id}.html", text
@@ -40,7 +40,7 @@ def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tup
 
 def index(boards: Sequence[Board]) -> str:
     """The table of all boards."""
-    return _environment().get_template("index.html").render(
+    return environment().get_template("index.html").render(
         boards=boards, root="", policy=POLICY, inline=False, page_of=_entry_page, foot=foot(boards),
         brand="robustbench-med", title="Leaderboard: robustness of medical-imaging defenses",
         heading="What is left of a defense once the attacker knows it?",
@@ -107,7 +107,7 @@ def foot(boards: Sequence[Board]) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """The templates, and what they call; whatever comes from a record is escaped."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
