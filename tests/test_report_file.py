@@ -25,7 +25,10 @@ def results(tmp_path: Path) -> Path:
     rung = {"rung": "oblivious apgd", "access": "oblivious", "attacked": 60, "withstanding": 0.5, "broken": 10,
             "gradients_mean": 20.0, "queries_mean": 21.0, "seconds": 1.0, "reason": ""}  # fmt: skip
     append(folder / "records.jsonl", boards.record(metrics=metrics, intervals=intervals, rungs=[rung]))
-    skipped = boards.record("skipped", status="skipped", n=0, metrics={}, intervals={}, reason="<b>no such rung")
+    other = {"name": "undefended", "params_passed": {}, "weights": {"digest": "w2", "seed": 0}}
+    skipped = boards.record(
+        "skipped", defense=other, status="skipped", n=0, metrics={}, intervals={}, reason="<b>no such rung"
+    )
     append(folder / "records.jsonl", skipped)
     return folder
 
@@ -103,5 +106,5 @@ def test_a_report_runs_its_own_script_under_its_own_policy(results: Path) -> Non
             show(driver, results / "report.html", size=size)
             assert len(requested(driver)) == 1
             assert driver.get_log("browser") == []
-            assert driver.find_element("css selector", "[role=status]").text == "1 row"
+            assert driver.find_element("css selector", "[role=status]").text == "2 rows"
             assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]

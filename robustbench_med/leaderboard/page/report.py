@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from robustbench_med.atomic import replacing, write_text
 from robustbench_med.errors import DataError, StoreError
-from robustbench_med.leaderboard.adding import outcome_of
+from robustbench_med.leaderboard.agreement import outcome_of
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.escaping import markdown
 from robustbench_med.leaderboard.identity import component
@@ -85,7 +85,7 @@ def md(report: Report) -> str:
     """The tables as Markdown."""
     head = f"# Report: {markdown(report.name)}\n\nRanks count among these rows only.\n"
     missing = [f"- {markdown(name)}: {markdown(reason)}" for name, reason in report.unmeasured]
-    tail = "\n".join(["## Not measured", "", *missing, ""]) if missing else ""
+    tail = "\n".join(["", "## Not measured", "", *missing, ""]) if missing else ""
     return to_markdown(report.boards, head=head) + tail
 
 
