@@ -15,7 +15,9 @@ import torch
 from robustbench_med import comparing
 from robustbench_med.batching import find_device
 from robustbench_med.config import RunConfig, build
-from robustbench_med.errors import BadConfig, UsageError, WeightsError
+from robustbench_med.deployment import Deployment
+from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
+from robustbench_med.interfaces import Dataset
 from robustbench_med.loading import Loader
 from robustbench_med.plan import Cell, Skip, plan
 from robustbench_med.progress import Progress
@@ -124,6 +126,30 @@ class Verifier:
         alike = record.status == again.status and not comparing.outside(record, again)
         close = alike and again.cell_id == record.cell_id and bool(elsewhere)
         return Finding(record, "within" if close else "differs", (*notes, *elsewhere))
+
+    def opened(self, record: Record, weights: Path | None = None) -> tuple[Dataset, Deployment]:
+        """The data set and the trained defense of a record, as they were measured.
+
+        Raises:
+            UsageError: they are not here, or are others than the record's.
+        """
+        device = self._device(record)
+        with tempfile.TemporaryDirectory() as folder:
+            options = request(record)
+            config = build({**options, "device": str(device), "data_root": self.data_root, "out": Path(folder)})
+        trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
+        dataset = loader.dataset(trained)
+        card = dataset.card()
+        if card.digest != record.dataset.get("digest"):
+            raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.get('digest')}")
+        wanted = str(record.defense.get("weights", {}).get("digest"))
+        folder_of = weights or with_digest(loader.blueprint(trained), card, wanted)
+        if folder_of is None:
+            raise WeightsError(f"no weights with digest {wanted} are here; name them: --weights")
+        deployment = loader.deployment(trained, folder_of)
+        if deployment.artifact.digest != wanted:
+            raise WeightsError(f"{folder_of} has digest {deployment.artifact.digest}, the record's weights {wanted}")
+        return dataset, deployment
 
     def _device(self, record: Record) -> torch.device:
         if self.device is not None:

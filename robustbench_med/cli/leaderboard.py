@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.handed_in import check, rescore, verify
 from robustbench_med.cli.style import err, out, plain
 
 if TYPE_CHECKING:
@@ -22,20 +23,25 @@ if TYPE_CHECKING:
 leaderboard = typer.Typer(
     no_args_is_help=True, help="The published leaderboard: build it, show it, check what is handed in."
 )
+leaderboard.command()(check)
+leaderboard.command()(verify)
+leaderboard.command()(rescore)
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
 
 
 @leaderboard.command()
 def build(
     root: Root = Path("leaderboard"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file would change.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if a file would change.")
+    ] = False,
 ) -> None:
     """Make the tables from the records."""
     from robustbench_med.leaderboard.building import rendered, stale, write
     from robustbench_med.leaderboard.sources import read_sources
 
     files = rendered(read_sources(root), root / "gallery")
-    if not check:
+    if not compare:
         changed = write(root, files)
         plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
         return
@@ -135,27 +141,6 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
     for entry in entries:
         style.row(table, *(column.text(entry) for column in filled))
     return table
-
-
-@leaderboard.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="A submission: NAME.json.")],
-    root: Root = Path("leaderboard"),
-) -> None:
-    """Check a submission without running anything; exit code 1 if it is refused."""
-    from robustbench_med.cli.submit import show as show_review
-    from robustbench_med.leaderboard.sources import read_sources
-    from robustbench_med.leaderboard.submission import read, review
-
-    handed_in = read(file)
-    files = read_sources(root).files
-    own = f"submissions/{file.name}"
-    there = {record.cell_id: record for name, records in files.items() if name != own for record in records}
-    judged = review(handed_in, there)
-    show_review(judged)
-    if judged.refused:
-        raise typer.Exit(1)
-    plain(f"{file}: {len(handed_in.records)} cells of {handed_in.defense} can be taken")
 
 
 @leaderboard.command()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from robustbench_med.leaderboard import identity
 from robustbench_med.leaderboard.claims import Published
 from robustbench_med.leaderboard.entries import entry, separate, slugged
+from robustbench_med.leaderboard.evidence import Evidence
 from robustbench_med.leaderboard.model import TRACKS, Board, Entry, Section
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.ranking import Rival, ranks
@@ -26,19 +27,24 @@ Shares = npt.NDArray[np.float64]
 
 
 def boards(
-    records: Iterable[Record], outcomes: Mapping[str, Outcome] | None = None, published: Published | None = None
-) -> list[Board]:
+    records: Iterable[Record], outcomes: Mapping[str, Outcome] | None = None, published: Published | None = None,
+    evidence: Sequence[Evidence] = (),
+) -> list[Board]:  # fmt: skip
     """Every board, by data set and threat model. The order of the records does not matter.
 
     Args:
         records: of any cells; what is superseded is left out.
         outcomes: per-image results by cell.
         published: claims and papers of others.
+        evidence: answers to adversarial images of others.
     """
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in unique(records):
         groups[identity.board_key(record)].append(record)
-    made = [_board(key, group, outcomes or {}, published or Published()) for key, group in groups.items()]
+    made = [
+        _board(key, group, outcomes or {}, published or Published(), _on_board(group, evidence))
+        for key, group in groups.items()
+    ]
     return sorted(
         made,
         key=lambda board: (board.dataset, board.options, board.partition, board.norm, board.eps, board.goal, board.id),
@@ -46,12 +52,13 @@ def boards(
 
 
 def _board(
-    key: tuple[str, ...], records: Sequence[Record], outcomes: Mapping[str, Outcome], published: Published
-) -> Board:
+    key: tuple[str, ...], records: Sequence[Record], outcomes: Mapping[str, Outcome], published: Published,
+    evidence: Mapping[str, Sequence[Evidence]],
+) -> Board:  # fmt: skip
     systems: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         systems[identity.system_key(record)].append(record)
-    found = [entry(row, outcomes, published) for group in systems.values() for row in rows(group)]
+    found = [entry(row, outcomes, published, evidence) for group in systems.values() for row in rows(group)]
     images = {each.id: share for each, share in found}
     entries = list(separate([each for each, _ in found]))
     first = min(records, key=lambda record: record.cell_id)
@@ -76,6 +83,16 @@ def _board(
         unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
         claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset["name"]),
     )
+
+
+def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> dict[str, list[Evidence]]:
+    """Evidence on cells of a board, by the digest of the weights it is against, in order of names."""
+    against = {record.cell_id: str(identity.weights(record)[1]) for record in records} if evidence else {}
+    found: dict[str, list[Evidence]] = defaultdict(list)
+    for each in sorted(evidence, key=lambda each: each.name):
+        if each.cell_id in against:
+            found[against[each.cell_id]].append(each)
+    return found
 
 
 def _section(

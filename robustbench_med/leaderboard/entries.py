@@ -12,6 +12,7 @@ import numpy.typing as npt
 from robustbench_med.leaderboard import figures, identity
 from robustbench_med.leaderboard.admission import faults, single_faults
 from robustbench_med.leaderboard.claims import Published
+from robustbench_med.leaderboard.evidence import Evidence
 from robustbench_med.leaderboard.model import Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.rows import Row, oblivious, outcomes_of, same_weights
@@ -40,11 +41,16 @@ class Standing:
         return np.mean(known, axis=0) if known and len(known) == len(self.shares) else None
 
 
-def entry(row: Row, outcomes: Mapping[str, Outcome], published: Published) -> tuple[Entry, Shares | None]:
-    """The entry of a row, without rank, and its worst case per image, (N,), where that is known for every record."""
+def entry(
+    row: Row, outcomes: Mapping[str, Outcome], published: Published, evidence: Mapping[str, Sequence[Evidence]]
+) -> tuple[Entry, Shares | None]:
+    """The entry of a row, without rank, and its worst case per image, (N,), where that is known for every record.
+
+    ``evidence`` is that on the row's board, by the digest of the weights.
+    """
     first, records = row.records[0], row.records
     own = outcomes_of(records, outcomes)
-    standing = _combined(row, own) if row.single else _standing(row, own, outcomes)
+    standing = _combined(row, own) if row.single else _standing(row, own, outcomes, evidence)
     measured = all(record.status == "ok" for record in records)
     why_not = "; ".join(dict.fromkeys(single_faults(row.records, own) if row.single else faults(records)))
     claim_records = oblivious(row) if measured else ()
@@ -123,31 +129,42 @@ def slugged(record: Record, *words: str) -> str:
     return identity.slug(name, partition.partition(":")[0], norm, eps, "" if goal == "untargeted" else goal, *words)
 
 
-def _standing(row: Row, own: Sequence[Outcome | None], outcomes: Mapping[str, Outcome]) -> Standing:
+def _standing(
+    row: Row, own: Sequence[Outcome | None], outcomes: Mapping[str, Outcome], evidence: Mapping[str, Sequence[Evidence]]
+) -> Standing:
     """An image that any attack on the same weights has broken is broken, also where another record says so.
 
-    Not so where answers are random: the lower of two shares of a few draws would count luck as success.
+    Not so where answers are random: the lower of two shares of a few draws would count luck as success. Evidence has
+    draws of its own for the choice.
     """
     shares: list[Shares | None] = []
     lowered: dict[str, int] = {}
     for record, outcome in zip(row.records, own, strict=True):
-        share = None if outcome is None else outcome.safe
-        if outcome is not None and share is not None and identity.track(record) != "randomized test-time":
+        share = None if outcome is None else outcome.safe.copy()
+        if outcome is not None and share is not None:
             place = {index: at for at, index in enumerate(outcome.index)}
-            for other in same_weights(row, record):
-                found = outcomes_of([other], outcomes)[0]
-                if found is None:
-                    continue
+            for what, found, choice in _attacks(row, record, outcomes, evidence):
                 rows = [(place[index], at) for at, index in enumerate(found.index) if index in place]
-                here, there = (list(side) for side in zip(*rows, strict=True)) if rows else ([], [])
-                less = found.safe[there] < share[here]
+                here, there = (np.array(side, dtype=int) for side in (zip(*rows, strict=True) if rows else ((), ())))
+                less = choice.safe[there] < share[here]
+                share[here[less]] = found.safe[there[less]]
                 if less.any():
-                    share = share.copy()
-                    share[here] = np.minimum(share[here], found.safe[there])
-                    what = identity.protocol(other)
                     lowered[what] = lowered.get(what, 0) + int(less.sum())
         shares.append(share)
     return Standing(tuple(shares), tuple(f"{what}: {n} more" for what, n in sorted(lowered.items())))
+
+
+def _attacks(
+    row: Row, record: Record, outcomes: Mapping[str, Outcome], evidence: Mapping[str, Sequence[Evidence]]
+) -> Iterator[tuple[str, Outcome, Outcome]]:
+    """Other attacks on the weights of a record: a name, the answers that count, and those that choose."""
+    if identity.track(record) != "randomized test-time":
+        for other in same_weights(row, record):
+            found = outcomes_of([other], outcomes)[0]
+            if found is not None:
+                yield identity.protocol(other), found, found
+    for each in evidence.get(str(identity.weights(record)[1]), ()):
+        yield f"{each.attack} ({each.paper.text})", each.outcome, each.choice
 
 
 def _combined(row: Row, own: Sequence[Outcome | None]) -> Standing:

@@ -22,11 +22,12 @@ from robustbench_med.errors import DataError
 
 Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
-_WITHHELD = -1
+#: Stands for an answer that was withheld.
+WITHHELD = -1
 _NONE = -2
 _TABLE = np.full(256, _NONE, dtype=np.int8)
 _TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
-_TABLE[ord("-")] = _WITHHELD
+_TABLE[ord("-")] = WITHHELD
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
@@ -58,7 +59,7 @@ class Outcome:
     @cached_property
     def safe(self) -> Shares:
         """(N,): share of draws that withstood the attack: right, or withheld."""
-        return np.asarray(((self.attacked == self.labels) | (self.attacked == _WITHHELD)).mean(0))
+        return np.asarray(((self.attacked == self.labels) | (self.attacked == WITHHELD)).mean(0))
 
 
 def dumped(outcome: Outcome) -> str:
@@ -114,7 +115,7 @@ def from_samples(path: Path) -> Outcome:
         index, labels = tuple(map(int, first["index"])), first["label"].to_numpy()
         answers = {}
         for side in ("clean", "attacked"):
-            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], _WITHHELD)
+            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], WITHHELD)
             answers[side] = told.to_numpy().reshape(draws, len(index))
         scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -160,7 +161,7 @@ def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[flo
 
 
 def _text(codes: Iterable[int]) -> str:
-    return "".join("-" if code == _WITHHELD else _CLASSES[code] for code in codes)
+    return "".join("-" if code == WITHHELD else _CLASSES[code] for code in codes)
 
 
 def _classes(text: Any, n: int) -> npt.NDArray[np.int8]:

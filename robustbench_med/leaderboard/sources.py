@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,15 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.leaderboard.agreement import check
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.claims import Published, read_claims
+from robustbench_med.leaderboard.evidence import Evidence
+from robustbench_med.leaderboard.evidence import read as read_evidence
 from robustbench_med.leaderboard.model import Board
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.outcomes import read as read_outcomes
 from robustbench_med.leaderboard.submission import read as read_submission
 from robustbench_med.records import Record, split
 
-RECORDS, OUTCOMES, SUBMISSIONS, CLAIMS = "records", "outcomes", "submissions", "claims.toml"
+RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Sources:
         files: the records of each file, in its order, by the file's name.
         outcomes: by cell.
         published: claims and papers.
+        evidence: answers to adversarial images of others.
     """
 
     files: dict[str, list[Record]]
     outcomes: dict[str, Outcome]
     published: Published
+    evidence: tuple[Evidence, ...] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -43,7 +47,7 @@ class Sources:
 
     def boards(self) -> list[Board]:
         """The boards that follow."""
-        return boards(self.records, self.outcomes, self.published)
+        return boards(self.records, self.outcomes, self.published, self.evidence)
 
 
 def read_sources(root: Path) -> Sources:
@@ -71,7 +75,17 @@ def read_sources(root: Path) -> Sources:
         for record in records:
             if record.cell_id in outcomes and record.status == "ok":
                 check(record, outcomes[record.cell_id], f"outcomes of {root / RECORDS / name}")
-    return Sources(files, outcomes, published)
+    evidence = tuple(read_evidence(path) for path in sorted((root / EVIDENCE).glob("*.json")))
+    _known(evidence, files)
+    return Sources(files, outcomes, published, evidence)
+
+
+def _known(evidence: Iterable[Evidence], files: Mapping[str, Sequence[Record]]) -> None:
+    """Raise `DataError` where evidence is against a cell that is not there."""
+    cells = {record.cell_id for records in files.values() for record in records}
+    for each in evidence:
+        if each.cell_id not in cells:
+            raise DataError(f"{EVIDENCE}/{each.name}.json is against cell {each.cell_id}, which is not there")
 
 
 @contextmanager

@@ -60,8 +60,7 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
     """
     if not NAME.fullmatch(name):
         raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
-    if not URL.fullmatch(paper.url):
-        raise BadParameter(f"--paper {paper.url!r}: give the address of a page, as https://arxiv.org/abs/2511.11625")
+    checked_url(paper.url)
     found = open_results(out)
     own = tuple(r for r in found if r.defense["name"] == defense and r.status != "skipped" and r.role != "probe")
     if not own:
@@ -69,6 +68,17 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
         raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
     made = {record.cell_id: outcome_of(record, out / SAMPLES) for record in own if record.status == "ok"}
     return Submission(name, defense, paper, notes, own, {cell: each for cell, each in made.items() if each is not None})
+
+
+def checked_url(url: str) -> str:
+    """The address of a page.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if not URL.fullmatch(url):
+        raise BadParameter(f"--paper {url!r}: give the address of a page, as https://arxiv.org/abs/2511.11625")
+    return url
 
 
 def write(path: Path, submission: Submission) -> None:
@@ -179,7 +189,7 @@ def _notes(submission: Submission) -> Iterator[str]:
             yield "measured with an edited copy of robustbench-med"
     presets = {protocol(record) for record in submission.records if is_ladder(record)}
     if presets and not any(preset.startswith("ladder:full") for preset in presets):
-        yield f"climbed {', '.join(sorted(presets))}; it ranks among rows of the same ladder, below those of ladder:full"
+        yield f"climbed {', '.join(sorted(presets))}; it ranks among rows of this ladder, which stand below ladder:full"
     seeds = {record.defense.get("weights", {}).get("seed") for record in submission.records}
     if len(seeds) < 3:
         yield f"{len(seeds)} training seed{'s' * (len(seeds) != 1)}; three are usual"
