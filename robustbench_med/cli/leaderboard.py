@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.gallery import gallery
 from robustbench_med.cli.handed_in import check, rescore, verify
 from robustbench_med.cli.style import err, out, plain
 
@@ -26,6 +27,7 @@ leaderboard = typer.Typer(
 leaderboard.command()(check)
 leaderboard.command()(verify)
 leaderboard.command()(rescore)
+leaderboard.command()(gallery)
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
 
 
