@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from robustbench_med.api import train_defense as train_defense
     from robustbench_med.data import DataCard as DataCard
     from robustbench_med.data import Split as Split
+    from robustbench_med.files.paths import home as home
     from robustbench_med.interfaces import Attack as Attack
     from robustbench_med.interfaces import Classifier as Classifier
     from robustbench_med.interfaces import Dataset as Dataset
@@ -54,11 +55,11 @@ if TYPE_CHECKING:
     from robustbench_med.outcome import Climb as Climb
     from robustbench_med.outcome import Outcome as Outcome
     from robustbench_med.outcome import Verdicts as Verdicts
-    from robustbench_med.paths import home as home
     from robustbench_med.rate import Rate as Rate
     from robustbench_med.rate import wilson as wilson
     from robustbench_med.references import PartRef as PartRef
     from robustbench_med.references import parse as parse
+    from robustbench_med.spelling import spelled_eps as spelled_eps
     from robustbench_med.spelling import told_apart as told_apart
     from robustbench_med.streams import Stream as Stream
     from robustbench_med.streams import seed_of as seed_of
@@ -78,10 +79,10 @@ _LAZY = {
         "Part", "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
     ),
     "robustbench_med.references": ("PartRef", "parse"),
-    "robustbench_med.paths": ("home",),
+    "robustbench_med.files.paths": ("home",),
     "robustbench_med.outcome": ("Climb", "Outcome", "Verdicts"),
     "robustbench_med.rate": ("Rate", "wilson"),
-    "robustbench_med.spelling": ("told_apart",),
+    "robustbench_med.spelling": ("spelled_eps", "told_apart"),
     "robustbench_med.streams": ("Stream", "seed_of"),
     "robustbench_med.threat": ("Budget", "ThreatModel"),
     "pydantic": ("Field",),

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_med.batching import find_device
+from robustbench_med.attacking.batching import find_device
 from robustbench_med.components import create, current_registry
-from robustbench_med.config import build
-from robustbench_med.deployment import Deployment
+from robustbench_med.datasets.opening import dealt, open_dataset
+from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.trained import TrainedRef
+from robustbench_med.defenses.weights import artifact_folder, find_artifact
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Dataset
-from robustbench_med.loading import Loader
-from robustbench_med.opening import dealt, open_dataset
+from robustbench_med.learning.loading import Loader
+from robustbench_med.learning.training import train, train_parts
+from robustbench_med.planning.config import build
 from robustbench_med.references import PartRef, parse
 from robustbench_med.registry import Registry
-from robustbench_med.runner import Runner
+from robustbench_med.running.runner import Runner
 from robustbench_med.spelling import spelled_ref
-from robustbench_med.trained import TrainedRef
-from robustbench_med.training import train, train_parts
-from robustbench_med.weights import artifact_folder, find_artifact
 
 if TYPE_CHECKING:
+    from robustbench_med.defenses.store import Artifact
     from robustbench_med.progress import Progress
-    from robustbench_med.records import Record
-    from robustbench_med.store import Artifact
+    from robustbench_med.recording.records import Record
 
 
 def evaluate(
@@ -43,7 +43,7 @@ def evaluate(
         registry: where plugins come from; by default everything installed.
         progress: opens progress bars; by default none are shown.
         config: a TOML file; ``options`` win over it.
-        options: the long options of ``rbmed run`` (see `robustbench_med.config.RunConfig`).
+        options: the long options of ``rbmed run`` (see `robustbench_med.planning.config.RunConfig`).
 
     Raises:
         UsageError: anything that can be mended by asking differently; nothing has been written then.

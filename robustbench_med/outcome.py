@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from robustbench_med.metering import Meter
+    from robustbench_med.attacking.metering import Meter
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_med import Split, diagnostics
+from robustbench_med import Split
+from robustbench_med.attacking import diagnostics
+from robustbench_med.attacking.measure import measure
+from robustbench_med.attacking.setting import Setting, Step
 from robustbench_med.components import create
+from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
-from robustbench_med.measure import measure
 from robustbench_med.outcome import Outcome
-from robustbench_med.pipeline import Pipeline
 from robustbench_med.references import parse
 from robustbench_med.registry import Registry
-from robustbench_med.setting import Setting, Step
 from robustbench_med.threat import ThreatModel
 
 REGISTRY = Registry()

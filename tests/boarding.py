@@ -8,7 +8,7 @@ import numpy as np
 
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.rate import Rate, wilson
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:queries=50")
 LEFT_OUT = ("bpda", "full", "gate")

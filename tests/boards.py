@@ -13,7 +13,7 @@ from robustbench_med.leaderboard.building import write
 from robustbench_med.leaderboard.model import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.page.site import pages
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 CLIENTS = ("hospital-1", "hospital-2")
 

@@ -10,11 +10,11 @@ import torch
 from running import BASE, run, trained
 
 import robustbench_med as rbmed
-from robustbench_med import memory, probing
-from robustbench_med.batching import Upload, in_chunks, out_of_memory
-from robustbench_med.config import build
+from robustbench_med.attacking import memory, probing
+from robustbench_med.attacking.batching import Upload, in_chunks, out_of_memory
+from robustbench_med.planning.config import build
 from robustbench_med.registry import Registry
-from robustbench_med.runner import Runner
+from robustbench_med.running.runner import Runner
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from robustbench_med import __version__
 from robustbench_med.cli import main as cli
 from robustbench_med.cli.progress import RichProgress
 from robustbench_med.errors import BadConfig, DataError, HarnessError
-from robustbench_med.paths import data_root, home, register_root
+from robustbench_med.files.paths import data_root, home, register_root
 
 DATA = """
     import torch

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from running import BASE, lines, run, trained
 
-from robustbench_med.config import build
 from robustbench_med.errors import BadParameter, UsageError
-from robustbench_med.executors import crew, process
+from robustbench_med.planning.config import build
 from robustbench_med.registry import Registry
-from robustbench_med.runner import Runner
+from robustbench_med.running.executors import crew, process
+from robustbench_med.running.runner import Runner
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_wrong_executor_is_one_line(toys: Registry, text: object, message: str
 
 
 def test_ray_has_to_be_installed_and_chooses_gpus_itself(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    import robustbench_med.executors.ray as on_ray
+    import robustbench_med.running.executors.ray as on_ray
 
     monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"install 'robustbench-med\[ray\]'"):
@@ -133,7 +133,7 @@ class Told(crew.Crew):
 
 
 def test_what_a_lost_worker_had_finished_goes_to_the_next_one() -> None:
-    from robustbench_med.jobs import Begun, Done, Job, Piece
+    from robustbench_med.running.jobs import Begun, Done, Job, Piece
 
     a, b = (Job(None, name, Path()) for name in "ab")  # type: ignore[arg-type]
     script = [

@@ -24,24 +24,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from robustbench_med import journal
 from robustbench_med.cli import between, results
-from robustbench_med.comparing import pairs
 from robustbench_med.components import resolve
-from robustbench_med.config import RunConfig, build
-from robustbench_med.describe import federation
+from robustbench_med.defenses.store import MANIFEST, Artifact, save_state, seal
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
-from robustbench_med.exporting import exported, frame
+from robustbench_med.files import journal
 from robustbench_med.leaderboard.building import rendered
 from robustbench_med.leaderboard.claims import Published
 from robustbench_med.leaderboard.sources import Sources
-from robustbench_med.records import Record, append, dumped, parse, read
+from robustbench_med.planning.config import RunConfig, build
+from robustbench_med.recording.comparing import pairs
+from robustbench_med.recording.exporting import exported, frame
+from robustbench_med.recording.records import Record, append, dumped, parse, read
+from robustbench_med.recording.rerun import request
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
 from robustbench_med.registry import Registry
-from robustbench_med.rerun import request
+from robustbench_med.running.describe import federation
 from robustbench_med.spelling import spelled_ref
-from robustbench_med.store import MANIFEST, Artifact, save_state, seal
 
 ROOT = Path(__file__).parents[1]
 CASES = int(os.environ.get("FUZZ_CASES", "60"))

@@ -11,13 +11,13 @@ from PIL import Image
 from running import run, trained
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.gallery import candidates, choose, draw, look, strongest
 from robustbench_med.leaderboard.agreement import outcome_of
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.model import Entry
 from robustbench_med.leaderboard.page.gallery import find
 from robustbench_med.registry import Registry
-from robustbench_med.verify import Verifier
+from robustbench_med.reproducing.gallery import candidates, choose, draw, look, strongest
+from robustbench_med.reproducing.verify import Verifier
 
 
 @pytest.fixture(scope="module")

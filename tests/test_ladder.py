@@ -14,16 +14,17 @@ from torch import Tensor
 from toys import Brightness, Halver, Linear, Noisy
 
 import robustbench_med as rbmed
-from robustbench_med.config import build
+from robustbench_med.attacking.generators import isolated
+from robustbench_med.attacking.rungs import RUNGS
+from robustbench_med.attacking.setting import Step
+from robustbench_med.datasets.pick import pick
+from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
-from robustbench_med.generators import isolated
-from robustbench_med.ladder import PRESETS
-from robustbench_med.pick import pick
-from robustbench_med.pipeline import Gate, Pipeline
-from robustbench_med.plan import Cell, plan
+from robustbench_med.planning.cell import Cell
+from robustbench_med.planning.config import build
+from robustbench_med.planning.ladder import PRESETS
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
-from robustbench_med.rungs import RUNGS
-from robustbench_med.setting import Step
 from robustbench_med.threat import Budget, ThreatModel
 
 N = 40

@@ -10,7 +10,7 @@ from boarding import climbed, outcome, plain
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.claims import Published
 from robustbench_med.leaderboard.model import Board, Claim, Entry, Paper
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 HALF = [True, False] * 8
 
@@ -84,7 +84,21 @@ def test_one_kind_of_attacker_is_a_claim_without_rank() -> None:
 
 
 def test_a_control_is_no_attack() -> None:
-    assert "only a control was run" in only(plain("0", HALF, attack="clamp")).why_not
+    entry = only(plain("0", HALF, attack="clamp"))
+    assert (entry.why_not, entry.claim) == ("only a control was run, no attack: clamp", None)
+
+
+def test_attacks_with_several_seeds_on_the_same_weights_are_restarts() -> None:
+    first, second = [True] * 12 + [False] * 4, [False] * 4 + [True] * 12
+    outcomes = {"0": outcome("0", first), "1": outcome("1", second)}
+    records = climbed("0", first), climbed("1", second).model_copy(update={"seed": 1})
+    entry = only(*records, outcomes=outcomes)
+    assert entry.worst is not None
+    assert (entry.worst.value, entry.seeds, entry.lowered) == (0.5, (0, 1), ("ladder:quick: 4 more",))
+    noisy = [r.model_copy(update={"metrics": r.metrics | {"robust_any_of_n": 0.5}}) for r in records]
+    drawn = only(*noisy, outcomes=outcomes)  # the lower of two shares of a few draws would be luck
+    assert drawn.worst is not None
+    assert (drawn.worst.value, drawn.lowered) == (0.75, ())
 
 
 def test_the_claim_of_a_ladder_is_what_the_same_weights_left_to_one_who_does_not_know() -> None:

@@ -27,8 +27,8 @@ from robustbench_med.leaderboard.claims import Published, read_claims
 from robustbench_med.leaderboard.escaping import markdown, tex
 from robustbench_med.leaderboard.outcomes import dumped, parse
 from robustbench_med.leaderboard.sources import Sources, read_sources
-from robustbench_med.records import Record
-from robustbench_med.records import dumped as dumped_record
+from robustbench_med.recording.records import Record
+from robustbench_med.recording.records import dumped as dumped_record
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard"
 ROOT = Path(__file__).parents[1] / "leaderboard"

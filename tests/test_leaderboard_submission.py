@@ -16,16 +16,18 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.errors import DataError
+from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.leaderboard import evidence
+from robustbench_med.leaderboard.adding import add
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.history import events
 from robustbench_med.leaderboard.model import Paper
+from robustbench_med.leaderboard.outcomes import dumped as kept
 from robustbench_med.leaderboard.sources import read_sources
 from robustbench_med.leaderboard.submission import Submission, read, review, write
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record, dumped
 from robustbench_med.registry import Registry
-from robustbench_med.verify import Verifier
+from robustbench_med.reproducing.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 PAPER = ("--paper", "https://example.org/guard", "--cite", "Guard 2026")
@@ -207,3 +209,54 @@ def test_history_keeps_what_was_superseded() -> None:
     old, new = climbed("0"), climbed("1", created="2026-02-01T00:00:00")
     first, second = events({"a": [old], "b": [new]})
     assert (first.record, first.after, first.file, second.before, second.after) == (old, new, "a", old, None)
+
+
+def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
+    root = Path(__file__).parents[1] / "leaderboard"
+    sources = read_sources(root)  # reads evidence too
+    for file in sorted((root / "submissions").glob("*.json")):
+        others = {name: records for name, records in sources.files.items() if name != f"submissions/{file.name}"}
+        there = {record.cell_id: record for records in others.values() for record in records}
+        assert review(read(file), there).refused == (), file
+
+
+def test_the_log_names_what_took_the_place_of_what(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    old, new = climbed("aaaa"), climbed("bbbb", created="2026-02-01T00:00:00")
+    (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")
+    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)], env={"COLUMNS": "160"})
+    assert "superseded by bbbb" in found.output
+    assert "counts" in found.output
+    only = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path), "--superseded"])
+    assert "2026-02-01" not in only.output
+
+
+def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
+    for folder, share in (("board/records", [True] * 8), ("out", [False] * 8)):
+        (tmp_path / folder).mkdir(parents=True)
+        name = "records.jsonl" if folder == "out" else "x.jsonl"
+        (tmp_path / folder / name).write_text(f"{dumped(climbed('0', share))}\n")
+    with pytest.raises(DataError, match=r"cell 0 of .* is in x\.jsonl with other results; records are not edited"):
+        add(tmp_path / "board", tmp_path / "out", "y")
+    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(climbed('1'))}\n")
+    with pytest.raises(BadParameter, match="--name NAME"):
+        add(tmp_path / "board", tmp_path / "out")
+    assert add(tmp_path / "board", tmp_path / "out", "x") == (1, 0)
+    assert len((tmp_path / "board" / "records" / "x.jsonl").read_text().splitlines()) == 2
+
+
+def test_outcomes_that_do_not_give_the_record_stop_the_build(tmp_path: Path) -> None:
+    for folder, text in (("records", dumped(climbed("0", [True] * 8))), ("outcomes", kept(outcome("0", [False] * 8)))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.jsonl").write_text(f"{text}\n")
+    with pytest.raises(
+        DataError, match=r"8 images give robust_accuracy 0\.000000, the record of cell 0 says 1\.0 of 8"
+    ):
+        read_sources(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "images_sha256": "0"}', '{"images_sha256": 1, "format": 2}'])
+def test_a_file_that_is_no_evidence_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=r"x\.json is no evidence: [^\n]+$"):
+        evidence.read(tmp_path / "x.json")

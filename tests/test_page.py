@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.model import Entry, Figure
 from robustbench_med.leaderboard.page import charts
 from robustbench_med.leaderboard.page.details import Page
 from robustbench_med.leaderboard.page.figures import DASH, MINUS, count, interval, percent, web
-from robustbench_med.rerun import command
+from robustbench_med.recording.rerun import command
 
 
 class Links(HTMLParser):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_med.data import SPLITS, DataCard, Split
+from robustbench_med.datasets.partition import SCHEMES, partitioned, without
+from robustbench_med.datasets.partition_report import holdings
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset
-from robustbench_med.partition import SCHEMES, partitioned, without
-from robustbench_med.partition_report import holdings
 from robustbench_med.references import parse
 
 SCHEME_TEXTS = ("iid", "dirichlet", "quantity", "shards")
@@ -232,7 +232,7 @@ def test_the_order_of_the_images_does_not_matter() -> None:
     ],
 )
 def test_another_process_deals_alike(text: str, clients: str) -> None:
-    """Recorded in another process; whoever changes it changes `robustbench_med.partition.REVISION` too."""
+    """Recorded in another process; whoever changes it changes `robustbench_med.datasets.partition.REVISION` too."""
 
     class Plain(Toy):
         def split(self, name: str) -> Split:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from robustbench_med.data import DataCard, Split
+from robustbench_med.datasets.partition_report import COLOURS, Holdings, holdings, picture, summary
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Dataset
-from robustbench_med.partition_report import COLOURS, Holdings, holdings, picture, summary
 
 
 class Four(Dataset):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import robustbench_med as rbmed
+from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.files.paths import home
 from robustbench_med.interfaces import Part
-from robustbench_med.paths import home
-from robustbench_med.pipeline import Pipeline
 from robustbench_med.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")

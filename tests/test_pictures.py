@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med import sheet
 from robustbench_med.cli.main import app
-from robustbench_med.pictures import PictureWarning, curves, rounds
+from robustbench_med.defenses.store import Artifact
+from robustbench_med.learning import sheet
+from robustbench_med.learning.pictures import PictureWarning, curves, rounds
 from robustbench_med.registry import Registry
-from robustbench_med.store import Artifact
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 

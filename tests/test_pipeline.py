@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import Brightness, Halver, Linear, Noisy, images
 
-from robustbench_med.pipeline import Gate, Pipeline
+from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.streams import Stream
 
 

@@ -13,11 +13,11 @@ from robustbench_med.cli import between
 from robustbench_med.cli.results import contrast, show, unseen
 from robustbench_med.errors import StoreWarning
 from robustbench_med.rate import Rate, wilson
-from robustbench_med.records import Record, append, dumped, flatten, latest, read
-from robustbench_med.records import parse as parse_record
+from robustbench_med.recording.records import Record, append, dumped, flatten, latest, read
+from robustbench_med.recording.records import parse as parse_record
+from robustbench_med.recording.table import to_frame
 from robustbench_med.references import parse
 from robustbench_med.spelling import spelled
-from robustbench_med.table import to_frame
 
 
 def record(**fields: object) -> Record:

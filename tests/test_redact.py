@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_records import record
 
-from robustbench_med.redact import command_line, redacted
+from robustbench_med.files.redact import command_line, redacted
 
 NAMES = st.text("abcdefgh0123_-", min_size=1, max_size=8)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.page import report
-from robustbench_med.records import append
+from robustbench_med.recording.records import append
 
 
 @pytest.fixture

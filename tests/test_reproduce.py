@@ -17,13 +17,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med import estimate
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, UnknownName, UsageError
-from robustbench_med.plan import Cell, plan
-from robustbench_med.records import read
+from robustbench_med.learning import estimate
+from robustbench_med.planning.cell import Cell
+from robustbench_med.planning.plan import plan
+from robustbench_med.recording.records import read
 from robustbench_med.registry import Registry
-from robustbench_med.reproduction import Study, configs, find
+from robustbench_med.reproducing.reproduction import Study, configs, find
 
 Call = Callable[..., Result]
 PLUGIN = """
@@ -215,7 +216,7 @@ def test_the_shipped_table_is_the_papers() -> None:
     exact, ladder = configs(reproduction, {})
     cells = [cell for cell in plan(exact, registry) if isinstance(cell, Cell)]
     attack = next(cell for cell in cells if cell.attack.name == "pgd")
-    assert dict(attack.attack.params) == {"steps": 7, "step_size": 0.003}
+    assert dict(attack.attack.params) == {"steps": "7", "step_size": "0.003"}
     assert {cell.attack.name for cell in cells} == {"pgd", "clamp"}
     assert len(cells) == 2 * len(reproduction.row)
     for cell in [*cells, *plan(ladder, registry)]:
@@ -250,7 +251,7 @@ def test_finding_names_what_there_is() -> None:
 
 def test_an_estimate_counts_rounds_epochs_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("robustbench_med.estimate.time.perf_counter", lambda: clock.now)
+    monkeypatch.setattr("robustbench_med.learning.estimate.time.perf_counter", lambda: clock.now)
 
     class Clockwork(rbmed.Strategy):
         """Takes 3 s for a round and 0.5 s for an image."""

@@ -19,7 +19,7 @@ from robustbench_med.errors import (
     UsageError,
     WeightsError,
 )
-from robustbench_med.records import read
+from robustbench_med.recording.records import read
 from robustbench_med.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.attacking.metering import Meter
+from robustbench_med.attacking.rungs import _width, steer, surface
+from robustbench_med.attacking.surfaces import View
+from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
-from robustbench_med.metering import Meter
-from robustbench_med.pipeline import Gate, Pipeline
-from robustbench_med.rungs import _width, steer, surface
 from robustbench_med.streams import Stream
-from robustbench_med.surfaces import View
 from robustbench_med.threat import Budget, ThreatModel
 
 N, SIDE = 6, 4

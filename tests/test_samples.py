@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_med import samples
 from robustbench_med.outcome import Climb, Outcome, Verdicts
+from robustbench_med.recording import samples
 
 
 def outcome(n: int = 6, draws: int = 2) -> Outcome:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from running import BASE, trained
 
-from robustbench_med.config import build
-from robustbench_med.memory import resident, trim
-from robustbench_med.runner import Runner
+from robustbench_med.attacking.memory import resident, trim
+from robustbench_med.planning.config import build
+from robustbench_med.running.runner import Runner
 
 
 @pytest.mark.slow

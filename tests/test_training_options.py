@@ -13,16 +13,16 @@ import torch
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.blueprint import draw
 from robustbench_med.cli.main import app
 from robustbench_med.components import create
-from robustbench_med.deployment import fix_gate
+from robustbench_med.defenses.blueprint import draw
+from robustbench_med.defenses.deployment import fix_gate
 from robustbench_med.errors import BadParameter, DataError, StoreWarning, UsageError, WeightsError
-from robustbench_med.paths import home
-from robustbench_med.records import Record
+from robustbench_med.files.paths import home
+from robustbench_med.recording.records import Record
+from robustbench_med.recording.table import to_frame
 from robustbench_med.references import parse
 from robustbench_med.registry import Registry
-from robustbench_med.table import to_frame
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "", "attack": "shift", "eps": "1/10",
@@ -123,7 +123,7 @@ def test_a_table_in_a_file_is_the_same_as_text(toys: Registry, tmp_path: Path, w
         'partition = {name = "iid", clients = 3}\ntrain_seed = 1\nmalicious = "x"\n'
     )
     (record,) = run(toys, tmp_path, config=file, malicious="")
-    assert record.defense["strategy"]["params_passed"] == {"steps": 7, "adversarial": "pgd:steps=5"}
+    assert record.defense["strategy"]["params_passed"] == {"steps": "7", "adversarial": "pgd:steps=5"}
     assert record.dataset["partition"] == "iid:clients=3"
     assert watch.jobs[0].origin == {
         "dataset": "stripes", "partition": "iid:clients=3", "model": "linear",

@@ -14,14 +14,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.comparing import pairs
 from robustbench_med.errors import BadConfig, BadParameter, DataError
-from robustbench_med.paths import home
-from robustbench_med.records import Record, append, dumped, read
+from robustbench_med.files.paths import home
+from robustbench_med.recording.comparing import pairs
+from robustbench_med.recording.records import Record, append, dumped, read
+from robustbench_med.recording.rerun import command, request
+from robustbench_med.recording.results import merge, open_results
 from robustbench_med.registry import Registry
-from robustbench_med.rerun import command, request
-from robustbench_med.results import merge, open_results
-from robustbench_med.verify import Verifier
+from robustbench_med.reproducing.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]
@@ -69,13 +69,13 @@ def test_every_kind_of_cell_is_verified_as_identical(rbmed: Run) -> None:
 def test_what_a_record_asks_for_is_what_was_asked(rbmed: Run) -> None:
     asked = {record.threat["access"]: request(record) for record in open_results(Path("plain"))}
     assert asked["gate"] == {
-        "dataset": {"name": "stripes", "test": 16}, "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
-        "strategy": {"name": "own", "steps": 5}, "malicious": "site-0", "train_seed": "1",
-        "defense": {"name": "guarded", "fpr": 0.2}, "baseline": "", "norm": "linf", "eps": 0.1, "goal": "hide-lesion",
-        "evasion": "joint:0.5", "stand_in": "blur", "eot": 2, "max_gradients": 50, "limit": 6, "seed": 3, "draws": 3,
-        "diagnostics": "full", "access": "gate", "attack": {"name": "shift", "factor": 0.75},
+        "dataset": "stripes:test=16", "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
+        "strategy": "own:steps=5", "malicious": "site-0", "train_seed": "1",
+        "defense": {"name": "guarded", "fpr": "0.2"}, "baseline": "", "norm": "linf", "eps": 0.1, "goal": "hide-lesion",
+        "evasion": "joint:0.5", "stand_in": "blur", "eot": 2, "precision": "float32", "max_gradients": 50, "limit": 6,
+        "seed": 3, "draws": 3, "diagnostics": "full", "access": "gate", "attack": "shift:factor=0.75",
     }  # fmt: skip
-    assert asked["ladder"]["attack"] == {"name": "shift", "factor": 0.75}
+    assert asked["ladder"]["attack"] == "shift:factor=0.75"
     assert asked["transfer"]["surrogate"] == "bare"
 
 

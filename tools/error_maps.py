@@ -17,15 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med import sheet, told_apart
+from robustbench_med import told_apart
+from robustbench_med.attacking.metering import Meter
+from robustbench_med.attacking.rungs import surface
+from robustbench_med.attacking.surfaces import View
 from robustbench_med.components import create
-from robustbench_med.metering import Meter
-from robustbench_med.pick import pick
-from robustbench_med.pipeline import Pipeline
+from robustbench_med.datasets.pick import pick
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.learning import sheet
 from robustbench_med.registry import Registry
-from robustbench_med.rungs import surface
 from robustbench_med.streams import Stream
-from robustbench_med.surfaces import View
 from robustbench_med.threat import Budget, ThreatModel
 
 COLUMNS = ("clean", "attacked", "difference x 10", "error map, clean", "error map, attacked")

@@ -20,16 +20,16 @@ from rich.console import Console
 from rich.table import Table
 
 import robustbench_med as rbmed
-from robustbench_med.batching import find_device
+from robustbench_med.attacking.batching import find_device
+from robustbench_med.attacking.measure import measure
+from robustbench_med.attacking.rungs import RUNGS
+from robustbench_med.attacking.setting import Setting, Step
 from robustbench_med.components import create
-from robustbench_med.loading import Loader
-from robustbench_med.measure import measure
-from robustbench_med.pick import pick
+from robustbench_med.datasets.pick import pick
+from robustbench_med.defenses.trained import TrainedRef
+from robustbench_med.learning.loading import Loader
 from robustbench_med.references import parse
 from robustbench_med.registry import Registry
-from robustbench_med.rungs import RUNGS
-from robustbench_med.setting import Setting, Step
-from robustbench_med.trained import TrainedRef
 
 SCORES = (
     "medfedpure:score=reconstruction",

@@ -90,7 +90,7 @@ def options(
         bool | None, typer.Option("--share/--no-share", help="Use what other cells have made already. [share]")
     ] = None,
 ) -> dict[str, Any]:
-    """The options by the keys of `robustbench_med.config.RunConfig`; None where one was not given."""
+    """The options by the keys of `robustbench_med.planning.config.RunConfig`; None where one was not given."""
     return dict(locals())  # nothing but the parameters
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from robustbench_med.cli import style
 from robustbench_med.cli.results import component, contrast, name_of_attack, percent, short
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.spelling import told_apart
 
 

@@ -13,7 +13,7 @@ from robustbench_med.cli import style
 from robustbench_med.cli.list_ import describe, traits
 from robustbench_med.cli.plugins import AsJson, registry
 from robustbench_med.errors import DataError, UsageError
-from robustbench_med.paths import data_root, register_root
+from robustbench_med.files.paths import data_root, register_root
 from robustbench_med.registry import Entry, Registry
 from robustbench_med.specs import DatasetSpec
 
@@ -58,7 +58,7 @@ def show_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Show a data set's card and the sizes of its splits."""
-    from robustbench_med.partition_report import holdings
+    from robustbench_med.datasets.partition_report import holdings
 
     held = holdings(_open(registry(), name, root))
     card, rows = held.card, look.rows(held)
@@ -96,8 +96,8 @@ def partition(
 ) -> None:
     """Show which patients, images and labels each client of a federation holds."""
     from robustbench_med.data import SPLITS
-    from robustbench_med.partition import partitioned, scheme
-    from robustbench_med.partition_report import check_target, holdings, picture, summary
+    from robustbench_med.datasets.partition import partitioned, scheme
+    from robustbench_med.datasets.partition_report import check_target, holdings, picture, summary
     from robustbench_med.references import parse
 
     ref = parse(partition)
@@ -175,7 +175,7 @@ def _where(entry: Entry) -> str:
 
 def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
     from robustbench_med.cli.progress import RichProgress
-    from robustbench_med.opening import open_dataset
+    from robustbench_med.datasets.opening import open_dataset
     from robustbench_med.references import parse
 
     return open_dataset(registry, parse(text), root, RichProgress())

@@ -25,8 +25,8 @@ def diff(
     is in one of them. Times, memory and provenance are not compared.
     """
     from robustbench_med.cli.results import name_of
-    from robustbench_med.comparing import pairs
-    from robustbench_med.results import open_results
+    from robustbench_med.recording.comparing import pairs
+    from robustbench_med.recording.results import open_results
 
     found = pairs(open_results(left), open_results(right))
     counts = Counter(pair.match for pair in found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robustbench_med.progress import Grid, Progress, Task
 
 if TYPE_CHECKING:
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 
 def emit(event: str, **facts: Any) -> None:

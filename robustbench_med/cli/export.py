@@ -27,9 +27,9 @@ def export(
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the records whole as JSON."""
-    from robustbench_med.exporting import exported, write
-    from robustbench_med.records import latest
-    from robustbench_med.results import open_results
+    from robustbench_med.recording.exporting import exported, write
+    from robustbench_med.recording.records import latest
+    from robustbench_med.recording.results import open_results
 
     records = latest(record for each in results for record in open_results(each))
     if target is not None:

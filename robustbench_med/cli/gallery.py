@@ -22,10 +22,10 @@ def gallery(
     plugin: PluginFiles = None,
 ) -> None:
     """Attack a few synthetic images of each row, and keep what is to be seen for its page."""
-    from robustbench_med.gallery import draw
     from robustbench_med.leaderboard.page.gallery import MANIFEST
     from robustbench_med.leaderboard.sources import read_sources
-    from robustbench_med.verify import Verifier
+    from robustbench_med.reproducing.gallery import draw
+    from robustbench_med.reproducing.verify import Verifier
 
     folder = root / "gallery"
     entries = {entry.id: entry for board in read_sources(root).boards() for entry in board.entries}

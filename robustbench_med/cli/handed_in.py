@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.evidence import Evidence
     from robustbench_med.leaderboard.sources import Sources
     from robustbench_med.leaderboard.submission import Submission
-    from robustbench_med.records import Record
-    from robustbench_med.verify import Verifier
+    from robustbench_med.recording.records import Record
+    from robustbench_med.reproducing.verify import Verifier
 
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
 File = Annotated[Path, typer.Argument(help="What was handed in: a submission or evidence, NAME.json.")]
@@ -63,7 +63,7 @@ def verify(
     from robustbench_med.cli.progress import RichProgress
     from robustbench_med.leaderboard.sources import read_sources
     from robustbench_med.leaderboard.submission import Submission
-    from robustbench_med.verify import Verifier
+    from robustbench_med.reproducing.verify import Verifier
 
     handed_in = _read(file)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
@@ -96,8 +96,8 @@ def rescore(
     from robustbench_med.leaderboard.model import Paper
     from robustbench_med.leaderboard.sources import checked_name, read_sources
     from robustbench_med.leaderboard.submission import checked_url
-    from robustbench_med.rescoring import rescore as rescored
-    from robustbench_med.verify import Verifier
+    from robustbench_med.reproducing.rescoring import rescore as rescored
+    from robustbench_med.reproducing.verify import Verifier
 
     checked_name(name)
     published = Paper(cite or paper, checked_url(paper))
@@ -133,7 +133,7 @@ def _verify_cells(
 def _verify_images(
     handed_in: Evidence, record: Record, verifier: Verifier, images: Path | None, weights: Path | None
 ) -> bool:
-    from robustbench_med.rescoring import rescore as rescored
+    from robustbench_med.reproducing.rescoring import rescore as rescored
 
     if images is None:
         raise BadParameter("this is evidence; name the file of its adversarial images: --images FILE")

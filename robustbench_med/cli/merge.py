@@ -15,7 +15,7 @@ def merge(
     target: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
 ) -> None:
     """Put the records and samples of several folders into a new one; two results of one cell are refused."""
-    from robustbench_med.results import merge as merged
+    from robustbench_med.recording.results import merge as merged
 
     records = merged(folders, target)
     plain(f"{len(records)} cells of {len(folders)} folders in {target}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robustbench_med.cli import between, results
 from robustbench_med.cli.style import err, out, plain
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 
 def show(records: Sequence[Record], samples: Path) -> None:

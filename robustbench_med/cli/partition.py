@@ -11,7 +11,7 @@ from robustbench_med.cli import style
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from robustbench_med.partition_report import Holdings
+    from robustbench_med.datasets.partition_report import Holdings
 
 #: One look a class, in turn; the fill tells them apart where there is no colour.
 _LOOKS = tuple(

@@ -20,7 +20,7 @@ from robustbench_med.progress import Progress, Silent
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from robustbench_med.preview import Item, Preview, State
+    from robustbench_med.forecast.preview import Item, Preview, State
 
 #: How states are called, in the order in which they are counted.
 STATES: dict[State, str] = {
@@ -42,8 +42,8 @@ def plan(
     plugin: PluginFiles = None,
 ) -> None:
     """Show the cells that `rbmed run` would measure: which are done, which are skipped and why, and about how long."""
-    from robustbench_med.config import build
-    from robustbench_med.preview import Preview
+    from robustbench_med.forecast.preview import Preview
+    from robustbench_med.planning.config import build
 
     settings = build(asked, config)
     # A terminal gets bars; a log, or whoever reads the JSON, gets the plan alone.
@@ -68,7 +68,7 @@ def _trainings(preview: Preview, items: Sequence[Item]) -> list[dict[str, Any]]:
 
 
 def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> dict[str, Any]:
-    from robustbench_med.facets import facets
+    from robustbench_med.planning.facets import facets
 
     return {
         "out": str(preview.config.out),
@@ -90,7 +90,7 @@ def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
 
 
 def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> None:
-    from robustbench_med.facets import facets
+    from robustbench_med.planning.facets import facets
 
     rows = [facets(item.cell) for item in items]
     columns = _columns(rows)
@@ -112,7 +112,7 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
 
 def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
     """What stands in each row: defense, attack and access, and what else differs."""
-    from robustbench_med.facets import ALWAYS, axes
+    from robustbench_med.planning.facets import ALWAYS, axes
 
     return [*ALWAYS, *(key for key in axes(rows) if key not in ("role", *ALWAYS))]
 
@@ -142,7 +142,7 @@ def _notes(items: Sequence[Item]) -> Iterator[str]:
 
 
 def _total(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> str:
-    from robustbench_med.cost import total
+    from robustbench_med.forecast.cost import total
 
     counts = Counter(item.state for item in items)
     said = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])

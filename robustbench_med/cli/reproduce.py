@@ -15,8 +15,8 @@ from robustbench_med.cli.style import err, out, plain, row, table
 
 if TYPE_CHECKING:
     from robustbench_med.data import DataCard
-    from robustbench_med.records import Record
-    from robustbench_med.reproduction import Line, Study
+    from robustbench_med.recording.records import Record
+    from robustbench_med.reproducing.reproduction import Line, Study
 
 
 def reproduce(
@@ -39,7 +39,7 @@ def reproduce(
     """Measure a paper's table anew, training what is missing, and show its rows beside ours and the worst case."""
     from robustbench_med.cli.results import name_of, warnings
     from robustbench_med.components import create
-    from robustbench_med.reproduction import Study, find
+    from robustbench_med.reproducing.reproduction import Study, find
 
     known = registry(plugin)
     reproduction = find(known, defense)
@@ -80,7 +80,7 @@ def reproduce(
 
 def _foretell(study: Study) -> None:
     """Say what has to be trained, and about how long that takes."""
-    from robustbench_med.estimate import missing
+    from robustbench_med.learning.estimate import missing
 
     work = missing(study.runners[0].loader, [cell.trained for cells in study.cells for cell in cells])
     total = 0.0

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from robustbench_med.attacking.flags import FLAGS
 from robustbench_med.cli import style
-from robustbench_med.flags import FLAGS
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.spelling import spelled, spelled_eps, told_apart
 
 

@@ -17,7 +17,7 @@ from robustbench_med.cli.style import err, out, plain
 from robustbench_med.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress: only results, warnings and errors.")]
 
@@ -35,9 +35,9 @@ def run(
     from robustbench_med.cli.page import show
     from robustbench_med.cli.results import name_of
     from robustbench_med.components import create
-    from robustbench_med.config import build
-    from robustbench_med.runner import Runner
-    from robustbench_med.table import to_frame
+    from robustbench_med.planning.config import build
+    from robustbench_med.recording.table import to_frame
+    from robustbench_med.running.runner import Runner
 
     known = registry(plugin)
     settings = build(asked, config)

@@ -11,7 +11,7 @@ from robustbench_med.cli.style import err, plain
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.submission import Review
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 
 def submit(
@@ -25,7 +25,7 @@ def submit(
     root: Annotated[Path, typer.Option(help="Folder of the leaderboard, to compare with.")] = Path("leaderboard"),
 ) -> None:
     """Check results and write what is handed in: NAME.json and the text of a pull request; exit code 1 if refused."""
-    from robustbench_med.atomic import write_text
+    from robustbench_med.files.atomic import write_text
     from robustbench_med.leaderboard import pull_request
     from robustbench_med.leaderboard.boards import boards
     from robustbench_med.leaderboard.model import Paper

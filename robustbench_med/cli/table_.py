@@ -19,9 +19,9 @@ def table(
     """Show records again; a cell that was measured more than once counts as it was measured last."""
     from robustbench_med.cli.page import show
     from robustbench_med.components import create
-    from robustbench_med.records import latest
-    from robustbench_med.results import open_results
-    from robustbench_med.table import to_frame
+    from robustbench_med.recording.records import latest
+    from robustbench_med.recording.results import open_results
+    from robustbench_med.recording.table import to_frame
 
     form = create(registry(plugin), "report", report) if report else None
     found = latest(record for each in records for record in open_results(each))

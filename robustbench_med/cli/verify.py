@@ -14,7 +14,7 @@ from robustbench_med.cli.style import emit_json, err, out, plain
 from robustbench_med.errors import BadParameter, DataError
 
 if TYPE_CHECKING:
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 #: As much of a finding as fits; --json has all.
 SHOWN = 8
@@ -33,8 +33,8 @@ def verify(
 ) -> None:
     """Run cells again from what their records say; exit code 1 where one does not hold."""
     from robustbench_med.cli.results import name_of
-    from robustbench_med.results import SAMPLES, open_results
-    from robustbench_med.verify import Verifier
+    from robustbench_med.recording.results import SAMPLES, open_results
+    from robustbench_med.reproducing.verify import Verifier
 
     found = open_results(results)
     measured = _chosen([record for record in found if record.status != "failed"], cell or [], sample, sample_seed)

@@ -26,4 +26,4 @@ class Report(Component, ABC):
 
     @abstractmethod
     def render(self, table: pd.DataFrame) -> str:
-        """The table (one row a cell, see `robustbench_med.table`) as text in the report's format."""
+        """The table (one row a cell, see `robustbench_med.recording.table`) as text in the report's format."""

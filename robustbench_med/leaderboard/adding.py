@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_med.atomic import write_text
-from robustbench_med.comparing import changed
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.agreement import outcome_of
 from robustbench_med.leaderboard.outcomes import Outcome, dumped
 from robustbench_med.leaderboard.outcomes import read as read_outcomes
 from robustbench_med.leaderboard.sources import OUTCOMES, RECORDS, read_records
-from robustbench_med.records import Record
-from robustbench_med.records import dumped as dumped_record
-from robustbench_med.results import SAMPLES, open_results
+from robustbench_med.recording.comparing import changed
+from robustbench_med.recording.records import Record
+from robustbench_med.recording.records import dumped as dumped_record
+from robustbench_med.recording.results import SAMPLES, open_results
 
 
 def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:

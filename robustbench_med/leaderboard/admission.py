@@ -6,10 +6,10 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from robustbench_med.ladder import PRESETS
 from robustbench_med.leaderboard.identity import has_part, is_control, is_ladder
 from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.records import Record
+from robustbench_med.planning.ladder import PRESETS
+from robustbench_med.recording.records import Record
 
 #: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
 BROKEN = {
@@ -45,6 +45,9 @@ def record_faults(record: Record) -> Iterator[str]:
 
 def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None]) -> Iterator[str]:
     """Why a row made of single rungs has no rank: which attackers were not tried, or cannot be combined."""
+    if all(is_control(record) for record in records):
+        yield from (fault for record in records for fault in record_faults(record))
+        return
     tried = {record.threat["access"] for record in records}
     wanted = ["oblivious", "query"]
     if has_part(records[0], "detector") or has_part(records[0], "purifier"):
@@ -55,10 +58,7 @@ def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None])
     elif any(outcome is None for outcome in outcomes):
         yield "the rungs cannot be combined image by image: per-image results are missing"
     for record in records:
-        if record.status != "ok" or is_control(record):
-            yield from record_faults(record)
-        else:
-            yield from broken(record)
+        yield from broken(record) if record.status == "ok" else record_faults(record)
 
 
 def broken(record: Record) -> Iterator[str]:

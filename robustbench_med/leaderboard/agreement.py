@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.outcomes import Outcome, from_samples
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 #: Records hold single-precision shares; the mean over images is taken in double precision.
 TOLERANCE = 1e-6

@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.model import TRACKS, Board, Entry, Section
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.ranking import Rival, ranks
 from robustbench_med.leaderboard.rows import rows, unique
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.spelling import spelled
 
 #: Ladders from the strongest to the weakest; others stand behind them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_med.atomic import new_folder, store_errors, write_text
+from robustbench_med.files.atomic import new_folder, store_errors, write_text
 from robustbench_med.leaderboard.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.latex import to_tex
 from robustbench_med.leaderboard.markdown import to_markdown

@@ -26,10 +26,10 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from robustbench_med import toml_file
 from robustbench_med.errors import BadConfig, first_fault
+from robustbench_med.files import toml_file
 from robustbench_med.leaderboard.model import Claim, Paper
-from robustbench_med.shapes import Name
+from robustbench_med.recording.shapes import Name
 
 _Percent = Annotated[float, Field(ge=0, le=100)]
 _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$", max_length=500)]

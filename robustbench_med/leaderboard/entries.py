@@ -16,7 +16,7 @@ from robustbench_med.leaderboard.evidence import Evidence
 from robustbench_med.leaderboard.model import Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.rows import Row, oblivious, outcomes_of, same_weights
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 Shares = npt.NDArray[np.float64]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -56,7 +56,7 @@ def entry(
     claim_records = oblivious(row) if measured else ()
     worst = _worst(row, standing) if measured else None
     rungs = _single_rungs(records) if row.single else figures.rungs(records)
-    claim, attack, n = _claim(claim_records, rungs, first)
+    claim, attack, n = _claim(claim_records, () if identity.is_control(first) else rungs, first)
     short, full = identity.strategy(first)
     worst_client, at_worst = figures.worst_client(records) if measured and not row.single else (None, None)
     name = str(first.defense["name"])
@@ -148,8 +148,8 @@ def _standing(
                 here, there = (np.array(side, dtype=int) for side in (zip(*rows, strict=True) if rows else ((), ())))
                 less = choice.safe[there] < share[here]
                 share[here[less]] = found.safe[there[less]]
-                if less.any():
-                    lowered[what] = lowered.get(what, 0) + int(less.sum())
+                if less.any():  # the same images, whichever of the row's records they are counted in
+                    lowered[what] = max(lowered.get(what, 0), int(less.sum()))
         shares.append(share)
     return Standing(tuple(shares), tuple(f"{what}: {n} more" for what, n in sorted(lowered.items())))
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from robustbench_med.atomic import write_text
 from robustbench_med.errors import DataError, shortened
+from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard import outcomes as kept
 from robustbench_med.leaderboard.model import Paper
 from robustbench_med.leaderboard.outcomes import Outcome

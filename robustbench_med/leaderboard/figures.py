@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robustbench_med.flags import FLAGS
+from robustbench_med.attacking.flags import FLAGS
 from robustbench_med.leaderboard.model import Figure, Mark, RungFigure
 from robustbench_med.rate import Rate, wilson
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 #: Metrics that are told for each client.
 OF_CLIENTS = ("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity", "hidden_lesion_rate",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from robustbench_med.leaderboard.rows import newest, slots, unique
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 
 
 @dataclass(frozen=True)

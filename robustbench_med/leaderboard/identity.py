@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.leaderboard.model import Track
-from robustbench_med.records import Record
+from robustbench_med.recording.records import Record
 from robustbench_med.spelling import spelled, spelled_eps
 
 #: Attacks that look at nothing: what they leave standing says nothing of robustness.
@@ -142,9 +142,8 @@ def model(record: Record) -> str:
 
 def parameters(record: Record) -> int | None:
     """Numbers in the deployed networks, where the record says so."""
-    counts = _mapping(record.defense.get("parameters"))
-    found = [count for count in counts.values() if isinstance(count, int)]
-    return sum(found) if found else None
+    counts = record.defense.get("parameters")
+    return sum(counts.values()) if counts else None
 
 
 def eps_text(record: Record) -> str:

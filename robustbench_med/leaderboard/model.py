@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.outcomes import Outcome
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 #: static: a classifier alone; the others do something to an image, or withhold answers, when it is deployed.
 Track = Literal["static", "deterministic test-time", "randomized test-time"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from robustbench_med.leaderboard import identity
 from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.records import Record, dumped
+from robustbench_med.recording.records import Record, dumped
 
 
 @dataclass(frozen=True)

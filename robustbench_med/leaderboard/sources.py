@@ -19,7 +19,7 @@ from robustbench_med.leaderboard.model import Board
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.outcomes import read as read_outcomes
 from robustbench_med.leaderboard.submission import read as read_submission
-from robustbench_med.records import Record, split
+from robustbench_med.recording.records import Record, split
 
 RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustbench_med.atomic import write_text
-from robustbench_med.comparing import changed
+from robustbench_med.attacking.flags import FLAGS
 from robustbench_med.errors import BadParameter, DataError, shortened
-from robustbench_med.flags import FLAGS
+from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard import outcomes as kept
 from robustbench_med.leaderboard.admission import broken, record_faults
 from robustbench_med.leaderboard.agreement import check, outcome_of
 from robustbench_med.leaderboard.identity import is_ladder, protocol
 from robustbench_med.leaderboard.model import Paper
 from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.records import Record
-from robustbench_med.records import dumped as dumped_record
-from robustbench_med.records import parse as parse_record
-from robustbench_med.results import SAMPLES, open_results
+from robustbench_med.recording.comparing import changed
+from robustbench_med.recording.records import Record
+from robustbench_med.recording.records import dumped as dumped_record
+from robustbench_med.recording.records import parse as parse_record
+from robustbench_med.recording.results import SAMPLES, open_results
 
 FORMAT = 1
 #: A file of the largest ladder is some 100 kB.

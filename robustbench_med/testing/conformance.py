@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_med.components import load_target, resolve
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Classifier, Recipe, System
-from robustbench_med.pictures import rows_of
+from robustbench_med.learning.pictures import rows_of
 from robustbench_med.rate import Rate
 from robustbench_med.registry import Entry, Plugin, Registry
 from robustbench_med.specs import AttackSpec, DatasetSpec

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from robustbench_med.blueprint import fits, learns, leaves
+from robustbench_med.defenses.blueprint import fits, learns, leaves
 from robustbench_med.interfaces import Part, System, TrainJob
-from robustbench_med.part_training import Withheld
+from robustbench_med.learning.part_training import Withheld
 from robustbench_med.testing.toys import toy_split
 
 #: Side of the toy images for detectors, purifiers and models: the default of the embedded data.

@@ -16,13 +16,13 @@ from robustbench_med.leaderboard.model import Board, Entry, Figure, RungFigure, 
 from robustbench_med.leaderboard.page import charts
 from robustbench_med.leaderboard.page.columns import Cell
 from robustbench_med.leaderboard.page.figures import DASH, count, interval, listed, percent, plain
-from robustbench_med.rerun import command
+from robustbench_med.recording.rerun import command
 from robustbench_med.spelling import spelled
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.outcomes import Outcome
     from robustbench_med.leaderboard.page.gallery import Gallery
-    from robustbench_med.records import Record
+    from robustbench_med.recording.records import Record
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pictures of a row that lie in ``gallery/``: read here, drawn by `robustbench_med.gallery`."""
+"""Pictures of a row that lie in ``gallery/``: read here, drawn by `robustbench_med.reproducing.gallery`."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from robustbench_med.atomic import replacing, write_text
 from robustbench_med.errors import DataError, StoreError
+from robustbench_med.files.atomic import replacing, write_text
 from robustbench_med.leaderboard.agreement import outcome_of
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.escaping import markdown
@@ -23,8 +23,8 @@ from robustbench_med.leaderboard.identity import component
 from robustbench_med.leaderboard.markdown import to_markdown
 from robustbench_med.leaderboard.model import Board, Entry
 from robustbench_med.leaderboard.page.site import HERE, environment, example, foot, marks, row_pages
-from robustbench_med.records import Record
-from robustbench_med.results import SAMPLES, open_results
+from robustbench_med.recording.records import Record
+from robustbench_med.recording.results import SAMPLES, open_results
 
 #: Names under which Chromium is found, which prints to PDF.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -1,0 +1,1 @@
+"""Data sets, opened and dealt to clients."""

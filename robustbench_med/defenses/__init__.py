@@ -1,0 +1,1 @@
+"""The deployed system: from a recipe and trained weights to a pipeline for each client."""

@@ -1,0 +1,168 @@
+"""From trained weights to each client's pipeline: fill the parts, fix the gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from robustbench_med.components import all_params
+from robustbench_med.data import Split
+from robustbench_med.defenses.assembly import Assembly
+from robustbench_med.defenses.blueprint import Blueprint, key_of
+from robustbench_med.defenses.calibration import read_gates, write_gates
+from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.defenses.store import Artifact
+from robustbench_med.errors import UsageError
+from robustbench_med.files.paths import home
+from robustbench_med.interfaces import Dataset
+from robustbench_med.streams import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CALIBRATION = "calibration.json"
+
+
+class Deployment:
+    """A trained defense on a data set: one pipeline per client.
+
+    Args:
+        blueprint: the defense's parts.
+        artifact: their weights.
+        dataset: gives the calibration images where a gate has to be fixed.
+        device: where the pipelines live.
+        unseen: sites without a part in the training; they get the state that all clients share.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        artifact: Artifact,
+        dataset: Dataset,
+        device: torch.device,
+        unseen: tuple[str, ...] = (),
+    ) -> None:
+        self.blueprint = blueprint
+        self.artifact = artifact
+        self.dataset = dataset
+        self.device = device
+        self.unseen = unseen
+        self._made = Assembly(blueprint, dataset.card(), artifact, device)
+        self._gates: dict[str, Gate] | None = None
+
+    def pipeline(self, client: str) -> Pipeline:
+        """The deployed system of ``client``, with its own personal state and gate; of an unseen site the shared ones.
+
+        Raises:
+            UsageError: there is no such client.
+        """
+        self.known(client)
+        if self.blueprint.detector is None:
+            return self._pipeline(client, None)
+        if self._gates is None:
+            self._gates = self._fix_gates()
+        return self._pipeline(client, self._gates[client])
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Clients that have a pipeline: those of the federation, then the unseen sites."""
+        return (*self.artifact.clients, *self.unseen)
+
+    def known(self, client: str) -> None:
+        """Raise `UsageError` if the federation has no such client."""
+        if client not in self.served:
+            raise unknown_client(client, self.dataset, self.served)
+
+    def _pipeline(self, client: str | None, gate: Gate | None) -> Pipeline:
+        """The pipeline with a gate, or without detector; None is a client without anything of its own."""
+        # An unseen site may be called like a client of weights trained elsewhere; it still has no part in them.
+        own = None if client in self.unseen else client
+        system = self._made.system(own)
+        detector, strength = self._made.detector(own) if gate else None, self.blueprint.recipe.strength
+        return Pipeline(system.classifier, detector, system.purifier, gate, strength)
+
+    # --- the gate ---
+
+    def _gate_key(self) -> str:
+        recipe, parts = (
+            self.blueprint.recipe,
+            [
+                [kind, part.spec_name, part.spec_revision, all_params(part.params)]
+                for kind, part in self.blueprint.parts().items()
+                if kind in ("detector", "purifier")
+            ],
+        )
+        return key_of([parts, recipe.fpr, self.artifact.digest, self.dataset.card().digest])
+
+    def _fix_gates(self) -> dict[str, Gate]:
+        """Gates per client: read where they were fixed before, else fixed now on clean calibration images."""
+        key = self._gate_key()
+        cached = home() / "calibration" / f"{key}.json"
+        for path in (self.artifact.folder / CALIBRATION, cached):
+            gates = read_gates(path, key)
+            if all(client in gates for client in self.served):
+                return gates
+        gates = self.calibrate()
+        write_gates(cached, key, gates)
+        return gates
+
+    def calibrate(self) -> dict[str, Gate]:
+        """Fix the gate of every client on its own clean calibration images.
+
+        Where there are none, at an unseen site above all, the images of all clients take their place, scored as a
+        client without personal state would.
+        """
+        split, recipe = self.dataset.split("calibration"), self.blueprint.recipe
+        sites = split.by_site()
+        lacking = [client for client in self.served if client not in sites]
+        total = sum(len(sites[client]) for client in self.served if client in sites) + len(split) * bool(lacking)
+        gates = {}
+        with self.dataset.progress.task("calibrating on clean images", total) as bar:
+            for client in self.served:
+                if client in sites:
+                    gates[client] = fix_gate(self.scores(client, sites[client]), recipe.fpr)
+                    bar.advance(len(sites[client]))
+            if lacking:
+                pooled = fix_gate(self.scores(None, split), recipe.fpr)
+                gates |= dict.fromkeys(lacking, pooled)
+                bar.advance(len(split))
+        return gates
+
+    @torch.inference_mode()
+    def scores(self, client: str | None, split: Split, batch: int = 64) -> Tensor:
+        """The detector's scores of a split's images at ``client`` (None: the shared state), float32 (N,), on the CPU.
+
+        Raises:
+            UsageError: there are no images.
+        """
+        if len(split) == 0:
+            raise UsageError("a gate cannot be fixed without calibration images")
+        # The gate plays no part in the score; any will do.
+        pipeline = self._pipeline(client, Gate(0.0, 0.0, 1.0))
+        parts = []
+        for start in range(0, len(split), batch):
+            x = split.images[start : start + batch].to(self.device)
+            ids = torch.arange(start, start + len(x), device=self.device)
+            parts.append(pipeline.score(x, Stream.named("calibration", 0, ids)).cpu())
+        return torch.cat(parts)
+
+    def save_calibration(self) -> None:
+        """Fix the gates and keep them beside the weights, so that a run need not render calibration images."""
+        if self.blueprint.detector is not None:
+            write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
+
+
+def fix_gate(scores: Tensor, fpr: float) -> Gate:
+    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
+
+    The published map normalises scores within a test batch, so that a result depends on what else is in the batch.
+    Here the range of the clean calibration scores plays that part, once and for all.
+    """
+    threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
+    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
+
+
+def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:
+    """What to say of a client that nobody knows."""
+    return UsageError(f"unknown client {client!r} of {dataset.card().name!r} (--client); valid: {', '.join(served)}")

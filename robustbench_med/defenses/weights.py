@@ -1,0 +1,132 @@
+"""Where the weights of a defense are: named, trained here, or shipped with its plugin."""
+
+from __future__ import annotations
+
+import importlib.resources
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from robustbench_med.data import DataCard
+from robustbench_med.defenses.blueprint import Blueprint, key_of
+from robustbench_med.defenses.store import MANIFEST, Artifact, digest_of, read_manifest
+from robustbench_med.errors import StoreWarning, WeightsError
+from robustbench_med.files.paths import home
+
+
+def artifact_folder(blueprint: Blueprint, card: DataCard, seed: int) -> Path:
+    """Where `rbmed train` puts this defense, trained on this data set with this seed."""
+    return home() / "artifacts" / f"{_stem(blueprint, card)}-{key_of(blueprint.training_keys(card))}-{seed}"
+
+
+def find_artifact(
+    blueprint: Blueprint,
+    card: DataCard,
+    explicit: Path | None = None,
+    seed: int | None = None,
+    command: str = "rbmed train",
+) -> Artifact:
+    """The trained parts as `search` finds them; ``command`` is what would train them, for the error.
+
+    Raises:
+        WeightsError: there are none, or they were trained with other parameters, on other data or with another seed.
+    """
+    artifact, differs = search(blueprint, card, explicit, seed)
+    if artifact is not None:
+        return artifact
+    name = blueprint.entry.spec.name
+    train = f"train them with `{command}`, or let `rbmed run --train` do it"
+    if differs:
+        where = f"weights {explicit}" if explicit else f"the weights at hand for {name!r} on {card.name!r}"
+        raise WeightsError(
+            f"{where} were trained with other parameters, data or seed ({', '.join(sorted(differs))}); {train}"
+        )
+    raise WeightsError(f"no trained weights for defense {name!r} on data set {card.name!r}; {train}")
+
+
+def search(
+    blueprint: Blueprint,
+    card: DataCard,
+    explicit: Path | None = None,
+    seed: int | None = None,
+    remake: bool = False,
+) -> tuple[Artifact | None, set[str]]:
+    """The trained parts: ``explicit``, else trained here (the newest first), else shipped with the plugin.
+
+    Args:
+        blueprint: the defense.
+        card: of the data set it was trained on.
+        explicit: a folder of weights, the only one to look at.
+        seed: the seed they were trained with; None takes any.
+        remake: pass over damaged folders, with a warning, as they will be trained anew.
+
+    Returns:
+        The artifact or None, and in what those that do not fit differ.
+
+    Raises:
+        WeightsError: a folder is unreadable, or what would fit is corrupt.
+    """
+    wanted = blueprint.training_keys(card)
+    differs: set[str] = set()
+    for folder in [explicit] if explicit else _candidates(blueprint, card):
+        try:
+            manifest = read_manifest(folder)
+            keys = manifest.get("training_keys", {})
+            other = {part for part, key in wanted.items() if keys.get(part) != key}
+            if not other and seed is not None and manifest.get("seed") != seed:
+                other = {f"seed {manifest.get('seed')} instead of {seed}"}
+            if not other:
+                return Artifact(folder), set()  # reads every file, so only now
+        except WeightsError as error:
+            if not remake:
+                raise
+            _passed_over(error)
+            continue
+        differs |= other
+    return None, differs
+
+
+def with_digest(blueprint: Blueprint, card: DataCard, digest: str) -> Path | None:
+    """The folder of the weights that have this digest, among those of the defense on this data set."""
+    for folder in _candidates(blueprint, card):
+        with suppress(WeightsError):
+            if digest_of(read_manifest(folder)["files"]) == digest:
+                return folder
+    return None
+
+
+def with_part(blueprint: Blueprint, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
+    """Weights that hold one part as it is wanted, whatever the other parts are, and of whatever defense."""
+    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(blueprint, f"*-{card.name}")]
+    for folder in sorted(path.parent for path in places):
+        try:
+            manifest = read_manifest(folder)
+            if manifest.get("training_keys", {}).get(name) == key and manifest.get("seed") == seed:
+                return Artifact(folder)
+        except WeightsError as error:  # other weights may hold the part, and it can be trained
+            _passed_over(error)
+    return None
+
+
+def _passed_over(error: WeightsError) -> None:
+    reason = str(error).partition(";")[0]  # what follows is what to do, and that is being done
+    warnings.warn(f"passed over: {reason}", StoreWarning, stacklevel=3)
+
+
+def _stem(blueprint: Blueprint, card: DataCard) -> str:
+    return f"{blueprint.entry.spec.name}-{card.name}"
+
+
+def _candidates(blueprint: Blueprint, card: DataCard) -> list[Path]:
+    """Folders that may hold the weights."""
+    stem = _stem(blueprint, card)
+    found = [manifest.parent for manifest in (home() / "artifacts").glob(f"{stem}-*/{MANIFEST}")]
+    found.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return found + [path.parent for path in _shipped(blueprint, stem)]
+
+
+def _shipped(blueprint: Blueprint, stem: str) -> list[Path]:
+    """Manifests of the weights that ship with the defense's package; ``stem`` may be a pattern."""
+    weights: str = getattr(blueprint.entry.spec, "weights", "")
+    package, _, folder = weights.partition(":")
+    return list((Path(str(importlib.resources.files(package))) / folder).glob(f"{stem}/{MANIFEST}")) if weights else []

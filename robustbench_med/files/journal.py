@@ -1,0 +1,196 @@
+"""A file of lines that several processes append to, and that no crash, full disk or stranger can spoil.
+
+A line is added whole or not at all: under a lock, and synced to the disk before the lock is given up. A line that is no
+good (torn by a power failure, or written by something else) is moved to a file beside, ``NAME.quarantine.jsonl``, with
+the reason, before the next line is added. Reading changes nothing: it passes over such lines and names them.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from robustbench_med.errors import StoreError, StoreWarning
+from robustbench_med.files.atomic import replacing, store_errors, sync_folder
+
+T = TypeVar("T")
+#: Seconds to wait for another process; adding a line takes milliseconds.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A line that is no good: its number (from 1), its bytes, and why."""
+
+    number: int
+    line: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How far a file was checked: which file it was, bytes, lines, and the last of these bytes."""
+
+    inode: int = -1
+    size: int = 0
+    lines: int = 0
+    tail: bytes = b""
+
+
+_seen: dict[Path, _Seen] = {}
+_FLAGS = os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def quarantine_of(path: Path) -> Path:
+    """Where the bad lines of ``path`` are kept."""
+    return path.with_name(f"{path.stem}.quarantine.jsonl")
+
+
+def append(path: Path, line: str, check: Callable[[bytes], object]) -> None:
+    """Add one line.
+
+    Args:
+        path: the file; it and its folder are made where they are missing.
+        line: without line end.
+        check: raises `ValueError`, with the reason, for a line that is no good.
+
+    Raises:
+        StoreError: it cannot be written, or another process keeps the lock. The file is as it was.
+    """
+    path = path.absolute()
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            for each in (path, quarantine_of(path)):
+                if each.is_symlink():
+                    # Whoever sent the folder would choose where we write.
+                    raise StoreError(f"{each} is a symbolic link; results are written to real files only, so remove it")
+            seen, data = _sweep(path, check), line.encode() + b"\n"
+            inode = _add(path, data)
+            _seen[path] = _Seen(inode, seen.size + len(data), seen.lines + 1, data[-64:])
+
+
+def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Bad]]:
+    """What the lines of a file hold, and those that ``parse`` refuses with a `ValueError`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = path.absolute()
+    with path.open("rb") as file:
+        good, bad = _sorted(file.read(), parse)
+    if bad and _lock(path).is_file():
+        # The last line may be one that is being written right now.
+        with suppress(StoreError), _locked(path), path.open("rb") as file:
+            good, bad = _sorted(file.read(), parse)
+    return good, bad
+
+
+def warn(path: Path, bad: Sequence[Bad], what: str = "passed over") -> None:
+    """Name lines that are no good, and what became of them."""
+    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+    named = "; ".join(f"line {each.number} is no record ({each.reason[:120]})" for each in bad[:3])
+    warnings.warn(f"{path}: {named}{more}: {what}", StoreWarning, stacklevel=3)
+
+
+def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[Bad]]:
+    """Lines parsed, and lines that are no good; empty lines are neither."""
+    good: list[T] = []
+    bad: list[Bad] = []
+    for number, line in enumerate(data.split(b"\n"), first):
+        if line.strip():
+            try:
+                good.append(parse(line))
+            except ValueError as error:
+                reason = "".join(char if char.isprintable() else " " for char in str(error))
+                bad.append(Bad(number, line, reason[:300]))
+    return good, bad
+
+
+def _sweep(path: Path, check: Callable[[bytes], object]) -> _Seen:
+    """Quarantine the bad lines among those that were not checked before; how the file is then."""
+    if not path.exists():
+        return _Seen()
+    with path.open("rb") as file:
+        status, seen = os.fstat(file.fileno()), _seen.get(path, _Seen())
+        known = file.read(seen.size) if seen.inode == status.st_ino else b""
+        if len(known) < seen.size or not known.endswith(seen.tail):  # another file in its place
+            known, seen = b"", _Seen()
+            file.seek(0)
+        rest = file.read()
+
+    def good_line(line: bytes) -> bytes:
+        check(line)
+        return line
+
+    good, bad = _sorted(rest, good_line, seen.lines + 1)
+    if bad:
+        _set_aside(path, bad)
+    if bad or (rest and not rest.endswith(b"\n")):
+        rest = b"".join(line + b"\n" for line in good)
+        with replacing(path) as draft:
+            draft.write_bytes(known + rest)
+    if bad:
+        warn(path, bad, f"set aside in {quarantine_of(path)}")
+    data = known + rest
+    return _Seen(path.stat().st_ino, len(data), seen.lines + rest.count(b"\n"), data[-64:])
+
+
+def _set_aside(path: Path, bad: Sequence[Bad]) -> None:
+    """Keep bad lines; first here, then they are taken out, so that a crash in between loses none."""
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    kept = []
+    for each in bad:
+        facts: dict[str, object] = {"line": each.number, "reason": each.reason, "set_aside": now}
+        try:
+            facts["text"] = each.line.decode()
+        except UnicodeDecodeError:
+            facts["base64"] = base64.b64encode(each.line).decode()
+        kept.append(json.dumps(facts).encode() + b"\n")
+    _add(quarantine_of(path), b"".join(kept))
+
+
+def _add(path: Path, data: bytes) -> int:
+    """Append bytes, all or none, and sync them; the number of the file."""
+    new = not path.exists()
+    handle = os.open(path, os.O_WRONLY | _FLAGS, 0o644)
+    try:
+        status = os.fstat(handle)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        except BaseException:
+            os.ftruncate(handle, status.st_size)
+            raise
+    finally:
+        os.close(handle)
+    if new:
+        sync_folder(path.parent)
+    return status.st_ino
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(_lock(path), timeout=PATIENCE):
+            yield
+    except Timeout:
+        raise StoreError(f"cannot write {path}: another process has locked it for {PATIENCE:.0f} s") from None
+    except NotImplementedError as error:
+        raise StoreError(f"cannot write {path}: its file system has no locks ({error})") from None

@@ -1,0 +1,96 @@
+"""Where things live on this machine: the cache folder, and the data roots that the user registered."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.files.atomic import write_text
+
+
+def home() -> Path:
+    """Folder of downloads, generated data and trained weights: ``RBMED_HOME``, or the platform's cache folder."""
+    if chosen := os.environ.get("RBMED_HOME"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "robustbench-med"
+
+
+def registered_roots() -> dict[str, Path]:
+    """The registered data roots by data set.
+
+    Raises:
+        BadConfig: the file cannot be read.
+    """
+    file = _roots_file()
+    try:
+        roots = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"cannot read the registered data roots in {file}: {error}") from error
+    if not all(isinstance(path, str) for path in roots.values()):
+        raise BadConfig(f'cannot read the registered data roots in {file}: every line must be name = "folder"')
+    return {name: Path(path) for name, path in roots.items()}
+
+
+def register_root(name: str, path: str | Path) -> Path:
+    """Remember the folder of a data set; returns it as an absolute path.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    folder = _folder(Path(path), "the folder to register")
+    roots = {**registered_roots(), name: folder}
+    # A JSON string without escapes beyond ASCII control characters is a TOML basic string.
+    lines = [
+        f"{json.dumps(key)} = {json.dumps(str(root), ensure_ascii=False)}\n" for key, root in sorted(roots.items())
+    ]
+    write_text(_roots_file(), "".join(lines))
+    return folder
+
+
+def data_root(name: str, explicit: str | Path | None = None) -> Path:
+    """The folder of the user's images for the data set ``name``.
+
+    The first of these that is given counts: ``explicit`` (``--data-root``), the environment variable ``RBMED_DATA``,
+    the registered folder. The first two may be the data set's folder or a parent that holds a folder called ``name``.
+
+    Raises:
+        DataError: none is given, or the one given is not a folder.
+    """
+    name = name.rpartition("/")[2]
+    if explicit is not None:
+        return _inside(_folder(Path(explicit), "--data-root"), name)
+    if variable := os.environ.get("RBMED_DATA"):
+        return _inside(_folder(Path(variable), "RBMED_DATA"), name)
+    if name in (roots := registered_roots()):
+        return _folder(roots[name], f"the folder registered for {name!r}")
+    raise DataError(
+        f"data set {name!r} needs its images: give --data-root FOLDER, set RBMED_DATA=FOLDER, "
+        f"or run 'rbmed data register {name} FOLDER' once"
+    )
+
+
+def _roots_file() -> Path:
+    return home() / "data-roots.toml"
+
+
+def _folder(path: Path, what: str) -> Path:
+    path = path.expanduser().absolute()
+    if not path.is_dir():
+        raise DataError(f"{what} {path} is not a folder")
+    return path
+
+
+def _inside(folder: Path, name: str) -> Path:
+    return folder / name if (folder / name).is_dir() else folder

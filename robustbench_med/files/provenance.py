@@ -1,0 +1,108 @@
+"""What a number was made with: versions, commit, command, hardware, threads, flags."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustbench_med.files.redact import command_line
+
+_WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "diffusers", "flwr", "numpy", "scipy")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python, the libraries that can change a number, and every installed plugin distribution."""
+    found = {"python": platform.python_version()}
+    plugins = {entry.dist.name for entry in importlib.metadata.entry_points(group="rbmed") if entry.dist is not None}
+    for name in (*_WATCHED, *sorted(plugins)):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the source checkout this runs from, with ``+changes`` if it was edited; None when installed."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The processor and GPU, and how many threads work."""
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"], facts["cudnn"] = torch.version.cuda, torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return facts
+
+
+@cache
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def flags() -> dict[str, Any]:
+    """What torch was told of exactness."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Everything above, and the command, for a record; paths of the machine are left out."""
+    return {
+        "versions": versions(),
+        "commit": commit(),
+        "command": command_line(sys.argv),
+        "hardware": hardware(device),
+        "device": str(device),
+        "flags": flags(),
+    }
+
+
+def peak_memory(device: torch.device) -> float:
+    """MiB: of the GPU since the cell began, else the process's largest resident size so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,1 @@
+"""Records and per-image results: kept, read, compared, shown."""

@@ -1,0 +1,1 @@
+"""Results measured again: a record of ours, or a published table."""

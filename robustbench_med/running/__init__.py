@@ -1,0 +1,1 @@
+"""From cells to records: resumed, in order or side by side."""
