@@ -145,7 +145,8 @@ def test_the_curve_over_eps_holds_what_may_be_compared() -> None:
 
 def test_the_roc_curve_and_its_points() -> None:
     page = page_of(boards.entry())
-    assert page.roc_points == [("seed 0", 0.05, 0.4), ("seed 0", 0.2, 0.8)]
+    assert page.roc_points == [(0.01, [0.0]), (0.02, [0.0]), (0.05, [0.4]), (0.1, [0.4]), (0.2, [0.8]), (0.5, [0.8])]
+    assert page.roc_names == ["seed 0"]
     assert page.roc is not None
     assert "deployed: FPR 5.0 %, TPR 40.0 %" in page.roc
     bare = page_of(boards.entry(fpr=None, tpr=None, auroc=None, outcomes=(None,)))

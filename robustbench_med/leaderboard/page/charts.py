@@ -43,12 +43,11 @@ def summary_bar(clean: float | None, claim: float | None, worst: float | None, d
 
     Claim and worst case may be of different images: then there is no drop.
     """
-    parts = [Markup('<rect class="ground" width="100" height="12"/>')]
+    parts = []
     if drop is not None and worst is not None and drop > 0:
-        parts.append(Markup('<rect class="drop" x="{}" y="4" width="{}" height="4"/>').format(
-            _n(100 * worst), _n(100 * drop)))  # fmt: skip
+        parts.append(_thin(worst, drop))
     if worst is not None:
-        parts.append(Markup('<rect class="worst" width="{}" height="12"/>').format(_n(100 * worst)))
+        parts.append(_filled("worst", worst))
     if claim is not None:
         parts.append(_tick("claim-tick", claim, 1, 11))
     if clean is not None:
@@ -57,17 +56,16 @@ def summary_bar(clean: float | None, claim: float | None, worst: float | None, d
 
 
 def interval_bar(figure: Figure | None, style: str = "worst", before: float | None = None) -> Markup:
-    """One share as a bar with its 95 % interval; ``before`` is drawn thin behind it."""
+    """One share as a bar with its 95 % interval; ``before`` is drawn thin behind it, ``style`` is worst or clean."""
     if figure is None:
         return Markup("")
-    parts = [Markup('<rect class="ground" width="100" height="12"/>')]
+    parts = []
     if before is not None and before > figure.value:
-        parts.append(Markup('<rect class="drop" x="{}" y="4" width="{}" height="4"/>').format(
-            _n(100 * figure.value), _n(100 * (before - figure.value))))  # fmt: skip
-    parts.append(Markup('<rect class="{}" width="{}" height="12"/>').format(style, _n(100 * figure.value)))
+        parts.append(_thin(figure.value, before - figure.value))
+    parts.append(_filled(style, figure.value))
     if figure.interval is not None:
         low, high = figure.interval
-        parts.append(Markup('<path class="whisker" d="M{} 6H{}"/>').format(_n(100 * low), _n(100 * high)))
+        parts.append(f'<path class="whisker" d="M{_n(100 * low)} 6H{_n(100 * high)}"/>')
         parts += [_tick("whisker", low, 3, 9), _tick("whisker", high, 3, 9)]
     return _bar(parts)
 
@@ -84,57 +82,70 @@ def lines(
         y_label: beside the other.
         title: for those who do not see it.
     """
-    out = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDE, HIGH, title)]
+    out = [
+        f'<div class="drawn"><svg class="chart" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(title)}">'
+    ]
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = _y(share)
-        out.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(LEFT, y, WIDE - RIGHT))
-        out.append(Markup('<text x="{}" y="{}" text-anchor="end" dy=".32em">{:.0f}</text>').format(
-            LEFT - 6, y, 100 * share))  # fmt: skip
+        out.append(f'<path class="grid" d="M{LEFT} {y}H{WIDE - RIGHT}"/>')
+        out.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" dy=".32em">{100 * share:.0f}</text>')
     for x, text in x_ticks:
-        out.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_x(x), HIGH - BELOW + 15, text))
-    out.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        (LEFT + WIDE - RIGHT) / 2, HIGH - 5, x_label))  # fmt: skip
-    upright = Markup('<text class="axis" transform="translate(10 {}) rotate(-90)" text-anchor="middle">{}</text>')
-    out.append(upright.format((TOP + HIGH - BELOW) / 2, y_label))
-    out += [_line(line) for line in drawn]
+        out.append(f'<text x="{_x(x)}" y="{HIGH - BELOW + 15}" text-anchor="middle">{escape(text)}</text>')
+    middle, height = (LEFT + WIDE - RIGHT) / 2, (TOP + HIGH - BELOW) / 2
+    out.append(f'<text class="axis" x="{middle}" y="{HIGH - 5}" text-anchor="middle">{escape(x_label)}</text>')
+    upright = f'transform="translate(10 {height}) rotate(-90)" text-anchor="middle"'
+    out.append(f'<text class="axis" {upright}>{escape(y_label)}</text>')
+    out += [*map(_line, drawn), "</svg>"]
     named = [line for line in drawn if line.name]
-    legend = [
-        Markup('<li><svg class="key {}" viewBox="0 0 22 12" aria-hidden="true"><polyline points="0,6 22,6"/>'
-               '<circle cx="11" cy="6" r="3.5"/></svg> {}</li>').format(line.style, line.name)
-        for line in named
-    ]  # fmt: skip
-    below = [Markup('<ul class="legend">'), *legend, Markup("</ul>")] if len(named) > 1 else []
-    return Markup('<div class="drawn">') + Markup("").join([*out, Markup("</svg>"), *below, Markup("</div>")])
-
-
-def _line(line: Line) -> Markup:
-    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in line.points)
-    out = [Markup('<g class="{}"><polyline points="{}"/>').format(line.style, path)]
-    for point in line.points:
-        if point.interval is not None:
-            low, high = point.interval
-            out.append(Markup('<path class="whisker" d="M{0} {1}V{2}"/>').format(_x(point.x), _y(low), _y(high)))
-        if point.told:
-            out.append(Markup('<circle cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
-                _x(point.x), _y(point.y), point.told))  # fmt: skip
-    return Markup("").join([*out, Markup("</g>")])
+    if len(named) > 1:
+        out += ['<ul class="legend">', *map(_legend, named), "</ul>"]
+    return Markup("".join([*out, "</div>"]))
 
 
 def told(name: str, figure: Figure) -> str:
     """``worst case 75.0 % (47 to 91)``."""
     bounds = figure.interval
-    return f"{name} {percent(figure.value)} %" + (
-        f" ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})" if bounds else ""
-    )
+    text = f" ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})" if bounds else ""
+    return f"{name} {percent(figure.value)} %{text}"
 
 
-def _bar(parts: Sequence[Markup]) -> Markup:
-    start = Markup('<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">')
-    return Markup("").join([start, *parts, Markup("</svg>")])
+# Below, whatever is not a number is ours or escaped; the pieces become `Markup` once, where they are put together.
 
 
-def _tick(style: str, share: float, top: float, bottom: float) -> Markup:
-    return Markup('<path class="{}" d="M{} {}V{}"/>').format(escape(style), _n(100 * share), _n(top), _n(bottom))
+def _line(line: Line) -> str:
+    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in line.points)
+    out = [f'<g class="{line.style}"><polyline points="{path}"/>']
+    for point in line.points:
+        if point.interval is not None:
+            low, high = point.interval
+            out.append(f'<path class="whisker" d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
+        if point.told:
+            told = f"<title>{escape(point.told)}</title>"
+            out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}" r="3.5">{told}</circle>')
+    return "".join([*out, "</g>"])
+
+
+def _legend(line: Line) -> str:
+    sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6" r="3.5"/>'
+    key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
+    return f"<li>{key} {escape(line.name)}</li>"
+
+
+def _bar(parts: Sequence[str]) -> Markup:
+    start = '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
+    return Markup("".join([start, '<rect class="ground" width="100" height="12"/>', *parts, "</svg>"]))
+
+
+def _filled(style: str, share: float) -> str:
+    return f'<rect class="{style}" width="{_n(100 * share)}" height="12"/>'
+
+
+def _thin(start: float, share: float) -> str:
+    return f'<rect class="drop" x="{_n(100 * start)}" y="4" width="{_n(100 * share)}" height="4"/>'
+
+
+def _tick(style: str, share: float, top: float, bottom: float) -> str:
+    return f'<path class="{style}" d="M{_n(100 * share)} {_n(top)}V{_n(bottom)}"/>'
 
 
 def _x(share: float) -> str:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from robustbench_med.recording.records import Record
 
 
+#: Shares of clean images flagged at which the table beside a ROC curve has a row.
+AT_MOST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
 @dataclass(frozen=True)
 class Tally:
     """A field of a confusion matrix: images (mean over draws and seeds), their share of the truth, whether right."""
@@ -76,7 +80,7 @@ class Page:
     others: Sequence[tuple[Board, Entry]] = ()
     gallery: Gallery | None = None
 
-    @property
+    @cached_property
     def headline(self) -> list[tuple[str, Cell, str]]:
         """The four figures that a reader looks for first."""
         entry = self.entry
@@ -89,7 +93,7 @@ class Page:
             ("Drop", Cell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
         ]
 
-    @property
+    @cached_property
     def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
         """Each attack, what stood before it, and what stood after it."""
         found, before = [], self.entry.clean.value if self.entry.clean else None
@@ -131,7 +135,7 @@ class Page:
         mine = self.entry
         return alike and (other.ladder, other.images, other.clients) == (mine.ladder, mine.images, mine.clients)
 
-    @property
+    @cached_property
     def lesions(self) -> list[tuple[str, Figure | None, Figure | None]]:
         """Sensitivity and its like, on clean images and under attack."""
         entry = self.entry
@@ -153,7 +157,7 @@ class Page:
         return [_confusion("Clean", [(each.labels, each.clean) for each in kept], names),
                 _confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
 
-    @property
+    @cached_property
     def detector(self) -> list[tuple[str, str, str]]:
         """Figures of the detector: name, value, interval; empty without one."""
         entry = self.entry
@@ -179,10 +183,18 @@ class Page:
         found = zip(names, entry.outcomes, strict=True)
         return [(name, outcome) for name, outcome in found if outcome is not None and outcome.roc]
 
+    @cached_property
+    def roc_points(self) -> list[tuple[float, list[float]]]:
+        """With at most this share of clean images flagged, the share of attacked ones, for each training."""
+        return [
+            (most, [max((y for x, y in outcome.roc if x <= most), default=0.0) for _, outcome in self._curves])
+            for most in AT_MOST
+        ]
+
     @property
-    def roc_points(self) -> list[tuple[str, float, float]]:
-        """The points of the ROC curves: training, share of clean and of attacked images flagged."""
-        return [(name, x, y) for name, outcome in self._curves for x, y in outcome.roc]
+    def roc_names(self) -> list[str]:
+        """The trainings that have a ROC curve."""
+        return [name for name, _ in self._curves]
 
     @cached_property
     def roc(self) -> Markup | None:
@@ -228,7 +240,7 @@ class Page:
         """Why there is no command for a record."""
         return self._commands[1]
 
-    @property
+    @cached_property
     def cost(self) -> list[tuple[str, str]]:
         """What the row cost to measure, and what it costs to deploy."""
         entry = self.entry
@@ -242,7 +254,7 @@ class Page:
             ("Parameters deployed", count(entry.parameters)),
         ]
 
-    @property
+    @cached_property
     def records(self) -> list[RecordFacts]:
         """Where each record comes from."""
         return [_facts(record) for record in self._kept]
