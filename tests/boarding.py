@@ -36,7 +36,7 @@ def climbed(
                     "parts": {"model": {"name": "resnet"}}, "weights": {"digest": f"w{name}{seed}", "seed": seed}},
         "attack": {"name": "ladder", "params_passed": {"preset": "quick"}},
         "threat": {"norm": "linf", "eps": 4 / 255, "access": "ladder", "goal": "untargeted"},
-        "eot": 1, "draws": 1, "seed": 0, "limit": n, "clients": ["a", "b"], "n": n, "created": created,
+        "eot": 1, "draws": 1, "seed": 0, "limit": None, "clients": ["a", "b"], "n": n, "created": created,
         "metrics": {key: rate.hits / rate.n for key, rate in shares.items()},
         "intervals": {key: wilson(rate) for key, rate in shares.items()},
         "per_client": {"a": {"clean_accuracy": 1.0, "robust_accuracy": share},

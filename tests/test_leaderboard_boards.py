@@ -53,6 +53,8 @@ def test_a_ladder_ranks_with_its_figures() -> None:
         ({"attack": {"name": "ladder", "params_passed": {"preset": "easy"}}}, "there is no ladder 'easy'"),
         ({"metrics": {"clean_accuracy": 1.0}}, "clean or under attack, is missing"),
         ({"intervals": {"robust_accuracy": (0.9, 0.95)}}, "robust_accuracy does not lie in its interval"),
+        ({"limit": 63}, "climbed on 8 images; this ladder asks for 64"),
+        ({"attack": {"name": "ladder", "params_passed": {"preset": "full"}}, "limit": 64}, "this ladder asks for all"),
         ({"rungs": []}, "the rung oblivious is not accounted for"),
     ],
 )

@@ -48,7 +48,7 @@ def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         for defense in ("guarded", "bare"):
             assert call("train", defense, "--dataset", "stripes").exit_code == 0
         cell = ("--dataset", "stripes", "--baseline", "", "--surrogate", "bare", "--eps", "1/50", "--access", "ladder",
-                "--limit", "12", "--draws", "3")  # fmt: skip
+                "--draws", "3")  # fmt: skip
         for defense in ("guarded", "bare"):
             done = call("run", "--defense", defense, *cell, "--out", "results")
             assert done.exit_code == 0, done.output

@@ -108,7 +108,7 @@ def test_the_example_is_the_largest_drop_of_a_ranked_row(tmp_path: Path) -> None
 def test_published_claims_are_marked_as_such(tmp_path: Path) -> None:
     build(boards.full(), tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "Paper claims 97.7 clean, 87.3 robust on Br35H" in text
+    assert "Published, not measured here: 97.67 / 87.33 on Br35H" in text
     assert "Nobody here has measured them; they have no rank." in text
 
 
@@ -151,6 +151,15 @@ def test_the_roc_curve_and_its_points() -> None:
     assert "deployed: FPR 5.0 %, TPR 40.0 %" in page.roc
     bare = page_of(boards.entry(fpr=None, tpr=None, auroc=None, outcomes=(None,)))
     assert (bare.roc, bare.detector) == (None, [])
+
+
+def test_attackers_measured_one_by_one_are_not_averaged() -> None:
+    threats = [{"norm": "linf", "eps": 4 / 255, "access": access} for access in ("full", "query")]
+    records = tuple(boards.record(threat["access"], threat=threat) for threat in threats)
+    page = page_of(boards.entry(records=records, outcomes=(boards.outcome("full"), boards.outcome("query"))))
+    assert page.confusion == []
+    assert [before for _, before, _ in page.ladder] == [None, None, None]
+    assert page.roc_names == ["full, seed 0", "query, seed 0"]
 
 
 def test_the_command_of_each_record_is_shown_once(tmp_path: Path) -> None:

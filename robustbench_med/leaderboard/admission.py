@@ -94,6 +94,8 @@ def unclimbed(record: Record) -> Iterator[str]:
     if preset is None:
         yield f"there is no ladder {passed.get('preset')!r}"
         return
+    if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
+        yield f"climbed on {record.n} images; this ladder asks for {preset.limit or 'all'}"
     if "attack" in passed:
         yield f"the ladder was climbed with {passed['attack']} in place of its own attacks"
     named = {rung["access"] for rung in record.rungs}

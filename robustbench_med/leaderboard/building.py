@@ -9,7 +9,7 @@ from robustbench_med.leaderboard.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.latex import to_tex
 from robustbench_med.leaderboard.markdown import to_markdown
 from robustbench_med.leaderboard.page.site import pages
-from robustbench_med.leaderboard.sources import Sources
+from robustbench_med.leaderboard.sources import Sources, no_collection
 
 #: Folders of generated files: what lies in them and is not of these records goes.
 FOLDERS = ("assets", "entries")
@@ -22,14 +22,15 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
         sources: what they are made from.
         pictures: folder of the rows' galleries, which the pages link.
     """
-    boards = sources.boards()
-    return {
-        "README.md": to_markdown(boards, sources.published.claims),
-        "leaderboard.csv": to_csv(boards),
-        "leaderboard.json": to_json(boards),
-        "leaderboard.tex": to_tex(boards),
-        **dict(pages(boards, pictures)),
-    }
+    with no_collection():
+        boards = sources.boards()
+        return {
+            "README.md": to_markdown(boards, sources.published.claims),
+            "leaderboard.csv": to_csv(boards),
+            "leaderboard.json": to_json(boards),
+            "leaderboard.tex": to_tex(boards),
+            **dict(pages(boards, pictures)),
+        }
 
 
 def write(root: Path, files: dict[str, str]) -> list[str]:

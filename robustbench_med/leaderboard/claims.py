@@ -37,7 +37,7 @@ _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$
 
 @dataclass(frozen=True)
 class Published:
-    """Claims, and papers by kind (``defense``, ``strategy``) and name."""
+    """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for records that were handed in."""
 
     claims: tuple[Claim, ...] = ()
     papers: dict[tuple[str, str], Paper] = field(default_factory=dict)

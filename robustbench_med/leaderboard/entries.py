@@ -252,9 +252,9 @@ def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
 
 
 def _paper(record: Record, published: Published) -> Paper | None:
-    """As the maintainers filed it, else as the plugin says in the record."""
+    """As the maintainers filed it, else as it was handed in, else as the plugin says in the record."""
     strategy = record.defense.get("strategy", {}).get("name", "")
-    for key in (("defense", str(record.defense["name"])), ("strategy", str(strategy))):
+    for key in (("defense", str(record.defense["name"])), ("cell", record.cell_id), ("strategy", str(strategy))):
         if key in published.papers:
             return published.papers[key]
     text = record.defense.get("reference")

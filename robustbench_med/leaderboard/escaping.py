@@ -17,6 +17,8 @@ _TEX = {
 
 def line(text: str) -> str:
     """On one line, without what cannot be printed (line ends, marks that turn the direction of writing)."""
+    if text.isprintable() and "  " not in text:  # nearly all texts
+        return text.strip()
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 

@@ -62,7 +62,7 @@ def read_sources(root: Path) -> Sources:
     if not paths:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
     kept = sorted((root / OUTCOMES).glob("*.jsonl"))
-    with _no_collection():
+    with no_collection():
         files = {path.name: read_records(path) for path in paths}
         outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
     published = read_claims(root / CLAIMS)
@@ -70,7 +70,7 @@ def read_sources(root: Path) -> Sources:
         handed_in = read_submission(path)
         files[f"{SUBMISSIONS}/{path.name}"] = list(handed_in.records)
         outcomes = dict(handed_in.outcomes) | outcomes
-        published.papers.setdefault(("defense", handed_in.defense), handed_in.paper)
+        published.papers.update({("cell", record.cell_id): handed_in.paper for record in handed_in.records})
     for name, records in files.items():
         for record in records:
             if record.cell_id in outcomes and record.status == "ok":
@@ -89,7 +89,7 @@ def _known(evidence: Iterable[Evidence], files: Mapping[str, Sequence[Record]]) 
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Millions of small objects are made and all are kept: looking for garbage would take a third of the time."""
     before = gc.isenabled()
     gc.disable()

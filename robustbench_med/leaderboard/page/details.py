@@ -94,13 +94,18 @@ class Page:
         ]
 
     @cached_property
+    def climbed(self) -> bool:
+        """Whether each record is a ladder or the only attack; else they are attackers measured one by one."""
+        return len({record.threat["access"] for record in self.entry.records}) <= 1
+
+    @cached_property
     def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
         """Each attack, what stood before it, and what stood after it."""
-        found, before = [], self.entry.clean.value if self.entry.clean else None
+        found, before = [], self.entry.clean.value if self.entry.clean and self.climbed else None
         for rung in self.entry.rungs:
             after = rung.withstanding
             found.append((rung, before, None if after is None else Figure(after)))
-            before = before if after is None else after
+            before = after if self.climbed and after is not None else before
         return found
 
     @cached_property
@@ -151,7 +156,7 @@ class Page:
     def confusion(self) -> list[Confusion]:
         """Answers by truth, clean and under attack; empty where per-image answers are not kept for every seed."""
         kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
-        if not kept or len(kept) < len(self.entry.outcomes):
+        if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
             return []
         names = [str(name) for name in self.entry.records[0].dataset.get("classes", ())]
         return [_confusion("Clean", [(each.labels, each.clean) for each in kept], names),
@@ -178,10 +183,12 @@ class Page:
     def _curves(self) -> list[tuple[str, Outcome]]:
         """Outcomes with a ROC curve, and which training each is of."""
         entry = self.entry
-        names = [f"seed {seed}" for seed in entry.train_seeds] if len(entry.train_seeds) == len(entry.outcomes) else []
-        names = names or [str(at) for at in range(len(entry.outcomes))]
-        found = zip(names, entry.outcomes, strict=True)
-        return [(name, outcome) for name, outcome in found if outcome is not None and outcome.roc]
+        found = []
+        for record, outcome in zip(entry.records, entry.outcomes, strict=False):
+            if outcome is not None and outcome.roc:
+                name = f"seed {record.defense.get('weights', {}).get('seed', 0)}"
+                found.append((name if self.climbed else f"{record.threat['access']}, {name}", outcome))
+        return found
 
     @cached_property
     def roc_points(self) -> list[tuple[float, list[float]]]:

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.columns import as_published
 from robustbench_med.leaderboard.model import Board, Entry, Figure, Mark, Section
 from robustbench_med.leaderboard.page import charts, columns, figures, gallery, words
 from robustbench_med.leaderboard.page.details import Page
@@ -119,7 +120,7 @@ def environment() -> jinja2.Environment:
         "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
         "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,
-        "about": _about, "whose": _whose, "source": _source, "share": _share, "value": _value, "axis": _AXIS,
+        "about": _about, "as_published": as_published, "whose": _whose, "source": _source, "share": _share, "value": _value, "axis": _AXIS,
     }  # fmt: skip
     return made
 
