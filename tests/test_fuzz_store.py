@@ -36,10 +36,10 @@ from robustbench_med.planning.config import RunConfig, build
 from robustbench_med.recording.comparing import pairs
 from robustbench_med.recording.exporting import exported, frame
 from robustbench_med.recording.records import Record, append, dumped, parse, read
+from robustbench_med.recording.rerun import request
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
 from robustbench_med.registry import Registry
-from robustbench_med.reproducing.verify import request
 from robustbench_med.running.describe import federation
 from robustbench_med.spelling import spelled_ref
 

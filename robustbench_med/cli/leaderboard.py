@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli import style
+from robustbench_med.cli.gallery import gallery
 from robustbench_med.cli.handed_in import check, rescore, verify
 from robustbench_med.cli.style import err, out, plain
 
@@ -26,6 +27,7 @@ leaderboard = typer.Typer(
 leaderboard.command()(check)
 leaderboard.command()(verify)
 leaderboard.command()(rescore)
+leaderboard.command()(gallery)
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
 
 
@@ -40,15 +42,20 @@ def build(
     from robustbench_med.leaderboard.building import rendered, stale, write
     from robustbench_med.leaderboard.sources import read_sources
 
-    files = rendered(read_sources(root))
+    files = rendered(read_sources(root), root / "gallery")
     if not compare:
         changed = write(root, files)
-        plain(f"{root}: {', '.join(changed)} written" if changed else f"{root}: nothing changed")
+        plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
         return
     if found := stale(root, files):
-        err.print(f"{root}: not what the records give: {', '.join(found)}; run rbmed leaderboard build")
+        err.print(f"{root}: not what the records give: {_few(found)}; run rbmed leaderboard build")
         raise typer.Exit(1)
     plain(f"{root}: as the records give it")
+
+
+def _few(names: list[str]) -> str:
+    """There may be thousands of pages."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 @leaderboard.command()

@@ -25,6 +25,7 @@ from robustbench_med.cli.merge import merge
 from robustbench_med.cli.plan import plan
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
+from robustbench_med.cli.report import report
 from robustbench_med.cli.reproduce import reproduce
 from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
@@ -122,6 +123,7 @@ app.command()(verify)
 app.command()(diff)
 app.command()(merge)
 app.command()(export)
+app.command()(report)
 app.command()(submit)
 app.command()(reproduce)
 app.add_typer(data, name="data")

@@ -42,9 +42,9 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 """
 
 
-def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = ()) -> str:
-    """The boards as one page; ``claims`` are all that are known, shown at its end."""
-    lines = [HEAD]
+def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD) -> str:
+    """The boards as one page below ``head``; ``claims`` are all that are known, shown at its end."""
+    lines = [head]
     for board in boards:
         lines += [*_board(board), ""]
     if claims:

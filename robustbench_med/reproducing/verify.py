@@ -26,6 +26,7 @@ from robustbench_med.planning.plan import plan
 from robustbench_med.progress import Progress
 from robustbench_med.recording import comparing
 from robustbench_med.recording.records import Record
+from robustbench_med.recording.rerun import request
 from robustbench_med.registry import Registry
 from robustbench_med.running.runner import Runner
 
@@ -35,11 +36,6 @@ Verdict = Literal["identical", "within", "differs", "digest", "impossible"]
 #: What must agree before figures on a CPU must be identical.
 ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine",
                "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
-
-
-#: The options that a record keeps as they were asked.
-REPEATED = {"dataset", "partition", "unseen_site", "client", "model", "strategy", "adversarial", "malicious", "engine",
-            "train_seed", "access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,44 +162,6 @@ class Verifier:
         if device not in self._loaders:
             self._loaders[device] = Loader(self.registry, device, self.data_root, self.progress)
         return self._loaders[device]
-
-
-def request(record: Record) -> dict[str, Any]:
-    """The options of ``rbmed run`` that ask for a record's cell; of a claim or a probe also its other, made small.
-
-    Raises:
-        BadConfig: the record does not say what was asked.
-    """
-    data: dict[str, Any] | None = record.dataset.get("asked")
-    attack: dict[str, Any] | None = record.attack.get("asked")
-    if data is None or attack is None:
-        raise BadConfig(f"record {record.cell_id} does not say what was asked: it was written before records did")
-    trained = {name.replace("-", "_"): text for name, text in record.defense.get("asked", {}).items()}
-    options: dict[str, Any] = {**data, **trained, **record.defense.get("replaced", {}), **attack}
-    if strange := sorted(set(options) - REPEATED):  # a stranger's record must not train, or run something else
-        raise BadConfig(f"record {record.cell_id} asks for {strange[0]!r}, which is no part of a cell")
-    own: dict[str, Any] = {
-        "defense": {"name": record.defense["name"], **record.defense["params_passed"]},
-        "baseline": "",
-        **{name: record.threat[name] for name in ("norm", "eps", "goal") if name in record.threat},
-        **{f"max_{name}": value for name, value in record.budget.items()},
-        "limit": record.limit,
-        "seed": record.seed,
-        "draws": record.draws,
-        "diagnostics": record.diagnostics.get("level", "off") if record.status == "ok" else "off",
-    }
-    options |= own
-    ladder = attack.get("access") == "ladder"
-    if record.role != "cell":
-        options["access"] = None
-    if record.role == "claim":
-        options["probe_limit"] = 1
-    elif record.role == "probe":
-        options |= {"probe_limit": record.limit, "attack": None}
-    elif ladder:
-        options["access"] = f"ladder:{record.attack['params_passed'].get('preset')}"
-        options["attack"] = record.attack["params_passed"].get("attack")
-    return {name: value for name, value in options.items() if value not in (None, [])}
 
 
 def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
