@@ -79,8 +79,6 @@ def broken(record: Record) -> Iterator[str]:
         if value is None or not -2 * SLACK <= low - SLACK <= value <= high + SLACK <= 1 + 2 * SLACK:
             yield f"{name} does not lie in its interval"
     left = [rung["withstanding"] for rung in record.rungs if rung.get("withstanding") is not None]
-    if any(not 0 <= share <= 1 + SLACK for share in left):
-        yield "a rung left a share of images that is none"
     if any(later > earlier + SLACK for earlier, later in itertools.pairwise(left)):
         yield "a later rung left more images standing than an earlier one"
     if any(not math.isfinite(spent) or spent < 0 for spent in record.spent.values()):

@@ -91,7 +91,8 @@ class Climbed(TypedDict):
     rung: Name
     access: Name
     attacked: Count
-    withstanding: float | None
+    # A share, drawn as a bar: means may round to a little over one.
+    withstanding: Annotated[float, Field(ge=0, le=1.000001)] | None
     broken: NotRequired[Count | None]
     gradients_mean: float
     queries_mean: float
