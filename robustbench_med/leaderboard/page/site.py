@@ -120,7 +120,9 @@ def environment() -> jinja2.Environment:
         "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
         "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,
-        "about": _about, "as_published": as_published, "whose": _whose, "source": _source, "share": _share, "value": _value, "axis": _AXIS,
+        "about": _about,
+        "as_published": as_published, "whose": _whose, "source": _source,
+        "share": _share, "value": _value, "axis": _AXIS,
     }  # fmt: skip
     return made
 
