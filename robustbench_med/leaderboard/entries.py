@@ -86,7 +86,7 @@ def entry(
         claim=claim,
         claim_attack=attack,
         claim_images=n,
-        drop=_drop(row, claim_records, standing.images, own, outcomes, claim, worst),
+        drop=_drop(row, claim_records, standing.images, own, outcomes, claim, worst, rungs),
         rungs=rungs,
         sensitivity=metric("robust_sensitivity"),
         specificity=metric("robust_specificity"),
@@ -202,9 +202,7 @@ def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) 
     if found:
         attacks = sorted({identity.component(record.attack) for record in found})
         return figures.figure(found, "robust_accuracy"), " / ".join(attacks), min(record.n for record in found)
-    rung = next(
-        (rung for rung in reversed(rungs) if rung.access == "oblivious" and rung.withstanding is not None), None
-    )
+    rung = _oblivious_rung(rungs)
     if rung is None:
         return None, "", 0
     return Figure(float(rung.withstanding or 0)), rung.name.partition(" ")[2], first.n
@@ -212,21 +210,32 @@ def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) 
 
 def _drop(
     row: Row, found: Sequence[Record], images: Shares | None, own: Sequence[Outcome | None],
-    outcomes: Mapping[str, Outcome], claim: Figure | None, worst: Figure | None,
+    outcomes: Mapping[str, Outcome], claim: Figure | None, worst: Figure | None, rungs: Sequence[RungFigure],
 ) -> float | None:  # fmt: skip
-    """How much of the claim an attacker takes who knows the defense, on the same images; None where there are none."""
+    """How much of the claim an attacker takes who knows the defense, on the same images; None where there are none.
+
+    Where the claim was measured on others, the ladder's own attack by one who does not know the defense stands for it.
+    """
     if claim is None or worst is None:
         return None
     here = {identity.images(record) for record in row.records}
     if not found or {identity.images(record) for record in found} == here:
         return claim.value - worst.value
     index = {outcome.index for outcome in own if outcome is not None}
-    if images is None or len(index) != 1:
-        return None
-    (rows,) = index
-    claimed = [_on(outcome, rows) for outcome in outcomes_of(found, outcomes)]
-    known = [share for share in claimed if share is not None]
-    return sum(known) / len(known) - float(images.mean()) if len(known) == len(claimed) else None
+    if images is not None and len(index) == 1:
+        (rows,) = index
+        claimed = [_on(outcome, rows) for outcome in outcomes_of(found, outcomes)]
+        known = [share for share in claimed if share is not None]
+        if len(known) == len(claimed):
+            return sum(known) / len(known) - float(images.mean())
+    left = _oblivious_rung(rungs)
+    return None if left is None or row.single else float(left.withstanding or 0) - worst.value
+
+
+def _oblivious_rung(rungs: Sequence[RungFigure]) -> RungFigure | None:
+    """The last step of a ladder that does not know the defense."""
+    climbed = [rung for rung in rungs if rung.access == "oblivious" and rung.withstanding is not None]
+    return climbed[-1] if climbed else None
 
 
 def _on(outcome: Outcome | None, rows: Sequence[int]) -> float | None:
