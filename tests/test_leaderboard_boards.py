@@ -117,7 +117,10 @@ def test_the_drop_is_taken_on_the_same_images() -> None:
     entry = only(climbed("0", safe), plain("1", many), outcomes=outcomes)
     assert entry.claim is not None
     assert (entry.claim.value, entry.drop) == (0.75, 0.0)
-    assert only(climbed("0", safe), plain("1", many)).drop is None
+    ladder = climbed("0", safe)
+    first = {**ladder.rungs[0], "withstanding": 0.75}
+    alone = only(ladder.model_copy(update={"rungs": [first, *ladder.rungs[1:]]}), plain("1", many))
+    assert (first["access"], alone.drop) == ("oblivious", 0.25)  # from the ladder's own first rung
 
 
 def test_an_image_that_any_attack_has_broken_is_broken() -> None:
