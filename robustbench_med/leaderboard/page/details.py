@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from markupsafe import Markup
 
 from robustbench_med.errors import BadConfig
@@ -15,6 +14,7 @@ from robustbench_med.leaderboard.figures import figure as records_figure
 from robustbench_med.leaderboard.model import Board, Entry, Figure, RungFigure, Section
 from robustbench_med.leaderboard.page import charts
 from robustbench_med.leaderboard.page.columns import Cell
+from robustbench_med.leaderboard.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.page.figures import DASH, count, interval, listed, percent, plain
 from robustbench_med.recording.rerun import command
 from robustbench_med.spelling import spelled
@@ -27,24 +27,6 @@ if TYPE_CHECKING:
 
 #: Shares of clean images flagged at which the table beside a ROC curve has a row.
 AT_MOST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """A field of a confusion matrix: images (mean over draws and seeds), their share of the truth, whether right."""
-
-    text: str
-    share: float
-    right: bool
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Answers by truth, ``name`` says of which images."""
-
-    name: str
-    answers: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Tally]]]
 
 
 @dataclass(frozen=True)
@@ -159,8 +141,8 @@ class Page:
         if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
             return []
         names = [str(name) for name in self.entry.records[0].dataset.get("classes", ())]
-        return [_confusion("Clean", [(each.labels, each.clean) for each in kept], names),
-                _confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
+        return [confusion("Clean", [(each.labels, each.clean) for each in kept], names),
+                confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
 
     @cached_property
     def detector(self) -> list[tuple[str, str, str]]:
@@ -269,27 +251,6 @@ class Page:
 
 def _cell(figure: Figure | None) -> Cell:
     return Cell(percent(figure.value if figure else None), interval(figure))
-
-
-def _confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:
-    """From pairs of labels (N,) and answers (draws, N), -1 for a withheld one; the mean over the pairs."""
-    pairs = list(answered)
-    classes = max(len(names), *(int(max(labels.max(), answers.max())) + 1 for labels, answers in pairs))
-    total = np.zeros((classes, classes + 1))
-    for labels, answers in pairs:
-        truth = np.broadcast_to(labels, answers.shape)
-        np.add.at(total, (truth.ravel().astype(int), answers.ravel().astype(int)), 1 / len(answers) / len(pairs))
-    names = [*names, *(f"class {at}" for at in range(len(names), classes))]
-    shown = classes + bool(total[:, -1].any())
-    rows = []
-    for number, counts in enumerate(total):
-        images = counts.sum() or 1.0
-        cells = [
-            Tally(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
-            for at in range(shown)
-        ]
-        rows.append((names[number], cells))
-    return Confusion(name, [*names, "withheld"][:shown], rows)
 
 
 def _facts(record: Record) -> RecordFacts:
