@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from robustbench_med.rate import wilson as wilson
     from robustbench_med.references import PartRef as PartRef
     from robustbench_med.references import parse as parse
+    from robustbench_med.spelling import spelled_eps as spelled_eps
     from robustbench_med.spelling import told_apart as told_apart
     from robustbench_med.streams import Stream as Stream
     from robustbench_med.streams import seed_of as seed_of
@@ -84,7 +85,7 @@ _LAZY = {
     "robustbench_med.files.paths": ("home",),
     "robustbench_med.outcome": ("Climb", "Outcome", "Verdicts"),
     "robustbench_med.rate": ("Rate", "wilson"),
-    "robustbench_med.spelling": ("told_apart",),
+    "robustbench_med.spelling": ("spelled_eps", "told_apart"),
     "robustbench_med.streams": ("Stream", "seed_of"),
     "robustbench_med.threat": ("Budget", "ThreatModel"),
     "pydantic": ("Field",),

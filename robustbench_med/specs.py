@@ -103,7 +103,8 @@ class DefenseSpec(Spec):
     """A recipe that names a model, a strategy and, optionally, a detector and a purifier.
 
     ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any. ``reproduction`` is
-    ``package:file``, the published table and how to measure it anew (`robustbench_med.reproducing.reproduction`), if any.
+    ``package:file``, the published table and how to measure it anew (`robustbench_med.reproducing.reproduction`), if
+    any.
     """
 
     kind: ClassVar[str] = "defense"

@@ -29,14 +29,17 @@ from robustbench_med.components import resolve
 from robustbench_med.defenses.store import MANIFEST, Artifact, save_state, seal
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
+from robustbench_med.leaderboard.building import rendered
+from robustbench_med.leaderboard.claims import Published
+from robustbench_med.leaderboard.sources import Sources
 from robustbench_med.planning.config import RunConfig, build
 from robustbench_med.recording.comparing import pairs
 from robustbench_med.recording.exporting import exported, frame
 from robustbench_med.recording.records import Record, append, dumped, parse, read
+from robustbench_med.recording.rerun import request
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
 from robustbench_med.registry import Registry
-from robustbench_med.reproducing.verify import request
 from robustbench_med.running.describe import federation
 from robustbench_med.spelling import spelled_ref
 
@@ -152,6 +155,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
+    rendered(Sources({"a.jsonl": both}, {}, Published()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
 
@@ -250,7 +254,7 @@ def test_references(text: str) -> None:
     with nothing_written(), refused(UsageError):
         ref = parse_ref(text)
         assert ref.name
-        assert resolve(TOY, "attack", ref).entry.spec.name == "shift"
+        assert resolve(TOY, "attack", ref).entry.spec.name == ref.name.rpartition("/")[2]
 
 
 PLAIN = st.text("abcdefgh0123456789._-", min_size=1, max_size=8)

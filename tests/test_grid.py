@@ -12,11 +12,12 @@ import pytest
 import robustbench_med as rbmed
 from robustbench_med.errors import BadConfig, BadParameter
 from robustbench_med.files.toml_file import LARGEST
+from robustbench_med.planning.cell import Cell, cell_of
 from robustbench_med.planning.config import build
 from robustbench_med.planning.facets import axes, facets, telling, title
 from robustbench_med.planning.order import grouped
 from robustbench_med.planning.patterns import FACETS, chooser, read
-from robustbench_med.planning.plan import Cell, cell_of, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
@@ -78,6 +79,20 @@ def test_the_clients_come_from_the_data_sets_that_are_open_already(toys: Registr
 
 def test_what_is_named_twice_is_measured_once(toys: Registry) -> None:
     assert len(cells(toys, seed=[0, 1, 0], defense=["guarded", "guarded"])) == 2 * 2
+    tables = [{"name": "guarded", "fpr": 0.2}, {"name": "guarded", "detector": {"name": "mae", "passes": 2}}]
+    texts = ["guarded:fpr=0.2", "guarded:detector=[mae:passes=2]"]
+    assert len(cells(toys, defense=[*tables, *texts])) == 3
+    ids = [[c.id("data", "weights") for c in cells(toys, defense=refs)] for refs in (tables, texts)]
+    assert ids[0] == ids[1]
+
+
+def test_why_a_rung_is_left_out_is_no_part_of_the_cells_id(toys: Registry) -> None:
+    cell = cells(toys, access="ladder:quick", defense="guarded")[-1]
+    here, there = (cell.without("bpda", f"no weights in {folder}") for folder in ("/home/a", "/home/b"))
+    assert isinstance(here, Cell)
+    assert isinstance(there, Cell)
+    assert here != there
+    assert here.id("data", "weights") == there.id("data", "weights") != cell.id("data", "weights")
 
 
 def test_a_grid_too_large_to_be_listed_is_refused_at_once(toys: Registry) -> None:

@@ -20,9 +20,10 @@ from robustbench_med.attacking.setting import Step
 from robustbench_med.datasets.pick import pick
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.config import build
 from robustbench_med.planning.ladder import PRESETS
-from robustbench_med.planning.plan import Cell, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
 from robustbench_med.threat import Budget, ThreatModel
 

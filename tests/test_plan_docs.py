@@ -14,15 +14,21 @@ from typer.main import get_command
 from robustbench_med.attacking.flags import FLAGS
 from robustbench_med.attacking.rungs import RUNGS
 from robustbench_med.cli.main import app
+from robustbench_med.planning.cell import Cell, cell_of
 from robustbench_med.planning.config import RunConfig, build
 from robustbench_med.planning.facets import facets
 from robustbench_med.planning.ladder import PRESETS
 from robustbench_med.planning.patterns import FACETS, read
-from robustbench_med.planning.plan import Cell, cell_of, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "leaderboard" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
@@ -57,7 +63,8 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_commands_and_components_in_the_docs_exist(page: Path) -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands} | {"data"}
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     text = page.read_text(encoding="utf-8")
     for command in re.findall(r"\brbmed ([a-z]+)\b", text):
         assert command in commands, f"rbmed {command}"

@@ -18,8 +18,9 @@ from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsEr
 from robustbench_med.forecast.cost import Cost, total
 from robustbench_med.forecast.preview import Item, Preview
 from robustbench_med.forecast.trial import per_image, rehearse
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.config import build
-from robustbench_med.planning.plan import Cell, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.registry import Registry
 from robustbench_med.threat import Budget, ThreatModel
 

@@ -13,7 +13,8 @@ from robustbench_med.cli import between
 from robustbench_med.cli.results import contrast, show, unseen
 from robustbench_med.errors import StoreWarning
 from robustbench_med.rate import Rate, wilson
-from robustbench_med.recording.records import Record, append, flatten, latest, read
+from robustbench_med.recording.records import Record, append, dumped, flatten, latest, read
+from robustbench_med.recording.records import parse as parse_record
 from robustbench_med.recording.table import to_frame
 from robustbench_med.references import parse
 from robustbench_med.spelling import spelled
@@ -156,3 +157,10 @@ def test_the_latest_of_a_cell_counts() -> None:
     frame = to_frame([federated(strategy=strategy("ditto", lam=1))]).iloc[0]
     assert (frame.strategy, frame.strategy_params, frame.train_seed) == ("ditto", "lam=1", 0)
     assert (frame.clean_mean, frame.clean_worst, frame.robust_worst, frame.robust_spread) == (0.9, 0.8, 0.0625, 0.1875)
+
+
+@pytest.mark.parametrize("number", ["1e999", "1E+400", "-1e309", "1" + "0" * 400 + ".0", "0.1e1000"])
+def test_a_number_too_large_for_a_float_is_no_figure(number: str) -> None:
+    line = dumped(record(metrics={"x": 0.5})).replace('"x": 0.5', f'"x": {number}')
+    with pytest.raises(ValueError, match=r"[Oo]ut of range|finite|JSON"):
+        parse_record(line)

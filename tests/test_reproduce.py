@@ -20,7 +20,8 @@ import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, UnknownName, UsageError
 from robustbench_med.learning import estimate
-from robustbench_med.planning.plan import Cell, plan
+from robustbench_med.planning.cell import Cell
+from robustbench_med.planning.plan import plan
 from robustbench_med.recording.records import read
 from robustbench_med.registry import Registry
 from robustbench_med.reproducing.reproduction import Study, configs, find
@@ -215,7 +216,7 @@ def test_the_shipped_table_is_the_papers() -> None:
     exact, ladder = configs(reproduction, {})
     cells = [cell for cell in plan(exact, registry) if isinstance(cell, Cell)]
     attack = next(cell for cell in cells if cell.attack.name == "pgd")
-    assert dict(attack.attack.params) == {"steps": 7, "step_size": 0.003}
+    assert dict(attack.attack.params) == {"steps": "7", "step_size": "0.003"}
     assert {cell.attack.name for cell in cells} == {"pgd", "clamp"}
     assert len(cells) == 2 * len(reproduction.row)
     for cell in [*cells, *plan(ladder, registry)]:

@@ -123,7 +123,7 @@ def test_a_table_in_a_file_is_the_same_as_text(toys: Registry, tmp_path: Path, w
         'partition = {name = "iid", clients = 3}\ntrain_seed = 1\nmalicious = "x"\n'
     )
     (record,) = run(toys, tmp_path, config=file, malicious="")
-    assert record.defense["strategy"]["params_passed"] == {"steps": 7, "adversarial": "pgd:steps=5"}
+    assert record.defense["strategy"]["params_passed"] == {"steps": "7", "adversarial": "pgd:steps=5"}
     assert record.dataset["partition"] == "iid:clients=3"
     assert watch.jobs[0].origin == {
         "dataset": "stripes", "partition": "iid:clients=3", "model": "linear",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ from robustbench_med.errors import BadConfig, BadParameter, DataError
 from robustbench_med.files.paths import home
 from robustbench_med.recording.comparing import pairs
 from robustbench_med.recording.records import Record, append, dumped, read
+from robustbench_med.recording.rerun import command, request
 from robustbench_med.recording.results import merge, open_results
 from robustbench_med.registry import Registry
-from robustbench_med.reproducing.verify import Verifier, request
+from robustbench_med.reproducing.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]
@@ -67,14 +69,24 @@ def test_every_kind_of_cell_is_verified_as_identical(rbmed: Run) -> None:
 def test_what_a_record_asks_for_is_what_was_asked(rbmed: Run) -> None:
     asked = {record.threat["access"]: request(record) for record in open_results(Path("plain"))}
     assert asked["gate"] == {
-        "dataset": {"name": "stripes", "test": 16}, "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
-        "strategy": {"name": "own", "steps": 5}, "malicious": "site-0", "train_seed": "1",
-        "defense": {"name": "guarded", "fpr": 0.2}, "baseline": "", "norm": "linf", "eps": 0.1, "goal": "hide-lesion",
-        "evasion": "joint:0.5", "stand_in": "blur", "eot": 2, "max_gradients": 50, "limit": 6, "seed": 3, "draws": 3,
-        "diagnostics": "full", "access": "gate", "attack": {"name": "shift", "factor": 0.75},
+        "dataset": "stripes:test=16", "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
+        "strategy": "own:steps=5", "malicious": "site-0", "train_seed": "1",
+        "defense": {"name": "guarded", "fpr": "0.2"}, "baseline": "", "norm": "linf", "eps": 0.1, "goal": "hide-lesion",
+        "evasion": "joint:0.5", "stand_in": "blur", "eot": 2, "precision": "float32", "max_gradients": 50, "limit": 6,
+        "seed": 3, "draws": 3, "diagnostics": "full", "access": "gate", "attack": "shift:factor=0.75",
     }  # fmt: skip
-    assert asked["ladder"]["attack"] == {"name": "shift", "factor": 0.75}
+    assert asked["ladder"]["attack"] == "shift:factor=0.75"
     assert asked["transfer"]["surrogate"] == "bare"
+
+
+def test_the_command_of_a_record_measures_its_cell_again(rbmed: Run) -> None:
+    measured = [each for folder in ("first", "plain") for each in open_results(Path(folder)) if each.status == "ok"]
+    assert {each.role for each in measured} == {"claim", "probe", "cell"}
+    for record in measured:
+        words = shlex.split(command(record))
+        done = rbmed(*words[1:])
+        assert done.exit_code == 0, (words, done.output)
+        assert record.metrics in [again.metrics for again in open_results(Path(words[-1]))], words
 
 
 def forged(folder: str, change: Callable[[dict[str, object]], None]) -> Path:

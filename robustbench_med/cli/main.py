@@ -22,15 +22,18 @@ from robustbench_med.cli.data import data
 from robustbench_med.cli.debugging import DEBUG, explained, show_all
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
+from robustbench_med.cli.leaderboard import leaderboard
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
 from robustbench_med.cli.new import new
 from robustbench_med.cli.plan import plan
 from robustbench_med.cli.plugins import PluginFiles, plugins
 from robustbench_med.cli.plugins import registry as registry
+from robustbench_med.cli.report import report
 from robustbench_med.cli.reproduce import reproduce
 from robustbench_med.cli.run import run
 from robustbench_med.cli.show import show
+from robustbench_med.cli.submit import submit
 from robustbench_med.cli.table_ import table
 from robustbench_med.cli.train import train
 from robustbench_med.cli.verify import verify
@@ -131,11 +134,14 @@ app.command()(verify)
 app.command()(diff)
 app.command()(merge)
 app.command()(export)
+app.command()(report)
+app.command()(submit)
 app.command()(reproduce)
 app.command()(new)
 app.command()(check)
 app.command()(completion)
 app.add_typer(data, name="data")
+app.add_typer(leaderboard, name="leaderboard")
 
 
 def main() -> None:

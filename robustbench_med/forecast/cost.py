@@ -24,8 +24,8 @@ from robustbench_med.defenses.blueprint import Blueprint, key_of
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.forecast.trial import Calls, per_image, rehearse
 from robustbench_med.interfaces import Attack, Detector, Purifier
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.ladder import Rung
-from robustbench_med.planning.plan import Cell
 from robustbench_med.registry import Registry
 from robustbench_med.streams import Stream
 

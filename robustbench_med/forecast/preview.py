@@ -17,10 +17,11 @@ from robustbench_med.defenses.weights import search
 from robustbench_med.errors import RbmedError, UnknownName, WeightsError
 from robustbench_med.forecast.cost import Case, Cost, Costs, surrogate_of, untrained
 from robustbench_med.learning.estimate import Work, missing
+from robustbench_med.planning.cell import Cell, Skip, cell_of
 from robustbench_med.planning.config import RunConfig
 from robustbench_med.planning.facets import facets
 from robustbench_med.planning.patterns import read as read_pattern
-from robustbench_med.planning.plan import Cell, Skip, cell_of, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.recording.records import latest, read
 from robustbench_med.registry import Registry

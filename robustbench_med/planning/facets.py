@@ -10,7 +10,7 @@ from robustbench_med.references import PartRef
 from robustbench_med.spelling import spelled_eps, spelled_ref
 
 if TYPE_CHECKING:
-    from robustbench_med.planning.plan import Cell
+    from robustbench_med.planning.cell import Cell
 
 #: What is in the title of every cell.
 ALWAYS = ("defense", "attack", "access")

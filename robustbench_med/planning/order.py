@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from robustbench_med.planning.plan import Cell
+    from robustbench_med.planning.cell import Cell
 
 T = TypeVar("T")
 

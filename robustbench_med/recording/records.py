@@ -162,7 +162,9 @@ def parse(line: bytes | str) -> Record:
         BadConfig: it was written by a newer robustbench-med.
     """
     facts = migrated(pydantic_core.from_json(line, allow_inf_nan=False))
-    json.dumps(facts, allow_nan=False)  # 1e999 is read as infinity
+    # 1e999 is read as infinity. The check of the standard library would cost as much as all other reading.
+    if b"Infinity" in pydantic_core.to_json(facts, inf_nan_mode="constants"):
+        json.dumps(facts, allow_nan=False)
     try:
         return Record.model_validate(facts)
     except pydantic.ValidationError as error:

@@ -1,7 +1,7 @@
 """What the free-form parts of a record must hold, so that whoever reads a record of a stranger can rely on it.
 
-Each part may hold more. In `robustbench_med.recording.records` the parts are plain dictionaries; `checked` compares them with
-these shapes when a record is made or read.
+Each part may hold more. In `robustbench_med.recording.records` the parts are plain dictionaries; `checked` compares
+them with these shapes when a record is made or read.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ class Defense(Component):
     asked: NotRequired[dict[Name, Name]]
     replaced: NotRequired[dict[Name, Any]]
     weights: NotRequired[Weights]
+    reference: NotRequired[Text]
+    parameters: NotRequired[dict[Name, Count]]
+    randomized: NotRequired[bool]
 
 
 class Attack(Component):
@@ -78,6 +81,7 @@ class Threat(TypedDict):
     norm: Name
     eps: Annotated[float, Field(gt=0, le=1e6)]
     access: Name
+    goal: NotRequired[Name]
 
 
 class Climbed(TypedDict):
@@ -87,7 +91,9 @@ class Climbed(TypedDict):
     rung: Name
     access: Name
     attacked: Count
-    withstanding: float | None
+    # A share, drawn as a bar: means may round to a little over one.
+    withstanding: Annotated[float, Field(ge=0, le=1.000001)] | None
+    broken: NotRequired[Count | None]
     gradients_mean: float
     queries_mean: float
     seconds: float

@@ -21,8 +21,9 @@ from typing import Any
 import pydantic
 
 from robustbench_med.errors import BadConfig, BadParameter, UsageError
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.config import Ref, RunConfig, build
-from robustbench_med.planning.plan import Cell, plan, reference
+from robustbench_med.planning.plan import plan, reference
 from robustbench_med.progress import Progress
 from robustbench_med.recording.records import Record
 from robustbench_med.references import PartRef

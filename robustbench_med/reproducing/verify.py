@@ -13,16 +13,20 @@ import pandas as pd
 import torch
 
 from robustbench_med.attacking.batching import find_device
+from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.store import Artifact
 from robustbench_med.defenses.weights import with_digest
-from robustbench_med.errors import BadConfig, UsageError, WeightsError
+from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
 from robustbench_med.files.provenance import provenance
+from robustbench_med.interfaces import Dataset
 from robustbench_med.learning.loading import Loader
+from robustbench_med.planning.cell import Cell, Skip
 from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.planning.plan import Cell, Skip, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.progress import Progress
 from robustbench_med.recording import comparing
 from robustbench_med.recording.records import Record
+from robustbench_med.recording.rerun import request
 from robustbench_med.registry import Registry
 from robustbench_med.running.runner import Runner
 
@@ -32,11 +36,6 @@ Verdict = Literal["identical", "within", "differs", "digest", "impossible"]
 #: What must agree before figures on a CPU must be identical.
 ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine",
                "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
-
-
-#: The options that a record keeps as they were asked.
-REPEATED = {"dataset", "partition", "unseen_site", "client", "model", "strategy", "adversarial", "malicious", "engine",
-            "train_seed", "access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,30 @@ class Verifier:
         close = alike and again.cell_id == record.cell_id and bool(elsewhere)
         return Finding(record, "within" if close else "differs", (*notes, *elsewhere))
 
+    def opened(self, record: Record, weights: Path | None = None) -> tuple[Dataset, Deployment]:
+        """The data set and the trained defense of a record, as they were measured.
+
+        Raises:
+            UsageError: they are not here, or are others than the record's.
+        """
+        device = self._device(record)
+        with tempfile.TemporaryDirectory() as folder:
+            options = request(record)
+            config = build({**options, "device": str(device), "data_root": self.data_root, "out": Path(folder)})
+        trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
+        dataset = loader.dataset(trained)
+        card = dataset.card()
+        if card.digest != record.dataset.get("digest"):
+            raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.get('digest')}")
+        wanted = str(record.defense.get("weights", {}).get("digest"))
+        folder_of = weights or with_digest(loader.blueprint(trained), card, wanted)
+        if folder_of is None:
+            raise WeightsError(f"no weights with digest {wanted} are here; name them: --weights")
+        deployment = loader.deployment(trained, folder_of)
+        if deployment.artifact.digest != wanted:
+            raise WeightsError(f"{folder_of} has digest {deployment.artifact.digest}, the record's weights {wanted}")
+        return dataset, deployment
+
     def _device(self, record: Record) -> torch.device:
         if self.device is not None:
             return find_device(self.device)
@@ -139,44 +162,6 @@ class Verifier:
         if device not in self._loaders:
             self._loaders[device] = Loader(self.registry, device, self.data_root, self.progress)
         return self._loaders[device]
-
-
-def request(record: Record) -> dict[str, Any]:
-    """The options of ``rbmed run`` that ask for a record's cell; of a claim or a probe also its other, made small.
-
-    Raises:
-        BadConfig: the record does not say what was asked.
-    """
-    data: dict[str, Any] | None = record.dataset.get("asked")
-    attack: dict[str, Any] | None = record.attack.get("asked")
-    if data is None or attack is None:
-        raise BadConfig(f"record {record.cell_id} does not say what was asked: it was written before records did")
-    trained = {name.replace("-", "_"): text for name, text in record.defense.get("asked", {}).items()}
-    options: dict[str, Any] = {**data, **trained, **record.defense.get("replaced", {}), **attack}
-    if strange := sorted(set(options) - REPEATED):  # a stranger's record must not train, or run something else
-        raise BadConfig(f"record {record.cell_id} asks for {strange[0]!r}, which is no part of a cell")
-    own: dict[str, Any] = {
-        "defense": {"name": record.defense["name"], **record.defense["params_passed"]},
-        "baseline": "",
-        **{name: record.threat[name] for name in ("norm", "eps", "goal") if name in record.threat},
-        **{f"max_{name}": value for name, value in record.budget.items()},
-        "limit": record.limit,
-        "seed": record.seed,
-        "draws": record.draws,
-        "diagnostics": record.diagnostics.get("level", "off") if record.status == "ok" else "off",
-    }
-    options |= own
-    ladder = attack.get("access") == "ladder"
-    if record.role != "cell":
-        options["access"] = None
-    if record.role == "claim":
-        options["probe_limit"] = 1
-    elif record.role == "probe":
-        options |= {"probe_limit": record.limit, "attack": None}
-    elif ladder:
-        options["access"] = f"ladder:{record.attack['params_passed'].get('preset')}"
-        options["attack"] = record.attack["params_passed"].get("attack")
-    return {name: value for name, value in options.items() if value not in (None, [])}
 
 
 def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:

@@ -17,8 +17,8 @@ from contextlib import closing
 
 from filelock import FileLock
 
+from robustbench_med.planning.cell import Skip
 from robustbench_med.planning.config import RunConfig
-from robustbench_med.planning.plan import Skip
 from robustbench_med.progress import Grid
 from robustbench_med.recording import samples
 from robustbench_med.recording.records import Record, append

@@ -9,10 +9,11 @@ from robustbench_med import __version__
 from robustbench_med.components import all_params, create
 from robustbench_med.data import DataCard
 from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
 from robustbench_med.outcome import Outcome
+from robustbench_med.planning.cell import Cell
 from robustbench_med.planning.ladder import REVISION
-from robustbench_med.planning.plan import Cell
 from robustbench_med.references import PartRef
 from robustbench_med.registry import Registry
 from robustbench_med.spelling import spelled_ref
@@ -41,8 +42,8 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
     }
 
 
-def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
-    """Name, origin, parameters, parts and weights."""
+def defense(cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None) -> dict[str, Any]:
+    """Name, origin, parameters, parts and weights; of a deployed system also its size and whether it is random."""
     blueprint = deployment.blueprint
     manifest = deployment.artifact.manifest
     seed = cell.trained.seed
@@ -67,7 +68,15 @@ def defense(cell: Cell, deployment: Deployment) -> dict[str, Any]:
             "trained": manifest.get("created"),
             "federation": federation(manifest),
         },
-    }
+        "reference": blueprint.entry.spec.reference,
+    } | ({} if pipeline is None else system(pipeline))
+
+
+def system(pipeline: Pipeline) -> dict[str, Any]:
+    """How many parameters each deployed network has, and whether two answers to one image may differ."""
+    parts = dict(pipeline.named_children())
+    sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in parts.items()}
+    return {"parameters": sizes, "randomized": pipeline.stochastic}
 
 
 def federation(manifest: dict[str, Any]) -> dict[str, Any] | None:

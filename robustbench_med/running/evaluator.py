@@ -33,8 +33,9 @@ from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.interfaces import Attack
 from robustbench_med.learning.loading import Loader
 from robustbench_med.outcome import Outcome
+from robustbench_med.planning.cell import Cell, label
 from robustbench_med.planning.config import RunConfig
-from robustbench_med.planning.plan import Cell, label, needs
+from robustbench_med.planning.plan import needs
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.recording import fairness
 from robustbench_med.recording.records import Record, flatten
@@ -160,7 +161,8 @@ class Evaluator:
             checking += seconds
             huge -= found.huge
         chunk = tally.joined()
-        record = self._summarise(cell, chunk.outcome, chunk.seconds + checking, controls, checking)
+        (system, *_) = pipelines.values()
+        record = self._summarise(cell, system, chunk.outcome, chunk.seconds + checking, controls, checking)
         yield Done(record, pieces.encode(chunk))
 
     def _index(self, cell: Cell, deployment: Deployment, test: Split) -> torch.Tensor:
@@ -203,8 +205,9 @@ class Evaluator:
     # --- what is said of it ---
 
     def _summarise(
-        self, cell: Cell, outcome: Outcome, seconds: float, controls: diagnostics.Controls, checking: float
-    ) -> Record:
+        self, cell: Cell, system: Pipeline, outcome: Outcome, seconds: float, controls: diagnostics.Controls,
+        checking: float,
+    ) -> Record:  # fmt: skip
         """The figures of every metric, over all clients and for each."""
         metrics, intervals = flatten(self._figures(outcome))
         per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
@@ -217,6 +220,7 @@ class Evaluator:
         level = self.config.diagnostics
         return self.record(
             cell,
+            system,
             status="ok",
             clients=sorted(set(outcome.sites)),
             n=len(outcome.labels),
@@ -243,15 +247,15 @@ class Evaluator:
             figures |= metric.compute(outcome)
         return figures
 
-    def record(self, cell: Cell, **fields: Any) -> Record:
-        """A record with everything that is known before measuring."""
+    def record(self, cell: Cell, pipeline: Pipeline | None = None, **fields: Any) -> Record:
+        """A record with everything that is known before measuring; of a measured cell, one of its systems too."""
         deployment, surrogate = self.deployment(cell), self.surrogate(cell)
         card = deployment.dataset.card()
         return Record(
             cell_id=_id(cell, deployment, surrogate),
             role=cell.role,
             dataset=describe.dataset(self.registry, cell, card),
-            defense=describe.defense(cell, deployment),
+            defense=describe.defense(cell, deployment, pipeline),
             attack=describe.attack(self.registry, cell, len(card.classes), deployment, self.config.precision),
             threat=asdict(cell.threat),
             budget=asdict(cell.budget),

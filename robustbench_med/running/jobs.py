@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustbench_med.blame import Blame
-from robustbench_med.planning.plan import Cell
+from robustbench_med.planning.cell import Cell
 from robustbench_med.recording.records import Record
 
 

@@ -14,8 +14,9 @@ from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.learning.loading import Loader
+from robustbench_med.planning.cell import Cell, Skip
 from robustbench_med.planning.config import RunConfig
-from robustbench_med.planning.plan import Cell, Skip, plan
+from robustbench_med.planning.plan import plan
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.recording.records import Record
 from robustbench_med.registry import Registry

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_med import spelled_eps
+
 
 def dataset(row: pd.Series) -> str:
     """The data set, the partition and the unseen sites."""
@@ -15,7 +17,7 @@ def attack(row: pd.Series) -> str:
     return words(
         component(row["attack"], row["attack_params"]),
         row["access"],
-        f"{row['norm']} {row['eps']:.4g}",
+        f"{row['norm']} {spelled_eps(row['eps'])}",
         f"seed {row['seed']}" if row["seed"] else "",
     )
 

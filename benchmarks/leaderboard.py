@@ -1,0 +1,71 @@
+"""How long a leaderboard of many records takes: reading, ranking, and writing every format.
+
+    python benchmarks/leaderboard.py --records 10000
+
+The records are copies of the committed ladders with other names, seeds and eps, each with the outcome of its images;
+goal: 10 s for 10,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.leaderboard.building import rendered
+from robustbench_med.leaderboard.outcomes import dumped, read
+from robustbench_med.leaderboard.sources import read_sources
+
+ROOT = Path(__file__).parents[1] / "leaderboard"
+EPS = (2, 4, 8)
+
+
+def make(root: Path, count: int) -> None:
+    """A leaderboard of ``count`` records, three seeds a row, over three eps."""
+    rng = random.Random(0)
+    name = "ladder-brainsim.jsonl"
+    models = [json.loads(line) for line in (ROOT / "records" / name).read_text().splitlines()]
+    kept = {outcome.cell_id: outcome for outcome in read(ROOT / "outcomes" / name)}
+    (root / "records").mkdir()
+    (root / "outcomes").mkdir()
+    with (root / "records" / name).open("w") as records, (root / "outcomes" / name).open("w") as outcomes:
+        facts: dict[str, Any] = {}
+        for at in range(count):
+            facts = facts if at % 3 else rng.choice(models)
+            outcome = replace(kept[facts["cell_id"]], cell_id=f"{at:016x}")
+            row = at // 3
+            defense = facts["defense"] | {"name": f"{facts['defense']['name']}-{row}"}
+            defense["weights"] = defense["weights"] | {"seed": at % 3, "digest": f"{at:x}"}
+            threat = facts["threat"] | {"eps": EPS[row % len(EPS)] / 255}
+            made = facts | {"cell_id": outcome.cell_id, "defense": defense, "threat": threat}
+            records.write(json.dumps(made) + "\n")
+            outcomes.write(dumped(outcome) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=10_000)
+    count = parser.parse_args().records
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make(root, count)
+        clocks = [(time.perf_counter(), time.process_time())]
+        sources = read_sources(root)
+        clocks.append((time.perf_counter(), time.process_time()))
+        boards = sources.boards()
+        clocks.append((time.perf_counter(), time.process_time()))
+        files = rendered(sources)
+        clocks.append((time.perf_counter(), time.process_time()))
+    rows = sum(1 for board in boards for _ in board.entries)
+    print(f"{count} records, {rows} rows, {sum(map(len, files.values())) / 1e6:.1f} MB written")
+    for what, before, after in zip(("read", "rank", "rank and write"), clocks, clocks[1:], strict=False):
+        print(f"{what:<16} {after[0] - before[0]:6.2f} s, of the processor {after[1] - before[1]:6.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+"""The published leaderboard: records -> boards -> files.
+
+Everything here works from what is in the folder ``leaderboard`` alone: no torch, no plugins, no registry.
+"""

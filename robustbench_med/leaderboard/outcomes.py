@@ -1,0 +1,195 @@
+"""Per-image outcomes that are published with the records: who answered what, few bytes an image.
+
+One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or ``1,7,10-12``; ``labels`` has a letter
+for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z) or ``-`` where the
+answer was withheld. ``roc`` has points (false positives, true positives) of the detector, thinned out.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_med.errors import DataError
+
+Shares = npt.NDArray[np.float64]
+_CLASSES = string.digits + string.ascii_lowercase
+#: Stands for an answer that was withheld.
+WITHHELD = -1
+_NONE = -2
+_TABLE = np.full(256, _NONE, dtype=np.int8)
+_TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
+_TABLE[ord("-")] = WITHHELD
+#: Points of a ROC curve that are kept, at most.
+POINTS = 64
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
+class Outcome:
+    """What became of each image of a cell.
+
+    Attributes:
+        cell_id: whose.
+        index: rows of the test split, rising.
+        labels: int (N,).
+        clean, attacked: answers, int (draws, N); -1 where one was withheld.
+        roc: points of the detector's ROC curve, each (FPR, TPR); empty without a detector.
+    """
+
+    cell_id: str
+    index: tuple[int, ...]
+    labels: npt.NDArray[np.int8]
+    clean: npt.NDArray[np.int8]
+    attacked: npt.NDArray[np.int8]
+    roc: tuple[tuple[float, float], ...] = ()
+
+    @cached_property
+    def right(self) -> Shares:
+        """(N,): share of draws that answered the clean image right; a withheld answer helps nobody."""
+        return np.asarray((self.clean == self.labels).mean(0))
+
+    @cached_property
+    def safe(self) -> Shares:
+        """(N,): share of draws that withstood the attack: right, or withheld."""
+        return np.asarray(((self.attacked == self.labels) | (self.attacked == WITHHELD)).mean(0))
+
+
+def dumped(outcome: Outcome) -> str:
+    """An outcome as one line of JSON."""
+    facts: dict[str, Any] = {
+        "cell_id": outcome.cell_id,
+        "index": _ranges(outcome.index),
+        "labels": _text(outcome.labels),
+        "clean": [_text(draw) for draw in outcome.clean],
+        "attacked": [_text(draw) for draw in outcome.attacked],
+    }
+    if outcome.roc:
+        facts["roc"] = [[round(x, 4), round(y, 4)] for x, y in outcome.roc]
+    return json.dumps(facts, allow_nan=False)
+
+
+def parse(line: str | bytes) -> Outcome:
+    """An outcome from one line of JSON.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    facts = json.loads(line)
+    if not isinstance(facts, dict):
+        raise ValueError("not an object")
+    try:
+        cell_id, index = facts["cell_id"], _from_ranges(facts["index"])
+        labels = _classes(facts["labels"], len(index))
+        clean = [_classes(draw, len(index)) for draw in facts["clean"]]
+        attacked = [_classes(draw, len(index)) for draw in facts["attacked"]]
+        roc = tuple((float(x), float(y)) for x, y in facts.get("roc", ()))
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from None
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(cell_id, str) or not clean or not attacked:
+        raise ValueError("no cell, or no answers")
+    return Outcome(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc)
+
+
+def from_samples(path: Path) -> Outcome:
+    """The outcome of a cell from its per-image results, ``OUT/samples/<cell>.parquet``.
+
+    Raises:
+        DataError: they cannot be read, or there are more than 36 classes.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path).sort_values(["draw", "index"], kind="stable")
+        draws = frame["draw"].nunique()
+        first = frame.iloc[: len(frame) // max(draws, 1)]
+        index, labels = tuple(map(int, first["index"])), first["label"].to_numpy()
+        answers = {}
+        for side in ("clean", "attacked"):
+            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], WITHHELD)
+            answers[side] = told.to_numpy().reshape(draws, len(index))
+        scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if max(labels.max(), *(each.max() for each in answers.values())) >= len(_CLASSES):
+        raise DataError(f"per-image results {path} have more than {len(_CLASSES)} classes")
+    small = {side: each.astype(np.int8) for side, each in answers.items()}
+    return Outcome(path.stem, index, labels.astype(np.int8), small["clean"], small["attacked"], _roc(*scores))
+
+
+def read(path: Path) -> list[Outcome]:
+    """The outcomes of a file.
+
+    Raises:
+        DataError: it cannot be read, or a line is no outcome; file and line are named.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"cannot read the outcomes in {path}: {error.strerror or error}") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(parse(line))
+            except ValueError as error:
+                raise DataError(f"{path}: line {number} is no outcome: {str(error)[:200]}") from None
+    return found
+
+
+def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[float, float], ...]:
+    """Corners of the ROC curve, thinned to `POINTS`."""
+    if np.isnan(clean).any() or np.isnan(attacked).any():  # no detector
+        return ()
+    bounds = np.unique(np.concatenate([clean, attacked]))[::-1]
+    false = (clean[None] > bounds[:, None]).mean(1)
+    true = (attacked[None] > bounds[:, None]).mean(1)
+    points = list(dict.fromkeys([*zip(false.tolist(), true.tolist(), strict=True), (1.0, 1.0)]))
+    if len(points) <= POINTS:
+        return tuple(points)
+    keep = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
+    return tuple(points[at] for at in keep)
+
+
+def _text(codes: Iterable[int]) -> str:
+    return "".join("-" if code == WITHHELD else _CLASSES[code] for code in codes)
+
+
+def _classes(text: Any, n: int) -> npt.NDArray[np.int8]:
+    if len(text) != n:
+        raise ValueError(f"there are {n} images, and answers to {len(text)}")
+    codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]
+    if (codes == _NONE).any():
+        raise ValueError(f"{text[int((codes == _NONE).argmax())]!r} is no class")
+    return np.asarray(codes)
+
+
+def _ranges(index: Iterable[int]) -> str:
+    """``(1, 2, 3, 7)`` as ``1-3,7``."""
+    parts: list[list[int]] = []
+    for row in index:
+        if parts and row == parts[-1][1] + 1:
+            parts[-1][1] = row
+        else:
+            parts.append([row, row])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _from_ranges(text: Any) -> tuple[int, ...]:
+    rows: list[int] = []
+    for part in str(text).split(","):
+        low, _, high = part.partition("-")
+        first, last = int(low), int(high or low)
+        if not 0 <= first <= last < 2**31 or last - first >= 10**7 or (rows and first <= rows[-1]):
+            raise ValueError(f"index: {part!r} is no range of rising rows")
+        rows.extend(range(first, last + 1))
+    return tuple(rows)

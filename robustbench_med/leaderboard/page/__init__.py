@@ -1,0 +1,1 @@
+"""The page of the leaderboard: static, from boards alone, without a network."""

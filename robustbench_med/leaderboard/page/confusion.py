@@ -1,0 +1,48 @@
+"""Answers by truth, counted from what became of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A field of a confusion matrix: images (mean over draws and seeds), their share of the truth, whether right."""
+
+    text: str
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Answers by truth, ``name`` says of which images."""
+
+    name: str
+    answers: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Tally]]]
+
+
+def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:
+    """From pairs of labels (N,) and answers (draws, N), -1 for a withheld one; the mean over the pairs."""
+    pairs = list(answered)
+    classes = max(len(names), *(int(max(labels.max(), answers.max())) + 1 for labels, answers in pairs))
+    total = np.zeros((classes, classes + 1))
+    for labels, answers in pairs:
+        truth = np.broadcast_to(labels, answers.shape)
+        np.add.at(total, (truth.ravel().astype(int), answers.ravel().astype(int)), 1 / len(answers) / len(pairs))
+    names = [*names, *(f"class {at}" for at in range(len(names), classes))]
+    shown = classes + bool(total[:, -1].any())
+    rows = []
+    for number, counts in enumerate(total):
+        images = counts.sum() or 1.0
+        cells = [
+            Tally(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
+            for at in range(shown)
+        ]
+        rows.append((names[number], cells))
+    return Confusion(name, [*names, "withheld"][:shown], rows)
