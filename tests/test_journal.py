@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -173,25 +174,28 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "link").is_symlink()
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 38.5 kB, as on a disk that is almost full."""
+    """No file may grow beyond 38.5 kB, as on a disk that is almost full; nor may pytest's own log until this ends."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (38_500, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, small_files: None) -> None:
+def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
-    with pytest.raises(StoreError, match=r"cannot write .*records\.jsonl: File too large"):
+    with small_files(), pytest.raises(StoreError, match=r"cannot write .*records\.jsonl: File too large"):
         many(file, "a", 100)
     found = [r.cell_id for r in read(file)]
     assert found == [f"a{n}" for n in range(len(found))]
     assert 3 < len(found) < 8
     assert file.read_bytes().endswith(b"\n")
-    append(file, record(cell_id="small"))  # what fits still goes in
-    with pytest.raises(StoreError, match="File too large"):
+    with small_files():
+        append(file, record(cell_id="small"))  # what fits still goes in
+    with small_files(), pytest.raises(StoreError, match="File too large"):
         write_text(tmp_path / "text", "x" * 100_000)
     assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl", ".records.jsonl.lock"}
 
