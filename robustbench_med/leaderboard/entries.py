@@ -13,7 +13,7 @@ from robustbench_med.leaderboard import figures, identity
 from robustbench_med.leaderboard.admission import faults, single_faults
 from robustbench_med.leaderboard.claims import Published
 from robustbench_med.leaderboard.evidence import Evidence
-from robustbench_med.leaderboard.model import Entry, Figure, Paper, RungFigure
+from robustbench_med.leaderboard.model import TRACKS, Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.rows import Row, oblivious, outcomes_of, same_weights
 from robustbench_med.recording.records import Record
@@ -61,6 +61,7 @@ def entry(
     worst_client, at_worst = figures.worst_client(records) if measured and not row.single else (None, None)
     name = str(first.defense["name"])
     facts = [identity.board_key(first), identity.system_key(first), row.protocol, identity.images(first)]
+    static = identity.track(first) == TRACKS[0]
     dates = [found[0] for record in records if (found := _DATE.match(record.created))]
 
     def metric(what: str) -> Figure | None:
@@ -111,7 +112,8 @@ def entry(
             each
             for each in published.claims
             if (each.defense and each.defense == name)
-            or (each.strategy and each.strategy == first.defense.get("strategy", {}).get("name"))
+            # A claim of a strategy is one of its classifier, and says nothing of what others put around it.
+            or (each.strategy and static and each.strategy == first.defense.get("strategy", {}).get("name"))
         ),
         lowered=standing.lowered,
         date=max(dates, default=""),

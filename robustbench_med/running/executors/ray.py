@@ -96,7 +96,7 @@ class _Actors:
         import ray
 
         self.ray = ray
-        offered = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        offered = ray.cluster_resources()
         cores, cards = int(offered.get("CPU", 0)), offered.get("GPU", 0.0)
         room = [cores // params.cpus, *([int(cards / gpus)] if gpus else [])]
         if min(room) < 1:
