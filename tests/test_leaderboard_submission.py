@@ -220,11 +220,12 @@ def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
         assert review(read(file), there).refused == (), file
 
 
-def test_the_log_names_what_took_the_place_of_what(tmp_path: Path) -> None:
+def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustbench_med.cli.style.out.width", 160)  # else a line may be folded
     (tmp_path / "records").mkdir()
     old, new = climbed("aaaa"), climbed("bbbb", created="2026-02-01T00:00:00")
     (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")
-    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)], env={"COLUMNS": "160"})
+    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)])
     assert "superseded by bbbb" in found.output
     assert "counts" in found.output
     only = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path), "--superseded"])

@@ -92,12 +92,13 @@ def test_what_cannot_be_written_is_refused_in_one_line(args: list[str], parts: l
     assert sorted(path.name for path in Path().iterdir()) == ["rbmed-there", "there.py"]
 
 
-def test_check_reports_on_a_file_and_fails_where_a_rule_is_broken() -> None:
+def test_check_reports_on_a_file_and_fails_where_a_rule_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustbench_med.cli.style.out.width", 140)  # else a line may be folded
     cli("new", "metric", "my-metric")
     good = cli("-p", "my_metric.py", "check")
     assert good.exit_code == 0, good.output
     assert "It gives named figures" in good.stdout
-    assert good.stdout.splitlines()[-1].endswith(": no failed")
+    assert good.stdout.splitlines()[-1].endswith(": none failed")
     del sys.modules["my_metric"]
     text = Path("my_metric.py").read_text(encoding="utf-8")
     Path("my_metric.py").write_text(text.replace("if count else None", "if not count else 'many'"), encoding="utf-8")
@@ -175,4 +176,4 @@ def test_every_package_installs_into_a_fresh_environment(kind: str, tmp_path: Pa
     executable = environment / "bin" / "python"
     subprocess.run([executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     (site,) = environment.glob("lib/python*/site-packages")
-    assert ": no failed" in python(executable, site, "robustbench_med", "check", f"{kind}/my-{kind}")
+    assert ": none failed" in python(executable, site, "robustbench_med", "check", f"{kind}/my-{kind}")

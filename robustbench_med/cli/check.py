@@ -49,7 +49,8 @@ def check(
         style.emit_json([_facts(result) for result in found])
     else:
         seconds = sum(result.seconds for result in found)
-        style.plain(f"{len(found)} checks of {len(subjects)} components in {seconds:.1f} s: {wrong or 'no'} failed")
+        components = f"{len(subjects)} component" + ("s" if len(subjects) != 1 else "")
+        style.plain(f"{len(found)} checks of {components} in {seconds:.1f} s: {wrong or 'none'} failed")
     if wrong:
         raise typer.Exit(1)
 
