@@ -5,7 +5,7 @@ The published way purifies one image at a time with as many ancestral steps as i
 Then a clean stream through the whole pipeline beside the bare classifier plus detector: what the gate lets through
 unpurified should cost nothing more.
 
-python benchmarks/purification.py [--runs 3] [--images 64] [--published 4] [--defense medfedpure] [--device auto]
+python benchmarks/purification.py [--runs 3] [--images 12] [--published 2] [--defense medfedpure] [--device auto]
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def clean_stream(name: str, runs: int, device: torch.device) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--published", type=int, default=4, help="images purified the published way, which is slow")
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--published", type=int, default=2, help="images purified the published way, which is slow")
     parser.add_argument("--defense", default="medfedpure")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
