@@ -36,7 +36,7 @@ from robustbench_med.planning.config import RunConfig, build
 from robustbench_med.recording.comparing import pairs
 from robustbench_med.recording.exporting import exported, frame
 from robustbench_med.recording.records import Record, append, dumped, parse, read
-from robustbench_med.recording.rerun import request
+from robustbench_med.recording.rerun import command, request
 from robustbench_med.references import PartRef
 from robustbench_med.references import parse as parse_ref
 from robustbench_med.registry import Registry
@@ -44,8 +44,11 @@ from robustbench_med.running.describe import federation
 from robustbench_med.spelling import spelled_ref
 
 ROOT = Path(__file__).parents[1]
-CASES = int(os.environ.get("FUZZ_CASES", "60"))
-FUZZ = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+CASES = os.environ.get("FUZZ_CASES")
+FUZZ = settings(
+    max_examples=int(CASES or 60), deadline=None, derandomize=CASES is None, database=None,
+    suppress_health_check=list(HealthCheck), print_blob=True,
+)  # fmt: skip
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.text(max_size=8),
     st.sampled_from(["../../x", "/etc/passwd", "a\x1b[2J", "ladder", "ok", "1e999", "[a", "a:b=[c", -1,
@@ -158,6 +161,8 @@ def used(record: Record) -> None:
     rendered(Sources({"a.jsonl": both}, {}, Published()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
+    with refused(BadConfig):
+        assert command(record).startswith("rbmed run ")
 
 
 @FUZZ

@@ -17,6 +17,8 @@ _OPEN = pydantic.ConfigDict(extra="allow", allow_inf_nan=False)
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+#: What was asked for, by option: as it stands on a command line.
+Asked = dict[Name, Name | Count | None | list[Name]]
 
 
 class Component(TypedDict):
@@ -33,7 +35,7 @@ class Dataset(Component):
     synthetic: bool
     digest: NotRequired[Name]
     partition: NotRequired[Name | None]
-    asked: NotRequired[dict[Name, Any]]
+    asked: NotRequired[Asked]
 
 
 class Federation(TypedDict):
@@ -60,7 +62,7 @@ class Defense(Component):
 
     strategy: NotRequired[Component]
     asked: NotRequired[dict[Name, Name]]
-    replaced: NotRequired[dict[Name, Any]]
+    replaced: NotRequired[dict[Name, Name]]
     weights: NotRequired[Weights]
     reference: NotRequired[Text]
     parameters: NotRequired[dict[Name, Count]]
@@ -71,7 +73,7 @@ class Attack(Component):
     """Of `Record.attack`."""
 
     rungs: NotRequired[list[Component]]
-    asked: NotRequired[dict[Name, Any]]
+    asked: NotRequired[Asked]
 
 
 class Threat(TypedDict):
