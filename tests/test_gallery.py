@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from running import run, trained
+from typer.testing import CliRunner
 
+from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter
 from robustbench_med.leaderboard.agreement import outcome_of
 from robustbench_med.leaderboard.boards import boards
 from robustbench_med.leaderboard.model import Entry
 from robustbench_med.leaderboard.page.gallery import find
+from robustbench_med.leaderboard.page.report import Report, html
 from robustbench_med.registry import Registry
 from robustbench_med.reproducing.gallery import candidates, choose, draw, look, strongest
 from robustbench_med.reproducing.verify import Verifier
@@ -42,7 +48,7 @@ def synthetic(entry: Entry, yes: bool = True) -> Entry:
 def test_a_gallery_is_drawn_and_found(made: tuple[Registry, Entry], tmp_path: Path) -> None:
     registry, entry = made
     place = draw(Verifier(registry), synthetic(entry), tmp_path / "gallery", images=3)
-    gallery = find(tmp_path / "gallery", entry.id, "../")
+    gallery = find(tmp_path / "gallery", entry.id, "../gallery")
     assert gallery is not None
     assert gallery.columns[:3] == ["clean", "attacked", "perturbation \N{MULTIPLICATION SIGN} 10"]
     assert gallery.columns[-1] == "purified"
@@ -100,3 +106,25 @@ def test_images_of_patients_are_not_shown(made: tuple[Registry, Entry], tmp_path
     with pytest.raises(BadParameter, match="are of patients, and are not shown"):
         draw(Verifier(registry), synthetic(entry, yes=False), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_holds_its_images(made: tuple[Registry, Entry], tmp_path: Path) -> None:
+    registry, entry = made
+    own = synthetic(entry, yes=False)
+    draw(Verifier(registry), own, tmp_path, images=2, patients=True)
+    gallery = find(tmp_path, own.id)
+    assert gallery is not None
+    assert "images of patients: pass on only what the licence permits" in gallery.told
+    (board,) = boards([own.records[0]], {})
+    text = html(Report("mine", [board], []), tmp_path)
+    shown = [unescape(found) for found in re.findall(r'<img src="([^"]+)"', text)]
+    assert shown == [example.src for example in gallery.examples]
+    kept = (tmp_path / own.id / gallery.examples[0].file).read_bytes()
+    assert shown[0] == "data:image/png;base64," + b64encode(kept).decode()
+    assert "img-src data:;" in text
+    assert "<img" not in html(Report("mine", [board], []))
+
+
+def test_markdown_holds_no_images(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "md", "--images", "2"])
+    assert (done.exit_code, "Markdown holds no images" in " ".join(done.stderr.split())) == (2, True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_med.cli.plugins import PluginFiles, registry
+from robustbench_med.cli.progress import RichProgress
 from robustbench_med.cli.style import plain
 from robustbench_med.errors import BadParameter, UsageError
+
+if TYPE_CHECKING:
+    from robustbench_med.leaderboard.model import Entry
+    from robustbench_med.reproducing.verify import Verifier
 
 
 def gallery(
@@ -24,7 +30,6 @@ def gallery(
     """Attack a few synthetic images of each row, and keep what is to be seen for its page."""
     from robustbench_med.leaderboard.page.gallery import MANIFEST
     from robustbench_med.leaderboard.sources import read_sources
-    from robustbench_med.reproducing.gallery import draw
     from robustbench_med.reproducing.verify import Verifier
 
     folder = root / "gallery"
@@ -36,14 +41,26 @@ def gallery(
     else:
         ranked = (entry for entry in entries.values() if entry.ranked and entry.records[0].dataset["synthetic"])
         wanted = [entry for entry in ranked if not (folder / entry.id / MANIFEST).is_file()]
-    verifier = Verifier(registry(plugin), device)
+    verifier = Verifier(registry(plugin), device, progress=RichProgress())
     drawn = 0
-    for entry in wanted:
-        try:
-            plain(f"{draw(verifier, entry, folder, images)}")
-            drawn += 1
-        except UsageError as error:
-            plain(f"left out: {entry.id}: {error}")
+    for place in drawing(verifier, wanted, folder, images):
+        plain(f"{place}")
+        drawn += 1
     plain(f"{drawn} of {len(wanted)} rows drawn; next: rbmed leaderboard build")
     if row and drawn < len(wanted):
         raise typer.Exit(1)
+
+
+def drawing(
+    verifier: Verifier, entries: Sequence[Entry], folder: Path, images: int, patients: bool = False
+) -> Iterator[Path]:
+    """Draw the gallery of each row, and say which rows could not be drawn and why; the folders of those that could."""
+    from robustbench_med.reproducing.gallery import draw
+
+    with RichProgress().task("drawing images", len(entries)) as bar:
+        for entry in entries:
+            try:
+                yield draw(verifier, entry, folder, images, patients)
+            except UsageError as error:
+                plain(f"left out: {entry.id}: {error}")
+            bar.advance()

@@ -18,7 +18,7 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 #: What was asked for, by option: as it stands on a command line.
-Asked = dict[Name, Name | Count | None | list[Name]]
+Asked = dict[Name, Name | Count | list[Name] | None]
 
 
 class Component(TypedDict):

@@ -77,7 +77,7 @@ class Seen:
         return (self.answers[1] == self.truth) | (self.answers[1] < 0)
 
 
-def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4) -> Path:
+def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patients: bool = False) -> Path:
     """Draw the gallery of a row: half of its images broken by the attack, half not, where there are such.
 
     Args:
@@ -85,6 +85,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4) -> Pat
         entry: the row.
         folder: of all galleries; the row's own folder in it is made anew.
         images: how many.
+        patients: also images that are not synthetic; for pages that stay with whoever may see them.
 
     Returns:
         The row's folder.
@@ -94,7 +95,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4) -> Pat
         UsageError: the record does not say what was asked, or data or weights are not here.
     """
     record = entry.records[0]
-    if not record.dataset["synthetic"]:
+    if not (record.dataset["synthetic"] or patients):
         raise BadParameter(f"{entry.id}: images of {record.dataset['name']} are of patients, and are not shown")
     dataset, deployment = verifier.opened(record)
     step = strongest(verifier, record)
@@ -110,9 +111,12 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4) -> Pat
     with new_folder(target) as draft:
         examples = write(chosen, card, draft)
         licence = record.dataset.get("licence") or "licence not given"
+        whose = (
+            "synthetic" if record.dataset["synthetic"] else "images of patients: pass on only what the licence permits"
+        )
         told = (
             f"Attacked by {step.name}, {record.threat['norm'].capitalize()} {spelled_eps(record.threat['eps'])}; one "
-            f"noise draw. Images: {card.name} (synthetic), {licence}."
+            f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
         (draft / MANIFEST).write_text(gallery.model_dump_json(indent=1) + "\n", encoding="utf-8")

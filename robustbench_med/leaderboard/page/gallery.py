@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +43,13 @@ class Gallery(pydantic.BaseModel):
     examples: list[Example] = Field(max_length=50)
 
 
-def find(folder: Path, entry_id: str, root: str) -> Gallery | None:
-    """The gallery of a row, with links that begin with ``root``; None where there is none.
+def find(folder: Path, entry_id: str, linked: str | None = None) -> Gallery | None:
+    """The gallery of a row; None where there is none.
+
+    Args:
+        folder: of all galleries.
+        entry_id: the row.
+        linked: how the page reaches the folder; None puts the images into the page.
 
     Raises:
         DataError: the manifest cannot be read, or names a file that is not there.
@@ -61,7 +67,12 @@ def find(folder: Path, entry_id: str, root: str) -> Gallery | None:
             raise DataError(
                 f"{path} names {example.file}, which is not there; draw it again: rbmed leaderboard gallery"
             )
-    examples = [
-        example.model_copy(update={"src": f"{root}gallery/{entry_id}/{example.file}"}) for example in gallery.examples
-    ]
+    places = [path.parent / example.file for example in gallery.examples]
+    sources = [_within(place) if linked is None else f"{linked}/{entry_id}/{place.name}" for place in places]
+    examples = [e.model_copy(update={"src": src}) for e, src in zip(gallery.examples, sources, strict=True)]
     return gallery.model_copy(update={"examples": examples})
+
+
+def _within(picture: Path) -> str:
+    kind = picture.suffix.removeprefix(".")
+    return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"

@@ -65,15 +65,16 @@ def read(folders: Sequence[Path]) -> Report:
     return Report(", ".join(place.resolve().name for place in folders), boards(records, outcomes), missing)
 
 
-def html(report: Report) -> str:
-    """One file with everything in it: it asks for nothing else."""
+def html(report: Report, pictures: Path | None = None) -> str:
+    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     )
     title = f"Report: {report.name}"
     return environment().get_template("report.html").render(
-        boards=report.boards, pages=list(row_pages(report.boards, None, "")), unmeasured=report.unmeasured, root="",
+        boards=report.boards, pages=list(row_pages(report.boards, pictures)), unmeasured=report.unmeasured, root="",
         policy=policy, inline=True, style=Markup(style), script=Markup(script), page_of=_within,
         foot=foot(report.boards), brand="robustbench-med", title=title, heading=title,
         lead="What was measured, with the tables and charts of the leaderboard. Ranks count among these rows only.",
@@ -89,17 +90,17 @@ def md(report: Report) -> str:
     return to_markdown(report.boards, head=head) + tail
 
 
-def write(report: Report, form: str, target: Path) -> None:
-    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all.
+def write(report: Report, form: str, target: Path, pictures: Path | None = None) -> None:
+    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all; ``pictures`` is the folder of galleries.
 
     Raises:
         DataError: there is no Chromium to print a PDF.
         StoreError: it cannot be written.
     """
     if form == "pdf":
-        _print(html(report), target)
+        _print(html(report, pictures), target)
     else:
-        write_text(target, html(report) if form == "html" else md(report))
+        write_text(target, html(report, pictures) if form == "html" else md(report))
 
 
 def _print(text: str, target: Path) -> None:

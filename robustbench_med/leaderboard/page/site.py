@@ -34,7 +34,7 @@ def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tup
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
     yield "index.html", index(boards)
     template, said = environment().get_template("entry.html"), foot(boards)
-    for page in row_pages(boards, pictures, "../"):
+    for page in row_pages(boards, pictures, "../gallery"):
         text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
         yield f"entries/{page.entry.id}.html", text
 
@@ -51,15 +51,15 @@ def index(boards: Sequence[Board]) -> str:
     )  # fmt: skip
 
 
-def row_pages(boards: Sequence[Board], pictures: Path | None, root: str) -> Iterator[Page]:
-    """What the page of each row shows."""
+def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None = None) -> Iterator[Page]:
+    """What the page of each row shows; images as links into the folder ``linked``, or within the page."""
     systems: dict[str, list[tuple[Board, Entry]]] = {}
     for board in boards:
         for entry in board.entries:
             systems.setdefault(entry.system, []).append((board, entry))
     for board in boards:
         for section, entry in _placed(board):
-            shown = gallery.find(pictures, entry.id, root) if pictures is not None else None
+            shown = gallery.find(pictures, entry.id, linked) if pictures is not None else None
             yield Page(board, section, entry, systems[entry.system], shown)
 
 
