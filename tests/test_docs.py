@@ -86,6 +86,15 @@ def test_every_option_has_help_and_stands_on_the_generated_page() -> None:
         assert all(f"`{text}`" in page for option in command.params for text in option.opts if text.startswith("-"))
 
 
+def test_a_terminal_shows_the_whole_help() -> None:
+    """Also of arguments, and what stands in brackets."""
+    for name, command in docs_pages.every_command(get_command(app), "rbmed"):
+        printed = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "300"}).stdout
+        shown = " ".join(printed.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+        helps = [" ".join(docs_pages.help_of(command, option).replace("`", "").split()) for option in command.params]
+        assert [text for text in helps if text not in shown] == [], name
+
+
 def test_a_silent_option_is_found_out() -> None:
     silent = click.Command("quiet", params=[click.Option(["--loud"])], callback=lambda loud: None)
     with pytest.raises(RuntimeError, match="quiet: loud has no help"):

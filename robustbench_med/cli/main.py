@@ -98,6 +98,7 @@ app = typer.Typer(
     no_args_is_help=True,
     suggest_commands=False,  # click suggests already
     add_completion=False,
+    rich_markup_mode="markdown",  # as "rich" it would take what stands in [brackets] for a style
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
