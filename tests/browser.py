@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from selenium.webdriver.chrome.service import Service
 
 #: Width and height of a desktop and of a phone.
 DESKTOP, PHONE = (1280, 900), (390, 844)
+#: Version of axe-core, which looks for what keeps people from using a page.
+AXE = "4.14.1"
 
 
 def chromium() -> tuple[str, str] | None:
@@ -66,3 +69,35 @@ def requested(driver: webdriver.Chrome) -> list[str]:
     return [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]
+
+
+def serious(driver: webdriver.Chrome) -> list[tuple[str, str, str]]:
+    """What axe-core holds against the page that is open, with all its details unfolded: rule, element, why."""
+    driver.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+    driver.execute_script(_axe())
+    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 15
+    return [
+        (each["id"], node["html"][:200], node["failureSummary"])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def _axe() -> str:
+    """axe-core's script, fetched once into the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robustbench-med" / f"axe-core-{AXE}"
+    script = cache / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("no npm here, which fetches axe-core")
+        cache.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", cache, f"axe-core@{AXE}"],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip(f"npm cannot fetch axe-core: {done.stderr.strip().splitlines()[-1:]}")
+    return script.read_text(encoding="utf-8")

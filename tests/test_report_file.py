@@ -8,7 +8,7 @@ from pathlib import Path
 
 import boards
 import pytest
-from browser import PHONE, chromium, opened, requested, show
+from browser import PHONE, chromium, opened, requested, serious, show
 from typer.testing import CliRunner, Result
 
 from robustbench_med.cli.main import app
@@ -108,3 +108,12 @@ def test_a_report_runs_its_own_script_under_its_own_policy(results: Path) -> Non
             assert driver.get_log("browser") == []
             assert driver.find_element("css selector", "[role=status]").text == "2 rows"
             assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_report(results: Path, dark: bool) -> None:
+    assert rbmed(results).exit_code == 0
+    with opened() as driver:
+        show(driver, results / "report.html", dark=dark)
+        assert serious(driver) == []
