@@ -101,7 +101,7 @@ class Template:
     def commands(self, target: str, package: bool) -> list[str]:
         """What to type next: show it, check it, run it."""
         rbmed = "rbmed" if package else f"rbmed -p {target}"
-        install = [f"pip install -e {target}"] if package else []
+        install = [f"pip install -e {target} pytest"] if package else []
         test = [f"pytest {target}"] if package else []
         what = f"{self.kind}/{self.name}"
         first = FIRST_RUN[self.kind].format(name=self.name)
@@ -171,7 +171,7 @@ The <KIND> `<NAME>` for robustbench-med: the class is in `rbmed_<MODULE>/<KIND>.
 `rbmed_<MODULE>/plugin.py`, which is read at every start of `rbmed` and imports nothing heavy.
 
 ```
-pip install -e .
+pip install -e . pytest
 rbmed show <KIND>/<NAME>
 rbmed check <KIND>/<NAME>
 rbmed <FIRST>
