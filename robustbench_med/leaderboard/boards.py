@@ -19,6 +19,7 @@ from robustbench_med.leaderboard.outcomes import Outcome
 from robustbench_med.leaderboard.ranking import Rival, ranks
 from robustbench_med.leaderboard.rows import rows, unique
 from robustbench_med.recording.records import Record
+from robustbench_med.specs import NORMS
 from robustbench_med.spelling import spelled
 
 #: Ladders from the strongest to the weakest; others stand behind them.
@@ -45,10 +46,13 @@ def boards(
         _board(key, group, outcomes or {}, published or Published(), _on_board(group, evidence))
         for key, group in groups.items()
     ]
-    return sorted(
-        made,
-        key=lambda board: (board.dataset, board.options, board.partition, board.norm, board.eps, board.goal, board.id),
-    )
+    return sorted(made, key=_place)
+
+
+def _place(board: Board) -> tuple[Any, ...]:
+    """Where a board stands: data set by data set, each with Linf first, as most papers have it."""
+    norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
+    return board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
 
 
 def _board(

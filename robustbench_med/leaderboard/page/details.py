@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from robustbench_med.errors import BadConfig
 from robustbench_med.leaderboard.figures import figure as records_figure
+from robustbench_med.leaderboard.identity import train_seed
 from robustbench_med.leaderboard.model import Board, Entry, Figure, RungFigure, Section
 from robustbench_med.leaderboard.page import charts
 from robustbench_med.leaderboard.page.columns import Cell
@@ -163,18 +164,19 @@ class Page:
 
     @property
     def _curves(self) -> list[tuple[str, Outcome]]:
-        """Outcomes with a ROC curve, and which training each is of."""
+        """Outcomes with a ROC curve, and their seeds: of training, or of attack where there is one training."""
         entry = self.entry
         found = []
         for record, outcome in zip(entry.records, entry.outcomes, strict=False):
             if outcome is not None and outcome.roc:
-                name = f"seed {record.defense.get('weights', {}).get('seed', 0)}"
+                one = record.seed if len(entry.train_seeds) == 1 else train_seed(record)
+                name = f"seed {one}"
                 found.append((name if self.climbed else f"{record.threat['access']}, {name}", outcome))
         return found
 
     @cached_property
     def roc_points(self) -> list[tuple[float, list[float]]]:
-        """With at most this share of clean images flagged, the share of attacked ones, for each training."""
+        """With at most this share of clean images flagged, the share of attacked ones, for each seed."""
         return [
             (most, [max((y for x, y in outcome.roc if x <= most), default=0.0) for _, outcome in self._curves])
             for most in AT_MOST
@@ -182,7 +184,7 @@ class Page:
 
     @property
     def roc_names(self) -> list[str]:
-        """The trainings that have a ROC curve."""
+        """The seeds that have a ROC curve."""
         return [name for name, _ in self._curves]
 
     @cached_property

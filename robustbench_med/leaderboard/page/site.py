@@ -46,7 +46,7 @@ def index(boards: Sequence[Board]) -> str:
         brand="robustbench-med", title="Leaderboard: robustness of medical-imaging defenses",
         heading="What is left of a defense once the attacker knows it?",
         lead="Classifiers of medical images and what is deployed to protect them, attacked by adversaries who know "
-             "more and more of them. Every row can be measured again from its record.",
+             "more and more of them.",
         example=example(boards), marks=marks(boards),
     )  # fmt: skip
 
