@@ -24,6 +24,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
 from robustbench_med.leaderboard.building import rendered
 from robustbench_med.leaderboard.claims import Published, read_claims
+from robustbench_med.leaderboard.columns import BY_NAME
 from robustbench_med.leaderboard.escaping import markdown, tex
 from robustbench_med.leaderboard.outcomes import dumped, parse
 from robustbench_med.leaderboard.sources import Sources, read_sources
@@ -101,6 +102,24 @@ def test_what_is_committed_is_what_the_records_give() -> None:
     files = rendered(read_sources(ROOT), ROOT / "gallery")
     stale = [name for name, text in files.items() if (ROOT / name).read_text(encoding="utf-8") != text]
     assert not stale, f"run rbmed leaderboard build: {stale}"
+
+
+def test_a_page_that_quotes_a_row_quotes_it_right() -> None:
+    """A line of a table that links to a row's page repeats its figures: rank, defense, clean, robust, claim, drop."""
+    boards = read_sources(ROOT).boards()
+    entries = {entry.id: entry for board in boards for section in board.sections for entry in section.entries}
+    quoted = 0
+    for page in (ROOT.parent / "README.md", ROOT.parent / "docs" / "plus.md"):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("|") and (link := re.search(r"\[`(.+?)`]\(\S*leaderboard/entries/(\S+?)\.html\)", line)):
+                entry = entries[link[2]]
+                assert entry.defense.startswith(link[1])
+                figures = [BY_NAME[name].text(entry) for name in ("clean", "robust", "claim", "drop")]
+                cells = [cell.strip() for cell in line.strip("|").split("|")]
+                assert cells[-4:] == figures, f"{page.name}: {link[2]}"
+                assert f"| {BY_NAME['rank'].text(entry)} |" in line
+                quoted += 1
+    assert quoted
 
 
 class _Tags(HTMLParser):
