@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import click
 from typer.main import get_command
@@ -135,7 +135,10 @@ def help_of(command: Any, option: Any) -> str:
     Raises:
         RuntimeError: nothing.
     """
-    if not (text := getattr(option, "help", None)):
+    # click 8.5 drops the help that typer 0.20 gives an argument; the annotation has it.
+    hint = get_type_hints(command.callback, include_extras=True).get(option.name)
+    said = [note.help for note in getattr(hint, "__metadata__", ()) if getattr(note, "help", None)]
+    if not (text := getattr(option, "help", None) or "".join(said)):
         raise RuntimeError(f"{command.name}: {option.name} has no help")
     return str(text)
 

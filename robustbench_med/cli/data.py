@@ -10,6 +10,7 @@ import typer
 
 from robustbench_med.cli import partition as look
 from robustbench_med.cli import style
+from robustbench_med.cli.helping import Helped
 from robustbench_med.cli.list_ import describe, traits
 from robustbench_med.cli.plugins import AsJson, registry
 from robustbench_med.errors import DataError, UsageError
@@ -20,7 +21,7 @@ from robustbench_med.specs import DatasetSpec
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Dataset
 
-data = typer.Typer(help="Data sets: list, show, check, register.", no_args_is_help=True)
+data = typer.Typer(cls=Helped, help="Data sets: list, show, check, register.", no_args_is_help=True)
 
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="The data set's folder, or a parent of it.")

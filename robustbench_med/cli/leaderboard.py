@@ -11,6 +11,7 @@ import typer
 from robustbench_med.cli import style
 from robustbench_med.cli.gallery import gallery
 from robustbench_med.cli.handed_in import check, rescore, verify
+from robustbench_med.cli.helping import Helped
 from robustbench_med.cli.style import err, out, plain
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.model import Board, Entry
 
 leaderboard = typer.Typer(
-    no_args_is_help=True, help="The published leaderboard: build it, show it, check what is handed in."
+    cls=Helped, no_args_is_help=True, help="The published leaderboard: build it, show it, check what is handed in."
 )
 leaderboard.command()(check)
 leaderboard.command()(verify)

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import click
 import typer
-from typer.core import TyperGroup
 
 import robustbench_med
 from robustbench_med.cli import style
@@ -22,6 +21,7 @@ from robustbench_med.cli.data import data
 from robustbench_med.cli.debugging import DEBUG, explained, show_all
 from robustbench_med.cli.diff import diff
 from robustbench_med.cli.export import export
+from robustbench_med.cli.helping import Helped
 from robustbench_med.cli.leaderboard import leaderboard
 from robustbench_med.cli.list_ import list_
 from robustbench_med.cli.merge import merge
@@ -80,7 +80,7 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-class _Group(TyperGroup):
+class _Group(Helped):
     """The root command; the arguments of every other command are read inside its ``invoke``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
