@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import click
 from typer.main import get_command
@@ -110,8 +110,9 @@ def commands() -> str:
 
 
 def every_command(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every command by its full name."""
-    for name, command in sorted(group.commands.items()):
+    """Every command by its full name, as the command line finds it."""
+    for name in sorted(group.commands):
+        command = group.get_command(_context(group), name)
         yield f"{prefix} {name}", command
         if hasattr(command, "commands"):
             yield from every_command(command, f"{prefix} {name}")
@@ -135,10 +136,7 @@ def help_of(command: Any, option: Any) -> str:
     Raises:
         RuntimeError: nothing.
     """
-    # click 8.5 drops the help that typer 0.20 gives an argument; the annotation has it.
-    hint = get_type_hints(command.callback, include_extras=True).get(option.name)
-    said = [note.help for note in getattr(hint, "__metadata__", ()) if getattr(note, "help", None)]
-    if not (text := getattr(option, "help", None) or "".join(said)):
+    if not (text := getattr(option, "help", None)):
         raise RuntimeError(f"{command.name}: {option.name} has no help")
     return str(text)
 

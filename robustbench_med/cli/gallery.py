@@ -12,6 +12,7 @@ from robustbench_med.cli.plugins import PluginFiles, registry
 from robustbench_med.cli.progress import RichProgress
 from robustbench_med.cli.style import plain
 from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.progress import Silent
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.model import Entry
@@ -57,7 +58,7 @@ def drawing(
     """Draw the gallery of each row, and say which rows could not be drawn and why; the folders of those that could."""
     from robustbench_med.reproducing.gallery import draw
 
-    with RichProgress().task("drawing images", len(entries)) as bar:
+    with (verifier.progress or Silent()).task("drawing images", len(entries)) as bar:
         for entry in entries:
             try:
                 yield draw(verifier, entry, folder, images, patients)
