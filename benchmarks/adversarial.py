@@ -21,8 +21,8 @@ from rich.progress import track
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.batching import find_device
-from robustbench_med.defenses.store import load_state, save_state
+from robustbench_med.defenses.artifact import load_state, save_state
+from robustbench_med.runtime.batching import find_device
 
 EPS, STEPS, EPOCHS, BATCH, LR = 4 / 255, 5, 20, 64, 2e-3
 #: Epochs over which eps grows to its full size, and epochs without gain after which training stops.

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
-from robustbench_med.attacking.batching import chunk_size, find_device
-from robustbench_med.attacking.measure import measure
-from robustbench_med.attacking.setting import Setting, Step
-from robustbench_med.datasets.pick import pick
+from robustbench_med.attacks.measure import measure
+from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.datasets.loading import pick
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.runtime.batching import chunk_size, find_device
 
 Attack = Callable[[], Tensor]
 

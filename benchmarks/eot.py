@@ -20,12 +20,12 @@ from rich.table import Table
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.batching import chunk_size, find_device
-from robustbench_med.attacking.fast import attackers
-from robustbench_med.attacking.metering import Meter
-from robustbench_med.attacking.rungs import surface
-from robustbench_med.attacking.surfaces import View
+from robustbench_med.attacks.accelerate import attackers
+from robustbench_med.attacks.access import surface
+from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.runtime.batching import chunk_size, find_device
 
 
 def loop(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: int) -> Tensor:

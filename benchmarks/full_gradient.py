@@ -26,7 +26,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_purifiers.diffusion import purifier as diffusion
 from rbmed_purifiers.diffusion import walk
-from robustbench_med.attacking.batching import find_device
+from robustbench_med.runtime.batching import find_device
 
 
 class Stored:

@@ -28,8 +28,8 @@ from bench import Stopwatch, machine, share_busy
 from rich.console import Console
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.batching import find_device
-from robustbench_med.running import evaluator
+from robustbench_med.runner import evaluator
+from robustbench_med.runtime.batching import find_device
 
 Options = dict[str, Any]
 #: An attack that writes down when it was called.

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_med.leaderboard.building import rendered
-from robustbench_med.leaderboard.outcomes import dumped, read
-from robustbench_med.leaderboard.sources import read_sources
+from robustbench_med.leaderboard.build import rendered
+from robustbench_med.leaderboard.sources.folder import read_sources
+from robustbench_med.leaderboard.sources.image_results import dumped, read
 
 ROOT = Path(__file__).parents[1] / "leaderboard"
 EPS = (2, 4, 8)

@@ -19,9 +19,9 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from leaderboard import make
-from robustbench_med.leaderboard.building import write
-from robustbench_med.leaderboard.page.site import HERE, index
-from robustbench_med.leaderboard.sources import read_sources
+from robustbench_med.leaderboard.build import write
+from robustbench_med.leaderboard.render.page.site import HERE, index
+from robustbench_med.leaderboard.sources.folder import read_sources
 
 PAINT = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 LOADED = "return performance.getEntriesByType('navigation')[0].domComplete"

@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.batching import find_device
 from robustbench_med.interfaces import Purifier
+from robustbench_med.runtime.batching import find_device
 
 #: How the paper purifies; see the parameters of the defense's own purifier for how we do.
 # The gate plays no part here; one that asks the purifier would take hours to fix with it.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from robustbench_med.specs import (
+from robustbench_med.plugins.specs import (
+    INTERFACE,
     AttackSpec,
     DatasetSpec,
     DefenseSpec,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
-    from robustbench_med.data import DataCard as DataCard
-    from robustbench_med.data import Split as Split
     from robustbench_med.files.paths import home as home
     from robustbench_med.interfaces import Attack as Attack
     from robustbench_med.interfaces import Classifier as Classifier
@@ -52,42 +51,40 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Surface as Surface
     from robustbench_med.interfaces import System as System
     from robustbench_med.interfaces import TrainJob as TrainJob
-    from robustbench_med.outcome import Climb as Climb
-    from robustbench_med.outcome import Outcome as Outcome
-    from robustbench_med.outcome import Verdicts as Verdicts
-    from robustbench_med.rate import Rate as Rate
-    from robustbench_med.rate import wilson as wilson
-    from robustbench_med.references import PartRef as PartRef
-    from robustbench_med.references import parse as parse
-    from robustbench_med.spelling import spelled_eps as spelled_eps
-    from robustbench_med.spelling import told_apart as told_apart
-    from robustbench_med.streams import Stream as Stream
-    from robustbench_med.streams import seed_of as seed_of
-    from robustbench_med.threat import Budget as Budget
-    from robustbench_med.threat import ThreatModel as ThreatModel
+    from robustbench_med.interfaces.dataset import DataCard as DataCard
+    from robustbench_med.interfaces.dataset import Split as Split
+    from robustbench_med.interfaces.random import Stream as Stream
+    from robustbench_med.interfaces.random import seed_of as seed_of
+    from robustbench_med.interfaces.rate import Rate as Rate
+    from robustbench_med.interfaces.rate import wilson as wilson
+    from robustbench_med.interfaces.results import Climb as Climb
+    from robustbench_med.interfaces.results import Outcome as Outcome
+    from robustbench_med.interfaces.results import Verdicts as Verdicts
+    from robustbench_med.interfaces.threat import Budget as Budget
+    from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
+    from robustbench_med.plugins.references import PartRef as PartRef
+    from robustbench_med.plugins.references import parse as parse
+    from robustbench_med.plugins.references import spelled_eps as spelled_eps
+    from robustbench_med.plugins.references import told_apart as told_apart
 
 __version__ = "0.1.0"
-#: Version of the hooks and base classes: raised when a plugin that was written for them would no longer work. A plugin
-#: module says for which it was written: ``RBMED_INTERFACE = 1``.
-INTERFACE = 1
 
-#: Marks a function of a plugin module as one of the hooks in `robustbench_med.hookspecs`.
+#: Marks a function of a plugin module as one of the hooks in `robustbench_med.plugins.hookspecs`.
 hookimpl = pluggy.HookimplMarker("rbmed")
 
 _LAZY = {
     "robustbench_med.api": ("evaluate", "load_component", "load_dataset", "load_defense", "train_defense"),
-    "robustbench_med.data": ("DataCard", "Split"),
+    "robustbench_med.interfaces.dataset": ("DataCard", "Split"),
     "robustbench_med.interfaces": (
         "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
         "Part", "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
     ),
-    "robustbench_med.references": ("PartRef", "parse"),
     "robustbench_med.files.paths": ("home",),
-    "robustbench_med.outcome": ("Climb", "Outcome", "Verdicts"),
-    "robustbench_med.rate": ("Rate", "wilson"),
-    "robustbench_med.spelling": ("spelled_eps", "told_apart"),
-    "robustbench_med.streams": ("Stream", "seed_of"),
-    "robustbench_med.threat": ("Budget", "ThreatModel"),
+    "robustbench_med.interfaces.results": ("Climb", "Outcome", "Verdicts"),
+    "robustbench_med.interfaces.rate": ("Rate", "wilson"),
+    "robustbench_med.plugins.references": ("PartRef", "parse", "spelled_eps", "told_apart"),
+    "robustbench_med.interfaces.random": ("Stream", "seed_of"),
+    "robustbench_med.interfaces.threat": ("Budget", "ThreatModel"),
     "pydantic": ("Field",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _LAZY.items() for name in names}

@@ -6,26 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_med.attacking.batching import find_device
-from robustbench_med.components import create, current_registry
-from robustbench_med.datasets.opening import dealt, open_dataset
+from robustbench_med.datasets.loading import dealt, open_dataset
 from robustbench_med.defenses.deployment import Deployment
-from robustbench_med.defenses.trained import TrainedRef
+from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder, find_artifact
 from robustbench_med.errors import BadParameter
+from robustbench_med.grid.config import build
 from robustbench_med.interfaces import Dataset
-from robustbench_med.learning.loading import Loader
-from robustbench_med.learning.training import train, train_parts
-from robustbench_med.planning.config import build
-from robustbench_med.references import PartRef, parse
-from robustbench_med.registry import Registry
-from robustbench_med.running.runner import Runner
-from robustbench_med.spelling import spelled_ref
+from robustbench_med.plugins.components import create, current_registry
+from robustbench_med.plugins.references import PartRef, parse, spelled_ref
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.runner import Runner
+from robustbench_med.runtime.batching import find_device
+from robustbench_med.training.loader import Loader
+from robustbench_med.training.train import train, train_parts
 
 if TYPE_CHECKING:
-    from robustbench_med.defenses.store import Artifact
+    from robustbench_med.defenses.artifact import Artifact
     from robustbench_med.progress import Progress
-    from robustbench_med.recording.records import Record
+    from robustbench_med.records.record import Record
 
 
 def evaluate(
@@ -43,7 +42,7 @@ def evaluate(
         registry: where plugins come from; by default everything installed.
         progress: opens progress bars; by default none are shown.
         config: a TOML file; ``options`` win over it.
-        options: the long options of ``rbmed run`` (see `robustbench_med.planning.config.RunConfig`).
+        options: the long options of ``rbmed run`` (see `robustbench_med.grid.config.RunConfig`).
 
     Raises:
         UsageError: anything that can be mended by asking differently; nothing has been written then.

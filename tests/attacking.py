@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from robustbench_med import Split
-from robustbench_med.attacking import diagnostics
-from robustbench_med.attacking.measure import measure
-from robustbench_med.attacking.setting import Setting, Step
-from robustbench_med.components import create
+from robustbench_med.attacks import diagnostics
+from robustbench_med.attacks.measure import measure
+from robustbench_med.attacks.settings import Setting, Step
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
-from robustbench_med.outcome import Outcome
-from robustbench_med.references import parse
-from robustbench_med.registry import Registry
-from robustbench_med.threat import ThreatModel
+from robustbench_med.interfaces.results import Outcome
+from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.registry import Registry
 
 REGISTRY = Registry()
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.rate import Rate, wilson
-from robustbench_med.recording.records import Record
+from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.records.record import Record
 
 RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:queries=50")
 LEFT_OUT = ("bpda", "full", "gate")

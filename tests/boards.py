@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_med.leaderboard.building import write
-from robustbench_med.leaderboard.model import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
-from robustbench_med.leaderboard.outcomes import Outcome
-from robustbench_med.leaderboard.page.site import pages
-from robustbench_med.recording.records import Record
+from robustbench_med.leaderboard.build import write
+from robustbench_med.leaderboard.render.page.site import pages
+from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.records.record import Record
 
 CLIENTS = ("hospital-1", "hospital-2")
 

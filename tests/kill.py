@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pandas as pd
 from running import lines, run, trained
 
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 
 class Grid:

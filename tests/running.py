@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import robustbench_med as rbmed
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 HERE = Path(__file__).parent
 FILES = [HERE / "toy_plugin.py", HERE / "rogue_plugin.py"]

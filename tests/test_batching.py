@@ -10,11 +10,12 @@ import torch
 from running import BASE, run, trained
 
 import robustbench_med as rbmed
-from robustbench_med.attacking import memory, probing
-from robustbench_med.attacking.batching import Upload, in_chunks, out_of_memory
-from robustbench_med.planning.config import build
-from robustbench_med.registry import Registry
-from robustbench_med.running.runner import Runner
+from robustbench_med.attacks import batch_size
+from robustbench_med.grid.config import build
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.runner import Runner
+from robustbench_med.runtime import memory
+from robustbench_med.runtime.batching import Upload, in_chunks, out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +127,13 @@ def test_a_probe_measures_what_a_pass_takes() -> None:
 
 def test_a_chunk_size_is_learned_once(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[int] = []
-    once = probing.Sizes._probed
+    once = batch_size.Sizes._probed
 
-    def counted(self: probing.Sizes, *args: object) -> int:
+    def counted(self: batch_size.Sizes, *args: object) -> int:
         probed.append(1)
         return once(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(probing.Sizes, "_probed", counted)
+    monkeypatch.setattr(batch_size.Sizes, "_probed", counted)
     run(toys, tmp_path / "out", seed=[0, 1, 2], batch_size="auto")
     assert len(probed) == 1
 

@@ -12,10 +12,10 @@ from fakes import GOOD, distribution
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.blame import blame
 from robustbench_med.cli.main import app
 from robustbench_med.errors import UnknownName
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.plugins.tracebacks import blame
 
 FILE = """
 import torch

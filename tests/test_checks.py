@@ -11,8 +11,8 @@ import pytest
 from broken_plugins import BROKEN
 from fakes import distribution
 
-from robustbench_med.registry import HOOKS, Registry
-from robustbench_med.templates import Template
+from robustbench_med.plugins.registry import HOOKS, Registry
+from robustbench_med.plugins.templates import Template
 from robustbench_med.testing import (
     AttackContract,
     NotApplicable,

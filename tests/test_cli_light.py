@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from robustbench_med import __version__
 from robustbench_med.cli import main as cli
-from robustbench_med.cli.progress import RichProgress
+from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadConfig, DataError, HarnessError
 from robustbench_med.files.paths import data_root, home, register_root
 
@@ -174,7 +174,7 @@ def test_interruption_and_harness_errors_have_their_own_codes(monkeypatch, error
     def raising(**options: object) -> None:
         raise error
 
-    monkeypatch.setattr("robustbench_med.cli.plugins.Registry", raising)
+    monkeypatch.setattr("robustbench_med.cli.commands.plugins.Registry", raising)
     fails(rbmed("list"), text, code=code)
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.cli.results import show
-from robustbench_med.recording.records import read
+from robustbench_med.cli.tables.records import show
+from robustbench_med.records.record import read
 
 TOY = str(Path(__file__).with_name("toy_plugin.py"))
 Run = Callable[..., Result]
@@ -150,17 +150,17 @@ def test_a_named_configuration_runs(rbmed: Run) -> None:
 
 
 def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(rbmed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import robustbench_med.running.runner
+    import robustbench_med.runner.runner
 
-    real = robustbench_med.running.runner.Runner.run
+    real = robustbench_med.runner.runner.Runner.run
 
-    def interrupted(self: robustbench_med.running.runner.Runner) -> Iterator[object]:
+    def interrupted(self: robustbench_med.runner.runner.Runner) -> Iterator[object]:
         for number, record in enumerate(real(self)):
             if number == 1:
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(robustbench_med.running.runner.Runner, "run", interrupted)
+    monkeypatch.setattr(robustbench_med.runner.runner.Runner, "run", interrupted)
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/rbmed", "run", "my grid.toml", "--seed", "1"])
     done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--quiet", "--out", "cut")
     assert done.exit_code == 130

@@ -12,7 +12,7 @@ import pytest
 from fakes import GOOD, distribution
 from typer.testing import CliRunner
 
-from robustbench_med.cli.completing import SHELLS, VARIABLE
+from robustbench_med.cli.commands.completion import SHELLS, VARIABLE
 from robustbench_med.cli.main import app
 
 FOUND = [

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import robustbench_med as rbmed
-from robustbench_med.components import all_params, create, params_passed, resolve, valid_values
 from robustbench_med.errors import BadParameter
-from robustbench_med.references import FIRST, PartRef, fraction, parse
-from robustbench_med.registry import Plugin, Registry
-from robustbench_med.spelling import spelled_ref
+from robustbench_med.plugins.components import all_params, create, params_passed, resolve, valid_values
+from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, spelled_ref
+from robustbench_med.plugins.registry import Plugin, Registry
 
 HERE = sys.modules[__name__]
 

@@ -12,13 +12,13 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.defenses.calibration import read_gates, write_gates
+from robustbench_med.defenses.deployment import read_gates, write_gates
 from robustbench_med.defenses.pipeline import Gate
 from robustbench_med.errors import StoreWarning
 from robustbench_med.files.paths import home
-from robustbench_med.recording.comparing import changed
-from robustbench_med.recording.records import Record
-from robustbench_med.recording.results import open_results
+from robustbench_med.records.compare import changed
+from robustbench_med.records.folder import open_results
+from robustbench_med.records.record import Record
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]

@@ -9,12 +9,12 @@ import torch
 from attacking import accuracy, examined, run, setting, step
 from torch import Tensor, nn
 
-from robustbench_med.attacking.flags import FLAGS
-from robustbench_med.attacking.setting import Step
+from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.attacks.settings import Step
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
-from robustbench_med.streams import Stream
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 THREAT = ThreatModel(eps=0.05)
 N = 96

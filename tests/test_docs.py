@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.planning.plan import Cell, plan
-from robustbench_med.registry import HOOKS, Registry
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.plan import Cell, plan
+from robustbench_med.plugins.registry import HOOKS, Registry
 
 sys.path.append(str(ROOT / "tools"))
 import docs_pages
@@ -106,7 +106,7 @@ def test_every_key_of_a_run_is_described() -> None:
 
 
 def test_every_hook_and_public_name_is_documented() -> None:
-    from robustbench_med import hookspecs
+    from robustbench_med.plugins import hookspecs
 
     assert [hook for hook in HOOKS.values() if "Example::" not in (getattr(hookspecs, hook).__doc__ or "")] == []
     values = {name: getattr(rbmed, name) for name in rbmed.__all__}

@@ -11,10 +11,10 @@ import pytest
 from running import BASE, lines, run, trained
 
 from robustbench_med.errors import BadParameter, UsageError
-from robustbench_med.planning.config import build
-from robustbench_med.registry import Registry
-from robustbench_med.running.executors import crew, process
-from robustbench_med.running.runner import Runner
+from robustbench_med.grid.config import build
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.executors import pool, process
+from robustbench_med.runner.runner import Runner
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_wrong_executor_is_one_line(toys: Registry, text: object, message: str
 
 
 def test_ray_has_to_be_installed_and_chooses_gpus_itself(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    import robustbench_med.running.executors.ray as on_ray
+    import robustbench_med.runner.executors.ray as on_ray
 
     monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"install 'robustbench-med\[ray\]'"):
@@ -74,7 +74,7 @@ def test_a_process_that_dies_is_replaced_and_its_cell_run_again(toys: Registry, 
 def test_a_cell_that_kills_every_process_fails(toys: Registry, tmp_path: Path) -> None:
     records = run(toys, tmp_path / "out", attack=["rogue:how=die", "shift"], executor="local:process=true")
     assert [r.status for r in records] == ["failed", "ok"]
-    assert records[0].reason == f"WorkerLost: the process that ran the cell died {crew.ATTEMPTS} times (exit code -9)"
+    assert records[0].reason == f"WorkerLost: the process that ran the cell died {pool.ATTEMPTS} times (exit code -9)"
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_ctrl_c_ends_the_process(toys: Registry, tmp_path: Path) -> None:
     assert again == ["ok"] * 3
 
 
-class Told(crew.Crew):
+class Told(pool.Crew):
     """Workers that do as they are told, without any process."""
 
     def __init__(self, size: int, script: list[tuple[int, object]]) -> None:
@@ -121,7 +121,7 @@ class Told(crew.Crew):
 
     def receive(self, worker):
         _, said = self.script.pop(0)
-        if isinstance(said, crew.Lost):
+        if isinstance(said, pool.Lost):
             raise said
         return said
 
@@ -133,14 +133,14 @@ class Told(crew.Crew):
 
 
 def test_what_a_lost_worker_had_finished_goes_to_the_next_one() -> None:
-    from robustbench_med.running.jobs import Begun, Done, Job, Piece
+    from robustbench_med.runner.messages import Begun, Done, Job, Piece
 
     a, b = (Job(None, name, Path()) for name in "ab")  # type: ignore[arg-type]
     script = [
-        (0, Begun(4)), (1, Begun(4)), (0, Piece("x", b"1", 2, 0.5)), (0, crew.Lost("?")), (1, Done()), (0, Done()),
+        (0, Begun(4)), (1, Begun(4)), (0, Piece("x", b"1", 2, 0.5)), (0, pool.Lost("?")), (1, Done()), (0, Done()),
     ]  # fmt: skip
     told = Told(2, script)
-    heard = [(job.cell_id, type(message).__name__) for job, message in crew.dispatch(told, iter([a, b]), None)]
+    heard = [(job.cell_id, type(message).__name__) for job, message in pool.dispatch(told, iter([a, b]), None)]
     assert heard == [("a", "Begun"), ("b", "Begun"), ("a", "Piece"), ("b", "Done"), ("a", "Done")]
     assert told.log == [
         ("send", 0, "a", []), ("send", 1, "b", []), ("send", 0, "a", ["x"]), ("stop", 0), ("stop", 1),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robustbench_med.recording.fairness import between
-from robustbench_med.running.describe import federation
+from robustbench_med.records.fairness import between
+from robustbench_med.runner.describe import federation
 
 
 def test_mean_worst_spread_and_deviation_over_clients() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacking.fast import accelerated
+from robustbench_med.attacks.accelerate import accelerated
 
 
 class Residual(nn.Module):

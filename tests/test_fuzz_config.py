@@ -17,12 +17,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from robustbench_med.errors import UsageError
-from robustbench_med.planning.cell import cell_of
-from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.planning.facets import facets
-from robustbench_med.planning.patterns import FACETS
-from robustbench_med.planning.plan import plan
-from robustbench_med.registry import Registry
+from robustbench_med.grid.cell import cell_of, facets
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.filters import FACETS
+from robustbench_med.grid.plan import plan
+from robustbench_med.plugins.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 #: Milliseconds that one case may take; a hang is a failure. Importing what a plugin names is counted with the first.

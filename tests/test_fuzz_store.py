@@ -24,24 +24,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from robustbench_med.cli import between, results
-from robustbench_med.components import resolve
-from robustbench_med.defenses.store import MANIFEST, Artifact, save_state, seal
+from robustbench_med.cli.tables import clients as between
+from robustbench_med.cli.tables import records
+from robustbench_med.defenses.artifact import MANIFEST, Artifact, save_state, seal
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
-from robustbench_med.leaderboard.building import rendered
-from robustbench_med.leaderboard.claims import Published
-from robustbench_med.leaderboard.sources import Sources
-from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.recording.comparing import pairs
-from robustbench_med.recording.exporting import exported, frame
-from robustbench_med.recording.records import Record, append, dumped, parse, read
-from robustbench_med.recording.rerun import command, request
-from robustbench_med.references import PartRef
-from robustbench_med.references import parse as parse_ref
-from robustbench_med.registry import Registry
-from robustbench_med.running.describe import federation
-from robustbench_med.spelling import spelled_ref
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.leaderboard.build import rendered
+from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.folder import Sources
+from robustbench_med.plugins.components import resolve
+from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import parse as parse_ref
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.compare import pairs
+from robustbench_med.records.export import exported, frame
+from robustbench_med.records.record import Record, append, dumped, parse, read
+from robustbench_med.records.rerun import command, request
+from robustbench_med.runner.describe import federation
 
 ROOT = Path(__file__).parents[1]
 CASES = os.environ.get("FUZZ_CASES")
@@ -146,14 +146,14 @@ def used(record: Record) -> None:
     """Everything that is done with records that were read."""
     both = [record, record]
     console = Console(width=80, file=io.StringIO())
-    console.print(results.show(both))
+    console.print(records.show(both))
     if (clients := between.show(both)) is not None:
         console.print(clients)
-    if (climb := results.ladder(record)) is not None:
+    if (climb := records.ladder(record)) is not None:
         console.print(climb)
-    for lines in (results.unseen(both), results.unmeasured(both), results.warnings(both), results.not_climbed(record)):
+    for lines in (records.unseen(both), records.unmeasured(both), records.warnings(both), records.not_climbed(record)):
         list(lines)
-    list(results.explain(both, Path("samples")))
+    list(records.explain(both, Path("samples")))
     frame(both).to_parquet(io.BytesIO())
     exported(both, "csv")
     exported(both, "json")

@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter
-from robustbench_med.leaderboard.agreement import outcome_of
-from robustbench_med.leaderboard.boards import boards
-from robustbench_med.leaderboard.model import Entry
-from robustbench_med.leaderboard.page.gallery import find
-from robustbench_med.leaderboard.page.report import Report, html
-from robustbench_med.registry import Registry
-from robustbench_med.reproducing.gallery import candidates, choose, draw, look, strongest
-from robustbench_med.reproducing.verify import Verifier
+from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.render.page.gallery import find
+from robustbench_med.leaderboard.render.page.report import Report, html
+from robustbench_med.leaderboard.schema import Entry
+from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.reproduction.gallery import candidates, choose, draw, look, strongest
+from robustbench_med.reproduction.verify import Verifier
 
 
 @pytest.fixture(scope="module")

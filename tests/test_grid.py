@@ -12,13 +12,11 @@ import pytest
 import robustbench_med as rbmed
 from robustbench_med.errors import BadConfig, BadParameter
 from robustbench_med.files.toml_file import LARGEST
-from robustbench_med.planning.cell import Cell, cell_of
-from robustbench_med.planning.config import build
-from robustbench_med.planning.facets import axes, facets, telling, title
-from robustbench_med.planning.order import grouped
-from robustbench_med.planning.patterns import FACETS, chooser, read
-from robustbench_med.planning.plan import plan
-from robustbench_med.registry import Registry
+from robustbench_med.grid.cell import Cell, axes, cell_of, facets, telling, title
+from robustbench_med.grid.config import build
+from robustbench_med.grid.filters import FACETS, chooser, read
+from robustbench_med.grid.plan import grouped, plan
+from robustbench_med.plugins.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "access": "oblivious",

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import robustbench_med as rbmed
-from robustbench_med import hookspecs
-from robustbench_med.components import create
+from robustbench_med.plugins import hookspecs
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.registry import HOOKS, Registry
+from robustbench_med.plugins.specs import KINDS
 from robustbench_med.progress import Silent
-from robustbench_med.registry import HOOKS, Registry
-from robustbench_med.specs import KINDS
 from robustbench_med.testing import ToyClassifier, check_plugin, faults
 
 

@@ -21,9 +21,9 @@ from test_records import record
 from robustbench_med.errors import BadConfig, BadParameter, DataError, StoreError, StoreWarning
 from robustbench_med.files import journal
 from robustbench_med.files.atomic import check_writable, new_folder, replacing, write_text
-from robustbench_med.recording.migration import SCHEMA, migrated
-from robustbench_med.recording.records import Record, append, dumped, latest, parse, read
-from robustbench_med.recording.results import open_results
+from robustbench_med.records.folder import open_results
+from robustbench_med.records.migration import SCHEMA, migrated
+from robustbench_med.records.record import Record, append, dumped, latest, parse, read
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,7 +157,7 @@ def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
 def test_a_link_in_place_of_the_samples_folder_is_refused(tmp_path: Path) -> None:
     from test_samples import outcome
 
-    from robustbench_med.recording import samples
+    from robustbench_med.records import samples
 
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "samples").symlink_to(tmp_path / "elsewhere")
@@ -208,9 +208,9 @@ import subprocess, sys, pathlib
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_journal import many, record
 from test_samples import outcome
-from robustbench_med.recording import samples
+from robustbench_med.records import samples
 from robustbench_med.errors import StoreError
-from robustbench_med.recording.records import append, read
+from robustbench_med.records.record import append, read
 disk = pathlib.Path({str(tmp_path)!r})
 if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]).returncode:
     sys.exit(77)

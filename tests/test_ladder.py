@@ -14,18 +14,18 @@ from torch import Tensor
 from toys import Brightness, Halver, Linear, Noisy
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.generators import isolated
-from robustbench_med.attacking.rungs import RUNGS
-from robustbench_med.attacking.setting import Step
-from robustbench_med.datasets.pick import pick
+from robustbench_med.attacks.access import RUNGS
+from robustbench_med.attacks.settings import Step
+from robustbench_med.datasets.loading import pick
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
-from robustbench_med.planning.cell import Cell
-from robustbench_med.planning.config import build
-from robustbench_med.planning.ladder import PRESETS
-from robustbench_med.planning.plan import plan
-from robustbench_med.registry import Registry
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.config import build
+from robustbench_med.grid.ladder import PRESETS
+from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runtime.isolation import isolated
 
 N = 40
 THREAT = ThreatModel(eps=0.08)

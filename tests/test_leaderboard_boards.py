@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from boarding import climbed, outcome, plain
 
-from robustbench_med.leaderboard.boards import boards
-from robustbench_med.leaderboard.claims import Published
-from robustbench_med.leaderboard.model import Board, Claim, Entry, Paper
-from robustbench_med.recording.records import Record
+from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.schema import Board, Claim, Entry, Paper
+from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.records.record import Record
 
 HALF = [True, False] * 8
 

@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
-from robustbench_med.leaderboard.building import rendered
-from robustbench_med.leaderboard.claims import Published, read_claims
-from robustbench_med.leaderboard.columns import BY_NAME
-from robustbench_med.leaderboard.escaping import markdown, tex
-from robustbench_med.leaderboard.outcomes import dumped, parse
-from robustbench_med.leaderboard.sources import Sources, read_sources
-from robustbench_med.recording.records import Record
-from robustbench_med.recording.records import dumped as dumped_record
+from robustbench_med.leaderboard.build import rendered
+from robustbench_med.leaderboard.render.columns import BY_NAME
+from robustbench_med.leaderboard.render.escaping import markdown, tex
+from robustbench_med.leaderboard.sources.claims import Published, read_claims
+from robustbench_med.leaderboard.sources.folder import Sources, read_sources
+from robustbench_med.leaderboard.sources.image_results import dumped, parse
+from robustbench_med.records.record import Record
+from robustbench_med.records.record import dumped as dumped_record
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard"
 ROOT = Path(__file__).parents[1] / "leaderboard"

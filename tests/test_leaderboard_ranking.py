@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from robustbench_med.leaderboard.boards import boards
-from robustbench_med.leaderboard.ranking import Rival, discordant, mcnemar, ranks
-from robustbench_med.rate import Rate, wilson
+from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.ranking.ranks import Rival, discordant, mcnemar, ranks
 
 N = 24
 ROWS = st.lists(st.lists(st.booleans(), min_size=N, max_size=N), min_size=1, max_size=7)

@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.leaderboard import evidence
-from robustbench_med.leaderboard.adding import add
-from robustbench_med.leaderboard.boards import boards
-from robustbench_med.leaderboard.history import events
-from robustbench_med.leaderboard.model import Paper
-from robustbench_med.leaderboard.outcomes import dumped as kept
-from robustbench_med.leaderboard.sources import read_sources
-from robustbench_med.leaderboard.submission import Submission, read, review, write
-from robustbench_med.recording.records import Record, dumped
-from robustbench_med.registry import Registry
-from robustbench_med.reproducing.verify import Verifier
+from robustbench_med.leaderboard.add import add
+from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.ranking.history import events
+from robustbench_med.leaderboard.schema import Paper
+from robustbench_med.leaderboard.sources import evidence
+from robustbench_med.leaderboard.sources.folder import read_sources
+from robustbench_med.leaderboard.sources.image_results import dumped as kept
+from robustbench_med.leaderboard.sources.submission import Submission, read, review, write
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import Record, dumped
+from robustbench_med.reproduction.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 PAPER = ("--paper", "https://example.org/guard", "--cite", "Guard 2026")
@@ -221,7 +221,7 @@ def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
 
 
 def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustbench_med.cli.style.out.width", 160)  # else a line may be folded
+    monkeypatch.setattr("robustbench_med.cli.console.out.width", 160)  # else a line may be folded
     (tmp_path / "records").mkdir()
     old, new = climbed("aaaa"), climbed("bbbb", created="2026-02-01T00:00:00")
     (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")

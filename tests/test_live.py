@@ -8,11 +8,11 @@ import json
 import pytest
 from rich.console import Console
 
-from robustbench_med.cli import lines
-from robustbench_med.cli.events import Events
-from robustbench_med.cli.live import LiveGrid, squeezed
-from robustbench_med.cli.progress import RichProgress
-from robustbench_med.cli.tally import WINDOW, Tally, duration
+from robustbench_med.cli.progress import log
+from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.cli.progress.events import Events
+from robustbench_med.cli.progress.live import LiveGrid, squeezed
+from robustbench_med.cli.progress.state import WINDOW, Tally, duration
 from robustbench_med.progress import Silent
 
 
@@ -181,7 +181,7 @@ def test_both_ends_of_a_long_title_stay() -> None:
 
 def test_a_log_gets_a_line_for_each_cell_and_few_besides(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=40)
-    view = lines.GridLines(console, 12, Tally(12, clock))
+    view = log.GridLines(console, 12, Tally(12, clock))
     with view as grid:
         for number in range(5):
             grid.finished(f"old {number}", "old", "done", None, False)

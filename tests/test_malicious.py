@@ -18,10 +18,10 @@ from test_records import record
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.defenses.store import MANIFEST, Artifact, load_state, personal, save_state, seal
+from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, personal, save_state, seal
 from robustbench_med.errors import BadConfig, DataError, WeightsError
-from robustbench_med.planning.config import build
-from robustbench_med.recording.records import append, dumped
+from robustbench_med.grid.config import build
+from robustbench_med.records.record import append, dumped
 
 
 class Bomb:

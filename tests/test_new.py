@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.registry import HOOKS, Registry
+from robustbench_med.plugins.registry import HOOKS, Registry
 
 ROOT = Path(__file__).parents[1]
 #: The embedded data, little of it.
@@ -93,7 +93,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(args: list[str], parts: l
 
 
 def test_check_reports_on_a_file_and_fails_where_a_rule_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustbench_med.cli.style.out.width", 140)  # else a line may be folded
+    monkeypatch.setattr("robustbench_med.cli.console.out.width", 140)  # else a line may be folded
     cli("new", "metric", "my-metric")
     good = cli("-p", "my_metric.py", "check")
     assert good.exit_code == 0, good.output

@@ -14,11 +14,11 @@ import pytest
 from boards import build
 
 from robustbench_med.errors import DataError
-from robustbench_med.leaderboard.model import Entry, Figure
-from robustbench_med.leaderboard.page import charts
-from robustbench_med.leaderboard.page.details import Page
-from robustbench_med.leaderboard.page.figures import DASH, MINUS, count, interval, percent, web
-from robustbench_med.recording.rerun import command
+from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.leaderboard.render.page.figures import DASH, MINUS, count, interval, percent, web
+from robustbench_med.leaderboard.schema import Entry, Figure
+from robustbench_med.records.rerun import command
 
 
 class Links(HTMLParser):

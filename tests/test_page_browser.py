@@ -15,7 +15,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from robustbench_med.leaderboard.model import Claim, Mark, Paper
+from robustbench_med.leaderboard.schema import Claim, Mark, Paper
 
 pytestmark = pytest.mark.browser
 ROW = "entries/brainsim-linf-4-255.medfedpure.html"

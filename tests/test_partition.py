@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_med.data import SPLITS, DataCard, Split
 from robustbench_med.datasets.partition import SCHEMES, partitioned, without
 from robustbench_med.datasets.partition_report import holdings
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset
-from robustbench_med.references import parse
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.plugins.references import parse
 
 SCHEME_TEXTS = ("iid", "dirichlet", "quantity", "shards")
 

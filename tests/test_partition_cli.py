@@ -20,7 +20,7 @@ def partition(*options: object) -> Result:
 
 
 def test_the_table_shows_what_each_client_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustbench_med.cli.style.out.width", 120)
+    monkeypatch.setattr("robustbench_med.cli.console.out.width", 120)
     result = partition("--partition", "shards:clients=2,per_client=1")
     assert result.exit_code == 0, result.output
     assert "stripes  synthetic, partition shards:clients=2,per_client=1" in result.stdout
@@ -34,7 +34,7 @@ def test_the_table_shows_what_each_client_holds(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_narrow_terminal_gets_a_narrow_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustbench_med.cli.style.out.width", 80)
+    monkeypatch.setattr("robustbench_med.cli.console.out.width", 80)
     lines = partition().stdout.splitlines()
     assert sum("calibration" in line for line in lines) == 2  # not folded
     assert max(map(len, lines[:-1])) <= 80

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_med.data import DataCard, Split
 from robustbench_med.datasets.partition_report import COLOURS, Holdings, holdings, picture, summary
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Dataset
+from robustbench_med.interfaces.dataset import DataCard, Split
 
 
 class Four(Dataset):

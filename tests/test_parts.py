@@ -13,7 +13,7 @@ from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.files.paths import home
 from robustbench_med.interfaces import Part
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 SITES = ("site-0", "site-1")

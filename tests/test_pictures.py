@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.defenses.store import Artifact
-from robustbench_med.learning import sheet
-from robustbench_med.learning.pictures import PictureWarning, curves, rounds
-from robustbench_med.registry import Registry
+from robustbench_med.defenses.artifact import Artifact
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.training import image_grid
+from robustbench_med.training.plots import PictureWarning, curves, rounds
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 
@@ -85,7 +85,7 @@ def test_the_command_names_the_pictures_and_the_parts_without(toys: Registry, mo
         raise RuntimeError("no image")
 
     monkeypatch.setattr(toys.load("purifier", "blur"), "pictures", broken)
-    monkeypatch.setattr("robustbench_med.cli.train.registry", lambda plugin: toys)
+    monkeypatch.setattr("robustbench_med.cli.commands.train.registry", lambda plugin: toys)
     shown = CliRunner().invoke(app, ["train", "guarded", "--dataset", "stripes"])
     assert shown.exit_code == 0
     assert "pictures/" in shown.stdout
@@ -130,21 +130,21 @@ def test_rounds_are_found_in_any_metrics(metrics: object, expected: object) -> N
 
 def test_one_scale_serves_all_images_of_a_row() -> None:
     x = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    assert sheet.span(x) == (0.0, 1.0)
-    assert sheet.span(x * 1.2 - 0.1) == (0.0, 1.0)
-    assert sheet.span(x * 0.1) == pytest.approx((0.0, 0.1))
-    assert sheet.span(x - 2) == (-2.0, -1.0)
+    assert image_grid.span(x) == (0.0, 1.0)
+    assert image_grid.span(x * 1.2 - 0.1) == (0.0, 1.0)
+    assert image_grid.span(x * 0.1) == pytest.approx((0.0, 0.1))
+    assert image_grid.span(x - 2) == (-2.0, -1.0)
     few = torch.zeros(1000).index_fill(0, torch.tensor([0]), 9.0) + torch.linspace(0, 0.4, 1000)
-    assert sheet.span(few) == pytest.approx((0.0, 0.4), abs=0.01)
-    tiles = sheet.grey(x, 0, 1)
+    assert image_grid.span(few) == pytest.approx((0.0, 0.4), abs=0.01)
+    tiles = image_grid.grey(x, 0, 1)
     assert tiles.shape == (3, 2, 2, 3)
     assert tiles[:, 0, 0, 0].tolist() == [0, 64, 255]
     colour = torch.tensor([1.0, 0.0, 0.5]).view(1, 3, 1, 1)
-    assert sheet.grey(colour, 0, 1)[0, 0, 0].tolist() == [255, 0, 128]
-    hot = sheet.heat(x[:, 0], 1.0).astype(int).sum(-1)[:, 0, 0]
+    assert image_grid.grey(colour, 0, 1)[0, 0, 0].tolist() == [255, 0, 128]
+    hot = image_grid.heat(x[:, 0], 1.0).astype(int).sum(-1)[:, 0, 0]
     assert (np.diff(hot) > 0).all()
 
 
 @pytest.mark.parametrize(("side", "width"), [(8, 128), (64, 128), (112, 112), (224, 224), (512, 128)])
 def test_tiles_are_enlarged_by_whole_numbers_or_thinned_out(side: int, width: int) -> None:
-    assert sheet._sized(sheet.blank(1, side)).shape == (1, width, width, 3)
+    assert image_grid._sized(image_grid.blank(1, side)).shape == (1, width, width, 3)

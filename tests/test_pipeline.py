@@ -7,7 +7,7 @@ import torch
 from toys import Brightness, Halver, Linear, Noisy, images
 
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.random import Stream
 
 
 def rng(n: int, name: str = "scoring") -> Stream:

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from robustbench_med.attacking.flags import FLAGS
-from robustbench_med.attacking.rungs import RUNGS
+from robustbench_med.attacks.access import RUNGS
+from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli.main import app
-from robustbench_med.planning.cell import Cell, cell_of
-from robustbench_med.planning.config import RunConfig, build
-from robustbench_med.planning.facets import facets
-from robustbench_med.planning.ladder import PRESETS
-from robustbench_med.planning.patterns import FACETS, read
-from robustbench_med.planning.plan import plan
-from robustbench_med.registry import Registry
+from robustbench_med.grid.cell import Cell, cell_of, facets
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.filters import FACETS, read
+from robustbench_med.grid.ladder import PRESETS
+from robustbench_med.grid.plan import plan
+from robustbench_med.plugins.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = [

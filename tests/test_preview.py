@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.components import create
 from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
-from robustbench_med.forecast.cost import Cost, total
-from robustbench_med.forecast.preview import Item, Preview
-from robustbench_med.forecast.trial import per_image, rehearse
-from robustbench_med.planning.cell import Cell
-from robustbench_med.planning.config import build
-from robustbench_med.planning.plan import plan
-from robustbench_med.registry import Registry
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.config import build
+from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.cost import Cost, total
+from robustbench_med.runner.preview import Item, Preview
+from robustbench_med.runner.trial import per_image, rehearse
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",

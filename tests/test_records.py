@@ -9,15 +9,14 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from robustbench_med.cli import between
-from robustbench_med.cli.results import contrast, show, unseen
+from robustbench_med.cli.tables import clients
+from robustbench_med.cli.tables.records import contrast, show, unseen
 from robustbench_med.errors import StoreWarning
-from robustbench_med.rate import Rate, wilson
-from robustbench_med.recording.records import Record, append, dumped, flatten, latest, read
-from robustbench_med.recording.records import parse as parse_record
-from robustbench_med.recording.table import to_frame
-from robustbench_med.references import parse
-from robustbench_med.spelling import spelled
+from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.plugins.references import parse, spelled
+from robustbench_med.records.record import Record, append, dumped, flatten, latest, read
+from robustbench_med.records.record import parse as parse_record
+from robustbench_med.records.table import to_frame
 
 
 def record(**fields: object) -> Record:
@@ -130,14 +129,14 @@ def test_between_clients_in_80_columns() -> None:
     records = [
         federated("hospital-10", strategy=strategy("fedavg")), federated("hospital-10", strategy=strategy("ditto")),
     ]  # fmt: skip
-    table = between.show(records)
+    table = clients.show(records)
     rows = printed(table)
     assert rows[0] == "undefended: between clients (spread: best - worst; kB: sent by each per round)"
     assert "fedavg 90.0 80.0 18.8 90.0 6.2 18.8 1235 hospital-10 11/12" in rows
-    alone = printed(between.show(records[:1]))
+    alone = printed(clients.show(records[:1]))
     assert alone[0].startswith("Between clients")
     assert any(row.startswith("undefended 90.0 80.0 ") for row in alone)
-    assert between.show([record()]) is None
+    assert clients.show([record()]) is None
 
 
 def test_unseen_sites_are_marked() -> None:

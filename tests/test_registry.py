@@ -9,7 +9,7 @@ import pytest
 from fakes import GOOD, distribution
 
 from robustbench_med.errors import AmbiguousName, UnknownName, UsageError
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 
 @pytest.fixture

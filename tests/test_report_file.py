@@ -12,8 +12,8 @@ from browser import PHONE, chromium, opened, requested, serious, show
 from typer.testing import CliRunner, Result
 
 from robustbench_med.cli.main import app
-from robustbench_med.leaderboard.page import report
-from robustbench_med.recording.records import append
+from robustbench_med.leaderboard.render.page import report
+from robustbench_med.records.record import append
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, UnknownName, UsageError
-from robustbench_med.learning import estimate
-from robustbench_med.planning.cell import Cell
-from robustbench_med.planning.plan import plan
-from robustbench_med.recording.records import read
-from robustbench_med.registry import Registry
-from robustbench_med.reproducing.reproduction import Study, configs, find
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.plan import plan
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import read
+from robustbench_med.reproduction.published import Study, configs, find
+from robustbench_med.training import estimate
 
 Call = Callable[..., Result]
 PLUGIN = """
@@ -115,7 +115,7 @@ def rbmed_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
         patch.setenv("COLUMNS", "160")
         patch.delenv("RBMED_DATA", raising=False)
         patch.chdir(tmp_path_factory.mktemp("work"))
-        patch.setattr("robustbench_med.cli.style.out.width", 140)  # else words may be folded
+        patch.setattr("robustbench_med.cli.console.out.width", 140)  # else words may be folded
         yield lambda *args: CliRunner().invoke(app, ["reproduce", *args])
     for name in [name for name in sys.modules if name.startswith(("rbmed_ttiny", "tiny_tables"))]:
         del sys.modules[name]
@@ -251,7 +251,7 @@ def test_finding_names_what_there_is() -> None:
 
 def test_an_estimate_counts_rounds_epochs_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("robustbench_med.learning.estimate.time.perf_counter", lambda: clock.now)
+    monkeypatch.setattr("robustbench_med.training.estimate.time.perf_counter", lambda: clock.now)
 
     class Clockwork(rbmed.Strategy):
         """Takes 3 s for a round and 0.5 s for an image."""

@@ -16,11 +16,11 @@ import pytest
 from running import BASE, FILES, HERE, lines, run, stripped, trained
 
 from robustbench_med.errors import UsageError
-from robustbench_med.planning.config import build
+from robustbench_med.grid.config import build
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Silent
-from robustbench_med.registry import Registry
-from robustbench_med.running import evaluator, pieces
-from robustbench_med.running.runner import Runner
+from robustbench_med.runner import checkpoints, evaluator
+from robustbench_med.runner.runner import Runner
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(toys: Registry, tmp_path: P
 def test_a_full_disk_stops_the_run_and_loses_no_chunk(
     toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = pieces.sealed.write, []
+    write, written = checkpoints.sealed.write, []
 
     def full(path: Path, data: bytes, stamp: str, *, sync: bool = False) -> None:
         if sync and len(written) == 3:
@@ -226,7 +226,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
 
     asked = {"attack": f"rogue:file={tmp_path / 'calls'}", "diagnostics": "off"}
     with monkeypatch.context() as patch:
-        patch.setattr(pieces.sealed, "write", full)
+        patch.setattr(checkpoints.sealed, "write", full)
         with pytest.raises(UsageError, match="No space left on device; once it can be written to, the same command"):
             run(toys, tmp_path / "out", **asked)
     (record,) = run(toys, tmp_path / "out", **asked)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from running import lines, run, trained
 
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from robustbench_med.errors import (
     UsageError,
     WeightsError,
 )
-from robustbench_med.recording.records import read
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import read
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacking.metering import Meter
-from robustbench_med.attacking.rungs import _width, steer, surface
-from robustbench_med.attacking.surfaces import View
+from robustbench_med.attacks.access import _width, steer, surface
+from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
-from robustbench_med.streams import Stream
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 N, SIDE = 6, 4
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_med.outcome import Climb, Outcome, Verdicts
-from robustbench_med.recording import samples
+from robustbench_med.interfaces.results import Climb, Outcome, Verdicts
+from robustbench_med.records import samples
 
 
 def outcome(n: int = 6, draws: int = 2) -> Outcome:

@@ -10,10 +10,10 @@ import torch
 from running import lines, run, trained
 from torch import Tensor
 
-from robustbench_med.attacking.shared import Shared, stamp
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.files import sealed
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runtime.cache import Shared, stamp
 
 
 @pytest.fixture

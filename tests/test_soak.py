@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from running import BASE, trained
 
-from robustbench_med.attacking.memory import resident, trim
-from robustbench_med.planning.config import build
-from robustbench_med.running.runner import Runner
+from robustbench_med.grid.config import build
+from robustbench_med.runner.runner import Runner
+from robustbench_med.runtime.memory import resident, trim
 
 
 @pytest.mark.slow

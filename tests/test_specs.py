@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_med.specs import KINDS, AttackSpec
+from robustbench_med.plugins.specs import KINDS, AttackSpec
 
 
 def test_every_kind_is_there():

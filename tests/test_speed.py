@@ -12,12 +12,12 @@ from running import run, trained
 from torch import Tensor
 from toys import Brightness, Linear, Noisy, images
 
-from robustbench_med.attacking.measure import measure
-from robustbench_med.attacking.speed import Speed
-from robustbench_med.data import Split
+from robustbench_med.attacks.measure import measure
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.registry import Registry
-from robustbench_med.threat import ThreatModel
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runtime.speed import Speed
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_every_rung_runs_in_half_precision(access: str) -> None:
 
 
 def test_gradients_that_fp16_would_swallow_survive() -> None:
-    from robustbench_med.attacking.adversary import Systems, adversary
+    from robustbench_med.attacks.adversary import Systems, adversary
 
     class Faint(Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustbench_med.references import parse
-from robustbench_med.spelling import spelled_ref, told_apart
+from robustbench_med.plugins.references import parse, spelled_ref, told_apart
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ def loaded(code: str, path: Path) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import robustbench_med, robustbench_med.specs, robustbench_med.hookspecs, robustbench_med.registry",
-        "from robustbench_med.components import parse; parse('a:b=[c:d=1],e=4/255')",
+        "from robustbench_med.plugins import hookspecs, registry, specs",
+        "from robustbench_med.plugins.components import parse; parse('a:b=[c:d=1],e=4/255')",
         "from robustbench_med.files.paths import home; home()",
         "sys.argv[1:] = ['--help']; from robustbench_med.cli.main import main; main()",
         "sys.argv[1:] = ['run', '--help']; from robustbench_med.cli.main import main; main()",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_med.defenses.store import MANIFEST, Artifact, load_state, new_folder, save_state, seal, write_text
+from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, new_folder, save_state, seal, write_text
 from robustbench_med.errors import WeightsError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from scipy import stats
 
-from robustbench_med.streams import Stream, seed_of
+from robustbench_med.interfaces.random import Stream, seed_of
 
 PINNED = [0.2357215285, 0.6703537107, 0.1265479326]
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from toys import Brightness, Halver, Linear, Noisy, images
 
-from robustbench_med.attacking.metering import Meter
-from robustbench_med.attacking.rungs import surface
-from robustbench_med.attacking.surfaces import PipelineSurface, View, collapse, withheld
+from robustbench_med.attacks.access import surface
+from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.target_model import PipelineSurface, View, collapse, withheld
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import BudgetExceeded, NotDefined
-from robustbench_med.streams import Stream
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 GATE = Gate(threshold=0.5, low=0.4, high=0.6)
 

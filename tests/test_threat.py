@@ -7,7 +7,7 @@ import torch
 from toys import images
 
 from robustbench_med.errors import OutsideThreatModel, UsageError
-from robustbench_med.threat import ThreatModel
+from robustbench_med.interfaces.threat import ThreatModel
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

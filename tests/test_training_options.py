@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.components import create
-from robustbench_med.defenses.blueprint import draw
 from robustbench_med.defenses.deployment import fix_gate
+from robustbench_med.defenses.resolved import draw
 from robustbench_med.errors import BadParameter, DataError, StoreWarning, UsageError, WeightsError
 from robustbench_med.files.paths import home
-from robustbench_med.recording.records import Record
-from robustbench_med.recording.table import to_frame
-from robustbench_med.references import parse
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import Record
+from robustbench_med.records.table import to_frame
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "", "attack": "shift", "eps": "1/10",
@@ -290,7 +290,7 @@ HOW = ("--strategy", "own:steps=5", "--adversarial", "pgd:steps=5", "--malicious
 
 
 def test_the_command_in_the_error_trains_exactly_what_is_missing(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustbench_med.cli.style.out.width", 140)  # else a name may be folded
+    monkeypatch.setattr("robustbench_med.cli.console.out.width", 140)  # else a name may be folded
     missing = call(*RUN, *HOW, "--train-seed", "1")
     assert missing.exit_code == 2
     assert len(missing.stderr.strip().splitlines()) == 1

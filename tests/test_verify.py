@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, BadParameter, DataError
 from robustbench_med.files.paths import home
-from robustbench_med.recording.comparing import pairs
-from robustbench_med.recording.records import Record, append, dumped, read
-from robustbench_med.recording.rerun import command, request
-from robustbench_med.recording.results import merge, open_results
-from robustbench_med.registry import Registry
-from robustbench_med.reproducing.verify import Verifier
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.compare import pairs
+from robustbench_med.records.folder import merge, open_results
+from robustbench_med.records.record import Record, append, dumped, read
+from robustbench_med.records.rerun import command, request
+from robustbench_med.reproduction.verify import Verifier
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 Run = Callable[..., Result]

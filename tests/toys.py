@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.data import Split
 from robustbench_med.interfaces import Classifier, Detector, Params, Purifier, System
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.random import Stream
 
 
 class Linear(Classifier):

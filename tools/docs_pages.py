@@ -15,12 +15,12 @@ import click
 from typer.main import get_command
 
 import robustbench_med
-from robustbench_med import hookspecs
-from robustbench_med.cli.list_ import PLURALS, traits
+from robustbench_med.cli.commands.list_ import PLURALS, traits
+from robustbench_med.cli.commands.show import parameters
 from robustbench_med.cli.main import app
-from robustbench_med.cli.show import parameters
-from robustbench_med.components import load_target
-from robustbench_med.registry import HOOKS, Registry
+from robustbench_med.plugins import hookspecs
+from robustbench_med.plugins.components import load_target
+from robustbench_med.plugins.registry import HOOKS, Registry
 from robustbench_med.testing import checks_of
 
 

@@ -18,16 +18,16 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from robustbench_med import told_apart
-from robustbench_med.attacking.metering import Meter
-from robustbench_med.attacking.rungs import surface
-from robustbench_med.attacking.surfaces import View
-from robustbench_med.components import create
-from robustbench_med.datasets.pick import pick
+from robustbench_med.attacks.access import surface
+from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.target_model import View
+from robustbench_med.datasets.loading import pick
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.learning import sheet
-from robustbench_med.registry import Registry
-from robustbench_med.streams import Stream
-from robustbench_med.threat import Budget, ThreatModel
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.training import image_grid
 
 COLUMNS = ("clean", "attacked", "difference x 10", "error map, clean", "error map, attacked")
 
@@ -71,7 +71,7 @@ def main() -> None:
     dataset = rbmed.load_dataset(args.dataset, data_root=args.data_root, registry=registry)
     card, split = dataset.card(), dataset.split("calibration")
     attack = create(registry, "attack", args.attack)
-    rows: list[tuple[str, sheet.Tiles]] = []
+    rows: list[tuple[str, image_grid.Tiles]] = []
     notes: list[list[str]] = []
     for name, short in zip(args.defense, told_apart(args.defense)[0], strict=True):
         deployment = rbmed.load_defense(name, dataset, device="cpu", weights=args.weights, registry=registry)
@@ -83,7 +83,7 @@ def main() -> None:
         notes += [noted(each, card.classes) for each in seen]
     where = f"{card.name}{' (synthetic)' * card.synthetic}"
     title = f"{where}, {args.attack} {args.access}, Linf 4/255; under the maps: score and threshold"
-    sheet.sheet(args.out, rows, [(column, 1) for column in COLUMNS], title, notes)
+    image_grid.sheet(args.out, rows, [(column, 1) for column in COLUMNS], title, notes)
     with Image.open(args.out) as picture:
         small = picture.quantize(128, dither=Image.Dither.NONE)
     small.save(args.out, optimize=True)
@@ -108,15 +108,17 @@ def look(pipeline: Pipeline, split: rbmed.Split, row: int, attack: rbmed.Attack,
     return Seen(split.sites[0], both, int(y), labels.tolist(), scores.tolist(), pipeline.gate.threshold, errors)
 
 
-def drawn(name: str, seen: list[Seen]) -> list[tuple[str, sheet.Tiles]]:
+def drawn(name: str, seen: list[Seen]) -> list[tuple[str, image_grid.Tiles]]:
     """A row of tiles for each image; all error maps of a defense have one scale."""
     maps = [each.errors for each in seen if each.errors is not None]
     high = float(torch.quantile(torch.cat(maps).flatten(), 0.995)) if maps else 1.0
     rows = []
     for each in seen:
-        difference = sheet.grey(10 * (each.images[1:] - each.images[:1]), -0.5, 0.5)
-        errors = sheet.blank(2, each.images.shape[-1]) if each.errors is None else sheet.heat(each.errors, high)
-        tiles = np.concatenate([sheet.grey(each.images, 0, 1), difference, errors])
+        difference = image_grid.grey(10 * (each.images[1:] - each.images[:1]), -0.5, 0.5)
+        errors = (
+            image_grid.blank(2, each.images.shape[-1]) if each.errors is None else image_grid.heat(each.errors, high)
+        )
+        tiles = np.concatenate([image_grid.grey(each.images, 0, 1), difference, errors])
         rows.append((f"{name}\n{each.client}", tiles))
     return rows
 

@@ -20,16 +20,16 @@ from rich.console import Console
 from rich.table import Table
 
 import robustbench_med as rbmed
-from robustbench_med.attacking.batching import find_device
-from robustbench_med.attacking.measure import measure
-from robustbench_med.attacking.rungs import RUNGS
-from robustbench_med.attacking.setting import Setting, Step
-from robustbench_med.components import create
-from robustbench_med.datasets.pick import pick
-from robustbench_med.defenses.trained import TrainedRef
-from robustbench_med.learning.loading import Loader
-from robustbench_med.references import parse
-from robustbench_med.registry import Registry
+from robustbench_med.attacks.access import RUNGS
+from robustbench_med.attacks.measure import measure
+from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.datasets.loading import pick
+from robustbench_med.defenses.reference import TrainedRef
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runtime.batching import find_device
+from robustbench_med.training.loader import Loader
 
 SCORES = (
     "medfedpure:score=reconstruction",

@@ -14,29 +14,29 @@ import click
 import typer
 
 import robustbench_med
-from robustbench_med.cli import style
-from robustbench_med.cli.check import check
-from robustbench_med.cli.completing import completion
-from robustbench_med.cli.data import data
-from robustbench_med.cli.debugging import DEBUG, explained, show_all
-from robustbench_med.cli.diff import diff
-from robustbench_med.cli.export import export
-from robustbench_med.cli.helping import Helped
-from robustbench_med.cli.leaderboard import leaderboard
-from robustbench_med.cli.list_ import list_
-from robustbench_med.cli.merge import merge
-from robustbench_med.cli.new import new
-from robustbench_med.cli.plan import plan
-from robustbench_med.cli.plugins import PluginFiles, plugins
-from robustbench_med.cli.plugins import registry as registry
-from robustbench_med.cli.report import report
-from robustbench_med.cli.reproduce import reproduce
-from robustbench_med.cli.run import run
-from robustbench_med.cli.show import show
-from robustbench_med.cli.submit import submit
-from robustbench_med.cli.table_ import table
-from robustbench_med.cli.train import train
-from robustbench_med.cli.verify import verify
+from robustbench_med.cli import console
+from robustbench_med.cli.commands.check import check
+from robustbench_med.cli.commands.completion import completion
+from robustbench_med.cli.commands.data import data
+from robustbench_med.cli.commands.diff import diff
+from robustbench_med.cli.commands.export import export
+from robustbench_med.cli.commands.leaderboard import leaderboard
+from robustbench_med.cli.commands.list_ import list_
+from robustbench_med.cli.commands.merge import merge
+from robustbench_med.cli.commands.new import new
+from robustbench_med.cli.commands.plan import plan
+from robustbench_med.cli.commands.plugins import PluginFiles, plugins
+from robustbench_med.cli.commands.plugins import registry as registry
+from robustbench_med.cli.commands.report import report
+from robustbench_med.cli.commands.reproduce import reproduce
+from robustbench_med.cli.commands.run import run
+from robustbench_med.cli.commands.show import show
+from robustbench_med.cli.commands.submit import submit
+from robustbench_med.cli.commands.table_ import table
+from robustbench_med.cli.commands.train import train
+from robustbench_med.cli.commands.verify import verify
+from robustbench_med.cli.help import Helped
+from robustbench_med.cli.tracebacks import DEBUG, explained, show_all
 from robustbench_med.errors import RbmedError, RbmedWarning, UsageError
 
 
@@ -47,15 +47,15 @@ def one_line_errors() -> Iterator[None]:
         yield
     except RbmedError as error:
         show_all(error)
-        style.error(str(error))
+        console.error(str(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.ClickException as error:
-        style.error(error.format_message())
+        console.error(error.format_message())
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        style.error("interrupted")
+        console.error("interrupted")
         raise typer.Exit(130) from None
     except Exception as error:
         if explained(error):
@@ -70,7 +70,7 @@ def one_line_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, RbmedWarning):
-            style.warn(str(message))
+            console.warn(str(message))
         else:
             others(message, category, *where, **more)
 

@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from robustbench_med.components import _validated, all_params
-from robustbench_med.data import DataCard, Split
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, Params
-from robustbench_med.references import PartRef
-from robustbench_med.streams import seed_of
+from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.random import seed_of
+from robustbench_med.plugins.components import _validated, all_params
+from robustbench_med.plugins.references import PartRef
 
 #: Changes when the same parameters would deal patients otherwise; part of every digest.
 REVISION = 1

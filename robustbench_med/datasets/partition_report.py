@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.data import SPLITS, DataCard
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset
+from robustbench_med.interfaces.dataset import SPLITS, DataCard
 
 FORMATS = (".png", ".svg")
 #: Okabe and Ito's palette, told apart with any colour vision; black is kept for text, yellow for the eighth class.
@@ -24,7 +24,8 @@ class Holdings:
     Attributes:
         card: the data set's.
         clients: names of the clients (sites), sorted.
-        images: images by split, client and class, int64 (3, C, K); splits as in `robustbench_med.data.SPLITS`.
+        images: images by split, client and class, int64 (3, C, K); splits as in
+            `robustbench_med.interfaces.dataset.SPLITS`.
         patients: patients by split and client, int64 (3, C).
     """
 

@@ -6,20 +6,28 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from robustbench_med.components import all_params
-from robustbench_med.data import Split
-from robustbench_med.defenses.assembly import Assembly
-from robustbench_med.defenses.blueprint import Blueprint, key_of
-from robustbench_med.defenses.calibration import read_gates, write_gates
+from robustbench_med.defenses.artifact import Artifact
+from robustbench_med.defenses.building import Assembly
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.store import Artifact
+from robustbench_med.defenses.resolved import Blueprint, key_of
 from robustbench_med.errors import UsageError
 from robustbench_med.files.paths import home
 from robustbench_med.interfaces import Dataset
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.plugins.components import all_params
 
 if TYPE_CHECKING:
     from torch import Tensor
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from robustbench_med.errors import StoreWarning
+from robustbench_med.files.atomic import write_text
 
 CALIBRATION = "calibration.json"
 
@@ -166,3 +174,32 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
 def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:
     """What to say of a client that nobody knows."""
     return UsageError(f"unknown client {client!r} of {dataset.card().name!r} (--client); valid: {', '.join(served)}")
+
+
+def read_gates(path: Path, key: str) -> dict[str, Gate]:
+    """The gates by client that a file holds under ``key``; none where it is absent, of another key, or damaged."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        facts, digest = stored["gates"], stored["digest"]
+        if key_of(facts) != digest:
+            raise ValueError("its digest is another")
+        gates = {client: Gate(**gate) for client, gate in facts.items()}
+        if any(not math.isfinite(bound) for gate in gates.values() for bound in asdict(gate).values()):
+            raise ValueError("a bound is not finite")
+        return gates if stored["key"] == key else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"calibration {path} is damaged ({reason}); its gates are fixed anew", StoreWarning, stacklevel=3)
+        return {}
+
+
+def write_gates(path: Path, key: str, gates: Mapping[str, Gate]) -> None:
+    """Keep gates by client under ``key``.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    facts = {client: asdict(gate) for client, gate in gates.items()}
+    write_text(path, json.dumps({"key": key, "digest": key_of(facts), "gates": facts}, indent=1) + "\n")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
-from robustbench_med.outcome import Verdicts
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.results import Verdicts
 
 
 @dataclass(frozen=True)

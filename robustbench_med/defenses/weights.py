@@ -7,11 +7,11 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from robustbench_med.data import DataCard
-from robustbench_med.defenses.blueprint import Blueprint, key_of
-from robustbench_med.defenses.store import MANIFEST, Artifact, digest_of, read_manifest
+from robustbench_med.defenses.artifact import MANIFEST, Artifact, digest_of, read_manifest
+from robustbench_med.defenses.resolved import Blueprint, key_of
 from robustbench_med.errors import StoreWarning, WeightsError
 from robustbench_med.files.paths import home
+from robustbench_med.interfaces.dataset import DataCard
 
 
 def artifact_folder(blueprint: Blueprint, card: DataCard, seed: int) -> Path:

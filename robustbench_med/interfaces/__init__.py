@@ -6,10 +6,10 @@ attacks, metrics and training, never a detector, a purifier or a pipeline at wor
 
 from robustbench_med.interfaces.attack import Attack, Surface
 from robustbench_med.interfaces.component import Component, Params
-from robustbench_med.interfaces.data import Dataset
-from robustbench_med.interfaces.figures import Metric, Report
-from robustbench_med.interfaces.learning import Classifier, Federated, Learner, Model, Strategy, TrainJob
-from robustbench_med.interfaces.parts import Defense, Detector, Part, Purifier, Recipe, System
+from robustbench_med.interfaces.dataset import Dataset
+from robustbench_med.interfaces.defense import Defense, Detector, Part, Purifier, Recipe, System
+from robustbench_med.interfaces.metric import Metric, Report
+from robustbench_med.interfaces.training import Classifier, Federated, Learner, Model, Strategy, TrainJob
 
 __all__ = [
     "Attack", "Classifier", "Component", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model",

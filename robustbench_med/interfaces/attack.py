@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from robustbench_med.interfaces.component import Component
 
 if TYPE_CHECKING:
-    from robustbench_med.streams import Stream
-    from robustbench_med.threat import Budget, ThreatModel
+    from robustbench_med.interfaces.random import Stream
+    from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 
 class Surface(nn.Module):

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robustbench_med.components import create, load_target
 from robustbench_med.errors import UsageError
-from robustbench_med.references import PartRef
-from robustbench_med.registry import Entry, Registry
+from robustbench_med.plugins.components import create, load_target
+from robustbench_med.plugins.references import PartRef
+from robustbench_med.plugins.registry import Entry, Registry
 
 T = TypeVar("T")
 

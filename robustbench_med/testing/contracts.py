@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, ClassVar
 
-from robustbench_med.references import parse
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing.checking import Check, Subject
 from robustbench_med.testing.checks import checks_of
 from robustbench_med.testing.conformance import Case, run_case

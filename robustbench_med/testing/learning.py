@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from robustbench_med.defenses.blueprint import fits, learns, leaves
+from robustbench_med.defenses.resolved import fits, learns, leaves
 from robustbench_med.interfaces import Part, System, TrainJob
-from robustbench_med.learning.part_training import Withheld
 from robustbench_med.testing.toys import toy_split
+from robustbench_med.training.parts import Withheld
 
 #: Side of the toy images for detectors, purifiers and models: the default of the embedded data.
 SIZE = 64

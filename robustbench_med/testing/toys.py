@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.data import Split
 from robustbench_med.interfaces import Classifier, Purifier, Surface
-from robustbench_med.outcome import Climb, Outcome, Verdicts
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.results import Climb, Outcome, Verdicts
 
 
 class ToyClassifier(Classifier):

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from robustbench_med.defenses.assembly import resize
+from robustbench_med.defenses.building import resize
 from robustbench_med.interfaces import Part, System
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Subject
 from robustbench_med.testing.learning import SIZE, learning_faults, seeded
 from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import Mover, State, choose
+from rbmed_attacks.gradient_attack import Mover, State, choose
 from rbmed_attacks.losses import Loss, targeted, untargeted
 from rbmed_attacks.norms import Ball, sparse_sign
 from rbmed_attacks.search import Search

@@ -10,8 +10,8 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
-from rbmed_attacks.ascent import choose
 from rbmed_attacks.fab import FAB
+from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.losses import margin
 from rbmed_attacks.square import Square
 from robustbench_med import Attack, Budget, Field, Stream, Surface, ThreatModel

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import PerImage
 from rbmed_attacks.fab import Nearest, differences, fit, look, nearest_plane
+from rbmed_attacks.gradient_attack import PerImage
 from rbmed_attacks.gradients import differentiate
 from rbmed_attacks.losses import targeted
 from rbmed_attacks.norms import Ball

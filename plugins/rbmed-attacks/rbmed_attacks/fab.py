@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import choose
+from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.losses import margin
 from rbmed_attacks.norms import Ball, to_plane
 from robustbench_med import Budget, Field, Stream, Surface, ThreatModel

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import choose
+from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.gradients import differentiate
 from rbmed_attacks.losses import untargeted
 from rbmed_attacks.norms import Ball

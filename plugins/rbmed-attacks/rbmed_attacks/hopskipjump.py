@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import choose
+from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.norms import Ball
 from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
 from robustbench_med.errors import BudgetExceeded

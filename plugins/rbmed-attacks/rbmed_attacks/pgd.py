@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.ascent import Mover, State
+from rbmed_attacks.gradient_attack import Mover, State
 from rbmed_attacks.losses import untargeted
 from rbmed_attacks.norms import Ball
 from rbmed_attacks.search import Search

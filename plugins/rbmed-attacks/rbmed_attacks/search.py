@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rbmed_attacks.ascent import Mover, ascend, choose
+from rbmed_attacks.gradient_attack import Mover, ascend, choose
 from rbmed_attacks.losses import Objective, margin
 from robustbench_med import Budget, Stream, Surface
 from robustbench_med.errors import BudgetExceeded

@@ -8,8 +8,8 @@ from torch import nn
 
 from rbmed_attacks import square
 from rbmed_attacks.apgd import APGD, Momentum
-from rbmed_attacks.ascent import ascend
 from rbmed_attacks.fab import FAB
+from rbmed_attacks.gradient_attack import ascend
 from rbmed_attacks.losses import targeted, untargeted
 from rbmed_attacks.norms import Ball
 from rbmed_attacks.square import Square

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from rbmed_detectors.mae import MAEDetector
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 SIZE = 16
 TINY = {"patch": 4, "width": 32, "depth": 1, "decoder_width": 32, "decoder_depth": 1, "heads": 2, "mask_ratio": 0.5}

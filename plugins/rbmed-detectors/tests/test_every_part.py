@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing import ToyClassifier
 
 DETECTORS = [entry.spec.name for entry in Registry(only=["rbmed-detectors"]).entries("detector")]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import robustbench_med as rbmed
 
-RBMED_INTERFACE = 1
+RBMED_INTERFACE = 2
 
 
 @rbmed.hookimpl

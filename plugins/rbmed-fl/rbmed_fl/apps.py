@@ -20,9 +20,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from rbmed_fl.checkpoint import Checkpoint
 from rbmed_fl.client import answer, client_app
-from rbmed_fl.memory import InFolder
+from rbmed_fl.client_state import InFolder
 from rbmed_fl.server import server_app
-from rbmed_fl.work import Work
+from rbmed_fl.task import Work
 from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset
 from robustbench_med.errors import DataError, RbmedError, UsageError
 
@@ -47,7 +47,7 @@ class Order:
         checkpoint: folder of the server's.
         memories: folder of the clients' folders; "": each below its own `home`.
         outbox: folder for `TURNS` and `FAILURE`.
-        patience: see `rbmed_fl.grid.Attended`.
+        patience: see `rbmed_fl.flower_grid.Attended`.
         enough: likewise.
     """
 

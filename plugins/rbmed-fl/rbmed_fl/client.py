@@ -13,11 +13,11 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from torch import Tensor
 
-from rbmed_fl.malice import malice
-from rbmed_fl.memory import Memory
+from rbmed_fl.byzantine import malice
+from rbmed_fl.client_state import Memory
+from rbmed_fl.local_training import Turn, accuracy, own_randomness
 from rbmed_fl.states import put, to_cpu, to_record, to_state, under
-from rbmed_fl.turn import Turn, accuracy, own_randomness
-from rbmed_fl.work import Work
+from rbmed_fl.task import Work
 from robustbench_med import Classifier, seed_of
 from robustbench_med.errors import RbmedError
 

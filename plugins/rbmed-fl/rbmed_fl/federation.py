@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rbmed_fl.answers import Answers
+from rbmed_fl.byzantine import malice
 from rbmed_fl.checkpoint import Checkpoint, Standing, digest_clients, digest_state
-from rbmed_fl.engines.choice import read
-from rbmed_fl.grid import quiet
-from rbmed_fl.malice import malice
-from rbmed_fl.memory import InFolder, InMemory, Memory
+from rbmed_fl.client_state import InFolder, InMemory, Memory
+from rbmed_fl.engines.config import read
+from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session, run
 from rbmed_fl.states import average, under
-from rbmed_fl.work import Work
+from rbmed_fl.strategy_base import Answers
+from rbmed_fl.task import Work
 from robustbench_med import Federated, Learner, Split, TrainJob
 from robustbench_med.errors import DataError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rbmed_fl.engines.choice import EngineText
-from rbmed_fl.hardening import Adversarial
+from rbmed_fl.adversarial_training import Adversarial
+from rbmed_fl.engines.config import EngineText
 from robustbench_med import Field, Params
 
 

@@ -17,10 +17,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
-from rbmed_fl.grid import partition_id
+from rbmed_fl.flower_grid import partition_id
 from rbmed_fl.params import TrainParams
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Federated, Field, Learner, Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 

@@ -10,10 +10,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDic
 from flwr.serverapp import Grid, ServerApp
 
 from rbmed_fl.checkpoint import Checkpoint, Standing
-from rbmed_fl.grid import Attended
+from rbmed_fl.flower_grid import Attended
+from rbmed_fl.local_training import own_randomness
 from rbmed_fl.states import to_record, to_state
-from rbmed_fl.turn import own_randomness
-from rbmed_fl.work import Work
+from rbmed_fl.task import Work
 from robustbench_med import seed_of
 
 #: Called with the client's name, the round (from 1) and the figures of its turn.

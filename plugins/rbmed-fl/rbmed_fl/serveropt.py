@@ -16,9 +16,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
 from rbmed_fl.states import State, put, under
+from rbmed_fl.strategy_base import Merger
 
 
 class OnParameters(flwr.serverapp.strategy.FedAvg):

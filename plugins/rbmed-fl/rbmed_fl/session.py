@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from flwr.serverapp import ServerApp
 
 from rbmed_fl.checkpoint import Checkpoint, Standing
-from rbmed_fl.engines.choice import read
-from rbmed_fl.memory import Memory
+from rbmed_fl.client_state import Memory
+from rbmed_fl.engines.config import read
 from rbmed_fl.server import OnTurn, server_app
-from rbmed_fl.work import Work
+from rbmed_fl.task import Work
 from robustbench_med import Split, TrainJob
 
 

@@ -15,11 +15,11 @@ from flwr.app import Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from rbmed_fl import grid as grids
-from rbmed_fl.engines.choice import read
+from rbmed_fl import flower_grid as grids
+from rbmed_fl.client_state import InFolder
+from rbmed_fl.engines.config import read
 from rbmed_fl.engines.inprocess import acting_as
-from rbmed_fl.grid import Attended
-from rbmed_fl.memory import InFolder
+from rbmed_fl.flower_grid import Attended
 from rbmed_fl.strategies.fedavg import FedAvg
 from robustbench_med import Split, TrainJob, load_component
 from robustbench_med.errors import BadParameter, HarnessError, UsageError, WeightsError

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rbmed_fl.hardening import PGD, TRADES, evaluating, objective, read
+from rbmed_fl.adversarial_training import PGD, TRADES, evaluating, objective, read
 from rbmed_fl.strategies.fedavg import FedAvg
 from robustbench_med import Classifier, Split, TrainJob
 from robustbench_med.errors import BadParameter

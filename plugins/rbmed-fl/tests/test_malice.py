@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import rbmed_fl.plugin
-from rbmed_fl.malice import KINDS, malice
+from rbmed_fl.byzantine import KINDS, malice
+from rbmed_fl.local_training import Turn
 from rbmed_fl.strategies.bulyan import Bulyan
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmedian import FedMedian
@@ -16,7 +17,6 @@ from rbmed_fl.strategies.krum import Krum
 from rbmed_fl.strategies.local import Local
 from rbmed_fl.strategies.multikrum import MultiKrum
 from rbmed_fl.trigger import Trigger, stamp
-from rbmed_fl.turn import Turn
 from robustbench_med import Budget, Classifier, Split, ThreatModel, TrainJob
 from robustbench_med.errors import BadParameter
 from robustbench_med.testing import check_plugin, toy_images, toy_surface

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rbmed_fl.strategies.fedrep
+from rbmed_fl.local_training import Turn, train_epochs
 from rbmed_fl.states import put, to_cpu
 from rbmed_fl.strategies.apfl import APFL
 from rbmed_fl.strategies.ditto import Ditto
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedrep import FedRep
 from rbmed_fl.strategies.local import Local
-from rbmed_fl.turn import Turn, train_epochs
 from robustbench_med import Classifier, Split, TrainJob
 
 #: Everything that draws random numbers is on.

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rbmed_fl.augment import add_noise, augment
+from rbmed_fl.local_training import Turn, batches, learning_rate
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import average
-from rbmed_fl.turn import Turn, batches, learning_rate
 
 
 def generator(seed: int = 0) -> torch.Generator:

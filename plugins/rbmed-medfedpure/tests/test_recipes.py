@@ -13,7 +13,7 @@ from rbmed_medfedpure.recipes.medfedpure import ABLATIONS
 from rbmed_medfedpure.recipes.presets import DIFFUSION, PRESETS, STRATEGIES
 from robustbench_med import PartRef
 from robustbench_med.errors import BadParameter
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 
 TINY = "brainsim:size=32,train_patients=6,calibration_patients=4,test_patients=2,slices=2"
 MOMENT = "fedavg:rounds=1,local_epochs=1"

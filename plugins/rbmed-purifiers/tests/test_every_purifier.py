@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.registry import Registry
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing import toy_images
 
 SIZE, IMAGES = 16, 6

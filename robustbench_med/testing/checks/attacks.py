@@ -12,12 +12,12 @@ from torch import Tensor
 
 from robustbench_med.errors import BudgetExceeded, UsageError
 from robustbench_med.interfaces import Attack, Surface
-from robustbench_med.specs import AttackSpec
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.plugins.specs import AttackSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.toys import toy_images, toy_surface
 from robustbench_med.testing.watching import GlobalDraws, Unmodified, like
-from robustbench_med.threat import Budget, ThreatModel
 
 check = Checks()
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}

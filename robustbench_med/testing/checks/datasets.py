@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from robustbench_med.data import SPLITS, DataCard, Split
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces import Dataset
-from robustbench_med.specs import DatasetSpec
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.plugins.specs import DatasetSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
 check = Checks()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 
-from robustbench_med.components import resolve
-from robustbench_med.defenses.blueprint import draw
+from robustbench_med.defenses.resolved import draw
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Recipe
-from robustbench_med.references import PartRef
-from robustbench_med.specs import DefenseSpec
+from robustbench_med.plugins.components import resolve
+from robustbench_med.plugins.references import PartRef
+from robustbench_med.plugins.specs import DefenseSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
 check = Checks()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.interfaces import Detector, Part
-from robustbench_med.learning.pictures import rows_of
-from robustbench_med.streams import Stream
+from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.trained import (
     Ask,
@@ -22,6 +21,7 @@ from robustbench_med.testing.trained import (
     treats_each_alone,
 )
 from robustbench_med.testing.watching import like
+from robustbench_med.training.plots import rows_of
 
 check = Checks()
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pydantic
 
-from robustbench_med.components import all_params, create
 from robustbench_med.errors import BadParameter, UsageError
-from robustbench_med.references import PartRef
+from robustbench_med.plugins.components import all_params, create
+from robustbench_med.plugins.references import PartRef
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
 check = Checks()
@@ -117,7 +117,7 @@ def _installed(subject: Subject) -> bool:
 @cache
 def _heavy_after_listing(distribution: str) -> list[str]:
     code = (
-        "import json, sys; from robustbench_med.registry import Registry; "
+        "import json, sys; from robustbench_med.plugins.registry import Registry; "
         f"Registry(only=[{distribution!r}]).entries(); print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,8 +12,8 @@ import pandas as pd
 from torch import Tensor
 
 from robustbench_med.interfaces import Metric, Report
-from robustbench_med.outcome import Outcome
-from robustbench_med.rate import Rate
+from robustbench_med.interfaces.rate import Rate
+from robustbench_med.interfaces.results import Outcome
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.toys import toy_outcome
 from robustbench_med.testing.watching import Unmodified
@@ -63,7 +63,7 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _table() -> pd.DataFrame:
-    """Three rows as `robustbench_med.recording.table.to_frame` makes them: measured, without detector, failed."""
+    """Three rows as `robustbench_med.records.table.to_frame` makes them: measured, without detector, failed."""
     whole = {
         "dataset": "toy", "synthetic": True, "defense": "guard", "defense_params": "", "strategy": "fedavg",
         "strategy_params": "", "train_seed": 0, "partition": None, "unseen": "", "attack": "apgd",

@@ -18,7 +18,7 @@ import torch
 
 from rbmed_fl.apps import FAILURE, TURNS, Order
 from rbmed_fl.engines.certificates import CA
-from rbmed_fl.engines.choice import Deployment
+from rbmed_fl.engines.config import Deployment
 from rbmed_fl.engines.processes import Machines, await_superlink, environment, scratch
 from rbmed_fl.session import Session
 from robustbench_med import errors, load_dataset, parse

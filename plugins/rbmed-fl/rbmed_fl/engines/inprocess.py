@@ -19,7 +19,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from rbmed_fl.client import client_app
-from rbmed_fl.engines.choice import InProcess
+from rbmed_fl.engines.config import InProcess
 from rbmed_fl.session import Session
 
 RUN_ID = 1

@@ -29,9 +29,9 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid, ServerApp
 
 from rbmed_fl.client import answer, client_app
-from rbmed_fl.engines.choice import Simulation
+from rbmed_fl.engines.config import Simulation
 from rbmed_fl.engines.inprocess import acting_as
-from rbmed_fl.grid import quiet
+from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session
 from robustbench_med import Split
 from robustbench_med.errors import HarnessError, UsageError

@@ -19,11 +19,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from rbmed_fl.adversarial_training import Objective, objective
 from rbmed_fl.federation import Federation
-from rbmed_fl.hardening import Objective, objective
+from rbmed_fl.local_training import Turn, finite, make_optimizer, scheduled
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, put, to_cpu, under
-from rbmed_fl.turn import Turn, finite, make_optimizer, scheduled
 from robustbench_med import Field, Learner
 
 

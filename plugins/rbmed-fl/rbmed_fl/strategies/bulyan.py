@@ -9,8 +9,8 @@ from typing import Any
 import flwr.serverapp.strategy
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.robust import ByScore, Selecting
+from rbmed_fl.strategy_base import Merger
 
 
 class AroundMedian(ByScore, flwr.serverapp.strategy.Bulyan):

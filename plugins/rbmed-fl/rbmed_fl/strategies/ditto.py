@@ -17,9 +17,9 @@ from dataclasses import replace
 import torch
 
 from rbmed_fl.federation import Federation
+from rbmed_fl.local_training import Turn, tether, train_epochs
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, put, to_cpu, under
-from rbmed_fl.turn import Turn, tether, train_epochs
 from robustbench_med import Field, Learner
 
 

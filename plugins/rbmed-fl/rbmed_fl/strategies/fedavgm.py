@@ -11,11 +11,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common import NDArray
 from flwr.serverapp import Grid
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
 from rbmed_fl.params import TrainParams
 from rbmed_fl.serveropt import OnParameters
 from rbmed_fl.states import State
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Field
 
 

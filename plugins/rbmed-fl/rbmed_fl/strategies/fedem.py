@@ -14,11 +14,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from rbmed_fl.adversarial_training import objective
 from rbmed_fl.federation import Federation
-from rbmed_fl.hardening import objective
+from rbmed_fl.local_training import Turn, train_epochs
 from rbmed_fl.mixture import Expected, Mixture
 from rbmed_fl.params import TrainParams
-from rbmed_fl.turn import Turn, train_epochs
 from robustbench_med import Classifier, Field, Learner
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.federation import Federation
+from rbmed_fl.local_training import Turn, tether, train_epochs
 from rbmed_fl.params import TrainParams
-from rbmed_fl.turn import Turn, tether, train_epochs
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Field, Learner
 
 

@@ -11,10 +11,10 @@ those that the turn's generator draws after the first.
 
 from __future__ import annotations
 
+from rbmed_fl.local_training import Turn, train_epochs
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import to_cpu
 from rbmed_fl.strategies.fedper import FedPer
-from rbmed_fl.turn import Turn, train_epochs
 from robustbench_med import Field, Learner
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.option import Number
 from rbmed_fl.params import TrainParams
 from rbmed_fl.robust import OnUpdates, Robust
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Field
 from robustbench_med.errors import UsageError
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.params import TrainParams
 from rbmed_fl.serveropt import Adaptive, OnParameters
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Field
 
 

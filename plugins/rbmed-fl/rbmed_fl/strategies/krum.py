@@ -6,8 +6,8 @@ from typing import Any
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.robust import ByScore, Selecting
+from rbmed_fl.strategy_base import Merger
 
 
 class One(ByScore, flwr.serverapp.strategy.Krum):

@@ -8,8 +8,8 @@ from typing import Any
 import flwr.serverapp.strategy
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from rbmed_fl.answers import Merger
 from rbmed_fl.robust import ByScore, Selecting
+from rbmed_fl.strategy_base import Merger
 from robustbench_med import Field
 from robustbench_med.errors import UsageError
 

@@ -12,7 +12,7 @@ arXiv 2209.08412. Responsibilities come from clean images, the M-step from attac
 
 from __future__ import annotations
 
-from rbmed_fl.hardening import Adversarial
+from rbmed_fl.adversarial_training import Adversarial
 from rbmed_fl.strategies.fedem import FedEM
 from robustbench_med import Field
 

@@ -1,0 +1,92 @@
+"""Modules that answer the same, faster: what an attack runs its thousands of passes on."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.interfaces import Classifier, Detector, Purifier
+from robustbench_med.runtime.speed import Speed
+
+_NORM: dict[type[Any], type[Any]] = {
+    nn.Conv1d: nn.BatchNorm1d,
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Conv3d: nn.BatchNorm3d,
+}
+
+
+def accelerated(classifier: nn.Module, speed: Speed = Speed()) -> nn.Module:  # noqa: B008 (frozen)
+    """A copy for inference and gradients of the input: batch-norm folded into convolutions, no parameter gradients.
+
+    A batch-norm is folded where tracing shows that it reads a convolution's output and nothing else does. Logits then
+    differ from the original's by float rounding. A module that cannot be traced, such as one whose control flow
+    depends on the images, is copied with its layers as they are. The copy is in evaluation mode; the original is not
+    touched.
+    """
+    fast = copy.deepcopy(classifier).eval().requires_grad_(False)
+    for convolution, norm in _foldable(fast):
+        parts: tuple[Any, Any] = fast.get_submodule(convolution), fast.get_submodule(norm)
+        fast.set_submodule(convolution, fuse_conv_bn_eval(*parts).requires_grad_(False))
+        fast.set_submodule(norm, nn.Identity())
+    if speed.compile:
+        _compile(fast)
+    # Channels last is the layout that convolutions are fastest in; weights in it hand it on to all activations.
+    return fast.to(memory_format=speed.layout)
+
+
+def _compile(module: nn.Module) -> None:
+    """Let torch compile what is called: the module itself or, of a detector or purifier, the networks inside."""
+    whole = isinstance(module, Classifier) or not any(True for _ in module.children())
+    for part in [module] if whole else module.children():
+        part.compile(dynamic=True)
+
+
+def attackers(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline:  # noqa: B008 (frozen)
+    """A copy of the deployed system for the attack's passes; what scores is the original."""
+    parts = (pipeline.classifier, pipeline.detector, pipeline.purifier)
+    classifier, detector, purifier = (None if part is None else accelerated(part, speed) for part in parts)
+    return Pipeline(
+        cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate,
+        pipeline.strength,
+    )  # fmt: skip
+
+
+def _foldable(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch-norms that can be folded into them."""
+    nodes = _trace(module)
+    uses = Counter(str(node.target).removesuffix(".weight").removesuffix(".bias") for node in nodes)
+    names = Counter(part for _, part in module.named_modules(remove_duplicate=False))
+
+    def alone(name: str) -> bool:
+        """The forward pass uses the part once, under its only name, and nothing hooks into it."""
+        part = module.get_submodule(name)
+        return uses[name] == 1 and names[part] == 1 and not part._forward_hooks and not part._forward_pre_hooks
+
+    found = []
+    for node in nodes:
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or list(before.users) != [node]:
+            continue
+        convolution, norm = str(before.target), str(node.target)
+        part: Any = module.get_submodule(norm)
+        # Exact types, because a subclass may compute something else.
+        fits = type(part) is _NORM.get(type(module.get_submodule(convolution))) and part.track_running_stats
+        if fits and alone(convolution) and alone(norm):
+            found.append((convolution, norm))
+    return found
+
+
+def _trace(module: nn.Module) -> list[fx.Node]:
+    """The steps of the forward pass; none where the module cannot be traced."""
+    try:
+        # On a copy and with the generators put back, since tracing runs the module's own Python code.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            return list(fx.Tracer().trace(copy.deepcopy(module)).nodes)
+    except Exception:  # noqa: BLE001 - whatever a foreign module raises when traced, its layers are left as they are
+        return []

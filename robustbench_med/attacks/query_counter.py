@@ -1,0 +1,135 @@
+"""What the harness sees while an attack runs: passes per image, the best image so far, the health of the gradients.
+
+Nothing here is read back from the device while the attack runs, unless a budget has to be enforced.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_med.errors import BudgetExceeded
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+
+#: What is counted for each image.
+_COUNTS = ("queries", "gradients", "zero", "broken", "backward_calls")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Best wrong logit minus the true one, (N,): positive exactly where the answer is wrong."""
+    true = logits.gather(1, y[:, None]).squeeze(1)
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - true
+
+
+class Meter:
+    """Counts an attack's passes per image, enforces its budget, and remembers the best image it has shown.
+
+    Args:
+        x: clean images, (N, C, H, W).
+        y: their labels, as the attack sees them, int64 (N,).
+        threat: norm and eps; images outside are never remembered.
+        budget: what may be spent on one image.
+        watch: also keep the figures that diagnostics need.
+
+    Attributes:
+        queries, gradients: int64 (N,), forward and backward passes; each noise draw counts.
+        exhausted: the budget ran out.
+        first, top: float (N,), margin at the first pass and the highest so far; -inf before the first.
+        zero, broken: int64 (N,), gradients that were all zero, and gradients with values that are not finite.
+        backward_calls: int64 (N,).
+        probabilities: bool, every output so far was a probability vector.
+        spread: largest minus smallest logit, mean over the first pass.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, watch: bool = True) -> None:
+        n, device = len(x), x.device
+        self.x, self.y, self.threat, self.budget, self.watch = x, y, threat, budget, watch
+        self.limited = budget.gradients is not None or budget.queries is not None
+        self.exhausted = False
+        self.queries, self.gradients, self.zero, self.broken, self.backward_calls = (
+            torch.zeros(n, dtype=torch.int64, device=device) for _ in range(5)
+        )
+        self.first, self.top = (torch.full((n,), -torch.inf, device=device) for _ in range(2))
+        self.probabilities = torch.ones((), dtype=torch.bool, device=device)
+        self.spread: Tensor | None = None
+        self.best = x.clone() if self.limited else x
+        self.best_margin = torch.full((n,), -torch.inf, device=device)
+
+    def forward(self, rows: Tensor, passes: int) -> Tensor:
+        """Count forward passes of the images ``rows``; return how many each had before, int64 like ``rows``.
+
+        Raises:
+            BudgetExceeded: an image has had all the passes it is allowed; none is made then.
+        """
+        before = self.queries[rows]
+        self.queries = self._counted(self.queries, rows, passes, self.budget.queries, "forward passes")
+        return before
+
+    def backward(self, rows: Tensor, passes: int, grad: Tensor) -> None:
+        """Count backward passes of the images ``rows``, whose gradient is ``grad`` (M, C, H, W)."""
+        self.gradients = self._counted(self.gradients, rows, passes, self.budget.gradients, "gradients")
+        if self.watch:
+            # One pass over the gradient: a sum of magnitudes is 0 only where all are 0, and finite only where all are.
+            size = grad.flatten(1).abs().sum(1)
+            self.backward_calls.index_add_(0, rows, torch.ones_like(rows))
+            self.zero.index_add_(0, rows, (size == 0).long())
+            self.broken.index_add_(0, rows, (~size.isfinite()).long())
+
+    def _counted(self, counts: Tensor, rows: Tensor, passes: int, limit: int | None, called: str) -> Tensor:
+        """``counts`` after ``passes`` more for the images ``rows``, which may name an image several times."""
+        after = counts.index_add(0, rows, torch.full_like(rows, passes))
+        if limit is not None and len(rows) and int(after.max()) > limit:
+            self.exhausted = True
+            raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
+        return after
+
+    def as_kept(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Facts and tensors from which `take_kept` restores this meter, with the attack's ``images``."""
+        spread = None if self.spread is None else float(self.spread)
+        facts = {"exhausted": self.exhausted, "probabilities": bool(self.probabilities), "spread": spread}
+        return facts, {"images": images, **{name: getattr(self, name) for name in (*_COUNTS, "first", "top")}}
+
+    def take_kept(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become the meter of an attack that was made before."""
+        device = self.x.device
+        for name in (*_COUNTS, "first", "top"):
+            setattr(self, name, tensors[name].to(device))
+        self.exhausted = facts["exhausted"]
+        self.probabilities = torch.tensor(facts["probabilities"], device=device)
+        self.spread = None if facts["spread"] is None else torch.tensor(facts["spread"], device=device)
+
+    def repeat(self, rows: Tensor, other: Meter) -> None:
+        """Take in what a second attack on the images ``rows`` spent, and found, under ``other``."""
+        for name in _COUNTS:
+            getattr(self, name).index_add_(0, rows, getattr(other, name))
+        self.first[rows], self.top[rows] = other.first, other.top
+        self.exhausted |= other.exhausted
+
+    @torch.no_grad()
+    def seen(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
+        """Take in the answers (M, K) that the attack got to images ``x``, variants of the images ``rows``."""
+        if not (self.watch or self.limited) or not len(rows):
+            return
+        now = margin(logits, self.y[rows]).float()
+        if self.watch:
+            fresh = self.first[rows].isneginf()
+            self.first[rows] = torch.where(fresh, now, self.first[rows])
+            self.top.scatter_reduce_(0, rows, now.nan_to_num(-torch.inf), "amax")
+            sums = (logits.sum(1) - 1).abs() < 1e-4
+            self.probabilities &= (sums & (logits.amin(1) >= 0)).all()
+            if self.spread is None:
+                self.spread = (logits.amax(1) - logits.amin(1)).mean()
+        if self.limited:
+            self._remember(rows, x, now)
+
+    def _remember(self, rows: Tensor, x: Tensor, now: Tensor) -> None:
+        near = self.threat.distance(x, self.x[rows]) <= self.threat.eps * (1 + 1e-6)
+        ranged = (x.flatten(1).amin(1) >= 0) & (x.flatten(1).amax(1) <= 1)
+        now = torch.where(near & ranged, now, -torch.inf)
+        before = self.best_margin[rows]
+        self.best_margin.scatter_reduce_(0, rows, now, "amax")
+        # An image may be asked about several times in one batch: only the best of them replaces it.
+        won = (now > before) & (now == self.best_margin[rows])
+        self.best[rows[won]] = x[won]

@@ -1,0 +1,225 @@
+"""What every adversary sees of a pipeline: an ordinary module from images to logits.
+
+Any attack library works on a surface unchanged, because a surface is a plain differentiable module; what differs from
+rung to rung of the access ladder (`robustbench_med.attacks.access`) is what its gradient says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from robustbench_med.attacks.query_counter import Meter, margin
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.interfaces import Surface
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.runtime.speed import Speed
+
+
+class _Metered(torch.autograd.Function):
+    """Identity that tells the meter when a gradient comes back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, meter: Meter, rows: Tensor, passes: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.bill = (meter, rows, passes)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
+        meter, rows, passes = ctx.bill
+        meter.backward(rows, passes, grad)
+        return grad, None, None, None
+
+
+class _Scaled(torch.autograd.Function):
+    """Identity whose gradient is multiplied, so that half precision can hold it on its way through a model."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, factor: float) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
+        return grad * ctx.factor, None
+
+
+@dataclass(frozen=True)
+class View:
+    """What an adversary knows and wants; the same for every call of a surface.
+
+    Attributes:
+        pipeline: the deployed system, or a copy that answers the same faster.
+        meter: counts the passes; it also holds the labels as the adversary sees them.
+        eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
+        goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
+        evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
+        stand_in: what the rung `bpda` differentiates in place of the purifier.
+        surrogate: the classifier that the rung `transfer` attacks.
+        chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
+        speed: what the passes run in.
+    """
+
+    pipeline: Pipeline
+    meter: Meter
+    eot: int = 1
+    goal_class: int | None = None
+    evasion: str = "orthogonal"
+    stand_in: str = "identity"
+    surrogate: nn.Module | None = None
+    chunk: int = 512
+    speed: Speed = field(default_factory=Speed)
+
+
+class PipelineSurface(Surface):
+    """Common ground of the rungs: metering, noise draws, the adversary's goal, following a shrinking batch.
+
+    Args:
+        view: what the adversary knows and wants.
+        rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
+            image's noise depends on how many passes it has had, never on the images beside it.
+        rows: which images of the meter this surface holds.
+    """
+
+    def __init__(self, view: View, rng: Stream, rows: Tensor | None = None) -> None:
+        super().__init__()
+        self.view = view
+        self.rng = rng
+        self.draws = view.eot if self.random else 1
+        self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
+        self.eval()
+
+    @property
+    def random(self) -> bool:
+        """Two calls may differ, so that averaging draws is worth something."""
+        return self.view.pipeline.stochastic
+
+    @property
+    def stop_on_success(self) -> bool:  # type: ignore[override]
+        """True where a wrong answer here is one of the deployed system."""
+        return not self.view.pipeline.stochastic
+
+    def at(self, index: Tensor) -> PipelineSurface:
+        """The same surface for some of its images."""
+        return type(self)(self.view, self.rng[index], self.rows[index])
+
+    def flexible(self, x: Tensor) -> nn.Module:
+        """The same surface for batches of any size; see `robustbench_med.interfaces.Surface.flexible`."""
+        return Flexible(self, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) for images in [0, 1], (N, C, H, W): the mean over the draws."""
+        return self.each(x).mean(1)
+
+    def each(self, x: Tensor) -> Tensor:
+        """Logits of every draw, (N, draws, K)."""
+        if len(x) != len(self.rows):
+            raise ValueError(
+                f"this surface holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
+            )
+        return self._ask(x, self.rng, self.rows)
+
+    def _ask(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
+        meter, draws, speed = self.view.meter, self.draws, self.view.speed
+        number = meter.forward(rows, draws)
+        if torch.is_grad_enabled() and x.requires_grad:
+            x = _Metered.apply(x, meter, rows, draws)
+            if speed.scale != 1:
+                x = _Scaled.apply(x, 1 / speed.scale)
+        if self.random:
+            rng = rng.moment(number + extra).repeat(draws)
+        with speed.passes(x.device):
+            logits = self._in_parts(x, rng, meter.y[rows]).to(x.dtype)
+        if speed.scale != 1:
+            logits = _Scaled.apply(logits, speed.scale)
+        logits = logits.view(len(x), draws, logits.shape[1])
+        meter.seen(rows, x, logits.mean(1))
+        return logits
+
+    def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The answers to every draw, image-major: (N * draws, K)."""
+        if self.draws > 1:
+            x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
+        # From a stream that starts anew each time it is used, since a part may be recomputed.
+        return self.in_parts(lambda images, part: self.answer(images, rng[part], y[part]), x)
+
+    def in_parts(self, function: Callable[[Tensor, slice], Tensor], x: Tensor) -> Tensor:
+        """``function(x[part], part)`` for parts of at most ``chunk`` rows, recomputed for the gradient."""
+        size = self.view.chunk
+        parts = [slice(at, at + size) for at in range(0, max(len(x), 1), size)]
+        if len(parts) == 1:
+            return function(x, parts[0])
+        recompute = torch.is_grad_enabled() and x.requires_grad
+
+        def one(part: slice) -> Tensor:
+            if not recompute:
+                return function(x[part], part)
+            again: Tensor = checkpoint(function, x[part], part, use_reentrant=False, preserve_rng_state=False)
+            return again
+
+        return torch.cat([one(part) for part in parts])
+
+    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """One draw of the logits for each row of ``x``; ``y`` as the adversary sees the labels."""
+        raise AssertionError("a rung defines what its adversary sees")
+
+    def classify(self, x: Tensor) -> Tensor:
+        """The classifier's logits on images that reach it, seen from the adversary's goal."""
+        return collapse(self.view.pipeline.classifier(x), self.view.goal_class)
+
+
+class Flexible(nn.Module):
+    """A surface for code that does not say which images it asks about (other libraries, mostly).
+
+    A batch of as many images as the surface holds is taken to be those, in order. In any other each image is taken for
+    a variant of the nearest clean image, of which there may be several.
+    """
+
+    def __init__(self, surface: PipelineSurface, x: Tensor) -> None:
+        super().__init__()
+        self.surface, self.clean = surface, x.detach().flatten(1)
+        # Libraries look for a parameter to learn the device.
+        self.register_buffer("where", torch.zeros((), device=x.device), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (M, K) for images (M, C, H, W), any M."""
+        if len(x) == len(self.clean):
+            logits: Tensor = self.surface(x)
+            return logits
+        nearest = torch.cdist(x.detach().flatten(1).to(self.clean.dtype), self.clean).argmin(1)
+        return self.surface._ask(
+            x, self.surface.rng[nearest], self.surface.rows[nearest], extra=_occurrence(nearest) * self.surface.draws
+        ).mean(1)
+
+
+def _occurrence(rows: Tensor) -> Tensor:
+    """How often each entry has occurred before it: [3, 5, 3, 3] -> [0, 0, 1, 2]."""
+    order = rows.argsort(stable=True)
+    place = torch.arange(len(rows), device=rows.device)
+    ordered = rows[order]
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    first = torch.where(starts, place, 0).cummax(0).values if len(rows) else place
+    return torch.empty_like(place).scatter(0, order, place - first)
+
+
+def collapse(logits: Tensor, goal_class: int | None) -> Tensor:
+    """Logits (N, K) as two sides: best of the other classes, and ``goal_class``; unchanged for None."""
+    if goal_class is None:
+        return logits
+    others = torch.cat([logits[:, :goal_class], logits[:, goal_class + 1 :]], 1).amax(1)
+    return torch.stack([others, logits[:, goal_class]], 1)
+
+
+def withheld(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
+    """The adversary's view of a system that rejects: a rejected image (``over`` > 0, (N,)) counts as answered right.
+
+    The true class's logit is raised until it wins by ``over``, which lets the gradient of a rejected, wrongly answered
+    image point to where it is no longer rejected.
+    """
+    raise_by = torch.where(over > 0, margin(logits, y).clamp_min(0) + over, 0)
+    return logits.to(raise_by.dtype).scatter_add(1, y[:, None], raise_by[:, None])

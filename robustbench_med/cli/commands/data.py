@@ -1,0 +1,209 @@
+"""``rbmed data``: data sets, their cards, and the folders of those that the user brings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_med.cli import console
+from robustbench_med.cli.commands.list_ import describe, traits
+from robustbench_med.cli.commands.plugins import AsJson, registry
+from robustbench_med.cli.help import Helped
+from robustbench_med.cli.tables import partition as look
+from robustbench_med.errors import DataError, UsageError
+from robustbench_med.files.paths import data_root, register_root
+from robustbench_med.plugins.registry import Entry, Registry
+from robustbench_med.plugins.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces import Dataset
+
+data = typer.Typer(cls=Helped, help="Data sets: list, show, check, register.", no_args_is_help=True)
+
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", metavar="DIR", help="The data set's folder, or a parent of it.")
+]
+Partition = Annotated[
+    str,
+    typer.Option(
+        metavar="PARTITION",
+        help="Who the clients are: site (the hospitals), or patients dealt anew: iid, dirichlet:clients=10,alpha=0.4, "
+        "quantity:alpha=0.4, shards:per_client=2.",
+    ),
+]
+
+
+@data.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the data sets and where their images are."""
+    entries = registry().entries("dataset")
+    if as_json:
+        console.emit_json([{**describe(entry), "images": _where(entry)} for entry in entries])
+        return
+    made = console.table("name", "summary", "traits", "licence", "images")
+    for entry in entries:
+        licence = getattr(entry.spec, "licence", "")
+        console.row(made, entry.spec.name, entry.spec.summary, traits(entry.spec), licence, _where(entry))
+    console.out.print(made if entries else "no installed plugin offers any data set")
+    if any(_where(entry) == "not set" for entry in entries):
+        console.plain("not set: give --data-root FOLDER, set RBMED_DATA, or run 'rbmed data register NAME FOLDER'")
+
+
+@data.command("show")
+def show_dataset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
+    root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a data set's card and the sizes of its splits."""
+    from robustbench_med.datasets.partition_report import holdings
+
+    held = holdings(_open(registry(), name, root))
+    card, rows = held.card, look.rows(held)
+    if as_json:
+        console.emit_json({**asdict(card), "splits": rows})
+        return
+    console.out.print(console.heading(card.name, "synthetic images" if card.synthetic else "images of patients"))
+    facts = {
+        "classes": ", ".join(card.classes),
+        "lesion class": "" if card.lesion_class is None else card.classes[card.lesion_class],
+        "image": f"{card.channels} x {card.size} x {card.size}",
+        "licence": card.licence,
+        "citation": card.citation,
+        "digest": card.digest,
+    }
+    console.out.print(console.facts(facts), end="\n\n")
+    numbers = ("patients", "images", *card.classes)
+    made = console.table("split", "site", *numbers, right=numbers)
+    for item in rows:
+        console.row(made, item["split"], item["site"], item["patients"], item["images"], *item["classes"].values())
+    console.out.print(made)
+    for note in card.notes:
+        console.plain(f"- {note}")
+
+
+@data.command("partition")
+def partition(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
+    partition: Partition = "site",
+    root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Draw it too: FILE.png or FILE.svg.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which patients, images and labels each client of a federation holds."""
+    from robustbench_med.datasets.partition import partitioned, scheme
+    from robustbench_med.datasets.partition_report import check_target, holdings, picture, summary
+    from robustbench_med.interfaces.dataset import SPLITS
+    from robustbench_med.plugins.references import parse
+
+    ref = parse(partition)
+    scheme(ref)  # before the images are read
+    if out is not None:
+        check_target(out)
+    held = holdings(partitioned(_open(registry(), name, root), ref))
+    card = held.card
+    if out is not None:
+        picture(held, partition, out)
+    if as_json:
+        console.emit_json({
+            "dataset": card.name, "synthetic": card.synthetic, "digest": card.digest, "partition": partition,
+            "skew": {split: held.skew(split) for split in SPLITS}, "clients": look.rows(held),
+        })  # fmt: skip
+        return
+    console.out.print(console.heading(card.name, f"{'synthetic, ' * card.synthetic}partition {partition}"), end="\n\n")
+    console.out.print(look.table(held))
+    console.out.print(look.legend(card.classes))
+    console.plain(summary(held))
+    if out is not None:
+        console.plain(f"picture: {out}")
+
+
+@data.command("check")
+def check(
+    what: Annotated[str, typer.Argument(metavar="PATH_OR_NAME", help="A folder, or the name of a data set.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME", help="Layout of the folder; default: the one that fits.")
+    ] = None,
+) -> None:
+    """Look at every file of a data set and name what is wrong with it."""
+    found = registry()
+    path = Path(what).expanduser()
+    if path.is_dir():
+        name, problems = _check_as(found, dataset, path) if dataset else _check_any(found, path)
+    elif dataset or path.exists() or path.is_absolute():
+        raise DataError(f"{what} is not a folder")
+    else:
+        name, problems = what, _open(found, what, None).check()
+    for problem in problems:
+        console.plain(problem)
+    # Harmless oddities are worth a line, not a failure.
+    problems = [problem for problem in problems if not problem.startswith("note:")]
+    if problems:
+        console.error(f"{what}, read as {name}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        raise typer.Exit(1)
+    console.plain(f"{what}, read as {name}: no problems")
+
+
+@data.command("register")
+def register(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set that needs its images.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the images.")],
+) -> None:
+    """Remember the folder of a data set, so that --data-root is not needed."""
+    entry = registry().find("dataset", name)
+    if not _needs_root(entry):
+        raise UsageError(f"{entry} brings its own images; nothing to register")
+    console.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path)}")
+
+
+def _needs_root(entry: Entry) -> bool:
+    return isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
+
+
+def _where(entry: Entry) -> str:
+    if not _needs_root(entry):
+        return "included"
+    try:
+        return str(data_root(entry.spec.name))
+    except DataError:
+        return "not set"
+
+
+def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
+    from robustbench_med.cli.progress.bars import RichProgress
+    from robustbench_med.datasets.loading import open_dataset
+    from robustbench_med.plugins.references import parse
+
+    return open_dataset(registry, parse(text), root, RichProgress())
+
+
+def _check_as(registry: Registry, text: str, path: Path) -> tuple[str, list[str]]:
+    return text, _open(registry, text, path).check()
+
+
+def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
+    """Read the folder as every data set that takes one; the only one, or the only clean one, is it.
+
+    Raises:
+        DataError: none can read the folder, or the choice is open.
+    """
+    read: dict[str, list[str]] = {}
+    refused: dict[str, str] = {}
+    for entry in filter(_needs_root, registry.entries("dataset")):
+        try:
+            read[entry.spec.name] = _check_as(registry, entry.qualified, path)[1]
+        except DataError as error:
+            refused[entry.spec.name] = str(error)
+    clean = [name for name, problems in read.items() if not problems]
+    fits = clean or list(read)
+    if len(fits) == 1:
+        return fits[0], read[fits[0]]
+    if fits:
+        raise DataError(f"{path} could be read as {' or '.join(fits)}; choose one with --dataset")
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    raise DataError(f"{path} has the layout of no data set ({reasons or 'no plugin reads a folder'})")

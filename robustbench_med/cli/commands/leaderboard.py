@@ -1,0 +1,172 @@
+"""``rbmed leaderboard``: the published leaderboard, built, shown and checked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_med.cli import console
+from robustbench_med.cli.commands.gallery import gallery
+from robustbench_med.cli.commands.submissions import check, rescore, verify
+from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.help import Helped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from robustbench_med.leaderboard.render.columns import Column
+    from robustbench_med.leaderboard.schema import Board, Entry
+
+leaderboard = typer.Typer(
+    cls=Helped, no_args_is_help=True, help="The published leaderboard: build it, show it, check what is handed in."
+)
+leaderboard.command()(check)
+leaderboard.command()(verify)
+leaderboard.command()(rescore)
+leaderboard.command()(gallery)
+Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
+
+
+@leaderboard.command()
+def build(
+    root: Root = Path("leaderboard"),
+    compare: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if a file would change.")
+    ] = False,
+) -> None:
+    """Make the tables from the records."""
+    from robustbench_med.leaderboard.build import rendered, stale, write
+    from robustbench_med.leaderboard.sources.folder import read_sources
+
+    files = rendered(read_sources(root), root / "gallery")
+    if not compare:
+        changed = write(root, files)
+        plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
+        return
+    if found := stale(root, files):
+        err.print(f"{root}: not what the records give: {_few(found)}; run rbmed leaderboard build")
+        raise typer.Exit(1)
+    plain(f"{root}: as the records give it")
+
+
+def _few(names: list[str]) -> str:
+    """There may be thousands of pages."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+@leaderboard.command()
+def add(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")],
+    root: Root = Path("leaderboard"),
+    name: Annotated[str | None, typer.Option(help="File for records that are not there yet.")] = None,
+) -> None:
+    """Add measured results: their records, and what became of each image."""
+    from robustbench_med.leaderboard.add import add as added
+    from robustbench_med.leaderboard.sources.folder import checked_name
+
+    records, outcomes = added(root, results, None if name is None else checked_name(name))
+    plain(f"{root}: {records} records and the outcomes of {outcomes} cells added; next: rbmed leaderboard build")
+
+
+class Form(StrEnum):
+    """How rows are shown."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+    TEX = "tex"
+
+
+#: What fits a terminal.
+SHOWN = "rank,defense,strategy,clean,robust,claim,drop,flags"
+
+
+@leaderboard.command()
+def show(
+    root: Root = Path("leaderboard"),
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    norm: Annotated[str | None, typer.Option(help="Only this norm: linf, l2, l1.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Only this eps: 4/255 or a number.")] = None,
+    track: Annotated[str | None, typer.Option(help="Only this track, or what begins so: static, det, rand.")] = None,
+    client: Annotated[str | None, typer.Option(help="Figures of this client alone, without ranks.")] = None,
+    sort: Annotated[str, typer.Option(help="Sort rows by this column. [rank]")] = "",
+    columns: Annotated[str | None, typer.Option(help="Columns of the table, separated by commas.")] = None,
+    ranked: Annotated[bool, typer.Option("--ranked", help="Leave out rows without rank.")] = False,
+    form: Annotated[Form, typer.Option("--format", help="table, markdown, csv, json or tex.")] = Form.TABLE,
+) -> None:
+    """Show the leaderboard here."""
+    from robustbench_med.leaderboard import filters
+    from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
+    from robustbench_med.leaderboard.render.latex import to_tex
+    from robustbench_med.leaderboard.render.markdown import to_markdown
+    from robustbench_med.leaderboard.sources.folder import read_sources
+
+    wanted = filters.columns(columns or SHOWN)
+    choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
+    boards = filters.chosen(read_sources(root).boards(), choice)
+    if form is Form.TABLE:
+        for board in boards:
+            _print(board, wanted)
+        if not boards:
+            plain("no row is like that")
+    else:
+        render = {Form.MARKDOWN: to_markdown, Form.CSV: to_csv, Form.JSON: to_json, Form.TEX: to_tex}[form]
+        print(render(boards), end="")
+
+
+def _print(board: Board, columns: list[Column]) -> None:
+    for section in board.sections:
+        title = f"{board.title}   {section.track}   {section.ladder}, {section.images} images"
+        out.print(_table(title, section.entries, columns))
+        for flag, meaning in sorted({(mark.flag, mark.meaning) for each in section.entries for mark in each.marks}):
+            plain(f"  {flag}: {meaning}")
+        plain("")
+    if board.unranked:
+        out.print(_table(f"{board.title}   without rank", board.unranked, columns))
+        for reason in sorted({each.why_not for each in board.unranked}):
+            plain(f"  {sum(each.why_not == reason for each in board.unranked)} rows: {reason}")
+        plain("")
+
+
+def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table:
+    filled = [column for column in columns if any(column.text(entry) for entry in entries)]
+    right = tuple(column.title for column in filled if column.right)
+    table = console.table(*(column.title for column in filled), title=title, right=right)
+    for column in table.columns:
+        column.no_wrap = column.justify == "right"  # long names fold before figures vanish
+    table.padding = (0, 1, 0, 0)
+    for entry in entries:
+        console.row(table, *(column.text(entry) for column in filled))
+    return table
+
+
+@leaderboard.command()
+def log(
+    root: Root = Path("leaderboard"),
+    defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Only records that others took the place of.")
+    ] = False,
+) -> None:
+    """What was measured when, and what took its place."""
+    from robustbench_med.leaderboard.ranking import identity
+    from robustbench_med.leaderboard.ranking.history import events
+    from robustbench_med.leaderboard.render.columns import percent
+    from robustbench_med.leaderboard.sources.folder import read_sources
+
+    table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
+    for event in events(read_sources(root).files):
+        record = event.record
+        if (defense and record.defense["name"] != defense) or (superseded and event.after is None):
+            continue
+        what = f"superseded by {event.after.cell_id[:8]}" if event.after else "counts"
+        found = percent(record.metrics.get("robust_accuracy")) if record.status == "ok" else record.status
+        console.row(table, record.created[:10], record.cell_id[:8], identity.defense(record), identity.protocol(record),
+                  identity.train_seed(record), found, what, event.file)  # fmt: skip
+    out.print(table)

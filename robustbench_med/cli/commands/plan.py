@@ -1,0 +1,158 @@
+"""``rbmed plan``: what a run would do, and what it would cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from robustbench_med.cli import console
+from robustbench_med.cli.commands.plugins import AsJson, PluginFiles, registry
+from robustbench_med.cli.options import Config, asks
+from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.cli.progress.state import duration
+from robustbench_med.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from robustbench_med.runner.preview import Item, Preview, State
+
+#: How states are called, in the order in which they are counted.
+STATES: dict[State, str] = {
+    "done": "done",
+    "run": "to run",
+    "train": "to train and run",
+    "skip": "skipped",
+    "refused": "without weights",
+}
+
+
+@asks
+def plan(
+    asked: dict[str, Any],
+    config: Config = None,
+    estimate: Annotated[bool, typer.Option(help="Try a few calls to say what the cells will cost.")] = True,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Show the cells that `rbmed run` would measure: which are done, which are skipped and why, and about how long."""
+    from robustbench_med.grid.config import build
+    from robustbench_med.runner.preview import Preview
+
+    settings = build(asked, config)
+    # A terminal gets bars; a log, or whoever reads the JSON, gets the plan alone.
+    progress: Progress = RichProgress() if console.err.is_terminal and not quiet else Silent()
+    preview = Preview(settings, registry(plugin), progress)
+    items = preview.items(estimate)
+    trainings = _trainings(preview, items) if estimate else []
+    if as_json:
+        console.emit_json(_facts(preview, items, trainings))
+    else:
+        _print(preview, items, trainings)
+    if any(item.state == "refused" for item in items):
+        raise typer.Exit(2)
+
+
+def _trainings(preview: Preview, items: Sequence[Item]) -> list[dict[str, Any]]:
+    """What has to be trained first, and about how long that takes; None where the strategy cannot be tried."""
+    return [
+        {"part": work.part, "strategy": work.strategy.spec_name, "seconds": work.seconds()}
+        for work in preview.trainings(list(items))
+    ]
+
+
+def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> dict[str, Any]:
+    from robustbench_med.grid.cell import facets
+
+    return {
+        "out": str(preview.config.out),
+        "device": str(preview.runner.device),
+        "idle_patterns": preview.idle(),
+        "trainings": trainings,
+        "cells": [
+            {
+                **facets(item.cell),
+                "state": item.state,
+                "reason": item.reason or None,
+                "cell_id": item.cell_id,
+                "images": item.images,
+                "cost": None if item.cost is None else asdict(item.cost),
+            }
+            for item in items
+        ],
+    }
+
+
+def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> None:
+    from robustbench_med.grid.cell import facets
+
+    rows = [facets(item.cell) for item in items]
+    columns = _columns(rows)
+    same = [rows[0][key] for key in ("dataset", "norm", "eps") if key not in columns]
+    console.out.print(Text(f"{'  '.join(same)}   to {preview.config.out}".strip(), style="bold"), soft_wrap=True)
+    console.out.print(_table(items, rows, columns))
+    for line in _notes(items):
+        console.plain(line)
+    for each in trainings:
+        about = "" if each["seconds"] is None else f": about {duration(each['seconds'])}"
+        console.plain(f"to train: {each['part']} with {each['strategy']}{about}")
+    console.out.print()
+    console.plain(_total(preview, items, trainings))
+    for source in preview.idle():
+        console.warn(f"no cell fits the pattern {source!r}; is it mistyped?")
+    for reason in dict.fromkeys(item.reason for item in items if item.state == "refused"):
+        console.error(reason)
+
+
+def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What stands in each row: defense, attack and access, and what else differs."""
+    from robustbench_med.grid.cell import ALWAYS, axes
+
+    return [*ALWAYS, *(key for key in axes(rows) if key not in ("role", *ALWAYS))]
+
+
+def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table:
+    """One row for each cell."""
+    priced = any(item.cost for item in items)
+    figures = ("images", "gradients", "queries", "time") if priced else ("images",)
+    made = console.table(*(key.replace("_", " ") for key in columns), *figures, "", right=figures)
+    made.padding = (0, 1, 0, 0)
+    made.columns[0].no_wrap = False
+    for item, row in zip(items, rows, strict=True):
+        cost = item.cost
+        spent = (f"{cost.gradients:,}", f"{cost.queries:,}", duration(cost.seconds)) if cost else ("",) * 3 * priced
+        images = "" if item.images is None else str(item.images)
+        dim = "" if item.state in ("run", "train") else "dim"
+        console.row(made, *(row[key] for key in columns), images, *spent, STATES[item.state], style=dim)
+    return made
+
+
+def _notes(items: Sequence[Item]) -> Iterator[str]:
+    """Why cells are skipped, and why costs are unknown; each reason once."""
+    for state, what in (("skip", "skipped"), ("run", "not estimated"), ("train", "not estimated")):
+        reasons = Counter(item.reason for item in items if item.state == state and item.reason)
+        for reason, number in reasons.items():
+            yield f"{what} ({number}): {reason}"
+
+
+def _total(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> str:
+    from robustbench_med.runner.cost import total
+
+    counts = Counter(item.state for item in items)
+    said = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])
+    line = f"{len(items)} cell{'s' if len(items) > 1 else ''}: {said}."
+    costs = [item.cost for item in items if item.cost is not None]
+    if costs:
+        all_of_it = total(costs)
+        seconds = all_of_it.seconds + sum(each["seconds"] or 0.0 for each in trainings)
+        line += (
+            f" At most {all_of_it.gradients:,} gradients and {all_of_it.queries:,} queries; about {duration(seconds)} "
+            f"on {preview.runner.device}, judged by a trial."
+        )
+    return line

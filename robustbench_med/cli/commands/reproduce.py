@@ -1,0 +1,169 @@
+"""``rbmed reproduce``: a published table beside what is measured here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.console import err, out, plain, row, table
+from robustbench_med.cli.progress.bars import RichProgress
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces.dataset import DataCard
+    from robustbench_med.records.record import Record
+    from robustbench_med.reproduction.published import Line, Study
+
+
+def reproduce(
+    defense: Annotated[str, typer.Argument(help="Defense that ships a reproduction, such as medfedpure.")],
+    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels. [the preset's]")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset of the defenses, such as paper. [the first]")] = None,
+    partition: Annotated[str | None, typer.Option(help="How patients are dealt to clients. [the paper's]")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many test images. [all]")] = None,
+    adaptive_limit: Annotated[int | None, typer.Option(min=1, help="Images for the ladder.")] = None,
+    train_seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training. [newest weights]")] = None,
+    estimate: Annotated[bool, typer.Option(help="Say first about how long the training will take.")] = True,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [auto]")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Images per chunk: auto or a number. [auto]")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="Folder for records, samples and table. [results/reproduce-DEFENSE]")
+    ] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Measure a paper's table anew, training what is missing, and show its rows beside ours and the worst case."""
+    from robustbench_med.cli.tables.records import name_of, warnings
+    from robustbench_med.plugins.components import create
+    from robustbench_med.reproduction.published import Study, find
+
+    known = registry(plugin)
+    reproduction = find(known, defense)
+    markdown = create(known, "report", "markdown")
+    folder = target or Path("results") / f"reproduce-{defense.rpartition('/')[2]}"
+    options = {
+        "data_root": data_root, "partition": partition, "limit": limit, "train_seed": train_seed, "device": device,
+        "batch_size": batch_size, "out": folder,
+    }  # fmt: skip
+    study = Study(reproduction, options, preset, size, adaptive_limit, registry=known, progress=RichProgress())
+    if estimate:
+        _foretell(study)
+    records = list(study.run())
+    lines = study.lines(records)
+    head, cells = figures(lines)
+    shown = table(*head, title=f"{reproduction.title}   {_setting(study, records)}", right=head[1:])
+    shown.columns[0].no_wrap = False
+    for each in cells:
+        row(shown, *each)
+    out.print(shown)
+    notes = _notes(study, records)
+    for note in notes:
+        plain(note)
+    import pandas as pd
+
+    text = markdown.render(pd.DataFrame(cells, columns=list(head)))
+    paragraphs = [f"# {reproduction.title}", _setting(study, records), text.rstrip(), *notes]
+    (folder / "table.md").write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
+    out.print(f"[dim]records: {folder / 'records.jsonl'}   table: {folder / 'table.md'}[/]")
+    for warning in warnings(records):
+        err.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _foretell(study: Study) -> None:
+    """Say what has to be trained, and about how long that takes."""
+    from robustbench_med.training.estimate import missing
+
+    work = missing(study.runners[0].loader, [cell.trained for cells in study.cells for cell in cells])
+    total = 0.0
+    for item in work:
+        seconds = item.seconds()
+        total += seconds or 0.0
+        how = "" if seconds is None else f": about {_duration(seconds)}"
+        err.print(f"to train: {item.part} with {item.strategy.spec_name}{how}", markup=False, soft_wrap=True)
+    if work:
+        device = work[0].device
+        err.print(f"training takes about {_duration(total)} on {device}, judged by a trial", markup=False)
+
+
+def _duration(seconds: float) -> str:
+    """``50 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def figures(lines: Sequence[Line]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Column names and the cells of each line: percent, with 95 % intervals."""
+    from robustbench_med.cli.tables.records import percent
+
+    attacks = [record.attack["name"] for record in lines[0].measured]
+    head = ("defense", "paper clean", "paper attacked", "clean", *attacks, "FPR/TPR", "ladder, worst", "n")
+    cells = []
+    for line in lines:
+        published, first = line.row.published, line.measured[0]
+        gate = ""
+        if first.metrics.get("detector_fpr") is not None:
+            gate = f"{percent(first.metrics['detector_fpr'])}/{percent(first.metrics['detector_tpr'])}"
+        cells.append(
+            [
+                line.row.name,
+                f"{published.clean:.2f}" if published else "",
+                f"{published.attacked:.2f}" if published else "",
+                percent(first.metrics.get("clean_accuracy")),
+                *(_robust(record) for record in line.measured),
+                gate,
+                _robust(line.worst),
+                f"{first.n}, {line.worst.n}",
+            ]
+        )
+    return head, cells
+
+
+def _robust(record: Record) -> str:
+    from robustbench_med.cli.tables.records import percent
+
+    if record.status != "ok":
+        return record.status
+    low, high = record.intervals.get("robust_accuracy", (None, None))
+    between = "" if low is None or high is None else f" [{100 * low:.0f},{100 * high:.0f}]"
+    return percent(record.metrics.get("robust_accuracy")) + between
+
+
+def _card(study: Study) -> DataCard:
+    return study.runners[0].loader.dataset(study.cells[0][0].trained).card()
+
+
+def _setting(study: Study, records: Sequence[Record]) -> str:
+    """Data, partition and attack, in one line."""
+    from robustbench_med.cli.tables.records import name_of_attack
+
+    first, card = records[0], _card(study)
+    parts = (
+        f"{card.name} at {card.size} px{' (synthetic)' if card.synthetic else ''}",
+        first.dataset.get("partition") or "by site",
+        f"{name_of_attack(first)}, {first.threat['norm']} {first.threat['eps']:g}",
+    )
+    return "   ".join(parts)
+
+
+def _notes(study: Study, records: Sequence[Record]) -> list[str]:
+    """Where the figures come from, and what they mean."""
+    names = [record.attack["name"] for record in records[: len(study.cells[0]) // len(study.reproduction.row)]]
+    controls = f"; {', '.join(names[1:])}: control" if names[1:] else ""
+    return [
+        f"paper: {study.reproduction.source}. ours: accuracy in percent with 95 % intervals; {names[0]}: the paper's "
+        f"attack, which does not know the defense{controls}; ladder, worst: {study.configs[1].access[0]}, attackers "
+        "who know more and more of the defense, worst case per image; n: images for each",
+        *_card(study).notes,
+        *filter(None, [study.reproduction.note]),
+        f"measured {dt.datetime.now(dt.UTC).date().isoformat()} on {study.runners[0].device}",
+    ]

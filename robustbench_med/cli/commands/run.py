@@ -1,0 +1,86 @@
+"""``rbmed run``: attack defenses and show honest rows."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_med.cli.commands.completion import component
+from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.options import Config, asks
+from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.cli.progress.events import Events
+from robustbench_med.cli.tracebacks import show_blame
+from robustbench_med.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from robustbench_med.records.record import Record
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress: only results, warnings and errors.")]
+
+
+@asks
+def run(
+    asked: dict[str, Any],
+    config: Config = None,
+    report: Annotated[
+        str | None,
+        typer.Option(autocompletion=component("report"), help="Print the records as this report: markdown, csv, ..."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events and records, one JSON object a line.")] = False,
+    quiet: Quiet = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Attack defenses and print a row for each; options that may be repeated make a grid."""
+    from robustbench_med.cli.tables.records import name_of
+    from robustbench_med.cli.tables.summary import show
+    from robustbench_med.grid.config import build
+    from robustbench_med.plugins.components import create
+    from robustbench_med.records.table import to_frame
+    from robustbench_med.runner.runner import Runner
+
+    known = registry(plugin)
+    settings = build(asked, config)
+    form = create(known, "report", report) if report else None
+    # Events and a live view on one screen would write over each other.
+    silent = quiet or (as_json and (out.is_terminal or not err.is_terminal))
+    view: Progress = Silent() if silent else RichProgress()
+    events = Events(view) if as_json else None
+    records: list[Record] = []
+    try:
+        runner = Runner(settings, known, events or view)
+        for record in runner.run():
+            records.append(record)
+            if events:
+                events.record(record)
+    except KeyboardInterrupt:
+        _interrupted(records, settings.out)
+        raise typer.Exit(130) from None
+    if form is not None:
+        plain(form.render(to_frame(records)))
+    elif not as_json:
+        show(records, settings.out / "samples")
+        out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
+        if (culprit := runner.evaluator.blames.get(record.cell_id)) is not None:
+            show_blame(culprit)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _interrupted(records: list[Record], folder: Path) -> None:
+    """What is kept, and how to go on."""
+    kept = "no cell was finished"
+    if len(records) == 1:
+        kept = f"1 cell is in {folder / 'records.jsonl'} (`rbmed table` shows it)"
+    elif records:
+        kept = f"{len(records)} cells are in {folder / 'records.jsonl'} (`rbmed table` shows them)"
+    command = shlex.join(["rbmed", *sys.argv[1:]])
+    err.print(f"interrupted: {kept}; go on with: {command}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,59 @@
+"""``rbmed submit``: results as one file for the leaderboard, with the text of a pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_med.cli.console import err, plain
+
+if TYPE_CHECKING:
+    from robustbench_med.leaderboard.sources.submission import Review
+    from robustbench_med.records.record import Record
+
+
+def submit(
+    results: Annotated[Path, typer.Argument(help="Folder of results, with its samples.")],
+    defense: Annotated[str, typer.Option(help="Name of the defense, as in the records.")],
+    paper: Annotated[str, typer.Option(help="Address of the paper: https://...")],
+    cite: Annotated[str, typer.Option(help="The paper in words: 'Someone et al. 2026'. [its address]")] = "",
+    notes: Annotated[str, typer.Option(help="What readers should know, on one line.")] = "",
+    name: Annotated[str | None, typer.Option(help="Name of the file. [the defense's]")] = None,
+    target: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("submission"),
+    root: Annotated[Path, typer.Option(help="Folder of the leaderboard, to compare with.")] = Path("leaderboard"),
+) -> None:
+    """Check results and write what is handed in: NAME.json and the text of a pull request; exit code 1 if refused."""
+    from robustbench_med.files.atomic import write_text
+    from robustbench_med.leaderboard.ranking.boards import boards
+    from robustbench_med.leaderboard.render import pull_request
+    from robustbench_med.leaderboard.schema import Paper
+    from robustbench_med.leaderboard.sources.submission import collect, review, write
+
+    made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
+    judged = review(made, cells(root))
+    show(judged)
+    if judged.refused:
+        raise typer.Exit(1)
+    write(target / f"{made.name}.json", made)
+    text = pull_request.text(made, judged, boards(made.records, made.outcomes))
+    write_text(target / "pull-request.md", text)
+    plain(f"{target / made.name}.json: copy it to leaderboard/submissions; {target / 'pull-request.md'} is its text")
+
+
+def cells(root: Path) -> dict[str, Record]:
+    """The cells of a leaderboard; none where there is no such folder."""
+    from robustbench_med.leaderboard.sources.folder import RECORDS, read_sources
+
+    if not (root / RECORDS).is_dir():
+        return {}
+    return {record.cell_id: record for record in read_sources(root).records}
+
+
+def show(judged: Review) -> None:
+    """What is wrong, and what readers will be told."""
+    for note in judged.notes:
+        plain(f"note: {note}")
+    for reason in judged.refused:
+        err.print(f"refused: {reason}", markup=False, soft_wrap=True)

@@ -1,0 +1,68 @@
+"""``--json``: what happens in a run, as one JSON object a line on stdout, and the usual progress beside it."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from robustbench_med.progress import Grid, Progress, Task
+
+if TYPE_CHECKING:
+    from robustbench_med.records.record import Record
+
+
+def emit(event: str, **facts: Any) -> None:
+    """One line; what reads it need not wait for the next."""
+    print(json.dumps({"event": event, **facts}, allow_nan=False), flush=True)
+
+
+class Events:
+    """Progress that is written down.
+
+    Args:
+        beside: shows the same to people.
+    """
+
+    def __init__(self, beside: Progress) -> None:
+        self.beside = beside
+
+    def task(self, description: str, total: int) -> Task:
+        """Shown to people only."""
+        return self.beside.task(description, total)
+
+    def grid(self, total: int) -> Grid:
+        """Every call becomes an event of its name; ``grid`` and ``end`` enclose them."""
+        return _Grid(self.beside.grid(total), total)
+
+    def record(self, record: Record) -> None:
+        """The event ``record``."""
+        emit("record", record=record.model_dump(mode="json"))
+
+
+class _Grid:
+    def __init__(self, beside: Grid, total: int) -> None:
+        self.beside, self.total = beside, total
+
+    def __enter__(self) -> _Grid:
+        emit("grid", cells=self.total)
+        self.beside.__enter__()
+        return self
+
+    def started(self, cell_id: str, title: str, images: int) -> None:
+        emit("started", cell_id=cell_id, title=title, images=images)
+        self.beside.started(cell_id, title, images)
+
+    def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
+        emit("advanced", cell_id=cell_id, images=images, robust=robust)
+        self.beside.advanced(cell_id, images, robust)
+
+    def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
+        emit("finished", cell_id=cell_id, title=title, status=status, reason=reason, resumed=resumed)
+        self.beside.finished(cell_id, title, status, reason, resumed)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.beside.__exit__(kind, error, trace)
+        emit("end", complete=kind is None)

@@ -1,0 +1,64 @@
+"""What lies between the clients of a federation: who is served worst, how far apart they are, what they send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from robustbench_med.cli import console
+from robustbench_med.cli.tables.records import component, contrast, name_of_attack, percent, short
+from robustbench_med.plugins.references import told_apart
+from robustbench_med.records.record import Record
+
+
+def show(records: Sequence[Record]) -> Table | None:
+    """One row for each record of several clients, in 80 columns; None where there is none. Figures in percent."""
+    rows = [record for record in records if record.status == "ok" and record.between_clients]
+    if not rows:
+        return None
+    varies = contrast(rows)
+    extra = {"kB": [_sent(record) for record in rows], "suspected": [_suspected(record) for record in rows]}
+    extra = {name: cells for name, cells in extra.items() if any(cells)}
+    figures = ("clean", "worst", "spread", "robust", "worst", "spread")
+    defenses, _ = told_apart([component(record.defense) for record in rows])
+    # What is the same in all rows need not stand in each.
+    told = any(varies) and len(set(defenses)) == 1
+    note = "spread: best - worst" + ("; kB: sent by each per round" if "kB" in extra else "")
+    title = f"{defenses[0]}: between clients ({note})" if told else f"Between clients ({note})"
+    attacks = len({_attack(record) for record in rows}) > 1
+    names = ("attack",) if attacks else ()
+    table = console.table(
+        "strategy" if told else "defense", *names, *figures, *extra, title=title, right=(*figures, "kB")
+    )
+    table.padding = (0, 1, 0, 0)
+    table.columns[0].no_wrap = False
+    for at, record in enumerate(rows):
+        label = " ".join(filter(None, ["" if told else defenses[at], *varies[at].values()]))
+        cells = [_attack(record)] if attacks else []
+        for name in ("clean_accuracy", "robust_accuracy"):
+            figure = record.between_clients.get(name, {})
+            cells += [percent(float(figure[key])) if figure else "" for key in ("mean", "worst", "spread")]
+        console.row(table, short(label, 64), *cells, *(column[at] for column in extra.values()))
+    return table
+
+
+def _attack(record: Record) -> str:
+    return "probe" if record.role == "probe" else f"{name_of_attack(record)} {record.threat['access']}"
+
+
+def _federation(record: Record) -> dict[str, float]:
+    return record.defense.get("weights", {}).get("federation") or {}
+
+
+def _sent(record: Record) -> str:
+    facts = _federation(record)
+    return f"{facts['bytes_sent_per_round'] / facts['clients'] / 1000:.0f}" if facts.get("clients") else ""
+
+
+def _suspected(record: Record) -> str:
+    """``hospital-3 11/12``: in eleven of twelve rounds."""
+    facts = _federation(record)
+    suspected: dict[str, int] = facts.get("suspected", {})  # type: ignore[assignment]
+    often = sorted(suspected.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{client} {count}/{facts['rounds']}" for client, count in often)

@@ -1,0 +1,282 @@
+"""How records look in a terminal: one table, then what it means in plain words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.cli import console
+from robustbench_med.plugins.references import spelled, spelled_eps, told_apart
+from robustbench_med.records.record import Record
+
+
+def show(records: Sequence[Record]) -> Table:
+    """The measured records as a table that fits 80 columns; figures in percent, ``worst`` is the worst client's.
+
+    Where strategies or training seeds are compared, columns say so, and an attack that is the same in all rows is said
+    in the title.
+    """
+    rows = [record for record in records if record.status == "ok"]
+    varies = contrast(rows)
+    names, shared = told_apart([component(record.defense) for record in rows])
+    cells = [
+        {"defense": _marked(name, record), **facts, **_cells(record)}
+        for name, record, facts in zip(names, rows, varies, strict=True)
+    ]
+    title = "   ".join(filter(None, [_title(records), shared and f"all {shared}"]))
+    if any(varies):
+        common = [name for name in ("attack", "sees") if len({row[name] for row in cells}) == 1]
+        title = "   ".join([title, *(cells[0][name] for name in common)])
+        gone = {*common, *(["FPR/TPR"] if not any(row["FPR/TPR"] for row in cells) else [])}
+        cells = [{name: cell for name, cell in row.items() if name not in gone} for row in cells]
+    columns = list(cells[0]) if cells else ["defense", *_FIGURES]
+    table = console.table(*columns, title=title, right=_FIGURES)
+    table.columns[0].no_wrap = False  # long names fold before other columns vanish
+    table.padding = (0, 1, 0, 0)
+    for row in cells:
+        console.row(table, *row.values())
+    return table
+
+
+def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
+    """For each record, what tells it from others of the same defense: data, training, threat, client, seed.
+
+    Each dict has the same keys: only those facts that differ within some defense.
+    """
+    names = [record.defense["strategy"]["name"] if "strategy" in record.defense else "" for record in records]
+    full = [component(record.defense["strategy"]) if name else "" for record, name in zip(records, names, strict=True)]
+    ambiguous = {name for name, text in set(zip(names, full, strict=True)) if text != name}
+    alone = {record.clients[0] for record in records if len(record.clients) == 1}
+    facts = [
+        {
+            "data": _dataset(record),
+            "model": str(record.defense.get("asked", {}).get("model", "")),
+            "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
+            "trained": "" if (seed := _train_seed(record)) is None else f"seed {seed}",
+            "threat": _threat(record),
+            "client": _client(record) if len(alone) > 1 else "",
+            "seed": str(record.seed),
+        }
+        for record, name, text in zip(records, names, full, strict=True)
+    ]
+    labels = [component(record.defense) for record in records]
+    told = [
+        fact
+        for fact in ("data", "model", "strategy", "trained", "threat", "client", "seed")
+        if len({(label, row[fact]) for label, row in zip(labels, facts, strict=True)}) > len(set(labels))
+    ]
+    return [{fact: row[fact] for fact in told} for row in facts]
+
+
+def _forms(name: str, names: Sequence[str], full: Sequence[str]) -> set[str]:
+    """The ways in which a strategy was parametrised."""
+    return {text for other, text in zip(names, full, strict=True) if other == name}
+
+
+def _train_seed(record: Record) -> int | None:
+    seed: int | None = record.defense.get("weights", {}).get("seed")
+    return seed
+
+
+def unseen(records: Sequence[Record]) -> Iterator[str]:
+    """A line on sites that took no part in training."""
+    names = dict.fromkeys(site for record in records for site in record.unseen)
+    if names:
+        yield f"unseen: {', '.join(names)} had no part in training; answered by the state that all clients share"
+
+
+def unmeasured(records: Sequence[Record]) -> Iterator[str]:
+    """A line for each cell that was skipped, and why."""
+    for record in records:
+        if record.status == "skipped":
+            yield f"skipped: {name_of(record)}: {record.reason}"
+
+
+def name_of(record: Record) -> str:
+    """``defense / attack / access``."""
+    asked = [f"{name} {text}" for name, text in record.defense.get("asked", {}).items()]
+    how = f" ({', '.join(asked)})" if asked else ""
+    return f"{component(record.defense)}{how} / {name_of_attack(record)} / {record.threat['access']}"
+
+
+def _title(records: Sequence[Record]) -> str:
+    sets = sorted({_dataset(record) for record in records})
+    threats = sorted({_threat(record) for record in records})
+    return f"{', '.join(sets)}   {', '.join(threats)}"
+
+
+def _dataset(record: Record) -> str:
+    words = [str(record.dataset["name"]), "(synthetic)" if record.dataset["synthetic"] else ""]
+    return " ".join(filter(None, [*words, record.dataset.get("partition")]))
+
+
+def _threat(record: Record) -> str:
+    goal = record.threat.get("goal", "untargeted")
+    return " ".join(filter(None, [record.threat["norm"], _eps(record), "" if goal == "untargeted" else goal]))
+
+
+def _client(record: Record) -> str:
+    """The client, of a cell that looked at one."""
+    return record.clients[0] if len(record.clients) == 1 else "all"
+
+
+def _eps(record: Record) -> str:
+    return spelled_eps(float(record.threat["eps"]))
+
+
+def name_of_attack(record: Record) -> str:
+    """The attack as on the command line; a ladder by its preset and, where it was named, its attack."""
+    if record.attack["name"] != "ladder":
+        return component(record.attack)
+    params = record.attack["params_passed"]
+    return f"ladder:{params.get('preset', '')}" + (f" {params['attack']}" if "attack" in params else "")
+
+
+def component(facts: dict[str, object]) -> str:
+    """A component as on the command line."""
+    params = spelled(facts["params_passed"])  # type: ignore[arg-type]
+    return f"{facts['name']}:{params}" if params else str(facts["name"])
+
+
+_FIGURES = ("clean", "robust [95%]", "worst", "FPR/TPR", "n")
+
+
+def _marked(name: str, record: Record) -> str:
+    """The defense's name, marked where it answered for sites that it was not trained on."""
+    name = short(name)
+    if not record.unseen:
+        return name
+    known = len(set(record.clients) - set(record.unseen))
+    return f"{name} ({len(record.unseen)} of {known + len(record.unseen)} unseen)" if known else f"{name} (unseen)"
+
+
+def _cells(record: Record) -> dict[str, str]:
+    figures = record.metrics
+    robust = percent(figures.get("robust_accuracy"))
+    if interval := record.intervals.get("robust_accuracy"):
+        robust = f"{robust} [{100 * interval[0]:.0f},{100 * interval[1]:.0f}]"
+    worst = record.per_client[record.worst_client].get("robust_accuracy") if record.worst_client else None
+    gate = ""
+    if figures.get("detector_fpr") is not None:
+        gate = f"{percent(figures['detector_fpr'])}/{percent(figures.get('detector_tpr'))}"
+    return {
+        "attack": short(name_of_attack(record)),
+        "sees": "probe" if record.role == "probe" else record.threat["access"],
+        "clean": percent(figures.get("clean_accuracy")),
+        "robust [95%]": robust,
+        "worst": percent(worst),
+        "FPR/TPR": gate,
+        "n": str(record.n),
+    }
+
+
+def short(name: str, longest: int = 32) -> str:
+    """A name that leaves room for the figures; the record holds it in full."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def percent(value: float | None) -> str:
+    """One decimal, without the sign."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
+    """What claim and probe mean, and how to go on; nothing where the user chose the rungs.
+
+    ``samples`` is the folder of per-image results: the gap is taken over the images that both attacks saw.
+    """
+    claims = {_key(r): r for r in records if r.role == "claim" and r.status == "ok"}
+    probes = [r for r in records if r.role == "probe" and r.status == "ok"]
+    if claims:
+        yield (
+            "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense "
+            "(the setting most papers report)."
+        )
+    if probes:
+        yield (
+            f"[bold]probe[/]: a quick ladder of adversaries who know more and more of the defense; "
+            f"{probes[0].n} images and few steps, so it can only show a weakness, never its absence."
+        )
+    for probe in probes:
+        claim = claims.get(_key(probe))
+        if claim is None:
+            continue
+        if not all((samples / f"{record.cell_id}.parquet").is_file() for record in (claim, probe)):
+            continue  # records that came without their samples
+        claimed, probed = on_the_same_images(claim, probe, samples)
+        gap = 100 * (claimed - probed)
+        verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
+        name = escape(short(component(claim.defense)))
+        same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
+        yield f"{name}: {same}: {verdict}."
+        yield f"[dim]more: {escape(_again(claim))} --access ladder:full[/]"
+
+
+def _again(record: Record) -> str:
+    """The command that measures this defense with these weights."""
+    options = {"dataset": component(record.dataset), "defense": component(record.defense)}
+    options |= record.defense.get("asked", {})
+    if partition := record.dataset.get("partition"):
+        options["partition"] = partition
+    words = [word for name, text in options.items() for word in (f"--{name}", text)]
+    words += [word for site in record.unseen for word in ("--unseen-site", site)]
+    return shlex.join(["rbmed", "run", *words])
+
+
+def ladder(record: Record) -> Table | None:
+    """How a ladder was climbed, rung by rung; None for other records."""
+    if record.attack["name"] != "ladder" or record.status != "ok":
+        return None
+    right = ("images", "left %", "grad", "query", "s")
+    table = console.table("rung", "attack", *right, "", title=f"{short(component(record.defense))} on the ladder",
+                        right=right)  # fmt: skip
+    table.padding = (0, 1, 0, 0)
+    for rung in record.rungs:
+        access, _, attack = rung["rung"].partition(" ")
+        if rung["reason"]:
+            console.row(table, access, attack, "", "", "", "", "", "not climbed")
+            continue
+        left = rung["withstanding"]  # of a single rung the metrics say it
+        figures = (f"{rung['gradients_mean']:.0f}", f"{rung['queries_mean']:.0f}", f"{rung['seconds']:.0f}")
+        console.row(
+            table, access, attack, str(rung["attacked"]), percent(left), *figures, "█" * round(10 * (left or 0.0))
+        )
+    return table
+
+
+def not_climbed(record: Record) -> Iterator[str]:
+    """A line for each kind of rung that was left out, and why."""
+    if record.attack["name"] == "ladder" and record.status == "ok":
+        for access, reason in dict.fromkeys((rung["access"], rung["reason"]) for rung in record.rungs):
+            if reason:
+                yield f"{component(record.defense)}: no rung {access}: {reason}"
+
+
+def warnings(records: Sequence[Record]) -> Iterator[str]:
+    """One line for each raised flag of the diagnostics, with what to try."""
+    for record in records:
+        for flag in record.diagnostics.get("flags", ()):
+            yield f"{name_of(record)}: {flag}: {FLAGS.get(flag, 'a flag that this version does not know')}"
+
+
+def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:
+    """Robust accuracy of both cells over the images of the probe, each a mean over noise draws."""
+    import pandas as pd
+
+    frames = [pd.read_parquet(samples / f"{record.cell_id}.parquet") for record in (claim, probe)]
+    shared = [frame[frame["index"].isin(frames[1]["index"])] for frame in frames]
+    safe = [(frame.attacked_prediction == frame.label) | frame.attacked_rejected for frame in shared]
+    return float(safe[0].mean()), float(safe[1].mean())
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    """What a claim and its probe have in common."""
+    facts = (record.dataset.get("digest"), component(record.defense), record.defense.get("weights", {}).get("digest"))
+    return tuple(
+        map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen, _client(record)))
+    )

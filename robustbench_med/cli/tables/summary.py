@@ -1,0 +1,35 @@
+"""Everything that is said of records in a terminal, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.tables import clients as between
+from robustbench_med.cli.tables import records as results
+from robustbench_med.records.record import Record
+
+
+def show(records: Sequence[Record], samples: Path) -> None:
+    """Print the tables, what they mean, what was not measured, and the warnings.
+
+    ``samples`` is the folder of per-image results.
+    """
+    out.print(results.show(records))
+    for line in results.unseen(records):
+        plain(line)
+    if (clients := between.show(records)) is not None:
+        out.print()
+        out.print(clients)
+    for record in records:
+        if (climb := results.ladder(record)) is not None:
+            out.print(climb)
+        for line in results.not_climbed(record):
+            plain(line)
+    for line in results.explain(records, samples):
+        out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line
+    for line in results.unmeasured(records):
+        plain(line)
+    for line in results.warnings(records):
+        err.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,72 @@
+"""Open a data set: find its class, validate its parameters, find the user's images, deal the patients to clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from robustbench_med.datasets.partition import partitioned, without
+from robustbench_med.files.paths import data_root
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.references import PartRef
+from robustbench_med.plugins.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces import Dataset
+    from robustbench_med.plugins.registry import Registry
+    from robustbench_med.progress import Progress
+import torch
+
+from robustbench_med.interfaces.dataset import Split
+
+
+def open_dataset(
+    registry: Registry,
+    ref: PartRef,
+    root: Path | str | None = None,
+    progress: Progress | None = None,
+    *,
+    partition: PartRef | None = None,
+    unseen: tuple[str, ...] = (),
+) -> Dataset:
+    """The data set ``ref``; ``root`` is where the user's images are, for data sets that need some.
+
+    ``partition`` deals the patients to clients anew, then the sites ``unseen`` are kept out of training.
+
+    Raises:
+        UnknownName, AmbiguousName, BadParameter: a reference or a site is wrong.
+        DataError: the images are needed and not found.
+    """
+    entry = registry.find("dataset", ref.name)
+    needs_root = isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
+    folder = data_root(entry.spec.name, root) if needs_root else None
+    return dealt(cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress)), partition, unseen)
+
+
+def dealt(dataset: Dataset, partition: PartRef | None = None, unseen: tuple[str, ...] = ()) -> Dataset:
+    """The data set with its patients dealt to other clients, and some of these kept out of training."""
+    if partition is not None:
+        dataset = partitioned(dataset, partition)
+    return without(dataset, unseen) if unseen else dataset
+
+
+def pick(
+    test: Split, clients: tuple[str, ...], limit: int | None, goal: str = "untargeted", lesion: int | None = None
+) -> torch.Tensor:
+    """Rows of the test split to evaluate, int64: the first of every client in turn, until ``limit``.
+
+    Taking clients in turn keeps every client in a small subset. The order within a client is shuffled, the same way
+    every time, because neighbouring rows are often slices of one patient. A goal that names the lesion concerns images
+    with one (``hide-lesion``) or without (``fake-lesion``).
+    """
+    turns: dict[str, int] = {}
+    keyed = []
+    labels = test.labels.tolist()
+    shuffled = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).tolist()
+    for row in shuffled:
+        site = test.sites[row]
+        if site in clients and (goal == "untargeted" or (labels[row] == lesion) == (goal == "hide-lesion")):
+            keyed.append((turns.setdefault(site, 0), row))
+            turns[site] += 1
+    chosen = [row for _, row in sorted(keyed)][:limit]
+    return torch.tensor(sorted(chosen), dtype=torch.int64)

@@ -1,0 +1,205 @@
+"""Where trained parts live: safetensors beside a manifest that says how they came to be.
+
+::
+
+    <artifact>/
+        manifest.json            what was trained, on what, with which figures; digests of all files
+        classifier.safetensors   state that every client holds
+        detector.safetensors  purifier.safetensors
+        clients/<name>.safetensors   what belongs to one client of the classifier, if anything
+        clients/<part>/<name>.safetensors   and of another part
+        calibration.json         gates (see `robustbench_med.defenses.deployment`)
+
+Weights are safetensors only, never pickles. A folder is written beside its place and renamed, so it is there whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robustbench_med.errors import DataError, WeightsError, first_fault
+from robustbench_med.files.atomic import new_folder as new_folder
+from robustbench_med.files.atomic import store_errors
+from robustbench_med.files.atomic import write_text as write_text
+
+MANIFEST = "manifest.json"
+#: Tensors with at least this many elements are stored in half precision; small ones (biases, batch-norm statistics)
+#: stay in float32, where their range matters and their size does not.
+HALF_FROM = 1024
+
+
+def digest_file(path: Path) -> str:
+    """blake2b hex digest (32 bytes) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """blake2b hex digest (16 bytes) of file names and their digests."""
+    return hashlib.blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every weights file in a folder, by relative name."""
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state, large float tensors in half precision.
+
+    Raises:
+        StoreError: it cannot be written, as where the disk is full.
+    """
+
+    def compact(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu().contiguous()
+        return tensor.half() if tensor.dtype == torch.float32 and tensor.numel() >= HALF_FROM else tensor
+
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file({name: compact(tensor) for name, tensor in state.items()}, path)
+        except safetensors.SafetensorError as error:  # how it tells of a full disk
+            raise OSError(f"{error}") from error
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a state, half precision widened to float32."""
+    try:
+        state = load_file(path)
+    except FileNotFoundError:
+        raise WeightsError(f"weights {path} do not exist; train them with `rbmed train`") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"weights {path} are corrupt or not in safetensors format ({error})") from None
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
+
+
+def personal(part: str, client: str) -> str:
+    """The file (without suffix) with what belongs to one client.
+
+    Raises:
+        DataError: the client's name is no file name, so it could lead out of the folder.
+    """
+    if client in (".", "..") or re.search(r"[/\\\0]", client):
+        raise DataError(f"client {client!r} cannot have files: its name must not be a path")
+    return f"clients/{client}" if part == "classifier" else f"clients/{part}/{client}"
+
+
+def part_of(file: str) -> str:
+    """The part whose state a file holds."""
+    head, *rest = file.split("/")
+    if head != "clients":
+        return head.removesuffix(".safetensors")
+    return rest[0] if len(rest) == 2 else "classifier"
+
+
+class _Manifest(pydantic.BaseModel):
+    """What every reader of a manifest relies on."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    files: dict[str, str]
+    clients: list[str]
+    training_keys: dict[str, str] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    seed: int | None = None
+    created: str | None = None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of trained parts; the files it lists are not looked at.
+
+    Raises:
+        WeightsError: it is absent or unreadable.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        _Manifest.model_validate(manifest)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"no trained weights in {folder}: {MANIFEST} is missing; train them with `rbmed train`"
+        ) from None
+    except pydantic.ValidationError as error:
+        raise WeightsError(f"manifest {path} is unreadable ({first_fault(error)})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"manifest {path} is unreadable ({' '.join(str(error).split())[:200]})") from None
+    return manifest
+
+
+class Artifact:
+    """A folder of trained parts, its digests checked when opened.
+
+    Raises:
+        WeightsError: the folder is absent, its manifest unreadable, or a file differs from the manifest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        for name, digest in self.manifest["files"].items():
+            self._check(name, digest)
+
+    def _check(self, name: str, digest: str) -> None:
+        """Whether a file is in the folder, links followed, and is what the manifest says."""
+        path, manifest = self.folder / name, self.folder / MANIFEST
+        shown = path if name.isprintable() and len(name) < 100 else f"{self.folder} / {name[:80]!r}"
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+            there = inside and path.is_file()
+            found = digest_file(path) if there else ""
+        except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, links in a circle
+            reason = getattr(error, "strerror", None) or f"{error}"[:80]
+            raise WeightsError(f"manifest {manifest} names a file that cannot be read: {shown} ({reason})") from None
+        if not inside:
+            raise WeightsError(f"manifest {manifest} names a file outside its folder: {shown}")
+        if not there:
+            raise WeightsError(f"weights {shown} do not exist although the manifest lists them")
+        if found != digest:
+            raise WeightsError(
+                f"weights {shown} are corrupt: their digest differs from the manifest's; delete {self.folder}, or let "
+                "`rbmed run --train` make them anew"
+            )
+
+    @property
+    def digest(self) -> str:
+        """One digest for all weights, in the cell id and in every record."""
+        return digest_of(self.manifest["files"])
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The state in ``name`` (without suffix), such as ``classifier`` or ``clients/CS``."""
+        path = self.folder / f"{name}.safetensors"
+        if not self.has(name):
+            raise WeightsError(f"weights {path} are not listed in {self.folder / MANIFEST}")
+        return load_state(path)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a state."""
+        return f"{name}.safetensors" in self.manifest["files"]
+
+    def files(self, part: str) -> list[str]:
+        """The files that hold one part, for all clients."""
+        return [file for file in self.manifest["files"] if part_of(file) == part]
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Names of the clients the classifier was trained on."""
+        return tuple(self.manifest["clients"])
+
+
+def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a finished folder, with the digest of every weights file in it."""
+    write_text(folder / MANIFEST, json.dumps({**manifest, "files": digests(folder)}, indent=1, sort_keys=True) + "\n")

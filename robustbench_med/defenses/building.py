@@ -1,0 +1,222 @@
+"""From states to modules: the classifier, the detector and the purifier of one client, filled with what was learned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.defenses.artifact import load_state, part_of, personal
+from robustbench_med.defenses.resolved import Blueprint, fits, leaves
+from robustbench_med.errors import BadParameter, UsageError, WeightsError
+from robustbench_med.interfaces import Classifier, Detector, Model, Part, Purifier, System
+from robustbench_med.interfaces.dataset import DataCard
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class States(Protocol):
+    """Where states are read from, such as an `Artifact`."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are, for messages."""
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The state in the file ``name`` (without suffix)."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+
+
+class PartFolders:
+    """States of parts that lie in a folder each.
+
+    Args:
+        folders: by part.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.folders = dict(folders)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds those of the parts."""
+        return next(iter(self.folders.values())).parent
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The state in the file ``name`` of its part's folder."""
+        return load_state(self._path(name))
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return self._path(name).is_file()
+
+    def _path(self, name: str) -> Path:
+        return self.folders[part_of(name)] / f"{name}.safetensors"
+
+
+class Assembly:
+    """Builds a client's parts.
+
+    Args:
+        blueprint: the defense's parts, as built by nobody yet; copies of them are filled.
+        card: of the data set.
+        states: what was learned.
+        device: where the modules live.
+    """
+
+    def __init__(self, blueprint: Blueprint, card: DataCard, states: States, device: torch.device) -> None:
+        self.blueprint, self.card, self.states, self.device = blueprint, card, states, device
+        self._parts: dict[tuple[str, str | None], Part] = {}
+
+    def classifier(self, client: str | None) -> Classifier:
+        """The classifier of ``client``; None is a client without personal state."""
+
+        def build() -> Classifier:
+            return build_for(self.blueprint.model, self.card)
+
+        # Its initial weights are overwritten: drawing them must not move the global generator.
+        with torch.random.fork_rng(devices=[]):
+            classifier = self.blueprint.strategy.classifier(build)
+        state, source = self._shared, "classifier"
+        if client is not None and self.states.has(personal("classifier", client)):
+            source = personal("classifier", client)
+            state = state | self.states.state(source)
+        self._fill(classifier, state, source)
+        return self._placed(classifier)
+
+    @cached_property
+    def _shared(self) -> dict[str, Tensor]:
+        """What all clients share of the classifier, read once."""
+        return self.states.state("classifier")
+
+    def part(self, kind: str, client: str | None) -> Part | None:
+        """The ``detector`` or ``purifier`` of ``client``, filled; clients without a state of their own share one.
+
+        Raises:
+            UsageError: every client fits it for itself, and this one has not.
+        """
+        part: Part | None = getattr(self.blueprint, kind)
+        if part is None:
+            return None
+        names = [name for name in self.blueprint.learned() if name.partition("-")[0] == kind]
+        own = client if client is not None and any(self.states.has(personal(name, client)) for name in names) else None
+        if (kind, own) not in self._parts:
+            self._parts[kind, own] = self._placed(self._built(part, names, own))
+        return self._parts[kind, own]
+
+    def _built(self, part: Part, names: list[str], client: str | None) -> Part:
+        part = self.fresh(part)
+        for name, leaf in zip(names, leaves(part), strict=True):
+            state, source = self.learned(name, client), name
+            if fits(leaf):
+                if client is None:
+                    raise UsageError(
+                        f"{leaf.spec_name!r} is fitted by each client on its own training images, and a site never "
+                        f"seen has none; use a detector or purifier that clients share"
+                    )
+                source = personal(name, client)
+                state = leaf.state_dict() | state | self.states.state(source)
+                resize(leaf, state)
+            self._fill(leaf, state, source)
+        return part
+
+    def learned(self, name: str, client: str | None) -> dict[str, Tensor]:
+        """What a strategy has trained of a part, as ``client`` has it; empty for one that is only fitted."""
+        state = self.states.state(name) if self.states.has(name) else {}
+        if state and client is not None and self.states.has(mine := personal(name, client)):
+            state |= self.states.state(mine)
+        return state
+
+    def unfitted(self, name: str, client: str) -> Part:
+        """A copy of one of the blueprint's learned parts with what a strategy has trained of it."""
+        part = self.fresh(self.blueprint.learned()[name])
+        self._fill(part, part.state_dict() | self.learned(name, client), name)
+        return self._placed(part)
+
+    def system(self, client: str | None) -> System:
+        """The classifier and the purifier, as a detector sees them."""
+        return System(self.classifier(client), cast("Purifier | None", self.part("purifier", client)))
+
+    def detector(self, client: str | None) -> Detector | None:
+        """The detector of ``client``."""
+        return cast("Detector | None", self.part("detector", client))
+
+    def fresh(self, part: Part) -> Part:
+        """A copy of an untrained part, its modules created."""
+        part = copy.deepcopy(part)
+        with torch.random.fork_rng(devices=[]):
+            part.build(self.card.channels, self.card.size)
+        return part
+
+    def _fill(self, module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+        try:
+            module.load_state_dict(dict(state))
+        except RuntimeError as error:
+            source = self.states.folder / f"{name}.safetensors"
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"weights {source} do not fit {type(module).__name__}: {reason[:200]}") from None
+
+    def _placed(self, module: M) -> M:
+        # The layout in which convolutions of small images are fastest; results change by rounding only.
+        return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def resize(leaf: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give buffers the shapes that fitting has left them in."""
+    for key, value in state.items():
+        owner, _, last = key.rpartition(".")
+        if last in (buffers := leaf.get_submodule(owner)._buffers):
+            buffers[last] = torch.empty_like(value)
+
+
+class Reordered(Classifier):
+    """A classifier whose answers are put into the order of a data set's classes; others are left out.
+
+    Args:
+        inner: the classifier.
+        order: for each class of the data set, the position of its logit.
+    """
+
+    def __init__(self, inner: Classifier, order: list[int]) -> None:
+        super().__init__()
+        self.inner, self.stochastic = inner, inner.stochastic
+        self.personal, self.heads = (
+            tuple(f"inner.{name}" for name in names) for names in (inner.personal, inner.heads)
+        )
+        self.order: Tensor
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of the data set's classes."""
+        logits: Tensor = self.inner(x)
+        return logits[:, self.order]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The features of the classifier inside."""
+        return self.inner.embed(x)
+
+
+def build_for(model: Model, card: DataCard) -> Classifier:
+    """A fresh classifier of ``model`` for the classes, channels and size of a data set.
+
+    Raises:
+        BadParameter: the model names its classes, and some of the data set's are not among them.
+    """
+    if not model.classes:
+        return model.build(len(card.classes), card.channels, card.size)
+    if missing := [name for name in card.classes if name not in model.classes]:
+        raise BadParameter(
+            f"model {model.spec_name!r} answers with {', '.join(model.classes)}; data set {card.name!r} has "
+            f"{', '.join(missing)} besides; name the classes in the model's order: classes=[...]"
+        )
+    built = model.build(len(model.classes), card.channels, card.size)
+    if model.classes == card.classes:
+        return built
+    return Reordered(built, [model.classes.index(name) for name in card.classes])

@@ -1,0 +1,68 @@
+"""Names a trained defense, so that it can be looked for, trained, and asked for again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robustbench_med.interfaces import Recipe
+from robustbench_med.plugins.references import PartRef, spelled_ref
+
+
+@dataclass(frozen=True)
+class TrainedRef:
+    """A defense, what replaces its parts, the data it is trained on, and the seed.
+
+    Attributes:
+        defense: the recipe.
+        dataset: the data set, before its patients are dealt to clients.
+        model: architecture in place of the recipe's own.
+        strategy: training strategy in place of the recipe's own.
+        options: parameters of whichever strategy it is: ``adversarial``, ``malicious``, ``engine``.
+        partition: how patients are dealt to clients; None: by site.
+        unseen: sites that take no part in training.
+        seed: of the training; None: any, the newest weights first.
+    """
+
+    defense: PartRef
+    dataset: PartRef
+    model: PartRef | None = None
+    strategy: PartRef | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    partition: PartRef | None = None
+    unseen: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def asked(self) -> dict[str, str]:
+        """What was asked for in place of the recipe's own parts, by option."""
+        parts = {"model": self.model, "strategy": self.strategy}
+        return {name: spelled_ref(ref) for name, ref in parts.items() if ref} | dict(self.options)
+
+    def command(self, data_root: Path | None = None) -> str:
+        """The command that trains exactly this."""
+        words = ["rbmed", "train", spelled_ref(self.defense), "--dataset", spelled_ref(self.dataset)]
+        for name, text in self.asked().items():
+            words += [f"--{name}", text]
+        if self.partition:
+            words += ["--partition", spelled_ref(self.partition)]
+        for site in self.unseen:
+            words += ["--unseen-site", site]
+        if self.seed is not None:
+            words += ["--seed", str(self.seed)]
+        if data_root is not None:
+            words += ["--data-root", str(data_root)]
+        return shlex.join(words)
+
+    def origin(self, recipe: Recipe, data_root: Path | None = None) -> dict[str, str]:
+        """`TrainJob.origin`: references in text that `parse` reads back; ``unseen`` is separated by commas."""
+        texts = {
+            "dataset": spelled_ref(self.dataset),
+            "partition": spelled_ref(self.partition) if self.partition else "",
+            "unseen": ",".join(self.unseen),
+            "model": spelled_ref(recipe.model),
+            "strategy": spelled_ref(recipe.strategy),
+            "data_root": str(data_root.expanduser().absolute()) if data_root is not None else "",
+        }
+        return {name: text for name, text in texts.items() if text}

@@ -1,0 +1,206 @@
+"""A defense made concrete: its recipe resolved into components with validated parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from robustbench_med.errors import BadParameter
+from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
+from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.plugins.components import all_params, create, load_target
+from robustbench_med.plugins.references import FIRST, PartRef, parse
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces import Defense
+    from robustbench_med.plugins.registry import Entry, Registry
+
+
+def key_of(facts: Any) -> str:
+    """A 16-digit hex key of JSON-serialisable facts."""
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
+def trained_params(component: Component) -> dict[str, Any]:
+    """The parameters that the trained weights depend on: all but those marked ``runtime``.
+
+    ``training`` names a strategy, whose own parameters say more than its text.
+    """
+    fields = type(component.params).model_fields
+    return {
+        name: value
+        for name, value in all_params(component.params).items()
+        if name != "training"
+        and not (isinstance(extra := fields[name].json_schema_extra, dict) and extra.get("runtime"))
+    }
+
+
+def learns(part: Part) -> bool:
+    """A strategy trains the part over all clients."""
+    return type(part).learner is not Part.learner
+
+
+def fits(part: Part) -> bool:
+    """Each client fits the part on its own images."""
+    return type(part).fit is not Part.fit
+
+
+def leaves(part: Part | None) -> Iterator[Part]:
+    """The parts that hold weights: the part itself, or those that it wraps."""
+    if part is None:
+        return
+    if inner := part.inner():
+        for each in inner:
+            yield from leaves(each)
+    elif learns(part) or fits(part):
+        yield part
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A defense's parts, untrained.
+
+    Attributes:
+        entry: where the defense comes from.
+        defense: the recipe's author, with its parameters.
+        recipe: the names of the parts.
+        model, strategy, detector, purifier: the components.
+        revisions: spec revision of every part, by kind.
+        training: the strategy that trains each part of `learned`, where one does.
+    """
+
+    entry: Entry
+    defense: Defense
+    recipe: Recipe
+    model: Model
+    strategy: Strategy
+    detector: Detector | None
+    purifier: Purifier | None
+    revisions: dict[str, int]
+    training: dict[str, Strategy] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, Component]:
+        """The components by kind, absent ones left out."""
+        parts = {
+            "model": self.model, "strategy": self.strategy, "detector": self.detector, "purifier": self.purifier,
+        }  # fmt: skip
+        return {kind: part for kind, part in parts.items() if part is not None}
+
+    def describe(self) -> dict[str, Any]:
+        """Names and all parameters of the parts, for records."""
+        names = {kind: ref.name for kind in self.parts() if (ref := getattr(self.recipe, kind)) is not None}
+        parts = {
+            kind: {"name": names[kind], "params": all_params(part.params), "revision": self.revisions[kind]}
+            for kind, part in self.parts().items()
+        }
+        return {**parts, "fpr": self.recipe.fpr}
+
+    def learned(self) -> dict[str, Part]:
+        """The parts with weights besides the classifier, in the order of their training.
+
+        They are called ``purifier`` and ``detector``; where a wrapper holds several, the next is ``purifier-2``.
+        """
+        found: dict[str, Part] = {}
+        for kind, part in (("purifier", self.purifier), ("detector", self.detector)):
+            found |= {f"{kind}-{n}" if n > 1 else kind: leaf for n, leaf in enumerate(leaves(part), 1)}
+        return found
+
+    def training_keys(self, card: DataCard) -> dict[str, str]:
+        """Per trained part, a key that changes whenever its weights would: parameters, revision, data, what it needs.
+
+        A part without weights of its own (a control, a filter) has no key, so it can be swapped in at any time.
+        """
+        named = {
+            kind: [getattr(self.recipe, kind).name, trained_params(getattr(self, kind)), self.revisions[kind]]
+            for kind in ("model", "strategy")
+        }
+        keys = {"classifier": key_of([named["model"], named["strategy"], card.digest])}
+        for name, part in self.learned().items():
+            shared = self.shared_key(name, card, keys)
+            own = [part.spec_name, part.spec_revision, trained_params(part)]
+            fitted = key_of([shared, own, card.digest, [keys[need] for need in part.needs]])
+            keys[name] = fitted if shared is None or fits(part) else shared
+        return keys
+
+    def shared_key(self, name: str, card: DataCard, before: Mapping[str, str] | None = None) -> str | None:
+        """The key of what a strategy trains of a part, the same for a whole family; None where none does.
+
+        ``before`` has the keys of the parts that are trained earlier.
+        """
+        part = self.learned().get(name)
+        if part is None or not learns(part):
+            return None
+        keys = self.training_keys(card) if before is None and part.needs else (before or {})
+        strategy = self.training[name]
+        who = [strategy.spec_name, trained_params(strategy), strategy.spec_revision]
+        what = [part.family or [part.spec_name, part.spec_revision], trained_params(part)]
+        return key_of([what, card.digest, who, [keys[need] for need in part.needs]])
+
+
+def draw(
+    registry: Registry,
+    ref: PartRef,
+    model: PartRef | None = None,
+    strategy: PartRef | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Blueprint:
+    """Resolve the defense ``ref``; ``model`` and ``strategy`` replace the recipe's own.
+
+    ``options`` are parameters of whichever strategy it then is; they win over what its reference says.
+
+    Raises:
+        UnknownName, AmbiguousName, BadParameter: a reference is wrong, or the strategy does not know an option.
+    """
+    entry = registry.find("defense", ref.name)
+    defense: Defense = create(registry, "defense", ref)
+    recipe = defense.recipe()
+    trained_by = _with_options(registry, strategy or recipe.strategy, options or {})
+    recipe = replace(recipe, model=model or recipe.model, strategy=trained_by)
+    wanted = {
+        "model": recipe.model,
+        "strategy": recipe.strategy,
+        "detector": recipe.detector,
+        "purifier": recipe.purifier,
+    }
+    parts = {kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()}
+    revisions = {kind: part.spec_revision for kind, part in parts.items() if part is not None}
+    blueprint = Blueprint(
+        entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts)
+    )
+    for name, part in blueprint.learned().items():
+        if learns(part):
+            blueprint.training[name] = _trainer(registry, part, options or {})
+    return blueprint
+
+
+def _trainer(registry: Registry, part: Part, options: Mapping[str, str]) -> Strategy:
+    """The strategy that a part's parameter ``training`` names; of the options, it takes the engine if it knows it.
+
+    Raises:
+        BadParameter: it trains classifiers only.
+    """
+    ref = parse(part.params.training)
+    known = load_target(registry.find("strategy", ref.name)).Params.model_fields
+    engine = {name: text for name, text in options.items() if name == "engine" and name in known}
+    strategy: Strategy = create(registry, "strategy", _with_options(registry, ref, engine))
+    if type(strategy).classifier is not Strategy.classifier:
+        raise BadParameter(f"{part.spec_name}: training={ref.name} combines several classifiers; use fedavg or local")
+    return strategy
+
+
+def _with_options(registry: Registry, ref: PartRef, options: Mapping[str, str]) -> PartRef:
+    """The strategy with these parameters besides its own."""
+    if not options:
+        return ref
+    entry = registry.find("strategy", ref.name)
+    fields = load_target(entry).Params.model_fields
+    for name, value in options.items():
+        if name not in fields:
+            known = ", ".join(fields) or "none"
+            raise BadParameter(f"--{name} {value}: {entry} has no parameter {name!r}; its parameters: {known}")
+    # A value without a key is that of the first parameter, which may be one of those given here.
+    given = {next(iter(fields)) if name == FIRST else name: value for name, value in ref.params.items()}
+    return PartRef(ref.name, {**given, **options})

@@ -1,0 +1,116 @@
+"""Data sets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_med.interfaces.component import Component
+from robustbench_med.progress import Progress, Silent
+
+
+class Dataset(Component, ABC):
+    """A data set, split by patient group into train, calibration and test.
+
+    Args:
+        params: the validated parameters.
+        root: folder of the user's images for data sets that need one (the harness resolves it), else None.
+        progress: opens progress bars for slow preparation.
+    """
+
+    def __init__(self, params: Any = None, root: Path | None = None, progress: Progress | None = None) -> None:
+        super().__init__(params)
+        self.root = root
+        self.progress = progress or Silent()
+
+    @abstractmethod
+    def card(self) -> DataCard:
+        """The data card; cheap enough to be asked for often (the result is cached by the data set)."""
+
+    @abstractmethod
+    def split(self, name: str) -> Split:
+        """The split ``train``, ``calibration`` or ``test``; only that split is prepared."""
+
+    def check(self) -> list[str]:
+        """Look at every file; return one line per problem (empty: all is well). Used by ``rbmed data check``."""
+        return []
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and what is known of them, in memory.
+
+    Attributes:
+        images: float32 (N, C, H, W) in [0, 1].
+        labels: int64 (N,).
+        patients: (N,) tuple of patient ids; no patient is in two splits.
+        sites: (N,) tuple of site (hospital) ids.
+        masks: bool (N, 1, H, W), the lesion, or None.
+        counterfactuals: float32 like ``images``, the same scan without its lesion, or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    patients: tuple[str, ...]
+    sites: tuple[str, ...]
+    masks: Tensor | None = None
+    counterfactuals: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, index: Tensor) -> Split:
+        """The images at ``index`` (int64), in that order."""
+        rows = index.tolist()
+        return Split(
+            images=self.images[index],
+            labels=self.labels[index],
+            patients=tuple(self.patients[i] for i in rows),
+            sites=tuple(self.sites[i] for i in rows),
+            masks=None if self.masks is None else self.masks[index],
+            counterfactuals=None if self.counterfactuals is None else self.counterfactuals[index],
+        )
+
+    def by_site(self) -> dict[str, Split]:
+        """One split per site, sites in sorted order."""
+        names = sorted(set(self.sites))
+        return {
+            name: self.select(torch.tensor([i for i, site in enumerate(self.sites) if site == name])) for name in names
+        }
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What `rbmed data show` prints and every record carries.
+
+    Attributes:
+        name: registry name.
+        classes: class names, in label order.
+        channels: image channels.
+        size: side of the square images in pixels.
+        licence: terms of the images.
+        citation: what to cite.
+        digest: blake2b hex digest that changes whenever the images, labels or splits change.
+        synthetic: True for simulated images; said wherever the data set is named.
+        lesion_class: index of the class that means 'lesion present' (sensitivity counts it), or None.
+        notes: facts a reader must know, such as a site that was left out and why.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    licence: str
+    citation: str
+    digest: str
+    synthetic: bool = False
+    lesion_class: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+SPLITS = ("train", "calibration", "test")

@@ -1,0 +1,29 @@
+"""Figures of a cell, and ways to show records."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from robustbench_med.interfaces.component import Component
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_med.interfaces.results import Outcome
+
+
+class Metric(Component, ABC):
+    """Figures of one cell."""
+
+    @abstractmethod
+    def compute(self, outcome: Outcome) -> dict[str, Any]:
+        """Named figures: floats, None where undefined, or `robustbench_med.interfaces.results.Rate` for shares."""
+
+
+class Report(Component, ABC):
+    """Shows records."""
+
+    @abstractmethod
+    def render(self, table: pd.DataFrame) -> str:
+        """The table (one row a cell, see `robustbench_med.records.table`) as text in the report's format."""

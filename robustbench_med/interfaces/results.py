@@ -1,0 +1,213 @@
+"""What one cell measured, per image, before it is summarised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from robustbench_med.attacks.query_counter import Meter
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The deployed pipeline's answers to a batch, over ``draws`` fresh noise draws (1 where it is deterministic).
+
+    Attributes:
+        predictions: int64 (draws, N).
+        flagged: bool (draws, N); all False without a detector.
+        rejected: bool (draws, N); flagged images of a pipeline that has no purifier.
+        scores: float32 (draws, N); NaN without a detector.
+        changed: bool (draws, N), the purifier changed the image.
+        purified_rmse: float32 (draws, N), root mean square change made by the purifier.
+    """
+
+    predictions: Tensor
+    flagged: Tensor
+    rejected: Tensor
+    scores: Tensor
+    changed: Tensor
+    purified_rmse: Tensor
+
+    def at(self, rows: Tensor) -> Verdicts:
+        """The verdicts on some of the images, int64 (M,)."""
+        return Verdicts(*(getattr(self, field.name)[:, rows] for field in fields(self)))
+
+    @classmethod
+    def join(cls, parts: list[Verdicts]) -> Verdicts:
+        """Verdicts on consecutive batches as one."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(cls)))
+
+    def right(self, labels: Tensor) -> Tensor:
+        """bool (draws, N): the right answer was given (clean images: a withheld answer helps nobody)."""
+        return (self.predictions == labels) & ~self.rejected
+
+    def safe(self, labels: Tensor) -> Tensor:
+        """bool (draws, N): right or withheld (attacked images: the attack needs a wrong, unrejected answer)."""
+        return (self.predictions == labels) | self.rejected
+
+
+#: What a `Climb` holds for each image besides flags: filled from the meter's attributes of the same name.
+_COUNTED = ("gradients", "queries", "zero", "broken", "backward_calls", "first", "top")
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What one attack did from one rung: the only step of a plain cell, one of several of a ladder.
+
+    Attributes:
+        name: the attack as shown.
+        access: the rung.
+        attacked: bool (N,), the image was given to this attack (a ladder spares those already broken).
+        safe: float32 (N,), share of draws on which the system withstood everything up to here; 1 where unknown.
+        gradients, queries: int64 (N,), backward and forward passes spent.
+        zero, broken, backward_calls: int64 (N,), gradients that were all zero, that were not finite, and all of them.
+        first, top: float32 (N,), margin at the attack's first pass and its highest; -inf where never asked.
+        probabilities: the surface's answers were probabilities.
+        spread: mean difference of largest and smallest logit at the first pass.
+        exhausted: the budget ran out.
+        repeated: images attacked again in float32, because the faster passes decided differently.
+        seconds: wall time.
+        reason: why the rung could not be climbed, if so.
+    """
+
+    name: str
+    access: str
+    attacked: Tensor
+    safe: Tensor
+    gradients: Tensor
+    queries: Tensor
+    zero: Tensor
+    broken: Tensor
+    backward_calls: Tensor
+    first: Tensor
+    top: Tensor
+    probabilities: bool = False
+    spread: float | None = None
+    exhausted: bool = False
+    repeated: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @classmethod
+    def idle(cls, name: str, access: str, n: int) -> Climb:
+        """A step that has done nothing yet to ``n`` images."""
+        counts: dict[str, Any] = {field: torch.zeros(n, dtype=torch.int64) for field in _COUNTED[:5]}
+        margins: dict[str, Any] = {field: torch.full((n,), -torch.inf) for field in _COUNTED[5:]}
+        images: dict[str, Any] = {"attacked": torch.zeros(n, dtype=torch.bool), "safe": torch.ones(n)}
+        return cls(name, access, **images, **counts, **margins)
+
+    @classmethod
+    def refused(cls, name: str, access: str, safe: Tensor, reason: str) -> Climb:
+        """A step that does not exist for this system."""
+        return replace(cls.idle(name, access, len(safe)), safe=safe.clone(), reason=reason)
+
+    def with_part(self, rows: Tensor, meter: Meter) -> Climb:
+        """The step after some of its images, ``rows``, were attacked under ``meter``."""
+        rows = rows.cpu()
+        for name in _COUNTED:
+            getattr(self, name)[rows] = getattr(meter, name).cpu()
+        self.attacked[rows] = True
+        return replace(
+            self,
+            probabilities=meter.watch and meter.spread is not None and bool(meter.probabilities),
+            spread=None if meter.spread is None else float(meter.spread),
+            exhausted=self.exhausted or meter.exhausted,
+        )
+
+    def at(self, rows: Tensor) -> Climb:
+        """The step's doings to some of the images, int64 (M,)."""
+        images: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("attacked", "safe", *_COUNTED)}
+        return replace(self, **images)
+
+    @classmethod
+    def join(cls, parts: list[Climb]) -> Climb:
+        """One step's doings to consecutive batches as one."""
+        spreads = [part.spread for part in parts if part.spread is not None]
+        asked = [part for part in parts if part.spread is not None]
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in parts]) for name in ("attacked", "safe", *_COUNTED)
+        }
+        return replace(
+            parts[0],
+            **joined,
+            probabilities=bool(asked) and all(part.probabilities for part in asked),
+            spread=sum(spreads) / len(spreads) if spreads else None,
+            exhausted=any(part.exhausted for part in parts),
+            repeated=sum(part.repeated for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            reason=next((part.reason for part in parts if part.reason), ""),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All of a cell's per-image results, on the CPU, in test-set order.
+
+    Attributes:
+        labels: int64 (N,).
+        sites: (N,) client of each image.
+        patients: (N,) patient of each image.
+        clean: verdicts on the clean images.
+        attacked: verdicts on the adversarial images.
+        distances: float32 (N,), adversarial distance in the threat model's norm.
+        num_classes: K.
+        lesion_class: class that sensitivity counts, or None.
+        index: int64 (N,), row of each image in the test split.
+        climb: what each attack did; one entry unless the cell is a ladder.
+    """
+
+    labels: Tensor
+    sites: tuple[str, ...]
+    patients: tuple[str, ...]
+    clean: Verdicts
+    attacked: Verdicts
+    distances: Tensor
+    num_classes: int
+    lesion_class: int | None
+    index: Tensor
+    climb: tuple[Climb, ...]
+
+    @property
+    def gradients(self) -> Tensor:
+        """int64 (N,), backward passes spent by all steps."""
+        return torch.stack([step.gradients for step in self.climb]).sum(0)
+
+    @property
+    def queries(self) -> Tensor:
+        """int64 (N,), forward passes spent by all steps."""
+        return torch.stack([step.queries for step in self.climb]).sum(0)
+
+    def at(self, site: str) -> Outcome:
+        """The images of one client."""
+        rows = torch.tensor([i for i, name in enumerate(self.sites) if name == site], dtype=torch.int64)
+        names = rows.tolist()
+        return replace(
+            self,
+            labels=self.labels[rows],
+            sites=tuple(self.sites[i] for i in names),
+            patients=tuple(self.patients[i] for i in names),
+            clean=self.clean.at(rows),
+            attacked=self.attacked.at(rows),
+            distances=self.distances[rows],
+            index=self.index[rows],
+            climb=tuple(step.at(rows) for step in self.climb),
+        )
+
+    @classmethod
+    def join(cls, parts: list[Outcome]) -> Outcome:
+        """The outcomes of several batches or clients as one."""
+        return replace(
+            parts[0],
+            labels=torch.cat([part.labels for part in parts]),
+            sites=sum((part.sites for part in parts), ()),
+            patients=sum((part.patients for part in parts), ()),
+            clean=Verdicts.join([part.clean for part in parts]),
+            attacked=Verdicts.join([part.attacked for part in parts]),
+            distances=torch.cat([part.distances for part in parts]),
+            index=torch.cat([part.index for part in parts]),
+            climb=tuple(Climb.join(list(steps)) for steps in zip(*(part.climb for part in parts), strict=True)),
+        )

@@ -1,0 +1,106 @@
+"""What the adversary may do (`ThreatModel`), how much work it may spend (`Budget`), and the check of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_med.errors import OutsideThreatModel, UsageError
+from robustbench_med.plugins.specs import NORMS
+
+#: Rungs of the access ladder, cheapest first, and the whole ladder in one go.
+ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query", "ladder")
+#: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
+GOALS = ("untargeted", "hide-lesion", "fake-lesion")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an attack may spend on one image. ``None`` means no limit.
+
+    Attributes:
+        gradients: forward-backward passes per image; each EOT draw counts.
+        queries: forward passes per image; each EOT draw counts.
+    """
+
+    gradients: int | None = None
+    queries: int | None = None
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What the adversary may do.
+
+    Attributes:
+        norm: ``linf``, ``l2`` or ``l1``, measured in pixel space with images in [0, 1].
+        eps: radius of the ball, > 0 (``4/255`` for Linf; L2 and L1 are over the whole image).
+        access: what the adversary sees, a rung of the access ladder.
+        goal: ``untargeted``: any wrong answer counts. ``hide-lesion`` attacks images with a lesion only, towards the
+            other classes; ``fake-lesion`` images without one, towards the lesion.
+    """
+
+    norm: str = "linf"
+    eps: float = 4 / 255
+    access: str = "oblivious"
+    goal: str = "untargeted"
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise UsageError(f"eps must be a finite number > 0, not {self.eps!r}")
+        if self.access not in ACCESS:
+            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}")
+        if self.goal not in GOALS:
+            raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance per image, shape (N,), between two batches of shape (N, C, H, W)."""
+        delta = (a - b).flatten(1)
+        size: Tensor = delta.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[self.norm], dim=1)
+        return size
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Images near ``x_adv`` inside the ball and [0, 1]: the nearest of the ball, then of the range."""
+        delta = x_adv - x
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        elif self.norm == "l1":
+            delta = _onto_l1(delta.flatten(1), self.eps).view_as(delta)
+        else:
+            length = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+            delta = delta * (self.eps / length).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
+        return (x + delta).clamp(0, 1)
+
+    def check(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> None:
+        """Raise `OutsideThreatModel` if any image is not finite, or outside the ball or the range [0, 1].
+
+        ``tolerance`` covers float32 rounding: absolute for Linf and the range, relative to eps for L2, ten times that
+        for L1, which adds up the rounding of every pixel.
+        """
+        if x_adv.shape != x.shape:
+            raise OutsideThreatModel(f"the attack returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}")
+        slack = tolerance * {"linf": 1.0, "l2": max(1.0, self.eps), "l1": 10 * max(1.0, self.eps)}[self.norm]
+        bad = ~x_adv.flatten(1).isfinite().all(1)
+        if bad.any():
+            raise OutsideThreatModel(f"{int(bad.sum())} adversarial images hold values that are not finite")
+        low, high = float(x_adv.min()), float(x_adv.max())
+        if low < -tolerance or high > 1 + tolerance:
+            raise OutsideThreatModel(f"adversarial images span [{low:.4g}, {high:.4g}], outside [0, 1]")
+        worst = float(self.distance(x_adv, x).max())
+        if worst > self.eps + slack:
+            raise OutsideThreatModel(f"an image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")
+
+
+def _onto_l1(delta: Tensor, eps: float) -> Tensor:
+    """The nearest points, (N, D), of the L1 ball of radius ``eps`` (Duchi et al. 2008)."""
+    size = delta.abs()
+    ordered = size.sort(dim=1, descending=True).values
+    excess = (ordered.cumsum(1) - eps) / torch.arange(1, delta.shape[1] + 1, device=delta.device)
+    # The largest number of entries that stay above the common amount taken off each of them.
+    last = (ordered > excess).sum(1, keepdim=True).clamp_min(1) - 1
+    shrink = excess.gather(1, last).clamp_min(0)
+    return delta.sign() * (size - shrink).clamp_min(0)

@@ -1,0 +1,64 @@
+"""Measured results into the leaderboard's folder: records as they are, and what became of each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.atomic import write_text
+from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.leaderboard.sources.folder import OUTCOMES, RECORDS, read_records
+from robustbench_med.leaderboard.sources.image_results import Outcome, dumped
+from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.records.compare import changed
+from robustbench_med.records.folder import SAMPLES, open_results
+from robustbench_med.records.record import Record
+from robustbench_med.records.record import dumped as dumped_record
+
+
+def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
+    """Add the cells of a folder of results that are not there yet, and the outcomes of all its cells.
+
+    Args:
+        root: the leaderboard's folder.
+        out: the folder of results.
+        name: file for new records; None refuses them, so that only outcomes are added.
+
+    Returns:
+        How many records and how many outcomes were added.
+
+    Raises:
+        DataError: a cell is there with other results, or images do not give the figures of their record.
+        BadParameter: there are new records, and no name.
+        StoreError: a file cannot be written.
+    """
+    there = {path.stem: read_records(path) for path in sorted((root / RECORDS).glob("*.jsonl"))}
+    place = {record.cell_id: (stem, record) for stem, records in there.items() for record in records}
+    new: list[Record] = []
+    outcomes: dict[str, list[Outcome]] = {}
+    for record in open_results(out):
+        stem, before = place.get(record.cell_id, (name, None))
+        if before is not None and changed(before, record):
+            raise DataError(
+                f"cell {record.cell_id} of {out} is in {stem}.jsonl with other results; records are not edited"
+            )
+        if stem is None:
+            raise BadParameter(f"{out} holds records that are not there yet; say into which file: --name NAME")
+        if before is None:
+            new.append(record)
+        if record.status == "ok" and (outcome := outcome_of(record, out / SAMPLES)) is not None:
+            outcomes.setdefault(stem, []).append(outcome)
+    if new:
+        path = root / RECORDS / f"{name}.jsonl"
+        before_text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        write_text(path, before_text + "".join(f"{dumped_record(record)}\n" for record in new))
+    return len(new), sum(_keep(root / OUTCOMES / f"{stem}.jsonl", found) for stem, found in outcomes.items())
+
+
+def _keep(path: Path, found: list[Outcome]) -> int:
+    """Add outcomes to a file, each cell once; how many are new."""
+    kept = {outcome.cell_id: outcome for outcome in (read_outcomes(path) if path.is_file() else [])}
+    before = len(kept)
+    kept |= {outcome.cell_id: outcome for outcome in found}
+    write_text(path, "".join(f"{dumped(outcome)}\n" for outcome in kept.values()))
+    return len(kept) - before

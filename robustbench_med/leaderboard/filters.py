@@ -1,0 +1,117 @@
+"""Parts of the boards: those rows that a reader asks for, in the order they ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from robustbench_med.errors import BadParameter
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column
+from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
+from robustbench_med.plugins.specs import NORMS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked for; None takes all.
+
+    Attributes:
+        dataset: name of a data set.
+        norm, eps: of the threat model; ``4/255`` or a number.
+        track: a track, or the beginning of one.
+        client: rows that attacked it, with this client's figures; ranks are left out then.
+        sort: a column; "" keeps the order of rank.
+        ranked: leave out rows without rank.
+    """
+
+    dataset: str | None = None
+    norm: str | None = None
+    eps: str | None = None
+    track: str | None = None
+    client: str | None = None
+    sort: str = ""
+    ranked: bool = False
+
+
+def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
+    """Boards with the rows asked for, empty ones left out.
+
+    Raises:
+        BadParameter: a value is none that any board has; it is named, with those that are valid.
+    """
+    _check(boards, choice)
+    eps = None if choice.eps is None else _eps(choice.eps)
+    found = []
+    for board in boards:
+        if choice.dataset not in (None, board.dataset) or choice.norm not in (None, board.norm):
+            continue
+        if eps is not None and not math.isclose(eps, board.eps, rel_tol=1e-6):
+            continue
+        all_sections = [replace(each, entries=tuple(_entries(each.entries, choice))) for each in board.sections]
+        sections = [section for section in all_sections if section.entries]
+        unranked = () if choice.ranked else tuple(_entries(board.unranked, choice))
+        if sections or unranked:
+            found.append(replace(board, sections=tuple(sections), unranked=unranked))
+    return found
+
+
+def columns(names: str, valid: Sequence[str] = tuple(BY_NAME)) -> list[Column]:
+    """Columns by their names, separated by commas.
+
+    Raises:
+        BadParameter: there is no such column.
+    """
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in BY_NAME:
+            raise BadParameter(f"there is no column {name!r}; valid: {', '.join(valid)}")
+    return [BY_NAME[name] for name in wanted]
+
+
+def _entries(entries: Sequence[Entry], choice: Choice) -> list[Entry]:
+    wanted = [entry for entry in entries if choice.track is None or entry.track.startswith(choice.track)]
+    if choice.client is not None:
+        wanted = list(_of_client(wanted, choice.client))
+    if choice.sort:
+        (column,) = columns(choice.sort)
+        known = [entry for entry in wanted if column.value(entry) is not None]
+        known.sort(key=lambda entry: column.value(entry), reverse=column.falling)  # type: ignore[arg-type, return-value]
+        wanted = known + [entry for entry in wanted if column.value(entry) is None]
+    return wanted
+
+
+def _of_client(entries: Sequence[Entry], client: str) -> Iterator[Entry]:
+    """The rows that attacked a client, with its figures; a rank is that of all clients, and left out."""
+    shown = {"sensitivity": "robust_sensitivity", "specificity": "robust_specificity", "fpr": "detector_fpr",
+             "tpr": "detector_tpr", "auroc": "detector_auroc", "hidden_lesion": "hidden_lesion_rate",
+             "fake_lesion": "fake_lesion_rate", "clean": "clean", "worst": "worst"}  # fmt: skip
+    found = []
+    for entry in entries:
+        if figures := entry.per_client.get(client):
+            own = {name: figures.get(key) for name, key in shown.items()}
+            found.append(replace(entry, **own, rank=None, claim=None, drop=None, rungs=()))  # type: ignore[arg-type]
+    yield from sorted(found, key=lambda entry: -entry.worst.value if entry.worst else 0.0)
+
+
+def _check(boards: Sequence[Board], choice: Choice) -> None:
+    entries = [entry for board in boards for entry in board.entries]
+    valid: dict[str, list[str]] = {
+        "dataset": sorted({board.dataset for board in boards}),
+        "norm": list(NORMS),
+        "client": sorted({client for entry in entries for client in entry.clients}),
+    }
+    for name, values in valid.items():
+        asked = getattr(choice, name)
+        if asked is not None and asked not in values:
+            raise BadParameter(f"--{name} {asked}: no row has it; valid: {', '.join(values) or 'none'}")
+    if choice.track is not None and not any(track.startswith(choice.track) for track in TRACKS):
+        raise BadParameter(f"--track {choice.track}: valid: {', '.join(TRACKS)}")
+
+
+def _eps(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise BadParameter(f"--eps {text}: write a number or a fraction, as 4/255") from None

@@ -1,0 +1,134 @@
+"""Records -> boards: rows gathered, sorted into sections that may be compared, and ranked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.entries import entry, separate, slugged
+from robustbench_med.leaderboard.ranking.ranks import Rival, ranks
+from robustbench_med.leaderboard.ranking.rows import rows, unique
+from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
+from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.evidence import Evidence
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.plugins.references import spelled
+from robustbench_med.plugins.specs import NORMS
+from robustbench_med.records.record import Record
+
+#: Ladders from the strongest to the weakest; others stand behind them.
+LADDERS = ("ladder:full", "ladder:standard", "ladder:quick")
+Shares = npt.NDArray[np.float64]
+
+
+def boards(
+    records: Iterable[Record], outcomes: Mapping[str, Outcome] | None = None, published: Published | None = None,
+    evidence: Sequence[Evidence] = (),
+) -> list[Board]:  # fmt: skip
+    """Every board, by data set and threat model. The order of the records does not matter.
+
+    Args:
+        records: of any cells; what is superseded is left out.
+        outcomes: per-image results by cell.
+        published: claims and papers of others.
+        evidence: answers to adversarial images of others.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in unique(records):
+        groups[identity.board_key(record)].append(record)
+    made = [
+        _board(key, group, outcomes or {}, published or Published(), _on_board(group, evidence))
+        for key, group in groups.items()
+    ]
+    return sorted(made, key=_place)
+
+
+def _place(board: Board) -> tuple[Any, ...]:
+    """Where a board stands: data set by data set, each with Linf first, as most papers have it."""
+    norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
+    return board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
+
+
+def _board(
+    key: tuple[str, ...], records: Sequence[Record], outcomes: Mapping[str, Outcome], published: Published,
+    evidence: Mapping[str, Sequence[Evidence]],
+) -> Board:  # fmt: skip
+    systems: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        systems[identity.system_key(record)].append(record)
+    found = [entry(row, outcomes, published, evidence) for group in systems.values() for row in rows(group)]
+    images = {each.id: share for each, share in found}
+    entries = list(separate([each for each, _ in found]))
+    first = min(records, key=lambda record: record.cell_id)
+    name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
+    sections: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
+    for each in entries:
+        if each.ranked:
+            sections[each.track, each.ladder, each.images, each.clients].append(each)
+    return Board(
+        id=name,
+        dataset=first.dataset["name"],
+        digest=str(first.dataset.get("digest", "")),
+        options=spelled(first.dataset["params_passed"]),
+        partition=first.dataset.get("partition") or "",
+        synthetic=first.dataset["synthetic"],
+        licence=str(first.dataset.get("licence", "")),
+        norm=first.threat["norm"],
+        eps=float(first.threat["eps"]),
+        eps_text=identity.eps_text(first),
+        goal=str(first.threat.get("goal", "untargeted")),
+        sections=tuple(_section(name, facts, sections[facts], images) for facts in sorted(sections, key=_order)),
+        unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
+        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset["name"]),
+    )
+
+
+def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> dict[str, list[Evidence]]:
+    """Evidence on cells of a board, by the digest of the weights it is against, in order of names."""
+    against = {record.cell_id: str(identity.weights(record)[1]) for record in records} if evidence else {}
+    found: dict[str, list[Evidence]] = defaultdict(list)
+    for each in sorted(evidence, key=lambda each: each.name):
+        if each.cell_id in against:
+            found[against[each.cell_id]].append(each)
+    return found
+
+
+def _section(
+    board: str, key: tuple[Any, ...], entries: Sequence[Entry], images: Mapping[str, Shares | None]
+) -> Section:
+    track, ladder, n, clients = key
+    rivals = [_rival(each, images[each.id], n) for each in entries]
+    ranked = [
+        replace(each, rank=rank.rank, tied=rank.tied)
+        for each, rank in zip(entries, ranks(rivals), strict=True)
+    ]  # fmt: skip
+    ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
+    name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
+    return Section(name, track, ladder, n, clients, tuple(ranked))
+
+
+def _rival(each: Entry, images: Shares | None, n: int) -> Rival:
+    assert each.worst is not None
+    low, high = each.worst.interval or (each.worst.value, each.worst.value)
+    return Rival(each.worst.value, low, high, images if images is not None and len(images) == n else None)
+
+
+def _value(each: Entry) -> float:
+    return each.worst.value if each.worst else 0.0
+
+
+def _by_name(each: Entry) -> tuple[str, ...]:
+    return (each.defense, each.strategy, each.model, each.ladder, each.id)
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sections by track, then the strongest ladder and most images first."""
+    track, ladder, n, clients = key
+    strength = LADDERS.index(ladder) if ladder in LADDERS else len(LADDERS)
+    return (TRACKS.index(track), strength, ladder, -n, clients)

@@ -1,0 +1,109 @@
+"""May a row have a rank? What must hold is asked here, and the answer is one line a reader understands."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from robustbench_med.grid.ladder import PRESETS
+from robustbench_med.leaderboard.ranking.identity import has_part, is_control, is_ladder
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.records.record import Record
+
+#: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
+BROKEN = {
+    "survives-huge-eps": "a control failed: images withstood an attack that may turn them into anything",
+    "unstable": "a control failed: the same image and noise got two answers",
+}
+#: Shares are means of counts; rounding must not fail a record.
+SLACK = 1e-6
+
+
+def faults(records: Sequence[Record]) -> Iterator[str]:
+    """Why a row made of these records, one for each training seed, has no rank."""
+    for record in records:
+        yield from record_faults(record)
+
+
+def record_faults(record: Record) -> Iterator[str]:
+    """Why a row with this record has no rank."""
+    if record.status == "failed":
+        yield f"the measurement failed: {record.reason or 'no reason is given'}"
+    elif record.status == "skipped":
+        yield f"not measured: {record.reason or 'no reason is given'}"
+    elif is_control(record):
+        yield f"only a control was run, no attack: {record.attack['name']}"
+    elif not is_ladder(record):
+        yield f"only one kind of attacker was tried ({record.threat['access']}): the ladder was not climbed"
+    else:
+        yield from broken(record)
+        yield from unclimbed(record)
+        if record.role == "probe":
+            yield f"a probe on {record.n} images, which can show a weakness but not its absence"
+
+
+def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None]) -> Iterator[str]:
+    """Why a row made of single rungs has no rank: which attackers were not tried, or cannot be combined."""
+    if all(is_control(record) for record in records):
+        yield from (fault for record in records for fault in record_faults(record))
+        return
+    tried = {record.threat["access"] for record in records}
+    wanted = ["oblivious", "query"]
+    if has_part(records[0], "detector") or has_part(records[0], "purifier"):
+        wanted += ["bpda", "full"]
+    wanted += ["gate"] if has_part(records[0], "detector") else []
+    if missing := [access for access in wanted if access not in tried]:
+        yield f"the ladder was not climbed: {', '.join(missing)} not tried"
+    elif any(outcome is None for outcome in outcomes):
+        yield "the rungs cannot be combined image by image: per-image results are missing"
+    for record in records:
+        yield from broken(record) if record.status == "ok" else record_faults(record)
+
+
+def broken(record: Record) -> Iterator[str]:
+    """Invariants that a measured record does not keep."""
+    level = record.diagnostics.get("level", "off")
+    if level == "off":
+        yield "no controls were run beside the attacks (--diagnostics off)"
+    for flag in record.diagnostics.get("flags", ()):
+        if flag in BROKEN:
+            yield BROKEN[flag]
+    if record.n == 0:
+        yield "no image was attacked"
+    clean, robust = (record.metrics.get(f"{side}_accuracy") for side in ("clean", "robust"))
+    if clean is None or robust is None:
+        yield "accuracy, clean or under attack, is missing"
+    for name, (low, high) in record.intervals.items():
+        value = record.metrics.get(name)
+        if value is None or not -2 * SLACK <= low - SLACK <= value <= high + SLACK <= 1 + 2 * SLACK:
+            yield f"{name} does not lie in its interval"
+    left = [rung["withstanding"] for rung in record.rungs if rung.get("withstanding") is not None]
+    if any(later > earlier + SLACK for earlier, later in itertools.pairwise(left)):
+        yield "a later rung left more images standing than an earlier one"
+    if any(not math.isfinite(spent) or spent < 0 for spent in record.spent.values()):
+        yield "the calls of the attacks are no counts"
+
+
+def unclimbed(record: Record) -> Iterator[str]:
+    """Rungs that a ladder's record does not account for."""
+    passed = record.attack["params_passed"]
+    preset = PRESETS.get(str(passed.get("preset")))
+    if preset is None:
+        yield f"there is no ladder {passed.get('preset')!r}"
+        return
+    if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
+        yield f"climbed on {record.n} images; this ladder asks for {preset.limit or 'all'}"
+    if "attack" in passed:
+        yield f"the ladder was climbed with {passed['attack']} in place of its own attacks"
+    named = {rung["access"] for rung in record.rungs}
+    climbed = {rung["access"] for rung in record.rungs if rung.get("withstanding") is not None}
+    for access in dict.fromkeys(rung.access for rung in preset.rungs):
+        if access not in named:
+            yield f"the rung {access} is not accounted for"
+        elif access in ("oblivious", "query") and access not in climbed:
+            yield f"the rung {access} was not climbed"
+    if has_part(record, "purifier") and not climbed & {"bpda", "full"}:
+        yield "no attack with gradients went through the purifier"
+    if has_part(record, "detector") and not has_part(record, "purifier") and not climbed & {"bpda", "full", "gate"}:
+        yield "no attack with gradients saw the detector"

@@ -1,0 +1,107 @@
+"""Figures of one row over its training seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.leaderboard.schema import Figure, Mark, RungFigure
+from robustbench_med.records.record import Record
+
+#: Metrics that are told for each client.
+OF_CLIENTS = ("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity", "hidden_lesion_rate",
+              "fake_lesion_rate", "detector_fpr", "detector_tpr", "detector_auroc")  # fmt: skip
+
+
+def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = ()) -> Figure | None:
+    """Mean over seeds, with an interval that holds those of all seeds; None unless every seed has the figure."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    bounds = [bound for bound in intervals if bound is not None]
+    mean = sum(known) / len(known)
+    if not bounds or len(bounds) < len(known):
+        return Figure(mean, seeds=tuple(known))
+    return Figure(mean, min(low for low, _ in bounds), max(high for _, high in bounds), tuple(known))
+
+
+def figure(records: Sequence[Record], name: str) -> Figure | None:
+    """A metric by its name in records."""
+    return over([record.metrics.get(name) for record in records], [record.intervals.get(name) for record in records])
+
+
+def share(values: Sequence[float], n: int) -> Figure | None:
+    """Shares of ``n`` images, one for each seed, with Wilson intervals."""
+    return over(values, [wilson(Rate(value * n, n)) for value in values]) if n else None
+
+
+def worst_client(records: Sequence[Record]) -> tuple[str | None, Figure | None]:
+    """The client with the lowest accuracy under attack, a mean over seeds; none where there is one client only."""
+    clients = sorted(set.intersection(*(set(record.per_client) for record in records)))
+    if len(clients) < 2:
+        return None, None
+    found = {client: _of_client(records, client, "robust_accuracy") for client in clients}
+    known = {client: value for client, value in found.items() if value is not None}
+    if not known:
+        return None, None
+    name = min(known, key=lambda client: (known[client].value, client))
+    return name, known[name]
+
+
+def per_client(records: Sequence[Record]) -> dict[str, dict[str, Figure]]:
+    """Figures of each client that all seeds have; ``clean`` and ``worst`` beside the names of records."""
+    clients = sorted(set.intersection(*(set(record.per_client) for record in records)))
+    found: dict[str, dict[str, Figure]] = {}
+    for client in clients:
+        figures = {name: value for name in OF_CLIENTS if (value := _of_client(records, client, name)) is not None}
+        for short, name in (("clean", "clean_accuracy"), ("worst", "robust_accuracy")):
+            if name in figures:
+                figures[short] = figures[name]
+        found[client] = figures
+    return found
+
+
+def _of_client(records: Sequence[Record], client: str, name: str) -> Figure | None:
+    return over([record.per_client[client].get(name) for record in records])
+
+
+def rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
+    """The steps of the ladder, by name in the order of the first record; means over the seeds that climbed them."""
+    names = dict.fromkeys(rung["rung"] for record in records for rung in record.rungs)
+    return tuple(_rung(name, [r for record in records for r in record.rungs if r["rung"] == name]) for name in names)
+
+
+def _rung(name: str, steps: Sequence[dict[str, Any]]) -> RungFigure:
+    climbed = [step for step in steps if not step.get("reason") and step.get("withstanding") is not None]
+
+    def mean(what: str) -> float:
+        return sum(float(step.get(what) or 0) for step in climbed) / len(climbed)
+
+    access = str(steps[0]["access"])
+    if not climbed:
+        reason = next((str(step["reason"]) for step in steps if step.get("reason")), "the record does not say")
+        return RungFigure(name, access, None, reason=reason)
+    return RungFigure(
+        name, access, mean("withstanding"), mean("attacked"), mean("broken"), mean("gradients_mean"),
+        mean("queries_mean"),
+    )  # fmt: skip
+
+
+def marks(records: Sequence[Record]) -> tuple[Mark, ...]:
+    """The raised flags of all records, each once, by name."""
+    flags = sorted({flag for record in records for flag in record.diagnostics.get("flags", ())})
+    return tuple(Mark(flag, FLAGS.get(flag, "a flag of another version or plugin")) for flag in flags)
+
+
+def mean_spent(records: Sequence[Record], name: str) -> float | None:
+    """Calls per image, of every record that counts them."""
+    found = [record.spent[name] for record in records if name in record.spent]
+    return sum(found) / len(found) if found else None
+
+
+def ms(records: Sequence[Record]) -> float | None:
+    """Milliseconds of the measurement per image."""
+    found = [1000 * record.seconds / record.n for record in records if record.n]
+    return sum(found) / len(found) if found else None

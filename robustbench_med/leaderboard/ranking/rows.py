@@ -1,0 +1,161 @@
+"""Which records make a row: the newest of every seed, and what else is known of the same weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.records.record import Record, dumped
+
+
+@dataclass(frozen=True)
+class Row:
+    """The records of one row.
+
+    Attributes:
+        protocol: what was asked of the attacks.
+        records: one for each training seed and seed, in that order; of several single rungs all of them.
+        others: what else was measured of the same system on this board.
+        single: the records are of single rungs.
+    """
+
+    protocol: str
+    records: tuple[Record, ...]
+    others: tuple[Record, ...]
+    single: bool = False
+
+
+def newest(record: Record) -> tuple[str, str]:
+    """Sorts records by age; of two that ended in the same second, by id."""
+    return (record.created, record.cell_id)
+
+
+def unique(records: Iterable[Record]) -> list[Record]:
+    """Each cell once, as it was measured last, whatever the order of the records."""
+    found: dict[str, Record] = {}
+    for record in records:
+        before = found.get(record.cell_id)
+        if before is None or (record.created, dumped(record)) > (before.created, dumped(before)):
+            found[record.cell_id] = record
+    return list(found.values())
+
+
+def slots(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
+    """Records that answer one question, oldest first: the last one counts, and supersedes the others.
+
+    One question: a system trained with one seed, one protocol with one seed, the same images.
+    """
+    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=newest):
+        found[slot(record)].append(record)
+    return found
+
+
+def slot(record: Record) -> tuple[Any, ...]:
+    """Records with equal keys answer the same question."""
+    asked = repr(record.dataset.get("asked", {}).get("client", []))
+    return (identity.board_key(record), identity.system_key(record), identity.protocol(record), record.role == "probe",
+            record.limit, asked, identity.train_seed(record), record.seed)  # fmt: skip
+
+
+def rows(records: Sequence[Record]) -> list[Row]:
+    """The rows of one system on one board; ``records`` are all of that system there."""
+    counted = [answers[-1] for answers in slots(records).values()]
+    ladders = [record for record in counted if identity.is_ladder(record)]
+    measured = [record for record in ladders if record.status == "ok"]
+    found = []
+    for (protocol, probe, _), group in _grouped(measured).items():
+        if probe and len(measured) > len([record for record in measured if record.role == "probe"]):
+            continue  # a ladder on more images says more
+        # One that failed is no reason to believe those of other seeds.
+        failed = [
+            record
+            for record in ladders
+            if record.status == "failed" and record.limit == group[0].limit and identity.protocol(record) == protocol
+        ]
+        found.append(_row(protocol, [*group, *failed], records))
+    if found:
+        return found
+    failed = [record for record in ladders if record.status == "failed"]
+    found = [_row(protocol, group, records) for (protocol, *_), group in _grouped(failed).items()]
+    found += _single(counted, records)
+    return found or [_row(protocol, group, records) for (protocol, *_), group in _grouped(ladders).items()]
+
+
+def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[Row]:
+    """Rows of a system whose ladder was not climbed: its single rungs on the images that most rungs saw."""
+    plain = [record for record in counted if not identity.is_ladder(record)]
+    attacks = [record for record in plain if record.status == "ok" and not identity.is_control(record)]
+    if not attacks:
+        return [_row(protocol, group, records, single=True) for (protocol, *_), group in _grouped(plain).items()]
+    by_images = defaultdict(list)
+    for record in attacks:
+        by_images[identity.images(record)].append(record)
+    _, group = max(
+        by_images.items(), key=lambda item: (len({r.threat["access"] for r in item[1]}), item[0][1], item[0])
+    )
+    protocol = " + ".join(sorted({identity.protocol(record) for record in group}))
+    return [_row(protocol, group, records, single=True)]
+
+
+def _grouped(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
+    """By protocol, whether it is a probe, and images."""
+    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        found[identity.protocol(record), record.role == "probe", identity.images(record)].append(record)
+    return found
+
+
+def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> Row:
+    ordered = sorted(group, key=lambda r: (identity.train_seed(r), r.seed, identity.protocol(r), r.cell_id))
+    own = {record.cell_id for record in group}
+    others = sorted((record for record in records if record.cell_id not in own), key=lambda r: r.cell_id)
+    return Row(protocol, tuple(ordered), tuple(others), single)
+
+
+def oblivious(row: Row) -> tuple[Record, ...]:
+    """For every record of a row, the attack by one who does not know the defense, on the same weights.
+
+    Of several the one with most images, then the one that left least standing. Empty where a record has none.
+    """
+    found = []
+    for record in row.records:
+        known = [
+            other
+            for other in (*row.others, *row.records)
+            if other.status == "ok"
+            and other.threat["access"] == "oblivious"
+            and not identity.is_control(other)
+            and identity.weights(other) == identity.weights(record)
+            and other.metrics.get("robust_accuracy") is not None
+        ]
+        if not known:
+            return ()
+        found.append(min(known, key=lambda other: (-other.n, other.metrics["robust_accuracy"], other.cell_id)))
+    return tuple({each.cell_id: each for each in found}.values())
+
+
+def same_weights(row: Row, record: Record) -> list[Record]:
+    """Every measured attack on the weights of a record, itself left out."""
+    return [
+        other
+        for other in itertools.chain(row.records, row.others)
+        if other.cell_id != record.cell_id
+        and other.status == "ok"
+        and not identity.is_control(other)
+        and identity.weights(other) == identity.weights(record)
+    ]
+
+
+def outcomes_of(records: Iterable[Record], outcomes: Mapping[str, Outcome]) -> tuple[Outcome | None, ...]:
+    """The per-image results of records, where they are kept and are of as many images."""
+    found = []
+    for record in records:
+        outcome = outcomes.get(record.cell_id)
+        found.append(outcome if outcome is not None and len(outcome.index) == record.n else None)
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Boards -> Markdown, CSV, JSON, LaTeX and the pages."""

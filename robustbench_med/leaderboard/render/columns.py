@@ -1,0 +1,153 @@
+"""The columns of every table: a title, what it means, and what it says of an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from robustbench_med.leaderboard.schema import Entry, Figure
+
+#: Rungs in the order they are climbed.
+RUNGS = ("oblivious", "transfer", "bpda", "full", "gate", "query")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: for ``--columns`` and ``--sort``.
+        title: above the column.
+        meaning: one line for people.
+        text: what a cell says; "" for nothing.
+        value: what rows are sorted by; None comes last.
+        right: numbers, aligned right.
+        falling: the highest comes first when sorted.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    text: Callable[[Entry], str]
+    value: Callable[[Entry], float | str | None]
+    right: bool = False
+    falling: bool = False
+
+
+def percent(value: float | None) -> str:
+    """One decimal, without the sign."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def with_interval(figure: Figure | None) -> str:
+    """``77.1 [65, 86]``, in percent."""
+    if figure is None:
+        return ""
+    if figure.interval is None:
+        return percent(figure.value)
+    low, high = figure.interval
+    return f"{percent(figure.value)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def share(name: str, title: str, meaning: str, get: Callable[[Entry], Figure | None], bounds: bool = False) -> Column:
+    """A column of a figure that is a share, in percent."""
+
+    def value(entry: Entry) -> float | None:
+        figure = get(entry)
+        return None if figure is None else figure.value
+
+    def text(entry: Entry) -> str:
+        return with_interval(get(entry)) if bounds else percent(value(entry))
+
+    return Column(name, title, meaning, text, value, right=True, falling=True)
+
+
+def _number(name: str, title: str, meaning: str, get: Callable[[Entry], float | None], form: str = ",.0f") -> Column:
+    def text(entry: Entry) -> str:
+        found = get(entry)
+        return "" if found is None else format(found, form)
+
+    return Column(name, title, meaning, text, get, right=True)
+
+
+def _words(name: str, title: str, meaning: str, get: Callable[[Entry], str]) -> Column:
+    return Column(name, title, meaning, get, get)
+
+
+def _rung(access: str) -> Column:
+    return Column(
+        f"rung-{access}", access, f"share withstanding after the rung {access}",
+        lambda entry: percent(entry.rung(access)), lambda entry: entry.rung(access), right=True, falling=True,
+    )  # fmt: skip
+
+
+def worst_client(entry: Entry) -> str:
+    """``33.3 hospital-3``."""
+    figure = entry.worst_client_accuracy
+    return f"{percent(figure.value)} {entry.worst_client}" if figure else ""
+
+
+def seeds(entry: Entry) -> str:
+    """Training seeds; where there is one, the seeds of attack and scoring."""
+    return ", ".join(map(str, entry.train_seeds if len(entry.train_seeds) > 1 else entry.seeds))
+
+
+def millions(entry: Entry) -> str:
+    """``3.2 M``."""
+    return "" if entry.parameters is None else f"{entry.parameters / 1e6:.2f} M"
+
+
+def rank(entry: Entry) -> str:
+    """``1``; "" for rows without."""
+    return "" if entry.rank is None else str(entry.rank)
+
+
+def as_published(value: float | None) -> str:
+    """Two decimals, as papers have them; a question mark for what they do not say."""
+    return "?" if value is None else f"{100 * value:.2f}"
+
+
+def published(entry: Entry) -> str:
+    """Published figures, clean / attacked: ``97.67 / 87.33 on Br35H``."""
+    return "; ".join(
+        f"{as_published(claim.clean)} / {as_published(claim.robust)} on {claim.dataset}" for claim in entry.claims
+    )
+
+
+COLUMNS = (
+    Column("rank", "#", "one plus the number of rows that are better; rows that cannot be told apart share it", rank,
+           lambda entry: entry.rank, right=True),
+    _words("defense", "defense", "as on the command line", lambda entry: entry.defense),
+    _words("strategy", "strategy", "how the classifier was trained over the clients", lambda entry: entry.strategy),
+    _words("model", "model", "architecture of the classifier", lambda entry: entry.model),
+    share("clean", "clean", "accuracy on clean images, through the whole defense", lambda entry: entry.clean),
+    share("robust", "robust [95 %]", "accuracy under the worst attack of the ladder, image by image",
+          lambda entry: entry.worst, bounds=True),
+    share("claim", "claim", "accuracy under an attacker who does not know the defense, what most papers report",
+          lambda entry: entry.claim),
+    Column("drop", "drop", "points between claim and worst case, on the same images",
+           lambda entry: percent(entry.drop), lambda entry: entry.drop, right=True),
+    *map(_rung, RUNGS),
+    share("sensitivity", "sens.", "lesions found under attack", lambda entry: entry.sensitivity),
+    share("specificity", "spec.", "healthy images passed under attack", lambda entry: entry.specificity),
+    share("hidden", "hidden", "lesions that the attack hid", lambda entry: entry.hidden_lesion),
+    share("fpr", "FPR", "clean images that the detector flags", lambda entry: entry.fpr),
+    share("tpr", "TPR", "attacked images that the detector flags", lambda entry: entry.tpr),
+    Column("worst-client", "worst client", "the client with the lowest accuracy under attack", worst_client,
+           lambda entry: entry.worst_client_accuracy.value if entry.worst_client_accuracy else None, falling=True),
+    _number("gradients", "gradients", "gradient calls of the attacks per image", lambda entry: entry.gradients),
+    _number("queries", "queries", "forward calls of the attacks per image", lambda entry: entry.queries),
+    _number("ms", "ms", "milliseconds of the measurement per image, attacks included", lambda entry: entry.ms),
+    Column("parameters", "parameters", "numbers in the deployed networks", millions, lambda entry: entry.parameters,
+           right=True),
+    _words("seeds", "seeds", "seeds that the figures are means over", seeds),
+    _words("flags", "marks", "raised flags of the diagnostics", lambda e: ", ".join(mark.flag for mark in e.marks)),
+    _words("published", "published", "what the authors report, clean / attacked; not measured here", published),
+    _words("paper", "paper", "where the defense is published", lambda entry: entry.paper.text if entry.paper else ""),
+    _words("date", "date", "of the newest record", lambda entry: entry.date),
+    _words("ladder", "ladder", "what was climbed", lambda entry: entry.ladder),
+    _number("images", "images", "number of images", lambda entry: entry.images, "d"),
+    _words("track", "track", "static, deterministic or randomized test-time", lambda entry: entry.track),
+    _words("id", "id", "permanent name of the row", lambda entry: entry.id),
+)  # fmt: skip
+BY_NAME = {column.name: column for column in COLUMNS}

@@ -1,0 +1,124 @@
+"""Boards as JSON and CSV, for programs and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from robustbench_med.leaderboard.render import escaping
+from robustbench_med.leaderboard.render.columns import RUNGS
+from robustbench_med.leaderboard.schema import Board, Entry, Figure, Section
+
+#: Version of ``leaderboard.json``.
+FORMAT = 1
+#: Of an entry: what JSON says otherwise, or leaves to the records.
+_ASIDE = {"per_client", "records", "outcomes", "claim_records"}
+_FIGURES = ("clean", "worst", "claim", "sensitivity", "specificity", "hidden_lesion", "fake_lesion", "fpr", "tpr",
+            "auroc", "worst_client_accuracy")  # fmt: skip
+
+
+def to_json(boards: Sequence[Board]) -> str:
+    """Everything a board says, shares in [0, 1], not rounded; records by their cell ids."""
+    text = f'{{"format": {FORMAT}, "boards": [\n{_lines(map(_board, boards))}]}}\n'
+    # In a script of a page, nothing in it may end the script.
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _board(board: Board) -> str:
+    facts = {each.name: getattr(board, each.name) for each in fields(board)}
+    plain = facts | {"title": board.title, "claims": [asdict(claim) for claim in board.claims]}
+    sections, unranked = plain.pop("sections"), plain.pop("unranked")
+    lists = {"sections": map(_section, sections), "unranked": map(_entry, unranked)}
+    return _with_lists(plain, lists)
+
+
+def _section(section: Section) -> str:
+    facts = {each.name: getattr(section, each.name) for each in fields(section)}
+    return _with_lists(facts, {"entries": map(_entry, facts.pop("entries"))})
+
+
+def _entry(entry: Entry) -> str:
+    return _dumps(entry_facts(entry))
+
+
+def _with_lists(facts: dict[str, Any], lists: Mapping[str, Iterator[str]]) -> str:
+    """An object whose long lists have a line for each item, so that a change is seen in a diff."""
+    return _dumps(facts)[:-1] + "".join(f', "{name}": [\n{_lines(items)}]' for name, items in lists.items()) + "}"
+
+
+def _lines(items: Iterator[str]) -> str:
+    return ",\n".join(items)
+
+
+def _dumps(facts: Any) -> str:
+    return json.dumps(facts, allow_nan=False)
+
+
+def entry_facts(entry: Entry) -> dict[str, Any]:
+    """An entry as plain values."""
+    facts = {each.name: getattr(entry, each.name) for each in fields(entry) if each.name not in _ASIDE}
+    return facts | {
+        **{name: _figure(getattr(entry, name)) for name in _FIGURES},
+        "rungs": [asdict(rung) for rung in entry.rungs],
+        "marks": [asdict(mark) for mark in entry.marks],
+        "claims": [asdict(claim) for claim in entry.claims],
+        "paper": asdict(entry.paper) if entry.paper else None,
+        "per_client": {
+            client: {side: _figure(figures.get(side)) for side in ("clean", "worst")}
+            for client, figures in entry.per_client.items()
+        },
+        "records": [record.cell_id for record in entry.records],
+        "claim_records": [record.cell_id for record in entry.claim_records],
+    }
+
+
+def _figure(figure: Figure | None) -> dict[str, Any] | None:
+    return None if figure is None else {name: getattr(figure, name) for name in ("value", "low", "high", "seeds")}
+
+
+def to_csv(boards: Sequence[Board]) -> str:
+    """One line an entry, shares in [0, 1], not rounded."""
+    rows = [_row(board, section, entry) for board, section, entry in placed(boards)]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else ["board"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def placed(boards: Sequence[Board]) -> Iterator[tuple[Board, Section | None, Entry]]:
+    """Every entry with its board and section; None for those without rank."""
+    for board in boards:
+        for section in board.sections:
+            yield from ((board, section, entry) for entry in section.entries)
+        yield from ((board, None, entry) for entry in board.unranked)
+
+
+def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "board": board.id, "dataset": board.dataset, "dataset_params": board.options, "partition": board.partition,
+        "synthetic": board.synthetic, "norm": board.norm, "eps": board.eps, "goal": board.goal,
+        "section": section.id if section else "", "track": entry.track, "ladder": entry.ladder, "images": entry.images,
+        "rank": entry.rank, "tied": entry.tied if entry.ranked else None, "ranked": entry.ranked,
+        "why_not": entry.why_not,
+        "id": entry.id, "defense": entry.defense, "strategy": entry.strategy_full, "model": entry.model,
+    }  # fmt: skip
+    for name in _FIGURES:
+        figure = getattr(entry, name)
+        row[name] = figure.value if figure else None
+        row[f"{name}_low"], row[f"{name}_high"] = figure.interval or (None, None) if figure else (None, None)
+    row |= {
+        "drop": entry.drop, "claim_attack": entry.claim_attack, "claim_images": entry.claim_images or None,
+        **{f"rung_{access}": entry.rung(access) for access in RUNGS},
+        "worst_client": entry.worst_client, "gradients": entry.gradients, "queries": entry.queries, "ms": entry.ms,
+        "parameters": entry.parameters, "train_seeds": " ".join(map(str, entry.train_seeds)),
+        "seeds": " ".join(map(str, entry.seeds)), "draws": entry.draws,
+        "flags": " ".join(mark.flag for mark in entry.marks), "paper": entry.paper.text if entry.paper else "",
+        "paper_url": entry.paper.url if entry.paper else "", "date": entry.date,
+        "records": " ".join(record.cell_id for record in entry.records),
+    }  # fmt: skip
+    return {name: escaping.csv(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -1,0 +1,136 @@
+"""Boards as Markdown that a forge renders: ``leaderboard/README.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from robustbench_med.leaderboard.render.columns import BY_NAME, RUNGS, Column, as_published
+from robustbench_med.leaderboard.render.escaping import markdown
+from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
+
+MAIN = ("rank", "defense", "strategy", "model", "clean", "robust", "claim", "drop", "sensitivity", "specificity",
+        "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper", "date")  # fmt: skip
+MORE = (
+    "rank",
+    "defense",
+    "strategy",
+    *(f"rung-{access}" for access in RUNGS),
+    "gradients",
+    "queries",
+    "ms",
+    "parameters",
+)
+UNRANKED = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "seeds", "flags")
+#: What one should know of a ladder before believing in what it left.
+NOTES = {
+    "ladder:quick": "The quick ladder shows where a defense gives way. That it does not give way here proves little.",
+    "ladder:standard": "The standard ladder has the noise draws of a published row, with fewer steps and images.",
+}
+HEAD = """\
+# Leaderboard
+
+How much of its accuracy a defense keeps under the worst attack that we know, image by image. `rbmed leaderboard build`
+makes this page from the records beside it; do not edit it. How rows are ranked, refused, contested and handed in:
+[docs/leaderboard.md](../docs/leaderboard.md). The same as [CSV](leaderboard.csv), [JSON](leaderboard.json) and
+[LaTeX](leaderboard.tex).
+
+- A rank counts within its table: one track, one ladder, the same images. Rows that cannot be told apart share it.
+- **robust**: accuracy under the worst attack of the ladder. **claim**: under an attacker who does not know the defense,
+  the setting most papers report. **drop**: points between the two, on the same images.
+- **published**: what authors report, clean / attacked, on their data and with their attacks, not measured here.
+- A mark is a question mark on the figures of its row; what it means stands below the table.
+"""
+
+
+def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD) -> str:
+    """The boards as one page below ``head``; ``claims`` are all that are known, shown at its end."""
+    lines = [head]
+    for board in boards:
+        lines += [*_board(board), ""]
+    if claims:
+        lines += ["## Published claims", "", *_claims(claims), ""]
+    return "\n".join(lines)
+
+
+def _board(board: Board) -> Iterator[str]:
+    yield f"## {markdown(board.title)}"
+    yield ""
+    if board.synthetic:
+        yield "Synthetic images of nobody: figures here say nothing about patients."
+        yield ""
+    for section in board.sections:
+        yield from _section(section)
+    if board.claims:
+        yield "Published on data of this name, not measured here:"
+        yield ""
+        yield from _claims(board.claims)
+        yield ""
+    if board.unranked:
+        yield f"<details><summary>{len(board.unranked)} rows without rank</summary>"
+        yield ""
+        yield from _table(board.unranked, [BY_NAME[name] for name in UNRANKED], why=True)
+        yield ""
+        yield "</details>"
+
+
+def _section(section: Section) -> Iterator[str]:
+    clients = f", {len(section.clients)} clients" if len(section.clients) > 1 else ""
+    yield f"### {section.track.capitalize()}: {markdown(section.ladder)}, {section.images} images{clients}"
+    yield ""
+    if note := NOTES.get(section.ladder):
+        yield note
+        yield ""
+    yield from _table(section.entries, [BY_NAME[name] for name in MAIN])
+    yield ""
+    marks = {mark.flag: mark.meaning for entry in section.entries for mark in entry.marks}
+    lowered = [entry for entry in section.entries if entry.lowered]
+    for flag, meaning in sorted(marks.items()):
+        yield f"- {markdown(flag)}: {markdown(meaning)}"
+    for entry in lowered:
+        yield f"- {markdown(entry.defense)}: other attacks broke images too: {markdown('; '.join(entry.lowered))}"
+    if marks or lowered:
+        yield ""
+    yield "<details><summary>Rung by rung, and cost</summary>"
+    yield ""
+    yield from _table(section.entries, [BY_NAME[name] for name in MORE], anchors=False)
+    yield ""
+    yield "</details>"
+    yield ""
+
+
+def _table(
+    entries: Sequence[Entry], columns: Sequence[Column], anchors: bool = True, why: bool = False
+) -> Iterator[str]:
+    """A table, columns that no row fills left out; ``why`` adds why rows have no rank."""
+    shown = [column for column in columns if any(column.text(entry) for entry in entries)]
+    titles = [column.title for column in shown] + (["why it has no rank"] if why else [])
+    rules = ["---:" if column.right else "---" for column in shown] + (["---"] if why else [])
+    yield f"| {' | '.join(titles)} |"
+    yield f"| {' | '.join(rules)} |"
+    for entry in entries:
+        cells = [_cell(column, entry) for column in shown]
+        if anchors:
+            cells[0] = f'<a id="{entry.id}"></a>{cells[0]}'
+        cells += [markdown(entry.why_not)] if why else []
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(column: Column, entry: Entry) -> str:
+    text = column.text(entry)
+    if not column.right:  # numbers are ours
+        text = markdown(text)
+    if column.name == "paper" and entry.paper and entry.paper.url:
+        return f"[{text}]({entry.paper.url})"
+    return text
+
+
+def _claims(claims: Sequence[Claim]) -> Iterator[str]:
+    yield "| claim of | data | attack | clean | attacked | source | note |"
+    yield "| --- | --- | --- | ---: | ---: | --- | --- |"
+    for claim in claims:
+        source = markdown(claim.source)
+        cells = [
+            markdown(claim.name), markdown(claim.dataset), markdown(claim.attack), as_published(claim.clean),
+            as_published(claim.robust), f"[{source}]({claim.url})" if claim.url else source, markdown(claim.note),
+        ]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"

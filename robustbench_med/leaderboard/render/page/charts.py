@@ -1,0 +1,161 @@
+"""Charts as SVG, small and without a library.
+
+A chart of matplotlib takes a few tenths of a second; a board has thousands. These are written like the rest of the
+page, take their colours from its style sheet (so they follow light and dark), keep their text as text, and are the same
+bytes each time. Every chart stands beside a table with the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from robustbench_med.leaderboard.render.page.figures import percent
+from robustbench_med.leaderboard.schema import Figure
+
+#: Of a line chart: size, and the room for the axes' labels. Small enough for a phone as it is.
+WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 340, 230, 36, 22, 10, 38
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a line: ``x`` in [0, 1] of the axis, ``y`` a share, its interval, and what a reader is told of it."""
+
+    x: float
+    y: float
+    told: str
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points that belong together; ``style`` is a class of the style sheet: colour, dashes, marker."""
+
+    name: str
+    style: str
+    points: Sequence[Point]
+
+
+def summary_bar(clean: float | None, claim: float | None, worst: float | None, drop: float | None) -> Markup:
+    """A row's bar, 0 to 100 %: filled up to the worst case, thin for the drop, ticks at claim and clean accuracy.
+
+    Claim and worst case may be of different images: then there is no drop.
+    """
+    parts = []
+    if drop is not None and worst is not None and drop > 0:
+        parts.append(_thin(worst, drop))
+    if worst is not None:
+        parts.append(_filled("worst", worst))
+    if claim is not None:
+        parts.append(_tick("claim-tick", claim, 1, 11))
+    if clean is not None:
+        parts.append(_tick("clean-tick", clean, 0, 12))
+    return _bar(parts)
+
+
+def interval_bar(figure: Figure | None, style: str = "worst", before: float | None = None) -> Markup:
+    """One share as a bar with its 95 % interval; ``before`` is drawn thin behind it, ``style`` is worst or clean."""
+    if figure is None:
+        return Markup("")
+    parts = []
+    if before is not None and before > figure.value:
+        parts.append(_thin(figure.value, before - figure.value))
+    parts.append(_filled(style, figure.value))
+    if figure.interval is not None:
+        low, high = figure.interval
+        parts.append(f'<path class="whisker" d="M{_n(100 * low)} 6H{_n(100 * high)}"/>')
+        parts += [_tick("whisker", low, 3, 9), _tick("whisker", high, 3, 9)]
+    return _bar(parts)
+
+
+def lines(
+    drawn: Sequence[Line], x_ticks: Sequence[tuple[float, str]], x_label: str, y_label: str, title: str
+) -> Markup:
+    """A line chart; y goes from 0 to 100 %.
+
+    Args:
+        drawn: the lines, each in its style; those with a name are in the legend.
+        x_ticks: where, in [0, 1], and what is written there.
+        x_label: under the axis.
+        y_label: beside the other.
+        title: for those who do not see it.
+    """
+    out = [
+        f'<div class="drawn"><svg class="chart" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(title)}">'
+    ]
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        y = _y(share)
+        out.append(f'<path class="grid" d="M{LEFT} {y}H{WIDE - RIGHT}"/>')
+        out.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" dy=".32em">{100 * share:.0f}</text>')
+    for x, text in x_ticks:
+        out.append(f'<text x="{_x(x)}" y="{HIGH - BELOW + 15}" text-anchor="middle">{escape(text)}</text>')
+    middle, height = (LEFT + WIDE - RIGHT) / 2, (TOP + HIGH - BELOW) / 2
+    out.append(f'<text class="axis" x="{middle}" y="{HIGH - 5}" text-anchor="middle">{escape(x_label)}</text>')
+    upright = f'transform="translate(10 {height}) rotate(-90)" text-anchor="middle"'
+    out.append(f'<text class="axis" {upright}>{escape(y_label)}</text>')
+    out += [*map(_line, drawn), "</svg>"]
+    named = [line for line in drawn if line.name]
+    if len(named) > 1:
+        out += ['<ul class="legend">', *map(_legend, named), "</ul>"]
+    return Markup("".join([*out, "</div>"]))
+
+
+def told(name: str, figure: Figure) -> str:
+    """``worst case 75.0 % (47 to 91)``."""
+    bounds = figure.interval
+    text = f" ({100 * bounds[0]:.0f} to {100 * bounds[1]:.0f})" if bounds else ""
+    return f"{name} {percent(figure.value)} %{text}"
+
+
+# Below, whatever is not a number is ours or escaped; the pieces become `Markup` once, where they are put together.
+
+
+def _line(line: Line) -> str:
+    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in line.points)
+    out = [f'<g class="{line.style}"><polyline points="{path}"/>']
+    for point in line.points:
+        if point.interval is not None:
+            low, high = point.interval
+            out.append(f'<path class="whisker" d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
+        if point.told:
+            told = f"<title>{escape(point.told)}</title>"
+            out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}" r="3.5">{told}</circle>')
+    return "".join([*out, "</g>"])
+
+
+def _legend(line: Line) -> str:
+    sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6" r="3.5"/>'
+    key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
+    return f"<li>{key} {escape(line.name)}</li>"
+
+
+def _bar(parts: Sequence[str]) -> Markup:
+    start = '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
+    return Markup("".join([start, '<rect class="ground" width="100" height="12"/>', *parts, "</svg>"]))
+
+
+def _filled(style: str, share: float) -> str:
+    return f'<rect class="{style}" width="{_n(100 * share)}" height="12"/>'
+
+
+def _thin(start: float, share: float) -> str:
+    return f'<rect class="drop" x="{_n(100 * start)}" y="4" width="{_n(100 * share)}" height="4"/>'
+
+
+def _tick(style: str, share: float, top: float, bottom: float) -> str:
+    return f'<path class="{style}" d="M{_n(100 * share)} {_n(top)}V{_n(bottom)}"/>'
+
+
+def _x(share: float) -> str:
+    return _n(LEFT + share * (WIDE - LEFT - RIGHT))
+
+
+def _y(share: float) -> str:
+    return _n(TOP + (1 - share) * (HIGH - TOP - BELOW))
+
+
+def _n(value: float) -> str:
+    """As few digits as a screen can show."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,98 @@
+"""The columns of the index: those of every table, in groups that can be shown or hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from robustbench_med.leaderboard.render.columns import BY_NAME, RUNGS, Column
+from robustbench_med.leaderboard.render.page import words
+from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent
+from robustbench_med.leaderboard.schema import Entry
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, a smaller line under it, and what the row is sorted by."""
+
+    text: str
+    small: str = ""
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of the index.
+
+    Attributes:
+        column: as in every table.
+        heading: above it.
+        group: of `robustbench_med.leaderboard.render.page.words.GROUPS`; "" is always shown.
+        meaning: in a sentence; by default the column's own.
+        text: in place of the column's own.
+        small: the smaller line.
+    """
+
+    column: Column
+    heading: str
+    group: str = ""
+    meaning: str = ""
+    text: Callable[[Entry], str] | None = None
+    small: Callable[[Entry], str] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in links; the same as on the command line."""
+        return self.column.name
+
+    @property
+    def told(self) -> str:
+        """What it means."""
+        return self.meaning or self.column.meaning
+
+    @property
+    def high(self) -> bool:
+        """Whether the largest value comes first when people sort by it."""
+        return self.column.falling
+
+    def cell(self, entry: Entry) -> Cell:
+        """What a row shows."""
+        text = self.text(entry) if self.text else self.column.text(entry)
+        return Cell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
+
+
+def _shown(name: str, heading: str, group: str = "", meaning: str = "", **how: Callable[[Entry], str]) -> Shown:
+    return Shown(BY_NAME[name], heading, group, meaning, **how)
+
+
+def _worst(entry: Entry) -> str:
+    return percent(entry.worst.value if entry.worst else None)
+
+
+def _client(entry: Entry) -> str:
+    return percent(entry.worst_client_accuracy.value if entry.worst_client_accuracy else None)
+
+
+COLUMNS = (
+    _shown("clean", "Clean", meaning=words.TERMS["Clean"]),
+    _shown("claim", "Claim", meaning=words.TERMS["Claim"]),
+    _shown("robust", "Worst case", meaning=words.TERMS["Worst case"], text=_worst,
+           small=lambda entry: interval(entry.worst)),
+    _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
+    *(_shown(f"rung-{rung}", rung, "attackers",
+             f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.")
+      for rung in RUNGS),
+    _shown("hidden", "Hidden lesions", "lesions"),
+    _shown("sensitivity", "Sens.", "lesions"),
+    _shown("specificity", "Spec.", "lesions"),
+    _shown("fpr", "FPR", "detector"),
+    _shown("tpr", "TPR", "detector"),
+    _shown("worst-client", "Worst client", "clients", text=_client, small=lambda entry: entry.worst_client or ""),
+    _shown("gradients", "Gradients", "cost", text=lambda entry: count(entry.gradients)),
+    _shown("queries", "Queries", "cost", text=lambda entry: count(entry.queries)),
+    _shown("ms", "ms / image", "cost", text=lambda entry: count(entry.ms)),
+    _shown("parameters", "Parameters", "cost"),
+    _shown("seeds", "Seeds", "about"),
+    _shown("paper", "Paper", "about"),
+    _shown("date", "Date", "about"),
+)  # fmt: skip

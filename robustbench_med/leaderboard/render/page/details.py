@@ -1,0 +1,282 @@
+"""What the page of a row says, worked out from its `Entry`; the templates only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from robustbench_med.errors import BadConfig
+from robustbench_med.leaderboard.ranking.figures import figure as records_figure
+from robustbench_med.leaderboard.ranking.identity import train_seed
+from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page.columns import Cell
+from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
+from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
+from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
+from robustbench_med.plugins.references import spelled
+from robustbench_med.records.rerun import command
+
+if TYPE_CHECKING:
+    from robustbench_med.leaderboard.render.page.gallery import Gallery
+    from robustbench_med.leaderboard.sources.image_results import Outcome
+    from robustbench_med.records.record import Record
+
+
+#: Shares of clean images flagged at which the table beside a ROC curve has a row.
+AT_MOST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Eps:
+    """The same system at several eps: a chart and its rows."""
+
+    chart: Markup
+    rows: Sequence[tuple[Board, Entry]]
+
+
+@dataclass(frozen=True)
+class RecordFacts:
+    """Where a record comes from."""
+
+    cell_id: str
+    summary: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One row with what its page shows.
+
+    Attributes:
+        board, section, entry: the row and where it stands; no section for one without a rank.
+        others: rows of the same system on all boards, with their boards; for the curve over eps.
+        gallery: its images, if there are any.
+    """
+
+    board: Board
+    section: Section | None
+    entry: Entry
+    others: Sequence[tuple[Board, Entry]] = ()
+    gallery: Gallery | None = None
+
+    @cached_property
+    def headline(self) -> list[tuple[str, Cell, str]]:
+        """The four figures that a reader looks for first."""
+        entry = self.entry
+        asked = ", ".join(filter(None, [entry.claim_attack, f"{entry.claim_images} images" * bool(entry.claim_images)]))
+        seeds = f"mean of {len(entry.train_seeds)} trainings" if len(entry.train_seeds) > 1 else ""
+        return [
+            ("Clean", _cell(entry.clean), ""),
+            ("Claim", _cell(entry.claim), asked),
+            ("Worst case", _cell(entry.worst), seeds),
+            ("Drop", Cell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
+        ]
+
+    @cached_property
+    def climbed(self) -> bool:
+        """Whether each record is a ladder or the only attack; else they are attackers measured one by one."""
+        return len({record.threat["access"] for record in self.entry.records}) <= 1
+
+    @cached_property
+    def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
+        """Each attack, what stood before it, and what stood after it."""
+        found, before = [], self.entry.clean.value if self.entry.clean and self.climbed else None
+        for rung in self.entry.rungs:
+            after = rung.withstanding
+            found.append((rung, before, None if after is None else Figure(after)))
+            before = after if self.climbed and after is not None else before
+        return found
+
+    @cached_property
+    def eps(self) -> Eps | None:
+        """Accuracy over eps; None where only one eps was measured."""
+        rows = sorted(
+            {board.eps: (board, other) for board, other in self.others if self._beside(board, other)}.values(),
+            key=lambda row: row[0].eps,
+        )
+        if len(rows) < 2:
+            return None
+        most = rows[-1][0].eps
+        drawn = []
+        for name, style, label in (("claim", "line-b", "claim"), ("worst", "line-a", "worst case")):
+            points = [
+                charts.Point(board.eps / most, figure.value, charts.told(f"{board.eps_text}: {label}", figure),
+                             figure.interval if name == "worst" else None)
+                for board, other in rows
+                if (figure := getattr(other, name)) is not None
+            ]  # fmt: skip
+            clean = self.entry.clean
+            start = [charts.Point(0.0, clean.value, charts.told("0: clean", clean))] if clean is not None else []
+            drawn.append(charts.Line(label, style, [*start, *points]))
+        ticks = [(0.0, "0"), *((board.eps / most, board.eps_text) for board, _ in rows)]
+        title = "Accuracy over eps: worst case (filled line) and claim (dashed); figures in the table"
+        return Eps(charts.lines(drawn, ticks, f"eps ({self.board.norm})", "accuracy %", title), rows)
+
+    def _beside(self, board: Board, other: Entry) -> bool:
+        """Whether a row may stand in one curve with this one."""
+        same = ("dataset", "digest", "options", "partition", "norm", "goal")
+        alike = all(getattr(board, name) == getattr(self.board, name) for name in same)
+        mine = self.entry
+        return alike and (other.ladder, other.images, other.clients) == (mine.ladder, mine.images, mine.clients)
+
+    @cached_property
+    def lesions(self) -> list[tuple[str, Figure | None, Figure | None]]:
+        """Sensitivity and its like, on clean images and under attack."""
+        entry = self.entry
+        rows = [
+            ("Sensitivity", records_figure(entry.records, "clean_sensitivity"), entry.sensitivity),
+            ("Specificity", records_figure(entry.records, "clean_specificity"), entry.specificity),
+            ("Hidden lesions (lesion answered as none)", None, entry.hidden_lesion),
+            ("Fake lesions (none answered as lesion)", None, entry.fake_lesion),
+        ]
+        return [row for row in rows if row[1] or row[2]]
+
+    @cached_property
+    def confusion(self) -> list[Confusion]:
+        """Answers by truth, clean and under attack; empty where per-image answers are not kept for every seed."""
+        kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
+        if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
+            return []
+        names = [str(name) for name in self.entry.records[0].dataset.get("classes", ())]
+        return [confusion("Clean", [(each.labels, each.clean) for each in kept], names),
+                confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
+
+    @cached_property
+    def detector(self) -> list[tuple[str, str, str]]:
+        """Figures of the detector: name, value, interval; empty without one."""
+        entry = self.entry
+        if entry.auroc is None and entry.fpr is None:
+            return []
+        rows = [("AUROC, attacked against clean", plain(entry.auroc.value if entry.auroc else None), "")]
+        shares = [
+            ("Clean images flagged (FPR)", entry.fpr),
+            ("Attacked images flagged (TPR)", entry.tpr),
+            ("TPR at 1 % FPR", records_figure(entry.records, "detector_tpr_at_1")),
+            ("TPR at 5 % FPR", records_figure(entry.records, "detector_tpr_at_5")),
+            ("Neither flagged nor answered right", records_figure(entry.records, "undetected_and_wrong")),
+        ]
+        bounds = [(name, f"{percent(figure.value)} %", interval(figure)) for name, figure in shares if figure]
+        return rows + bounds
+
+    @property
+    def _curves(self) -> list[tuple[str, Outcome]]:
+        """Outcomes with a ROC curve, and their seeds: of training, or of attack where there is one training."""
+        entry = self.entry
+        found = []
+        for record, outcome in zip(entry.records, entry.outcomes, strict=False):
+            if outcome is not None and outcome.roc:
+                one = record.seed if len(entry.train_seeds) == 1 else train_seed(record)
+                name = f"seed {one}"
+                found.append((name if self.climbed else f"{record.threat['access']}, {name}", outcome))
+        return found
+
+    @cached_property
+    def roc_points(self) -> list[tuple[float, list[float]]]:
+        """With at most this share of clean images flagged, the share of attacked ones, for each seed."""
+        return [
+            (most, [max((y for x, y in outcome.roc if x <= most), default=0.0) for _, outcome in self._curves])
+            for most in AT_MOST
+        ]
+
+    @property
+    def roc_names(self) -> list[str]:
+        """The seeds that have a ROC curve."""
+        return [name for name, _ in self._curves]
+
+    @cached_property
+    def roc(self) -> Markup | None:
+        """The detector's ROC curves, one a seed, and the threshold that is deployed."""
+        entry = self.entry
+        kept = self._curves
+        if not kept:
+            return None
+        chance = charts.Line("", "line-chance", [charts.Point(0, 0, ""), charts.Point(1, 1, "")])
+        drawn = [chance]
+        for at, (_, outcome) in enumerate(kept):
+            points = [charts.Point(x, y, "") for x, y in ((0.0, 0.0), *outcome.roc, (1.0, 1.0))]
+            drawn.append(charts.Line("", f"line-{'a' if at == 0 else 'd'} thin", points))
+        if entry.fpr and entry.tpr:
+            told = f"deployed: FPR {percent(entry.fpr.value)} %, TPR {percent(entry.tpr.value)} %"
+            drawn.append(charts.Line("", "line-c", [charts.Point(entry.fpr.value, entry.tpr.value, told)]))
+        ticks = [(share, f"{100 * share:.0f}") for share in (0, 0.25, 0.5, 0.75, 1)]
+        title = "ROC curve of the detector, with the deployed threshold as a point; figures in the table"
+        return charts.lines(drawn, ticks, "clean images flagged %", "attacked images flagged %", title)
+
+    @property
+    def _kept(self) -> list[Record]:
+        """Every record behind the row, once."""
+        return list({each.cell_id: each for each in (*self.entry.records, *self.entry.claim_records)}.values())
+
+    @cached_property
+    def _commands(self) -> tuple[list[str], list[str]]:
+        asked, missing = [], []
+        for record in self._kept:
+            try:
+                asked.append(command(record))
+            except BadConfig as error:
+                missing.append(f"{error}.")
+        return list(dict.fromkeys(asked)), missing
+
+    @property
+    def commands(self) -> list[str]:
+        """What measures the row again, a line for each record that says what was asked."""
+        return self._commands[0]
+
+    @property
+    def no_command(self) -> list[str]:
+        """Why there is no command for a record."""
+        return self._commands[1]
+
+    @cached_property
+    def cost(self) -> list[tuple[str, str]]:
+        """What the row cost to measure, and what it costs to deploy."""
+        entry = self.entry
+        memory = max((record.peak_memory_mib or 0.0 for record in entry.records), default=0.0)
+        return [
+            ("Gradient calls per image", count(entry.gradients)),
+            ("Queries per image", count(entry.queries)),
+            ("Milliseconds per image, attacks included", count(entry.ms)),
+            ("Wall time of all seeds", f"{sum(record.seconds for record in entry.records):.0f} s"),
+            ("Peak memory", f"{memory:.0f} MiB" if memory else DASH),
+            ("Parameters deployed", count(entry.parameters)),
+        ]
+
+    @cached_property
+    def records(self) -> list[RecordFacts]:
+        """Where each record comes from."""
+        return [_facts(record) for record in self._kept]
+
+
+def _cell(figure: Figure | None) -> Cell:
+    return Cell(percent(figure.value if figure else None), interval(figure))
+
+
+def _facts(record: Record) -> RecordFacts:
+    told, made = record.provenance, record.defense.get("weights", {})
+    versions, hardware = told.get("versions", {}), told.get("hardware", {})
+    seed = made.get("seed")
+    machine = [hardware.get("gpu"), hardware.get("processor"), f"{hardware.get('threads', '?')} threads"]
+    facts = [
+        ("Attack", f"{record.attack['name']} {spelled(record.attack['params_passed'])}".strip()),
+        ("Role", record.role),
+        ("Images", f"{record.n} of {', '.join(record.clients)}"),
+        ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
+        ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
+        ("Defense", f"{record.defense.get('distribution', DASH)}; {spelled(record.defense['params_passed'])}"),
+        ("Weights", f"digest {made.get('digest', DASH)}, trained {made.get('trained', DASH)}"),
+        ("Data", f"digest {record.dataset.get('digest', DASH)}; {record.dataset.get('licence', DASH)}"),
+        ("Notes on data", "; ".join(map(str, record.dataset.get("notes", ())))),
+        ("Commit", str(told.get("commit") or DASH)),
+        ("Command", str(told.get("command") or "")),
+        ("Machine", f"{told.get('device', DASH)}: {', '.join(str(part) for part in machine if part)}"),
+        ("Versions", listed(f"{name} {version}" for name, version in versions.items())),
+        ("Measured", f"{record.created}, {record.seconds:.0f} s"),
+    ]  # fmt: skip
+    summary = f"{record.attack['name']} {record.threat['access']}, {record.n} images"
+    if seed is not None:
+        summary += f", trained with seed {seed}"
+    return RecordFacts(record.cell_id, summary, [(name, text) for name, text in facts if text])

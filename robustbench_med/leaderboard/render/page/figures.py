@@ -1,0 +1,60 @@
+"""Figures as people read them. None is a dash, and shares are percent with one decimal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from robustbench_med.leaderboard.schema import Figure
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def percent(value: float | None) -> str:
+    """0.8906 -> ``89.1``; a minus sign is one, and there is no minus zero."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", MINUS)
+
+
+def interval(figure: Figure | None) -> str:
+    """``85\N{EN DASH}92``, in percent; "" where there is none."""
+    if figure is None or figure.interval is None:
+        return ""
+    low, high = figure.interval
+    return f"{100 * low:.0f}{DASH}{100 * high:.0f}"
+
+
+def count(value: float | None) -> str:
+    """1234567 -> ``1.2 M``, 640 -> ``640``."""
+    if value is None:
+        return DASH
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g}\N{NO-BREAK SPACE}{letter}"
+    return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.1f}"
+
+
+def or_dash(text: str) -> str:
+    """A dash for nothing."""
+    return text or DASH
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """A number that is no share: an AUROC, milliseconds."""
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def listed(items: Iterable[object]) -> str:
+    """``0, 1, 2``; a dash for nothing."""
+    return ", ".join(map(str, items)) or DASH
+
+
+def web(url: str) -> str:
+    """The address where it is one of the web, else "": a record of a stranger must not link to a script."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return url if parts.scheme in ("http", "https") and parts.netloc else ""

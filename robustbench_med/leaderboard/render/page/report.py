@@ -1,0 +1,142 @@
+"""A report of one's own results: one file, with the same tables and charts as the leaderboard."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from robustbench_med.errors import DataError, StoreError
+from robustbench_med.files.atomic import replacing, write_text
+from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.ranking.identity import component
+from robustbench_med.leaderboard.render.escaping import markdown
+from robustbench_med.leaderboard.render.markdown import to_markdown
+from robustbench_med.leaderboard.render.page.site import HERE, environment, example, foot, marks, row_pages
+from robustbench_med.leaderboard.schema import Board, Entry
+from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.records.folder import SAMPLES, open_results
+from robustbench_med.records.record import Record
+
+#: Names under which Chromium is found, which prints to PDF.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: Seconds that it may take.
+PATIENCE = 180
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results and what follows from them.
+
+    Attributes:
+        name: of the results.
+        boards: rows as the leaderboard would have them, with the reasons why some have no rank.
+        unmeasured: cells that were skipped or failed, and why.
+    """
+
+    name: str
+    boards: Sequence[Board]
+    unmeasured: Sequence[tuple[str, str]]
+
+
+def read(folders: Sequence[Path]) -> Report:
+    """The report of folders of results, or of files of records.
+
+    Raises:
+        DataError: there are no records, or images do not give the figures of their record.
+    """
+    records, outcomes = [], {}
+    for place in folders:
+        own = open_results(place)
+        samples = (place if place.is_dir() else place.parent) / SAMPLES
+        records += own
+        for record in own:
+            if record.status == "ok" and (outcome := outcome_of(record, samples)) is not None:
+                outcomes[record.cell_id] = outcome
+    missing = [(_named(record), record.reason or record.status) for record in records if record.status != "ok"]
+    return Report(", ".join(place.resolve().name for place in folders), boards(records, outcomes), missing)
+
+
+def html(report: Report, pictures: Path | None = None) -> str:
+    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else."""
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    title = f"Report: {report.name}"
+    return environment().get_template("report.html").render(
+        boards=report.boards, pages=list(row_pages(report.boards, pictures)), unmeasured=report.unmeasured, root="",
+        policy=policy, inline=True, style=Markup(style), script=Markup(script), page_of=_within,
+        foot=foot(report.boards), brand="robustbench-med", title=title, heading=title,
+        lead="What was measured, with the tables and charts of the leaderboard. Ranks count among these rows only.",
+        example=example(report.boards), marks=marks(report.boards),
+    )  # fmt: skip
+
+
+def md(report: Report) -> str:
+    """The tables as Markdown."""
+    head = f"# Report: {markdown(report.name)}\n\nRanks count among these rows only.\n"
+    missing = [f"- {markdown(name)}: {markdown(reason)}" for name, reason in report.unmeasured]
+    tail = "\n".join(["", "## Not measured", "", *missing, ""]) if missing else ""
+    return to_markdown(report.boards, head=head) + tail
+
+
+def write(report: Report, form: str, target: Path, pictures: Path | None = None) -> None:
+    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all; ``pictures`` is the folder of galleries.
+
+    Raises:
+        DataError: there is no Chromium to print a PDF.
+        StoreError: it cannot be written.
+    """
+    if form == "pdf":
+        _print(html(report, pictures), target)
+    else:
+        write_text(target, html(report, pictures) if form == "html" else md(report))
+
+
+def _print(text: str, target: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise DataError(
+            f"--format pdf needs Chromium (one of {', '.join(BROWSERS)}), and none is installed; --format html can be "
+            "printed from any browser"
+        )
+    # Chromium refuses its sandbox to root, as in a container; the file is ours and asks for nothing.
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with replacing(target) as draft, tempfile.TemporaryDirectory() as folder:
+        page, printed = Path(folder) / "report.html", Path(folder) / "report.pdf"
+        page.write_text(text, encoding="utf-8")
+        command = [
+            browser, "--headless=new", "--disable-gpu", *sandbox, f"--user-data-dir={folder}/profile",
+            "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri(),
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            raise StoreError(f"cannot write {target}: {browser} did not print within {PATIENCE} s") from None
+        if done.returncode or not printed.is_file():
+            last = " ".join(done.stderr.split()[-30:])
+            raise StoreError(f"cannot write {target}: {browser} did not print: {last}")
+        shutil.copyfile(printed, draft)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _within(entry: Entry) -> str:
+    return f"#page-{entry.id}"
+
+
+def _named(record: Record) -> str:
+    names = (component(record.defense), component(record.attack), record.threat["access"], record.dataset["name"])
+    return " / ".join(names)

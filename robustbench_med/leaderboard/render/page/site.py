@@ -1,0 +1,202 @@
+"""Boards -> files of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from robustbench_med.leaderboard.render.columns import as_published
+from robustbench_med.leaderboard.render.page import charts, columns, figures, gallery, words
+from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.leaderboard.schema import Board, Entry, Figure, Mark, Section
+
+HERE = Path(__file__).parent
+#: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
+FIRST = 100
+#: Nothing but the page's own files: whatever a record says, no browser fetches or runs it.
+POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
+
+
+def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tuple[str, str]]:
+    """The files of the page, path below its folder and text, one after the other.
+
+    Args:
+        boards: what to show.
+        pictures: folder of the rows' galleries, ``<row>/gallery.json``.
+    """
+    for name in ("page.css", "page.js"):
+        yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
+    yield "index.html", index(boards)
+    template, said = environment().get_template("entry.html"), foot(boards)
+    for page in row_pages(boards, pictures, "../gallery"):
+        text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
+        yield f"entries/{page.entry.id}.html", text
+
+
+def index(boards: Sequence[Board]) -> str:
+    """The table of all boards."""
+    return environment().get_template("index.html").render(
+        boards=boards, root="", policy=POLICY, inline=False, page_of=_entry_page, foot=foot(boards),
+        brand="robustbench-med", title="Leaderboard: robustness of medical-imaging defenses",
+        heading="What is left of a defense once the attacker knows it?",
+        lead="Classifiers of medical images and what is deployed to protect them, attacked by adversaries who know "
+             "more and more of them.",
+        example=example(boards), marks=marks(boards),
+    )  # fmt: skip
+
+
+def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None = None) -> Iterator[Page]:
+    """What the page of each row shows; images as links into the folder ``linked``, or within the page."""
+    systems: dict[str, list[tuple[Board, Entry]]] = {}
+    for board in boards:
+        for entry in board.entries:
+            systems.setdefault(entry.system, []).append((board, entry))
+    for board in boards:
+        for section, entry in _placed(board):
+            shown = gallery.find(pictures, entry.id, linked) if pictures is not None else None
+            yield Page(board, section, entry, systems[entry.system], shown)
+
+
+def _placed(board: Board) -> Iterator[tuple[Section | None, Entry]]:
+    for section in board.sections:
+        for entry in section.entries:
+            yield section, entry
+    for entry in board.unranked:
+        yield None, entry
+
+
+def example(boards: Sequence[Board]) -> dict[str, Any] | None:
+    """The ranked row with the largest drop: what the terms mean, shown on a real case."""
+    rows = [
+        (board, entry)
+        for board in boards
+        for section in board.sections
+        for entry in section.entries
+        if entry.drop is not None and entry.drop > 0 and entry.claim and entry.worst
+    ]
+    if not rows:
+        return None
+    board, entry = max(rows, key=lambda row: (row[1].drop, row[1].id))
+    assert entry.claim is not None
+    assert entry.worst is not None
+    told = [("Clean", "clean", figures.percent(_value(entry.clean)), "%"),
+            ("Claim", "claim", figures.percent(entry.claim.value), "%"),
+            ("Worst case", "worst", figures.percent(entry.worst.value), "%"),
+            ("Drop", "drop", figures.percent(entry.drop), "points")]  # fmt: skip
+    return {"board": board, "entry": entry, "figures": told}
+
+
+def marks(boards: Sequence[Board]) -> list[Mark]:
+    """Every mark that a row carries, once, by name."""
+    found = {mark.flag: mark for board in boards for entry in board.entries for mark in entry.marks}
+    return [found[flag] for flag in sorted(found)]
+
+
+def foot(boards: Sequence[Board]) -> str:
+    """What was counted, in a sentence."""
+    rows = [entry for board in boards for entry in board.entries]
+    newest = max((entry.date for entry in rows), default="")
+    records = {record.cell_id for entry in rows for record in (*entry.records, *entry.claim_records)}
+    text = f"{len(rows)} rows from {len(records)} records on {len(boards)} boards."
+    return f"{text} Newest record: {newest}." if newest else text
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates, and what they call; whatever comes from a record is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.globals |= {
+        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS,
+        "ladders": words.LADDERS,
+        "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
+        "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
+        "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,
+        "about": _about,
+        "as_published": as_published, "whose": _whose, "source": _source,
+        "share": _share, "value": _value, "axis": _AXIS,
+    }  # fmt: skip
+    return made
+
+
+def _entry_page(entry: Entry) -> str:
+    return f"entries/{entry.id}.html"
+
+
+def _sibling(entry: Entry) -> str:
+    return f"{entry.id}.html"
+
+
+_AXIS = Markup('<span class="axis"><i>0</i><i>50</i><i>100&nbsp;%</i></span><span class="sr">Bar</span>')
+
+
+def _summary_bar(entry: Entry) -> Markup:
+    return charts.summary_bar(_value(entry.clean), _value(entry.claim), _value(entry.worst), entry.drop)
+
+
+def _key(kind: str) -> Markup:
+    """The sign of a term, as it stands in the bars."""
+    return {
+        "clean": Markup('<path class="clean-tick" d="M6 0V12"/>'),
+        "claim": Markup('<path class="claim-tick" d="M6 0V12"/>'),
+        "worst": Markup('<rect class="worst" width="12" height="12"/>'),
+        "drop": Markup('<rect class="drop" y="4" width="12" height="4"/>'),
+    }[kind]
+
+
+def _value(figure: Figure | None) -> float | None:
+    return figure.value if figure else None
+
+
+def _share(figure: Figure | None) -> str:
+    return figures.percent(_value(figure))
+
+
+def _threat(board: Board) -> str:
+    goal = "" if board.goal == "untargeted" else f" {board.goal}"
+    return f"{board.norm} {board.eps_text}{goal}"
+
+
+def _clients(names: Sequence[str]) -> str:
+    """As JSON: a client's name may hold any character."""
+    return json.dumps(list(names))
+
+
+def _whose(names: Sequence[str]) -> str:
+    return f"of {names[0]}" if len(names) == 1 else f"of {len(names)} clients"
+
+
+def _choices(boards: Sequence[Board]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """The menus of the filter: name, label, and each choice with its text."""
+    rows = [entry for board in boards for entry in board.entries]
+    tracks = dict.fromkeys(entry.track for entry in rows)
+    clients = dict.fromkeys(client for entry in rows for client in entry.clients)
+    menus: Mapping[str, tuple[str, list[str]]] = {
+        "dataset": ("Data", list(dict.fromkeys(board.dataset for board in boards))),
+        "threat": ("Threat", list(dict.fromkeys(_threat(board) for board in boards))),
+        "track": ("Track", [track for track in words.TRACKS if track in tracks]),
+        "client": ("Client", sorted(clients)),
+    }
+    found = [(name, label, [(text, text) for text in texts]) for name, (label, texts) in menus.items()]
+    return [*found, ("marks", "Marks", [("none", "rows without"), ("some", "rows with")])]
+
+
+def _about(board: Board) -> str:
+    kind = "Simulated images of nobody" if board.synthetic else "Images of patients"
+    dealt = f"; clients made by {board.partition}" if board.partition else ""
+    return f"{kind}{dealt}. Licence: {board.licence or 'not given'}."
+
+
+def _source(text: str, url: str) -> Markup:
+    """A link where the address is one of the web, else plain text."""
+    if address := figures.web(url):
+        return Markup('<a rel="noopener noreferrer" href="{}">{}</a>').format(address, text)
+    return Markup("{}").format(text)

@@ -1,0 +1,272 @@
+"""What a board says: plain facts, worked out once, that every format, the page and the terminal show.
+
+A `Board` holds what was measured on the same images of one data set under one threat model. Its rows, `Entry`, stand in
+`Section`s: those rows that may be compared, because the same ladder was climbed on the same images and the defenses are
+of one track. A rank counts within its section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from robustbench_med.leaderboard.sources.image_results import Outcome
+    from robustbench_med.records.record import Record
+
+#: static: a classifier alone; the others do something to an image, or withhold answers, when it is deployed.
+Track = Literal["static", "deterministic test-time", "randomized test-time"]
+TRACKS: tuple[Track, ...] = ("static", "deterministic test-time", "randomized test-time")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over the seeds of a row.
+
+    Attributes:
+        value: mean over seeds; shares lie in [0, 1].
+        low, high: from the lowest to the highest bound of the seeds' 95 % intervals; None where the figure has none.
+        seeds: each seed's own value, by rising training seed.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    seeds: tuple[float, ...] = ()
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """``low`` and ``high``, where there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class RungFigure:
+    """One attack of the ladder, over the seeds of a row.
+
+    Attributes:
+        name: the attack as climbed: ``gate apgd:steps=10 joint:1``.
+        access: the rung: ``gate``.
+        withstanding: share of all images that withstood everything up to here; None where it was not climbed.
+        attacked, broken: images that it was given, and of these broke; means over seeds.
+        gradients, queries: calls per image that it was given.
+        reason: why it was not climbed; "" where it was.
+    """
+
+    name: str
+    access: str
+    withstanding: float | None
+    attacked: float = 0.0
+    broken: float = 0.0
+    gradients: float = 0.0
+    queries: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A raised flag of the diagnostics: the row's figures carry a question mark.
+
+    Attributes:
+        flag: its name: ``blind-detector``.
+        meaning: what was seen, on one line.
+    """
+
+    flag: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Published figures of others, which nobody here has measured.
+
+    Attributes:
+        name: the method as its authors call it.
+        dataset, attack: as published.
+        clean, robust: shares in [0, 1]; None where not given.
+        source, url: where it is published.
+        note: what a reader should know of how it was measured.
+        defense, strategy: names of ours that it speaks of; "" for none. It stands beside their rows.
+    """
+
+    name: str
+    dataset: str
+    attack: str
+    clean: float | None
+    robust: float | None
+    source: str
+    url: str = ""
+    note: str = ""
+    defense: str = ""
+    strategy: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a defense or a strategy is published: words, and a link or ""."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row: a defense with its strategy and model, over its training seeds.
+
+    Attributes:
+        id: permanent name, ``[a-z0-9.-]+``; the same whatever seeds are added or figures change.
+        system: the same for one trained system on all boards, so that eps can be compared.
+        ranked, rank, tied: whether it has a rank, which (from 1), and from how many other rows of its section it cannot
+            be told.
+        why_not: why it has no rank; "" for ranked rows.
+        defense: as on the command line, without strategy and model.
+        defense_name: without parameters.
+        strategy, strategy_full: short, ``fedavg + pgd``, and as on the command line.
+        model: the classifier's architecture.
+        track: see `TRACKS`.
+        ladder: what was climbed: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
+            records combined image by image.
+        images: number of images (of each seed).
+        clients, unseen: clients that were attacked; those of them without a part in training.
+        clean, worst: accuracy on clean images, and under the worst attack of the ladder, per image.
+        claim, claim_attack, claim_images: the same under an attacker who does not know the defense, what most papers
+            report; with which attack and on how many images it was found.
+        drop: ``claim`` minus ``worst`` on the same images; None where there are no such images.
+        rungs: the ladder, step by step.
+        sensitivity, specificity, hidden_lesion, fake_lesion: under the worst attack.
+        fpr, tpr, auroc: of the detector; None without one.
+        worst_client, worst_client_accuracy: the client with the lowest accuracy under attack.
+        per_client: for each client ``clean`` and ``worst``, and the other figures by their names in records.
+        gradients, queries: calls that the attacks spent on an image.
+        ms: milliseconds of the measurement per image, attacks included.
+        parameters: numbers in the deployed networks; None for records that do not say.
+        train_seeds, seeds: seeds of training, and of attack and scoring.
+        draws: noise draws each image was scored on.
+        marks: raised flags, with their meaning.
+        paper: of the defense (else of the strategy).
+        claims: published figures of this defense or strategy.
+        lowered: other attacks on the same weights that broke images which the ladder had left, and how many.
+        date: of the newest record, ``YYYY-MM-DD``.
+        records: what the row was made from, by rising training seed.
+        outcomes: per-image results of these records; None where they are not kept.
+        claim_records: what the claim was made from; the same as ``records`` where it is a rung of the ladder.
+    """
+
+    id: str
+    system: str
+    ranked: bool
+    rank: int | None = None
+    tied: int = 0
+    why_not: str = ""
+    defense: str
+    defense_name: str
+    strategy: str
+    strategy_full: str
+    model: str
+    track: Track
+    ladder: str
+    images: int
+    clients: tuple[str, ...]
+    unseen: tuple[str, ...] = ()
+    clean: Figure | None
+    worst: Figure | None
+    claim: Figure | None = None
+    claim_attack: str = ""
+    claim_images: int = 0
+    drop: float | None = None
+    rungs: tuple[RungFigure, ...] = ()
+    sensitivity: Figure | None = None
+    specificity: Figure | None = None
+    hidden_lesion: Figure | None = None
+    fake_lesion: Figure | None = None
+    fpr: Figure | None = None
+    tpr: Figure | None = None
+    auroc: Figure | None = None
+    worst_client: str | None = None
+    worst_client_accuracy: Figure | None = None
+    per_client: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    gradients: float | None = None
+    queries: float | None = None
+    ms: float | None = None
+    parameters: int | None = None
+    train_seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    draws: int = 1
+    marks: tuple[Mark, ...] = ()
+    paper: Paper | None = None
+    claims: tuple[Claim, ...] = ()
+    lowered: tuple[str, ...] = ()
+    date: str = ""
+    records: tuple[Record, ...] = field(default=(), repr=False)
+    outcomes: tuple[Outcome | None, ...] = field(default=(), repr=False)
+    claim_records: tuple[Record, ...] = field(default=(), repr=False)
+
+    def rung(self, access: str) -> float | None:
+        """Share withstanding after the last attack of a rung; None where it was not climbed."""
+        found = [rung.withstanding for rung in self.rungs if rung.access == access and rung.withstanding is not None]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be compared: one track, one ladder, the same images.
+
+    Attributes:
+        id: permanent name.
+        track, ladder, images, clients: what the rows have in common.
+        entries: in order of rank.
+    """
+
+    id: str
+    track: Track
+    ladder: str
+    images: int
+    clients: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was measured on one data set under one threat model.
+
+    Attributes:
+        id: permanent name.
+        dataset: its name; ``digest`` says which images, ``options`` with which parameters they were made, ``partition``
+            how clients were made of them; "" where as they are.
+        synthetic, licence: of the images.
+        norm, eps, goal: what the attacker may do; ``eps`` in pixel units, ``eps_text`` as people write it: ``4/255``.
+        sections: rows with a rank.
+        unranked: rows without one, by name; each says why.
+        claims: published figures on a data set of this name.
+    """
+
+    id: str
+    dataset: str
+    digest: str
+    options: str
+    partition: str
+    synthetic: bool
+    licence: str
+    norm: str
+    eps: float
+    eps_text: str
+    goal: str
+    sections: tuple[Section, ...]
+    unranked: tuple[Entry, ...]
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """One line for people: ``brainsim (synthetic), Linf 4/255``."""
+        name = f"{self.dataset}:{self.options}" if self.options else self.dataset
+        words = [name, "(synthetic)" if self.synthetic else "", self.partition]
+        goal = "" if self.goal == "untargeted" else f", {self.goal}"
+        return f"{' '.join(filter(None, words))}, {self.norm.capitalize()} {self.eps_text}{goal}"
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """Every row: the ranked ones by section, then the others."""
+        for section in self.sections:
+            yield from section.entries
+        yield from self.unranked

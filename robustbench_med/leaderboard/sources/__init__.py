@@ -1,0 +1,1 @@
+"""What the folder ``leaderboard`` holds: records, per-image results, claims, evidence, submissions."""

@@ -1,0 +1,104 @@
+"""What others have published: claims and papers, from ``claims.toml``.
+
+::
+
+    [[claim]]
+    name = "MedFedPure"
+    dataset = "Br35H"
+    attack = "PGD, 7 steps"
+    clean = 97.67                  # percent, as papers have it; left out where not given
+    robust = 87.33
+    source = "Karami et al. 2025, table 1"
+    url = "https://arxiv.org/abs/2511.11625"
+    defense = "medfedpure"         # stands beside our rows of this defense (or strategy = "...")
+
+    [paper.defense.medfedpure]     # or paper.strategy.NAME
+    text = "Karami et al. 2025"
+    url = "https://arxiv.org/abs/2511.11625"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
+
+from robustbench_med.errors import BadConfig, first_fault
+from robustbench_med.files import toml_file
+from robustbench_med.leaderboard.schema import Claim, Paper
+from robustbench_med.records.schema import Name
+
+_Percent = Annotated[float, Field(ge=0, le=100)]
+_Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$", max_length=500)]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for records that were handed in."""
+
+    claims: tuple[Claim, ...] = ()
+    papers: dict[tuple[str, str], Paper] = field(default_factory=dict)
+
+
+class _Claim(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: Name
+    dataset: Name
+    attack: Name
+    clean: _Percent | None = None
+    robust: _Percent | None = None
+    source: Name
+    url: _Url = ""
+    note: Name = ""
+    defense: Name = ""
+    strategy: Name = ""
+
+
+class _Paper(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    text: Name
+    url: _Url = ""
+
+
+class _File(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    claim: list[_Claim] = []
+    paper: dict[str, dict[Name, _Paper]] = {}
+
+    @pydantic.field_validator("paper")
+    @classmethod
+    def _kinds(cls, value: dict[str, dict[str, _Paper]]) -> dict[str, dict[str, _Paper]]:
+        if strange := sorted(set(value) - {"defense", "strategy"}):
+            raise ValueError(f"{strange[0]!r} is no kind; valid: defense, strategy")
+        return value
+
+
+def read_claims(path: Path) -> Published:
+    """Claims and papers of a file; none where there is no file.
+
+    Raises:
+        BadConfig: it is not TOML, or holds something else.
+    """
+    if not path.is_file():
+        return Published()
+    try:
+        found = _File.model_validate(toml_file.read(path))
+    except pydantic.ValidationError as error:
+        raise BadConfig(f"{path}: {first_fault(error)}") from None
+    claims = [
+        Claim(**claim.model_dump() | {side: _share(getattr(claim, side)) for side in ("clean", "robust")})
+        for claim in found.claim
+    ]
+    papers = {
+        (kind, name): Paper(paper.text, paper.url)
+        for kind, named in found.paper.items()
+        for name, paper in named.items()
+    }
+    return Published(tuple(claims), papers)
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100

@@ -1,0 +1,37 @@
+"""Do the images of a cell give the figures of its record?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.sources.image_results import Outcome, from_samples
+from robustbench_med.records.record import Record
+
+#: Records hold single-precision shares; the mean over images is taken in double precision.
+TOLERANCE = 1e-6
+
+
+def outcome_of(record: Record, samples: Path) -> Outcome | None:
+    """What became of each image of a cell; None where that was not kept.
+
+    Raises:
+        DataError: the images do not give the figures of the record.
+    """
+    path = samples / f"{record.cell_id}.parquet"
+    if not path.is_file():
+        return None
+    outcome = from_samples(path)
+    check(record, outcome, path)
+    return outcome
+
+
+def check(record: Record, outcome: Outcome, origin: Path | str) -> None:
+    """Raise `DataError` unless the images give the record's accuracies."""
+    for what, shares in (("clean_accuracy", outcome.right), ("robust_accuracy", outcome.safe)):
+        stated = record.metrics.get(what)
+        if len(outcome.index) != record.n or stated is None or abs(float(shares.mean()) - stated) > TOLERANCE:
+            raise DataError(
+                f"{origin}: {len(outcome.index)} images give {what} {float(shares.mean()):.6f}, the record of cell "
+                f"{record.cell_id} says {stated} of {record.n}"
+            )

@@ -1,0 +1,195 @@
+"""What somebody hands in: one file with records, per-image outcomes and the paper; and what is asked of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.errors import BadParameter, DataError, shortened
+from robustbench_med.files.atomic import write_text
+from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
+from robustbench_med.leaderboard.ranking.identity import is_ladder, protocol
+from robustbench_med.leaderboard.schema import Paper
+from robustbench_med.leaderboard.sources import image_results as kept
+from robustbench_med.leaderboard.sources.consistency import check, outcome_of
+from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.records.compare import changed
+from robustbench_med.records.folder import SAMPLES, open_results
+from robustbench_med.records.record import Record
+from robustbench_med.records.record import dumped as dumped_record
+from robustbench_med.records.record import parse as parse_record
+
+FORMAT = 1
+#: A file of the largest ladder is some 100 kB.
+LARGEST = 64 << 20
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&+,;=%-]{1,400}")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One file that was handed in.
+
+    Attributes:
+        name: of the file.
+        defense: name of the defense that all records are of.
+        paper: where it is published.
+        notes: what its authors want to say.
+        records, outcomes: as measured; outcomes by cell.
+    """
+
+    name: str
+    defense: str
+    paper: Paper
+    notes: str
+    records: tuple[Record, ...]
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+
+def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -> Submission:
+    """The submission that a folder of results makes; nothing is judged yet.
+
+    Raises:
+        BadParameter: name or link cannot be those of a submission.
+        DataError: there are no results of the defense, or images do not give the figures of their record.
+    """
+    if not NAME.fullmatch(name):
+        raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
+    checked_url(paper.url)
+    found = open_results(out)
+    own = tuple(r for r in found if r.defense["name"] == defense and r.status != "skipped" and r.role != "probe")
+    if not own:
+        there = ", ".join(sorted({str(record.defense["name"]) for record in found}))
+        raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
+    made = {record.cell_id: outcome_of(record, out / SAMPLES) for record in own if record.status == "ok"}
+    return Submission(name, defense, paper, notes, own, {cell: each for cell, each in made.items() if each is not None})
+
+
+def checked_url(url: str) -> str:
+    """The address of a page.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if not URL.fullmatch(url):
+        raise BadParameter(f"--paper {url!r}: give the address of a page, as https://arxiv.org/abs/2511.11625")
+    return url
+
+
+def write(path: Path, submission: Submission) -> None:
+    """Write the file that is handed in.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    head: dict[str, Any] = {
+        "format": FORMAT, "name": submission.name, "defense": submission.defense,
+        "paper": {"text": submission.paper.text, "url": submission.paper.url}, "notes": submission.notes,
+    }  # fmt: skip
+    records = ",\n".join(dumped_record(record) for record in submission.records)
+    outcomes = ",\n".join(kept.dumped(outcome) for outcome in submission.outcomes.values())
+    text = f'{json.dumps(head)[:-1]}, "records": [\n{records}\n], "outcomes": [\n{outcomes}\n]}}\n'
+    write_text(path, text)
+
+
+def read(path: Path) -> Submission:
+    """A file that was handed in.
+
+    Raises:
+        DataError: it is none; the first thing that is wrong is named.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"{path} is larger than {LARGEST >> 20} MiB")
+        facts = json.loads(path.read_bytes())
+        return _parsed(path, facts)
+    except OSError as error:
+        raise DataError(f"submission {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} is no submission: {shortened(what)}") from None
+
+
+def _parsed(path: Path, facts: Any) -> Submission:
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    name, defense, notes = (str(facts[what]) for what in ("name", "defense", "notes"))
+    paper = Paper(str(facts["paper"]["text"]), str(facts["paper"]["url"]))
+    if not NAME.fullmatch(name) or name != path.stem:
+        raise ValueError(f"it calls itself {name!r}, its file {path.stem!r}")
+    if not URL.fullmatch(paper.url):
+        raise ValueError(f"its paper has no address: {paper.url!r}")
+    records = tuple(parse_record(json.dumps(each)) for each in facts["records"])
+    outcomes = [kept.parse(json.dumps(each)) for each in facts["outcomes"]]
+    return Submission(name, defense, paper, notes, records, {each.cell_id: each for each in outcomes})
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is asked of a submission: ``refused`` says why it cannot be taken, ``notes`` what readers will be told."""
+
+    refused: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def review(submission: Submission, there: Mapping[str, Record]) -> Review:
+    """Judge a submission; ``there`` are the leaderboard's cells."""
+    refused = list(dict.fromkeys(_refusals(submission, there)))
+    return Review(tuple(refused), tuple(dict.fromkeys(_notes(submission))))
+
+
+def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[str]:
+    ladders = [record for record in submission.records if is_ladder(record)]
+    if not ladders:
+        yield "no ladder was climbed: rbmed run --access ladder:full (or standard, quick)"
+    for record in submission.records:
+        cell = f"cell {record.cell_id} ({protocol(record)})"
+        if record.defense["name"] != submission.defense:
+            yield f"{cell} is of {record.defense['name']!r}, not of {submission.defense!r}"
+        for fault in record_faults(record) if is_ladder(record) or record.status != "ok" else broken(record):
+            yield f"{cell}: {fault}"
+        if record.cell_id in there:
+            same = not changed(there[record.cell_id], record)
+            yield f"{cell} is on the leaderboard already" + ("" if same else ", with other results")
+        yield from (f"{cell}: {fault}" for fault in _undocumented(record))
+        outcome = submission.outcomes.get(record.cell_id)
+        if record.status == "ok" and outcome is None:
+            yield f"{cell}: what became of each image is missing (samples/{record.cell_id}.parquet)"
+        elif outcome is not None:
+            try:
+                check(record, outcome, Path(submission.name))
+            except DataError as error:
+                yield str(error)
+    if strange := set(submission.outcomes) - {record.cell_id for record in submission.records}:
+        yield f"outcomes of a cell that is not handed in: {sorted(strange)[0]}"
+
+
+def _undocumented(record: Record) -> Iterator[str]:
+    """What a record must say so that others can run it again."""
+    if not record.dataset.get("digest"):
+        yield "no digest of the data set"
+    if not record.defense.get("weights", {}).get("digest"):
+        yield "no digest of the weights"
+    if record.dataset.get("asked") is None or record.attack.get("asked") is None:
+        yield "it does not say what was asked, so it cannot be run again"
+    if not record.provenance.get("versions"):
+        yield "it does not say with which versions it was measured"
+
+
+def _notes(submission: Submission) -> Iterator[str]:
+    for record in submission.records:
+        for flag in record.diagnostics.get("flags", ()):
+            yield f"mark {flag}: {FLAGS.get(flag, 'a flag of another version or plugin')}"
+        if str(record.provenance.get("commit") or "").endswith("+changes"):
+            yield "measured with an edited copy of robustbench-med"
+    presets = {protocol(record) for record in submission.records if is_ladder(record)}
+    if presets and not any(preset.startswith("ladder:full") for preset in presets):
+        yield f"climbed {', '.join(sorted(presets))}; it ranks among rows of this ladder, which stand below ladder:full"
+    seeds = {record.defense.get("weights", {}).get("seed") for record in submission.records}
+    if len(seeds) < 3:
+        yield f"{len(seeds)} training seed{'s' * (len(seeds) != 1)}; three are usual"

@@ -1,0 +1,210 @@
+"""Components by reference: find the plugin, validate the parameters, build the instance.
+
+Imports nothing heavy by itself; pydantic and the targets are imported when something is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, split_list, unbracket
+
+if TYPE_CHECKING:
+    import pydantic
+    from pydantic.fields import FieldInfo
+
+    from robustbench_med.interfaces import Params
+    from robustbench_med.plugins.registry import Entry, Registry
+
+
+#: Of the component that is being built.
+_registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A reference whose class is imported and whose parameters are valid."""
+
+    entry: Entry
+    cls: type[Any]
+    params: Params
+
+
+def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) -> Any:
+    """Build the component ``ref`` of ``kind``; ``arguments`` go to its constructor besides the parameters.
+
+    Raises:
+        UnknownName, AmbiguousName: no plugin, or more than one, offers the name.
+        BadParameter: a parameter is unknown, of the wrong type or out of range.
+        UsageError: the plugin's class cannot be imported.
+    """
+    made = resolve(registry, kind, ref)
+    token = _registry.set(registry)
+    try:
+        component = made.cls(made.params, **arguments)
+    finally:
+        _registry.reset(token)
+    component.spec_name, component.spec_revision = made.entry.spec.name, made.entry.spec.revision
+    return component
+
+
+def current_registry() -> Registry | None:
+    """The registry of the component that is being built, for one that is built from others; None outside of that."""
+    return _registry.get()
+
+
+def resolve(registry: Registry, kind: str, ref: PartRef | str) -> Resolved:
+    """Import the class of ``ref`` and validate its parameters without building it; errors as `create`."""
+    ref = parse(ref) if isinstance(ref, str) else ref
+    entry = registry.find(kind, ref.name)
+    cls = load_target(entry)
+    return Resolved(entry, cls, _validated(entry, cls.Params, ref.params))
+
+
+def all_params(params: Params) -> dict[str, Any]:
+    """Every parameter, defaults included, as JSON types."""
+    return params.model_dump(mode="json")
+
+
+def params_passed(params: Params) -> dict[str, Any]:
+    """Only the parameters that the user wrote, as JSON types."""
+    return params.model_dump(mode="json", exclude_unset=True)
+
+
+def valid_values(info: FieldInfo) -> str:
+    """What a parameter accepts, for people: ``int >= 1``, ``ce | dlr | margin``, ``float > 0, <= 1``."""
+    bounds = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "max_length": "length <="}
+    limits = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in info.metadata
+        for name, sign in bounds.items()
+        if getattr(rule, name, None) is not None
+    ]
+    return f"{_type_name(info.annotation)} {', '.join(limits)}".strip()
+
+
+def load_target(entry: Entry) -> type[Any]:
+    """Import the class that a spec names.
+
+    Raises:
+        UsageError: the import fails (a missing package is named, and the extra that brings it), or the target is not a
+            complete class of the spec's kind.
+    """
+    try:
+        value = _import(entry.spec.target)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{entry} cannot be used: {_missing(entry, error)}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(f"{entry} cannot be used: target {entry.spec.target} fails: {reason}") from error
+    base = _import(entry.spec.base)
+    if not (isinstance(value, type) and issubclass(value, base)):
+        raise UsageError(f"{entry}: target {entry.spec.target} is not a subclass of robustbench_med.{base.__name__}")
+    if inspect.isabstract(value):
+        missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
+        raise UsageError(f"{entry}: class {entry.spec.target} does not implement {missing}")
+    return value
+
+
+def _import(target: str) -> Any:
+    """What ``module:name`` names."""
+    module_name, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module_name), attribute)
+
+
+def _missing(entry: Entry, error: ModuleNotFoundError) -> str:
+    """Which package the target lacks, and the extra of its distribution that brings it."""
+    module = (error.name or "").partition(".")[0]
+    if module == entry.spec.target.partition(":")[0].partition(".")[0]:
+        return f"target {entry.spec.target} fails: {error}"
+    try:
+        requires = importlib.metadata.requires(entry.distribution) or []
+    except importlib.metadata.PackageNotFoundError:  # a file given with -p
+        requires = []
+    for requirement in requires:
+        package = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", requirement)
+        if package and extra and package[0].replace("-", "_").lower() == module.lower():
+            return f"{module!r} is missing; install '{entry.distribution}[{extra[1]}]'"
+    return f"{module!r} is missing (imported by {entry.spec.target}); install the package that provides it"
+
+
+def _validated(entry: Entry, model: type[Params], given: Mapping[str, Any]) -> Params:
+    import pydantic
+
+    fields = model.model_fields
+    if FIRST in given:
+        first = next(iter(fields), None)
+        if first is None or first in given:
+            raise BadParameter(f"{entry}: {given[FIRST]!r} is not key=value; write name:key=value,key=value")
+        given = {first: given[FIRST], **{name: value for name, value in given.items() if name != FIRST}}
+    try:
+        values = {
+            name: _typed(value, fields[name].annotation) if isinstance(value, str) and name in fields else value
+            for name, value in given.items()
+        }
+        return model(**values)
+    except BadParameter as error:
+        raise BadParameter(f"{entry}: {error}") from None
+    except pydantic.ValidationError as error:
+        faults = "; ".join(_fault(model, fault) for fault in error.errors())
+        raise BadParameter(f"{entry}: {faults}") from None
+
+
+def _fault(model: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as part of a line."""
+    message: str = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    if not fault["loc"]:
+        return message
+    name = str(fault["loc"][0])
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, model.model_fields, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ";"
+        return f"unknown parameter {name!r}{hint} valid: {', '.join(model.model_fields) or 'it takes none'}"
+    info = model.model_fields[name]
+    if fault["type"] == "missing":
+        return f"parameter {name!r} is required; valid: {valid_values(info)}"
+    return f"{name}={fault['input']!r} {message}; valid: {valid_values(info)}"
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """Text as the type it is meant for, where pydantic's own reading of text does not reach that far."""
+    options = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        if types.NoneType in options and text.lower() == "none":
+            return None
+        rest = [option for option in options if option is not types.NoneType]
+        return _typed(text, rest[0]) if len(rest) == 1 else text
+    if origin is typing.Annotated:
+        return _typed(text, options[0])
+    if origin is typing.Literal:
+        return next((option for option in options if str(option) == text), text)
+    if origin in (list, tuple, set, frozenset):
+        return [_typed(item, options[0] if options else str) for item in split_list(unbracket(text))]
+    return fraction(text) if annotation is float and "/" in text else text
+
+
+def _type_name(annotation: Any) -> str:
+    options = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _type_name(options[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_name(option) for option in options)
+    if origin is typing.Literal:
+        return " | ".join(map(str, options))
+    if origin in (list, tuple, set, frozenset):
+        return f"[{_type_name(options[0])}, ...]" if options else "[...]"
+    return "none" if annotation is types.NoneType else str(getattr(annotation, "__name__", annotation))

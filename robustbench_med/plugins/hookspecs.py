@@ -1,0 +1,327 @@
+"""The hooks a plugin may implement, one per kind; each docstring is the kind's tutorial.
+
+A hook takes no arguments and yields specs. Every example below is a complete plugin: save it as ``my_plugin.py`` and
+try it with ``rbmed -p my_plugin.py list``. A plugin that is installed as a package keeps its hooks in a module of
+their own that imports nothing heavy, so that listing it stays fast (docs/plugins.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from robustbench_med.plugins.specs import (
+    AttackSpec,
+    DatasetSpec,
+    DefenseSpec,
+    DetectorSpec,
+    MetricSpec,
+    ModelSpec,
+    PurifierSpec,
+    ReportSpec,
+    StrategySpec,
+)
+
+hookspec = pluggy.HookspecMarker("rbmed")
+
+
+@hookspec
+def rbmed_attacks() -> Iterable[AttackSpec]:
+    """Offer attacks.
+
+    ``run`` gets clean images in [0, 1] and returns adversarial ones. The harness projects them into the ball, checks
+    norm, range and budget, and scores them on the deployed pipeline. Random numbers come from ``rng`` alone. Example::
+
+        import torch
+
+        import robustbench_med as rbmed
+
+
+        class OneStep(rbmed.Attack):
+            class Params(rbmed.Params):
+                step: float = rbmed.Field(1.0, gt=0, le=1, description="Step length, as a share of eps.")
+
+            def run(self, surface, x, y, threat, budget, rng):
+                x = x.detach().requires_grad_()
+                loss = torch.nn.functional.cross_entropy(surface(x), y, reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, x)
+                return threat.project(x.detach() + self.params.step * threat.eps * gradient.sign(), x.detach())
+
+
+        @rbmed.hookimpl
+        def rbmed_attacks():
+            yield rbmed.AttackSpec(
+                name="one-step", target="my_plugin:OneStep", summary="One signed gradient step", norms=("linf",)
+            )
+    """
+    return ()
+
+
+@hookspec
+def rbmed_detectors() -> Iterable[DetectorSpec]:
+    """Offer detectors.
+
+    ``score`` returns one number per image, larger meaning more suspicious; the pipeline owns the threshold. It sees the
+    client's classifier and purifier in ``system``. ``error_map`` says where in the image the suspicion lies.
+
+    ``build`` creates the modules. What they learn, they learn over the clients: the strategy that the parameter
+    ``training`` names trains what ``learner`` returns, a module with a loss whose state has the names of the part's. A
+    detector that each client fits for itself overrides ``fit`` and fills buffers that ``build`` has registered. Weights
+    that depend on the classifier say so: ``needs = ("classifier",)``. Example::
+
+        import torch
+
+        import robustbench_med as rbmed
+
+
+        class MeanImage(rbmed.Learner):
+            def __init__(self, mean):
+                super().__init__()
+                self.mean = mean
+
+            def loss(self, x, y):
+                return (x - self.mean).square().mean()
+
+
+        class Unusual(rbmed.Detector):
+            stochastic = False
+
+            class Params(rbmed.Params):
+                training: str = rbmed.Field("fedavg:rounds=5,lr=0.01", description="Strategy that trains it.")
+
+            def build(self, channels, size):
+                self.mean = torch.nn.Parameter(torch.full((channels, size, size), 0.5))
+
+            def learner(self, system):
+                return MeanImage(self.mean)
+
+            def error_map(self, x, system, rng):
+                return (x - self.mean).square().mean(1)
+
+            def score(self, x, system, rng):
+                return self.error_map(x, system, rng).flatten(1).mean(1)
+
+
+        @rbmed.hookimpl
+        def rbmed_detectors():
+            yield rbmed.DetectorSpec(
+                name="unusual", target="my_plugin:Unusual", summary="Squared difference to the clients' mean image"
+            )
+    """
+    return ()
+
+
+@hookspec
+def rbmed_purifiers() -> Iterable[PurifierSpec]:
+    """Offer purifiers.
+
+    ``purify`` returns images in [0, 1] and is differentiable where the method is; one that is not says
+    ``differentiable = False``. ``strength`` holds one number in [0, 1] per image. ``stochastic = False`` in the class
+    says that the noise stream is ignored. A purifier learns as a detector does. One that asks the classifier about
+    several copies of an image sets ``votes`` and overrides ``copies`` and ``join``; one made of other purifiers returns
+    them from ``inner``. Example::
+
+        from torch.nn import functional as F
+
+        import robustbench_med as rbmed
+
+
+        class Blur(rbmed.Purifier):
+            stochastic = False
+
+            class Params(rbmed.Params):
+                radius: int = rbmed.Field(1, ge=1, le=8, description="Pixels averaged to each side.")
+
+            def purify(self, x, strength, rng):
+                r = self.params.radius
+                blurred = F.avg_pool2d(F.pad(x, (r, r, r, r), mode="replicate"), 2 * r + 1, stride=1)
+                return x + strength.view(-1, 1, 1, 1) * (blurred - x)
+
+
+        @rbmed.hookimpl
+        def rbmed_purifiers():
+            yield rbmed.PurifierSpec(name="blur", target="my_plugin:Blur", summary="Moving average")
+    """
+    return ()
+
+
+@hookspec
+def rbmed_strategies() -> Iterable[StrategySpec]:
+    """Offer strategies, ways to train one model over several clients: a classifier, or what a detector learns.
+
+    ``train`` returns the state that all clients share and, for a personalized strategy, the entries that replace it at
+    each client. Images stay in the client's own loop. Example::
+
+        import torch
+
+        import robustbench_med as rbmed
+
+
+        class LocalOnce(rbmed.Strategy):
+            class Params(rbmed.Params):
+                lr: float = rbmed.Field(0.1, gt=0, description="Learning rate.")
+
+            def train(self, build, clients, job):
+                states = []
+                for split in clients.values():
+                    torch.manual_seed(job.seed)
+                    model = build().to(job.device)
+                    optimizer = torch.optim.SGD(model.parameters(), self.params.lr)
+                    model.loss(split.images.to(job.device), split.labels.to(job.device)).backward()
+                    optimizer.step()
+                    states.append(model.state_dict())
+                mean = {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+                return rbmed.Federated(shared=mean, history=[{"clients": len(states)}])
+
+
+        @rbmed.hookimpl
+        def rbmed_strategies():
+            yield rbmed.StrategySpec(
+                name="local-once", target="my_plugin:LocalOnce", summary="One local step, then a plain average"
+            )
+    """
+    return ()
+
+
+@hookspec
+def rbmed_datasets() -> Iterable[DatasetSpec]:
+    """Offer data sets.
+
+    ``split`` returns ``train``, ``calibration`` or ``test``, and no patient is in two of them. A data set whose images
+    the user brings says ``needs_root=True`` and finds the folder in ``self.root``. Example::
+
+        import torch
+
+        import robustbench_med as rbmed
+
+
+        class Squares(rbmed.Dataset):
+            class Params(rbmed.Params):
+                per_split: int = rbmed.Field(8, ge=2, description="Images in each split.")
+
+            def card(self):
+                return rbmed.DataCard(
+                    name="squares", classes=("empty", "square"), channels=1, size=16, licence="CC0-1.0",
+                    citation="none", digest=f"squares-1-{self.params.per_split}", synthetic=True, lesion_class=1,
+                )
+
+            def split(self, name):
+                labels = torch.arange(self.params.per_split) % 2
+                images = torch.zeros(len(labels), 1, 16, 16)
+                images[labels == 1, :, 4:12, 4:12] = 1.0
+                patients = tuple(f"{name}-{i}" for i in range(len(labels)))
+                return rbmed.Split(images, labels, patients, sites=("a",) * len(labels))
+
+
+        @rbmed.hookimpl
+        def rbmed_datasets():
+            yield rbmed.DatasetSpec(
+                name="squares", target="my_plugin:Squares", summary="White squares", licence="CC0-1.0", synthetic=True
+            )
+    """
+    return ()
+
+
+@hookspec
+def rbmed_models() -> Iterable[ModelSpec]:
+    """Offer classifier architectures.
+
+    ``build`` returns a fresh `Classifier`: images in [0, 1] to logits, normalisation inside. Example::
+
+        import torch
+
+        import robustbench_med as rbmed
+
+
+        class Linear(rbmed.Classifier):
+            def __init__(self, num_classes, inputs):
+                super().__init__()
+                self.head = torch.nn.Linear(inputs, num_classes)
+
+            def forward(self, x):
+                return self.head((x - 0.5).flatten(1))
+
+
+        class LinearModel(rbmed.Model):
+            def build(self, num_classes, channels, size):
+                return Linear(num_classes, channels * size * size)
+
+
+        @rbmed.hookimpl
+        def rbmed_models():
+            yield rbmed.ModelSpec(name="linear", target="my_plugin:LinearModel", summary="One linear layer on pixels")
+    """
+    return ()
+
+
+@hookspec
+def rbmed_defenses() -> Iterable[DefenseSpec]:
+    """Offer defenses.
+
+    A defense is a recipe that names its parts. The registry finds them, whichever plugin they come from; the harness
+    trains, stores and calibrates them. Example::
+
+        import robustbench_med as rbmed
+
+
+        class Plain(rbmed.Defense):
+            class Params(rbmed.Params):
+                model: str = rbmed.Field("resnet", description="Classifier, with its parameters if any.")
+
+            def recipe(self):
+                return rbmed.Recipe(model=rbmed.parse(self.params.model), strategy=rbmed.PartRef("fedavg"))
+
+
+        @rbmed.hookimpl
+        def rbmed_defenses():
+            yield rbmed.DefenseSpec(name="plain", target="my_plugin:Plain", summary="The classifier alone")
+    """
+    return ()
+
+
+@hookspec
+def rbmed_metrics() -> Iterable[MetricSpec]:
+    """Offer metrics.
+
+    ``compute`` sees all per-image results of a cell and returns named figures; a `Rate` is stored with its interval.
+    Example::
+
+        import robustbench_med as rbmed
+
+
+        class Broken(rbmed.Metric):
+            def compute(self, outcome):
+                right = outcome.clean.right(outcome.labels)[0]
+                lost = right & ~outcome.attacked.safe(outcome.labels)[0]
+                return {"attack_success_rate": rbmed.Rate(hits=float(lost.sum()), n=int(right.sum()))}
+
+
+        @rbmed.hookimpl
+        def rbmed_metrics():
+            yield rbmed.MetricSpec(
+                name="success", target="my_plugin:Broken", summary="Share of the right answers that an attack breaks"
+            )
+    """
+    return ()
+
+
+@hookspec
+def rbmed_reports() -> Iterable[ReportSpec]:
+    """Offer reports.
+
+    ``render`` turns the table of records, one row a cell, into text. Example::
+
+        import robustbench_med as rbmed
+
+
+        class Csv(rbmed.Report):
+            def render(self, table):
+                return table.to_csv(index=False)
+
+
+        @rbmed.hookimpl
+        def rbmed_reports():
+            yield rbmed.ReportSpec(name="csv", target="my_plugin:Csv", summary="Comma-separated values")
+    """
+    return ()

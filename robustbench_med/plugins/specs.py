@@ -1,0 +1,147 @@
+"""What a plugin offers: inert descriptions with lazy targets.
+
+A spec is read to list, filter and plan; its ``target`` is imported only when the thing is used. Reading every spec
+of every installed plugin therefore costs milliseconds, and never imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+#: Version of the hooks and base classes, raised when a plugin written for an older one would no longer work. A plugin
+#: module declares the one it was written for: ``RBMED_INTERFACE = 2``.
+INTERFACE = 2
+
+Norm = Literal["linf", "l2", "l1"]
+NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One thing a plugin offers.
+
+    Attributes:
+        name: lower case, unique within its kind (``distribution/name`` resolves a clash).
+        target: ``package.module:Class``, imported on first use.
+        summary: one line, shown by ``rbmed list``.
+        reference: the paper or page to cite.
+        revision: bumped whenever the same parameters would give other numbers; part of the cell id.
+    """
+
+    kind: ClassVar[str] = ""
+    #: Class that targets of this kind derive from, as ``module:Class``.
+    base: ClassVar[str] = ""
+    name: str
+    target: str
+    summary: str
+    reference: str = ""
+    revision: int = 1
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"spec name {self.name!r} must match {_NAME.pattern}")
+        if not _TARGET.fullmatch(self.target):
+            raise ValueError(f"target {self.target!r} of spec {self.name!r} must look like 'package.module:Class'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSpec(Spec):
+    """An attack: the norms it is defined for and what it needs to see.
+
+    ``access`` is ``gradient``, ``scores``, ``decision`` or ``none`` (a control that looks at nothing).
+    """
+
+    kind: ClassVar[str] = "attack"
+    base: ClassVar[str] = "robustbench_med.interfaces:Attack"
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    access: Literal["gradient", "scores", "decision", "none"] = "gradient"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := set(self.norms) - set(NORMS):
+            raise ValueError(f"attack {self.name!r}: unknown norms {sorted(unknown)}; valid: {', '.join(NORMS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec(Spec):
+    """A detector: gives each image a score, larger meaning more suspicious."""
+
+    kind: ClassVar[str] = "detector"
+    base: ClassVar[str] = "robustbench_med.interfaces:Detector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurifierSpec(Spec):
+    """A purifier: maps suspicious images back towards clean ones."""
+
+    kind: ClassVar[str] = "purifier"
+    base: ClassVar[str] = "robustbench_med.interfaces:Purifier"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySpec(Spec):
+    """A way to train one classifier over several clients."""
+
+    kind: ClassVar[str] = "strategy"
+    base: ClassVar[str] = "robustbench_med.interfaces:Strategy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """A data set. ``needs_root`` says that the user must bring the images."""
+
+    kind: ClassVar[str] = "dataset"
+    base: ClassVar[str] = "robustbench_med.interfaces:Dataset"
+    licence: str = ""
+    synthetic: bool = False
+    needs_root: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """A classifier architecture."""
+
+    kind: ClassVar[str] = "model"
+    base: ClassVar[str] = "robustbench_med.interfaces:Model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenseSpec(Spec):
+    """A recipe that names a model, a strategy and, optionally, a detector and a purifier.
+
+    ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any. ``reproduction`` is
+    ``package:file``, the published table and how to measure it anew (`robustbench_med.reproduction.published`), if
+    any.
+    """
+
+    kind: ClassVar[str] = "defense"
+    base: ClassVar[str] = "robustbench_med.interfaces:Defense"
+    weights: str = ""
+    reproduction: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec(Spec):
+    """Figures computed from the outcome of a cell."""
+
+    kind: ClassVar[str] = "metric"
+    base: ClassVar[str] = "robustbench_med.interfaces:Metric"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec(Spec):
+    """A way to show records."""
+
+    kind: ClassVar[str] = "report"
+    base: ClassVar[str] = "robustbench_med.interfaces:Report"
+
+
+SPEC_TYPES: tuple[type[Spec], ...] = (
+    AttackSpec, DetectorSpec, PurifierSpec, StrategySpec, DatasetSpec, ModelSpec, DefenseSpec, MetricSpec, ReportSpec,
+)  # fmt: skip
+KINDS: tuple[str, ...] = tuple(spec.kind for spec in SPEC_TYPES)

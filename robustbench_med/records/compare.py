@@ -1,0 +1,136 @@
+"""Do two records say the same? What the machine and the moment decide (times, memory, provenance) is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from robustbench_med.records.record import Record, latest
+
+#: What was found; the other fields say what was asked, and with what.
+RESULTS = ("status", "clients", "n", "metrics", "intervals", "per_client", "between_clients", "worst_client", "spent",
+           "rungs", "diagnostics", "reason")  # fmt: skip
+ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
+#: What a figure depends on, beside what was asked: where these differ, other figures are no surprise.
+DIGESTS = {"data set": "dataset.digest", "weights": "defense.weights.digest", "surrogate": "surrogate.digest"}
+
+Match = Literal["same", "within", "differs", "only left", "only right"]
+
+
+def flat(record: Record, fields: Sequence[str]) -> dict[str, Any]:
+    """Some fields of a record by dotted name, times left out."""
+    return dict(_flat(record.model_dump(mode="json", include=set(fields))))
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        yield name, value
+        return
+    yield name, type(value).__name__  # so that an empty one is seen
+    for key, each in items:
+        if key != "seconds":
+            yield from _flat(each, f"{name}.{key}".lstrip("."))
+
+
+def changed(left: Record, right: Record, fields: Sequence[str] = RESULTS) -> dict[str, tuple[Any, Any]]:
+    """What two records say differently, by dotted name; what one lacks is None."""
+    one, two = flat(left, fields), flat(right, fields)
+    names = dict.fromkeys([*one, *two])
+    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+
+
+def outside(left: Record, right: Record) -> dict[str, tuple[float | None, float | None]]:
+    """The shares of ``right`` that lie outside the 95 % intervals of ``left``."""
+    found = {}
+    for name, (low, high) in left.intervals.items():
+        value = right.metrics.get(name)
+        if value is None or not low <= value <= high:
+            found[name] = (left.metrics.get(name), value)
+    return found
+
+
+def other_digests(left: Record, right: Record) -> list[str]:
+    """A line for each digest of data or weights that differs."""
+    one, two = (flat(record, ("dataset", "defense", "surrogate")) for record in (left, right))
+    return [
+        f"{what}: digest {one.get(name)} -> {two.get(name)}"
+        for what, name in DIGESTS.items()
+        if one.get(name) != two.get(name)
+    ]
+
+
+def notes(left: Record, right: Record) -> tuple[str, ...]:
+    """One line for each thing that differs and that a reader wants to know: digests, parameters, revisions, figures."""
+    lines = other_digests(left, right)
+    asked = changed(left, right, ASKED)
+    shown = {name: values for name, values in asked.items() if name not in DIGESTS.values()}
+    for name, (one, two) in {**shown, **changed(left, right)}.items():
+        if not name.startswith(("intervals.", "per_client.", "between_clients.", "diagnostics.", "dataset.asked",
+                                "attack.asked", "defense.weights.")):  # fmt: skip
+            lines.append(f"{name.removeprefix('metrics.')}: {_short(one)} -> {_short(two)}")
+    return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A cell of two folders: its records, whether they say the same, and what differs."""
+
+    left: Record | None
+    right: Record | None
+    match: Match
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        """One of the records, to name the cell by."""
+        record = self.left or self.right
+        assert record is not None
+        return record
+
+
+def pairs(left: Sequence[Record], right: Sequence[Record]) -> list[Pair]:
+    """The cells of two folders side by side: by id, and where ids differ by what was asked for.
+
+    The same question has another id where the data, the weights or a revision changed in between.
+    """
+    ones, twos = latest(left), latest(right)
+    by_id = {record.cell_id: record for record in twos}
+    rest = [record for record in twos if record.cell_id not in {one.cell_id for one in ones}]
+    found = []
+    for one in ones:
+        two = by_id.get(one.cell_id)
+        if two is None:
+            alike = [record for record in rest if question(record) == question(one)]
+            if len(alike) == 1 and sum(question(record) == question(one) for record in ones) == 1:
+                two = alike[0]
+                rest.remove(two)
+        found.append(Pair(one, None, "only left") if two is None else _pair(one, two))
+    return found + [Pair(None, two, "only right") for two in rest]
+
+
+def _pair(one: Record, two: Record) -> Pair:
+    if not changed(one, two):
+        return Pair(one, two, "same", tuple(other_digests(one, two)))
+    alike = one.status == two.status and not outside(one, two) and not outside(two, one)
+    return Pair(one, two, "within" if alike else "differs", notes(one, two))
+
+
+def question(record: Record) -> tuple[str, ...]:
+    """What a record's cell was asked, without digests and revisions."""
+    defense, attack, dataset = record.defense, record.attack, record.dataset
+    facts = (
+        record.role, dataset["name"], dataset["params_passed"], dataset.get("asked"), dataset.get("partition"),
+        defense["name"], defense["params_passed"], defense.get("asked"), attack["name"], attack["params_passed"],
+        attack.get("asked"), record.threat, record.budget, record.draws, record.seed, record.limit, record.unseen,
+    )  # fmt: skip
+    return tuple(map(repr, facts))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:60]

@@ -1,0 +1,74 @@
+"""Per-image results as Parquet, so that any number in a record can be recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_med.errors import StoreError
+from robustbench_med.files.atomic import replacing
+from robustbench_med.interfaces.results import Outcome, Verdicts
+
+
+def to_frame(outcome: Outcome) -> pd.DataFrame:
+    """One row per image and noise draw.
+
+    Columns: ``index`` (row in the test split), ``patient``, ``site``, ``label``, ``draw``, ``distance``, ``gradients``,
+    ``queries``, ``broken_by`` (the ladder's step after which no draw withstood, else empty), and with the prefixes
+    ``clean_`` and ``attacked_``: ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``.
+    """
+    draws, n = outcome.clean.predictions.shape
+
+    def tiled(values: Sequence[object]) -> list[object]:
+        return list(values) * draws
+
+    columns: dict[str, object] = {
+        "index": tiled(outcome.index.tolist()),
+        "patient": tiled(outcome.patients),
+        "site": tiled(outcome.sites),
+        "label": tiled(outcome.labels.tolist()),
+        "draw": [draw for draw in range(draws) for _ in range(n)],
+        "distance": tiled(outcome.distances.tolist()),
+        "gradients": tiled(outcome.gradients.tolist()),
+        "queries": tiled(outcome.queries.tolist()),
+        "broken_by": tiled(_broken_by(outcome)),
+    }
+    for prefix, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
+        columns |= _columns(prefix, verdicts)
+    return pd.DataFrame(columns)
+
+
+def _broken_by(outcome: Outcome) -> list[str]:
+    """Per image, the first step after which it was broken; a plain cell judges by the verdicts instead."""
+    names = [""] * len(outcome.labels)
+    if len(outcome.climb) > 1:
+        for step in reversed(outcome.climb):
+            for row in (step.attacked & (step.safe == 0)).nonzero().flatten().tolist():
+                names[row] = step.name
+    return names
+
+
+def _columns(prefix: str, verdicts: Verdicts) -> dict[str, object]:
+    return {
+        f"{prefix}_prediction": verdicts.predictions.flatten().numpy(),
+        f"{prefix}_flagged": verdicts.flagged.flatten().numpy(),
+        f"{prefix}_rejected": verdicts.rejected.flatten().numpy(),
+        f"{prefix}_score": verdicts.scores.flatten().numpy(),
+        f"{prefix}_changed": verdicts.changed.flatten().numpy(),
+        f"{prefix}_purified_rmse": verdicts.purified_rmse.flatten().numpy(),
+    }
+
+
+def write(outcome: Outcome, path: Path) -> None:
+    """Write the samples of one cell, whole or not at all.
+
+    Raises:
+        StoreError: they cannot be written, as where the disk is full, or their folder is a symbolic link.
+    """
+    if path.parent.is_symlink():
+        # Whoever sent the folder would choose where we write.
+        raise StoreError(f"{path.parent} is a symbolic link; results are written to real folders only, so remove it")
+    with replacing(path) as draft:
+        to_frame(outcome).to_parquet(draft, index=False)

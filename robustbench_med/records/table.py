@@ -1,0 +1,67 @@
+"""Records -> DataFrame: rebuilt from records alone, without plugins or torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from robustbench_med.plugins.references import spelled
+from robustbench_med.records.record import Record
+
+#: Columns every table starts with.
+HEAD = ("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition",
+        "unseen", "attack", "attack_params", "norm", "eps", "access", "role",
+        "status", "n",
+        "seed")  # fmt: skip
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per record: what was measured, each metric, and ``<metric>_low`` / ``_high`` for those with intervals.
+
+    ``clean_`` and ``robust_`` ``mean``, ``worst`` and ``spread`` are those of the accuracy between clients
+    (`robustbench_med.records.fairness`).
+    """
+    rows = [_row(record) for record in records]
+    frame = pd.DataFrame(rows)
+    head = [column for column in HEAD if column in frame]
+    return frame[[*head, *(column for column in frame if column not in head)]]
+
+
+def _row(record: Record) -> dict[str, Any]:
+    strategy = record.defense.get("strategy", {})
+    row: dict[str, Any] = {
+        "dataset": record.dataset["name"],
+        "synthetic": record.dataset["synthetic"],
+        "defense": record.defense["name"],
+        "defense_params": spelled(record.defense["params_passed"]),
+        "strategy": strategy.get("name"),
+        "strategy_params": spelled(strategy.get("params_passed", {})),
+        "train_seed": record.defense.get("weights", {}).get("seed"),
+        "partition": record.dataset.get("partition"),
+        "unseen": ", ".join(record.unseen),
+        "attack": record.attack["name"],
+        "attack_params": spelled(record.attack["params_passed"]),
+        "norm": record.threat["norm"],
+        "eps": record.threat["eps"],
+        "access": record.threat["access"],
+        "role": record.role,
+        "status": record.status,
+        "n": record.n,
+        "seed": record.seed,
+        "reason": record.reason,
+        "worst_client": record.worst_client,
+        "seconds": record.seconds,
+        "cell_id": record.cell_id,
+        **record.metrics,
+    }
+    if record.worst_client is not None:
+        row["worst_client_robust_accuracy"] = record.per_client[record.worst_client].get("robust_accuracy")
+    for short in ("clean", "robust"):
+        figure = record.between_clients.get(f"{short}_accuracy", {})
+        for key in ("mean", "worst", "spread"):
+            row[f"{short}_{key}"] = figure.get(key)
+    for name, (low, high) in record.intervals.items():
+        row[f"{name}_low"], row[f"{name}_high"] = low, high
+    return row

@@ -1,0 +1,238 @@
+"""What a cell will cost: calls counted in a rehearsal of its attacks, times the seconds that one call takes here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.attacks.accelerate import accelerated, attackers
+from robustbench_med.attacks.access import surface
+from robustbench_med.attacks.diagnostics import CONTROL_SHARE, FULL_LIMIT, huge_count
+from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.target_model import View
+from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.defenses.resolved import Blueprint, key_of
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.ladder import Rung
+from robustbench_med.interfaces import Attack, Detector, Purifier
+from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.trial import Calls, per_image, rehearse
+from robustbench_med.runtime.isolation import isolated
+
+#: Images that calls are tried on.
+FEW = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a cell takes at most: an image that is broken early, and one that is not purified, takes less.
+
+    Attributes:
+        gradients, queries: backward and forward passes of the attacks, over all images.
+        seconds: about how long, diagnostics included.
+    """
+
+    gradients: int
+    queries: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell with all that its cost depends on.
+
+    Attributes:
+        cell: the cell.
+        images: how many of each client.
+        sample: some of them, (N, C, H, W).
+        pipeline: a client's deployed system.
+        design: key of the defense's parts and their parameters; cells of equal design take equally long.
+        num_classes: K.
+        surrogate: that `transfer` attacks.
+    """
+
+    cell: Cell
+    images: tuple[int, ...]
+    sample: Tensor
+    pipeline: Pipeline
+    design: str
+    num_classes: int
+    surrogate: nn.Module | None = None
+
+
+class Costs:
+    """Foretells the cost of cells; what cells have in common is tried once.
+
+    Args:
+        registry: where the attacks come from.
+        device: where the cells will run.
+        batch: images per chunk.
+        diagnostics: off, cheap or full.
+    """
+
+    def __init__(self, registry: Registry, device: torch.device, batch: int, diagnostics: str) -> None:
+        self.registry, self.device, self.batch, self.diagnostics = registry, device, batch, diagnostics
+        self._calls: dict[str, Calls] = {}
+        self._seconds: dict[str, float] = {}
+        self._fast: dict[str, Pipeline] = {}
+        self._attacked: dict[str, Tensor] = {}
+
+    def of(self, case: Case) -> Cost:
+        """The cost of one cell.
+
+        Raises:
+            Exception: whatever a part of the defense or an attack raises.
+        """
+        cell, total = case.cell, sum(case.images)
+        steps = [self._step(case, rung) for rung in cell.rungs]
+        decisions = cell.draws if case.pipeline.stochastic else 1
+        # Each image is answered before and after; on a ladder also after each step.
+        answers = decisions * (2 + (1 + len(steps)) * (len(steps) > 1 and case.pipeline.stochastic))
+        work = [seconds(total, list(case.images)) for _, seconds in steps]
+        spent = sum(work) + total * answers * self._answer(case)
+        if self.diagnostics != "off":
+            few = [min(n, huge_count(total)) for n in case.images[:1]]
+            spent += max((seconds(sum(few), few) for _, seconds in steps), default=0.0)
+            spent += 3 * CONTROL_SHARE * total * self._answer(case)
+        if self.diagnostics == "full":
+            again = [min(n, FULL_LIMIT) for n in case.images]
+            # As asked, half and double eps, another seed, and twice the steps.
+            spent += 6 * sum(seconds(sum(again), again) for _, seconds in steps)
+        return Cost(
+            gradients=total * sum(calls.gradients for calls, _ in steps),
+            queries=total * sum(calls.queries for calls, _ in steps),
+            seconds=spent,
+        )
+
+    def _step(self, case: Case, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
+        """What one attack asks, and how long it takes on so many images, by client."""
+        cell, pipeline = case.cell, case.pipeline
+        attack: Attack = create(self.registry, "attack", rung.attack)
+        noisy = pipeline.classifier.stochastic if rung.access == "oblivious" else pipeline.stochastic
+        draws = max(rung.eot or cell.eot, attack.eot or 1) if noisy and rung.access != "transfer" else 1
+        classes = case.num_classes if cell.threat.goal == "untargeted" else 2
+        shape = case.sample.shape[1:]
+        query = rung.access == "query"
+        key = key_of([repr(rung.attack), query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])
+        if key not in self._calls:
+            access = "query" if query else "oblivious"
+            self._calls[key] = rehearse(attack, access, cell.threat, cell.budget, shape, classes, draws)
+        calls = self._calls[key]
+        size = max(1, self.batch // draws)
+        forward = self._call(case, rung, draws, size, gradient=False) if calls.queries > calls.gradients else 0.0
+        backward = self._call(case, rung, draws, size, gradient=True) if calls.gradients else 0.0
+        each = (calls.gradients * backward + max(0, calls.queries - calls.gradients) * forward) / draws
+
+        def seconds(total: int, by_client: list[int]) -> float:
+            return total * each + calls.seconds * sum(math.ceil(n / size) for n in by_client)
+
+        # On the rung `gate` a gradient of the detector's score steers each gradient, and is counted too.
+        counted = replace(calls, gradients=2 * calls.gradients) if rung.access == "gate" else calls
+        return counted, seconds
+
+    def _call(self, case: Case, rung: Rung, draws: int, size: int, gradient: bool) -> float:
+        """Seconds that a call takes for each image, all draws together."""
+        stand_in = case.cell.stand_in
+        key = self._key(case, rung.access, rung.evasion, draws, stand_in, gradient)
+        if key not in self._seconds:
+            pipeline, images = self._fast_pipeline(case), self._images(case)
+
+            def call(n: int) -> None:
+                x = _repeated(images, n).requires_grad_(gradient)
+                y, ids = torch.zeros(n, dtype=torch.int64, device=self.device), torch.arange(n, device=self.device)
+                meter = Meter(x.detach(), y, case.cell.threat, case.cell.budget)
+                view = View(
+                    pipeline, meter, draws, evasion=rung.evasion or "orthogonal", stand_in=stand_in,
+                    surrogate=case.surrogate, chunk=self.batch,
+                )  # fmt: skip
+                with isolated(0), torch.set_grad_enabled(gradient):
+                    logits = surface(view, rung.access, Stream.named("trial", 0, ids))(x)
+                    if gradient:
+                        torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
+
+            self._seconds[key] = per_image(call, len(images), size, self.device)
+        return self._seconds[key]
+
+    def _answer(self, case: Case) -> float:
+        """Seconds that the deployed system takes to answer an image once."""
+        key = self._key(case, "answer")
+        if key not in self._seconds:
+            pipeline, images = self._fast_pipeline(case), self._images(case)
+
+            def call(n: int) -> None:
+                stream = Stream.named("trial", 0, torch.arange(n, device=self.device))
+                with isolated(0):
+                    pipeline.decide(_repeated(images, n), stream)
+
+            self._seconds[key] = per_image(call, len(images), self.batch, self.device)
+        return self._seconds[key]
+
+    def _key(self, case: Case, *facts: object) -> str:
+        """Of what decides how long a call takes; the threat does where a gate chooses which images are purified."""
+        threat = case.cell.threat
+        ball = (threat.norm, threat.eps) if case.pipeline.gate is not None else ()
+        return key_of([case.design, list(case.sample.shape[1:]), ball, facts])
+
+    def _fast_pipeline(self, case: Case) -> Pipeline:
+        """The system as attacks run it."""
+        if case.design not in self._fast:
+            self._fast[case.design] = attackers(case.pipeline)
+        return self._fast[case.design]
+
+    def _images(self, case: Case) -> Tensor:
+        """A few images after a step of an attack: clean ones are seldom flagged, and those that are take longest."""
+        key = self._key(case, "images")
+        if key not in self._attacked:
+            clean = case.sample[:FEW].to(self.device)
+            x, classifier = clean.clone().requires_grad_(), self._fast_pipeline(case).classifier
+            with isolated(0), torch.enable_grad():
+                logits = classifier(x)
+                (grad,) = torch.autograd.grad(nn.functional.cross_entropy(logits, logits.argmax(1)), x)
+            threat = case.cell.threat
+            self._attacked[key] = threat.project(clean + threat.eps * grad.sign(), clean)
+        return self._attacked[key]
+
+
+def untrained(blueprint: Blueprint, card: DataCard, device: torch.device) -> Pipeline:
+    """The system with the weights it starts its training with: it answers at random, and as fast as it will.
+
+    Raises:
+        Exception: a part cannot be used before it is fitted.
+    """
+    made = Assembly(blueprint, card, PartFolders({}), device)
+    with torch.random.fork_rng(devices=[]):
+        classifier = blueprint.strategy.classifier(lambda: build_for(blueprint.model, card))
+    detector, purifier = (part and made.fresh(part).to(device) for part in (blueprint.detector, blueprint.purifier))
+    gate = None if detector is None else Gate(threshold=0.0, low=0.0, high=1.0)
+    return Pipeline(
+        classifier.to(device), cast("Detector | None", detector), cast("Purifier | None", purifier), gate,
+        blueprint.recipe.strength,
+    )  # fmt: skip
+
+
+def surrogate_of(pipeline: Pipeline) -> nn.Module:
+    """The classifier of a surrogate as attacks run it."""
+    return accelerated(pipeline.classifier)
+
+
+def _repeated(images: Tensor, n: int) -> Tensor:
+    """``n`` of the images, the first again after the last."""
+    return images[torch.arange(n, device=images.device) % len(images)].clone()
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """All of them together."""
+    return Cost(
+        sum(cost.gradients for cost in costs),
+        sum(cost.queries for cost in costs),
+        sum(cost.seconds for cost in costs),
+    )

@@ -1,0 +1,193 @@
+"""What a record says of a cell's data, defense and attacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from robustbench_med import __version__
+from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.ladder import REVISION
+from robustbench_med.interfaces import Attack
+from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.results import Outcome
+from robustbench_med.plugins.components import all_params, create
+from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.registry import Registry
+
+
+def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
+    """Name, origin, digest, licence."""
+    entry = registry.find("dataset", cell.dataset.name)
+    return {
+        "name": card.name,
+        "distribution": f"{entry.distribution} {entry.version}",
+        "params_passed": dict(cell.dataset.params),
+        "partition": spelled_ref(cell.trained.partition) if cell.trained.partition else None,
+        "digest": card.digest,
+        "synthetic": card.synthetic,
+        "licence": card.licence,
+        "classes": list(card.classes),
+        "notes": list(card.notes),
+        "revision": entry.spec.revision,
+        "asked": {
+            "dataset": spelled_ref(cell.dataset),
+            "partition": spelled_ref(cell.trained.partition) if cell.trained.partition else None,
+            "unseen_site": list(cell.trained.unseen),
+            "client": list(cell.clients),
+        },
+    }
+
+
+def defense(cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None) -> dict[str, Any]:
+    """Name, origin, parameters, parts and weights; of a deployed system also its size and whether it is random."""
+    blueprint = deployment.blueprint
+    manifest = deployment.artifact.manifest
+    seed = cell.trained.seed
+    return {
+        "name": cell.defense.name,
+        "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
+        "revision": blueprint.entry.spec.revision,
+        "params": all_params(blueprint.defense.params),
+        "params_passed": dict(cell.defense.params),
+        "parts": blueprint.describe(),
+        "strategy": {
+            "name": blueprint.recipe.strategy.name,
+            "params_passed": dict(blueprint.recipe.strategy.params),
+        },
+        "asked": cell.trained.asked() | ({} if seed is None else {"train-seed": str(seed)}),
+        "replaced": {
+            kind: spelled_ref(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
+        },
+        "weights": {
+            "digest": deployment.artifact.digest,
+            "seed": manifest.get("seed"),
+            "trained": manifest.get("created"),
+            "federation": federation(manifest),
+        },
+        "reference": blueprint.entry.spec.reference,
+    } | ({} if pipeline is None else system(pipeline))
+
+
+def system(pipeline: Pipeline) -> dict[str, Any]:
+    """How many parameters each deployed network has, and whether two answers to one image may differ."""
+    parts = dict(pipeline.named_children())
+    sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in parts.items()}
+    return {"parameters": sizes, "randomized": pipeline.stochastic}
+
+
+def federation(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What the rounds of a training cost, and who was noticed in them; None where no history of rounds is kept.
+
+    ``bytes_sent_per_round`` (by all clients together, a mean over rounds) and ``bytes_received_per_round`` are seen
+    from the clients. ``suspected`` and ``missing`` say in how many rounds.
+    """
+    try:
+        history = manifest["parts"]["classifier"]["metrics"]
+        rounds = [entry["clients"] for entry in history]
+        return _cost(history, rounds) if rounds else None
+    except (AttributeError, KeyError, TypeError, ValueError):  # no history of rounds, but figures of something else
+        return None
+
+
+def _cost(history: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    def per_round(name: str) -> float:
+        return sum(float(facts.get(name, 0)) for clients in rounds for facts in clients.values()) / len(rounds)
+
+    def noticed(name: str) -> dict[str, int]:
+        return dict(sorted(Counter(client for entry in history for client in entry.get(name, ())).items()))
+
+    return {
+        "rounds": len(rounds),
+        "clients": len(set().union(*rounds)),
+        "bytes_sent_per_round": per_round("bytes-sent"),
+        "bytes_received_per_round": per_round("bytes-received"),
+        "seconds": sum(float(entry.get("seconds", 0)) for entry in history),
+        "suspected": noticed("suspected"),
+        "missing": noticed("missing"),
+    }
+
+
+def surrogate(deployment: Deployment) -> dict[str, Any]:
+    """The defense whose classifier was attacked in place of the deployed one."""
+    artifact = deployment.artifact
+    return {
+        "name": deployment.blueprint.entry.spec.name,
+        "params": all_params(deployment.blueprint.defense.params),
+        "digest": artifact.digest,
+        "seed": artifact.manifest.get("seed"),
+    }
+
+
+def draws(access: str, eot: int, deployment: Deployment) -> int:
+    """Noise draws that a call from this rung really averages: one where nothing there is random."""
+    parts = (deployment.blueprint.detector, deployment.blueprint.purifier)
+    random = access not in ("oblivious", "transfer") and any(part is not None and part.stochastic for part in parts)
+    return eot if random else 1
+
+
+def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> dict[str, Any]:
+    """The attack; of a ladder, every attack in it. ``precision`` is that of its passes."""
+    # A goal of two sides shows every attack a task of two classes.
+    classes = num_classes if cell.threat.goal == "untargeted" else 2
+
+    def one(ref: PartRef, access: str, eot: int) -> dict[str, Any]:
+        entry = registry.find("attack", ref.name)
+        made: Attack = create(registry, "attack", ref)
+        return {
+            "name": ref.name,
+            "distribution": f"{entry.distribution} {entry.version}",
+            "params": all_params(made.params),
+            "params_passed": dict(ref.params),
+            "revision": entry.spec.revision,
+            "variant": made.variant(classes, cell.threat.norm, draws(access, max(eot, made.eot or 1), deployment) > 1),
+        }
+
+    wanted = {
+        "access": cell.threat.access,
+        "attack": spelled_ref(cell.attack),
+        "evasion": next((rung.evasion for rung in cell.rungs if rung.evasion), None),
+        "stand_in": cell.stand_in,
+        "surrogate": spelled_ref(cell.surrogate.defense) if cell.surrogate else None,
+        "eot": cell.eot,
+        "precision": precision,
+    }
+    if cell.attack.name != "ladder":
+        return {**one(cell.attack, cell.threat.access, cell.eot), "asked": wanted}
+    rungs = [
+        {
+            "access": rung.access,
+            "eot": rung.eot,
+            "evasion": rung.evasion,
+            **one(rung.attack, rung.access, rung.eot or cell.eot),
+        }
+        for rung in cell.rungs
+    ]
+    named = {"name": "ladder", "params": dict(cell.attack.params), "params_passed": dict(cell.attack.params)}
+    return {**named, "distribution": f"robustbench-med {__version__}", "revision": REVISION, "rungs": rungs,
+            "asked": wanted}  # fmt: skip
+
+
+def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
+    """What a record says of each step of the cell, those that could not run included."""
+    facts = []
+    for step in outcome.climb:
+        given = int(step.attacked.sum())
+        facts.append(
+            {
+                "rung": step.name,
+                "access": step.access,
+                "attacked": given,
+                # Of a plain cell the metrics say it, from the draws that score.
+                "withstanding": float(step.safe.mean()) if len(outcome.climb) > 1 else None,
+                "broken": int((step.attacked & (step.safe == 0)).sum()) if len(outcome.climb) > 1 else None,
+                "gradients_mean": float(step.gradients[step.attacked].double().mean()) if given else 0.0,
+                "queries_mean": float(step.queries[step.attacked].double().mean()) if given else 0.0,
+                "seconds": step.seconds,
+                "reason": step.reason,
+            }
+            | ({"repeated": step.repeated} if step.repeated else {})
+        )
+    return facts + [{"rung": name, "access": name.partition(" ")[0], "reason": why} for name, why in cell.left_out]

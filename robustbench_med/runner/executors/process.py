@@ -1,0 +1,144 @@
+"""Cells one after another in a process of their own: it can be stopped, and dies alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustbench_med.runner.executors.pool import Lost, dispatch
+from robustbench_med.runner.messages import Done, Job, Message
+
+if TYPE_CHECKING:
+    from robustbench_med.grid.config import RunConfig
+    from robustbench_med.runner.evaluator import Evaluator
+    from robustbench_med.runner.executors.config import Local
+
+#: Bytes by which a process may outgrow what it held after its first cell before it is replaced: a plugin leaks.
+GROWTH = 2**30
+
+
+class ProcessExecutor:
+    """Runs jobs in a process that is replaced when a cell breaks it, takes too long, or leaks memory.
+
+    Args:
+        params: of the executor.
+        config: with the time limit of a cell.
+        evaluator: what the process needs is taken from it.
+    """
+
+    def __init__(self, params: Local, config: RunConfig, evaluator: Evaluator) -> None:
+        self.config, self.evaluator = config, evaluator
+
+    def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
+        """See `Executor`."""
+        yield from dispatch(_Alone(self.config, self.evaluator), jobs, self.config.time_limit)
+
+
+class _Alone:
+    """A crew of one."""
+
+    size = 1
+
+    def __init__(self, config: RunConfig, evaluator: Evaluator) -> None:
+        registry = evaluator.registry
+        self.arguments = (worker_config(config), registry.files, registry.only)
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.pipe: Connection | None = None
+        self.first = 0  # bytes held after the first cell
+
+    def send(self, worker: int, job: Job) -> None:
+        if self.process is None:
+            context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=_serve, args=(theirs, *self.arguments), name="cells")
+            self.process.start()
+            theirs.close()
+            self.first = 0
+        assert self.pipe is not None
+        try:
+            self.pipe.send(job)
+        except OSError:
+            return  # it has died meanwhile, which `receive` finds out
+
+    def wait(self, workers: list[int], seconds: float) -> int | None:
+        assert self.pipe is not None
+        return 0 if self.pipe.poll(seconds) else None
+
+    def receive(self, worker: int) -> Message:
+        assert self.pipe is not None
+        assert self.process is not None
+        try:
+            message: Message = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(10)
+            code = self.process.exitcode
+            self.stop(worker)
+            raise Lost(f"exit code {code}") from None
+        return message
+
+    def stop(self, worker: int) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process.close()
+        if self.pipe is not None:
+            self.pipe.close()
+        self.process = self.pipe = None
+
+    def rest(self, worker: int) -> bool:
+        assert self.process is not None
+        held = _held(self.process.pid) or 0
+        self.first = self.first or held
+        if held <= self.first + GROWTH:
+            return False
+        self.stop(worker)
+        return True
+
+
+def worker_config(config: RunConfig) -> RunConfig:
+    """The configuration for a worker: the run has trained what was missing, and a worker must not."""
+    return config.model_copy(update={"train": False})
+
+
+def _held(pid: int | None) -> int | None:
+    """Bytes of memory that a process holds; None where the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _serve(pipe: Connection, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None) -> None:
+    """Run jobs until nobody sends any."""
+    # Ctrl-C reaches every process of the terminal; the run decides what becomes of this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
+    from robustbench_med.plugins.registry import Registry
+    from robustbench_med.runner.evaluator import Evaluator
+
+    evaluator = Evaluator(config, Registry(files, only))
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        for message in evaluator.run(job):
+            pipe.send(message)
+            if isinstance(message, Done):
+                break
+
+
+def _die_with_parent() -> None:
+    """A plugin that hangs would otherwise outlive a run that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

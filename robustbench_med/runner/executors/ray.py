@@ -1,0 +1,199 @@
+"""Cells side by side in Ray's actors, on this machine or on the cluster that ``RAY_ADDRESS`` names."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustbench_med.errors import HarnessError, UsageError
+from robustbench_med.runner.executors.pool import Lost, dispatch
+from robustbench_med.runner.executors.process import worker_config
+from robustbench_med.runner.messages import Done, Job, Message
+
+if TYPE_CHECKING:
+    from robustbench_med.grid.config import RunConfig
+    from robustbench_med.runner.evaluator import Evaluator
+    from robustbench_med.runner.executors.config import OnRay
+
+#: Ray: report nothing home, leave CUDA_VISIBLE_DEVICES alone, and start workers with this very interpreter.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+
+
+class RayExecutor:
+    """Runs jobs in Ray's actors, each with its share of the cores or a GPU; a lost one is replaced.
+
+    Args:
+        params: of the executor.
+        config: with the time limit of a cell.
+        evaluator: what the workers need is taken from it.
+
+    Raises:
+        UsageError: Ray is not installed, or the device is not for it to choose.
+    """
+
+    def __init__(self, params: OnRay, config: RunConfig, evaluator: Evaluator) -> None:
+        if find_spec("ray") is None:
+            raise UsageError("executor 'ray' needs Ray; install 'robustbench-med[ray]'")
+        if ":" in config.device:
+            raise UsageError(f"--device {config.device} names one GPU; executor 'ray' chooses them: auto, cpu or cuda")
+        self.params, self.config, self.evaluator = params, config, evaluator
+
+    def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
+        """See `Executor`.
+
+        Raises:
+            HarnessError: Ray cannot start.
+            UsageError: it has no room for a single worker.
+        """
+        gpus = self.params.gpus
+        if gpus is None:
+            gpus = 1.0 if self.evaluator.device.type == "cuda" else 0.0
+        with _ray(self.params, gpus):
+            crew = _Actors(self.params, gpus, self.config, self.evaluator)
+            yield from dispatch(crew, jobs, self.config.time_limit)
+
+
+class _Worker:
+    """What an actor is made of."""
+
+    def __init__(
+        self, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None, threads: int, command: list[str]
+    ) -> None:
+        import torch
+
+        from robustbench_med.plugins.registry import Registry
+        from robustbench_med.runner.evaluator import Evaluator
+
+        sys.argv = command  # records name the command that was given
+        torch.set_num_threads(threads)
+        self.evaluator = Evaluator(config, Registry(files, only))
+
+    def run(self, job: Job) -> Iterator[Message]:
+        """The messages of one job."""
+        yield from self.evaluator.run(job)
+
+
+class _Actors:
+    """A crew of actors."""
+
+    def __init__(self, params: OnRay, gpus: float, config: RunConfig, evaluator: Evaluator) -> None:
+        import ray
+
+        self.ray = ray
+        offered = ray.cluster_resources()
+        cores, cards = int(offered.get("CPU", 0)), offered.get("GPU", 0.0)
+        room = [cores // params.cpus, *([int(cards / gpus)] if gpus else [])]
+        if min(room) < 1:
+            raise UsageError(
+                f"Ray offers {cores} cores and {cards:g} GPUs, too few for a worker with {params.cpus} and {gpus:g} "
+                "(--executor ray:cpus=...,gpus=...)"
+            )
+        self.size = min(params.workers or min(room), min(room))
+        self.actor = ray.remote(num_cpus=params.cpus, num_gpus=gpus, max_restarts=0)(_Worker)
+        registry = evaluator.registry
+        files = [file.absolute() for file in registry.files]
+        self.arguments = (worker_config(config), files, registry.only, params.cpus, list(sys.argv))
+        self.actors: dict[int, Any] = {}
+        self.turns: dict[int, Any] = {}
+
+    def send(self, worker: int, job: Job) -> None:
+        if worker not in self.actors:
+            self.actors[worker] = self.actor.remote(*self.arguments)
+        method = self.actors[worker].run.options(num_returns="streaming")
+        self.turns[worker] = method.remote(job)
+
+    def wait(self, workers: list[int], seconds: float) -> int | None:
+        asked = {self.turns[worker]: worker for worker in workers}
+        ready, _ = self.ray.wait(list(asked), num_returns=1, timeout=seconds)
+        return asked[ready[0]] if ready else None
+
+    def receive(self, worker: int) -> Message:
+        try:
+            message: Message = self.ray.get(next(self.turns[worker]))
+        except (self.ray.exceptions.RayError, StopIteration) as error:
+            self.stop(worker)
+            raise Lost(" ".join(str(error).split())[:200]) from None
+        if isinstance(message, Done):
+            del self.turns[worker]
+        return message
+
+    def stop(self, worker: int) -> None:
+        self.turns.pop(worker, None)
+        actor = self.actors.pop(worker, None)
+        if actor is not None:
+            with suppress(Exception):  # one that is dead already
+                self.ray.kill(actor)
+
+    def rest(self, worker: int) -> bool:
+        return False
+
+
+@contextmanager
+def _ray(params: OnRay, gpus: float) -> Iterator[None]:
+    """Ray as it runs already, on the cluster of ``RAY_ADDRESS``, or else on this machine alone and without traces.
+
+    The caller's process is left as it was.
+    """
+    with warnings.catch_warnings():
+        # Ray leaves log files open when it shuts down.
+        warnings.simplefilter("ignore", ResourceWarning)
+        before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+        os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in before})
+        # A short name: Ray puts sockets below it, whose paths may have about 100 characters.
+        folder = tempfile.mkdtemp(prefix="r")
+        try:
+            import ray
+
+            if ray.is_initialized():
+                yield
+                return
+            try:
+                ray.init(
+                    log_to_driver=False,
+                    configure_logging=False,
+                    logging_level=logging.ERROR,
+                    **({} if os.environ.get("RAY_ADDRESS") else _here(params, gpus, folder)),
+                )
+            except Exception as error:
+                raise HarnessError(f"Ray cannot start: {type(error).__name__}: {_line(error)}") from error
+            try:
+                yield
+            finally:
+                ray.shutdown()
+                gc.collect()
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
+            for name in os.environ.keys() - before.keys():
+                del os.environ[name]
+            os.environ.update(before)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _here(params: OnRay, gpus: float, folder: str) -> dict[str, Any]:
+    """Options that start Ray on this machine, with the cores that the workers want even where there are fewer."""
+    cores = params.cpus * params.workers if params.workers else max(os.cpu_count() or 1, params.cpus)
+    options: dict[str, Any] = {
+        "num_cpus": cores, "_temp_dir": folder, "_node_ip_address": "127.0.0.1", "include_dashboard": False,
+    }  # fmt: skip
+    return options if gpus else {**options, "num_gpus": 0}
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

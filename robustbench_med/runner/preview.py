@@ -1,0 +1,215 @@
+"""What a run would do, without doing it: which cells are done, which will run, and what they will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from robustbench_med.datasets.loading import pick
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.defenses.reference import TrainedRef
+from robustbench_med.defenses.resolved import key_of
+from robustbench_med.defenses.weights import search
+from robustbench_med.errors import RbmedError, UnknownName, WeightsError
+from robustbench_med.grid.cell import Cell, Skip, cell_of, facets
+from robustbench_med.grid.config import RunConfig
+from robustbench_med.grid.filters import read as read_pattern
+from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.progress import Progress, Silent
+from robustbench_med.records.record import latest, read
+from robustbench_med.runner.cost import Case, Cost, Costs, surrogate_of, untrained
+from robustbench_med.runner.runner import Runner
+from robustbench_med.runtime.batching import chunk_size
+from robustbench_med.training.estimate import Work, missing
+
+#: ``train``: it will run once its weights are trained; ``refused``: it has none and none are to be trained.
+State = Literal["done", "run", "train", "skip", "refused"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A cell and what would become of it.
+
+    Attributes:
+        cell: the cell.
+        state: see `State`.
+        reason: why it is skipped or refused, or why its cost is unknown.
+        cell_id: None where it depends on weights that are not there.
+        images: that it would look at; None for a cell that is skipped.
+        cost: None where it was not asked for, is unknown, or nothing is left to do.
+    """
+
+    cell: Cell
+    state: State
+    reason: str = ""
+    cell_id: str | None = None
+    images: int | None = None
+    cost: Cost | None = None
+
+
+class Preview:
+    """Looks at what a configuration asks for; trains nothing, and writes nothing to its folder.
+
+    Args:
+        config: what to run.
+        registry: where the components come from.
+        progress: opens progress bars.
+    """
+
+    def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
+        self.config, self.registry, self.progress = config, registry, progress or Silent()
+        # A runner that may not train: what has no weights is to be seen here, not made.
+        self.runner = Runner(config.model_copy(update={"train": False}), registry, progress)
+        self.loader = self.runner.loader
+        batch = chunk_size(config.batch_size, self.runner.device)
+        self._systems: dict[str, Pipeline] = {}
+        self._lacks: dict[str, bool] = {}
+        self._counted: dict[str, int] = {}
+        self.costs = Costs(registry, self.runner.device, batch, config.diagnostics)
+
+    def items(self, estimate: bool = True) -> list[Item]:
+        """Every cell in the order in which it would run; ``estimate``: say what those to be run cost.
+
+        Raises:
+            UsageError: the run would refuse to start, for another reason than weights that are missing.
+        """
+        planned = list(plan(self.config, self.registry, self.loader.dataset))
+        done = self._done()
+        found = []
+        with self.progress.task("looking at cells", len(planned)) as bar:
+            for each in planned:
+                item = self._skipped(each) if isinstance(each, Skip) else self._look(each, done)
+                found.append(self._with_cost(item) if estimate and item.state in ("run", "train") else item)
+                bar.advance()
+        return found
+
+    def trainings(self, items: list[Item]) -> list[Work]:
+        """What has to be trained first, each part once."""
+        return missing(
+            self.loader, [ref for item in items if item.state == "train" for ref in self._lacking(item.cell)]
+        )
+
+    def idle(self) -> list[str]:
+        """Patterns of ``include`` and ``exclude`` that no cell fits, as they were written: likely mistyped."""
+        patterns = [read_pattern(written) for written in (*self.config.include, *self.config.exclude)]
+        if not patterns:
+            return []
+        whole = self.config.model_copy(update={"include": (), "exclude": ()})
+        names = [facets(cell_of(each)) for each in plan(whole, self.registry, self.loader.dataset)]
+        return [each.source for each in patterns if not any(map(each.fits, names))]
+
+    def _done(self) -> set[str]:
+        path = self.config.out / "records.jsonl"
+        return {record.cell_id for record in latest(read(path)) if record.status == "ok"} if path.is_file() else set()
+
+    def _skipped(self, skip: Skip) -> Item:
+        self.runner.check(skip.cell)
+        return Item(skip.cell, "skip", skip.reason)
+
+    def _look(self, cell: Cell, done: set[str]) -> Item:
+        self.runner.check(cell)
+        if self.config.train and self._lacking(cell):
+            return Item(cell, "train", images=self._images(cell))
+        try:
+            deployment, settled = self.runner.deployment(cell), self.runner.settled(cell)
+        except WeightsError as error:
+            if not self._lacking(cell):
+                raise  # corrupt, or not those that were named
+            return Item(cell, "refused", str(error), images=self._images(cell))
+        if isinstance(settled, Skip):
+            return Item(settled.cell, "skip", settled.reason)
+        for client in cell.clients:
+            deployment.known(client)
+        surrogate = self.loader.deployment(settled.surrogate) if settled.surrogate and _transfers(settled) else None
+        digest = surrogate.artifact.digest if surrogate else ""
+        cell_id = settled.id(deployment.dataset.card().digest, deployment.artifact.digest, digest)
+        state: State = "done" if cell_id in done else "run"
+        return Item(settled, state, cell_id=cell_id, images=self._images(settled))
+
+    def _lacking(self, cell: Cell) -> list[TrainedRef]:
+        """What has no weights of all that the cell needs; weights that were named are not looked for.
+
+        Raises:
+            WeightsError: there are some, and they are corrupt.
+        """
+        named = self.config.weights is not None and cell.defense.name != self.config.baseline
+        return [ref for ref in _refs(cell)[named:] if self._lacks_weights(ref)]
+
+    def _lacks_weights(self, ref: TrainedRef) -> bool:
+        key = repr(ref)
+        if key not in self._lacks:
+            try:
+                blueprint, card = self.loader.blueprint(ref), self.loader.dataset(ref).card()
+                self._lacks[key] = search(blueprint, card, seed=ref.seed)[0] is None
+            except UnknownName:  # a surrogate that no plugin offers: its rung is left out, or the run is refused
+                self._lacks[key] = False
+        return self._lacks[key]
+
+    def _rows(self, cell: Cell) -> tuple[Split, torch.Tensor]:
+        dataset = self.loader.dataset(cell.trained)
+        test, card = dataset.split("test"), dataset.card()
+        clients = cell.clients or tuple(sorted(set(dataset.split("train").sites)))
+        return test, pick(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+
+    def _images(self, cell: Cell) -> int:
+        """How many; cells that differ in the attack alone have the same."""
+        data = (cell.dataset, cell.trained.partition, cell.trained.unseen)
+        key = repr((data, cell.clients, cell.limit, cell.threat.goal))
+        if key not in self._counted:
+            self._counted[key] = len(self._rows(cell)[1])
+        return self._counted[key]
+
+    def _with_cost(self, item: Item) -> Item:
+        """The cell with its cost; where a part or an attack cannot be tried, with the reason instead."""
+        try:
+            case = self._case(item)
+            cost = self.costs.of(case) if case.images else Cost(0, 0, 0.0)
+        except Exception as error:  # noqa: BLE001
+            # Whatever a plugin raises here it will raise in its cell, where it is recorded.
+            words = str(error) if isinstance(error, RbmedError) else f"{type(error).__name__}: {error}"
+            return replace(item, reason=f"cost unknown: {' '.join(words.split())}"[:200])
+        return replace(item, cost=cost)
+
+    def _case(self, item: Item) -> Case:
+        cell = item.cell
+        test, rows = self._rows(cell)
+        sites = [test.sites[row] for row in rows.tolist()]
+        clients = sorted(set(sites))
+        surrogate = None
+        if _transfers(cell) and cell.surrogate is not None:
+            surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
+        design, pipeline = self._system(cell.trained, clients[0], cell)
+        return Case(
+            cell=cell,
+            images=tuple(sites.count(client) for client in clients),
+            sample=test.images[rows[:64]],
+            pipeline=pipeline,
+            design=design,
+            num_classes=len(self.loader.dataset(cell.trained).card().classes),
+            surrogate=surrogate,
+        )
+
+    def _system(self, ref: TrainedRef, client: str, cell: Cell | None = None) -> tuple[str, Pipeline]:
+        """The deployed system and the key of its design; other weights of one design are as fast, and not loaded."""
+        blueprint, card = self.loader.blueprint(ref), self.loader.dataset(ref).card()
+        design = key_of([blueprint.describe(), repr(ref.strategy), repr(ref.options), len(card.classes), card.size])
+        if design not in self._systems:
+            if self._lacks_weights(ref):
+                self._systems[design] = untrained(blueprint, card, self.runner.device)
+            else:
+                deployment = self.runner.deployment(cell) if cell else self.loader.deployment(ref)
+                self._systems[design] = deployment.pipeline(client)
+        return design, self._systems[design]
+
+
+def _refs(cell: Cell) -> list[TrainedRef]:
+    """The trained defenses that the cell needs."""
+    return [cell.trained, *([cell.surrogate] if cell.surrogate is not None and _transfers(cell) else [])]
+
+
+def _transfers(cell: Cell) -> bool:
+    return any(rung.access == "transfer" for rung in cell.rungs)

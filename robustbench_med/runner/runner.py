@@ -1,0 +1,153 @@
+"""Plan, settle, prepare; hand the cells to an executor; append what comes back. A failed cell stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import torch
+
+from robustbench_med.defenses.deployment import Deployment, unknown_client
+from robustbench_med.defenses.resolved import key_of
+from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
+from robustbench_med.files.atomic import check_writable
+from robustbench_med.grid.cell import Cell, Skip
+from robustbench_med.grid.config import RunConfig
+from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.dataset import SPLITS
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.progress import Progress, Silent
+from robustbench_med.records.record import Record
+from robustbench_med.runner.evaluator import Evaluator
+from robustbench_med.runner.executors import find_executor
+from robustbench_med.runner.messages import Job
+from robustbench_med.runner.run_loop import Course
+from robustbench_med.training.loader import Loader
+
+
+class Runner:
+    """Runs one configuration.
+
+    Args:
+        config: what to run.
+        registry: where the components come from.
+        progress: opens progress bars.
+
+    Raises:
+        UsageError: the device, the batch size or the executor cannot be had.
+    """
+
+    def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
+        self.config = config
+        self.registry = registry
+        self.progress = progress or Silent()
+        self.evaluator = Evaluator(config, registry, self.progress)
+        self.executor = find_executor(config, self.evaluator)
+        self._sites: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where cells run."""
+        return self.evaluator.device
+
+    @property
+    def loader(self) -> Loader:
+        """Data sets and trained defenses; runners may share one."""
+        return self.evaluator.loader
+
+    @loader.setter
+    def loader(self, loader: Loader) -> None:
+        self.evaluator.loader = loader
+
+    def run(self) -> Iterator[Record]:
+        """Yield a record per cell; each is on disk before it is yielded.
+
+        A cell that has a record already is not run again unless ``again`` says so, and one that was interrupted goes
+        on after its last chunk. Cells that another run on the same folder is measuring are waited for.
+
+        Raises:
+            UsageError: anything the user can mend, before the first cell runs and before anything is written; later
+                only that the folder can no longer be written to.
+        """
+        cells = list(plan(self.config, self.registry))
+        check_writable(self.config.out)
+        for cell in cells:
+            self.check(cell.cell if isinstance(cell, Skip) else cell)
+        cells = [self.settled(cell) for cell in cells]
+        jobs = [self.prepared(cell) for cell in cells]
+        with self.progress.grid(len(jobs)) as board:
+            yield from Course(self.config, self.evaluator, board).run(jobs, self.executor)
+
+    def check(self, cell: Cell) -> None:
+        """What is wrong with the request and can be said before anything is trained."""
+        dataset = self.loader.dataset(cell.trained)
+        card = dataset.card()
+        if cell.threat.goal != "untargeted" and card.lesion_class is None:
+            raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
+        trains = self.loader.train and self.evaluator.explicit(cell) is None
+        with _left_to_the_cell():
+            for name in SPLITS if trains else ("test",):
+                self._sites_of(cell, name)  # a partition may have more clients than a split has patients
+        if trains and cell.clients:
+            served = (*self._sites_of(cell, "train"), *cell.trained.unseen)
+            for client in cell.clients:
+                if client not in served:
+                    raise unknown_client(client, dataset, served)
+
+    def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
+        trained = cell.trained
+        parts = [asdict(part) if part else None for part in (trained.dataset, trained.partition)]
+        key = key_of([parts, trained.unseen, split])
+        if key not in self._sites:
+            self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).split(split).sites)))
+        return self._sites[key]
+
+    def settled(self, cell: Cell | Skip) -> Cell | Skip:
+        """The cell less the rungs for which a surrogate is wanted and none is at hand.
+
+        Raises:
+            UsageError: `transfer` was asked for by name, and the surrogate has no weights.
+        """
+        if isinstance(cell, Skip) or cell.surrogate is None:
+            return cell
+        try:
+            surrogate = self.evaluator.surrogate(cell)
+        except (UnknownName, WeightsError) as error:
+            if cell.threat.access != "ladder":
+                raise
+            return cell.without("transfer", str(error))
+        if surrogate is not None and surrogate.artifact.digest == self.deployment(cell).artifact.digest:
+            return cell.without(
+                "transfer",
+                f"the surrogate {cell.surrogate.defense.name!r} is the defense itself; name another: --surrogate",
+            )
+        return cell
+
+    def prepared(self, cell: Cell | Skip) -> Job | Skip:
+        """Everything else that can fail for reasons the user can mend: weights, clients, gates. Trains what is missing.
+
+        Raises:
+            UsageError: what is to be mended.
+        """
+        inner = cell.cell if isinstance(cell, Skip) else cell
+        deployment = self.deployment(inner)
+        with _left_to_the_cell():
+            for client in inner.clients or deployment.artifact.clients:
+                deployment.pipeline(client)
+        return cell if isinstance(cell, Skip) else self.evaluator.job(cell)
+
+    def deployment(self, cell: Cell) -> Deployment:
+        """The trained defense."""
+        return self.evaluator.deployment(cell)
+
+
+@contextmanager
+def _left_to_the_cell() -> Iterator[None]:
+    """A part that breaks is no wrong request: it breaks again inside its cell and is recorded there."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001
+        pass

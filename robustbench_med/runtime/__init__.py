@@ -1,0 +1,1 @@
+"""Running models: batch sizes, memory, speed, cached results, isolated random state."""

@@ -1,0 +1,110 @@
+"""How long a training will take, from a trial on a few images of each client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.reference import TrainedRef
+from robustbench_med.defenses.resolved import Blueprint, learns
+from robustbench_med.defenses.weights import search
+from robustbench_med.interfaces import Dataset, Learner, Purifier, Strategy, System, TrainJob
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.training.loader import Loader
+from robustbench_med.training.parts import is_trained, part_folder
+
+#: Images of each client in a trial on the CPU; elsewhere a whole batch.
+FEW = 8
+
+
+@dataclass(frozen=True)
+class Work:
+    """A part that has to be trained.
+
+    Attributes:
+        part: ``classifier``, ``purifier`` or ``detector``.
+        strategy: what trains it.
+        build: a fresh learner.
+        clients: their training images.
+        device: where it is trained.
+    """
+
+    part: str
+    strategy: Strategy
+    build: Callable[[], Learner]
+    clients: dict[str, Split]
+    device: torch.device
+
+    def seconds(self) -> float | None:
+        """About how long the training takes; None where the strategy has no rounds and epochs to count.
+
+        A round of one epoch and one of three, on a few images: their difference is the work on images, the rest is the
+        work of a round.
+        """
+        params = self.strategy.params
+        if not {"rounds", "local_epochs", "batch_size"} <= set(type(params).model_fields):
+            return None
+        few = min(FEW, params.batch_size) if self.device.type == "cpu" else params.batch_size
+        clients = {name: own.select(torch.arange(min(few, len(own)))) for name, own in self.clients.items()}
+        self._trial(1, clients)  # the first is slow: memory is allocated and kernels are chosen
+        one, three = self._trial(1, clients), self._trial(3, clients)
+        epoch = max(three - one, 0.0) / 2
+        share = sum(map(len, self.clients.values())) / sum(map(len, clients.values()))
+        return float(params.rounds * (max(one - epoch, 0.0) + params.local_epochs * epoch * share))
+
+    def _trial(self, epochs: int, clients: dict[str, Split]) -> float:
+        short = self.strategy.params.model_copy(update={"rounds": 1, "local_epochs": epochs})
+        strategy = type(self.strategy)(short)
+        start = time.perf_counter()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(0)
+            strategy.train(self.build, clients, TrainJob(device=self.device))
+        return time.perf_counter() - start
+
+
+def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[Work]:
+    """The parts of these defenses that have to be trained over clients, each once.
+
+    What each client only fits, such as neighbours or moments, is not counted: it takes no time to speak of.
+    """
+    found: dict[str, Work] = {}
+    for ref in refs:
+        blueprint, dataset = loader.blueprint(ref), loader.dataset(ref)
+        card = dataset.card()
+        if search(blueprint, card, seed=ref.seed)[0] is not None:
+            continue
+        for name, key in blueprint.training_keys(card).items():
+            folder = part_folder(name, key, ref.seed or 0)
+            if not is_trained(folder) and (work := _work(name, blueprint, dataset, loader.device)):
+                found.setdefault(f"{name}-{key}", work)
+    return list(found.values())
+
+
+def _work(name: str, blueprint: Blueprint, dataset: Dataset, device: torch.device) -> Work | None:
+    card, clients = dataset.card(), dataset.split("train").by_site()
+
+    def model() -> Learner:
+        return build_for(blueprint.model, card)
+
+    if name == "classifier":
+        return Work(name, blueprint.strategy, model, clients, device)
+    part = blueprint.learned()[name]
+    if not learns(part):
+        return None
+    made = Assembly(blueprint, card, PartFolders({}), device)
+
+    def learner() -> Learner:
+        # Parts that it needs are taken untrained: they are as slow.
+        purifier = None
+        if "purifier" in part.needs and blueprint.purifier is not None:
+            purifier = cast("Purifier", made.fresh(blueprint.purifier).to(device))
+        classifier = build_for(blueprint.model, card).to(device)
+        return made.fresh(part).to(device).learner(System(classifier, purifier))
+
+    return Work(name, blueprint.training[name], learner, clients, device)

@@ -1,0 +1,133 @@
+"""Data sets and trained defenses, opened once where cells stand side by side; what has no weights may be trained."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from robustbench_med.datasets.loading import open_dataset
+from robustbench_med.defenses.artifact import Artifact
+from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.reference import TrainedRef
+from robustbench_med.defenses.resolved import Blueprint, draw, key_of
+from robustbench_med.defenses.weights import artifact_folder, find_artifact, search
+from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.progress import Progress, Silent
+from robustbench_med.training.train import train
+
+Kept = TypeVar("Kept")
+#: How many data sets and trained defenses are held at once, so that memory does not grow with the grid.
+DATASETS, DEPLOYMENTS = 4, 8
+
+
+class _Recent(OrderedDict[str, Kept]):
+    """The things last asked for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def get_or(self, key: str, make: Callable[[], Kept]) -> Kept:
+        """What is held under ``key``, or else made."""
+        if key not in self:
+            made = make()
+            while len(self) >= self.most:
+                self.popitem(last=False)
+            self[key] = made
+        self.move_to_end(key)
+        return self[key]
+
+
+class Loader:
+    """Opens and loads by reference, and keeps what was asked for last.
+
+    Args:
+        registry: where the components come from.
+        device: where the pipelines live, and where parts are trained.
+        data_root: folder of the user's images.
+        progress: opens progress bars.
+        train: train a defense that has no weights, with its seed or 0.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        device: torch.device,
+        data_root: Path | None = None,
+        progress: Progress | None = None,
+        train: bool = False,
+    ) -> None:
+        self.registry = registry
+        self.device = device
+        self.data_root = data_root
+        self.progress = progress or Silent()
+        self.train = train
+        self._datasets = _Recent[Dataset](DATASETS)
+        self._deployments = _Recent[Deployment](DEPLOYMENTS)
+        self._folders: dict[str, Path] = {}
+
+    def blueprint(self, ref: TrainedRef) -> Blueprint:
+        """The defense's parts, untrained and not shared with anyone."""
+        return draw(self.registry, ref.defense, ref.model, ref.strategy, ref.options)
+
+    def dataset(self, ref: TrainedRef) -> Dataset:
+        """The data set, its patients dealt to clients."""
+        key = key_of([asdict(part) if part else None for part in (ref.dataset, ref.partition)] + [ref.unseen])
+        return self._datasets.get_or(
+            key,
+            lambda: open_dataset(
+                self.registry,
+                ref.dataset,
+                self.data_root,
+                self.progress,
+                partition=ref.partition,
+                unseen=ref.unseen,
+            ),
+        )
+
+    def deployment(self, ref: TrainedRef, weights: Path | None = None) -> Deployment:
+        """The trained defense; ``weights`` is the only folder to look at, where one is named.
+
+        Raises:
+            WeightsError: there are no weights and none are to be trained, or they are corrupt.
+        """
+        key = _key(ref, weights)
+
+        def load() -> Deployment:
+            blueprint, dataset = self.blueprint(ref), self.dataset(ref)
+            artifact = self._artifact(ref, blueprint, dataset, self._folders.get(key, weights))
+            self._folders[key] = artifact.folder
+            return Deployment(blueprint, artifact, dataset, self.device, ref.unseen)
+
+        return self._deployments.get_or(key, load)
+
+    def pin(self, ref: TrainedRef, folder: Path) -> None:
+        """Take these weights for ``ref``, if they are on this machine, whatever newer ones there are."""
+        if folder.is_dir():
+            self._folders.setdefault(_key(ref, None), folder)
+
+    def _artifact(self, ref: TrainedRef, blueprint: Blueprint, dataset: Dataset, weights: Path | None) -> Artifact:
+        card = dataset.card()
+        if not self.train or weights is not None:
+            return find_artifact(blueprint, card, weights, ref.seed, ref.command(self.data_root))
+        found, _ = search(blueprint, card, seed=ref.seed, remake=True)
+        if found is not None:
+            return found
+        # A blueprint of its own: training fills the parts, and loading builds them anew.
+        fresh, job = self.blueprint(ref), self.job(ref, blueprint)
+        return train(fresh, dataset, job, artifact_folder(fresh, card, job.seed), ref.unseen)
+
+    def job(self, ref: TrainedRef, blueprint: Blueprint) -> TrainJob:
+        """How ``ref`` is trained."""
+        origin = ref.origin(blueprint.recipe, self.data_root)
+        return TrainJob(seed=ref.seed or 0, device=self.device, progress=self.progress, origin=origin)
+
+
+def _key(ref: TrainedRef, weights: Path | None) -> str:
+    return key_of([asdict(ref), weights])

@@ -1,0 +1,198 @@
+"""Train one part of a defense over the sites of a data set: through a strategy, or each client for itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from robustbench_med.defenses.artifact import digests, new_folder, personal, save_state, write_text
+from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.resolved import Blueprint, fits, learns
+from robustbench_med.errors import StoreWarning, UsageError
+from robustbench_med.files.paths import home
+from robustbench_med.files.provenance import versions
+from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob
+from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.references import PartRef, spelled_ref
+
+#: Where parts lie, by name.
+Folders = dict[str, Path]
+FACTS = "training.json"
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """The training of one part.
+
+    Attributes:
+        name: ``classifier``, or one of `Blueprint.learned`.
+        blueprint: the defense.
+        card: of the data set.
+        split: the training images of all clients.
+        job: seed, device, progress.
+        before: the parts that are trained already.
+        learned: folder of what a strategy has trained of this part; None: it is to be trained now.
+        fit: let each client fit the part, if it does.
+    """
+
+    name: str
+    blueprint: Blueprint
+    card: DataCard
+    split: Split
+    job: TrainJob
+    before: Folders
+    learned: Path | None = None
+    fit: bool = True
+
+
+def part_folder(name: str, key: str, seed: int) -> Path:
+    """Where a part is kept."""
+    return home() / "parts" / f"{name}-{key}-{seed}"
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the part is there and undamaged; a training that was interrupted leaves it elsewhere."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["files"] == digests(folder):
+            return True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    message = f"{folder} is damaged: its files are not those that its {FACTS} names; the part is trained anew"
+    warnings.warn(message, StoreWarning, stacklevel=2)
+    return False
+
+
+def train_part(folder: Path, task: PartJob) -> None:
+    """Train one part into its folder, checkpointed beside it."""
+    scratch = folder.with_name(f".{folder.name}.training")
+    start = time.perf_counter()
+    with new_folder(folder) as draft:
+        work = _train_classifier if task.name == "classifier" else _train_module
+        metrics = work(replace(task, job=replace(task.job, checkpoints=scratch)), draft)
+        facts = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "metrics": metrics,
+            "device": str(task.job.device),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "files": digests(draft),
+        }
+        write_text(draft / FACTS, json.dumps(facts))
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _federate(
+    task: PartJob, strategy: Strategy, build: Callable[[], Learner], job: TrainJob, draft: Path
+) -> list[dict[str, Any]]:
+    """Train over the clients and write the states; return the history."""
+    # The weights of fresh networks come from the global generator; it is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)
+        federated = strategy.train(build, task.split.by_site(), job)
+    save_state(draft / f"{task.name}.safetensors", federated.shared)
+    for client, state in federated.personal.items():
+        if state:
+            save_state(draft / f"{personal(task.name, client)}.safetensors", state)
+    return federated.history
+
+
+def _train_classifier(task: PartJob, draft: Path) -> Any:
+    card = task.card
+
+    def build() -> Classifier:
+        return build_for(task.blueprint.model, card)
+
+    return _federate(task, task.blueprint.strategy, build, task.job, draft)
+
+
+def _train_module(task: PartJob, draft: Path) -> Any:
+    """Train a detector or purifier over the clients, then let each client fit it."""
+    name, job = task.name, task.job
+    part = task.blueprint.learned()[name]
+    made = Assembly(task.blueprint, task.card, PartFolders({**task.before, name: draft}), job.device)
+    metrics: dict[str, Any] = {}
+    if task.learned is not None:
+        copy_states(task.learned, draft)
+        metrics |= json.loads((task.learned / FACTS).read_text(encoding="utf-8"))["metrics"]
+    elif learns(part):
+        system = _needed(part, made, None)
+
+        def build() -> Learner:
+            return made.fresh(part).to(job.device).learner(system)
+
+        strategy = task.blueprint.training[name]
+        metrics["rounds"] = _federate(task, strategy, build, replace(job, origin=_origin(task, part, strategy)), draft)
+    if task.fit and fits(part):
+        sites = task.split.by_site()
+        with job.progress.task(f"fitting {part.spec_name}", len(sites)) as bar:
+            for client, own in sites.items():
+                fitted, mine = made.unfitted(name, client), personal(name, client)
+                learned = made.learned(name, client)
+                metrics.setdefault("clients", {})[client] = fitted.fit(own, _needed(part, made, client), job)
+                # What clients share is stored once.
+                kept = made.states.state(mine) if made.states.has(mine) else {}
+                new = {key: value for key, value in fitted.state_dict().items() if key not in learned}
+                save_state(draft / f"{mine}.safetensors", kept | new)
+                bar.advance()
+    return metrics
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """How a part was trained, for the manifest of a whole, which has the digests of its own files."""
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    del facts["files"]
+    return facts
+
+
+def copy_states(source: Path, target: Path) -> None:
+    """Copy the states of a part into another folder."""
+    for file in source.rglob("*.safetensors"):
+        copied = target / file.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copied)
+
+
+def _origin(task: PartJob, part: Part, strategy: Strategy) -> dict[str, str]:
+    """`TrainJob.origin` for a part; empty for one that other processes could not build, as it learns with others."""
+    origin = task.job.origin
+    if part.needs or not origin:
+        return {}
+    made = {task.name.partition("-")[0]: part, "strategy": strategy}
+    texts = {kind: spelled_ref(PartRef(each.spec_name, all_params(each.params))) for kind, each in made.items()}
+    return {key: text for key, text in origin.items() if key not in ("model", "strategy")} | texts
+
+
+class Withheld(Classifier):
+    """Stands where a part gets no classifier, as it does not say that it needs one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refuse.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("a part that learns with the classifier must say so: needs = ('classifier',)")
+
+    embed = forward
+
+
+def _needed(part: Part, made: Assembly, client: str | None) -> System:
+    """The other parts, as far as the part says that its weights depend on them."""
+    purifier = made.part("purifier", client) if "purifier" in part.needs else None
+    classifier = made.classifier(client) if "classifier" in part.needs else Withheld()
+    return System(classifier, cast("Purifier | None", purifier))

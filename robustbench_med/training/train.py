@@ -1,0 +1,128 @@
+"""Train every part of a defense on one data set and put the parts together as an artifact.
+
+A trained part is kept by itself, addressed by what it depends on: its parameters, its revision, the data and the seed.
+So a defense that shares a part with another, or an interrupted training, does only the work that is left. Each part
+learns over the sites of the data set as clients: through a strategy, or each client for itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from robustbench_med.defenses.artifact import Artifact, digests, new_folder, seal, write_text
+from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.resolved import Blueprint
+from robustbench_med.defenses.weights import with_part
+from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.training.parts import (
+    FACTS,
+    Folders,
+    PartJob,
+    copy_states,
+    facts_of,
+    is_trained,
+    part_folder,
+    train_part,
+)
+from robustbench_med.training.plots import draw
+
+SCHEMA = 2
+
+
+def train(
+    blueprint: Blueprint, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
+) -> Artifact:
+    """Train all parts; write them to ``target``; fix the gates; draw pictures.
+
+    The sites ``unseen`` have no training images and get gates all the same.
+
+    Raises:
+        DataError: the data set has no training images.
+    """
+    folders = train_parts(blueprint, dataset, job)
+    card, split = dataset.card(), dataset.split("train")
+    facts = {name: facts_of(folder) for name, folder in folders.items()}
+    with new_folder(target) as draft:
+        for folder in folders.values():
+            copy_states(folder, draft)
+        clients = split.by_site()
+        manifest = {
+            "schema": SCHEMA,
+            "defense": blueprint.entry.spec.name,
+            "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
+            "recipe": blueprint.describe(),
+            "training_keys": blueprint.training_keys(card),
+            "dataset": asdict(card),
+            "clients": sorted(clients),
+            "train_images": {client: len(images) for client, images in clients.items()},
+            "seed": job.seed,
+            "parts": facts,
+            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        }
+        seal(draft, manifest)
+        deployment = Deployment(blueprint, Artifact(draft), dataset, job.device, unseen)
+        deployment.save_calibration()
+        draw(deployment, split)
+    return Artifact(target)
+
+
+def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Sequence[str] = ()) -> Folders:
+    """Train the parts of a defense that are not there yet; return the folder of each.
+
+    Args:
+        blueprint: the defense.
+        dataset: its training images.
+        job: seed, device, progress.
+        only: just these parts, and those that they need; all by default.
+
+    Raises:
+        BadParameter: the defense has no such part, or it needs no training.
+        DataError: the data set has no training images.
+    """
+    card = dataset.card()
+    keys = blueprint.training_keys(card)
+    if unknown := sorted(set(only) - set(keys)):
+        raise BadParameter(f"{blueprint.entry.spec.name!r} has no {unknown[0]!r} to train; valid: {', '.join(keys)}")
+    wanted = set(only or keys)
+    for name, part in blueprint.learned().items():
+        wanted |= set(part.needs) if name in wanted else set()
+    folders: Folders = {}
+    for name, key in keys.items():
+        if name in wanted:
+            folders[name] = _trained(blueprint, dataset, job, folders, name, key)
+    return folders
+
+
+def _trained(blueprint: Blueprint, dataset: Dataset, job: TrainJob, folders: Folders, name: str, key: str) -> Path:
+    """The folder of one part, trained now if it is nowhere; ``folders`` has the parts of before."""
+    folder = part_folder(name, key, job.seed)
+    if is_trained(folder) or _adopt(blueprint, dataset, name, key, job.seed, folder):
+        return folder
+    split = dataset.split("train")
+    if len(split) == 0:
+        raise DataError(f"data set {dataset.card().name!r} has no training images")
+    shared = blueprint.shared_key(name, dataset.card())
+    # What a strategy trains serves other parts too; what each client then fits is this part's own.
+    learned = None if shared in (None, key) else _trained(blueprint, dataset, job, folders, name, shared)
+    train_part(folder, PartJob(name, blueprint, dataset.card(), split, job, folders, learned, fit=shared != key))
+    return folder
+
+
+def _adopt(blueprint: Blueprint, dataset: Dataset, name: str, key: str, seed: int, folder: Path) -> bool:
+    """Take the part from weights that hold it already, such as those that ship with the defense."""
+    artifact = with_part(blueprint, dataset.card(), name, key, seed)
+    if artifact is None:
+        return False
+    with new_folder(folder) as draft:
+        for file in artifact.files(name):
+            copied = draft / file
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.folder / file, copied)
+        write_text(draft / FACTS, json.dumps({**artifact.manifest["parts"][name], "files": digests(draft)}))
+    return True
