@@ -59,4 +59,4 @@ def examined(pipeline: Pipeline, x: Tensor, y: Tensor, how: Setting) -> dict[str
 
 
 def accuracy(outcome: Outcome) -> float:
-    return float(outcome.attacked.safe(outcome.labels).float().mean())
+    return float(outcome.attacked.robust(outcome.labels).float().mean())

@@ -27,7 +27,7 @@ BROKEN = [
      "place = torch.arange(len(x)).view(-1, 1, 1, 1)\n        return threat.project(x_adv - 0.05 * place, x)\n"),
     ("attack", "inputs-unmodified", "return x_adv\n", "x.mul_(0.99)\n        return x_adv\n"),
     ("attack", "lets-the-budget-through", "            loss = torch",
-     "            try:\n                surface(x_adv)\n            except Exception:\n                return x\n"
+     "            try:\n                model(x_adv)\n            except Exception:\n                return x\n"
      "            loss = torch"),
     ("attack", "sees-what-it-says", 'norms=("linf", "l2")', 'norms=("linf", "l2"), access="none"'),
     ("attack", "raises-the-loss", "+ self.params.length", "- self.params.length"),

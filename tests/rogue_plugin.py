@@ -29,10 +29,10 @@ class Rogue(rbmed.Attack):
         times: int = rbmed.Field(10**9, ge=0, description="How many calls go wrong.")
 
     def run(
-        self, surface: rbmed.Surface, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self, model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
         rng: rbmed.Stream,
     ) -> Tensor:  # fmt: skip
-        surface(x)
+        model(x)
         calls = 0
         if self.params.file:
             counter = Path(self.params.file)

@@ -27,8 +27,8 @@ def helper(x):
 
 
 class Mine(rbmed.Attack):
-    def run(self, surface, x, y, threat, budget, rng):
-        return torch.nn.Sequential(torch.nn.Identity())(helper(surface(x)))
+    def run(self, target model, x, y, threat, budget, rng):
+        return torch.nn.Sequential(torch.nn.Identity())(helper(model(x)))
 
 
 class Heir(Mine):
@@ -36,8 +36,8 @@ class Heir(Mine):
 
 
 class Calls(rbmed.Attack):
-    def run(self, surface, x, y, threat, budget, rng):
-        return surface(x)
+    def run(self, target model, x, y, threat, budget, rng):
+        return model(x)
 
 
 @rbmed.hookimpl
@@ -78,7 +78,7 @@ def test_the_plugin_nearest_to_the_error_is_named(file: Path) -> None:
     registry = Registry(files=[file, *running.FILES], only=())
     attack = rbmed.load_component("attack", "calls", registry=registry)
 
-    class Breaks(rbmed.Surface):
+    class Breaks(rbmed.TargetModel):
         def forward(self, x: object) -> object:
             return rbmed.load_component("attack", "mine", registry=registry).run(lambda x: x, x, 0, 0, 0, 0)
 

@@ -97,7 +97,7 @@ def test_a_distribution_whose_hooks_are_heavy_fails(tmp_path: Path, monkeypatch:
 def test_a_check_that_does_not_concern_a_component_is_skipped(subject) -> None:
     (saving,) = (check for check in checks_of("attack") if check.name == "sees-what-it-says")
     result = saving.on(subject("attack"))
-    assert (result.faults, result.skipped) == ((), "access is gradient: it ran on such a surface")
+    assert (result.faults, result.skipped) == ((), "access is gradient: it ran on such a target model")
 
 
 def test_work_that_fails_is_reported_once(subject) -> None:

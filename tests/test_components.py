@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter
 from robustbench_med.plugins.components import all_params, create, params_passed, resolve, valid_values
-from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, spelled_ref
+from robustbench_med.plugins.references import FIRST, PartRef, format_ref, fraction, parse
 from robustbench_med.plugins.registry import Plugin, Registry
 
 HERE = sys.modules[__name__]
@@ -28,7 +28,7 @@ class Tunable(rbmed.Attack):
         eot: bool = rbmed.Field(False, description="EOT.")
         part: str = rbmed.Field("mae", description="A part.")
 
-    def run(self, surface, x, y, threat, budget, rng):
+    def run(self, model, x, y, threat, budget, rng):
         return x
 
 
@@ -172,5 +172,5 @@ def test_a_first_value_without_key_is_the_first_parameter(registry):
     ],
 )  # fmt: skip
 def test_what_is_spelled_reads_back_as_the_same(registry, params):
-    text = spelled_ref(PartRef("tunable", params))
+    text = format_ref(PartRef("tunable", params))
     assert resolve(registry, "attack", text).params == resolve(registry, "attack", PartRef("tunable", params)).params

@@ -115,8 +115,8 @@ def test_a_purifier_under_no_grad_leaves_the_ladder_incomplete_and_is_broken_by_
     report = examined(pipeline, x, y, how)
     assert "no-gradient" in report["flags"]
     outcome = run(pipeline, x, y, how)
-    assert "purifier NoGrad gives no gradient" in outcome.climb[1].reason
-    assert not outcome.climb[1].attacked.any()
+    assert "purifier NoGrad gives no gradient" in outcome.rungs[1].reason
+    assert not outcome.rungs[1].attacked.any()
     exact = run(Pipeline(Net(), None, Smooth()), x, y, setting(step("full", "apgd:steps=20"), threat=THREAT))
     assert accuracy(outcome) <= accuracy(exact) + 0.1
 
@@ -147,7 +147,7 @@ def test_a_model_that_flips_five_per_cent_of_its_answers_is_scored_on_fresh_draw
     climbed = run(Pipeline(easy), x, y, setting(*ladder, threat=small, draws=10))
     assert accuracy(climbed) == pytest.approx(0.95, abs=0.015)
     # The easiest mistake: an image counts as broken if any draw ever was wrong.
-    assert float(outcome.attacked.safe(y).all(0).float().mean()) < 0.75
+    assert float(outcome.attacked.robust(y).all(0).float().mean()) < 0.75
 
 
 class Coin(Detector):
@@ -213,10 +213,10 @@ def test_a_spent_budget_is_said() -> None:
 
         params, eot = None, None
 
-        def run(self, surface, x, y, threat, budget, rng):  # type: ignore[no-untyped-def]
+        def run(self, model, x, y, threat, budget, rng):  # type: ignore[no-untyped-def]
             for _ in range(100):
                 x = threat.project(x + threat.eps * (rng.uniform(tuple(x.shape)) - 0.5), x)
-                surface(x)
+                model(x)
             return x
 
     pipeline = Pipeline(Net())

@@ -107,7 +107,7 @@ def test_ctrl_c_ends_the_process(toys: Registry, tmp_path: Path) -> None:
     assert again == ["ok"] * 3
 
 
-class Told(pool.Crew):
+class Told(pool.WorkerPool):
     """Workers that do as they are told, without any process."""
 
     def __init__(self, size: int, script: list[tuple[int, object]]) -> None:
@@ -133,15 +133,15 @@ class Told(pool.Crew):
 
 
 def test_what_a_lost_worker_had_finished_goes_to_the_next_one() -> None:
-    from robustbench_med.runner.messages import Begun, Done, Job, Piece
+    from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job
 
     a, b = (Job(None, name, Path()) for name in "ab")  # type: ignore[arg-type]
     script = [
-        (0, Begun(4)), (1, Begun(4)), (0, Piece("x", b"1", 2, 0.5)), (0, pool.Lost("?")), (1, Done()), (0, Done()),
+        (0, Begun(4)), (1, Begun(4)), (0, Checkpoint("x", b"1", 2, 0.5)), (0, pool.Lost("?")), (1, Done()), (0, Done()),
     ]  # fmt: skip
     told = Told(2, script)
     heard = [(job.cell_id, type(message).__name__) for job, message in pool.dispatch(told, iter([a, b]), None)]
-    assert heard == [("a", "Begun"), ("b", "Begun"), ("a", "Piece"), ("b", "Done"), ("a", "Done")]
+    assert heard == [("a", "Begun"), ("b", "Begun"), ("a", "Checkpoint"), ("b", "Done"), ("a", "Done")]
     assert told.log == [
         ("send", 0, "a", []), ("send", 1, "b", []), ("send", 0, "a", ["x"]), ("stop", 0), ("stop", 1),
     ]  # fmt: skip

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from robustbench_med.errors import UsageError
-from robustbench_med.grid.cell import cell_of, facets
+from robustbench_med.grid.cell import cell_labels, cell_of
 from robustbench_med.grid.config import RunConfig, build
-from robustbench_med.grid.filters import FACETS
+from robustbench_med.grid.filters import CELL_LABELS
 from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
 
@@ -101,7 +101,7 @@ def judged(toys: Registry, options: dict[str, object], file: Path | None = None)
         if cells_of(config) > LARGE:
             return
         for planned in plan(config, toys):
-            assert set(facets(cell_of(planned))) == set(FACETS)
+            assert set(cell_labels(cell_of(planned))) == set(CELL_LABELS)
     except UsageError as error:
         message = str(error)
         assert message

@@ -34,7 +34,7 @@ from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.sources.claims import Published
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.plugins.components import resolve
-from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.references import parse as parse_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.compare import pairs
@@ -272,7 +272,7 @@ VALUES = st.recursive(
 @given(name=PLAIN, params=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True), VALUES, max_size=4))
 def test_references_that_were_spelled_are_read_back(name: str, params: dict[str, str]) -> None:
     ref = PartRef(name, params)
-    again = parse_ref(spelled_ref(ref))
+    again = parse_ref(format_ref(ref))
     assert again.name == name
-    assert spelled_ref(again) == spelled_ref(ref)
+    assert format_ref(again) == format_ref(ref)
     assert set(again.params) == set(params)

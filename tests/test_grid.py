@@ -12,9 +12,9 @@ import pytest
 import robustbench_med as rbmed
 from robustbench_med.errors import BadConfig, BadParameter
 from robustbench_med.files.toml_file import LARGEST
-from robustbench_med.grid.cell import Cell, axes, cell_of, facets, telling, title
+from robustbench_med.grid.cell import Cell, axes, cell_labels, cell_of, telling, title
 from robustbench_med.grid.config import build
-from robustbench_med.grid.filters import FACETS, chooser, read
+from robustbench_med.grid.filters import CELL_LABELS, chooser, read
 from robustbench_med.grid.plan import grouped, plan
 from robustbench_med.plugins.registry import Registry
 
@@ -102,7 +102,7 @@ def test_a_grid_too_large_to_be_listed_is_refused_at_once(toys: Registry) -> Non
 
 
 def named(**facts: str) -> dict[str, str]:
-    return dict.fromkeys(FACETS, "") | facts
+    return dict.fromkeys(CELL_LABELS, "") | facts
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_patterns_that_leave_nothing_are_an_error(toys: Registry) -> None:
 def test_facets_say_what_a_cell_is_called(toys: Registry) -> None:
     (cell,) = cells(toys, baseline="", access="ladder", client=["site-0", "site-1"], eps="4/255", train_seed=3,
                     partition="iid:clients=3", attack="shift:factor=2")  # fmt: skip
-    assert facets(cell) == named(
+    assert cell_labels(cell) == named(
         dataset="stripes", partition="iid:clients=3", train_seed="3", defense="guarded",
         attack="ladder:quick shift:factor=2", access="ladder", norm="linf", eps="4/255", goal="untargeted",
         client="site-0+site-1", seed="0", role="cell",
@@ -183,7 +183,7 @@ def test_facets_say_what_a_cell_is_called(toys: Registry) -> None:
 
 def test_titles_say_what_differs_and_nothing_else(toys: Registry) -> None:
     made = cells(toys, seed=[0, 1], baseline="", each_client=True)
-    assert telling(made) == axes([facets(cell) for cell in made]) == ("client", "seed")
+    assert telling(made) == axes([cell_labels(cell) for cell in made]) == ("client", "seed")
     assert title(made[0], telling(made)) == "guarded / shift / oblivious / site-0 / seed 0"
     assert len({title(cell, telling(made)) for cell in made}) == len(made)
     assert telling(made[:1]) == ()
@@ -206,7 +206,9 @@ def test_cells_that_share_data_weights_or_clean_predictions_stand_together(toys:
     assert changes(lambda c: (c.trained, c.seed)) == 2 * 2 * 2 * 2 - 1
     apart = cells(toys, baseline="", seed=[0, 1], eps=["1/10", "2/10"], client=["b", "a"], each_client=True)
     assert [(c.clients[0], c.seed) for c in apart] == [("b", 0)] * 2 + [("b", 1)] * 2 + [("a", 0)] * 2 + [("a", 1)] * 2
-    assert [facets(c)["defense"] for c in made[:16]] == ["bare"] * 8 + ["guarded"] * 8  # the baseline first, as asked
+    assert [cell_labels(c)["defense"] for c in made[:16]] == ["bare"] * 8 + [
+        "guarded"
+    ] * 8  # the baseline first, as asked
 
 
 def test_groups_keep_the_order_of_their_first_item() -> None:

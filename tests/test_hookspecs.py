@@ -98,7 +98,7 @@ def test_conformance_sees_what_an_attack_must_not_do(tmp_path, body, fault):
     head, _, rest = source.partition("    def run(")
     tail = rest[rest.index("@rbmed.hookimpl") :]
     file = tmp_path / "my_plugin.py"
-    file.write_text(f"{head}    def run(self, surface, x, y, threat, budget, rng):\n        {body}\n\n\n{tail}")
+    file.write_text(f"{head}    def run(self, target model, x, y, threat, budget, rng):\n        {body}\n\n\n{tail}")
     try:
         assert Registry(files=[file], only=()).broken == []
         found = faults(sys.modules["my_plugin"])

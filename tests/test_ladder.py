@@ -39,9 +39,9 @@ class Nudge:
     def __init__(self, net: Linear, rows: set[int]) -> None:
         self.net, self.rows, self.given = net, rows, []
 
-    def run(self, surface, x: Tensor, y: Tensor, threat, budget, rng) -> Tensor:  # type: ignore[no-untyped-def]
+    def run(self, model, x: Tensor, y: Tensor, threat, budget, rng) -> Tensor:  # type: ignore[no-untyped-def]
         self.given.append(len(x))
-        surface(x)
+        model(x)
         hit = torch.tensor([key(image) in self.rows for image in x])
         direction = torch.where(y == 0, 1.0, -1.0).view(-1, 1, 1, 1) * (self.net.weight[1] - self.net.weight[0]).sign()
         moved = threat.project(x + threat.eps * direction.view(len(x), *x.shape[1:]), x)
@@ -71,9 +71,9 @@ def test_the_ladder_takes_the_worst_of_every_image_and_spares_the_broken(easy: t
     outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
     assert accuracy(outcome) == pytest.approx(1 - 25 / N)
     assert (first.given, second.given) == ([N], [N - 10])
-    assert outcome.climb[0].safe.sum() == N - 10
-    assert outcome.climb[1].safe.sum() == N - 25
-    assert outcome.climb[1].attacked.sum() == N - 10
+    assert outcome.rungs[0].safe.sum() == N - 10
+    assert outcome.rungs[1].safe.sum() == N - 25
+    assert outcome.rungs[1].attacked.sum() == N - 10
     assert outcome.queries.tolist() == [1] * 10 + [2] * (N - 10)
 
 
@@ -85,8 +85,8 @@ def test_nobody_is_asked_about_no_images(easy: tuple[Linear, Tensor, Tensor]) ->
     outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
     assert accuracy(outcome) == 0
     assert steps[1].attack.given == []  # type: ignore[attr-defined]
-    assert [climb.attacked.sum() for climb in outcome.climb] == [N, 0]
-    assert not outcome.climb[1].safe.any()
+    assert [climb.attacked.sum() for climb in outcome.rungs] == [N, 0]
+    assert not outcome.rungs[1].safe.any()
 
 
 def test_an_image_that_is_wrong_from_the_outset_counts_as_broken_and_costs_nothing(
@@ -130,8 +130,8 @@ def test_a_rung_that_does_not_exist_is_noted_and_all_of_them_is_an_error(easy: t
     pipeline = Pipeline(net, None, Halver())
     bad, good = step("query", "apgd:steps=2"), step("bpda", "apgd:steps=5")
     outcome = run(pipeline, x, y, setting(bad, good, threat=THREAT))
-    assert "gives no gradient" in outcome.climb[0].reason
-    assert outcome.climb[1].attacked.all()
+    assert "gives no gradient" in outcome.rungs[0].reason
+    assert outcome.rungs[1].attacked.all()
     with pytest.raises(UsageError, match="gives no gradient"):
         run(pipeline, x, y, setting(bad, bad, threat=THREAT))
 
@@ -216,7 +216,7 @@ def test_an_attack_that_draws_from_global_generators_repeats_and_leaves_them_alo
     class Careless:
         params, eot = None, None
 
-        def run(self, surface, x, y, threat, budget, rng):  # type: ignore[no-untyped-def]
+        def run(self, model, x, y, threat, budget, rng):  # type: ignore[no-untyped-def]
             shift = torch.rand_like(x) + random.random() + torch.from_numpy(np.random.rand(*x.shape)).float()  # noqa: NPY002
             return threat.project(x + threat.eps * (shift - 1.5), x)
 
@@ -304,7 +304,7 @@ def test_a_third_party_attack_is_stopped_at_the_budget_and_its_best_image_is_use
     y = net(x).argmax(1)
     attack = step("oblivious", library)
     stopped = run(Pipeline(net), x, y, setting(attack, threat=THREAT, budget=Budget(queries=6)))
-    assert stopped.climb[0].exhausted
+    assert stopped.rungs[0].exhausted
     assert stopped.queries.max() <= 6
     assert (stopped.distances <= THREAT.eps + 1e-6).all()
     whole = accuracy(run(Pipeline(net), x, y, setting(attack, threat=THREAT)))

@@ -50,8 +50,8 @@ def test_detector_without_purifier_rejects() -> None:
     assert torch.equal(verdicts.rejected, verdicts.flagged)
     assert not verdicts.changed.any()
     wrong = 1 - verdicts.predictions[0]
-    assert torch.equal(verdicts.safe(wrong), verdicts.rejected)
-    assert not verdicts.right(verdicts.predictions[0])[verdicts.rejected].any()
+    assert torch.equal(verdicts.robust(wrong), verdicts.rejected)
+    assert not verdicts.correct(verdicts.predictions[0])[verdicts.rejected].any()
 
 
 def test_purifier_without_detector_treats_everything() -> None:

@@ -14,9 +14,9 @@ from typer.main import get_command
 from robustbench_med.attacks.access import RUNGS
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli.main import app
-from robustbench_med.grid.cell import Cell, cell_of, facets
+from robustbench_med.grid.cell import Cell, cell_labels, cell_of
 from robustbench_med.grid.config import RunConfig, build
-from robustbench_med.grid.filters import FACETS, read
+from robustbench_med.grid.filters import CELL_LABELS, read
 from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
@@ -44,13 +44,13 @@ def test_the_example_of_a_grid_makes_a_plan(tmp_path: Path) -> None:
     file.write_text(example, encoding="utf-8")
     clients = [f"hospital-{number}" for number in range(1, 5)]
     config = build({"client": clients}, file)
-    names = [facets(cell_of(each)) for each in plan(config, Registry())]
+    names = [cell_labels(cell_of(each)) for each in plan(config, Registry())]
     assert {name["client"] for name in names} == set(clients)
     whole = config.model_copy(update={"exclude": ()})
-    every = [facets(cell_of(each)) for each in plan(whole, Registry())]
+    every = [cell_labels(cell_of(each)) for each in plan(whole, Registry())]
     assert all(any(read(pattern).fits(name) for name in every) for pattern in config.exclude)
     assert len(names) < len(every)
-    assert all(f"`{key}`" in text for key in FACETS)
+    assert all(f"`{key}`" in text for key in CELL_LABELS)
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

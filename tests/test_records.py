@@ -13,7 +13,7 @@ from robustbench_med.cli.tables import clients
 from robustbench_med.cli.tables.records import contrast, show, unseen
 from robustbench_med.errors import StoreWarning
 from robustbench_med.interfaces.rate import Rate, wilson
-from robustbench_med.plugins.references import parse, spelled
+from robustbench_med.plugins.references import format_params, parse
 from robustbench_med.records.record import Record, append, dumped, flatten, latest, read
 from robustbench_med.records.record import parse as parse_record
 from robustbench_med.records.table import to_frame
@@ -63,7 +63,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
 
 def test_parameters_are_spelled_so_that_they_can_be_typed_again() -> None:
     params = {"score": "consistency", "detector": "mae:epochs=1,passes=2", "fpr": 0.1}
-    text = f"medfedpure:{spelled(params)}"
+    text = f"medfedpure:{format_params(params)}"
     assert dict(parse(text).params) == {name: str(value) for name, value in params.items()}
 
 

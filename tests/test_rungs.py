@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacks.access import _width, steer, surface
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.access import _width, steer, target_for
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
@@ -77,9 +77,9 @@ def seen(pipeline: Pipeline, access: str, eot: int = 1, **more: object) -> Calla
     weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
 
     def value(x: Tensor) -> Tensor:
-        meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(eps=0.5), Budget())
-        view = View(pipeline, meter, eot, **more)  # type: ignore[arg-type]
-        return (surface(view, access, STREAM)(x) * weight).sum()
+        counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(eps=0.5), Budget())
+        view = View(pipeline, counter, eot, **more)  # type: ignore[arg-type]
+        return (target_for(view, access, STREAM)(x) * weight).sum()
 
     return value
 
@@ -146,11 +146,11 @@ def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
     x = images()
     deployed = pipeline(x, STREAM)
     for access in ("bpda", "full", "gate", "query"):
-        meter = Meter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+        counter = QueryCounter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         for wants in (True, False):
-            meter.queries.zero_()
-            view = View(pipeline, meter)
-            logits = surface(view, access, STREAM)(x.clone().requires_grad_(wants))
+            counter.queries.zero_()
+            view = View(pipeline, counter)
+            logits = target_for(view, access, STREAM)(x.clone().requires_grad_(wants))
             assert torch.equal(logits, deployed), access
 
 
@@ -201,12 +201,12 @@ def test_parts_without_a_gradient_are_named() -> None:
 
 def test_gate_counts_the_scores_gradient_too() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
-    meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
-    module = surface(View(pipeline, meter, 2), "gate", STREAM)
+    counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+    module = target_for(View(pipeline, counter, 2), "gate", STREAM)
     x = images().requires_grad_()
     module(x).sum().backward()
-    assert meter.gradients.tolist() == [4] * N
-    assert meter.queries.tolist() == [2] * N
+    assert counter.gradients.tolist() == [4] * N
+    assert counter.queries.tolist() == [2] * N
 
 
 @pytest.mark.parametrize("evasion", ["orthogonal", "joint:0.5", "joint:10"])
@@ -241,8 +241,8 @@ def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> Non
     threat = ThreatModel(eps=0.25)
 
     def broken(access: str) -> int:
-        meter = Meter(images(), y, threat, Budget())
-        module = surface(View(pipeline, meter, evasion=evasion), access, STREAM)
+        counter = QueryCounter(images(), y, threat, Budget())
+        module = target_for(View(pipeline, counter, evasion=evasion), access, STREAM)
         x, found = images(), torch.zeros(N, dtype=torch.bool)
         for _ in range(60):
             x = x.requires_grad_()
@@ -250,7 +250,7 @@ def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> Non
             margin = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
             (grad,) = torch.autograd.grad(margin.sum(), x)
             x = threat.project(x.detach() + 0.02 * grad.sign(), images())
-            found |= ~pipeline.decide(x, STREAM).safe(y)[0]
+            found |= ~pipeline.decide(x, STREAM).robust(y)[0]
         return int(found.sum())
 
     assert broken("gate") >= 3
@@ -271,9 +271,9 @@ def test_bpda_with_a_detector_without_noise_asks_about_unflagged_images_once_and
     answers, gradients, asked = [], [], []
     for detector in (Contrast(), Restless()):
         net = Noted()
-        meter = Meter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+        counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         x = images().requires_grad_()
-        each = surface(View(Pipeline(net, detector, Squash(), GATE), meter, 4), "bpda", STREAM).each(x)
+        each = target_for(View(Pipeline(net, detector, Squash(), GATE), counter, 4), "bpda", STREAM).each(x)
         gradients.append(torch.autograd.grad(each.square().sum(), x)[0])
         answers.append(each.detach())
         asked.append(net.rows)

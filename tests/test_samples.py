@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_med.interfaces.results import Climb, Outcome, Verdicts
+from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 from robustbench_med.records import samples
 
 
 def outcome(n: int = 6, draws: int = 2) -> Outcome:
-    """Verdicts on ``n`` images, drawn by chance."""
+    """Predictions on ``n`` images, drawn by chance."""
     chance = torch.Generator().manual_seed(n)
     shape = (draws, n)
 
-    def verdicts() -> Verdicts:
-        return Verdicts(
+    def verdicts() -> Predictions:
+        return Predictions(
             predictions=torch.randint(2, shape, generator=chance),
             flagged=torch.rand(shape, generator=chance) > 0.5,
             rejected=torch.zeros(shape, dtype=torch.bool),
@@ -32,7 +32,7 @@ def outcome(n: int = 6, draws: int = 2) -> Outcome:
     return Outcome(
         labels=torch.randint(2, (n,), generator=chance), sites=("a",) * n, patients=tuple(map(str, range(n))),
         clean=verdicts(), attacked=verdicts(), distances=torch.rand(n, generator=chance), num_classes=2, lesion_class=1,
-        index=torch.arange(n), climb=(Climb.idle("none", "oblivious", n),),
+        index=torch.arange(n), rungs=(RungResult.idle("none", "oblivious", n),),
     )  # fmt: skip
 
 

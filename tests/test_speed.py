@@ -55,13 +55,13 @@ def test_decisions_that_precision_changes_are_attacked_in_float32(precision: str
     plan = step("oblivious", "apgd:steps=5")
     exact = measure(Pipeline(model), data, index, setting(plan, threat=THREAT))
     fast = measure(Pipeline(model), data, index, setting(plan, threat=THREAT, speed=Speed(precision=precision)))
-    assert exact.climb[0].repeated == 0
-    assert fast.climb[0].repeated > 0
+    assert exact.rungs[0].repeated == 0
+    assert fast.rungs[0].repeated > 0
     # Half precision sees one class only, so every image of the other one is attacked again, as in float32.
     other = data.labels == 1
     assert torch.equal(fast.attacked.predictions[:, other], exact.attacked.predictions[:, other])
     # Both attacks are paid for.
-    assert (fast.climb[0].queries[other] > exact.climb[0].queries[other]).all()
+    assert (fast.rungs[0].queries[other] > exact.rungs[0].queries[other]).all()
     # And success is what the float32 system says.
     assert torch.equal(fast.clean.predictions, exact.clean.predictions)
 
@@ -72,7 +72,7 @@ def test_what_both_decide_alike_is_not_attacked_again() -> None:
     plan = step("oblivious", "apgd:steps=5")
     exact = measure(Pipeline(model), data, index, setting(plan, threat=THREAT))
     fast = measure(Pipeline(model), data, index, setting(plan, threat=THREAT, speed=Speed(precision="bf16")))
-    assert fast.climb[0].repeated <= 2
+    assert fast.rungs[0].repeated <= 2
     assert abs(accuracy(exact) - accuracy(fast)) <= 2 / 24
 
 
@@ -83,7 +83,7 @@ def test_every_rung_runs_in_half_precision(access: str) -> None:
     attack = "square:queries=6" if access == "query" else "apgd:steps=3"
     how = setting(step(access, attack, eot=2), threat=THREAT, speed=Speed(precision="bf16"), draws=2)
     outcome = measure(pipeline, labelled(model, 12), torch.arange(12), how)
-    assert outcome.climb[0].queries.min() > 0
+    assert outcome.rungs[0].queries.min() > 0
     assert outcome.distances.max() <= THREAT.eps * 1.001
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustbench_med.plugins.references import parse, spelled_ref, told_apart
+from robustbench_med.plugins.references import format_ref, parse, without_shared_params
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ from robustbench_med.plugins.references import parse, spelled_ref, told_apart
     ],
 )
 def test_what_all_share_is_told_once(names: list[str], left: list[str], shared: str) -> None:
-    assert told_apart(names) == (left, shared)
+    assert without_shared_params(names) == (left, shared)
 
 
 def test_what_is_left_can_be_read_back() -> None:
     names = ["u:model=moe,s=[f:rounds=8,adversarial=[pgd:steps=3]]", "u:s=[g:rounds=8,adversarial=[pgd:steps=3]]"]
-    for name in told_apart(names)[0]:
-        assert spelled_ref(parse(name)) == name
+    for name in without_shared_params(names)[0]:
+        assert format_ref(parse(name)) == name

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toys import Brightness, Halver, Linear, Noisy, images
 
-from robustbench_med.attacks.access import surface
-from robustbench_med.attacks.query_counter import Meter
-from robustbench_med.attacks.target_model import PipelineSurface, View, collapse, withheld
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
+from robustbench_med.attacks.target_model import PipelineTarget, View, collapse, withheld
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import BudgetExceeded, NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -19,14 +19,14 @@ GATE = Gate(threshold=0.5, low=0.4, high=0.6)
 
 def seen(
     pipeline: Pipeline, access: str, n: int, eot: int = 1, budget: Budget | None = None, **more: object
-) -> PipelineSurface:
+) -> PipelineTarget:
     x = images(n)
-    meter = Meter(x, torch.zeros(n, dtype=torch.int64), ThreatModel(eps=0.5), budget or Budget())
-    view = View(pipeline, meter, eot, **more)  # type: ignore[arg-type]
-    return surface(view, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
+    counter = QueryCounter(x, torch.zeros(n, dtype=torch.int64), ThreatModel(eps=0.5), budget or Budget())
+    view = View(pipeline, counter, eot, **more)  # type: ignore[arg-type]
+    return target_for(view, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
 
 
-def gradient(module: PipelineSurface, x: torch.Tensor) -> torch.Tensor:
+def gradient(module: PipelineTarget, x: torch.Tensor) -> torch.Tensor:
     x = x.clone().requires_grad_()
     return torch.autograd.grad((module(x)[:, 1] - module.at(torch.arange(len(x)))(x)[:, 0]).sum(), x)[0]
 
@@ -68,9 +68,9 @@ def test_eot_averages_independent_draws() -> None:
 def test_meter_counts_draws_and_follows_a_shrinking_batch() -> None:
     module = seen(Pipeline(Linear(), None, Noisy()), "bpda", 4, eot=3)
     gradient(module, images(4))
-    assert module.view.meter.gradients.tolist() == [6] * 4  # two passes of three draws each
+    assert module.view.counter.gradients.tolist() == [6] * 4  # two passes of three draws each
     module.at(torch.tensor([1, 3]))(images(2))
-    assert module.view.meter.queries.tolist() == [6, 9, 6, 9]
+    assert module.view.counter.queries.tolist() == [6, 9, 6, 9]
 
 
 def test_noise_follows_the_image_into_a_smaller_batch() -> None:
@@ -94,7 +94,7 @@ def test_attacks_may_stop_early_only_on_the_deployed_deterministic_system() -> N
     assert not seen(Pipeline(Linear(), detector, Halver(), gate), "oblivious", 1).stop_on_success
     assert seen(Pipeline(Linear(), detector, Halver(), gate), "bpda", 1).stop_on_success
     assert not seen(Pipeline(Linear(), detector, Noisy(), gate), "bpda", 1).stop_on_success
-    # A rejected image counts as answered right on the surface already.
+    # A rejected image counts as answered right on the target model already.
     assert seen(Pipeline(Linear(), detector, None, gate), "bpda", 1).stop_on_success
     assert not seen(Pipeline(Linear()), "transfer", 1, surrogate=Linear(seed=1)).stop_on_success
 
@@ -124,7 +124,7 @@ def test_draws_are_split_to_fit_and_give_the_same_gradient() -> None:
     assert torch.allclose(whole[1], split[1])
 
 
-def gradient_of(module: PipelineSurface, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def gradient_of(module: PipelineTarget, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = x.clone().requires_grad_()
     logits = module(x)
     return logits.detach(), torch.autograd.grad(logits[:, 1].sum(), x)[0]
@@ -137,14 +137,14 @@ def test_a_flexible_surface_recognises_images_in_any_order_and_number() -> None:
     order = torch.tensor([3, 3, 0, 4])
     near = (clean[order] + 0.02).clamp(0, 1)
     assert torch.allclose(loose(near), net(near))
-    assert module.view.meter.queries.tolist() == [1, 0, 0, 2, 1]
+    assert module.view.counter.queries.tolist() == [1, 0, 0, 2, 1]
 
 
 def test_a_whole_flexible_batch_is_taken_in_order_however_far_its_images_are() -> None:
     module = seen(Pipeline(Linear()), "oblivious", 4)
     loose, clean = module.flexible(images(4)), images(4)
     loose(clean[[1, 1, 1, 1]])  # every one of them nearest to the second
-    assert module.view.meter.queries.tolist() == [1, 1, 1, 1]
+    assert module.view.counter.queries.tolist() == [1, 1, 1, 1]
 
 
 def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> None:
@@ -153,23 +153,23 @@ def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> Non
     answers = loose(clean[[0, 0, 0]])
     assert not torch.allclose(answers[0], answers[1])
     assert not torch.allclose(answers[1], answers[2])
-    assert module.view.meter.queries.tolist() == [3, 0]
+    assert module.view.counter.queries.tolist() == [3, 0]
 
 
 def test_the_budget_keeps_the_best_image_inside_the_ball() -> None:
     net, x = Linear(), images(3)
     y = net(x).argmax(1)
-    meter = Meter(x, y, ThreatModel(eps=0.1), Budget(queries=3))
-    module = surface(View(Pipeline(net), meter), "oblivious", Stream.named("a", 0, torch.arange(3)))
+    counter = QueryCounter(x, y, ThreatModel(eps=0.1), Budget(queries=3))
+    module = target_for(View(Pipeline(net), counter), "oblivious", Stream.named("a", 0, torch.arange(3)))
     toward = (net.weight[1] - net.weight[0]).view(1, 1, 4, 4) * torch.where(y == 0, 1, -1).view(-1, 1, 1, 1)
     near, better, outside = ((x + size * toward.sign()).clamp(0, 1) for size in (0.05, 0.1, 0.3))
     for shown in (near, better, outside):
         module(shown)
     with pytest.raises(BudgetExceeded, match="more than 3 forward passes"):
         module(x)
-    assert meter.exhausted
-    assert torch.equal(meter.best, better)
-    assert meter.queries.tolist() == [3, 3, 3]
+    assert counter.exhausted
+    assert torch.equal(counter.best, better)
+    assert counter.queries.tolist() == [3, 3, 3]
 
 
 def test_a_budget_of_gradients_stops_the_backward_pass() -> None:

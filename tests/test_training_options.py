@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.defenses.deployment import fix_gate
-from robustbench_med.defenses.resolved import draw
+from robustbench_med.defenses.resolved import resolve_defense
 from robustbench_med.errors import BadParameter, DataError, StoreWarning, UsageError, WeightsError
 from robustbench_med.files.paths import home
 from robustbench_med.plugins.components import create
@@ -77,22 +77,22 @@ def watch(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
 
 def test_options_reach_the_strategy_whoever_named_it_and_win(toys: Registry) -> None:
     options = {"adversarial": "pgd:steps=5", "engine": "simulation"}
-    named = draw(toys, parse("bare"), strategy=parse("own:steps=7,adversarial=trades"), options=options)
+    named = resolve_defense(toys, parse("bare"), strategy=parse("own:steps=7,adversarial=trades"), options=options)
     assert named.strategy.params.model_dump() == {
         "steps": 7, "adversarial": "pgd:steps=5", "malicious": "none", "engine": "simulation",
     }  # fmt: skip
-    first = draw(toys, parse("bare"), strategy=parse("own:7"), options=options)
+    first = resolve_defense(toys, parse("bare"), strategy=parse("own:7"), options=options)
     assert first.strategy.params == named.strategy.params
-    plain = draw(toys, parse("bare"), strategy=parse("own:steps=7"))
+    plain = resolve_defense(toys, parse("bare"), strategy=parse("own:steps=7"))
     card = rbmed.load_dataset("stripes", registry=toys).card()
     assert named.training_keys(card) != plain.training_keys(card)
-    engine = draw(toys, parse("bare"), strategy=parse("own:steps=7"), options={"engine": "simulation"})
+    engine = resolve_defense(toys, parse("bare"), strategy=parse("own:steps=7"), options={"engine": "simulation"})
     assert engine.training_keys(card) == plain.training_keys(card)
 
 
 def test_a_strategy_that_does_not_know_the_option_is_named(toys: Registry) -> None:
     with pytest.raises(BadParameter, match=r"--malicious scaling: strategy 'pooled' .* has no parameter 'malicious'"):
-        draw(toys, parse("bare"), options={"malicious": "scaling"})
+        resolve_defense(toys, parse("bare"), options={"malicious": "scaling"})
 
 
 def test_training_and_running_agree_on_the_options(toys: Registry, tmp_path: Path) -> None:

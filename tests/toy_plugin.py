@@ -285,13 +285,13 @@ class Shift(rbmed.Attack):
         fail: bool = rbmed.Field(False, description="Raise instead.")
 
     def run(
-        self, surface: rbmed.Surface, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self, target_model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
         rng: rbmed.Stream,
     ) -> Tensor:  # fmt: skip
         if self.params.fail:
             raise RuntimeError("as asked")
         x = x.clone().requires_grad_()
-        loss = nn.functional.cross_entropy(surface(x), y, reduction="sum")
+        loss = nn.functional.cross_entropy(target_model(x), y, reduction="sum")
         (grad,) = torch.autograd.grad(loss, x)
         return (x + self.params.factor * threat.eps * grad.sign()).detach()
 
