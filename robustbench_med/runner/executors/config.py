@@ -6,7 +6,7 @@ import pydantic
 from pydantic import Field
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.config import Ref
+from robustbench_med.grid.options import Ref
 from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.component import Params
 
