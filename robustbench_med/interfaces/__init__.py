@@ -1,11 +1,11 @@
 """What a plugin implements: one small base class per kind.
 
 Images are float32 in [0, 1] with shape (N, C, H, W) everywhere; normalisation belongs inside the model. Labels reach
-attacks, metrics and training, never a detector, a purifier or a pipeline at work.
+attacks, metrics and training, never a detector, a purifier or a pipeline.
 """
 
 from robustbench_med.interfaces.attack import Attack, TargetModel
-from robustbench_med.interfaces.component import Component, Params
+from robustbench_med.interfaces.component import Component, Number, Params
 from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.interfaces.defense import Defense, Detector, Part, Purifier, Recipe, System
 from robustbench_med.interfaces.metric import Metric, Report
@@ -22,6 +22,7 @@ __all__ = [
     "Learner",
     "Metric",
     "Model",
+    "Number",
     "Params",
     "Part",
     "Purifier",
@@ -31,4 +32,4 @@ __all__ = [
     "System",
     "TargetModel",
     "TrainJob",
-]  # fmt: skip
+]
