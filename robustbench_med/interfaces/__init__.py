@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.attack import Attack as Attack
     from robustbench_med.interfaces.attack import TargetModel as TargetModel
     from robustbench_med.interfaces.component import Component as Component
+    from robustbench_med.interfaces.component import Number as Number
     from robustbench_med.interfaces.component import Params as Params
     from robustbench_med.interfaces.dataset import Dataset as Dataset
     from robustbench_med.interfaces.defense import Defense as Defense
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "attack": ("Attack", "TargetModel"),
-    "component": ("Component", "Params"),
+    "component": ("Component", "Number", "Params"),
     "dataset": ("Dataset",),
     "defense": ("Defense", "Detector", "Part", "Purifier", "Recipe", "System"),
     "metric": ("Metric", "Report"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
@@ -24,7 +24,7 @@ from robustbench_med.records.record import latest, read
 from robustbench_med.runner.cost import Case, Cost, Costs, surrogate_of, untrained
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
-from robustbench_med.training.estimate import Work, missing
+from robustbench_med.training.estimate import UntrainedPart, missing
 
 #: ``train``: it will run once its weights are trained; ``refused``: it has none and none are to be trained.
 State = Literal["done", "run", "train", "skip", "refused"]
@@ -87,7 +87,7 @@ class Preview:
                 bar.advance()
         return found
 
-    def trainings(self, items: list[Item]) -> list[Work]:
+    def trainings(self, items: list[Item]) -> list[UntrainedPart]:
         """What has to be trained first, each part once."""
         return missing(
             self.loader, [ref for item in items if item.state == "train" for ref in self._lacking(item.cell)]
@@ -153,7 +153,7 @@ class Preview:
         dataset = self.loader.dataset(cell.trained)
         test, card = dataset.split("test"), dataset.card()
         clients = cell.clients or tuple(sorted(set(dataset.split("train").sites)))
-        return test, pick(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+        return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
 
     def _images(self, cell: Cell) -> int:
         """How many; cells that differ in the attack alone have the same."""
