@@ -36,7 +36,7 @@ def check(file: File, root: Root = Path("leaderboard")) -> None:
     handed_in, sources = _read(file), read_sources(root)
     if isinstance(handed_in, Evidence):
         record = _target(sources, handed_in.cell_id)
-        plain(f"{file}: answers to {len(handed_in.outcome.index)} images against {record.defense['name']}; rbmed "
+        plain(f"{file}: answers to {len(handed_in.outcome.index)} images against {record.defense.name}; rbmed "
               "leaderboard verify with the images tells whether they hold")  # fmt: skip
         return
     own = f"submissions/{file.name}"
