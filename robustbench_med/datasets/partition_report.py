@@ -120,15 +120,27 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
                 # A second lap through the palette is hatched.
                 lap, colour = divmod(label, len(COLOURS))
                 panel.barh(
-                    rows, wide, left=left, height=0.78, color=COLOURS[colour], edgecolor="white", linewidth=0.4,
-                    hatch="/" * (3 * lap), label=kind if at == 0 else None,
-                )  # fmt: skip
+                    rows,
+                    wide,
+                    left=left,
+                    height=0.78,
+                    color=COLOURS[colour],
+                    edgecolor="white",
+                    linewidth=0.4,
+                    hatch="/" * (3 * lap),
+                    label=kind if at == 0 else None,
+                )
                 left += wide
             for row, total in enumerate(left):
                 panel.annotate(
-                    f"{total:.0f}", (total, row), (3, 0), textcoords="offset points", va="center", fontsize=8,
+                    f"{total:.0f}",
+                    (total, row),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8,
                     color="0.25",
-                )  # fmt: skip
+                )
             panel.set_title(f"{name}: {left.sum():.0f} images", fontsize=10)
             panel.set_xlim(0, max(left.max(), 1) * 1.17)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -101,7 +101,7 @@ class MAEPart(rbmed.Part):
             raise BadParameter(f"{who}: patch={p.patch} must divide the image side, {size} px, at least twice")
         self.net = MaskedAutoencoder(
             channels, size, p.patch, p.width, p.depth, p.decoder_width, p.decoder_depth, p.heads
-        )  # fmt: skip
+        )
 
     def learner(self, system: rbmed.System) -> HiddenPatches:
         """The autoencoder of this part, with its masked-patch loss."""

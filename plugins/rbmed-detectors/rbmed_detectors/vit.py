@@ -26,9 +26,16 @@ class MaskedAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: int, patch: int, width: int, depth: int, decoder_width: int, decoder_depth: int,
+        self,
+        channels: int,
+        size: int,
+        patch: int,
+        width: int,
+        depth: int,
+        decoder_width: int,
+        decoder_depth: int,
         heads: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.patch = patch
         grid = size // patch

@@ -110,9 +110,15 @@ def test_two_files_of_one_name_are_two_models(weights: Path) -> None:
 def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential, tmp_path: Path) -> None:
     def right(**options: object) -> float:
         (record,) = rbmed.evaluate(
-            dataset=FEW, defense="undefended", baseline="", attack="fgsm", access="oblivious", weights=weights,
-            out=tmp_path / str(len(str(options))), **options,
-        )  # fmt: skip
+            dataset=FEW,
+            defense="undefended",
+            baseline="",
+            attack="fgsm",
+            access="oblivious",
+            weights=weights,
+            out=tmp_path / str(len(str(options))),
+            **options,
+        )
         assert (record.status, record.defense["strategy"]["name"]) == ("ok", "pretrained"), record.reason
         return float(record.metrics["clean_accuracy"])
 

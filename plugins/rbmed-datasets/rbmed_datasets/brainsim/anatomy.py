@@ -16,9 +16,14 @@ VENTRICLES = (-14.0, 0.0)
 Z_BAND = (-8.0, 46.0)
 #: Shells outside the brain, from inside to outside, with their range of thickness in mm.
 SHELLS = (
-    ("csf", 0.8, 2.2), ("bone", 1.2, 2.0), ("marrow", 1.2, 3.0), ("bone", 1.2, 2.0), ("muscle", 0.5, 2.5),
-    ("fat", 2.0, 5.5), ("muscle", 1.0, 1.6),
-)  # fmt: skip
+    ("csf", 0.8, 2.2),
+    ("bone", 1.2, 2.0),
+    ("marrow", 1.2, 3.0),
+    ("bone", 1.2, 2.0),
+    ("muscle", 0.5, 2.5),
+    ("fat", 2.0, 5.5),
+    ("muscle", 1.0, 1.6),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,14 @@ KINDS = ("gliosis", "lacune", "vessel")
 Paint = NDArray[np.float32]
 
 
-def _blob(plane: Paint, channel: int, levels: NDArray[np.intp], centre: NDArray[np.float64],
-          radii: tuple[float, float, float], strength: float) -> None:  # fmt: skip
+def _blob(
+    plane: Paint,
+    channel: int,
+    levels: NDArray[np.intp],
+    centre: NDArray[np.float64],
+    radii: tuple[float, float, float],
+    strength: float,
+) -> None:
     """Add an ellipsoid with a soft border; ``centre`` (z, y, x) in voxels, ``radii`` in mm."""
     z, y, x = centre
     reach = int(max(radii[1:]) * 1.6) + 2

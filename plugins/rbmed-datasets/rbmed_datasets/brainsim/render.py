@@ -150,11 +150,20 @@ def render(settings: Settings, patient: Patient, sick: bool) -> Rendered:
     scene = Scene(settings, patient)
     anatomy, scan = scene.anatomy, scene.scan
     facts: dict[str, Any] = {
-        "sequence": scene.sequence.name, "levels": anatomy.levels, "scale": anatomy.scale, "shift": anatomy.shift,
-        "rotation": anatomy.rotation, "ventricle": anatomy.ventricle, "atrophy": anatomy.atrophy,
-        "field_of_view": scan.field_of_view, "sigma": scan.sigma, "window": scan.window, "gamma": scan.gamma,
-        "quality": scan.quality, "tumour": None,
-    }  # fmt: skip
+        "sequence": scene.sequence.name,
+        "levels": anatomy.levels,
+        "scale": anatomy.scale,
+        "shift": anatomy.shift,
+        "rotation": anatomy.rotation,
+        "ventricle": anatomy.ventricle,
+        "atrophy": anatomy.atrophy,
+        "field_of_view": scan.field_of_view,
+        "sigma": scan.sigma,
+        "window": scan.window,
+        "gamma": scan.gamma,
+        "quality": scan.quality,
+        "tumour": None,
+    }
     healthy = acquire(scene.healthy, scan, scene.ceiling)
     if not sick:
         return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, facts)

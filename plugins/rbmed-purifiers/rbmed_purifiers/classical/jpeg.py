@@ -14,25 +14,46 @@ import robustbench_med as rbmed
 from rbmed_purifiers.bounded import bounded
 from rbmed_purifiers.classical.filter import Filter
 
+
+def _numbers(text: str) -> tuple[tuple[int, ...], ...]:
+    """A table, one row a line."""
+    return tuple(tuple(map(int, line.split())) for line in text.strip().splitlines())
+
+
 #: Quantisation tables of ITU-T T.81, Annex K, for quality 50.
-LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
-CHROMINANCE = (
-    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99), (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * 8,) * 4,
-)  # fmt: skip
+LUMINANCE = _numbers("""
+    16  11  10  16  24  40  51  61
+    12  12  14  19  26  58  60  55
+    14  13  16  24  40  57  69  56
+    14  17  22  29  51  87  80  62
+    18  22  37  56  68 109 103  77
+    24  35  55  64  81 104 113  92
+    49  64  78  87 103 121 120 101
+    72  92  95  98 112 100 103  99
+""")
+CHROMINANCE = _numbers("""
+    17  18  24  47  99  99  99  99
+    18  21  26  66  99  99  99  99
+    24  26  56  99  99  99  99  99
+    47  66  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+""")
 #: The DCT-II of 8 values in 1/8192, orthonormal but for a factor of the square root of 8: the left half of each row.
-#: The right half mirrors it, with opposite sign in odd rows. Some entries, being sums of rounded ones, are 1 off the
-#: nearest whole number, as in libjpeg's integer arithmetic.
-DCT = (
-    (8192, 8192, 8192, 8192), (11363, 9633, 6437, 2260), (10703, 4433, -4433, -10703), (9633, -2259, -11362, -6436),
-    (8192, -8192, -8192, 8192), (6437, -11362, 2261, 9633), (4433, -10704, 10704, -4433), (2260, -6436, 9633, -11363),
-)  # fmt: skip
+#: The right half mirrors it, with opposite sign in odd rows. Some entries are sums of rounded ones and differ by 1 from
+#: the nearest whole number, as in libjpeg's integer arithmetic.
+DCT = _numbers("""
+     8192   8192   8192   8192
+    11363   9633   6437   2260
+    10703   4433  -4433 -10703
+     9633  -2259 -11362  -6436
+     8192  -8192  -8192   8192
+     6437 -11362   2261   9633
+     4433 -10704  10704  -4433
+     2260  -6436   9633 -11363
+""")
 #: R, G, B -> Y, Cb, Cr in 1/65536 (JFIF 1.02), without the offset of 128 on the last two; and back.
 TO_YCC = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
 FROM_YCC = ((65536, 0, 91881), (65536, -22554, -46802), (65536, 116130, 0))
