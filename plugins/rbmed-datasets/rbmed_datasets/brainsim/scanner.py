@@ -1,4 +1,4 @@
-"""Four hospitals and what their scanners do to the signal."""
+"""Four hospitals and their scanners: from signal to 8-bit images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Hospital:
-    """How one hospital scans, and whom it sees.
+    """A hospital's scanner and patients.
 
     Attributes:
         name: site id.
@@ -136,7 +136,7 @@ def draw_scan(rng: np.random.Generator, hospital: Hospital, size: int, slices: i
     decay[0, 0] = 0.0
     strength = 2 * rng.uniform(*hospital.bias)
     bias = np.exp(strength * cosine_field(decay * rng.standard_normal((4, 4)), fine_size(size)))
-    # A few sudden movements, each kept until the next: segments of neighbouring k-space lines share a position.
+    # A few sudden movements: segments of neighbouring k-space lines share a position.
     segments = 6
     positions = rng.uniform(*hospital.motion) * rng.standard_normal((2, slices, segments))
     lines = (np.arange(size) * segments) // size
@@ -174,20 +174,20 @@ def half_pixel(fine: int, size: int) -> NDArray[np.complex128]:
 
 
 def resample(fraction: Floats, size: int) -> Floats:
-    """Fine maps (K, F, F) at ``size`` px, without a scanner's faults."""
+    """Fine maps (K, F, F) at ``size`` px, without scanner effects."""
     return np.asarray(image_of(k_space(fraction, size) * half_pixel(fraction.shape[-1], size)).real)
 
 
 def acquire(signal: Floats, scan: Scan, ceiling: float) -> Bytes:
     """Scan fine signal (K, F, F) and export it as 8-bit images (K, S, S).
 
-    ``ceiling`` is the signal shown as white. It comes from the scan without a tumour, so that the window does not
-    tell whether there is one.
+    ``ceiling`` is the signal displayed as white. It comes from the scan without a tumour, so that the window does not
+    depend on the label.
     """
     size, fine = scan.noise.shape[-1], signal.shape[-1]
     k = np.arange(size) - size // 2
     shift_y, shift_x = scan.motion / scan.field_of_view
-    # Lines are phase-encoded along the first axis: line i was read while the head was at motion[:, :, i].
+    # Lines are phase-encoded along the first axis: line i was acquired with the head at motion[:, :, i].
     ghost = np.exp(-2j * np.pi * (k * shift_y)[:, :, None]) * np.exp(-2j * np.pi * shift_x[:, :, None] * k)
     # Hann-like roll-off over the outer fifth of the acquired matrix, as vendors apply against ringing.
     edge = np.clip((scan.acquired / 2 - np.abs(k)) / (0.2 * scan.acquired / 2), 0, 1)
