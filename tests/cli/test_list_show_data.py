@@ -101,7 +101,7 @@ def test_list_shows_what_is_there_and_that_something_is_broken():
     assert result.exit_code == 0
     assert "push" in result.stdout
     assert "rbmed-tgood 1.2" in result.stdout
-    assert "1 broken, see 'rbmed plugins'" in result.stderr
+    assert "plugins that failed to load: 1; see 'rbmed plugins'" in result.stderr
     assert rbmed("list", "attacks").stdout == rbmed("list", "attack").stdout
 
 
@@ -174,7 +174,7 @@ def test_interruption_and_harness_errors_have_their_own_codes(monkeypatch, error
     def raising(**options: object) -> None:
         raise error
 
-    monkeypatch.setattr("robustbench_med.cli.commands.plugins.Registry", raising)
+    monkeypatch.setattr("robustbench_med.cli.options.Registry", raising)
     fails(rbmed("list"), text, code=code)
 
 
