@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import System as System
     from robustbench_med.interfaces import TargetModel as TargetModel
     from robustbench_med.interfaces import TrainJob as TrainJob
+    from robustbench_med.interfaces.attack import margin as margin
     from robustbench_med.interfaces.dataset import DataCard as DataCard
     from robustbench_med.interfaces.dataset import Split as Split
     from robustbench_med.interfaces.random import Stream as Stream
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.references import format_eps as format_eps
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
+    from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
 
@@ -74,6 +76,7 @@ hookimpl = pluggy.HookimplMarker("rbmed")
 
 _LAZY = {
     "robustbench_med.api": ("evaluate", "load_component", "load_dataset", "load_defense", "train_defense"),
+    "robustbench_med.interfaces.attack": ("margin",),
     "robustbench_med.interfaces.dataset": ("DataCard", "Split"),
     "robustbench_med.interfaces": (
         "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
@@ -85,6 +88,7 @@ _LAZY = {
     "robustbench_med.plugins.references": ("PartRef", "parse", "format_eps", "without_shared_params"),
     "robustbench_med.interfaces.random": ("Stream", "seed_of"),
     "robustbench_med.interfaces.threat": ("Budget", "ThreatModel"),
+    "robustbench_med.runtime.isolation": ("isolated",),
     "pydantic": ("Field",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
