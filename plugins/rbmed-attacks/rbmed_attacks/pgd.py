@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.gradient_attack import GradientAttack, State, Step
 from rbmed_attacks.norms import in_ball, steepest
-from robustbench_med import Field, Stream, ThreatModel
+from robustbench_med import Field, Number, Stream, ThreatModel
 
-
-def _number(value: Any) -> Any:
-    """Read '1/255' as well as '0.003'; anything else is left to pydantic to judge."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else value
-    except ZeroDivisionError:
-        raise ValueError("the denominator is 0") from None
-
-
-Length = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Length = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 
 
 class PGD(GradientAttack):
