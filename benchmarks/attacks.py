@@ -51,7 +51,7 @@ def ours(job: Job, loss: str) -> Attack:
         device=job.device, batch=job.batch,
     )  # fmt: skip
     pipeline, index = Pipeline(job.classifier), torch.arange(len(job.split))
-    return lambda: measure(pipeline, job.split, index, setting).attacked.safe(job.split.labels)[0]
+    return lambda: measure(pipeline, job.split, index, setting).attacked.robust(job.split.labels)[0]
 
 
 def theirs(job: Job, perturb: Callable[[Tensor, Tensor], Tensor], batch: int) -> Attack:

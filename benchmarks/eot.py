@@ -1,4 +1,4 @@
-"""The surface `bpda` with 16 noise draws beside a plain loop over draws: same images, noise and gradient.
+"""The target model `bpda` with 16 noise draws beside a plain loop over draws: same images, noise and gradient.
 
 The plain loop is what one writes by hand: per draw, the pipeline's treatment without a graph, then forward and backward
 through its classifier; gradients are averaged. Images are those of one client after 10 PGD steps on the classifier,
@@ -21,8 +21,8 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from robustbench_med.attacks.accelerate import attackers
-from robustbench_med.attacks.access import surface
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.runtime.batching import chunk_size, find_device
@@ -42,11 +42,11 @@ def loop(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: i
 
 
 def ours(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: int, chunk: int) -> Tensor:
-    """The same gradient from one call of the surface."""
-    meter = Meter(x, y, rbmed.ThreatModel("linf", EPS, "bpda"), rbmed.Budget())
-    view = View(pipeline, meter, eot=draws, chunk=chunk)
+    """The same gradient from one call of the target model."""
+    counter = QueryCounter(x, y, rbmed.ThreatModel("linf", EPS, "bpda"), rbmed.Budget())
+    view = View(pipeline, counter, eot=draws, chunk=chunk)
     images = x.clone().requires_grad_()
-    each = surface(view, "bpda", noise).each(images)
+    each = target_for(view, "bpda", noise).each(images)
     losses = F.cross_entropy(each.flatten(0, 1), y.repeat_interleave(draws), reduction="sum") / draws
     return torch.autograd.grad(losses, images)[0]
 
@@ -59,7 +59,7 @@ def compare(name: str, args: argparse.Namespace, device: torch.device) -> list[s
     split = deployment.dataset.split("test").by_site()[client]
     x, y = split.images[: args.images].to(device), split.labels[: args.images].to(device)
     x = pgd(pipeline.classifier, x, y, EPS, 10, torch.Generator().manual_seed(0))
-    # The surface's first pass draws from the first moment of the stream.
+    # The target model's first pass draws from the first moment of the stream.
     noise = rbmed.Stream.named("benchmark", 0, torch.arange(len(x), device=device)).moment(0)
     with torch.no_grad():
         flagged = pipeline.treat(x, noise).flagged.float().mean()
@@ -86,9 +86,9 @@ def main() -> None:
     args = parser.parse_args()
     device, console = find_device(args.device), Console(width=120)
     console.print(f"{machine(device)}; {args.images} images, {args.draws} draws, median of {args.runs}")
-    table = Table("defense", "flagged", "loop images/s", "surface images/s", "ratio", "largest difference")
+    table = Table("defense", "flagged", "loop images/s", "target model images/s", "ratio", "largest difference")
     if device.type == "cuda":
-        table.add_column("GPU busy, loop / surface")
+        table.add_column("GPU busy, loop / target model")
     for name in args.defense:
         table.add_row(*compare(name, args, device))
     console.print(table)

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Recipe as Recipe
     from robustbench_med.interfaces import Report as Report
     from robustbench_med.interfaces import Strategy as Strategy
-    from robustbench_med.interfaces import Surface as Surface
     from robustbench_med.interfaces import System as System
+    from robustbench_med.interfaces import TargetModel as TargetModel
     from robustbench_med.interfaces import TrainJob as TrainJob
     from robustbench_med.interfaces.dataset import DataCard as DataCard
     from robustbench_med.interfaces.dataset import Split as Split
@@ -57,15 +57,15 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.random import seed_of as seed_of
     from robustbench_med.interfaces.rate import Rate as Rate
     from robustbench_med.interfaces.rate import wilson as wilson
-    from robustbench_med.interfaces.results import Climb as Climb
     from robustbench_med.interfaces.results import Outcome as Outcome
-    from robustbench_med.interfaces.results import Verdicts as Verdicts
+    from robustbench_med.interfaces.results import Predictions as Predictions
+    from robustbench_med.interfaces.results import RungResult as RungResult
     from robustbench_med.interfaces.threat import Budget as Budget
     from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
     from robustbench_med.plugins.references import PartRef as PartRef
+    from robustbench_med.plugins.references import format_eps as format_eps
     from robustbench_med.plugins.references import parse as parse
-    from robustbench_med.plugins.references import spelled_eps as spelled_eps
-    from robustbench_med.plugins.references import told_apart as told_apart
+    from robustbench_med.plugins.references import without_shared_params as without_shared_params
 
 __version__ = "0.1.0"
 
@@ -77,12 +77,12 @@ _LAZY = {
     "robustbench_med.interfaces.dataset": ("DataCard", "Split"),
     "robustbench_med.interfaces": (
         "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
-        "Part", "Purifier", "Recipe", "Report", "Strategy", "Surface", "System", "TrainJob",
+        "Part", "Purifier", "Recipe", "Report", "Strategy", "TargetModel", "System", "TrainJob",
     ),
     "robustbench_med.files.paths": ("home",),
-    "robustbench_med.interfaces.results": ("Climb", "Outcome", "Verdicts"),
+    "robustbench_med.interfaces.results": ("RungResult", "Outcome", "Predictions"),
     "robustbench_med.interfaces.rate": ("Rate", "wilson"),
-    "robustbench_med.plugins.references": ("PartRef", "parse", "spelled_eps", "told_apart"),
+    "robustbench_med.plugins.references": ("PartRef", "parse", "format_eps", "without_shared_params"),
     "robustbench_med.interfaces.random": ("Stream", "seed_of"),
     "robustbench_med.interfaces.threat": ("Budget", "ThreatModel"),
     "pydantic": ("Field",),

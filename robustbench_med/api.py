@@ -14,7 +14,7 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.grid.config import build
 from robustbench_med.interfaces import Dataset
 from robustbench_med.plugins.components import create, current_registry
-from robustbench_med.plugins.references import PartRef, parse, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
@@ -138,9 +138,9 @@ def load_defense(
     folder = None if weights is None else Path(weights)
     if isinstance(dataset, str):
         return loader.deployment(ref, folder)
-    opened, blueprint = dealt(dataset, ref.partition, ref.unseen), loader.blueprint(ref)
-    artifact = find_artifact(blueprint, opened.card(), folder, train_seed, ref.command(root))
-    return Deployment(blueprint, artifact, opened, loader.device, ref.unseen)
+    opened, resolved = dealt(dataset, ref.partition, ref.unseen), loader.resolved(ref)
+    artifact = find_artifact(resolved, opened.card(), folder, train_seed, ref.command(root))
+    return Deployment(resolved, artifact, opened, loader.device, ref.unseen)
 
 
 def train_defense(
@@ -191,15 +191,15 @@ def train_defense(
     ref = TrainedRef(
         parse(name), parse(dataset), _ref(model), _ref(strategy), options, _ref(partition), _names(unseen_site), seed
     )
-    blueprint, opened = loader.blueprint(ref), loader.dataset(ref)
-    target = Path(out) if out is not None else artifact_folder(blueprint, opened.card(), seed)
+    resolved, opened = loader.resolved(ref), loader.dataset(ref)
+    target = Path(out) if out is not None else artifact_folder(resolved, opened.card(), seed)
     if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
         raise BadParameter(f"--out {target} exists and holds no trained weights; name a new folder")
-    job = loader.job(ref, blueprint)
+    job = loader.job(ref, resolved)
     if only:
-        train_parts(blueprint, opened, job, only)
+        train_parts(resolved, opened, job, only)
         return None
-    return train(blueprint, opened, job, target, ref.unseen)
+    return train(resolved, opened, job, target, ref.unseen)
 
 
 def _ref(text: str | None) -> PartRef | None:
@@ -211,5 +211,5 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _options(**texts: str | None) -> dict[str, str]:
-    """The strategy's options that were given, spelled as `rbmed run` spells them: they are part of training keys."""
-    return {name: spelled_ref(parse(text)) for name, text in texts.items() if text}
+    """The strategy's options that were given, written as `rbmed run` spells them: they are part of training keys."""
+    return {name: format_ref(parse(text)) for name, text in texts.items() if text}

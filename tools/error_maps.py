@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med import told_apart
-from robustbench_med.attacks.access import surface
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med import without_shared_params
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
 from robustbench_med.datasets.loading import pick
 from robustbench_med.defenses.pipeline import Pipeline
@@ -73,7 +73,7 @@ def main() -> None:
     attack = create(registry, "attack", args.attack)
     rows: list[tuple[str, image_grid.Tiles]] = []
     notes: list[list[str]] = []
-    for name, short in zip(args.defense, told_apart(args.defense)[0], strict=True):
+    for name, short in zip(args.defense, without_shared_params(args.defense)[0], strict=True):
         deployment = rbmed.load_defense(name, dataset, device="cpu", weights=args.weights, registry=registry)
         seen = [
             look(deployment.pipeline(split.sites[row]), split.select(torch.tensor([row])), row, attack, args.access)
@@ -95,8 +95,8 @@ def look(pipeline: Pipeline, split: rbmed.Split, row: int, attack: rbmed.Attack,
     if pipeline.detector is None or pipeline.gate is None:
         raise SystemExit("error: this defense has no detector")
     x, y, ids, threat = split.images, split.labels, torch.tensor([row]), ThreatModel()
-    view = View(pipeline=pipeline, meter=Meter(x, y, threat, Budget()), eot=2)
-    ladder = surface(view, access, Stream.named("defense-under-attack", 0, ids))
+    view = View(pipeline=pipeline, counter=QueryCounter(x, y, threat, Budget()), eot=2)
+    ladder = target_for(view, access, Stream.named("defense-under-attack", 0, ids))
     x_adv = attack.run(ladder, x.clone(), y, threat, Budget(), Stream.named("attack", 0, ids))
     both = torch.cat([x, threat.project(x_adv.detach(), x)])
     rng = Stream.named("scoring", 0, ids.expand(2))

@@ -87,14 +87,14 @@ def main() -> None:
             parts.append(measure(deployment.pipeline(client), split.select(own), own, setting))
         outcome = rbmed.Outcome.join(parts)
         figures = create(registry, "metric", "detection").compute(outcome)
-        right, safe = outcome.clean.right(outcome.labels), outcome.attacked.safe(outcome.labels)
+        right, safe = outcome.clean.correct(outcome.labels), outcome.attacked.robust(outcome.labels)
         table.add_row(
             name.replace("[", "\\["),
             f"{figures['detector_auroc']:.3f}" if figures else "",
             f"{100 * figures['detector_tpr_at_5']:.1f}" if figures else "",
             f"{100 * outcome.attacked.flagged.float().mean():.1f}",
             f"{100 * right.float().mean():.1f}",
-            *(f"{100 * climb.safe.float().mean():.1f}" if len(rungs) > 1 else "" for climb in outcome.climb),
+            *(f"{100 * climb.safe.float().mean():.1f}" if len(rungs) > 1 else "" for climb in outcome.rungs),
             f"{100 * safe.float().mean():.1f}",
             f"{time.perf_counter() - start:.0f}",
         )

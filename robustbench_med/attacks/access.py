@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustbench_med.attacks.query_counter import margin
-from robustbench_med.attacks.target_model import PipelineSurface, View, collapse, withheld
+from robustbench_med.attacks.target_model import PipelineTarget, View, collapse, withheld
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -25,7 +25,7 @@ SOFTNESS = 0.1
 REACH = 5.0
 
 
-class Oblivious(PipelineSurface):
+class Oblivious(PipelineTarget):
     """The classifier alone: the adversary does not know that there is a detector or a purifier."""
 
     @property
@@ -35,7 +35,7 @@ class Oblivious(PipelineSurface):
 
     @property
     def stop_on_success(self) -> bool:  # type: ignore[override]
-        """True for a bare classifier, where the surface is the deployed system."""
+        """True for a bare classifier, where the target model is the deployed system."""
         return not self.view.pipeline.defended and not self.random
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class Oblivious(PipelineSurface):
         return self.classify(x)
 
 
-class Transfer(PipelineSurface):
+class Transfer(PipelineTarget):
     """A surrogate classifier trained on the same federation; nothing of the deployed system is seen."""
 
     random = False
@@ -56,7 +56,7 @@ class Transfer(PipelineSurface):
         return collapse(self.view.surrogate(x), self.view.goal_class)
 
 
-class BPDA(PipelineSurface):
+class BPDA(PipelineTarget):
     """Backward Pass Differentiable Approximation (Athalye et al. 2018, arXiv:1802.00420).
 
     The forward pass is the whole pipeline, exactly; the backward pass treats the gate as fixed and the purifier as a
@@ -105,7 +105,7 @@ class BPDA(PipelineSurface):
         return withheld(logits, y, _over(pipeline, scores)) if pipeline.rejects else logits
 
 
-class Full(PipelineSurface):
+class Full(PipelineTarget):
     """Exact gradients through gate, purifier and classifier.
 
     The gate is hard in the forward pass and soft in the backward pass, where a logistic curve takes its place whose
@@ -188,7 +188,7 @@ class Gate(Full):
         gate = self.view.pipeline.gate
         assert gate is not None
         flagged = scores.detach() > gate.threshold
-        wrong = margin(logits.detach().mean(1), self.view.meter.y[rows]) > 0
+        wrong = margin(logits.detach().mean(1), self.view.counter.y[rows]) > 0
         evasion = self.view.evasion
         steered.register_hook(lambda grad: steer(grad, away, flagged, wrong, evasion))  # type: ignore[no-untyped-call]
         return logits
@@ -201,7 +201,7 @@ class Gate(Full):
         return logits
 
 
-class Query(PipelineSurface):
+class Query(PipelineTarget):
     """The answers of the deployed system and nothing else: asking for a gradient raises."""
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
@@ -229,12 +229,12 @@ class _Refuses(torch.autograd.Function):
 
 
 #: Every rung with what it lets the adversary see, cheapest first: the order in which a ladder climbs them.
-RUNGS: dict[str, type[PipelineSurface]] = {
+RUNGS: dict[str, type[PipelineTarget]] = {
     "oblivious": Oblivious, "transfer": Transfer, "bpda": BPDA, "full": Full, "gate": Gate, "query": Query,
 }  # fmt: skip
 
 
-def surface(view: View, access: str, rng: Stream) -> PipelineSurface:
+def target_for(view: View, access: str, rng: Stream) -> PipelineTarget:
     """What an adversary with this ``access`` sees."""
     return RUNGS[access](view, rng)
 

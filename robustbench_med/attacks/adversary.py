@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from robustbench_med.attacks.accelerate import accelerated, attackers
-from robustbench_med.attacks.access import surface
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.settings import Setting, Step
-from robustbench_med.attacks.target_model import PipelineSurface, View
+from robustbench_med.attacks.target_model import PipelineTarget, View
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
@@ -42,20 +42,22 @@ def stream_name(step: Step) -> str:
 
 def adversary(
     systems: Systems, step: Step, x: Tensor, y: Tensor, ids: Tensor, setting: Setting, speed: Speed | None = None
-) -> PipelineSurface:
+) -> PipelineTarget:
     """What a step's adversary sees of images (N, C, H, W) with labels and ids, (N,), on a budget of its own."""
-    meter = Meter(x, setting.seen(y), setting.threat, setting.budget, setting.watch)
-    return seen_by(systems, step, meter, ids, setting, setting.speed if speed is None else speed)
+    counter = QueryCounter(x, setting.seen(y), setting.threat, setting.budget, setting.watch)
+    return seen_by(systems, step, counter, ids, setting, setting.speed if speed is None else speed)
 
 
-def seen_by(systems: Systems, step: Step, meter: Meter, ids: Tensor, setting: Setting, speed: Speed) -> PipelineSurface:
-    """What a step's adversary sees of the images of a meter, which have these ``ids``."""
+def seen_by(
+    systems: Systems, step: Step, counter: QueryCounter, ids: Tensor, setting: Setting, speed: Speed
+) -> PipelineTarget:
+    """What a step's adversary sees of the images of a counter, which have these ``ids``."""
     fast = speed == setting.speed
     view = View(
         pipeline=systems.fast if fast else systems.exact,
         surrogate=systems.fast_surrogate if fast else systems.surrogate,
-        meter=meter, eot=step.eot, goal_class=setting.goal_class, evasion=step.evasion, stand_in=setting.stand_in,
+        counter=counter, eot=step.eot, goal_class=setting.goal_class, evasion=step.evasion, stand_in=setting.stand_in,
         chunk=setting.batch, speed=speed,
     )  # fmt: skip
     # The defense's noise as this adversary samples it.
-    return surface(view, step.access, Stream.named(f"defense-under-attack:{stream_name(step)}", setting.seed, ids))
+    return target_for(view, step.access, Stream.named(f"defense-under-attack:{stream_name(step)}", setting.seed, ids))

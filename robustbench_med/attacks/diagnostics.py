@@ -20,7 +20,7 @@ from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
-from robustbench_med.interfaces.results import Climb, Outcome
+from robustbench_med.interfaces.results import Outcome, RungResult
 from robustbench_med.interfaces.threat import Budget
 from robustbench_med.runtime.batching import in_chunks
 from robustbench_med.runtime.isolation import isolated
@@ -40,7 +40,7 @@ class Controls:
         clean, noise: answered right as they are, and with noise of the threat's size.
         unstable: answered differently when asked again with the same noise.
         huge: images attacked at an eps that allows any image.
-        withstood: those of them that the attack never got wrong on its own surface.
+        withstood: those of them that the attack never got wrong on its own target model.
         again: full diagnostics only: per variation, images and those that withstood.
         notes: controls that could not be run, and why.
     """
@@ -120,7 +120,7 @@ def _at_huge_eps(
         found.notes.append(f"no attack at a huge eps: {type(error).__name__}: {' '.join(str(error).split())}"[:200])
         return
     found.huge += len(few)
-    found.withstood += int((outcome.climb[0].top <= 0).sum())
+    found.withstood += int((outcome.rungs[0].top <= 0).sum())
 
 
 def _strongest(steps: Sequence[Step]) -> Step | None:
@@ -148,7 +148,7 @@ def full(pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting
     again = {}
     for name, variation in variations.items():
         outcome = measure(pipeline, part, ids, variation)
-        again[name] = (len(rows), float(outcome.attacked.safe(outcome.labels).float().mean(0).sum()))
+        again[name] = (len(rows), float(outcome.attacked.robust(outcome.labels).float().mean(0).sum()))
     return Controls(again=again)
 
 
@@ -174,12 +174,12 @@ def report(level: str, outcome: Outcome, metrics: dict[str, Any], controls: Cont
 
 
 def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
-    calls = sum(int(step.backward_calls.sum()) for step in outcome.climb)
+    calls = sum(int(step.backward_calls.sum()) for step in outcome.rungs)
     figures: dict[str, float | None] = {
-        "zero_gradients": _ratio(sum(int(step.zero.sum()) for step in outcome.climb), calls),
-        "undefined_gradients": _ratio(sum(int(step.broken.sum()) for step in outcome.climb), calls),
-        "loss_not_rising": _ratio(*_flat(outcome.climb)),
-        "logit_spread": max((step.spread for step in outcome.climb if step.spread is not None), default=None),
+        "zero_gradients": _ratio(sum(int(step.zero.sum()) for step in outcome.rungs), calls),
+        "undefined_gradients": _ratio(sum(int(step.broken.sum()) for step in outcome.rungs), calls),
+        "loss_not_rising": _ratio(*_flat(outcome.rungs)),
+        "logit_spread": max((step.spread for step in outcome.rungs if step.spread is not None), default=None),
         "noise_accuracy": _ratio(controls.noise, controls.n),
         "control_clean_accuracy": _ratio(controls.clean, controls.n),
         "unstable": _ratio(controls.unstable, controls.n),
@@ -190,7 +190,7 @@ def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
     return figures
 
 
-def _flat(climb: Sequence[Climb]) -> tuple[int, int]:
+def _flat(climb: Sequence[RungResult]) -> tuple[int, int]:
     """Images whose margin never rose above its first value, and images that could have; gradient steps only."""
     flat = could = 0
     for step in climb:
@@ -211,17 +211,17 @@ def _raised(
     flags = {
         "zero-gradients": above("zero_gradients", 0.05),
         "undefined-gradients": above("undefined_gradients", 0.0),
-        "no-gradient": any("no gradient" in step.reason for step in outcome.climb),
+        "no-gradient": any("no gradient" in step.reason for step in outcome.rungs),
         "loss-not-rising": above("loss_not_rising", 0.1),
         "survives-huge-eps": controls.withstood > 0,
         # Three images and three per cent: less is what rounding and chance do.
         "noise-hurts": controls.clean - controls.noise >= max(3, 0.03 * controls.n),
         "unstable": controls.unstable > 0,
-        "probabilities": any(step.probabilities for step in outcome.climb),
+        "probabilities": any(step.probabilities for step in outcome.rungs),
         "large-logits": above("logit_spread", 100.0),
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
-        "black-box-wins": _black_box_wins(outcome.climb) >= max(2, 0.02 * n),
-        "budget-exhausted": any(step.exhausted for step in outcome.climb),
+        "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
+        "budget-exhausted": any(step.exhausted for step in outcome.rungs),
     }
     if controls.again:
         asked = figures["robust_as_asked"] or 0.0
@@ -242,7 +242,7 @@ def _blind(auroc: float | None, n: int) -> bool:
     return auroc is not None and n > 0 and auroc - 0.5 < 2 * math.sqrt((2 * n + 1) / (12 * n * n))
 
 
-def _black_box_wins(climb: Sequence[Climb]) -> int:
+def _black_box_wins(climb: Sequence[RungResult]) -> int:
     """Images broken by an attack that sees less, after one with gradients had been tried on them.
 
     ``query`` comes after every gradient rung, ``transfer`` after ``oblivious`` (the classifier's own gradient).

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from robustbench_med.attacks.adversary import Systems
 from robustbench_med.attacks.settings import Setting
-from robustbench_med.attacks.worst_case import Climbing
+from robustbench_med.attacks.worst_case import WorstCase
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
-from robustbench_med.interfaces.results import Outcome, Verdicts
+from robustbench_med.interfaces.results import Outcome, Predictions
 from robustbench_med.runtime.batching import Upload, in_chunks
 from robustbench_med.runtime.isolation import isolated
 
@@ -59,12 +59,12 @@ def _chunk(systems: Systems, x: Tensor, part: Split, ids: Tensor, setting: Setti
     draws = setting.draws if pipeline.stochastic else 1
     scoring, first = Stream.named("scoring", setting.seed, ids), ids[:1].tolist()
 
-    def decided(images: Tensor) -> Verdicts:
+    def decided(images: Tensor) -> Predictions:
         with isolated(seed_of(setting.seed, "scoring", *first)):
             return pipeline.decide(images, scoring, draws)
 
     before = _clean(setting, ids, draws, lambda: decided(x))
-    climbing = Climbing(systems, x, part.labels.to(x.device), ids, setting, draws)
+    climbing = WorstCase(systems, x, part.labels.to(x.device), ids, setting, draws)
     x_adv = climbing.climb(before)
     return Outcome(
         labels=part.labels,
@@ -73,20 +73,20 @@ def _chunk(systems: Systems, x: Tensor, part: Split, ids: Tensor, setting: Setti
         clean=before,
         attacked=decided(x_adv),
         distances=setting.threat.distance(x_adv, x).cpu(),
-        climb=tuple(climbing.climbs),
+        rungs=tuple(climbing.climbs),
         num_classes=setting.num_classes,
         lesion_class=setting.lesion_class,
         index=ids.cpu(),
     )
 
 
-def _clean(setting: Setting, ids: Tensor, draws: int, decide: Callable[[], Verdicts]) -> Verdicts:
+def _clean(setting: Setting, ids: Tensor, draws: int, decide: Callable[[], Predictions]) -> Predictions:
     """The answers to a chunk of clean images, which every attack on the same system has in common."""
     if setting.shared is None:
         return decide()
     what = ["clean", setting.system, setting.seed, draws, ids.tolist()]
     _, found = setting.shared.get(what, lambda: ({}, {name: getattr(v, name) for v in [decide()] for name in _SIDES}))
-    return Verdicts(**found)
+    return Predictions(**found)
 
 
-_SIDES = tuple(field.name for field in fields(Verdicts))
+_SIDES = tuple(field.name for field in fields(Predictions))

@@ -23,7 +23,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return logits.scatter(1, y[:, None], -torch.inf).amax(1) - true
 
 
-class Meter:
+class QueryCounter:
     """Counts an attack's passes per image, enforces its budget, and remembers the best image it has shown.
 
     Args:
@@ -86,13 +86,13 @@ class Meter:
         return after
 
     def as_kept(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Facts and tensors from which `take_kept` restores this meter, with the attack's ``images``."""
+        """Facts and tensors from which `take_kept` restores this counter, with the attack's ``images``."""
         spread = None if self.spread is None else float(self.spread)
         facts = {"exhausted": self.exhausted, "probabilities": bool(self.probabilities), "spread": spread}
         return facts, {"images": images, **{name: getattr(self, name) for name in (*_COUNTS, "first", "top")}}
 
     def take_kept(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Become the meter of an attack that was made before."""
+        """Become the counter of an attack that was made before."""
         device = self.x.device
         for name in (*_COUNTS, "first", "top"):
             setattr(self, name, tensors[name].to(device))
@@ -100,7 +100,7 @@ class Meter:
         self.probabilities = torch.tensor(facts["probabilities"], device=device)
         self.spread = None if facts["spread"] is None else torch.tensor(facts["spread"], device=device)
 
-    def repeat(self, rows: Tensor, other: Meter) -> None:
+    def repeat(self, rows: Tensor, other: QueryCounter) -> None:
         """Take in what a second attack on the images ``rows`` spent, and found, under ``other``."""
         for name in _COUNTS:
             getattr(self, name).index_add_(0, rows, getattr(other, name))

@@ -22,7 +22,7 @@ class Step:
         name: as shown, ``full apgd-100 orthogonal``.
         access: the rung.
         attack: any attack.
-        eot: noise draws averaged in each call of the surface.
+        eot: noise draws averaged in each call of the target model.
         evasion: how the rung `gate` keeps the detector quiet.
         follows_gradient: the attack climbs a gradient, so that diagnostics of gradients apply.
     """

@@ -1,6 +1,6 @@
 """What every adversary sees of a pipeline: an ordinary module from images to logits.
 
-Any attack library works on a surface unchanged, because a surface is a plain differentiable module; what differs from
+Any attack library works on a model unchanged, because it is a plain differentiable module; what differs from
 rung to rung of the access ladder (`robustbench_med.attacks.access`) is what its gradient says.
 """
 
@@ -13,25 +13,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_med.attacks.query_counter import Meter, margin
+from robustbench_med.attacks.query_counter import QueryCounter, margin
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Surface
+from robustbench_med.interfaces import TargetModel
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
 
 
 class _Metered(torch.autograd.Function):
-    """Identity that tells the meter when a gradient comes back."""
+    """Identity that tells the counter when a gradient comes back."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, meter: Meter, rows: Tensor, passes: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.bill = (meter, rows, passes)
+    def forward(ctx, x: Tensor, counter: QueryCounter, rows: Tensor, passes: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.bill = (counter, rows, passes)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        meter, rows, passes = ctx.bill
-        meter.backward(rows, passes, grad)
+        counter, rows, passes = ctx.bill
+        counter.backward(rows, passes, grad)
         return grad, None, None, None
 
 
@@ -50,11 +50,11 @@ class _Scaled(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class View:
-    """What an adversary knows and wants; the same for every call of a surface.
+    """What an adversary knows and wants; the same for every call of a target model.
 
     Attributes:
         pipeline: the deployed system, or a copy that answers the same faster.
-        meter: counts the passes; it also holds the labels as the adversary sees them.
+        counter: counts the passes; it also holds the labels as the adversary sees them.
         eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
         goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
         evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
@@ -65,7 +65,7 @@ class View:
     """
 
     pipeline: Pipeline
-    meter: Meter
+    counter: QueryCounter
     eot: int = 1
     goal_class: int | None = None
     evasion: str = "orthogonal"
@@ -75,14 +75,14 @@ class View:
     speed: Speed = field(default_factory=Speed)
 
 
-class PipelineSurface(Surface):
+class PipelineTarget(TargetModel):
     """Common ground of the rungs: metering, noise draws, the adversary's goal, following a shrinking batch.
 
     Args:
         view: what the adversary knows and wants.
         rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
             image's noise depends on how many passes it has had, never on the images beside it.
-        rows: which images of the meter this surface holds.
+        rows: which images of the counter this target model holds.
     """
 
     def __init__(self, view: View, rng: Stream, rows: Tensor | None = None) -> None:
@@ -103,12 +103,12 @@ class PipelineSurface(Surface):
         """True where a wrong answer here is one of the deployed system."""
         return not self.view.pipeline.stochastic
 
-    def at(self, index: Tensor) -> PipelineSurface:
-        """The same surface for some of its images."""
+    def at(self, index: Tensor) -> PipelineTarget:
+        """The same target model for some of its images."""
         return type(self)(self.view, self.rng[index], self.rows[index])
 
     def flexible(self, x: Tensor) -> nn.Module:
-        """The same surface for batches of any size; see `robustbench_med.interfaces.Surface.flexible`."""
+        """The same target model for batches of any size; see `robustbench_med.interfaces.TargetModel.flexible`."""
         return Flexible(self, x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,25 +119,25 @@ class PipelineSurface(Surface):
         """Logits of every draw, (N, draws, K)."""
         if len(x) != len(self.rows):
             raise ValueError(
-                f"this surface holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
+                f"this target model holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
             )
         return self._ask(x, self.rng, self.rows)
 
     def _ask(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
-        meter, draws, speed = self.view.meter, self.draws, self.view.speed
-        number = meter.forward(rows, draws)
+        counter, draws, speed = self.view.counter, self.draws, self.view.speed
+        number = counter.forward(rows, draws)
         if torch.is_grad_enabled() and x.requires_grad:
-            x = _Metered.apply(x, meter, rows, draws)
+            x = _Metered.apply(x, counter, rows, draws)
             if speed.scale != 1:
                 x = _Scaled.apply(x, 1 / speed.scale)
         if self.random:
             rng = rng.moment(number + extra).repeat(draws)
         with speed.passes(x.device):
-            logits = self._in_parts(x, rng, meter.y[rows]).to(x.dtype)
+            logits = self._in_parts(x, rng, counter.y[rows]).to(x.dtype)
         if speed.scale != 1:
             logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
-        meter.seen(rows, x, logits.mean(1))
+        counter.seen(rows, x, logits.mean(1))
         return logits
 
     def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
@@ -173,26 +173,26 @@ class PipelineSurface(Surface):
 
 
 class Flexible(nn.Module):
-    """A surface for code that does not say which images it asks about (other libraries, mostly).
+    """A target model for code that does not say which images it asks about (other libraries, mostly).
 
-    A batch of as many images as the surface holds is taken to be those, in order. In any other each image is taken for
+    A batch of as many images as the model holds is taken to be those, in order. In any other each image is taken for
     a variant of the nearest clean image, of which there may be several.
     """
 
-    def __init__(self, surface: PipelineSurface, x: Tensor) -> None:
+    def __init__(self, target: PipelineTarget, x: Tensor) -> None:
         super().__init__()
-        self.surface, self.clean = surface, x.detach().flatten(1)
+        self.target, self.clean = target, x.detach().flatten(1)
         # Libraries look for a parameter to learn the device.
         self.register_buffer("where", torch.zeros((), device=x.device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (M, K) for images (M, C, H, W), any M."""
         if len(x) == len(self.clean):
-            logits: Tensor = self.surface(x)
+            logits: Tensor = self.target(x)
             return logits
         nearest = torch.cdist(x.detach().flatten(1).to(self.clean.dtype), self.clean).argmin(1)
-        return self.surface._ask(
-            x, self.surface.rng[nearest], self.surface.rows[nearest], extra=_occurrence(nearest) * self.surface.draws
+        return self.target._ask(
+            x, self.target.rng[nearest], self.target.rows[nearest], extra=_occurrence(nearest) * self.target.draws
         ).mean(1)
 
 

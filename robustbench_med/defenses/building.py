@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.defenses.artifact import load_state, part_of, personal
-from robustbench_med.defenses.resolved import Blueprint, fits, leaves
+from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
 from robustbench_med.errors import BadParameter, UsageError, WeightsError
 from robustbench_med.interfaces import Classifier, Detector, Model, Part, Purifier, System
 from robustbench_med.interfaces.dataset import DataCard
@@ -65,25 +65,25 @@ class Assembly:
     """Builds a client's parts.
 
     Args:
-        blueprint: the defense's parts, as built by nobody yet; copies of them are filled.
+        resolved: the defense's parts, as built by nobody yet; copies of them are filled.
         card: of the data set.
         states: what was learned.
         device: where the modules live.
     """
 
-    def __init__(self, blueprint: Blueprint, card: DataCard, states: States, device: torch.device) -> None:
-        self.blueprint, self.card, self.states, self.device = blueprint, card, states, device
+    def __init__(self, resolved: ResolvedDefense, card: DataCard, states: States, device: torch.device) -> None:
+        self.resolved, self.card, self.states, self.device = resolved, card, states, device
         self._parts: dict[tuple[str, str | None], Part] = {}
 
     def classifier(self, client: str | None) -> Classifier:
         """The classifier of ``client``; None is a client without personal state."""
 
         def build() -> Classifier:
-            return build_for(self.blueprint.model, self.card)
+            return build_for(self.resolved.model, self.card)
 
         # Its initial weights are overwritten: drawing them must not move the global generator.
         with torch.random.fork_rng(devices=[]):
-            classifier = self.blueprint.strategy.classifier(build)
+            classifier = self.resolved.strategy.classifier(build)
         state, source = self._shared, "classifier"
         if client is not None and self.states.has(personal("classifier", client)):
             source = personal("classifier", client)
@@ -102,10 +102,10 @@ class Assembly:
         Raises:
             UsageError: every client fits it for itself, and this one has not.
         """
-        part: Part | None = getattr(self.blueprint, kind)
+        part: Part | None = getattr(self.resolved, kind)
         if part is None:
             return None
-        names = [name for name in self.blueprint.learned() if name.partition("-")[0] == kind]
+        names = [name for name in self.resolved.learned() if name.partition("-")[0] == kind]
         own = client if client is not None and any(self.states.has(personal(name, client)) for name in names) else None
         if (kind, own) not in self._parts:
             self._parts[kind, own] = self._placed(self._built(part, names, own))
@@ -135,8 +135,8 @@ class Assembly:
         return state
 
     def unfitted(self, name: str, client: str) -> Part:
-        """A copy of one of the blueprint's learned parts with what a strategy has trained of it."""
-        part = self.fresh(self.blueprint.learned()[name])
+        """A copy of one of the resolved's learned parts with what a strategy has trained of it."""
+        part = self.fresh(self.resolved.learned()[name])
         self._fill(part, part.state_dict() | self.learned(name, client), name)
         return self._placed(part)
 

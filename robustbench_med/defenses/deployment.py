@@ -9,7 +9,7 @@ import torch
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import Assembly
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.resolved import Blueprint, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import UsageError
 from robustbench_med.files.paths import home
 from robustbench_med.interfaces import Dataset
@@ -36,7 +36,7 @@ class Deployment:
     """A trained defense on a data set: one pipeline per client.
 
     Args:
-        blueprint: the defense's parts.
+        resolved: the defense's parts.
         artifact: their weights.
         dataset: gives the calibration images where a gate has to be fixed.
         device: where the pipelines live.
@@ -45,18 +45,18 @@ class Deployment:
 
     def __init__(
         self,
-        blueprint: Blueprint,
+        resolved: ResolvedDefense,
         artifact: Artifact,
         dataset: Dataset,
         device: torch.device,
         unseen: tuple[str, ...] = (),
     ) -> None:
-        self.blueprint = blueprint
+        self.resolved = resolved
         self.artifact = artifact
         self.dataset = dataset
         self.device = device
         self.unseen = unseen
-        self._made = Assembly(blueprint, dataset.card(), artifact, device)
+        self._made = Assembly(resolved, dataset.card(), artifact, device)
         self._gates: dict[str, Gate] | None = None
 
     def pipeline(self, client: str) -> Pipeline:
@@ -66,7 +66,7 @@ class Deployment:
             UsageError: there is no such client.
         """
         self.known(client)
-        if self.blueprint.detector is None:
+        if self.resolved.detector is None:
             return self._pipeline(client, None)
         if self._gates is None:
             self._gates = self._fix_gates()
@@ -87,17 +87,17 @@ class Deployment:
         # An unseen site may be called like a client of weights trained elsewhere; it still has no part in them.
         own = None if client in self.unseen else client
         system = self._made.system(own)
-        detector, strength = self._made.detector(own) if gate else None, self.blueprint.recipe.strength
+        detector, strength = self._made.detector(own) if gate else None, self.resolved.recipe.strength
         return Pipeline(system.classifier, detector, system.purifier, gate, strength)
 
     # --- the gate ---
 
     def _gate_key(self) -> str:
         recipe, parts = (
-            self.blueprint.recipe,
+            self.resolved.recipe,
             [
                 [kind, part.spec_name, part.spec_revision, all_params(part.params)]
-                for kind, part in self.blueprint.parts().items()
+                for kind, part in self.resolved.parts().items()
                 if kind in ("detector", "purifier")
             ],
         )
@@ -121,7 +121,7 @@ class Deployment:
         Where there are none, at an unseen site above all, the images of all clients take their place, scored as a
         client without personal state would.
         """
-        split, recipe = self.dataset.split("calibration"), self.blueprint.recipe
+        split, recipe = self.dataset.split("calibration"), self.resolved.recipe
         sites = split.by_site()
         lacking = [client for client in self.served if client not in sites]
         total = sum(len(sites[client]) for client in self.served if client in sites) + len(split) * bool(lacking)
@@ -157,7 +157,7 @@ class Deployment:
 
     def save_calibration(self) -> None:
         """Fix the gates and keep them beside the weights, so that a run need not render calibration images."""
-        if self.blueprint.detector is not None:
+        if self.resolved.detector is not None:
             write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.interfaces.results import Verdicts
+from robustbench_med.interfaces.results import Predictions
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class Pipeline(nn.Module):
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
     @torch.inference_mode()
-    def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Verdicts:
-        """The answers over ``draws`` independent noise draws, on the CPU; see `Verdicts`."""
+    def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Predictions:
+        """The answers over ``draws`` independent noise draws, on the CPU; see `Predictions`."""
         rows: list[tuple[Tensor, ...]] = []
         for draw in range(draws):
             treated = self.treat(x, rng.moment(draw))
@@ -173,4 +173,4 @@ class Pipeline(nn.Module):
             changed = torch.zeros_like(treated.flagged).index_copy(0, treated.rows, (change != 0).any(1))
             moved = x.new_zeros(len(x)).index_copy(0, treated.rows, change.square().mean(1).sqrt())
             rows.append((logits.argmax(1), treated.flagged, treated.rejected, treated.scores, changed, moved))
-        return Verdicts(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))
+        return Predictions(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))

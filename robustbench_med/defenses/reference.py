@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustbench_med.interfaces import Recipe
-from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class TrainedRef:
     def asked(self) -> dict[str, str]:
         """What was asked for in place of the recipe's own parts, by option."""
         parts = {"model": self.model, "strategy": self.strategy}
-        return {name: spelled_ref(ref) for name, ref in parts.items() if ref} | dict(self.options)
+        return {name: format_ref(ref) for name, ref in parts.items() if ref} | dict(self.options)
 
     def command(self, data_root: Path | None = None) -> str:
         """The command that trains exactly this."""
-        words = ["rbmed", "train", spelled_ref(self.defense), "--dataset", spelled_ref(self.dataset)]
+        words = ["rbmed", "train", format_ref(self.defense), "--dataset", format_ref(self.dataset)]
         for name, text in self.asked().items():
             words += [f"--{name}", text]
         if self.partition:
-            words += ["--partition", spelled_ref(self.partition)]
+            words += ["--partition", format_ref(self.partition)]
         for site in self.unseen:
             words += ["--unseen-site", site]
         if self.seed is not None:
@@ -58,11 +58,11 @@ class TrainedRef:
     def origin(self, recipe: Recipe, data_root: Path | None = None) -> dict[str, str]:
         """`TrainJob.origin`: references in text that `parse` reads back; ``unseen`` is separated by commas."""
         texts = {
-            "dataset": spelled_ref(self.dataset),
-            "partition": spelled_ref(self.partition) if self.partition else "",
+            "dataset": format_ref(self.dataset),
+            "partition": format_ref(self.partition) if self.partition else "",
             "unseen": ",".join(self.unseen),
-            "model": spelled_ref(recipe.model),
-            "strategy": spelled_ref(recipe.strategy),
+            "model": format_ref(recipe.model),
+            "strategy": format_ref(recipe.strategy),
             "data_root": str(data_root.expanduser().absolute()) if data_root is not None else "",
         }
         return {name: text for name, text in texts.items() if text}

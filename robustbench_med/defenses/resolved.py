@@ -60,7 +60,7 @@ def leaves(part: Part | None) -> Iterator[Part]:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class ResolvedDefense:
     """A defense's parts, untrained.
 
     Attributes:
@@ -140,13 +140,13 @@ class Blueprint:
         return key_of([what, card.digest, who, [keys[need] for need in part.needs]])
 
 
-def draw(
+def resolve_defense(
     registry: Registry,
     ref: PartRef,
     model: PartRef | None = None,
     strategy: PartRef | None = None,
     options: Mapping[str, str] | None = None,
-) -> Blueprint:
+) -> ResolvedDefense:
     """Resolve the defense ``ref``; ``model`` and ``strategy`` replace the recipe's own.
 
     ``options`` are parameters of whichever strategy it then is; they win over what its reference says.
@@ -167,13 +167,13 @@ def draw(
     }
     parts = {kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()}
     revisions = {kind: part.spec_revision for kind, part in parts.items() if part is not None}
-    blueprint = Blueprint(
+    resolved = ResolvedDefense(
         entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts)
     )
-    for name, part in blueprint.learned().items():
+    for name, part in resolved.learned().items():
         if learns(part):
-            blueprint.training[name] = _trainer(registry, part, options or {})
-    return blueprint
+            resolved.training[name] = _trainer(registry, part, options or {})
+    return resolved
 
 
 def _trainer(registry: Registry, part: Part, options: Mapping[str, str]) -> Strategy:

@@ -8,19 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustbench_med.defenses.artifact import MANIFEST, Artifact, digest_of, read_manifest
-from robustbench_med.defenses.resolved import Blueprint, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import StoreWarning, WeightsError
 from robustbench_med.files.paths import home
 from robustbench_med.interfaces.dataset import DataCard
 
 
-def artifact_folder(blueprint: Blueprint, card: DataCard, seed: int) -> Path:
+def artifact_folder(resolved: ResolvedDefense, card: DataCard, seed: int) -> Path:
     """Where `rbmed train` puts this defense, trained on this data set with this seed."""
-    return home() / "artifacts" / f"{_stem(blueprint, card)}-{key_of(blueprint.training_keys(card))}-{seed}"
+    return home() / "artifacts" / f"{_stem(resolved, card)}-{key_of(resolved.training_keys(card))}-{seed}"
 
 
 def find_artifact(
-    blueprint: Blueprint,
+    resolved: ResolvedDefense,
     card: DataCard,
     explicit: Path | None = None,
     seed: int | None = None,
@@ -31,10 +31,10 @@ def find_artifact(
     Raises:
         WeightsError: there are none, or they were trained with other parameters, on other data or with another seed.
     """
-    artifact, differs = search(blueprint, card, explicit, seed)
+    artifact, differs = search(resolved, card, explicit, seed)
     if artifact is not None:
         return artifact
-    name = blueprint.entry.spec.name
+    name = resolved.entry.spec.name
     train = f"train them with `{command}`, or let `rbmed run --train` do it"
     if differs:
         where = f"weights {explicit}" if explicit else f"the weights at hand for {name!r} on {card.name!r}"
@@ -45,7 +45,7 @@ def find_artifact(
 
 
 def search(
-    blueprint: Blueprint,
+    resolved: ResolvedDefense,
     card: DataCard,
     explicit: Path | None = None,
     seed: int | None = None,
@@ -54,7 +54,7 @@ def search(
     """The trained parts: ``explicit``, else trained here (the newest first), else shipped with the plugin.
 
     Args:
-        blueprint: the defense.
+        resolved: the defense.
         card: of the data set it was trained on.
         explicit: a folder of weights, the only one to look at.
         seed: the seed they were trained with; None takes any.
@@ -66,9 +66,9 @@ def search(
     Raises:
         WeightsError: a folder is unreadable, or what would fit is corrupt.
     """
-    wanted = blueprint.training_keys(card)
+    wanted = resolved.training_keys(card)
     differs: set[str] = set()
-    for folder in [explicit] if explicit else _candidates(blueprint, card):
+    for folder in [explicit] if explicit else _candidates(resolved, card):
         try:
             manifest = read_manifest(folder)
             keys = manifest.get("training_keys", {})
@@ -86,18 +86,18 @@ def search(
     return None, differs
 
 
-def with_digest(blueprint: Blueprint, card: DataCard, digest: str) -> Path | None:
+def with_digest(resolved: ResolvedDefense, card: DataCard, digest: str) -> Path | None:
     """The folder of the weights that have this digest, among those of the defense on this data set."""
-    for folder in _candidates(blueprint, card):
+    for folder in _candidates(resolved, card):
         with suppress(WeightsError):
             if digest_of(read_manifest(folder)["files"]) == digest:
                 return folder
     return None
 
 
-def with_part(blueprint: Blueprint, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
+def with_part(resolved: ResolvedDefense, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
     """Weights that hold one part as it is wanted, whatever the other parts are, and of whatever defense."""
-    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(blueprint, f"*-{card.name}")]
+    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
     for folder in sorted(path.parent for path in places):
         try:
             manifest = read_manifest(folder)
@@ -113,20 +113,20 @@ def _passed_over(error: WeightsError) -> None:
     warnings.warn(f"passed over: {reason}", StoreWarning, stacklevel=3)
 
 
-def _stem(blueprint: Blueprint, card: DataCard) -> str:
-    return f"{blueprint.entry.spec.name}-{card.name}"
+def _stem(resolved: ResolvedDefense, card: DataCard) -> str:
+    return f"{resolved.entry.spec.name}-{card.name}"
 
 
-def _candidates(blueprint: Blueprint, card: DataCard) -> list[Path]:
+def _candidates(resolved: ResolvedDefense, card: DataCard) -> list[Path]:
     """Folders that may hold the weights."""
-    stem = _stem(blueprint, card)
+    stem = _stem(resolved, card)
     found = [manifest.parent for manifest in (home() / "artifacts").glob(f"{stem}-*/{MANIFEST}")]
     found.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-    return found + [path.parent for path in _shipped(blueprint, stem)]
+    return found + [path.parent for path in _shipped(resolved, stem)]
 
 
-def _shipped(blueprint: Blueprint, stem: str) -> list[Path]:
+def _shipped(resolved: ResolvedDefense, stem: str) -> list[Path]:
     """Manifests of the weights that ship with the defense's package; ``stem`` may be a pattern."""
-    weights: str = getattr(blueprint.entry.spec, "weights", "")
+    weights: str = getattr(resolved.entry.spec, "weights", "")
     package, _, folder = weights.partition(":")
     return list((Path(str(importlib.resources.files(package))) / folder).glob(f"{stem}/{MANIFEST}")) if weights else []

@@ -8,10 +8,10 @@ from typing import Literal
 
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
-from robustbench_med.grid.filters import FACETS
+from robustbench_med.grid.filters import CELL_LABELS
 from robustbench_med.grid.ladder import Rung
 from robustbench_med.interfaces.threat import Budget, ThreatModel
-from robustbench_med.plugins.references import PartRef, spelled_eps, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 
 Role = Literal["claim", "probe", "cell"]
 
@@ -66,7 +66,7 @@ class Cell:
 
 def label(rung: Rung) -> str:
     """A rung on one line: ``gate apgd:steps=10 joint:1``."""
-    return f"{rung.access} {spelled_ref(rung.attack)} {rung.evasion if rung.access == 'gate' else ''}".strip()
+    return f"{rung.access} {format_ref(rung.attack)} {rung.evasion if rung.access == 'gate' else ''}".strip()
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,24 @@ def cell_of(planned: Cell | Skip) -> Cell:
 ALWAYS = ("defense", "attack", "access")
 
 
-def facets(cell: Cell) -> dict[str, str]:
-    """The cell's names, by the keys of `robustbench_med.grid.filters.FACETS`; "" where nothing was asked for.
+def cell_labels(cell: Cell) -> dict[str, str]:
+    """The cell's names, by the keys of `robustbench_med.grid.filters.CELL_LABELS`; "" where nothing was asked for.
 
     A ladder is called ``ladder:quick``, with the attack behind it where one was named; several clients are joined by
     ``+``, and none is ``all``.
     """
     trained, threat = cell.trained, cell.threat
     return {
-        "dataset": spelled_ref(trained.dataset),
+        "dataset": format_ref(trained.dataset),
         "partition": _spelled(trained.partition),
         "model": _spelled(trained.model),
         "strategy": _spelled(trained.strategy),
         "train_seed": "" if trained.seed is None else str(trained.seed),
-        "defense": spelled_ref(trained.defense),
+        "defense": format_ref(trained.defense),
         "attack": _attack(cell.attack),
         "access": threat.access,
         "norm": threat.norm,
-        "eps": spelled_eps(threat.eps),
+        "eps": format_eps(threat.eps),
         "goal": threat.goal,
         "client": "+".join(cell.clients) or "all",
         "seed": str(cell.seed),
@@ -112,18 +112,18 @@ def facets(cell: Cell) -> dict[str, str]:
 
 
 def axes(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """The keys along which these `facets` differ, in the order of `robustbench_med.grid.filters.FACETS`."""
-    return tuple(key for key in FACETS if len({row[key] for row in rows}) > 1)
+    """The keys along which these `cell_labels` differ, in the order of `robustbench_med.grid.filters.CELL_LABELS`."""
+    return tuple(key for key in CELL_LABELS if len({row[key] for row in rows}) > 1)
 
 
 def telling(cells: Sequence[Cell]) -> tuple[str, ...]:
     """The keys that tell these cells apart besides those that are in every `title`."""
-    return tuple(key for key in axes([facets(cell) for cell in cells]) if key not in ALWAYS)
+    return tuple(key for key in axes([cell_labels(cell) for cell in cells]) if key not in ALWAYS)
 
 
 def title(cell: Cell, more: Sequence[str] = ()) -> str:
     """A short name: defense, attack and access, then the facets ``more``, as `telling` finds them."""
-    names = facets(cell)
+    names = cell_labels(cell)
     return " / ".join(_titled(key, names[key]) for key in (*ALWAYS, *more) if names[key])
 
 
@@ -133,10 +133,10 @@ def _titled(key: str, text: str) -> str:
 
 
 def _spelled(ref: PartRef | None) -> str:
-    return "" if ref is None else spelled_ref(ref)
+    return "" if ref is None else format_ref(ref)
 
 
 def _attack(ref: PartRef) -> str:
     if ref.name != "ladder":
-        return spelled_ref(ref)
+        return format_ref(ref)
     return " ".join(filter(None, [f"ladder:{ref.params['preset']}", str(ref.params.get("attack", ""))]))

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from robustbench_med.errors import BadConfig, BadParameter, shortened
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid import filters
-from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, spelled_ref
+from robustbench_med.plugins.references import FIRST, PartRef, format_ref, fraction, parse
 from robustbench_med.plugins.specs import NORMS
 
 
@@ -156,7 +156,7 @@ class RunConfig(pydantic.BaseModel):
     exclude: Patterns = Field((), description="No cell that fits one of these patterns.")
     train: bool = Field(False, description="Train the defenses that have no weights before the first cell.")
     draws: int = Field(3, ge=1, description="Fresh noise draws each image is scored on, where the pipeline is random.")
-    eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the surface is random.")
+    eot: int = Field(4, ge=1, description="Noise draws averaged in each gradient, where the target model is random.")
     probe_limit: int = Field(12, ge=1, description="Images of the default probe.")
     diagnostics: Literal["off", "cheap", "full"] = Field(
         "cheap", description="Checks of the attack itself: off, cheap (at most 15 % more time) or full."
@@ -239,7 +239,7 @@ def _with_foreign_weights(values: dict[str, Any]) -> dict[str, Any]:
     model = parse(models[0]) if isinstance(models[0], str) else PartRef(models[0]["name"], models[0])
     table = {"name": model.name, **model.params, "weights": str(weights)}
     kept = {name: value for name, value in values.items() if name != "weights"}
-    return {"strategy": "pretrained", **kept, "model": spelled_ref(PartRef(table.pop("name"), table)), "train": True}
+    return {"strategy": "pretrained", **kept, "model": format_ref(PartRef(table.pop("name"), table)), "train": True}
 
 
 def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:

@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.plugins.references import fraction, spelled_eps, split_list, unbracket
+from robustbench_med.plugins.references import format_eps, fraction, split_list, unbracket
 
 #: What a cell is known by, in the order in which it is shown; `robustbench_med.grid.cell` has the texts.
-FACETS = (
+CELL_LABELS = (
     "dataset", "partition", "model", "strategy", "train_seed", "defense", "attack", "access", "norm", "eps", "goal",
     "client", "seed", "role",
 )  # fmt: skip
@@ -33,9 +33,9 @@ class Pattern:
     texts: Mapping[str, tuple[str, ...]]
     source: str
 
-    def fits(self, facets: Mapping[str, str]) -> bool:
-        """Whether a cell with these `robustbench_med.grid.cell.facets` is meant."""
-        return all(any(_like(text, facets[key]) for text in texts) for key, texts in self.texts.items())
+    def fits(self, cell_labels: Mapping[str, str]) -> bool:
+        """Whether a cell with these `robustbench_med.grid.cell.cell_labels` is meant."""
+        return all(any(_like(text, cell_labels[key]) for text in texts) for key, texts in self.texts.items())
 
 
 def read(written: str | Mapping[str, Any]) -> Pattern:
@@ -48,8 +48,8 @@ def read(written: str | Mapping[str, Any]) -> Pattern:
     source = written if isinstance(written, str) else ", ".join(f"{key}={value}" for key, value in pairs)
     texts: dict[str, tuple[str, ...]] = {}
     for key, value in pairs:
-        if key not in FACETS:
-            raise BadParameter(f"unknown key {key!r} in the pattern {source!r}; valid: {', '.join(FACETS)}")
+        if key not in CELL_LABELS:
+            raise BadParameter(f"unknown key {key!r} in the pattern {source!r}; valid: {', '.join(CELL_LABELS)}")
         if key in texts:
             raise BadParameter(f"{key!r} stands twice in the pattern {source!r}; write two patterns")
         texts[key] = tuple(_text(key, each, source) for each in (value if isinstance(value, list) else [value]))
@@ -59,12 +59,12 @@ def read(written: str | Mapping[str, Any]) -> Pattern:
 
 
 def chooser(include: Iterable[Pattern], exclude: Iterable[Pattern]) -> Callable[[Mapping[str, str]], bool]:
-    """Tells of a cell's facets whether it is wanted: one of ``include`` fits, if there are any, and no ``exclude``."""
+    """Tells of a cell's labels whether it is wanted: one of ``include`` fits, if there are any, and no ``exclude``."""
     include, exclude = tuple(include), tuple(exclude)
 
-    def wanted(facets: Mapping[str, str]) -> bool:
-        inside = not include or any(pattern.fits(facets) for pattern in include)
-        return inside and not any(pattern.fits(facets) for pattern in exclude)
+    def wanted(cell_labels: Mapping[str, str]) -> bool:
+        inside = not include or any(pattern.fits(cell_labels) for pattern in include)
+        return inside and not any(pattern.fits(cell_labels) for pattern in exclude)
 
     return wanted
 
@@ -86,7 +86,7 @@ def _text(key: str, value: Any, source: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadParameter(f"{key}={value!r} in the pattern {source!r} is no text or number, nor a list of these")
     if key == "eps" and not set(str(value)) & set("*?"):
-        return spelled_eps(fraction(str(value)))  # 0.0157 is written 4/255 in a cell
+        return format_eps(fraction(str(value)))  # 0.0157 is written 4/255 in a cell
     return str(value)
 
 

@@ -12,7 +12,7 @@ from robustbench_med.errors import UsageError
 from robustbench_med.plugins.references import PartRef, parse
 
 if TYPE_CHECKING:
-    from robustbench_med.defenses.resolved import Blueprint
+    from robustbench_med.defenses.resolved import ResolvedDefense
     from robustbench_med.interfaces.threat import ThreatModel
 
 #: Bumped whenever a preset changes, since its numbers would.
@@ -115,17 +115,19 @@ def with_attack(rungs: tuple[Rung, ...], attack: PartRef, needs_gradient: bool) 
 BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
 
 
-def impossible(rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, blueprint: Blueprint) -> str | None:
+def impossible(
+    rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, resolved: ResolvedDefense
+) -> str | None:
     """Why this attack cannot be run from this rung, if it cannot."""
     if threat.norm not in norms:
         return f"attack {rung.attack.name!r} is not defined for {threat.norm}; it knows {', '.join(norms)}"
     if rung.access == "query" and needs == "gradient":
         return f"attack {rung.attack.name!r} needs gradients and `query` gives none; use square or hopskipjump"
-    bare = blueprint.detector is None and blueprint.purifier is None
+    bare = resolved.detector is None and resolved.purifier is None
     if bare and rung.access in ("bpda", "full", "gate"):
         return BARE
-    if rung.access in ("full", "gate") and blueprint.purifier is not None and not blueprint.purifier.differentiable:
-        return f"purifier {blueprint.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
-    if rung.access == "gate" and blueprint.detector is None:
+    if rung.access in ("full", "gate") and resolved.purifier is not None and not resolved.purifier.differentiable:
+        return f"purifier {resolved.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
+    if rung.access == "gate" and resolved.detector is None:
         return "there is no detector to keep quiet: `full` already sees the whole system"
     return None

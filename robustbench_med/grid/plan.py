@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import Blueprint, draw, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.cell import Cell, Role, Skip, cell_of, facets, label
+from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of, label
 from robustbench_med.grid.config import Ref, RunConfig
 from robustbench_med.grid.filters import chooser, read
 from robustbench_med.grid.ladder import BARE, REVISION, Rung, impossible, preset, with_attack
 from robustbench_med.interfaces import Attack, Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params, create
-from robustbench_med.plugins.references import PartRef, parse, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def reference(ref: Ref, kind: str) -> PartRef:
     name = params.pop("name", None)
     if not isinstance(name, str):
         raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")
-    return parse(spelled_ref(PartRef(name, params)))
+    return parse(format_ref(PartRef(name, params)))
 
 
 def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None) -> Iterator[Cell | Skip]:
@@ -62,7 +62,7 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
         _grid(config, registry, datasets or partial(_opened, config, registry)), lambda each: shared(cell_of(each))
     )
     # What is named twice is measured once.
-    cells = list({repr(cell): cell for cell in every if wanted(facets(cell_of(cell)))}.values())
+    cells = list({repr(cell): cell for cell in every if wanted(cell_labels(cell_of(cell)))}.values())
     if not cells:
         raise BadParameter(
             f"--include and --exclude leave none of {len(every)} cells; `rbmed plan` without them lists all"
@@ -85,7 +85,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
     asks = list(_asks(config, registry, attacks))
     partition = reference(config.partition, "partition") if config.partition else None
     options = {
-        name: spelled_ref(reference(ref, name))
+        name: format_ref(reference(ref, name))
         for name in ("adversarial", "malicious", "engine")
         if (ref := getattr(config, name))
     }
@@ -96,18 +96,18 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
     groups: dict[str, list[tuple[str, ...]]] = {}
     for dataset, model, strategy, train_seed, defense in product(data, models, strategies, seeds, defenses):
         trained = TrainedRef(defense, dataset, model, strategy, options, partition, unseen, train_seed)
-        if (name := spelled_ref(dataset)) not in groups:
+        if (name := format_ref(dataset)) not in groups:
             groups[name] = _groups(config, trained, datasets)
-        blueprint = draw(registry, defense, model, strategy, options)
-        bare = blueprint.detector is None and blueprint.purifier is None
+        resolved = resolve_defense(registry, defense, model, strategy, options)
+        bare = resolved.detector is None and resolved.purifier is None
         for given, ask in product(config.threats, asks):
             threat = ThreatModel(given.norm, given.eps, ask.access, given.goal or config.goal)
-            admitted, left_out = _admitted(registry, ask, threat, blueprint)
+            admitted, left_out = _admitted(registry, ask, threat, resolved)
             if bare and ask.role == "probe":
                 admitted, left_out = (), (("", BARE),)
             transfers = any(rung.access == "transfer" for rung in admitted)
             facts = key_of(
-                [[_facts(registry, rung.attack) for rung in admitted], blueprint.describe(), *_reduced(config)]
+                [[_facts(registry, rung.attack) for rung in admitted], resolved.describe(), *_reduced(config)]
             )
             for clients, seed in product(groups[name], config.seed):
                 cell = Cell(
@@ -189,7 +189,7 @@ def _ladders(config: RunConfig, registry: Registry, access: str, attacks: list[P
         return
     for attack in attacks:
         gradient = needs(registry, attack) == "gradient"
-        named = PartRef("ladder", {"preset": name, "attack": spelled_ref(attack)})
+        named = PartRef("ladder", {"preset": name, "attack": format_ref(attack)})
         yield _Ask("cell", "ladder", named, with_attack(ladder.rungs, attack, gradient), limit)
 
 
@@ -210,13 +210,13 @@ def _facts(registry: Registry, attack: PartRef) -> list[Any]:
 
 
 def _admitted(
-    registry: Registry, ask: _Ask, threat: ThreatModel, blueprint: Blueprint
+    registry: Registry, ask: _Ask, threat: ThreatModel, resolved: ResolvedDefense
 ) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]]:
     """The rungs that can be climbed, and those that cannot with the reason."""
     admitted, left_out = [], []
     for rung in ask.rungs:
         norms = getattr(registry.find("attack", rung.attack.name).spec, "norms", ())
-        reason = impossible(rung, norms, needs(registry, rung.attack), threat, blueprint)
+        reason = impossible(rung, norms, needs(registry, rung.attack), threat, resolved)
         if reason:
             left_out.append((label(rung), reason))
         else:

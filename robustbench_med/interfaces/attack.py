@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 
-class Surface(nn.Module):
+class TargetModel(nn.Module):
     """What the adversary sees of a pipeline: an ordinary module from images (N, C, H, W) to logits (N, K).
 
     Its gradients are the ones that adversary would get. ``stop_on_success`` is True where a wrong answer here is a
@@ -27,19 +27,19 @@ class Surface(nn.Module):
     draws: int = 1
 
     def each(self, x: Tensor) -> Tensor:
-        """The logits of every noise draw, (N, draws, K); calling the surface itself gives their mean, (N, K).
+        """The logits of every noise draw, (N, draws, K); calling the target model itself gives their mean, (N, K).
 
         An attack that averages its loss over the draws averages the gradient over them (EOT, Athalye et al. 2018).
         """
         logits: Tensor = self(x)
         return logits.unsqueeze(1)
 
-    def at(self, index: Tensor) -> Surface:
-        """The same surface for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
+    def at(self, index: Tensor) -> TargetModel:
+        """The same model for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
         return self
 
     def flexible(self, x: Tensor) -> nn.Module:
-        """The same surface for code that does not say which images it asks about.
+        """The same target model for code that does not say which images it asks about.
 
         A batch of as many images as ``x``, the clean ones, (N, C, H, W), is taken to be those in order. In a batch of
         any other size each image is recognised as a variant of the nearest clean one.
@@ -59,12 +59,12 @@ class Attack(Component, ABC):
     access: str | None = None
 
     @abstractmethod
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Return adversarial images.
 
         Args:
-            surface: images -> logits; differentiable where the rung allows it.
-            x: clean images in [0, 1], (N, C, H, W), on the surface's device.
+            model: images -> logits; differentiable where the rung allows it.
+            x: clean images in [0, 1], (N, C, H, W), on the target model's device.
             y: true labels, int64 (N,).
             threat: norm and eps, in pixel space.
             budget: the harness enforces it; read it to plan the work.
@@ -77,6 +77,6 @@ class Attack(Component, ABC):
     def variant(self, num_classes: int, norm: str, random: bool = False) -> str:
         """What really runs on ``num_classes`` classes, such as ``aa-adapted-K2``, for the record; "" if as named.
 
-        ``random``: the surface draws noise and averages several draws.
+        ``random``: the target model draws noise and averages several draws.
         """
         return ""

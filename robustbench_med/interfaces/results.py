@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from robustbench_med.attacks.query_counter import Meter
+    from robustbench_med.attacks.query_counter import QueryCounter
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class Predictions:
     """The deployed pipeline's answers to a batch, over ``draws`` fresh noise draws (1 where it is deterministic).
 
     Attributes:
@@ -32,30 +32,30 @@ class Verdicts:
     changed: Tensor
     purified_rmse: Tensor
 
-    def at(self, rows: Tensor) -> Verdicts:
+    def at(self, rows: Tensor) -> Predictions:
         """The verdicts on some of the images, int64 (M,)."""
-        return Verdicts(*(getattr(self, field.name)[:, rows] for field in fields(self)))
+        return Predictions(*(getattr(self, field.name)[:, rows] for field in fields(self)))
 
     @classmethod
-    def join(cls, parts: list[Verdicts]) -> Verdicts:
-        """Verdicts on consecutive batches as one."""
+    def join(cls, parts: list[Predictions]) -> Predictions:
+        """Predictions on consecutive batches as one."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(cls)))
 
-    def right(self, labels: Tensor) -> Tensor:
+    def correct(self, labels: Tensor) -> Tensor:
         """bool (draws, N): the right answer was given (clean images: a withheld answer helps nobody)."""
         return (self.predictions == labels) & ~self.rejected
 
-    def safe(self, labels: Tensor) -> Tensor:
+    def robust(self, labels: Tensor) -> Tensor:
         """bool (draws, N): right or withheld (attacked images: the attack needs a wrong, unrejected answer)."""
         return (self.predictions == labels) | self.rejected
 
 
-#: What a `Climb` holds for each image besides flags: filled from the meter's attributes of the same name.
+#: What a `RungResult` holds for each image besides flags: filled from the counter's attributes of the same name.
 _COUNTED = ("gradients", "queries", "zero", "broken", "backward_calls", "first", "top")
 
 
 @dataclass(frozen=True)
-class Climb:
+class RungResult:
     """What one attack did from one rung: the only step of a plain cell, one of several of a ladder.
 
     Attributes:
@@ -66,7 +66,7 @@ class Climb:
         gradients, queries: int64 (N,), backward and forward passes spent.
         zero, broken, backward_calls: int64 (N,), gradients that were all zero, that were not finite, and all of them.
         first, top: float32 (N,), margin at the attack's first pass and its highest; -inf where never asked.
-        probabilities: the surface's answers were probabilities.
+        probabilities: the target model's answers were probabilities.
         spread: mean difference of largest and smallest logit at the first pass.
         exhausted: the budget ran out.
         repeated: images attacked again in float32, because the faster passes decided differently.
@@ -93,7 +93,7 @@ class Climb:
     reason: str = ""
 
     @classmethod
-    def idle(cls, name: str, access: str, n: int) -> Climb:
+    def idle(cls, name: str, access: str, n: int) -> RungResult:
         """A step that has done nothing yet to ``n`` images."""
         counts: dict[str, Any] = {field: torch.zeros(n, dtype=torch.int64) for field in _COUNTED[:5]}
         margins: dict[str, Any] = {field: torch.full((n,), -torch.inf) for field in _COUNTED[5:]}
@@ -101,30 +101,30 @@ class Climb:
         return cls(name, access, **images, **counts, **margins)
 
     @classmethod
-    def refused(cls, name: str, access: str, safe: Tensor, reason: str) -> Climb:
+    def refused(cls, name: str, access: str, safe: Tensor, reason: str) -> RungResult:
         """A step that does not exist for this system."""
         return replace(cls.idle(name, access, len(safe)), safe=safe.clone(), reason=reason)
 
-    def with_part(self, rows: Tensor, meter: Meter) -> Climb:
-        """The step after some of its images, ``rows``, were attacked under ``meter``."""
+    def with_part(self, rows: Tensor, counter: QueryCounter) -> RungResult:
+        """The step after some of its images, ``rows``, were attacked under ``counter``."""
         rows = rows.cpu()
         for name in _COUNTED:
-            getattr(self, name)[rows] = getattr(meter, name).cpu()
+            getattr(self, name)[rows] = getattr(counter, name).cpu()
         self.attacked[rows] = True
         return replace(
             self,
-            probabilities=meter.watch and meter.spread is not None and bool(meter.probabilities),
-            spread=None if meter.spread is None else float(meter.spread),
-            exhausted=self.exhausted or meter.exhausted,
+            probabilities=counter.watch and counter.spread is not None and bool(counter.probabilities),
+            spread=None if counter.spread is None else float(counter.spread),
+            exhausted=self.exhausted or counter.exhausted,
         )
 
-    def at(self, rows: Tensor) -> Climb:
+    def at(self, rows: Tensor) -> RungResult:
         """The step's doings to some of the images, int64 (M,)."""
         images: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("attacked", "safe", *_COUNTED)}
         return replace(self, **images)
 
     @classmethod
-    def join(cls, parts: list[Climb]) -> Climb:
+    def join(cls, parts: list[RungResult]) -> RungResult:
         """One step's doings to consecutive batches as one."""
         spreads = [part.spread for part in parts if part.spread is not None]
         asked = [part for part in parts if part.spread is not None]
@@ -157,29 +157,29 @@ class Outcome:
         num_classes: K.
         lesion_class: class that sensitivity counts, or None.
         index: int64 (N,), row of each image in the test split.
-        climb: what each attack did; one entry unless the cell is a ladder.
+        rungs: what each attack did; one entry unless the cell is a ladder.
     """
 
     labels: Tensor
     sites: tuple[str, ...]
     patients: tuple[str, ...]
-    clean: Verdicts
-    attacked: Verdicts
+    clean: Predictions
+    attacked: Predictions
     distances: Tensor
     num_classes: int
     lesion_class: int | None
     index: Tensor
-    climb: tuple[Climb, ...]
+    rungs: tuple[RungResult, ...]
 
     @property
     def gradients(self) -> Tensor:
         """int64 (N,), backward passes spent by all steps."""
-        return torch.stack([step.gradients for step in self.climb]).sum(0)
+        return torch.stack([step.gradients for step in self.rungs]).sum(0)
 
     @property
     def queries(self) -> Tensor:
         """int64 (N,), forward passes spent by all steps."""
-        return torch.stack([step.queries for step in self.climb]).sum(0)
+        return torch.stack([step.queries for step in self.rungs]).sum(0)
 
     def at(self, site: str) -> Outcome:
         """The images of one client."""
@@ -194,7 +194,7 @@ class Outcome:
             attacked=self.attacked.at(rows),
             distances=self.distances[rows],
             index=self.index[rows],
-            climb=tuple(step.at(rows) for step in self.climb),
+            rungs=tuple(step.at(rows) for step in self.rungs),
         )
 
     @classmethod
@@ -205,9 +205,9 @@ class Outcome:
             labels=torch.cat([part.labels for part in parts]),
             sites=sum((part.sites for part in parts), ()),
             patients=sum((part.patients for part in parts), ()),
-            clean=Verdicts.join([part.clean for part in parts]),
-            attacked=Verdicts.join([part.attacked for part in parts]),
+            clean=Predictions.join([part.clean for part in parts]),
+            attacked=Predictions.join([part.attacked for part in parts]),
             distances=torch.cat([part.distances for part in parts]),
             index=torch.cat([part.index for part in parts]),
-            climb=tuple(Climb.join(list(steps)) for steps in zip(*(part.climb for part in parts), strict=True)),
+            rungs=tuple(RungResult.join(list(steps)) for steps in zip(*(part.rungs for part in parts), strict=True)),
         )

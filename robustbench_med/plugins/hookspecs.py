@@ -42,9 +42,9 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
             class Params(rbmed.Params):
                 step: float = rbmed.Field(1.0, gt=0, le=1, description="Step length, as a share of eps.")
 
-            def run(self, surface, x, y, threat, budget, rng):
+            def run(self, target model, x, y, threat, budget, rng):
                 x = x.detach().requires_grad_()
-                loss = torch.nn.functional.cross_entropy(surface(x), y, reduction="sum")
+                loss = torch.nn.functional.cross_entropy(model(x), y, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
                 return threat.project(x.detach() + self.params.step * threat.eps * gradient.sign(), x.detach())
 
@@ -292,8 +292,8 @@ def rbmed_metrics() -> Iterable[MetricSpec]:
 
         class Broken(rbmed.Metric):
             def compute(self, outcome):
-                right = outcome.clean.right(outcome.labels)[0]
-                lost = right & ~outcome.attacked.safe(outcome.labels)[0]
+                right = outcome.clean.correct(outcome.labels)[0]
+                lost = right & ~outcome.attacked.robust(outcome.labels)[0]
                 return {"attack_success_rate": rbmed.Rate(hits=float(lost.sum()), n=int(right.sum()))}
 
 

@@ -117,18 +117,18 @@ def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[
     return name, dict(params)
 
 
-def spelled(params: Mapping[str, Any]) -> str:
+def format_params(params: Mapping[str, Any]) -> str:
     """Parameters as on the command line: ``steps=20,detector=[mae:passes=2]``."""
     return ",".join(f"{name}={_bracketed(_text(value))}".removeprefix("=") for name, value in params.items())
 
 
-def spelled_ref(ref: PartRef) -> str:
+def format_ref(ref: PartRef) -> str:
     """A component as on the command line: ``apgd:steps=20``."""
-    params = spelled(ref.params)
+    params = format_params(ref.params)
     return f"{ref.name}:{params}" if params else ref.name
 
 
-def spelled_eps(eps: float) -> str:
+def format_eps(eps: float) -> str:
     """``4/255`` where that is what it is, else the number."""
     nearest = Fraction(eps * 255).limit_denominator(10)
     return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
@@ -138,7 +138,7 @@ def spelled_eps(eps: float) -> str:
 _ITEM = re.compile(r"(?<=[:,\[])\w+=[^,\[\]]+(?=[,\]]|$)")
 
 
-def told_apart(names: Sequence[str]) -> tuple[list[str], str]:
+def without_shared_params(names: Sequence[str]) -> tuple[list[str], str]:
     """Components without the parameters that all of them share, and these parameters.
 
     ``a:x=1,y=2`` and ``b:[c:y=2]`` become ``a:x=1`` and ``b:c``, and ``y=2``. Equal names are left as they are.
@@ -161,7 +161,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, Mapping) and "name" in value:
-        params = spelled({name: item for name, item in value.items() if name != "name"})
+        params = format_params({name: item for name, item in value.items() if name != "name"})
         return f"{value['name']}:{params}" if params else str(value["name"])
     return str(value).lower() if isinstance(value, bool) else str(value)
 

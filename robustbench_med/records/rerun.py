@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.errors import BadConfig
-from robustbench_med.plugins.references import PartRef, fraction, spelled_eps, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
 from robustbench_med.records.record import Record
 
 #: The options that a record keeps as they were asked.
@@ -78,8 +78,8 @@ def command(record: Record) -> str:
 
 def _word(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return spelled_ref(PartRef(value["name"], {key: item for key, item in value.items() if key != "name"}))
+        return format_ref(PartRef(value["name"], {key: item for key, item in value.items() if key != "name"}))
     if name == "eps":
-        text = spelled_eps(value)
+        text = format_eps(value)
         return text if fraction(text) == value else repr(value)
     return str(value)

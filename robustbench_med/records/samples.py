@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustbench_med.errors import StoreError
 from robustbench_med.files.atomic import replacing
-from robustbench_med.interfaces.results import Outcome, Verdicts
+from robustbench_med.interfaces.results import Outcome, Predictions
 
 
 def to_frame(outcome: Outcome) -> pd.DataFrame:
@@ -43,14 +43,14 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
 def _broken_by(outcome: Outcome) -> list[str]:
     """Per image, the first step after which it was broken; a plain cell judges by the verdicts instead."""
     names = [""] * len(outcome.labels)
-    if len(outcome.climb) > 1:
-        for step in reversed(outcome.climb):
+    if len(outcome.rungs) > 1:
+        for step in reversed(outcome.rungs):
             for row in (step.attacked & (step.safe == 0)).nonzero().flatten().tolist():
                 names[row] = step.name
     return names
 
 
-def _columns(prefix: str, verdicts: Verdicts) -> dict[str, object]:
+def _columns(prefix: str, verdicts: Predictions) -> dict[str, object]:
     return {
         f"{prefix}_prediction": verdicts.predictions.flatten().numpy(),
         f"{prefix}_flagged": verdicts.flagged.flatten().numpy(),

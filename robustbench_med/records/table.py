@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_med.plugins.references import spelled
+from robustbench_med.plugins.references import format_params
 from robustbench_med.records.record import Record
 
 #: Columns every table starts with.
@@ -35,14 +35,14 @@ def _row(record: Record) -> dict[str, Any]:
         "dataset": record.dataset["name"],
         "synthetic": record.dataset["synthetic"],
         "defense": record.defense["name"],
-        "defense_params": spelled(record.defense["params_passed"]),
+        "defense_params": format_params(record.defense["params_passed"]),
         "strategy": strategy.get("name"),
-        "strategy_params": spelled(strategy.get("params_passed", {})),
+        "strategy_params": format_params(strategy.get("params_passed", {})),
         "train_seed": record.defense.get("weights", {}).get("seed"),
         "partition": record.dataset.get("partition"),
         "unseen": ", ".join(record.unseen),
         "attack": record.attack["name"],
-        "attack_params": spelled(record.attack["params_passed"]),
+        "attack_params": format_params(record.attack["params_passed"]),
         "norm": record.threat["norm"],
         "eps": record.threat["eps"],
         "access": record.threat["access"],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustbench_med.attacks.adversary import Systems
 from robustbench_med.attacks.settings import Setting, Step
-from robustbench_med.attacks.worst_case import Climbing
+from robustbench_med.attacks.worst_case import WorstCase
 from robustbench_med.datasets.loading import pick
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
@@ -32,7 +32,7 @@ from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Example, G
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.image_results import Outcome
 from robustbench_med.plugins.components import create
-from robustbench_med.plugins.references import PartRef, spelled_eps
+from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
 from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
@@ -114,7 +114,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
             "synthetic" if record.dataset["synthetic"] else "images of patients: pass on only what the licence permits"
         )
         told = (
-            f"Attacked by {step.name}, {record.threat['norm'].capitalize()} {spelled_eps(record.threat['eps'])}; one "
+            f"Attacked by {step.name}, {record.threat['norm'].capitalize()} {format_eps(record.threat['eps'])}; one "
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
@@ -165,7 +165,7 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, step: 
     )
     setting = Setting(threat, (step,), len(card.classes), card.lesion_class, device, record.seed, watch=False)
     x, y, ids = split.images.to(device), split.labels.to(device), rows.to(device)
-    climbing = Climbing(Systems(pipeline, setting), x, y, ids, setting, record.draws)
+    climbing = WorstCase(Systems(pipeline, setting), x, y, ids, setting, record.draws)
     attacked = climbing.attack(step, torch.arange(len(x), device=device))
     before, after = (_treated(pipeline, images, ids, record.seed) for images in (x, attacked))
     rng = Stream.named("gallery", record.seed, ids)

@@ -24,7 +24,7 @@ from robustbench_med.errors import BadConfig, BadParameter, UsageError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import Ref, RunConfig, build
 from robustbench_med.grid.plan import plan, reference
-from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress
 from robustbench_med.records.record import Record
@@ -193,12 +193,12 @@ def _with_preset(ref: Ref, preset: str | None, sizes: dict[str, int]) -> str:
     """The defense with its parameter ``preset``, unless that is its default."""
     part = reference(ref, "defense")
     chosen = {} if preset in (None, next(iter(sizes))) else {"preset": preset}
-    return spelled_ref(PartRef(part.name, {**chosen, **part.params}))
+    return format_ref(PartRef(part.name, {**chosen, **part.params}))
 
 
 def _sized(ref: Ref, size: int) -> str:
     part = reference(ref, "dataset")
-    return spelled_ref(PartRef(part.name, {**part.params, "size": size}))
+    return format_ref(PartRef(part.name, {**part.params, "size": size}))
 
 
 def _cell(planned: Any) -> Cell:

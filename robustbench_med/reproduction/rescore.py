@@ -15,7 +15,7 @@ from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.errors import DataError, OutsideThreatModel
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.interfaces.results import Verdicts
+from robustbench_med.interfaces.results import Predictions
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -111,5 +111,5 @@ def _answers(
     return found.numpy()
 
 
-def _codes(verdicts: Verdicts) -> Tensor:
+def _codes(verdicts: Predictions) -> Tensor:
     return torch.where(verdicts.rejected, WITHHELD, verdicts.predictions).to(torch.int8)

@@ -101,7 +101,7 @@ class Verifier:
         if card.digest != record.dataset.get("digest"):
             return Finding(record, "digest", (f"data set: digest {record.dataset.get('digest')} -> {card.digest}",))
         wanted = record.defense.get("weights", {}).get("digest")
-        weights = weights or with_digest(loader.blueprint(trained), card, str(wanted))
+        weights = weights or with_digest(loader.resolved(trained), card, str(wanted))
         if weights is None:
             return Finding(record, "digest", (f"weights: none with digest {wanted} are here; name them: --weights",))
         try:
@@ -144,7 +144,7 @@ class Verifier:
         if card.digest != record.dataset.get("digest"):
             raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.get('digest')}")
         wanted = str(record.defense.get("weights", {}).get("digest"))
-        folder_of = weights or with_digest(loader.blueprint(trained), card, wanted)
+        folder_of = weights or with_digest(loader.resolved(trained), card, wanted)
         if folder_of is None:
             raise WeightsError(f"no weights with digest {wanted} are here; name them: --weights")
         deployment = loader.deployment(trained, folder_of)

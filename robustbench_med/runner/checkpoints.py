@@ -17,7 +17,7 @@ from torch import Tensor
 from robustbench_med.attacks.diagnostics import Controls
 from robustbench_med.errors import UsageError
 from robustbench_med.files import sealed
-from robustbench_med.interfaces.results import Climb, Outcome, Verdicts
+from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ def encode(chunk: Chunk) -> bytes:
     outcome = chunk.outcome
     tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
     for name, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
-        tensors |= {f"{name}.{field.name}": getattr(verdicts, field.name) for field in fields(Verdicts)}
+        tensors |= {f"{name}.{field.name}": getattr(verdicts, field.name) for field in fields(Predictions)}
     steps = []
-    for number, step in enumerate(outcome.climb):
-        values = {field.name: getattr(step, field.name) for field in fields(Climb)}
+    for number, step in enumerate(outcome.rungs):
+        values = {field.name: getattr(step, field.name) for field in fields(RungResult)}
         tensors |= {f"{number}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
         steps.append({name: value for name, value in values.items() if not isinstance(value, Tensor)})
     facts = {
         "sites": outcome.sites, "patients": outcome.patients, "num_classes": outcome.num_classes,
-        "lesion_class": outcome.lesion_class, "climb": steps, "seconds": chunk.seconds,
+        "lesion_class": outcome.lesion_class, "rungs": steps, "seconds": chunk.seconds,
     }  # fmt: skip
     return sealed.pack(facts, tensors)
 
@@ -55,14 +55,14 @@ def decode(data: bytes) -> Chunk:
     facts, tensors = sealed.unpack(data)
     try:
         climb = []
-        for number, step in enumerate(facts["climb"]):
+        for number, step in enumerate(facts["rungs"]):
             prefix = f"{number}."
             own: dict[str, Any] = {
                 name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
             }
-            climb.append(Climb(**step, **own))
+            climb.append(RungResult(**step, **own))
         sides = {
-            name: Verdicts(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(Verdicts)})
+            name: Predictions(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(Predictions)})
             for name in ("clean", "attacked")
         }
         outcome = Outcome(
@@ -75,7 +75,7 @@ def decode(data: bytes) -> Chunk:
             num_classes=facts["num_classes"],
             lesion_class=facts["lesion_class"],
             index=tensors["index"],
-            climb=tuple(climb),
+            rungs=tuple(climb),
         )
         return Chunk(outcome, facts["seconds"])
     except (KeyError, TypeError) as error:
@@ -206,7 +206,7 @@ class Tally:
         outcome = chunk.outcome
         self.chunks[client, start] = chunk
         self.images += len(outcome.labels)
-        self._safe += float(outcome.attacked.safe(outcome.labels).float().mean(0).sum())
+        self._safe += float(outcome.attacked.robust(outcome.labels).float().mean(0).sum())
 
     @property
     def robust(self) -> float | None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.attacks.accelerate import accelerated, attackers
-from robustbench_med.attacks.access import surface
+from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.diagnostics import CONTROL_SHARE, FULL_LIMIT, huge_count
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.building import Assembly, PartFolders, build_for
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.resolved import Blueprint, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.ladder import Rung
 from robustbench_med.interfaces import Attack, Detector, Purifier
@@ -149,13 +149,13 @@ class Costs:
             def call(n: int) -> None:
                 x = _repeated(images, n).requires_grad_(gradient)
                 y, ids = torch.zeros(n, dtype=torch.int64, device=self.device), torch.arange(n, device=self.device)
-                meter = Meter(x.detach(), y, case.cell.threat, case.cell.budget)
+                counter = QueryCounter(x.detach(), y, case.cell.threat, case.cell.budget)
                 view = View(
-                    pipeline, meter, draws, evasion=rung.evasion or "orthogonal", stand_in=stand_in,
+                    pipeline, counter, draws, evasion=rung.evasion or "orthogonal", stand_in=stand_in,
                     surrogate=case.surrogate, chunk=self.batch,
                 )  # fmt: skip
                 with isolated(0), torch.set_grad_enabled(gradient):
-                    logits = surface(view, rung.access, Stream.named("trial", 0, ids))(x)
+                    logits = target_for(view, rung.access, Stream.named("trial", 0, ids))(x)
                     if gradient:
                         torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
 
@@ -202,20 +202,20 @@ class Costs:
         return self._attacked[key]
 
 
-def untrained(blueprint: Blueprint, card: DataCard, device: torch.device) -> Pipeline:
+def untrained(resolved: ResolvedDefense, card: DataCard, device: torch.device) -> Pipeline:
     """The system with the weights it starts its training with: it answers at random, and as fast as it will.
 
     Raises:
         Exception: a part cannot be used before it is fitted.
     """
-    made = Assembly(blueprint, card, PartFolders({}), device)
+    made = Assembly(resolved, card, PartFolders({}), device)
     with torch.random.fork_rng(devices=[]):
-        classifier = blueprint.strategy.classifier(lambda: build_for(blueprint.model, card))
-    detector, purifier = (part and made.fresh(part).to(device) for part in (blueprint.detector, blueprint.purifier))
+        classifier = resolved.strategy.classifier(lambda: build_for(resolved.model, card))
+    detector, purifier = (part and made.fresh(part).to(device) for part in (resolved.detector, resolved.purifier))
     gate = None if detector is None else Gate(threshold=0.0, low=0.0, high=1.0)
     return Pipeline(
         classifier.to(device), cast("Detector | None", detector), cast("Purifier | None", purifier), gate,
-        blueprint.recipe.strength,
+        resolved.recipe.strength,
     )  # fmt: skip
 
 

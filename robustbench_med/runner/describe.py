@@ -14,7 +14,7 @@ from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.plugins.components import all_params, create
-from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 
 
@@ -25,7 +25,7 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
         "name": card.name,
         "distribution": f"{entry.distribution} {entry.version}",
         "params_passed": dict(cell.dataset.params),
-        "partition": spelled_ref(cell.trained.partition) if cell.trained.partition else None,
+        "partition": format_ref(cell.trained.partition) if cell.trained.partition else None,
         "digest": card.digest,
         "synthetic": card.synthetic,
         "licence": card.licence,
@@ -33,8 +33,8 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
         "notes": list(card.notes),
         "revision": entry.spec.revision,
         "asked": {
-            "dataset": spelled_ref(cell.dataset),
-            "partition": spelled_ref(cell.trained.partition) if cell.trained.partition else None,
+            "dataset": format_ref(cell.dataset),
+            "partition": format_ref(cell.trained.partition) if cell.trained.partition else None,
             "unseen_site": list(cell.trained.unseen),
             "client": list(cell.clients),
         },
@@ -43,23 +43,23 @@ def dataset(registry: Registry, cell: Cell, card: DataCard) -> dict[str, Any]:
 
 def defense(cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None) -> dict[str, Any]:
     """Name, origin, parameters, parts and weights; of a deployed system also its size and whether it is random."""
-    blueprint = deployment.blueprint
+    resolved = deployment.resolved
     manifest = deployment.artifact.manifest
     seed = cell.trained.seed
     return {
         "name": cell.defense.name,
-        "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
-        "revision": blueprint.entry.spec.revision,
-        "params": all_params(blueprint.defense.params),
+        "distribution": f"{resolved.entry.distribution} {resolved.entry.version}",
+        "revision": resolved.entry.spec.revision,
+        "params": all_params(resolved.defense.params),
         "params_passed": dict(cell.defense.params),
-        "parts": blueprint.describe(),
+        "parts": resolved.describe(),
         "strategy": {
-            "name": blueprint.recipe.strategy.name,
-            "params_passed": dict(blueprint.recipe.strategy.params),
+            "name": resolved.recipe.strategy.name,
+            "params_passed": dict(resolved.recipe.strategy.params),
         },
         "asked": cell.trained.asked() | ({} if seed is None else {"train-seed": str(seed)}),
         "replaced": {
-            kind: spelled_ref(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
+            kind: format_ref(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
         },
         "weights": {
             "digest": deployment.artifact.digest,
@@ -67,7 +67,7 @@ def defense(cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None
             "trained": manifest.get("created"),
             "federation": federation(manifest),
         },
-        "reference": blueprint.entry.spec.reference,
+        "reference": resolved.entry.spec.reference,
     } | ({} if pipeline is None else system(pipeline))
 
 
@@ -114,8 +114,8 @@ def surrogate(deployment: Deployment) -> dict[str, Any]:
     """The defense whose classifier was attacked in place of the deployed one."""
     artifact = deployment.artifact
     return {
-        "name": deployment.blueprint.entry.spec.name,
-        "params": all_params(deployment.blueprint.defense.params),
+        "name": deployment.resolved.entry.spec.name,
+        "params": all_params(deployment.resolved.defense.params),
         "digest": artifact.digest,
         "seed": artifact.manifest.get("seed"),
     }
@@ -123,7 +123,7 @@ def surrogate(deployment: Deployment) -> dict[str, Any]:
 
 def draws(access: str, eot: int, deployment: Deployment) -> int:
     """Noise draws that a call from this rung really averages: one where nothing there is random."""
-    parts = (deployment.blueprint.detector, deployment.blueprint.purifier)
+    parts = (deployment.resolved.detector, deployment.resolved.purifier)
     random = access not in ("oblivious", "transfer") and any(part is not None and part.stochastic for part in parts)
     return eot if random else 1
 
@@ -147,10 +147,10 @@ def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deploym
 
     wanted = {
         "access": cell.threat.access,
-        "attack": spelled_ref(cell.attack),
+        "attack": format_ref(cell.attack),
         "evasion": next((rung.evasion for rung in cell.rungs if rung.evasion), None),
         "stand_in": cell.stand_in,
-        "surrogate": spelled_ref(cell.surrogate.defense) if cell.surrogate else None,
+        "surrogate": format_ref(cell.surrogate.defense) if cell.surrogate else None,
         "eot": cell.eot,
         "precision": precision,
     }
@@ -173,7 +173,7 @@ def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deploym
 def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
     """What a record says of each step of the cell, those that could not run included."""
     facts = []
-    for step in outcome.climb:
+    for step in outcome.rungs:
         given = int(step.attacked.sum())
         facts.append(
             {
@@ -181,8 +181,8 @@ def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
                 "access": step.access,
                 "attacked": given,
                 # Of a plain cell the metrics say it, from the draws that score.
-                "withstanding": float(step.safe.mean()) if len(outcome.climb) > 1 else None,
-                "broken": int((step.attacked & (step.safe == 0)).sum()) if len(outcome.climb) > 1 else None,
+                "withstanding": float(step.safe.mean()) if len(outcome.rungs) > 1 else None,
+                "broken": int((step.attacked & (step.safe == 0)).sum()) if len(outcome.rungs) > 1 else None,
                 "gradients_mean": float(step.gradients[step.attacked].double().mean()) if given else 0.0,
                 "queries_mean": float(step.queries[step.attacked].double().mean()) if given else 0.0,
                 "seconds": step.seconds,

@@ -39,7 +39,7 @@ from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
 from robustbench_med.runner import checkpoints, describe
 from robustbench_med.runner.checkpoints import Tally, timed
-from robustbench_med.runner.messages import Begun, Done, Job, Message, Piece
+from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job, Message
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import Shared, stamp
 from robustbench_med.runtime.speed import Speed
@@ -147,7 +147,7 @@ class Evaluator:
                 tally.add(number, place.start, chunk)
                 self._sizes.lower(what, place, len(part))
                 name, images = checkpoints.chunk_name(number, place), place.stop - place.start
-                yield Piece(name, checkpoints.encode(chunk), images, tally.robust)
+                yield Checkpoint(name, checkpoints.encode(chunk), images, tally.robust)
             if self.config.diagnostics == "off":
                 continue
             name = checkpoints.controls_name(number)
@@ -155,7 +155,7 @@ class Evaluator:
             if data is None:
                 found, seconds = self._controls(cell, pipeline, part, rows[number], setting, huge)
                 data = checkpoints.encode_controls(found, seconds)
-                yield Piece(name, data, 0, tally.robust)
+                yield Checkpoint(name, data, 0, tally.robust)
             found, seconds = checkpoints.decode_controls(data)
             controls.add(found)
             checking += seconds
@@ -280,6 +280,6 @@ def _identity(deployment: Deployment, client: str) -> str:
     """All that a client's deployed system depends on."""
     gate = deployment.pipeline(client).gate
     return key_of([
-        deployment.artifact.digest, deployment.blueprint.describe(), deployment.blueprint.recipe.strength,
+        deployment.artifact.digest, deployment.resolved.describe(), deployment.resolved.recipe.strength,
         deployment.dataset.card().digest, client, client in deployment.unseen, gate and asdict(gate),
     ])  # fmt: skip

@@ -40,7 +40,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Checkpoint:
     """A part of the cell that is finished and need not be done again.
 
     Attributes:
@@ -76,7 +76,7 @@ class Done:
     blame: Blame | None = None
 
 
-Message = Begun | Piece | Done
+Message = Begun | Checkpoint | Done
 
 
 def title(cell: Cell) -> str:

@@ -13,7 +13,7 @@ from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.defenses.weights import search
 from robustbench_med.errors import RbmedError, UnknownName, WeightsError
-from robustbench_med.grid.cell import Cell, Skip, cell_of, facets
+from robustbench_med.grid.cell import Cell, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.filters import read as read_pattern
 from robustbench_med.grid.plan import plan
@@ -99,7 +99,7 @@ class Preview:
         if not patterns:
             return []
         whole = self.config.model_copy(update={"include": (), "exclude": ()})
-        names = [facets(cell_of(each)) for each in plan(whole, self.registry, self.loader.dataset)]
+        names = [cell_labels(cell_of(each)) for each in plan(whole, self.registry, self.loader.dataset)]
         return [each.source for each in patterns if not any(map(each.fits, names))]
 
     def _done(self) -> set[str]:
@@ -143,8 +143,8 @@ class Preview:
         key = repr(ref)
         if key not in self._lacks:
             try:
-                blueprint, card = self.loader.blueprint(ref), self.loader.dataset(ref).card()
-                self._lacks[key] = search(blueprint, card, seed=ref.seed)[0] is None
+                resolved, card = self.loader.resolved(ref), self.loader.dataset(ref).card()
+                self._lacks[key] = search(resolved, card, seed=ref.seed)[0] is None
             except UnknownName:  # a surrogate that no plugin offers: its rung is left out, or the run is refused
                 self._lacks[key] = False
         return self._lacks[key]
@@ -195,11 +195,11 @@ class Preview:
 
     def _system(self, ref: TrainedRef, client: str, cell: Cell | None = None) -> tuple[str, Pipeline]:
         """The deployed system and the key of its design; other weights of one design are as fast, and not loaded."""
-        blueprint, card = self.loader.blueprint(ref), self.loader.dataset(ref).card()
-        design = key_of([blueprint.describe(), repr(ref.strategy), repr(ref.options), len(card.classes), card.size])
+        resolved, card = self.loader.resolved(ref), self.loader.dataset(ref).card()
+        design = key_of([resolved.describe(), repr(ref.strategy), repr(ref.options), len(card.classes), card.size])
         if design not in self._systems:
             if self._lacks_weights(ref):
-                self._systems[design] = untrained(blueprint, card, self.runner.device)
+                self._systems[design] = untrained(resolved, card, self.runner.device)
             else:
                 deployment = self.runner.deployment(cell) if cell else self.loader.deployment(ref)
                 self._systems[design] = deployment.pipeline(client)

@@ -29,10 +29,10 @@ from robustbench_med.records.record import Record, append, parse, read
 from robustbench_med.runner import checkpoints
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import Executor
-from robustbench_med.runner.messages import Begun, Done, Job, Message, Piece, title
+from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job, Message, title
 
 
-class Course:
+class RunLoop:
     """The cells of one run on their way to the records.
 
     Args:
@@ -44,7 +44,7 @@ class Course:
     def __init__(self, config: RunConfig, evaluator: Evaluator, board: Grid) -> None:
         self.config, self.evaluator, self.board = config, evaluator, board
         self.records = config.out / "records.jsonl"
-        self.ledger = Ledger(self.records)
+        self.ledger = RecordIndex(self.records)
         self.unfinished = checkpoints.Unfinished(config.out / "partial", evaluator.stamp)
         self.locks: dict[str, FileLock] = {}
         self.resumed: set[str] = set()
@@ -133,7 +133,7 @@ class Course:
             self.board.started(cell_id, name, message.images)
             if message.done:
                 self.board.advanced(cell_id, message.done, message.robust)
-        elif isinstance(message, Piece):
+        elif isinstance(message, Checkpoint):
             self.unfinished.save(cell_id, message.name, message.data)
             if message.images:
                 self.board.advanced(cell_id, message.images, message.robust)
@@ -190,7 +190,7 @@ def _attacks(record: Record) -> list[dict[str, Any]]:
     return [record.attack, *record.attack.get("rungs", ())]
 
 
-class Ledger:
+class RecordIndex:
     """The last record of each cell; what others append is taken in at each look.
 
     Args:

@@ -22,7 +22,7 @@ from robustbench_med.records.record import Record
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import find_executor
 from robustbench_med.runner.messages import Job
-from robustbench_med.runner.run_loop import Course
+from robustbench_med.runner.run_loop import RunLoop
 from robustbench_med.training.loader import Loader
 
 
@@ -77,7 +77,7 @@ class Runner:
         cells = [self.settled(cell) for cell in cells]
         jobs = [self.prepared(cell) for cell in cells]
         with self.progress.grid(len(jobs)) as board:
-            yield from Course(self.config, self.evaluator, board).run(jobs, self.executor)
+            yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
 
     def check(self, cell: Cell) -> None:
         """What is wrong with the request and can be said before anything is trained."""

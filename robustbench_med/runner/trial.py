@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacks.access import surface
-from robustbench_med.attacks.query_counter import Meter
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BudgetExceeded
@@ -86,14 +86,14 @@ def rehearse(
     # How far the ball reaches in mean intensity; a random image has one of 0.5, and some attacks start from there.
     reach = threat.eps / {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}[threat.norm]
     system = Pipeline(Steadfast(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
-    meter = Meter(images, y, threat, budget, watch=False)
+    counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))
-    seen = surface(View(system, meter, eot=draws), "query" if access == "query" else "oblivious", rng)
+    seen = target_for(View(system, counter, eot=draws), "query" if access == "query" else "oblivious", rng)
     start = time.perf_counter()
     with isolated(0), suppress(BudgetExceeded):  # the harness ends it there too
         attack.run(seen, images.clone(), y, threat, budget, rng)
     seconds = time.perf_counter() - start
-    return Calls(int(meter.gradients.max()), int(meter.queries.max()), draws, seconds)
+    return Calls(int(counter.gradients.max()), int(counter.queries.max()), draws, seconds)
 
 
 def per_image(call: Callable[[int], object], few: int, most: int, device: torch.device) -> float:

@@ -40,11 +40,11 @@ from robustbench_med.testing.contracts import (
     StrategyContract,
 )
 from robustbench_med.testing.interrupt import Stop, StopAfter
-from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_surface
+from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_target
 
 __all__ = [
     "AttackContract", "Case", "Check", "DatasetContract", "DefenseContract", "DetectorContract", "MetricContract",
     "ModelContract", "NotApplicable", "PurifierContract", "ReportContract", "Result", "Stop", "StopAfter",
     "StrategyContract", "Subject", "ToyClassifier", "cases", "check_plugin", "checks_of", "faults", "parametrize",
-    "results", "run_case", "toy_images", "toy_outcome", "toy_surface",
+    "results", "run_case", "toy_images", "toy_outcome", "toy_target",
 ]  # fmt: skip

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Classifier, Purifier, Surface
+from robustbench_med.interfaces import Classifier, Purifier, TargetModel
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.interfaces.results import Climb, Outcome, Verdicts
+from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 
 class ToyClassifier(Classifier):
@@ -46,7 +46,7 @@ class ToyPurifier(Purifier):
         return x + strength.view(-1, 1, 1, 1) * (0.5 - x) / 2
 
 
-class _ToySurface(Surface):
+class _ToySurface(TargetModel):
     def __init__(self, classifier: Classifier, gradients: bool) -> None:
         super().__init__()
         self.classifier, self.gradients = classifier, gradients
@@ -56,8 +56,8 @@ class _ToySurface(Surface):
         return logits if self.gradients else logits.detach()
 
 
-def toy_surface(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> Surface:
-    """A surface over a `ToyClassifier`; without ``gradients`` its logits are detached from the images."""
+def toy_target(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> TargetModel:
+    """A target model over a `ToyClassifier`; without ``gradients`` its logits are detached from the images."""
     return _ToySurface(ToyClassifier(num_classes, channels, size), gradients)
 
 
@@ -80,10 +80,10 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
     labels = torch.arange(n) % 2
     attacked = torch.where(torch.arange(n) % 4 < 2, labels, 1 - labels)
 
-    def verdicts(predictions: Tensor, score: float) -> Verdicts:
+    def verdicts(predictions: Tensor, score: float) -> Predictions:
         scores = torch.linspace(0, 1, n) + score if detector else torch.full((n,), torch.nan)
         flagged = (scores > 1).expand(draws, n)
-        return Verdicts(
+        return Predictions(
             predictions=predictions.expand(draws, n),
             flagged=flagged,
             rejected=torch.zeros(draws, n, dtype=torch.bool),
@@ -102,5 +102,5 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         num_classes=2,
         lesion_class=1,
         index=torch.arange(n),
-        climb=(replace(Climb.idle("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
+        rungs=(replace(RungResult.idle("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
     )

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_med.defenses.building import Assembly, PartFolders, build_for
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import Blueprint, learns
+from robustbench_med.defenses.resolved import ResolvedDefense, learns
 from robustbench_med.defenses.weights import search
 from robustbench_med.interfaces import Dataset, Learner, Purifier, Strategy, System, TrainJob
 from robustbench_med.interfaces.dataset import Split
@@ -75,36 +75,36 @@ def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[Work]:
     """
     found: dict[str, Work] = {}
     for ref in refs:
-        blueprint, dataset = loader.blueprint(ref), loader.dataset(ref)
+        resolved, dataset = loader.resolved(ref), loader.dataset(ref)
         card = dataset.card()
-        if search(blueprint, card, seed=ref.seed)[0] is not None:
+        if search(resolved, card, seed=ref.seed)[0] is not None:
             continue
-        for name, key in blueprint.training_keys(card).items():
+        for name, key in resolved.training_keys(card).items():
             folder = part_folder(name, key, ref.seed or 0)
-            if not is_trained(folder) and (work := _work(name, blueprint, dataset, loader.device)):
+            if not is_trained(folder) and (work := _work(name, resolved, dataset, loader.device)):
                 found.setdefault(f"{name}-{key}", work)
     return list(found.values())
 
 
-def _work(name: str, blueprint: Blueprint, dataset: Dataset, device: torch.device) -> Work | None:
+def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.device) -> Work | None:
     card, clients = dataset.card(), dataset.split("train").by_site()
 
     def model() -> Learner:
-        return build_for(blueprint.model, card)
+        return build_for(resolved.model, card)
 
     if name == "classifier":
-        return Work(name, blueprint.strategy, model, clients, device)
-    part = blueprint.learned()[name]
+        return Work(name, resolved.strategy, model, clients, device)
+    part = resolved.learned()[name]
     if not learns(part):
         return None
-    made = Assembly(blueprint, card, PartFolders({}), device)
+    made = Assembly(resolved, card, PartFolders({}), device)
 
     def learner() -> Learner:
         # Parts that it needs are taken untrained: they are as slow.
         purifier = None
-        if "purifier" in part.needs and blueprint.purifier is not None:
-            purifier = cast("Purifier", made.fresh(blueprint.purifier).to(device))
-        classifier = build_for(blueprint.model, card).to(device)
+        if "purifier" in part.needs and resolved.purifier is not None:
+            purifier = cast("Purifier", made.fresh(resolved.purifier).to(device))
+        classifier = build_for(resolved.model, card).to(device)
         return made.fresh(part).to(device).learner(System(classifier, purifier))
 
-    return Work(name, blueprint.training[name], learner, clients, device)
+    return Work(name, resolved.training[name], learner, clients, device)

@@ -14,7 +14,7 @@ from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import Blueprint, draw, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.defenses.weights import artifact_folder, find_artifact, search
 from robustbench_med.interfaces import Dataset, TrainJob
 from robustbench_med.plugins.registry import Registry
@@ -72,9 +72,9 @@ class Loader:
         self._deployments = _Recent[Deployment](DEPLOYMENTS)
         self._folders: dict[str, Path] = {}
 
-    def blueprint(self, ref: TrainedRef) -> Blueprint:
+    def resolved(self, ref: TrainedRef) -> ResolvedDefense:
         """The defense's parts, untrained and not shared with anyone."""
-        return draw(self.registry, ref.defense, ref.model, ref.strategy, ref.options)
+        return resolve_defense(self.registry, ref.defense, ref.model, ref.strategy, ref.options)
 
     def dataset(self, ref: TrainedRef) -> Dataset:
         """The data set, its patients dealt to clients."""
@@ -100,10 +100,10 @@ class Loader:
         key = _key(ref, weights)
 
         def load() -> Deployment:
-            blueprint, dataset = self.blueprint(ref), self.dataset(ref)
-            artifact = self._artifact(ref, blueprint, dataset, self._folders.get(key, weights))
+            resolved, dataset = self.resolved(ref), self.dataset(ref)
+            artifact = self._artifact(ref, resolved, dataset, self._folders.get(key, weights))
             self._folders[key] = artifact.folder
-            return Deployment(blueprint, artifact, dataset, self.device, ref.unseen)
+            return Deployment(resolved, artifact, dataset, self.device, ref.unseen)
 
         return self._deployments.get_or(key, load)
 
@@ -112,20 +112,20 @@ class Loader:
         if folder.is_dir():
             self._folders.setdefault(_key(ref, None), folder)
 
-    def _artifact(self, ref: TrainedRef, blueprint: Blueprint, dataset: Dataset, weights: Path | None) -> Artifact:
+    def _artifact(self, ref: TrainedRef, resolved: ResolvedDefense, dataset: Dataset, weights: Path | None) -> Artifact:
         card = dataset.card()
         if not self.train or weights is not None:
-            return find_artifact(blueprint, card, weights, ref.seed, ref.command(self.data_root))
-        found, _ = search(blueprint, card, seed=ref.seed, remake=True)
+            return find_artifact(resolved, card, weights, ref.seed, ref.command(self.data_root))
+        found, _ = search(resolved, card, seed=ref.seed, remake=True)
         if found is not None:
             return found
-        # A blueprint of its own: training fills the parts, and loading builds them anew.
-        fresh, job = self.blueprint(ref), self.job(ref, blueprint)
+        # A resolved of its own: training fills the parts, and loading builds them anew.
+        fresh, job = self.resolved(ref), self.job(ref, resolved)
         return train(fresh, dataset, job, artifact_folder(fresh, card, job.seed), ref.unseen)
 
-    def job(self, ref: TrainedRef, blueprint: Blueprint) -> TrainJob:
+    def job(self, ref: TrainedRef, resolved: ResolvedDefense) -> TrainJob:
         """How ``ref`` is trained."""
-        origin = ref.origin(blueprint.recipe, self.data_root)
+        origin = ref.origin(resolved.recipe, self.data_root)
         return TrainJob(seed=ref.seed or 0, device=self.device, progress=self.progress, origin=origin)
 
 

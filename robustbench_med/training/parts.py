@@ -17,14 +17,14 @@ from torch import Tensor
 
 from robustbench_med.defenses.artifact import digests, new_folder, personal, save_state, write_text
 from robustbench_med.defenses.building import Assembly, PartFolders, build_for
-from robustbench_med.defenses.resolved import Blueprint, fits, learns
+from robustbench_med.defenses.resolved import ResolvedDefense, fits, learns
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.paths import home
 from robustbench_med.files.provenance import versions
 from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.plugins.components import all_params
-from robustbench_med.plugins.references import PartRef, spelled_ref
+from robustbench_med.plugins.references import PartRef, format_ref
 
 #: Where parts lie, by name.
 Folders = dict[str, Path]
@@ -36,8 +36,8 @@ class PartJob:
     """The training of one part.
 
     Attributes:
-        name: ``classifier``, or one of `Blueprint.learned`.
-        blueprint: the defense.
+        name: ``classifier``, or one of `ResolvedDefense.learned`.
+        resolved: the defense.
         card: of the data set.
         split: the training images of all clients.
         job: seed, device, progress.
@@ -47,7 +47,7 @@ class PartJob:
     """
 
     name: str
-    blueprint: Blueprint
+    resolved: ResolvedDefense
     card: DataCard
     split: Split
     job: TrainJob
@@ -115,16 +115,16 @@ def _train_classifier(task: PartJob, draft: Path) -> Any:
     card = task.card
 
     def build() -> Classifier:
-        return build_for(task.blueprint.model, card)
+        return build_for(task.resolved.model, card)
 
-    return _federate(task, task.blueprint.strategy, build, task.job, draft)
+    return _federate(task, task.resolved.strategy, build, task.job, draft)
 
 
 def _train_module(task: PartJob, draft: Path) -> Any:
     """Train a detector or purifier over the clients, then let each client fit it."""
     name, job = task.name, task.job
-    part = task.blueprint.learned()[name]
-    made = Assembly(task.blueprint, task.card, PartFolders({**task.before, name: draft}), job.device)
+    part = task.resolved.learned()[name]
+    made = Assembly(task.resolved, task.card, PartFolders({**task.before, name: draft}), job.device)
     metrics: dict[str, Any] = {}
     if task.learned is not None:
         copy_states(task.learned, draft)
@@ -135,7 +135,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
         def build() -> Learner:
             return made.fresh(part).to(job.device).learner(system)
 
-        strategy = task.blueprint.training[name]
+        strategy = task.resolved.training[name]
         metrics["rounds"] = _federate(task, strategy, build, replace(job, origin=_origin(task, part, strategy)), draft)
     if task.fit and fits(part):
         sites = task.split.by_site()
@@ -173,7 +173,7 @@ def _origin(task: PartJob, part: Part, strategy: Strategy) -> dict[str, str]:
     if part.needs or not origin:
         return {}
     made = {task.name.partition("-")[0]: part, "strategy": strategy}
-    texts = {kind: spelled_ref(PartRef(each.spec_name, all_params(each.params))) for kind, each in made.items()}
+    texts = {kind: format_ref(PartRef(each.spec_name, all_params(each.params))) for kind, each in made.items()}
     return {key: text for key, text in origin.items() if key not in ("model", "strategy")} | texts
 
 

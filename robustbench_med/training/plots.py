@@ -50,7 +50,7 @@ def draw(deployment: Deployment, train: Split) -> Path:
     folder, dataset = deployment.artifact.folder / FOLDER, deployment.dataset
     folder.mkdir(exist_ok=True)
     card, facts = dataset.card(), deployment.artifact.manifest["parts"]
-    parts = [part for part in (deployment.blueprint.detector, deployment.blueprint.purifier) if part is not None]
+    parts = [part for part in (deployment.resolved.detector, deployment.resolved.purifier) if part is not None]
     with dataset.progress.task("drawing pictures", 1 + len(facts) + 2 * bool(parts)) as bar:
         _samples(card, train, folder / "samples.png")
         bar.advance()
@@ -61,7 +61,7 @@ def draw(deployment: Deployment, train: Split) -> Path:
             sites = dataset.split("calibration").by_site()
             _parts(deployment, sites, folder)
             bar.advance()
-            if deployment.blueprint.detector is not None:
+            if deployment.resolved.detector is not None:
                 _scores(deployment, sites, folder / "scores.png")
             bar.advance()
     return folder
@@ -254,13 +254,13 @@ def _scores(deployment: Deployment, sites: Mapping[str, Split], path: Path) -> N
         gate = deployment.pipeline(client).gate
         assert gate is not None
         panel.hist(scores[client].numpy(), bins=30, range=(low, high), color=COLOURS[0])
-        recipe = deployment.blueprint.recipe
+        recipe = deployment.resolved.recipe
         _mark(panel, gate, follows=recipe.purifier is not None and recipe.strength is None)
         panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         _plain(panel, f"{client}: {len(scores[client])} images")
     for panel in axes[len(clients) :]:
         panel.set_axis_off()
-    part = deployment.blueprint.detector
+    part = deployment.resolved.detector
     assert part is not None
     title = f"detector {part.spec_name}, {_named(deployment.dataset.card())}: scores of clean calibration images"
     picture.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from robustbench_med.defenses.artifact import Artifact, digests, new_folder, seal, write_text
 from robustbench_med.defenses.deployment import Deployment
-from robustbench_med.defenses.resolved import Blueprint
+from robustbench_med.defenses.resolved import ResolvedDefense
 from robustbench_med.defenses.weights import with_part
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, TrainJob
@@ -36,7 +36,7 @@ SCHEMA = 2
 
 
 def train(
-    blueprint: Blueprint, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
+    resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
 ) -> Artifact:
     """Train all parts; write them to ``target``; fix the gates; draw pictures.
 
@@ -45,7 +45,7 @@ def train(
     Raises:
         DataError: the data set has no training images.
     """
-    folders = train_parts(blueprint, dataset, job)
+    folders = train_parts(resolved, dataset, job)
     card, split = dataset.card(), dataset.split("train")
     facts = {name: facts_of(folder) for name, folder in folders.items()}
     with new_folder(target) as draft:
@@ -54,10 +54,10 @@ def train(
         clients = split.by_site()
         manifest = {
             "schema": SCHEMA,
-            "defense": blueprint.entry.spec.name,
-            "distribution": f"{blueprint.entry.distribution} {blueprint.entry.version}",
-            "recipe": blueprint.describe(),
-            "training_keys": blueprint.training_keys(card),
+            "defense": resolved.entry.spec.name,
+            "distribution": f"{resolved.entry.distribution} {resolved.entry.version}",
+            "recipe": resolved.describe(),
+            "training_keys": resolved.training_keys(card),
             "dataset": asdict(card),
             "clients": sorted(clients),
             "train_images": {client: len(images) for client, images in clients.items()},
@@ -66,17 +66,17 @@ def train(
             "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }
         seal(draft, manifest)
-        deployment = Deployment(blueprint, Artifact(draft), dataset, job.device, unseen)
+        deployment = Deployment(resolved, Artifact(draft), dataset, job.device, unseen)
         deployment.save_calibration()
         draw(deployment, split)
     return Artifact(target)
 
 
-def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Sequence[str] = ()) -> Folders:
+def train_parts(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, only: Sequence[str] = ()) -> Folders:
     """Train the parts of a defense that are not there yet; return the folder of each.
 
     Args:
-        blueprint: the defense.
+        resolved: the defense.
         dataset: its training images.
         job: seed, device, progress.
         only: just these parts, and those that they need; all by default.
@@ -86,37 +86,37 @@ def train_parts(blueprint: Blueprint, dataset: Dataset, job: TrainJob, only: Seq
         DataError: the data set has no training images.
     """
     card = dataset.card()
-    keys = blueprint.training_keys(card)
+    keys = resolved.training_keys(card)
     if unknown := sorted(set(only) - set(keys)):
-        raise BadParameter(f"{blueprint.entry.spec.name!r} has no {unknown[0]!r} to train; valid: {', '.join(keys)}")
+        raise BadParameter(f"{resolved.entry.spec.name!r} has no {unknown[0]!r} to train; valid: {', '.join(keys)}")
     wanted = set(only or keys)
-    for name, part in blueprint.learned().items():
+    for name, part in resolved.learned().items():
         wanted |= set(part.needs) if name in wanted else set()
     folders: Folders = {}
     for name, key in keys.items():
         if name in wanted:
-            folders[name] = _trained(blueprint, dataset, job, folders, name, key)
+            folders[name] = _trained(resolved, dataset, job, folders, name, key)
     return folders
 
 
-def _trained(blueprint: Blueprint, dataset: Dataset, job: TrainJob, folders: Folders, name: str, key: str) -> Path:
+def _trained(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, folders: Folders, name: str, key: str) -> Path:
     """The folder of one part, trained now if it is nowhere; ``folders`` has the parts of before."""
     folder = part_folder(name, key, job.seed)
-    if is_trained(folder) or _adopt(blueprint, dataset, name, key, job.seed, folder):
+    if is_trained(folder) or _adopt(resolved, dataset, name, key, job.seed, folder):
         return folder
     split = dataset.split("train")
     if len(split) == 0:
         raise DataError(f"data set {dataset.card().name!r} has no training images")
-    shared = blueprint.shared_key(name, dataset.card())
+    shared = resolved.shared_key(name, dataset.card())
     # What a strategy trains serves other parts too; what each client then fits is this part's own.
-    learned = None if shared in (None, key) else _trained(blueprint, dataset, job, folders, name, shared)
-    train_part(folder, PartJob(name, blueprint, dataset.card(), split, job, folders, learned, fit=shared != key))
+    learned = None if shared in (None, key) else _trained(resolved, dataset, job, folders, name, shared)
+    train_part(folder, PartJob(name, resolved, dataset.card(), split, job, folders, learned, fit=shared != key))
     return folder
 
 
-def _adopt(blueprint: Blueprint, dataset: Dataset, name: str, key: str, seed: int, folder: Path) -> bool:
+def _adopt(resolved: ResolvedDefense, dataset: Dataset, name: str, key: str, seed: int, folder: Path) -> bool:
     """Take the part from weights that hold it already, such as those that ship with the defense."""
-    artifact = with_part(blueprint, dataset.card(), name, key, seed)
+    artifact = with_part(resolved, dataset.card(), name, key, seed)
     if artifact is None:
         return False
     with new_folder(folder) as draft:

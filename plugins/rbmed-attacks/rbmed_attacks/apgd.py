@@ -13,7 +13,7 @@ from rbmed_attacks.gradient_attack import Mover, State, choose
 from rbmed_attacks.losses import Loss, targeted, untargeted
 from rbmed_attacks.norms import Ball, sparse_sign
 from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 
 class APGD(rbmed.Attack):
@@ -47,7 +47,7 @@ class APGD(rbmed.Attack):
         n_targets: int = Field(9, ge=1, description="Wrong classes tried if targeted; at most K - 1 exist.")
         stop: Literal["auto", "never"] = Field(
             "auto",
-            description="auto: broken images leave the batch where the surface shows the deployed decision; "
+            description="auto: broken images leave the batch where the target model shows the deployed decision; "
             "never: every run is finished.",
         )
 
@@ -57,7 +57,7 @@ class APGD(rbmed.Attack):
                 raise ValueError("loss 'ce' has no targeted form; use 'dlr' (4 classes or more) or 'margin'")
             return self
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
         p, ball = self.params, Ball.of(threat)
         return Search(
@@ -68,7 +68,7 @@ class APGD(rbmed.Attack):
             restarts=p.restarts,
             targets=p.n_targets if p.targeted else 0,
             finish=p.stop == "never",
-        ).run(surface, x, y, budget, rng)
+        ).run(model, x, y, budget, rng)
 
 
 class Momentum(Mover):

@@ -14,7 +14,7 @@ from rbmed_attacks.fab import FAB
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.losses import margin
 from rbmed_attacks.square import Square
-from robustbench_med import Attack, Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Attack, Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 #: Steps and queries of the published ensemble.
@@ -26,12 +26,12 @@ class AutoAttack(rbmed.Attack):
 
     K = 2: APGD-margin, APGD-CE, FAB, Square. K = 3: APGD-CE, APGD-DLR, targeted APGD-margin, FAB-T, Square. K >= 4:
     APGD-CE, targeted APGD-DLR, FAB-T, Square, against at most 9 of the K - 1 wrong classes; with K >= 10 in Linf and L2
-    this is the published standard version. On random surfaces: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average
+    this is the published standard version. On random models: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average
     the gradient over the noise draws. `variant` names what runs. Reference: Croce & Hein, "Reliable evaluation of
     adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020, arXiv:2003.01690.
 
     Attributes:
-        eot: noise draws to average where the surface is random; None for version ``standard``.
+        eot: noise draws to average where the target model is random; None for version ``standard``.
 
     Raises:
         BudgetExceeded: the budget does not allow any of the attacks a single step.
@@ -41,7 +41,8 @@ class AutoAttack(rbmed.Attack):
         """Parameters of the ensemble; the defaults are the published ones."""
 
         version: Literal["auto", "standard", "rand"] = Field(
-            "auto", description="rand: for random surfaces; auto: rand where the surface averages several noise draws."
+            "auto",
+            description="rand: for random models; auto: rand where the model averages several noise draws.",
         )
         steps: int = Field(PUBLISHED[0], ge=1, description="Gradient steps of each run of APGD and FAB.")
         queries: int = Field(PUBLISHED[1], ge=1, description="Queries of Square.")
@@ -55,7 +56,7 @@ class AutoAttack(rbmed.Attack):
 
         ``aa-standard`` and ``aa-rand`` are said of the published versions alone. ``adapted`` says that the attacks were
         chosen for few classes (or for L1, where the published APGD first searches larger balls), ``custom`` that steps
-        or queries are not the published ones. ``random``: the surface is random and averages several noise draws.
+        or queries are not the published ones. ``random``: the target model is random and averages several noise draws.
         """
         p, rand = self.params, self._rand(random)
         kind = "aa-rand" if rand else "aa"
@@ -93,38 +94,38 @@ class AutoAttack(rbmed.Attack):
     def _rand(self, random: bool) -> bool:
         return self.params.version == "rand" or (self.params.version == "auto" and random)
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
-        Where the surface stops on success, an image that an attack has broken is left to no other. Elsewhere each image
+        Where the model stops on success, an image that an attack has broken is left to no other. Elsewhere each image
         is returned as the attack left it that got the largest margin, which costs one more query for each attack.
         """
         x = x.detach()
         if len(x) == 0:
             return x.clone()
-        bill = _Bill(queries=surface.draws)  # the first look
-        if not bill.left(budget, surface.draws):
+        bill = _Bill(queries=model.draws)  # the first look
+        if not bill.left(budget, model.draws):
             raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
         with torch.no_grad():
-            logits = surface(x)
-        paid = _Billed(surface, bill)
+            logits = model(x)
+        paid = _Billed(model, bill)
         best, score = x.clone(), margin(logits, y)
         rows = torch.arange(len(x), device=x.device)
-        if surface.stop_on_success:
+        if model.stop_on_success:
             rows = (logits.argmax(1) == y).nonzero().squeeze(1)
-        random = not surface.stop_on_success and surface.draws > 1
+        random = not model.stop_on_success and model.draws > 1
         for name, part in self.parts(logits.shape[1], threat.norm, random).items():
-            left = bill.left(budget, surface.draws, gradients=name != "square")
+            left = bill.left(budget, model.draws, gradients=name != "square")
             if len(rows) == 0 or left is None:
                 continue
-            seen = paid.at(rows) if surface.stop_on_success else paid
+            seen = paid.at(rows) if model.stop_on_success else paid
             found = part.run(seen, x[rows], y[rows], threat, left, rng.fork(name)[rows])
             with torch.no_grad():
                 logits = seen(found)
             value = margin(logits, y[rows])
             better = value > score[rows]
             best[rows], score[rows] = choose(better, found, best[rows]), torch.where(better, value, score[rows])
-            if surface.stop_on_success:
+            if model.stop_on_success:
                 rows = rows[logits.argmax(1) == y[rows]]
         return best
 
@@ -148,23 +149,23 @@ class _Bill:
         return Budget(gradients=backward, queries=queries)
 
 
-class _Billed(Surface):
-    """The same surface, which notes what is spent."""
+class _Billed(TargetModel):
+    """The same target model, which notes what is spent."""
 
-    def __init__(self, surface: Surface, bill: _Bill) -> None:
+    def __init__(self, model: TargetModel, bill: _Bill) -> None:
         super().__init__()
-        self.surface, self.bill = surface, bill
-        self.stop_on_success, self.draws = surface.stop_on_success, surface.draws
+        self.model, self.bill = model, bill
+        self.stop_on_success, self.draws = model.stop_on_success, model.draws
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.surface(self._noted(x))
+        logits: Tensor = self.model(self._noted(x))
         return logits
 
     def each(self, x: Tensor) -> Tensor:
-        return self.surface.each(self._noted(x))
+        return self.model.each(self._noted(x))
 
-    def at(self, index: Tensor) -> Surface:
-        return _Billed(self.surface.at(index), self.bill)
+    def at(self, index: Tensor) -> TargetModel:
+        return _Billed(self.model.at(index), self.bill)
 
     def _noted(self, x: Tensor) -> Tensor:
         self.bill.queries += self.draws

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rbmed_attacks.norms import Ball
-from robustbench_med import Attack, Budget, Stream, Surface, ThreatModel
+from robustbench_med import Attack, Budget, Stream, TargetModel, ThreatModel
 
 
 class Noise(Attack):
@@ -15,7 +15,7 @@ class Noise(Attack):
     towards 0 until its length is eps.
     """
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Noisy images like ``x``."""
         ball = Ball.of(threat)
         return ball.inside(x, rng) if ball.norm == "linf" else ball.on_sphere(x, rng)
@@ -24,6 +24,6 @@ class Noise(Attack):
 class Clamp(Attack):
     """The images, clamped to [0, 1] and otherwise as they are: scores must equal the clean ones."""
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """``x``, clamped."""
         return x.clamp(0, 1)

@@ -14,7 +14,7 @@ from rbmed_attacks.gradient_attack import PerImage
 from rbmed_attacks.gradients import differentiate
 from rbmed_attacks.losses import targeted
 from rbmed_attacks.norms import Ball
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 #: Pixels of exactly 0 and 1 lie at infinity; they begin this close to it, as in the authors' code.
@@ -35,7 +35,7 @@ class CW(rbmed.Attack):
 
     Raises:
         BudgetExceeded: the budget does not allow a single step.
-        UsageError: the surface gives no gradient.
+        UsageError: the target model gives no gradient.
     """
 
     class Params(rbmed.Params):
@@ -48,16 +48,16 @@ class CW(rbmed.Attack):
         )
         stop: Literal["auto", "never"] = Field(
             "auto",
-            description="auto: images broken within eps leave the batch where the surface shows the deployed decision; "
+            description="auto: images broken within eps leave the batch where the model shows the deployed decision; "
             "never: every run is finished, and finds the nearest wrong image it can.",
         )
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `rbmed_attacks.fab.Nearest.offer` for which ones."""
-        p, x, draws, stop = self.params, x.detach(), surface.draws, surface.stop_on_success
+        p, x, draws, stop = self.params, x.detach(), model.draws, model.stop_on_success
         if len(x) == 0:
             return x.clone()
-        logits = look(surface, x, budget)
+        logits = look(model, x, budget)
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         searches, more = p.searches, p.steps - 1
         if budget.gradients is not None:
@@ -71,23 +71,23 @@ class CW(rbmed.Attack):
         met = Nearest(Ball.of(threat), x, y, logits)
         rows = (~met.within()).nonzero().squeeze(1) if stop else torch.arange(len(x), device=x.device)
         if len(rows) == 0:
-            return met.offer(surface, ask=False)
-        gaps, slopes = differences(surface.at(rows) if stop else surface, x[rows], y[rows], ranked[rows])
+            return met.offer(model, ask=False)
+        gaps, slopes = differences(model.at(rows) if stop else model, x[rows], y[rows], ranked[rows])
         gap, slope, column = nearest_plane(met.ball, gaps, slopes)
         state = _Weights(rows, ranked[rows, column], -gap, slope)
         for _ in range(searches):
-            self._descend(surface, met, state, more)
+            self._descend(model, met, state, more)
             if stop:
                 state.keep((~met.within()[state.rows]).nonzero().squeeze(1))
                 if len(state.rows) == 0:
                     break
             state.adapt()
-        return met.offer(surface, budget.queries is None or budget.queries >= draws * (3 + searches * (more + 1)))
+        return met.offer(model, budget.queries is None or budget.queries >= draws * (3 + searches * (more + 1)))
 
-    def _descend(self, surface: Surface, met: Nearest, state: _Weights, more: int) -> None:
+    def _descend(self, model: TargetModel, met: Nearest, state: _Weights, more: int) -> None:
         """One run of Adam from the clean images for the weights in ``state``: ``more`` gradients, one forward pass."""
-        p, stop = self.params, surface.stop_on_success
-        adam, seen = _Adam(met.x[state.rows]), surface.at(state.rows) if stop else surface
+        p, stop = self.params, model.stop_on_success
+        adam, seen = _Adam(met.x[state.rows]), model.at(state.rows) if stop else model
         missing, slope = state.missing, state.slope
         for step in range(more + 1):
             x, now = met.x[state.rows], adam.image()
@@ -108,7 +108,7 @@ class CW(rbmed.Attack):
                 if len(stay) < len(state.rows):
                     state.keep(stay)
                     adam.keep(stay)
-                    missing, slope, seen = missing[stay], slope[stay], surface.at(state.rows)
+                    missing, slope, seen = missing[stay], slope[stay], model.at(state.rows)
 
 
 def _value(y: Tensor, target: Tensor, draws: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import robustbench_med as rbmed
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.losses import margin
 from rbmed_attacks.norms import Ball, to_plane
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded, UsageError
 
 
@@ -25,7 +25,7 @@ class FAB(rbmed.Attack):
 
     Raises:
         BudgetExceeded: the budget does not allow a single step.
-        UsageError: the surface gives no gradient.
+        UsageError: the target model gives no gradient.
     """
 
     class Params(rbmed.Params):
@@ -40,23 +40,23 @@ class FAB(rbmed.Attack):
         beta: float = Field(0.9, gt=0, lt=1, description="What is left of the change when a wrong image is drawn back.")
         stop: Literal["auto", "never"] = Field(
             "auto",
-            description="auto: images broken within eps leave the batch where the surface shows the deployed decision; "
+            description="auto: images broken within eps leave the batch where the model shows the deployed decision; "
             "never: every run is finished, and finds the nearest wrong image it can.",
         )
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `Nearest.offer` for which ones."""
-        p, x, stop = self.params, x.detach(), surface.stop_on_success
+        p, x, stop = self.params, x.detach(), model.stop_on_success
         if len(x) == 0:
             return x.clone()
-        logits = look(surface, x, budget)
+        logits = look(model, x, budget)
         met, rows = Nearest(Ball.of(threat), x, y, logits), torch.arange(len(x), device=x.device)
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         if p.targeted:
             ranked = ranked[:, : p.n_targets]
         elif budget.gradients is not None:  # Rather a step that looks at fewer classes than none.
-            ranked = ranked[:, : max(budget.gradients // surface.draws, 1)]
-        runs, steps = self._plan(ranked.shape[1], budget, surface.draws)
+            ranked = ranked[:, : max(budget.gradients // model.draws, 1)]
+        runs, steps = self._plan(ranked.shape[1], budget, model.draws)
         for run in range(runs):
             if stop:
                 # Narrowing the stream, rather than indexing the first one anew, keeps restarts different.
@@ -67,13 +67,13 @@ class FAB(rbmed.Attack):
             column, restart = divmod(run, p.restarts) if p.targeted else (0, run)
             against = ranked[rows, column : column + 1] if p.targeted else ranked[rows]
             start = x[rows] if restart == 0 else _around(met.ball, x[rows], rng)
-            self._walk(surface, start, rows, against, met, steps)
-        return met.offer(surface, budget.queries is None or budget.queries >= surface.draws * (2 + 2 * runs * steps))
+            self._walk(model, start, rows, against, met, steps)
+        return met.offer(model, budget.queries is None or budget.queries >= model.draws * (2 + 2 * runs * steps))
 
-    def _walk(self, surface: Surface, now: Tensor, rows: Tensor, against: Tensor, met: Nearest, steps: int) -> None:
+    def _walk(self, model: TargetModel, now: Tensor, rows: Tensor, against: Tensor, met: Nearest, steps: int) -> None:
         """Walk along the boundary from ``now``, variants of the images ``rows``, and tell ``met`` of every point."""
-        p, ball, stop = self.params, met.ball, surface.stop_on_success
-        seen = surface.at(rows) if stop else surface
+        p, ball, stop = self.params, met.ball, model.stop_on_success
+        seen = model.at(rows) if stop else model
         for _ in range(steps):
             if stop and p.stop == "auto":
                 stay = (~met.within()[rows]).nonzero().squeeze(1)
@@ -81,7 +81,7 @@ class FAB(rbmed.Attack):
                     return
                 if len(stay) < len(rows):
                     now, rows, against = now[stay], rows[stay], against[stay]
-                    seen = surface.at(rows)
+                    seen = model.at(rows)
             x = met.x[rows]
             height, normal, _ = nearest_plane(ball, *differences(seen, now, met.y[rows], against))
             # Via the plane's offset, as in the published code: the detour costs digits, and its path is to be kept.
@@ -130,7 +130,7 @@ class Nearest:
         return self.distance <= self.ball.eps
 
     def take(self, rows: Tensor, images: Tensor, logits: Tensor) -> Tensor:
-        """Take in what the surface says of ``images``, variants of the clean images ``rows``: bool, which are wrong."""
+        """Take in what the model says of ``images``, variants of the clean images ``rows``: bool, which are wrong."""
         y, distance, before = self.y[rows], self.ball.length(images - self.x[rows]).flatten(), self.distance[rows]
         wrong, value = logits.argmax(1) != y, margin(logits, y)
         closer = wrong & (distance < before)
@@ -141,34 +141,34 @@ class Nearest:
         self.margin[rows] = torch.where(higher, value, self.margin[rows])
         return wrong
 
-    def offer(self, surface: Surface, ask: bool) -> Tensor:
+    def offer(self, model: TargetModel, ask: bool) -> Tensor:
         """An image of the ball for each clean one.
 
-        Where the surface stops on success: the nearest wrong image, brought into the ball if it lies outside. Elsewhere
+        Where the model stops on success: the nearest wrong image, brought into the ball if it lies outside. Elsewhere
         a small margin is easily lost, so it is the image with the largest margin that was met inside, or, if ``ask``
         allows one more query, the nearest wrong image moved away to the rim of the ball, if its margin is larger.
         """
-        if surface.stop_on_success:
+        if model.stop_on_success:
             return choose(self.within(), self.image, self.ball.project(self.image, self.x))
         if not ask:
             return self.inside
         far = (self.ball.eps / self.distance.clamp_min(1e-12)).clamp_min(1).view(-1, *[1] * (self.x.dim() - 1))
         rim = self.ball.project(self.x + (self.image - self.x) * far, self.x)
         with torch.no_grad():
-            value = margin(surface(rim), self.y)
+            value = margin(model(rim), self.y)
         return choose(value > self.margin, rim, self.inside)
 
 
-def look(surface: Surface, x: Tensor, budget: Budget) -> Tensor:
+def look(model: TargetModel, x: Tensor, budget: Budget) -> Tensor:
     """The logits (N, K) of the clean images, which cost one query.
 
     Raises:
         BudgetExceeded: the budget does not allow it.
     """
-    if budget.queries is not None and budget.queries < surface.draws:
+    if budget.queries is not None and budget.queries < model.draws:
         raise BudgetExceeded(f"the budget of {budget} does not allow one query per image")
     with torch.no_grad():
-        logits: Tensor = surface(x)
+        logits: Tensor = model(x)
         return logits
 
 
@@ -178,11 +178,11 @@ def fit(runs: int, steps: int, limit: int) -> tuple[int, int]:
     return runs, min(steps, limit // runs)
 
 
-def differences(surface: Surface, x: Tensor, y: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
+def differences(model: TargetModel, x: Tensor, y: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of the classes ``against``, (N, M), minus the true one, and their gradients, (N, M, C, H, W)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = surface(x)
+        logits = model(x)
         gaps = logits.gather(1, against) - logits.gather(1, y[:, None])
     last, gradients = against.shape[1] - 1, []
     for column in range(last + 1):
@@ -191,7 +191,7 @@ def differences(surface: Surface, x: Tensor, y: Tensor, against: Tensor) -> tupl
             gradient = torch.autograd.grad(gap, x, retain_graph=column < last, allow_unused=True)[0]
         if gradient is None:
             raise UsageError(
-                "the surface gives no gradient to the images; use an attack that needs scores or decisions"
+                "the target model gives no gradient to the images; use an attack that needs scores or decisions"
             )
         gradients.append(gradient.nan_to_num_(0, 0, 0))
     return gaps.detach(), torch.stack(gradients, 1)

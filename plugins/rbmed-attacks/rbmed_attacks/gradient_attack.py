@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rbmed_attacks.gradients import differentiate, forward
 from rbmed_attacks.losses import Objective
-from robustbench_med import Surface
+from robustbench_med import TargetModel
 
 
 def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Found:
     Attributes:
         best: the image at the highest loss, (N, C, H, W).
         loss: that loss, (N,).
-        logits: the surface's logits there, (N, K).
+        logits: the target model's logits there, (N, K).
         wrong: the latest iterate with a wrong answer; the start where there was none.
         broken: bool (N,), some iterate had a wrong answer.
     """
@@ -57,7 +57,7 @@ class State(PerImage):
 
     Attributes:
         now: the current iterate, (M, C, H, W).
-        loss, grad: what the surface said of it; ``improved`` says where it is the best so far.
+        loss, grad: what the target model said of it; ``improved`` says where it is the best so far.
         best, best_loss, best_logits, wrong, broken: as in `Found`.
     """
 
@@ -72,7 +72,7 @@ class State(PerImage):
         self.improved = torch.ones_like(self.broken)
 
     def take(self, logits: Tensor, loss: Tensor) -> None:
-        """Take in what the surface says of the current iterate."""
+        """Take in what the target model says of the current iterate."""
         wrong = logits.argmax(1) != self.y
         self.broken = self.broken | wrong
         self.wrong = choose(wrong, self.now, self.wrong)
@@ -97,7 +97,7 @@ class Mover(PerImage, ABC):
 
 
 def ascend(
-    surface: Surface,
+    model: TargetModel,
     x: Tensor,
     y: Tensor,
     target: Tensor,
@@ -109,12 +109,12 @@ def ascend(
 ) -> Found:
     """Climb ``objective`` from ``start`` for ``steps`` >= 1 steps: ``steps`` gradients and one more forward pass.
 
-    The surface may answer differently at each call: loss, logits and gradient of an iterate always come from the
+    The target model may answer differently at each call: loss, logits and gradient of an iterate always come from the
     same pass, and no iterate is evaluated twice. With ``leave``, an image leaves the batch at its first wrong answer.
     """
-    state = State(x, y, target, start, *differentiate(surface, start, lambda logits: objective(logits, y, target)))
+    state = State(x, y, target, start, *differentiate(model, start, lambda logits: objective(logits, y, target)))
     mover.begin(state)
-    found, seen = Found(*(tensor.clone() for tensor in _results(state))), surface
+    found, seen = Found(*(tensor.clone() for tensor in _results(state))), model
     for step in range(steps):
         if leave:
             stay = (~state.broken).nonzero().squeeze(1)
@@ -124,7 +124,7 @@ def ascend(
                     return found
                 state.keep(stay)
                 mover.keep(stay)
-                seen = surface.at(state.rows)
+                seen = model.at(state.rows)
         state.now = mover.move(state)
         value = partial(_value, objective, state)
         if step == steps - 1:  # Nothing moves on from the last iterate, so it needs no gradient.

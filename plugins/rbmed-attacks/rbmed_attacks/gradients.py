@@ -1,4 +1,4 @@
-"""Values and gradients of a surface with respect to images, and nothing else."""
+"""Values and gradients of a target model with respect to images, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustbench_med import Surface
+from robustbench_med import TargetModel
 from robustbench_med.errors import UsageError
 
 #: Logits of every draw (N, D, K) -> one value per image (N,).
 Value = Callable[[Tensor], Tensor]
 
 
-def forward(surface: Surface, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
+def forward(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
     """Mean logits (N, K) of images ``x`` and ``value`` (N,) of the logits of every draw, without a graph."""
     with torch.no_grad():
-        draws = surface.each(x)
+        draws = model.each(x)
         return draws.mean(1), value(draws)
 
 
-def differentiate(surface: Surface, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
+def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
     """Mean logits (N, K), ``value`` (N,) of every draw's, and the gradient of its sum to ``x``, from one pass.
 
     Parameters receive no gradient, and neither the module's mode nor a random generator is touched. An entry of the
     gradient that is not finite becomes 0, so that one undefined pixel does not turn the whole image into NaN.
 
     Raises:
-        UsageError: the surface's output does not depend on ``x`` differentiably.
+        UsageError: the target model's output does not depend on ``x`` differentiably.
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        draws = surface.each(x)
+        draws = model.each(x)
         values = value(draws)
         gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
-        raise UsageError("the surface gives no gradient to the images; use an attack that needs scores or decisions")
+        raise UsageError(
+            "the target model gives no gradient to the images; use an attack that needs scores or decisions"
+        )
     return draws.detach().mean(1), values.detach(), gradient.nan_to_num_(0, 0, 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.norms import Ball
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 #: Lengths tried for a step, each half the one before.
@@ -43,21 +43,21 @@ class HopSkipJump(rbmed.Attack):
         max_queries: int = Field(2500, ge=2, description="Queries per image; no step is begun that would exceed them.")
 
     @torch.no_grad()
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
-        The nearest wrong image found, brought into the ball; ``x`` where none was found. Where the surface stops on
+        The nearest wrong image found, brought into the ball; ``x`` where none was found. Where the model stops on
         success, an image leaves once it is wrong inside the ball. Elsewhere a wrong image inside the ball is moved away
         from ``x`` to the rim of the ball if it is still wrong there, since one that just crossed is easily lost.
         """
         limit = self.params.max_queries
         if budget.queries is not None:
-            limit = min(limit, budget.queries // surface.draws)
+            limit = min(limit, budget.queries // model.draws)
         if limit < 2:
             raise BudgetExceeded(f"the budget of {budget} does not allow two queries per image")
         if len(x) == 0:
             return x.clone()
-        walk = _Walk(surface, x.detach(), y, Ball.of(threat), rng, limit)
+        walk = _Walk(model, x.detach(), y, Ball.of(threat), rng, limit)
         walk.start(self.params.starts)
         for step in range(1, self.params.steps + 1):
             probes = int(self.params.samples * math.sqrt(step))
@@ -73,8 +73,8 @@ class _Walk:
     Each method asks as many queries as it would for any other batch, so that no image's result depends on the others.
     """
 
-    def __init__(self, surface: Surface, x: Tensor, y: Tensor, ball: Ball, rng: Stream, limit: int) -> None:
-        self.surface, self.x, self.y, self.ball, self.rng, self.left = surface, x, y, ball, rng, limit
+    def __init__(self, model: TargetModel, x: Tensor, y: Tensor, ball: Ball, rng: Stream, limit: int) -> None:
+        self.model, self.x, self.y, self.ball, self.rng, self.left = model, x, y, ball, rng, limit
         self.bisections = max(8, math.ceil(math.log2(x[0].numel())))
         self.best, self.distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
         self.rows = torch.arange(len(x), device=x.device)
@@ -110,7 +110,7 @@ class _Walk:
     def result(self) -> Tensor:
         """The nearest wrong images, inside the ball."""
         inside = self.ball.project(self.best, self.x)
-        if self.surface.stop_on_success or self.left < 1:
+        if self.model.stop_on_success or self.left < 1:
             return inside
         movable = (self.distance > 0) & (self.distance <= self.ball.eps)
         stretch = (self.ball.eps / self.distance.clamp_min(1e-12)).view(-1, *[1] * (self.x.dim() - 1))
@@ -134,7 +134,7 @@ class _Walk:
         self.best[self.rows] = choose(closer, near, self.best[self.rows])
         self.distance[self.rows] = torch.where(closer, distance, self.distance[self.rows])
         self.now = near
-        if self.surface.stop_on_success:
+        if self.model.stop_on_success:
             stay = (self.distance[self.rows] > self.ball.eps).nonzero().squeeze(1)
             self.rows, self.now = self.rows[stay], near[stay]
 
@@ -157,17 +157,17 @@ class _Walk:
         return F.interpolate(rng.uniform((n, channels, *grid)), size=(height, width)).to(self.x.dtype)
 
     def _wrong(self, images: Tensor, rows: Tensor) -> Tensor:
-        """bool (M,): the surface answers ``images``, variants of the clean images ``rows``, wrongly; one query."""
+        """bool (M,): the target model answers ``images``, variants of the clean images ``rows``, wrongly; one query."""
         self.left -= 1
-        if not self.surface.stop_on_success:
-            # A random surface goes on in its noise only if it is asked about all of its images.
+        if not self.model.stop_on_success:
+            # A random target model goes on in its noise only if it is asked about all of its images.
             everything = self.x.clone()
             everything[rows] = images
-            answers = self.surface(everything).argmax(1)[rows]
+            answers = self.model(everything).argmax(1)[rows]
         elif len(rows) == 0:
             answers = rows
         else:
-            answers = self.surface.at(rows)(images).argmax(1)
+            answers = self.model.at(rows)(images).argmax(1)
         wrong: Tensor = answers != self.y[rows]
         return wrong
 

@@ -12,7 +12,7 @@ from rbmed_attacks.gradient_attack import Mover, State
 from rbmed_attacks.losses import untargeted
 from rbmed_attacks.norms import Ball
 from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 
 class MIFGSM(rbmed.Attack):
@@ -35,7 +35,7 @@ class MIFGSM(rbmed.Attack):
             "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
         )
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
         p, ball = self.params, Ball.of(threat)
         return Search(
@@ -43,7 +43,7 @@ class MIFGSM(rbmed.Attack):
             start=lambda images, rng: images,
             mover=lambda steps: Accumulated(ball, ball.eps / steps, p.decay),
             steps=p.steps,
-        ).run(surface, x, y, budget, rng)
+        ).run(model, x, y, budget, rng)
 
 
 class Accumulated(Mover):

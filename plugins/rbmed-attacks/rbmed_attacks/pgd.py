@@ -13,7 +13,7 @@ from rbmed_attacks.gradient_attack import Mover, State
 from rbmed_attacks.losses import untargeted
 from rbmed_attacks.norms import Ball
 from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 
 def _number(value: Any) -> Any:
@@ -60,7 +60,7 @@ class PGD(rbmed.Attack):
                 raise ValueError("restarts > 1 need random_start=true, or every run would be the same")
             return self
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
         p, ball = self.params, Ball.of(threat)
         return Search(
@@ -69,7 +69,7 @@ class PGD(rbmed.Attack):
             mover=lambda steps: Fixed(ball, p.step_size or 2.5 * ball.eps / steps),
             steps=p.steps,
             restarts=p.restarts,
-        ).run(surface, x, y, budget, rng)
+        ).run(model, x, y, budget, rng)
 
 
 class LeeKim(rbmed.Attack):
@@ -80,7 +80,7 @@ class LeeKim(rbmed.Attack):
     of diffusion-based adversarial purification", ICCV 2023, arXiv:2303.09051.
 
     Attributes:
-        eot: noise draws to average where the surface is random.
+        eot: noise draws to average where the target model is random.
 
     Raises:
         BudgetExceeded: the budget does not allow a single step.
@@ -96,11 +96,11 @@ class LeeKim(rbmed.Attack):
             "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."
         )
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
         step = 0.007 / (8 / 255) * threat.eps
         pgd = PGD(PGD.Params(steps=self.params.steps, step_size=step, random_start=False, loss=self.params.loss))
-        return pgd.run(surface, x, y, threat, budget, rng)
+        return pgd.run(model, x, y, threat, budget, rng)
 
 
 class Fixed(Mover):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rbmed_attacks.gradient_attack import Mover, ascend, choose
 from rbmed_attacks.losses import Objective, margin
-from robustbench_med import Budget, Stream, Surface
+from robustbench_med import Budget, Stream, TargetModel
 from robustbench_med.errors import BudgetExceeded
 
 
@@ -36,17 +36,17 @@ class Search:
     targets: int = 0
     finish: bool = False
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
-        Where the surface stops on success, an image that is wrong from the outset is returned as it is, a broken one
+        Where the model stops on success, an image that is wrong from the outset is returned as it is, a broken one
         as it was when it broke (with ``finish``: as it last was broken), and no later run touches either. Every other
         image is returned at its highest loss over all runs; runs with different targets are compared by the margin.
 
         Raises:
             BudgetExceeded: the budget does not allow a single step.
         """
-        x, stop = x.detach(), surface.stop_on_success
+        x, stop = x.detach(), model.stop_on_success
         best, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         rows, ranked = torch.arange(len(x), device=x.device), y[:, None]
         looks = stop or self.targets > 0
@@ -54,18 +54,18 @@ class Search:
             return best
         if looks:
             with torch.no_grad():
-                logits = surface(x)
+                logits = model(x)
             if self.targets:
                 ranked = _most_likely_wrong(logits, y, self.targets)
             if stop:
                 rows = (logits.argmax(1) == y).nonzero().squeeze(1)
                 rng = rng[rows]
-        for column, steps in self._runs(ranked.shape[1], budget, int(looks), surface.draws):
+        for column, steps in self._runs(ranked.shape[1], budget, int(looks), model.draws):
             if len(rows) == 0:
                 break
             part = x[rows]
             found = ascend(
-                surface.at(rows) if stop else surface,
+                model.at(rows) if stop else model,
                 part,
                 y[rows],
                 ranked[rows, column],
@@ -92,7 +92,7 @@ class Search:
 
         A run of full length is worth more than several short ones, since its schedule needs the steps; hence runs are
         dropped from the end first, and shortened only when not even one fits. A budget counts noise draws; one call of
-        the surface spends ``draws`` of them.
+        the target model spends ``draws`` of them.
         """
         runs, steps = self.restarts * targets, self.steps
         if budget.gradients is not None:

@@ -15,7 +15,7 @@ from rbmed_attacks.fab import fit, look
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.losses import margin
 from rbmed_attacks.norms import Ball
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 #: After how many proposals the share of changed pixels is halved.
@@ -45,28 +45,28 @@ class Square(rbmed.Attack):
             False, description="Squeeze the schedule of 10,000 proposals into `queries`; AutoAttack does not."
         )
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
-        Where the surface stops on success, broken images are returned as they broke, and images that are wrong from the
+        Where the model stops on success, broken images are returned as they broke, and images that are wrong from the
         outset as they are. Any other is returned at the largest margin met.
         """
-        p, x, stop = self.params, x.detach(), surface.stop_on_success
+        p, x, stop = self.params, x.detach(), model.stop_on_success
         best, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         if len(x) == 0:
             return best
         runs, length = p.restarts, p.queries + 1
         if budget.queries is not None:
-            runs, length = fit(runs, length, budget.queries // surface.draws - int(stop))
+            runs, length = fit(runs, length, budget.queries // model.draws - int(stop))
         if length < 2:
             raise BudgetExceeded(f"the budget of {budget} does not allow one proposal per image")
         rows = torch.arange(len(x), device=x.device)
         if stop:
-            rows = (look(surface, x, budget).argmax(1) == y).nonzero().squeeze(1)
+            rows = (look(model, x, budget).argmax(1) == y).nonzero().squeeze(1)
         for run in range(runs):
             if len(rows) == 0:
                 break
-            part = surface.at(rows) if stop else surface
+            part = model.at(rows) if stop else model
             with torch.no_grad():
                 # A stream of its own for each run: how far the last one got depends on the image.
                 found, value, broken = self._climb(
@@ -80,25 +80,25 @@ class Square(rbmed.Attack):
         return best
 
     def _climb(
-        self, surface: Surface, x: Tensor, y: Tensor, ball: Ball, proposals: int, rng: Stream
+        self, model: TargetModel, x: Tensor, y: Tensor, ball: Ball, proposals: int, rng: Stream
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One run: for each image the last one accepted, its margin, and whether it is wrong."""
         propose: Proposal = Squares(ball) if ball.norm == "linf" else Bumps(ball)
         channels, height, width = x.shape[1:]
         now, rows = propose.start(x, rng), torch.arange(len(x), device=x.device)
-        logits, seen = surface(now), surface
+        logits, seen = model(now), model
         value, wrong = margin(logits, y), logits.argmax(1) != y
         found, reached, broken = now.clone(), value.clone(), wrong.clone()
         drawn = value  # Replaced at the first proposal.
         for number in range(proposals):
-            if surface.stop_on_success:
+            if model.stop_on_success:
                 stay = (~wrong).nonzero().squeeze(1)
                 if len(stay) < len(rows):
                     found[rows], reached[rows], broken[rows] = now, value, wrong
                     if len(stay) == 0:
                         return found, reached, broken
                     rows, now, value, wrong = rows[stay], now[stay], value[stay], wrong[stay]
-                    x, y, rng, drawn, seen = x[stay], y[stay], rng[stay], drawn[stay], surface.at(rows)
+                    x, y, rng, drawn, seen = x[stay], y[stay], rng[stay], drawn[stay], model.at(rows)
             if number % BLOCK == 0:
                 drawn = rng.uniform((len(rows), BLOCK, propose.numbers + channels))
             # The published schedule is that of 10,000 proposals.

@@ -1,4 +1,4 @@
-"""Small real models, and surfaces over them that count what is asked of them."""
+"""Small real models, and target models over them that count what is asked of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med import Stream, Surface
+from robustbench_med import Stream, TargetModel
 
 
-class Counted(Surface):
-    """A surface over a module; counts forward and backward passes per image, and those of the busiest image.
+class Counted(TargetModel):
+    """A target model over a module; counts forward and backward passes per image, and those of the busiest image.
 
     With several ``draws`` each image is answered under that much noise of its own, whatever batch it comes in.
     """

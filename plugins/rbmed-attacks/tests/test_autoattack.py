@@ -88,8 +88,8 @@ def test_is_at_least_as_strong_as_its_first_part(convnet, images, counted, class
     y = net(x).argmax(1)
     y[:2] = (y[:2] + 1) % classes
     threat = ThreatModel(norm=norm, eps={"linf": 0.006, "l2": 0.08, "l1": 0.8}[norm])
-    attack, surface = quick(), counted(net, 30)
-    adv = attack.run(surface, x, y, threat, Budget(), stream(30))
+    attack, model = quick(), counted(net, 30)
+    adv = attack.run(model, x, y, threat, Budget(), stream(30))
     threat.check(adv, x)
     name, first = next(iter(attack.parts(classes, norm).items()))
     alone = first.run(counted(net, 30), x, y, threat, Budget(), stream(30).fork(name))
@@ -97,8 +97,8 @@ def test_is_at_least_as_strong_as_its_first_part(convnet, images, counted, class
     assert broken[by_first].all()
     assert 2 < broken.sum() < 30
     assert torch.equal(adv[:2], x[:2])
-    assert (surface.forwards[:2] == 1).all()
-    assert surface.forwards[by_first].max() < surface.forwards[~broken].min()
+    assert (model.forwards[:2] == 1).all()
+    assert model.forwards[by_first].max() < model.forwards[~broken].min()
 
 
 def test_elsewhere_each_image_has_the_largest_margin_of_all_parts(convnet, images, counted):
@@ -124,13 +124,13 @@ def test_elsewhere_each_image_has_the_largest_margin_of_all_parts(convnet, image
 def test_a_small_budget_runs_the_first_parts_and_square_without_gradients(convnet, images, counted, stop):
     net, x = convnet(2), images(8)
     y = net(x).argmax(1)
-    surface = counted(net, 8, stop)
-    quick().run(surface, x, y, ThreatModel(eps=1e-4), Budget(gradients=10), stream(8))
-    assert surface.most["gradients"] == 10
-    assert surface.most["queries"] > 30  # Square went on when the gradients were spent.
-    surface = counted(net, 8, stop)
-    quick().run(surface, x, y, ThreatModel(eps=1e-4), Budget(queries=20), stream(8))
-    assert 15 <= surface.most["queries"] <= 20
+    model = counted(net, 8, stop)
+    quick().run(model, x, y, ThreatModel(eps=1e-4), Budget(gradients=10), stream(8))
+    assert model.most["gradients"] == 10
+    assert model.most["queries"] > 30  # Square went on when the gradients were spent.
+    model = counted(net, 8, stop)
+    quick().run(model, x, y, ThreatModel(eps=1e-4), Budget(queries=20), stream(8))
+    assert 15 <= model.most["queries"] <= 20
     with pytest.raises(BudgetExceeded, match="does not allow"):
         quick().run(counted(net, 8, stop), x, y, ThreatModel(eps=1e-4), Budget(queries=4), stream(8))
 

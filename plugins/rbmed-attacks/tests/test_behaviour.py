@@ -1,4 +1,4 @@
-"""How the gradient attacks treat broken images, random surfaces, few classes and bad settings."""
+"""How the gradient attacks treat broken images, random target models, few classes and bad settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rbmed_attacks.losses import untargeted, vote
 from rbmed_attacks.mifgsm import MIFGSM, Accumulated
 from rbmed_attacks.norms import Ball
 from rbmed_attacks.pgd import PGD, LeeKim
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter, UsageError
 
 
@@ -33,25 +33,25 @@ def test_broken_images_leave_the_batch(convnet, images, counted, attack):
     net, x = convnet(3), images(20)
     y = net(x).argmax(1)
     y[:4] = (y[:4] + 1) % 3
-    surface = counted(net, 20)
-    adv = attack.run(surface, x, y, ThreatModel(eps=0.01), Budget(), stream(20))
+    model = counted(net, 20)
+    adv = attack.run(model, x, y, ThreatModel(eps=0.01), Budget(), stream(20))
     broken = net(adv).argmax(1) != y
     assert 4 < broken.sum() < 20
     assert torch.equal(adv[:4], x[:4])
-    assert (surface.forwards[:4] == 1).all()
-    assert (surface.gradients[:4] == 0).all()
-    assert (surface.forwards[~broken] == 1 + 31).all()
-    assert (surface.gradients[~broken] == 30).all()
-    assert surface.forwards[broken].float().mean() < 20
+    assert (model.forwards[:4] == 1).all()
+    assert (model.gradients[:4] == 0).all()
+    assert (model.forwards[~broken] == 1 + 31).all()
+    assert (model.gradients[~broken] == 30).all()
+    assert model.forwards[broken].float().mean() < 20
 
 
 def test_images_stay_where_the_decision_is_not_the_deployed_one(convnet, images, counted):
     net, x = convnet(3), images(20)
     y = net(x).argmax(1)
-    surface = counted(net, 20, stop=False)
+    model = counted(net, 20, stop=False)
     attack, threat = APGD(APGD.Params(steps=30, loss="margin")), ThreatModel(eps=0.01)
-    at_highest_loss = attack.run(surface, x, y, threat, Budget(), stream(20))
-    assert (surface.forwards == 31).all()
+    at_highest_loss = attack.run(model, x, y, threat, Budget(), stream(20))
+    assert (model.forwards == 31).all()
     where_broken = attack.run(counted(net, 20), x, y, threat, Budget(), stream(20))
 
     def margin(images):
@@ -65,12 +65,12 @@ def test_images_stay_where_the_decision_is_not_the_deployed_one(convnet, images,
 def test_targets_are_tried_until_one_breaks(convnet, images, counted):
     net, x = convnet(5), images(20)
     y = net(x).argmax(1)
-    surface = counted(net, 20)
+    model = counted(net, 20)
     attack = APGD(APGD.Params(steps=10, targeted=True))
-    adv = attack.run(surface, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
+    adv = attack.run(model, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
     broken = net(adv).argmax(1) != y
     assert 0 < broken.sum() < 20
-    assert (surface.gradients[~broken] == 4 * 10).all()  # There are 4 wrong classes, not the 9 that were asked for.
+    assert (model.gradients[~broken] == 4 * 10).all()  # There are 4 wrong classes, not the 9 that were asked for.
     few = counted(net, 20)
     APGD(APGD.Params(steps=10, targeted=True, n_targets=2)).run(few, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
     assert few.gradients.max() == 2 * 10
@@ -83,7 +83,7 @@ def test_a_random_surface_is_judged_by_what_it_answered(convnet, images, setting
     y = net(x).argmax(1)
     asked, answered = [], []
 
-    class Noisy(Surface):
+    class Noisy(TargetModel):
         def __init__(self):
             super().__init__()
             self.generator = torch.Generator().manual_seed(0)
@@ -140,7 +140,7 @@ def test_step_size_is_read_as_a_fraction():
     assert PGD.Params(step_size="0.003").step_size == 0.003
 
 
-class Detached(Surface):
+class Detached(TargetModel):
     def __init__(self, net):
         super().__init__()
         self.net = net
@@ -181,7 +181,7 @@ def test_lee_kim_takes_the_published_steps(convnet, images):
     """200 sign steps of 0.007 at eps 8/255, from the image, without leaving the ball."""
     net, x, asked = convnet(3), images(3), []
 
-    class Recording(Surface):
+    class Recording(TargetModel):
         def each(self, x):
             asked.append(x.detach())
             return net(x).unsqueeze(1)
@@ -212,7 +212,7 @@ def test_momentum_follows_the_sum_of_scaled_gradients(images):
     torch.testing.assert_close(moved.flatten(1).norm(dim=1), torch.full((2,), 0.01), rtol=1e-3, atol=0)
 
 
-class Committee(Surface):
+class Committee(TargetModel):
     """Each draw is answered by one of several nets, chosen at random."""
 
     def __init__(self, nets, shares, draws, seed):

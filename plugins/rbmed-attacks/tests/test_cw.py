@@ -29,17 +29,17 @@ def test_images_broken_within_eps_leave_the_batch_and_the_others_pay_in_full(con
     net, x = convnet(4), images(20)
     y = net(x).argmax(1)
     y[:2] = (y[:2] + 1) % 4
-    surface, threat = counted(net, 20), ThreatModel(norm="l2", eps=0.18)
-    adv = CW(CW.Params(steps=20, searches=2)).run(surface, x, y, threat, Budget(), stream(20))
+    model, threat = counted(net, 20), ThreatModel(norm="l2", eps=0.18)
+    adv = CW(CW.Params(steps=20, searches=2)).run(model, x, y, threat, Budget(), stream(20))
     threat.check(adv, x)
     broken = net(adv).argmax(1) != y
     assert 2 < broken.sum() < 20
     assert torch.equal(adv[:2], x[:2])
-    assert (surface.gradients[:2] == 0).all()
+    assert (model.gradients[:2] == 0).all()
     # K - 1 gradients to choose the class, and none for the last step of a search.
-    assert (surface.gradients[~broken] == 3 + 2 * 19).all()
-    assert (surface.forwards[~broken] == 1 + 1 + 2 * 20).all()
-    assert surface.forwards[broken].float().mean() < 35
+    assert (model.gradients[~broken] == 3 + 2 * 19).all()
+    assert (model.forwards[~broken] == 1 + 1 + 2 * 20).all()
+    assert model.forwards[broken].float().mean() < 35
 
 
 def test_more_searches_come_nearer_and_close_to_fab(convnet, images, counted):
@@ -87,10 +87,10 @@ def test_an_image_without_a_slope_harms_nobody(convnet, images, counted):
 @pytest.mark.parametrize("limit", [{"gradients": 1}, {"gradients": 25}, {"queries": 3}, {"queries": 40}])
 def test_the_budget_is_kept_and_used(convnet, images, counted, limit, stop):
     net, x = convnet(4), images(5)
-    surface, threat = counted(net, 5, stop), ThreatModel(norm="l2", eps=1e-4)
-    CW().run(surface, x, net(x).argmax(1), threat, Budget(**limit), stream(5))
+    model, threat = counted(net, 5, stop), ThreatModel(norm="l2", eps=1e-4)
+    CW().run(model, x, net(x).argmax(1), threat, Budget(**limit), stream(5))
     for kind, most in limit.items():
-        assert most - 5 < surface.most[kind] <= most
+        assert most - 5 < model.most[kind] <= most
 
 
 def test_no_budget_for_a_step(convnet, images, counted):

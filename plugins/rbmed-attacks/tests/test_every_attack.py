@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from rbmed_attacks import plugin
 from rbmed_attacks.apgd import APGD
 from rbmed_attacks.pgd import PGD
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 SPECS = {spec.name: spec for spec in plugin.rbmed_attacks()}
@@ -108,7 +108,7 @@ def test_a_budget_too_small_for_a_step_is_refused(convnet, images, counted):
 def test_restarts_start_at_different_points(convnet, images, attack, stop):
     net, x, asked = convnet(10), images(12), []
 
-    class Recording(Surface):
+    class Recording(TargetModel):
         stop_on_success = stop
 
         def forward(self, x):

@@ -8,7 +8,7 @@ from torch import nn
 
 from rbmed_attacks.fab import FAB
 from rbmed_attacks.norms import to_plane
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded, UsageError
 
 NORMS = [("linf", 0.01), ("l2", 0.15), ("l1", 1.0)]
@@ -73,16 +73,16 @@ def test_images_broken_within_eps_leave_the_batch_and_the_others_pay_in_full(con
     net, x = convnet(4), images(20)
     y = net(x).argmax(1)
     y[:2] = (y[:2] + 1) % 4
-    surface, threat = counted(net, 20), ThreatModel(norm=norm, eps=eps)
-    adv = FAB(FAB.Params(steps=15)).run(surface, x, y, threat, Budget(), stream(20))
+    model, threat = counted(net, 20), ThreatModel(norm=norm, eps=eps)
+    adv = FAB(FAB.Params(steps=15)).run(model, x, y, threat, Budget(), stream(20))
     threat.check(adv, x)
     broken = net(adv).argmax(1) != y
     assert 2 < broken.sum() < 20
     assert torch.equal(adv[:2], x[:2])
-    assert (surface.forwards[:2] == 1).all()
-    assert (surface.gradients[~broken] == 15 * 3).all()  # K - 1 backward passes a step
-    assert (surface.forwards[~broken] == 1 + 15 * 2).all()
-    assert surface.forwards[broken].float().mean() < 20
+    assert (model.forwards[:2] == 1).all()
+    assert (model.gradients[~broken] == 15 * 3).all()  # K - 1 backward passes a step
+    assert (model.forwards[~broken] == 1 + 15 * 2).all()
+    assert model.forwards[broken].float().mean() < 20
     finished = FAB(FAB.Params(steps=15, stop="never")).run(counted(net, 20), x, y, threat, Budget(), stream(20))
     assert torch.equal(net(finished).argmax(1) != y, broken)
     assert (threat.distance(finished, x) <= threat.distance(adv, x) + 1e-6)[broken].all()
@@ -94,9 +94,9 @@ def test_targets_are_tried_in_turn(convnet, images, counted):
     net, x = convnet(7), images(12)
     y, threat = net(x).argmax(1), ThreatModel(eps=1e-4)
     for asked, tried in ((9, 6), (2, 2)):
-        surface = counted(net, 12)
-        FAB(FAB.Params(steps=3, targeted=True, n_targets=asked)).run(surface, x, y, threat, Budget(), stream(12))
-        assert (surface.gradients == 3 * tried).all()
+        model = counted(net, 12)
+        FAB(FAB.Params(steps=3, targeted=True, n_targets=asked)).run(model, x, y, threat, Budget(), stream(12))
+        assert (model.gradients == 3 * tried).all()
 
 
 @pytest.mark.parametrize("stop", [True, False])
@@ -104,11 +104,11 @@ def test_targets_are_tried_in_turn(convnet, images, counted):
 @pytest.mark.parametrize("limit", [{"gradients": 1}, {"gradients": 7}, {"queries": 3}, {"queries": 30}])
 def test_the_budget_is_kept_and_used(convnet, images, counted, limit, targeted, stop):
     net, x = convnet(4), images(5)
-    surface = counted(net, 5, stop)
+    model = counted(net, 5, stop)
     attack = FAB(FAB.Params(restarts=3, targeted=targeted))
-    attack.run(surface, x, net(x).argmax(1), ThreatModel(eps=1e-5), Budget(**limit), stream(5))
+    attack.run(model, x, net(x).argmax(1), ThreatModel(eps=1e-5), Budget(**limit), stream(5))
     for kind, most in limit.items():
-        assert most - 3 < surface.most[kind] <= most
+        assert most - 3 < model.most[kind] <= most
 
 
 def test_no_budget_for_a_step(convnet, images, counted):
@@ -168,7 +168,7 @@ def test_restarts_do_not_depend_on_the_batch(convnet, images, counted, stop):
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_surface_without_gradient_is_named(convnet, images, frozen):
-    class Detached(Surface):
+    class Detached(TargetModel):
         def __init__(self, net: nn.Module) -> None:
             super().__init__()
             self.net = net

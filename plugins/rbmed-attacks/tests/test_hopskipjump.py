@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from rbmed_attacks.hopskipjump import HopSkipJump
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 
-class Decisions(Surface):
+class Decisions(TargetModel):
     """Answers with a one-hot vector: all that an attack can learn is the class."""
 
     def __init__(self, net, stop=True):
@@ -63,16 +63,16 @@ def test_queries_are_counted_and_broken_images_leave(convnet, images, counted):
     net, x = convnet(3), images(20)
     y = net(x).argmax(1)
     y[0] = (y[0] + 1) % 3
-    surface = counted(net, 20)
+    model = counted(net, 20)
     attack = HopSkipJump(HopSkipJump.Params(steps=50, max_queries=600))
-    adv = attack.run(surface, x, y, ThreatModel(eps=0.01), Budget(), stream(20))
+    adv = attack.run(model, x, y, ThreatModel(eps=0.01), Budget(), stream(20))
     broken = net(adv).argmax(1) != y
     assert torch.equal(adv[0], x[0])
-    assert surface.forwards[0] == 1
+    assert model.forwards[0] == 1
     assert 2 < broken.sum() < 20
-    assert 500 < surface.forwards[~broken].min() <= surface.forwards.max() <= 600
-    assert surface.forwards[broken].float().mean() < 450
-    assert (surface.gradients == 0).all()
+    assert 500 < model.forwards[~broken].min() <= model.forwards.max() <= 600
+    assert model.forwards[broken].float().mean() < 450
+    assert (model.gradients == 0).all()
 
 
 def test_elsewhere_a_wrong_image_is_moved_to_the_rim(convnet, images, counted):
@@ -96,7 +96,7 @@ def test_elsewhere_a_wrong_image_is_moved_to_the_rim(convnet, images, counted):
 
 
 def test_an_image_without_a_wrong_neighbour_is_returned_as_it_is(images):
-    class Constant(Surface):
+    class Constant(TargetModel):
         stop_on_success = True
 
         def forward(self, x):
@@ -116,11 +116,11 @@ def test_a_budget_without_two_queries_is_refused(convnet, images, counted):
 
 def test_a_random_surface_is_asked_about_all_images_in_fresh_noise(convnet, images, counted):
     net, x = convnet(2), images(6)
-    surface = counted(net, 6, stop=False, draws=2)
+    model = counted(net, 6, stop=False, draws=2)
     attack = HopSkipJump(HopSkipJump.Params(steps=2, samples=4, starts=4))
-    attack.run(surface, x, net(x).argmax(1), ThreatModel(eps=0.05), Budget(), stream(6))
-    assert surface.calls * 2 == surface.most["queries"]
-    assert (surface.forwards == surface.most["queries"]).all()
+    attack.run(model, x, net(x).argmax(1), ThreatModel(eps=0.05), Budget(), stream(6))
+    assert model.calls * 2 == model.most["queries"]
+    assert (model.forwards == model.most["queries"]).all()
     # One look, four starts, the bisections, two steps, and the look at the rim.
     bisections = math.ceil(math.log2(x[0].numel()))
-    assert surface.calls == 1 + 4 + bisections + (4 + 8 + bisections) + (5 + 8 + bisections) + 1
+    assert model.calls == 1 + 4 + bisections + (4 + 8 + bisections) + (5 + 8 + bisections) + 1

@@ -73,7 +73,7 @@ def test_every_attack_has_quick_settings():
 
 @pytest.fixture(scope="module")
 def run(convnet, images, counted):
-    """Runs an attack in a situation on some of its images; gives the net, images, labels, surface and result."""
+    """Runs an attack in a situation on some of its images; gives the net, images, labels, target model and result."""
     pool = images(64)
 
     def run(name, norm, classes, situation, rows=None, budget=None):
@@ -84,12 +84,12 @@ def run(convnet, images, counted):
         part = slice(None) if rows is None else rows
         x, y, ids = x[part], y[part], ids[part]
         kind = situation["kind"]
-        surface = counted(net, len(x), kind == "deployed", 3 if kind == "random" else 1, ids)
+        model = counted(net, len(x), kind == "deployed", 3 if kind == "random" else 1, ids)
         threat = ThreatModel(norm=norm, eps=EPS[norm] * situation["eps"])
         before, weights = x.clone(), [w.detach().clone() for w in net.parameters()]
         state = torch.get_rng_state()
         attack = made(name, situation["setting"])
-        adv = attack.run(surface, x, y, threat, budget or Budget(), Stream.named("attack", 0, ids))
+        adv = attack.run(model, x, y, threat, budget or Budget(), Stream.named("attack", 0, ids))
         threat.check(adv, x)
         assert not adv.requires_grad
         assert adv.dtype == x.dtype
@@ -98,7 +98,7 @@ def run(convnet, images, counted):
         assert all(torch.equal(w, old) for w, old in zip(net.parameters(), weights, strict=True))
         assert all(w.grad is None for w in net.parameters())
         assert torch.equal(torch.get_rng_state(), state)
-        return surface, adv
+        return model, adv
 
     return run
 
@@ -109,11 +109,11 @@ def test_stays_inside_repeats_and_treats_each_image_alone(run, name, norm, class
     @few(name, norm, classes)
     @given(situations)
     def check(situation):
-        surface, whole = run(name, norm, classes, situation)
+        model, whole = run(name, norm, classes, situation)
         if SPECS[name].access != "gradient":
-            assert surface.most["gradients"] == 0
+            assert model.most["gradients"] == 0
         if SPECS[name].access == "none":
-            assert surface.most["queries"] == 0
+            assert model.most["queries"] == 0
         assert torch.equal(whole, run(name, norm, classes, situation)[1])
         if situation["n"] > 1:
             # Rounding differs with the size of the batch and grows over steps; a grey level is 4e-3.
@@ -131,10 +131,10 @@ def test_keeps_within_the_budget(run, name, norm, classes):
     def check(situation, what, limit):
         draws = 3 if situation["kind"] == "random" else 1
         try:
-            surface, _ = run(name, norm, classes, situation, budget=Budget(**{what: limit}))
+            model, _ = run(name, norm, classes, situation, budget=Budget(**{what: limit}))
         except BudgetExceeded:
             assert limit < draws * (1 if what == "gradients" else 5)  # Refused only where nothing can be done.
         else:
-            assert surface.most[what] <= limit
+            assert model.most[what] <= limit
 
     check()

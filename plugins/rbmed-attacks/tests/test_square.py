@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rbmed_attacks.square import Square, _bump
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 NORMS = [("linf", 0.02), ("l2", 0.5), ("l1", 6.0)]
@@ -23,11 +23,11 @@ def stream(n):
 def test_single_images_of_few_and_many_classes(convnet, images, counted, classes, norm, eps, stop):
     net, x = convnet(classes), images(1)
     y, threat = net(x).argmax(1), ThreatModel(norm=norm, eps=8 * eps)
-    surface = counted(net, 1, stop)
-    adv = Square(Square.Params(queries=60)).run(surface, x, y, threat, Budget(), stream(1))
+    model = counted(net, 1, stop)
+    adv = Square(Square.Params(queries=60)).run(model, x, y, threat, Budget(), stream(1))
     threat.check(adv, x)
     assert (net(adv).argmax(1) != y).all()
-    assert surface.most["gradients"] == 0
+    assert model.most["gradients"] == 0
 
 
 @pytest.mark.parametrize(("norm", "eps"), NORMS)
@@ -37,7 +37,7 @@ def test_images_of_any_shape(shape, norm, eps):
     net = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 3))
     asked = []
 
-    class Asked(Surface):
+    class Asked(TargetModel):
         def forward(self, images):
             assert not torch.is_grad_enabled()
             asked.append(images)
@@ -58,14 +58,14 @@ def test_broken_images_leave_the_batch_and_restarts_break_more(convnet, images, 
     y[:2] = (y[:2] + 1) % 3
     threat, broken = ThreatModel(norm=norm, eps=eps), {}
     for restarts in (1, 3):
-        surface = counted(net, 30)
+        model = counted(net, 30)
         attack = Square(Square.Params(queries=30, restarts=restarts))
-        adv = attack.run(surface, x, y, threat, Budget(), stream(30))
+        adv = attack.run(model, x, y, threat, Budget(), stream(30))
         assert torch.equal(adv[:2], x[:2])
         broken[restarts] = net(adv).argmax(1) != y
-        assert (surface.forwards[:2] == 1).all()
-        assert (surface.forwards[~broken[restarts]] == 1 + restarts * 31).all()
-        assert surface.forwards[broken[restarts]].float().mean() < 20 * restarts
+        assert (model.forwards[:2] == 1).all()
+        assert (model.forwards[~broken[restarts]] == 1 + restarts * 31).all()
+        assert model.forwards[broken[restarts]].float().mean() < 20 * restarts
     assert 2 < broken[1].sum() < broken[3].sum()
     assert broken[3][broken[1]].all()
 
@@ -105,10 +105,10 @@ def test_results_do_not_depend_on_the_batch(convnet, images, counted, norm, eps,
 @pytest.mark.parametrize("limit", [3, 50, 250])
 def test_the_budget_is_kept_and_used(convnet, images, counted, limit, stop):
     net, x = convnet(3), images(4)
-    surface = counted(net, 4, stop)
+    model = counted(net, 4, stop)
     attack = Square(Square.Params(queries=100, restarts=2))
-    attack.run(surface, x, net(x).argmax(1), ThreatModel(eps=1e-5), Budget(queries=limit), stream(4))
-    assert surface.most["queries"] == min(limit, 2 * 101 + int(stop))
+    attack.run(model, x, net(x).argmax(1), ThreatModel(eps=1e-5), Budget(queries=limit), stream(4))
+    assert model.most["queries"] == min(limit, 2 * 101 + int(stop))
 
 
 def test_no_budget_for_a_proposal(convnet, images, counted):

@@ -16,14 +16,14 @@ class Example(rbmed.Attack):
         length: float = rbmed.Field(0.25, gt=0, le=1, description="Length of a step, as a share of eps.")
 
     def run(
-        self, surface: rbmed.Surface, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self, model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
         rng: rbmed.Stream,
     ) -> Tensor:  # fmt: skip
-        """Images like ``x`` that the surface answers worse; nothing random, so ``rng`` is unused."""
+        """Images like ``x`` that the target model answers worse; nothing random, so ``rng`` is unused."""
         x_adv = x
         for _ in range(self.params.steps):
             x_adv = x_adv.detach().requires_grad_()
-            loss = torch.nn.functional.cross_entropy(surface(x_adv), y, reduction="sum")
+            loss = torch.nn.functional.cross_entropy(model(x_adv), y, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x_adv)
             x_adv = threat.project(x_adv.detach() + self.params.length * threat.eps * gradient.sign(), x)
         return x_adv

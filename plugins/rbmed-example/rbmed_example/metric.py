@@ -8,7 +8,7 @@ class Example(rbmed.Metric):
 
     def compute(self, outcome: rbmed.Outcome) -> dict[str, rbmed.Rate | None]:
         """Figures by name; a `Rate` is kept with its interval, None where there is nothing to count."""
-        right = outcome.clean.right(outcome.labels)[0]
-        lost = right & ~outcome.attacked.safe(outcome.labels)[0]
+        right = outcome.clean.correct(outcome.labels)[0]
+        lost = right & ~outcome.attacked.robust(outcome.labels)[0]
         count = int(right.sum())
         return {"example_success": rbmed.Rate(hits=float(lost.sum()), n=count) if count else None}

@@ -29,7 +29,7 @@ def test_every_module_is_short_enough_to_read_at_a_glance(file: Path) -> None:
         assert len(file.read_text(encoding="utf-8").splitlines()) <= 45
 
 
-class Linear(rbmed.Surface):
+class Linear(rbmed.TargetModel):
     """Two classes, logits (0, w.x + b), whose exact robustness is known."""
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class Linear(rbmed.Surface):
 
 
 def test_the_attack_breaks_exactly_the_images_that_can_be_broken() -> None:
-    surface, eps = Linear(), 0.012
+    model, eps = Linear(), 0.012
     x = 0.4 + 0.2 * torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    y = surface(x).argmax(1)
-    threshold = surface(x)[:, 1].abs() / surface.weight.norm(p=1)
+    y = model(x).argmax(1)
+    threshold = model(x)[:, 1].abs() / model.weight.norm(p=1)
     assert 0.1 < (threshold < eps).float().mean() < 0.9, "the test must have both outcomes"
     rng = rbmed.Stream.named("attack", 0, torch.arange(len(x)))
-    x_adv = Example().run(surface, x, y, rbmed.ThreatModel(eps=eps), rbmed.Budget(), rng)
-    torch.testing.assert_close(surface(x_adv).argmax(1) != y, threshold < eps)
+    x_adv = Example().run(model, x, y, rbmed.ThreatModel(eps=eps), rbmed.Budget(), rng)
+    torch.testing.assert_close(model(x_adv).argmax(1) != y, threshold < eps)

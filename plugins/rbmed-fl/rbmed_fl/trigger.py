@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_med import Attack, Budget, Stream, Surface, ThreatModel
+from robustbench_med import Attack, Budget, Stream, TargetModel, ThreatModel
 
 
 def stamp(images: Tensor) -> Tensor:
@@ -32,6 +32,6 @@ class Trigger(Attack):
     ``--eps 1`` (Linf), which allows any image; a smaller eps leaves a fainter trigger, cut off at the ball.
     """
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Stamped images like ``x``."""
         return threat.project(stamp(x), x)

@@ -19,7 +19,7 @@ from rbmed_fl.strategies.multikrum import MultiKrum
 from rbmed_fl.trigger import Trigger, stamp
 from robustbench_med import Budget, Classifier, Split, ThreatModel, TrainJob
 from robustbench_med.errors import BadParameter
-from robustbench_med.testing import check_plugin, toy_images, toy_surface
+from robustbench_med.testing import check_plugin, toy_images, toy_target
 
 NAMES = ("north", "south", "west")
 SHORT = {"rounds": 1, "local_epochs": 2, "batch_size": 8}
@@ -118,11 +118,11 @@ def test_the_trigger_is_a_mirrored_checkerboard_below_the_middle():
 
 def test_the_trigger_attack_stamps_the_same_and_keeps_to_the_ball():
     x, rng = toy_images()
-    surface, y = toy_surface(), torch.zeros(len(x), dtype=torch.int64)
+    model, y = toy_target(), torch.zeros(len(x), dtype=torch.int64)
     for eps in (1.0, 0.1):
-        made = Trigger().run(surface, x, y, ThreatModel(eps=eps), Budget(), rng)
+        made = Trigger().run(model, x, y, ThreatModel(eps=eps), Budget(), rng)
         torch.testing.assert_close(made, x + (stamp(x) - x).clamp(-eps, eps))
-    assert torch.equal(Trigger().run(surface, x, y, ThreatModel(eps=1.0), Budget(), rng), stamp(x))
+    assert torch.equal(Trigger().run(model, x, y, ThreatModel(eps=1.0), Budget(), rng), stamp(x))
 
 
 def test_the_plugin_keeps_the_contract():

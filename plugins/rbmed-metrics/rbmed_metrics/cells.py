@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_med import spelled_eps
+from robustbench_med import format_eps
 
 
 def dataset(row: pd.Series) -> str:
@@ -17,7 +17,7 @@ def attack(row: pd.Series) -> str:
     return words(
         component(row["attack"], row["attack_params"]),
         row["access"],
-        f"{row['norm']} {spelled_eps(row['eps'])}",
+        f"{row['norm']} {format_eps(row['eps'])}",
         f"seed {row['seed']}" if row["seed"] else "",
     )
 

@@ -31,7 +31,7 @@ class Classification(Metric):
     def compute(self, outcome: Outcome) -> dict[str, Any]:
         """Shares with their counts; sensitivity and lesion rates only where the data set names a lesion class."""
         labels = outcome.labels
-        right, safe = outcome.clean.right(labels), outcome.attacked.safe(labels)
+        right, safe = outcome.clean.correct(labels), outcome.attacked.robust(labels)
         figures: dict[str, Any] = {
             "clean_accuracy": share(right),
             "robust_accuracy": share(safe),

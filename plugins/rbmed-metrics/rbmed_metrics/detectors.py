@@ -6,7 +6,7 @@ import pandas as pd
 
 from rbmed_metrics.cells import attack, component, dataset, percent, words
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Report, told_apart
+from robustbench_med import Report, without_shared_params
 
 #: What makes an attack; rows that agree in it stand together.
 ATTACK = ["dataset", "partition", "unseen", "attack", "attack_params", "norm", "eps", "access", "seed", "n"]
@@ -36,7 +36,7 @@ class Detectors(Report):
         frame = pd.DataFrame([_row(row) for _, row in pd.concat(best).iterrows()])
         notes = []
         for column in ("defense", "strategy"):
-            frame[column], shared = told_apart(frame[column])
+            frame[column], shared = without_shared_params(frame[column])
             notes += [shared] if shared else []
         note = f"\nAll with {', '.join(notes)}.\n" if notes else ""
         return Markdown().render(frame.loc[:, (frame != "").any()]) + note

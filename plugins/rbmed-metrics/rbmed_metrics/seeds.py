@@ -6,7 +6,7 @@ import pandas as pd
 
 from rbmed_metrics.cells import attack, component, dataset, percent
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Rate, Report, told_apart, wilson
+from robustbench_med import Rate, Report, wilson, without_shared_params
 
 #: What tells one row from another; the training seed is what is averaged over.
 KEYS = ["dataset", "partition", "unseen", "defense", "defense_params", "strategy", "strategy_params", "attack",
@@ -30,7 +30,7 @@ class Seeds(Report):
         rows = [_row(group) for _, group in done.groupby(KEYS, dropna=False, sort=False)]
         frame, notes = pd.DataFrame(rows), []
         for column in ("defense", "strategy") if rows else ():
-            frame[column], shared = told_apart(frame[column])
+            frame[column], shared = without_shared_params(frame[column])
             notes.append(shared)
         # The strategy of a defense is one of its parameters or stands beside it: what all share is told once.
         note = f"\nAll with {notes[-1] or notes[0]}.\n" if any(notes) else ""

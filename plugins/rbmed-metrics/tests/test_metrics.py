@@ -12,10 +12,12 @@ from rbmed_metrics.detection import Detection
 from rbmed_metrics.purification import Purification
 from rbmed_metrics.reports import CSV, Markdown
 from rbmed_metrics.seeds import Seeds
-from robustbench_med import Climb, Outcome, Verdicts
+from robustbench_med import Outcome, Predictions, RungResult
 
 
-def verdicts(predictions: list[list[int]], flagged: list[list[bool]] | None = None, **more: torch.Tensor) -> Verdicts:
+def verdicts(
+    predictions: list[list[int]], flagged: list[list[bool]] | None = None, **more: torch.Tensor
+) -> Predictions:
     answers = torch.tensor(predictions)
     none = torch.zeros_like(answers, dtype=torch.bool)
     marks = none if flagged is None else torch.tensor(flagged)
@@ -23,14 +25,14 @@ def verdicts(predictions: list[list[int]], flagged: list[list[bool]] | None = No
         "predictions": answers, "flagged": marks, "rejected": none, "scores": torch.full(answers.shape, torch.nan),
         "changed": marks, "purified_rmse": torch.where(marks, 0.1, 0.0),
     }  # fmt: skip
-    return Verdicts(**{**fields, **more})
+    return Predictions(**{**fields, **more})
 
 
-def outcome(clean: Verdicts, attacked: Verdicts, labels: list[int], lesion: int | None = 1) -> Outcome:
+def outcome(clean: Predictions, attacked: Predictions, labels: list[int], lesion: int | None = 1) -> Outcome:
     n = len(labels)
     return Outcome(
         labels=torch.tensor(labels), sites=("a",) * n, patients=tuple(map(str, range(n))), clean=clean,
-        attacked=attacked, distances=torch.zeros(n), climb=(Climb.idle("none", "oblivious", n),),
+        attacked=attacked, distances=torch.zeros(n), rungs=(RungResult.idle("none", "oblivious", n),),
             num_classes=2, lesion_class=lesion, index=torch.arange(n),
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ class _Gradient(torch.autograd.Function):
             (gradient,) = torch.autograd.grad(ctx.logits, ctx.images, grad, retain_graph=True, allow_unused=True)
         if gradient is None:
             raise UsageError(
-                "the surface gives no gradient to the images; use an attack that needs scores or decisions"
+                "the target model gives no gradient to the images; use an attack that needs scores or decisions"
             )
         return gradient, None, None
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_peers.arguments import Argument, near, read_all
 from rbmed_peers.isolation import Opaque, isolated, seed_from
-from robustbench_med import Budget, Field, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter, NotDefined
 
 #: Parameters that no user gives, and where they come from.
@@ -121,7 +121,7 @@ class Peer(rbmed.Attack):
     Raises:
         BadParameter: the attack does not work in the threat model's norm, or its class refuses a value.
         NotDefined: the attack does not exist for this number of classes or channels.
-        BudgetExceeded: from the surface, in the middle of the library's code.
+        BudgetExceeded: from the target model, in the middle of the library's code.
     """
 
     catalogue: ClassVar[Catalogue]
@@ -142,31 +142,31 @@ class Peer(rbmed.Attack):
         """The library's version, the attack, and the defaults that differ from the library's own."""
         version = importlib.metadata.version(self.catalogue.distribution)
         changed = {name: value for name, value in self.offer.changed.items() if name not in self.params.given}
-        spelled = "".join(f",{name}={value}" for name, value in changed.items())
-        return f"{self.catalogue.library}-{version}:{self.name}{spelled}"
+        format_params = "".join(f",{name}={value}" for name, value in changed.items())
+        return f"{self.catalogue.library}-{version}:{self.name}{format_params}"
 
-    def run(self, surface: Surface, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+    def run(
+        self, target: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream
+    ) -> Tensor:
         """Adversarial images like ``x``; an image that the library could not break is as the library returns it."""
         self.check_norm(threat.norm)
         if not len(x):
             return x.clone()
         x, y = x.detach(), y.detach().long()
-        whole = Opaque(surface.flexible(x), x.device)
+        whole = Opaque(target.flexible(x), x.device)
         with torch.no_grad():
             logits = whole(x)
         if reason := self.undefined(logits.shape[1], x.shape[2], x.shape[1], threat.norm):
             raise NotDefined(f"{self.called} {reason}")
         left = (
-            (logits.argmax(1) == y).nonzero()[:, 0]
-            if surface.stop_on_success
-            else torch.arange(len(x), device=x.device)
+            (logits.argmax(1) == y).nonzero()[:, 0] if target.stop_on_success else torch.arange(len(x), device=x.device)
         )
         result = x.clone()
         if len(left):
             seed = seed_from(rng)
             if len(left) < len(x):
-                # The library asks about these alone; so the surface need not guess which they are.
-                whole = Opaque(surface.at(left).flexible(x[left]), x.device)
+                # The library asks about these alone; so the target model need not guess which they are.
+                whole = Opaque(target.at(left).flexible(x[left]), x.device)
             with isolated(seed, x.device, self.catalogue.logger):
                 result[left] = self.perturb(whole, x[left], y[left], threat, logits.shape[1], seed).detach().to(x)
         return threat.project(result, x)

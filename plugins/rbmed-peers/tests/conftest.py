@@ -1,4 +1,4 @@
-"""Small real models and surfaces, shared by the tests of every library."""
+"""Small real models and target models, shared by the tests of every library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rbmed_peers.isolation import isolated
-from robustbench_med import Budget, Stream, Surface, ThreatModel
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BudgetExceeded
 
 EPS = {"linf": 0.03, "l2": 0.5, "l1": 8.0}
 
 
-class Plain(Surface):
-    """A surface over a module that takes any batch; stops after ``limit`` calls, like the harness's."""
+class Plain(TargetModel):
+    """A target model over a module that takes any batch; stops after ``limit`` calls, like the harness's."""
 
     def __init__(self, net: nn.Module, stop: bool = True, limit: int | None = None) -> None:
         super().__init__()

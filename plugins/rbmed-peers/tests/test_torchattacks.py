@@ -148,5 +148,5 @@ def test_wrong_images_stay_and_need_not_be_attacked(attacked, task):
     made = attacked(TorchAttacks, "PGD", (net, x, y), "linf")
     assert torch.equal(made[0], x[0])
     assert not torch.equal(made[1:], x[1:])
-    # Where a wrong answer of the surface proves nothing, every image is attacked.
+    # Where a wrong answer of the target model proves nothing, every image is attacked.
     assert not torch.equal(attacked(TorchAttacks, "PGD", (net, x, y), "linf", stop=False)[0], x[0])

@@ -68,7 +68,7 @@ def _trainings(preview: Preview, items: Sequence[Item]) -> list[dict[str, Any]]:
 
 
 def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> dict[str, Any]:
-    from robustbench_med.grid.cell import facets
+    from robustbench_med.grid.cell import cell_labels
 
     return {
         "out": str(preview.config.out),
@@ -77,7 +77,7 @@ def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
         "trainings": trainings,
         "cells": [
             {
-                **facets(item.cell),
+                **cell_labels(item.cell),
                 "state": item.state,
                 "reason": item.reason or None,
                 "cell_id": item.cell_id,
@@ -90,9 +90,9 @@ def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
 
 
 def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> None:
-    from robustbench_med.grid.cell import facets
+    from robustbench_med.grid.cell import cell_labels
 
-    rows = [facets(item.cell) for item in items]
+    rows = [cell_labels(item.cell) for item in items]
     columns = _columns(rows)
     same = [rows[0][key] for key in ("dataset", "norm", "eps") if key not in columns]
     console.out.print(Text(f"{'  '.join(same)}   to {preview.config.out}".strip(), style="bold"), soft_wrap=True)

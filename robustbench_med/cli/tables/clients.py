@@ -8,7 +8,7 @@ from rich.table import Table
 
 from robustbench_med.cli import console
 from robustbench_med.cli.tables.records import component, contrast, name_of_attack, percent, short
-from robustbench_med.plugins.references import told_apart
+from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 
 
@@ -21,7 +21,7 @@ def show(records: Sequence[Record]) -> Table | None:
     extra = {"kB": [_sent(record) for record in rows], "suspected": [_suspected(record) for record in rows]}
     extra = {name: cells for name, cells in extra.items() if any(cells)}
     figures = ("clean", "worst", "spread", "robust", "worst", "spread")
-    defenses, _ = told_apart([component(record.defense) for record in rows])
+    defenses, _ = without_shared_params([component(record.defense) for record in rows])
     # What is the same in all rows need not stand in each.
     told = any(varies) and len(set(defenses)) == 1
     note = "spread: best - worst" + ("; kB: sent by each per round" if "kB" in extra else "")

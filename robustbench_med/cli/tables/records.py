@@ -11,7 +11,7 @@ from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
-from robustbench_med.plugins.references import spelled, spelled_eps, told_apart
+from robustbench_med.plugins.references import format_eps, format_params, without_shared_params
 from robustbench_med.records.record import Record
 
 
@@ -23,7 +23,7 @@ def show(records: Sequence[Record]) -> Table:
     """
     rows = [record for record in records if record.status == "ok"]
     varies = contrast(rows)
-    names, shared = told_apart([component(record.defense) for record in rows])
+    names, shared = without_shared_params([component(record.defense) for record in rows])
     cells = [
         {"defense": _marked(name, record), **facts, **_cells(record)}
         for name, record, facts in zip(names, rows, varies, strict=True)
@@ -126,7 +126,7 @@ def _client(record: Record) -> str:
 
 
 def _eps(record: Record) -> str:
-    return spelled_eps(float(record.threat["eps"]))
+    return format_eps(float(record.threat["eps"]))
 
 
 def name_of_attack(record: Record) -> str:
@@ -139,7 +139,7 @@ def name_of_attack(record: Record) -> str:
 
 def component(facts: dict[str, object]) -> str:
     """A component as on the command line."""
-    params = spelled(facts["params_passed"])  # type: ignore[arg-type]
+    params = format_params(facts["params_passed"])  # type: ignore[arg-type]
     return f"{facts['name']}:{params}" if params else str(facts["name"])
 
 

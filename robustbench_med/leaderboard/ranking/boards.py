@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
 from robustbench_med.leaderboard.sources.claims import Published
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import Outcome
-from robustbench_med.plugins.references import spelled
+from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
 from robustbench_med.records.record import Record
 
@@ -75,7 +75,7 @@ def _board(
         id=name,
         dataset=first.dataset["name"],
         digest=str(first.dataset.get("digest", "")),
-        options=spelled(first.dataset["params_passed"]),
+        options=format_params(first.dataset["params_passed"]),
         partition=first.dataset.get("partition") or "",
         synthetic=first.dataset["synthetic"],
         licence=str(first.dataset.get("licence", "")),

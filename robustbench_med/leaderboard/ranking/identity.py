@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.leaderboard.schema import Track
-from robustbench_med.plugins.references import spelled, spelled_eps
+from robustbench_med.plugins.references import format_eps, format_params
 from robustbench_med.records.record import Record
 
 #: Attacks that look at nothing: what they leave standing says nothing of robustness.
@@ -113,7 +113,7 @@ def has_part(record: Record, kind: str) -> bool:
 
 def component(facts: Mapping[str, Any]) -> str:
     """A component as on the command line."""
-    params = spelled(facts["params_passed"])
+    params = format_params(facts["params_passed"])
     return f"{facts['name']}:{params}" if params else str(facts["name"])
 
 
@@ -148,7 +148,7 @@ def parameters(record: Record) -> int | None:
 
 def eps_text(record: Record) -> str:
     """Eps as people write it."""
-    return spelled_eps(float(record.threat["eps"]))
+    return format_eps(float(record.threat["eps"]))
 
 
 def _head(value: Any) -> str:

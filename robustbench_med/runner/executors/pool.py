@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from robustbench_med.runner.messages import Done, Job, Message, Piece
+from robustbench_med.runner.messages import Checkpoint, Done, Job, Message
 
 #: How often a cell may lose its worker before it counts as failed.
 ATTEMPTS = 3
@@ -22,7 +22,7 @@ class Lost(Exception):
     """A worker died; the message says of what."""
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Some workers, known by number."""
 
     size: int
@@ -54,7 +54,7 @@ class _Turn:
     deadline: float
 
 
-def dispatch(crew: Crew, jobs: Iterator[Job | None], limit: float | None) -> Iterator[tuple[Job, Message]]:
+def dispatch(crew: WorkerPool, jobs: Iterator[Job | None], limit: float | None) -> Iterator[tuple[Job, Message]]:
     """The messages of all jobs.
 
     Args:
@@ -110,7 +110,7 @@ def dispatch(crew: Crew, jobs: Iterator[Job | None], limit: float | None) -> Ite
                 if spoke not in warm:
                     warm.add(spoke)
                     turn.deadline = float("inf") if limit is None else time.monotonic() + limit
-                if isinstance(message, Piece):
+                if isinstance(message, Checkpoint):
                     turn.job = replace(turn.job, pieces={**turn.job.pieces, message.name: message.data})
                 if isinstance(message, Done):
                     del turns[spoke]

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustbench_med.errors import BudgetExceeded, UsageError
-from robustbench_med.interfaces import Attack, Surface
+from robustbench_med.interfaces import Attack, TargetModel
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.specs import AttackSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
-from robustbench_med.testing.toys import toy_images, toy_surface
+from robustbench_med.testing.toys import toy_images, toy_target
 from robustbench_med.testing.watching import GlobalDraws, Unmodified, like
 
 check = Checks()
@@ -31,16 +31,16 @@ class Trial:
     attack: Attack
     threat: ThreatModel
     classes: int
-    surface: Surface
+    target: TargetModel
     x: Tensor
     y: Tensor
     rng: Stream
     made: Tensor
 
-    def run(self, rows: Tensor | slice = slice(None), surface: Surface | None = None) -> Tensor:
+    def run(self, rows: Tensor | slice = slice(None), target: TargetModel | None = None) -> Tensor:
         """Attack some of the images, in the order of ``rows``."""
         made: Tensor = self.attack.run(
-            surface or self.surface, self.x[rows].clone(), self.y[rows], self.threat, Budget(), self.rng[rows]
+            target or self.target, self.x[rows].clone(), self.y[rows], self.threat, Budget(), self.rng[rows]
         )
         return made.detach()
 
@@ -60,18 +60,18 @@ def _trials(subject: Subject) -> list[Trial]:
     for norm in spec.norms:
         refused = []
         for classes in CLASSES:
-            surface = toy_surface(classes, gradients=_access(subject) == "gradient")
+            target = toy_target(classes, gradients=_access(subject) == "gradient")
             x, rng = toy_images()
-            y = surface(x).argmax(1).detach()
+            y = target(x).argmax(1).detach()
             threat = ThreatModel(norm=norm, eps=EPS[norm])
-            trial = Trial(attack, threat, classes, surface, x, y, rng, x)
+            trial = Trial(attack, threat, classes, target, x, y, rng, x)
             try:
                 with torch.random.fork_rng(devices=[]):
                     made = trial.run()
             except UsageError as error:  # an attack may need more classes, and say so
                 refused.append(str(error))
                 continue
-            trials.append(Trial(attack, threat, classes, surface, x, y, rng, made))
+            trials.append(Trial(attack, threat, classes, target, x, y, rng, made))
         # A setting that is given may be defined for one norm only.
         if len(refused) == len(CLASSES) and not subject.ref.params:
             raise UsageError(f"{norm}: runs neither with 2 nor with 4 classes: {refused[0]}")
@@ -148,26 +148,26 @@ def batch_order(subject: Subject) -> Iterator[str]:
             yield f"{trial}: an image's result depends on its place in the batch"
 
 
-@check("inputs-unmodified", "Images, labels and the surface's weights stay as they were")
+@check("inputs-unmodified", "Images, labels and the target model's weights stay as they were")
 def inputs_unmodified(subject: Subject) -> Iterator[str]:
     """In place changes would reach the next attack."""
     trial = _each(subject)[0]
     x, y = trial.x.clone(), trial.y.clone()
     watched = Unmodified(images=x, labels=y)
-    watched.add("surface", trial.surface)
-    trial.attack.run(trial.surface, x, y, trial.threat, Budget(), trial.rng[:])
+    watched.add("target model", trial.target)
+    trial.attack.run(trial.target, x, y, trial.threat, Budget(), trial.rng[:])
     yield from watched.faults()
 
 
 @check("lets-the-budget-through", "Once the budget is spent, `BudgetExceeded` leaves the attack")
 def lets_the_budget_through(subject: Subject) -> Iterator[str]:
-    """The harness raises it in the middle of a call, and uses the best image that the surface has been shown."""
+    """The harness raises it in the middle of a call, and uses the best image that the target model has been shown."""
     if _access(subject) == "none":
         raise NotApplicable("it asks nothing")
     for trial in _each(subject):
-        limited = Limited(trial.surface, calls=2)
+        limited = Limited(trial.target, calls=2)
         try:
-            trial.run(surface=limited)
+            trial.run(target=limited)
         except BudgetExceeded:
             continue
         if limited.raised:
@@ -179,15 +179,17 @@ def sees_what_it_says(subject: Subject) -> Iterator[str]:
     """One that sees decisions only must do the same where the scores say nothing else; one that sees none asks none."""
     access = _access(subject)
     if access not in ("decision", "none"):
-        raise NotApplicable(f"access is {access}: it ran on such a surface")  # without gradients, unless it needs them
+        raise NotApplicable(
+            f"access is {access}: it ran on such a target model"
+        )  # without gradients, unless it needs them
     for trial in _each(subject):
         if access == "none":
-            limited = Limited(trial.surface, calls=0)
+            limited = Limited(trial.target, calls=0)
             with suppress(BudgetExceeded):
-                trial.run(surface=limited)
+                trial.run(target=limited)
             if limited.raised:
-                yield f"{trial}: access is none, and it asks the surface"
-        elif not torch.allclose(trial.made, trial.run(surface=Decisions(trial.surface)), atol=1e-4):
+                yield f"{trial}: access is none, and it asks the target model"
+        elif not torch.allclose(trial.made, trial.run(target=Decisions(trial.target)), atol=1e-4):
             yield f"{trial}: access is decision, and the result follows the scores"
 
 
@@ -198,15 +200,15 @@ def raises_the_loss(subject: Subject) -> Iterator[str]:
         raise NotApplicable("a control does not look at the answers")
     for trial in _each(subject):
         with torch.no_grad():
-            clean, attacked = (F.cross_entropy(trial.surface(x), trial.y) for x in (trial.x, trial.made))
+            clean, attacked = (F.cross_entropy(trial.target(x), trial.y) for x in (trial.x, trial.made))
         if attacked < clean - 1e-6:
             yield f"{trial}: the loss falls from {clean:.4g} to {attacked:.4g}; does it follow the gradient downhill?"
 
 
-class Limited(Surface):
+class Limited(TargetModel):
     """Answers ``calls`` times, then raises as the harness does."""
 
-    def __init__(self, inner: Surface, calls: int) -> None:
+    def __init__(self, inner: TargetModel, calls: int) -> None:
         super().__init__()
         self.inner, self.left, self.raised = inner, calls, False
 
@@ -220,10 +222,10 @@ class Limited(Surface):
         return logits
 
 
-class Decisions(Surface):
+class Decisions(TargetModel):
     """The same answers with nothing but the decision in them."""
 
-    def __init__(self, inner: Surface) -> None:
+    def __init__(self, inner: TargetModel) -> None:
         super().__init__()
         self.inner = inner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Iterator
 
-from robustbench_med.defenses.resolved import draw
+from robustbench_med.defenses.resolved import resolve_defense
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Recipe
 from robustbench_med.plugins.components import resolve
@@ -51,7 +51,7 @@ def parts_found(subject: Subject) -> Iterator[str]:
                 known = False
                 yield str(error)
     if known and any(entry.qualified == subject.entry.qualified for entry in subject.parts.entries("defense")):
-        draw(subject.parts, subject.ref)
+        resolve_defense(subject.parts, subject.ref)
 
 
 @check("same-again", "It gives the same recipe every time")

@@ -17,7 +17,7 @@ from robustbench_med.leaderboard.render.page.columns import Cell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
-from robustbench_med.plugins.references import spelled
+from robustbench_med.plugins.references import format_params
 from robustbench_med.records.rerun import command
 
 if TYPE_CHECKING:
@@ -261,12 +261,12 @@ def _facts(record: Record) -> RecordFacts:
     seed = made.get("seed")
     machine = [hardware.get("gpu"), hardware.get("processor"), f"{hardware.get('threads', '?')} threads"]
     facts = [
-        ("Attack", f"{record.attack['name']} {spelled(record.attack['params_passed'])}".strip()),
+        ("Attack", f"{record.attack['name']} {format_params(record.attack['params_passed'])}".strip()),
         ("Role", record.role),
         ("Images", f"{record.n} of {', '.join(record.clients)}"),
         ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
-        ("Defense", f"{record.defense.get('distribution', DASH)}; {spelled(record.defense['params_passed'])}"),
+        ("Defense", f"{record.defense.get('distribution', DASH)}; {format_params(record.defense['params_passed'])}"),
         ("Weights", f"digest {made.get('digest', DASH)}, trained {made.get('trained', DASH)}"),
         ("Data", f"digest {record.dataset.get('digest', DASH)}; {record.dataset.get('licence', DASH)}"),
         ("Notes on data", "; ".join(map(str, record.dataset.get("notes", ())))),

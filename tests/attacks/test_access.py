@@ -1,0 +1,282 @@
+"""Gradients of the rungs against numeric ones, in float64, with the noise held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.attacks.access import _width, steer, target_for
+from robustbench_med.attacks.query_counter import QueryCounter
+from robustbench_med.attacks.target_model import View
+from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.errors import NotDefined
+from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.threat import Budget, ThreatModel
+
+N, SIDE = 6, 4
+
+
+class Curved(Classifier):
+    """Two layers with a smooth bend between them, in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first = nn.Parameter(torch.randn(8, SIDE * SIDE, generator=generator, dtype=torch.float64))
+        self.second = nn.Parameter(torch.randn(2, 8, generator=generator, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh((x.flatten(1) - 0.5) @ self.first.T) @ self.second.T
+
+
+class Contrast(Detector):
+    """Score: mean squared distance from grey."""
+
+    stochastic = False
+
+    def score(self, x: Tensor, system: System, rng: Stream) -> Tensor:
+        return (x - 0.5).square().flatten(1).mean(1)
+
+
+class Squash(Purifier):
+    """Squeezes towards grey, with noise; smooth in the image."""
+
+    stochastic = True
+
+    def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+        noise = 0.2 * rng.normal(tuple(x.shape)).to(x.dtype)
+        return 0.5 + 0.4 * torch.tanh(2 * (x - 0.5) + noise)
+
+
+class Cut(Squash):
+    """The same without a gradient."""
+
+    def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+        with torch.no_grad():
+            return super().purify(x, strength, rng)
+
+
+def images() -> Tensor:
+    # Contrast grows over the batch, so that about half is flagged by GATE.
+    noise = torch.rand(N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.5
+    return 0.5 + noise * torch.linspace(0.3, 1.0, N).view(-1, 1, 1, 1)
+
+
+SCORES = (images() - 0.5).square().flatten(1).mean(1)
+#: Wide, so that the soft gate has a slope for every image; half of the images lie over the threshold.
+GATE = Gate(threshold=float(SCORES.sort().values[2:4].mean()), low=-1.0, high=1.0)
+STREAM = Stream.named("defense-under-attack", 0, torch.arange(N))
+
+
+def seen(pipeline: Pipeline, access: str, eot: int = 1, **more: object) -> Callable[[Tensor], Tensor]:
+    """Sum over images and classes, weighted; every call starts with the same noise."""
+    weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
+
+    def value(x: Tensor) -> Tensor:
+        counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(eps=0.5), Budget())
+        view = View(pipeline, counter, eot, **more)  # type: ignore[arg-type]
+        return (target_for(view, access, STREAM)(x) * weight).sum()
+
+    return value
+
+
+def analytic(value: Callable[[Tensor], Tensor]) -> Tensor:
+    x = images().requires_grad_()
+    return torch.autograd.grad(value(x), x)[0]
+
+
+def numeric(value: Callable[[Tensor], Tensor], h: float = 1e-6) -> Tensor:
+    x = images()
+    slope = torch.zeros_like(x)
+    with torch.no_grad():
+        for i in range(x.numel()):
+            step = torch.zeros(x.numel(), dtype=x.dtype)
+            step[i] = h
+            step = step.view_as(x)
+            slope.view(-1)[i] = (value(x + step) - value(x - step)) / (2 * h)
+    return slope
+
+
+@pytest.mark.parametrize("eot", [1, 3])
+def test_full_without_a_gate_is_the_numeric_gradient(eot: int) -> None:
+    value = seen(Pipeline(Curved(), None, Squash()), "full", eot)
+    assert torch.allclose(analytic(value), numeric(value), atol=1e-8)
+
+
+def test_full_with_a_steep_gate_is_the_numeric_gradient() -> None:
+    # No image lies near the threshold in units of the soft gate's width, so that the hard gate is all there is.
+    steep = Gate(threshold=GATE.threshold, low=GATE.threshold - 1e-9, high=1.0)
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), steep)
+    value = seen(pipeline, "full")
+    assert torch.allclose(analytic(value), numeric(value), atol=1e-8)
+
+
+def test_full_adds_the_slope_of_the_soft_gate() -> None:
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
+    x0, rng = images(), STREAM.moment(0)
+    flagged = (GATE.threshold < SCORES).view(-1, 1, 1, 1)
+    assert flagged.sum() == 3
+
+    def purified(x: Tensor) -> Tensor:
+        return Squash().purify(x, torch.ones(N), rng.fork("purifier"))
+
+    def opened(x: Tensor) -> Tensor:
+        scores = (x - 0.5).square().flatten(1).mean(1)
+        return torch.sigmoid((scores - GATE.threshold) / _width(pipeline)).view(-1, 1, 1, 1)
+
+    weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
+    jump, base = purified(x0) - x0, opened(x0)
+
+    def soft(x: Tensor) -> Tensor:
+        through = torch.where(flagged, purified(x), x) + (opened(x) - base) * jump
+        return (pipeline.classifier(through) * weight).sum()
+
+    got = analytic(seen(pipeline, "full"))
+    assert torch.allclose(got, numeric(soft), atol=1e-8)
+    hard = numeric(seen(pipeline, "full"))
+    assert not torch.allclose(got, hard, atol=1e-4)  # the gate's part is not nothing
+
+
+def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
+    x = images()
+    deployed = pipeline(x, STREAM)
+    for access in ("bpda", "full", "gate", "query"):
+        counter = QueryCounter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+        for wants in (True, False):
+            counter.queries.zero_()
+            view = View(pipeline, counter)
+            logits = target_for(view, access, STREAM)(x.clone().requires_grad_(wants))
+            assert torch.equal(logits, deployed), access
+
+
+def test_bpda_is_the_classifiers_gradient_where_it_is_deployed() -> None:
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
+    found = pipeline.treat(images(), STREAM)
+    treated = images().index_copy(0, found.rows, found.copies[:, 0]).detach().requires_grad_()
+    weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
+    expected = torch.autograd.grad((pipeline.classifier(treated) * weight).sum(), treated)[0]
+    assert torch.equal(analytic(seen(pipeline, "bpda")), expected)
+
+
+def test_bpda_with_a_blur_in_the_backward_pass() -> None:
+    pipeline = Pipeline(Curved(), None, Squash())
+    plain, blurred = analytic(seen(pipeline, "bpda")), analytic(seen(pipeline, "bpda", stand_in="blur"))
+    # The transpose of a blur with replicated edges keeps the total, and takes the roughness out of the gradient.
+    assert torch.allclose(plain.sum((1, 2, 3)), blurred.sum((1, 2, 3)))
+    assert (blurred.diff(dim=3).abs().sum() < 0.7 * plain.diff(dim=3).abs().sum()).all()
+
+
+def test_transfer_is_the_surrogate() -> None:
+    surrogate = Curved()
+    with torch.no_grad():
+        surrogate.second.mul_(2)
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
+    value = seen(pipeline, "transfer", surrogate=surrogate)
+    direct = seen(Pipeline(surrogate), "oblivious")
+    assert torch.equal(analytic(value), analytic(direct))
+    with pytest.raises(NotDefined, match="needs a surrogate"):
+        seen(pipeline, "transfer")(images())
+
+
+def test_parts_without_a_gradient_are_named() -> None:
+    cut = Pipeline(Curved(), Contrast(), Cut(), GATE)
+    with pytest.raises(NotDefined, match="purifier Cut gives no gradient"):
+        analytic(seen(cut, "full"))
+    analytic(seen(cut, "bpda"))  # needs none
+    with pytest.raises(NotDefined, match="needs a defense with a detector"):
+        analytic(seen(Pipeline(Curved(), None, Squash()), "gate"))
+
+    class Blind(Contrast):
+        def score(self, x: Tensor, system: System, rng: Stream) -> Tensor:
+            return super().score(x, system, rng).detach()
+
+    with pytest.raises(NotDefined, match="score gives no gradient"):
+        analytic(seen(Pipeline(Curved(), Blind(), Squash(), GATE), "gate"))
+
+
+def test_gate_counts_the_scores_gradient_too() -> None:
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
+    counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+    module = target_for(View(pipeline, counter, 2), "gate", STREAM)
+    x = images().requires_grad_()
+    module(x).sum().backward()
+    assert counter.gradients.tolist() == [4] * N
+    assert counter.queries.tolist() == [2] * N
+
+
+@pytest.mark.parametrize("evasion", ["orthogonal", "joint:0.5", "joint:10"])
+def test_steering(evasion: str) -> None:
+    generator = torch.Generator().manual_seed(2)
+    attack, score = (torch.randn(4, 1, 3, 3, generator=generator) for _ in range(2))
+    flagged, wrong = torch.tensor([False, True, False, True]), torch.tensor([False, False, True, True])
+    got = steer(attack, score, flagged, wrong, evasion)
+    assert torch.allclose(got.flatten(1).norm(dim=1), attack.flatten(1).norm(dim=1), rtol=1e-5)
+
+    def along(direction: Tensor) -> Tensor:
+        return (got * direction).flatten(1).sum(1) / (got.flatten(1).norm(dim=1) * direction.flatten(1).norm(dim=1))
+
+    if evasion == "orthogonal":
+        assert along(score)[:3].abs().max() < 1e-5  # the score stays as it is while the answer is right
+        assert along(attack)[:3].min() > 0
+        assert along(attack)[3].abs() < 1e-5  # wrong but flagged: the loss stays as it is
+        assert along(score)[3] < -0.1  # and the score falls
+    else:
+        assert torch.allclose(got[[0, 2]], attack[[0, 2]])  # unflagged images are attacked as they are
+        before = (attack * score).flatten(1).sum(1) / (attack.flatten(1).norm(dim=1) * score.flatten(1).norm(dim=1))
+        assert (along(score)[[1, 3]] < before[[1, 3]]).all()
+        if evasion == "joint:10":
+            assert (along(score)[[1, 3]] < -0.9).all()
+
+
+@pytest.mark.parametrize("evasion", ["orthogonal", "joint:1"])
+def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> None:
+    """A detector without purifier rejects: only an unflagged wrong answer counts."""
+    pipeline = Pipeline(Curved(), Contrast(), None, Gate(threshold=float(SCORES.max()) * 1.1, low=0.0, high=1.0))
+    y = pipeline.classifier(images()).argmax(1)
+    threat = ThreatModel(eps=0.25)
+
+    def broken(access: str) -> int:
+        counter = QueryCounter(images(), y, threat, Budget())
+        module = target_for(View(pipeline, counter, evasion=evasion), access, STREAM)
+        x, found = images(), torch.zeros(N, dtype=torch.bool)
+        for _ in range(60):
+            x = x.requires_grad_()
+            logits = module(x)
+            margin = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
+            (grad,) = torch.autograd.grad(margin.sum(), x)
+            x = threat.project(x.detach() + 0.02 * grad.sign(), images())
+            found |= ~pipeline.decide(x, STREAM).robust(y)[0]
+        return int(found.sum())
+
+    assert broken("gate") >= 3
+    assert broken("gate") >= broken("oblivious")
+
+
+def test_bpda_with_a_detector_without_noise_asks_about_unflagged_images_once_and_answers_the_same() -> None:
+    class Noted(Curved):
+        rows = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.rows += len(x)
+            return super().forward(x)
+
+    class Restless(Contrast):
+        stochastic = True  # so that nothing is taken to be the same in every draw
+
+    answers, gradients, asked = [], [], []
+    for detector in (Contrast(), Restless()):
+        net = Noted()
+        counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
+        x = images().requires_grad_()
+        each = target_for(View(Pipeline(net, detector, Squash(), GATE), counter, 4), "bpda", STREAM).each(x)
+        gradients.append(torch.autograd.grad(each.square().sum(), x)[0])
+        answers.append(each.detach())
+        asked.append(net.rows)
+    assert torch.allclose(answers[0], answers[1])
+    assert torch.allclose(gradients[0], gradients[1])
+    assert asked == [N // 2 + N // 2 * 4, N * 4]

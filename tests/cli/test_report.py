@@ -1,0 +1,119 @@
+"""``rbmed report``: results as one file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import board as boards
+from helpers.browser import PHONE, chromium, opened, requested, serious, show
+from typer.testing import CliRunner, Result
+
+from robustbench_med.cli.main import app
+from robustbench_med.leaderboard.render.page import report
+from robustbench_med.records.record import append
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A ladder, a claim, and a cell that was skipped."""
+    folder = tmp_path / "own results"
+    metrics = {"clean_accuracy": 0.9, "robust_accuracy": 0.5}
+    intervals = {name: [value - 0.1, value + 0.1] for name, value in metrics.items()}
+    rung = {"rung": "oblivious apgd", "access": "oblivious", "attacked": 60, "withstanding": 0.5, "broken": 10,
+            "gradients_mean": 20.0, "queries_mean": 21.0, "seconds": 1.0, "reason": ""}  # fmt: skip
+    append(folder / "records.jsonl", boards.record(metrics=metrics, intervals=intervals, rungs=[rung]))
+    other = {"name": "undefended", "params_passed": {}, "weights": {"digest": "w2", "seed": 0}}
+    skipped = boards.record(
+        "skipped", defense=other, status="skipped", n=0, metrics={}, intervals={}, reason="<b>no such rung"
+    )
+    append(folder / "records.jsonl", skipped)
+    return folder
+
+
+def rbmed(*args: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, args)])
+
+
+def test_a_report_is_one_file_beside_the_records(results: Path) -> None:
+    done = rbmed(results)
+    assert (done.exit_code, done.stdout.replace("\n", "")) == (0, str(results / "report.html"))
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "<title>Report: own results</title>" in text
+    assert "&lt;b&gt;no such rung" in text
+    assert not re.search(r'(?:src|href)="(?!#)', text), "it points to another file"
+    assert 'class="command"' in text
+    first = text
+    assert rbmed(results).exit_code == 0
+    assert (results / "report.html").read_text(encoding="utf-8") == first
+
+
+def test_markdown_and_a_file_of_ones_own(results: Path, tmp_path: Path) -> None:
+    assert rbmed(results / "records.jsonl", "--format", "md", "--out", tmp_path / "r.md").exit_code == 0
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert text.startswith("# Report: records.jsonl\n")
+    assert "| 90.0 | 50.0 [40, 60] |" in text
+    assert "## Not measured" in text
+    assert "<b>" not in text
+
+
+@pytest.mark.parametrize(("args", "reason"), [
+    (["--out", "."], "--out . is a folder; name a file"), (["--format", "doc"], "'doc' is not one of"),
+])  # fmt: skip
+def test_bad_requests_are_one_line(results: Path, args: list[str], reason: str) -> None:
+    done = rbmed(results, *args)
+    assert done.exit_code == 2
+    assert reason in " ".join(done.stderr.split())
+    assert len(done.stderr.splitlines()) < 4
+
+
+def test_no_records_and_no_chromium_are_one_line(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "holds no records.jsonl" in " ".join(rbmed(tmp_path).stderr.split())
+    monkeypatch.setattr(report, "BROWSERS", ("no-such-browser",))
+    done = rbmed(results, "--format", "pdf")
+    assert done.exit_code == 2
+    assert "--format pdf needs Chromium (one of no-such-browser)" in " ".join(done.stderr.split())
+    assert not (results / "report.pdf").exists()
+
+
+def test_a_browser_that_fails_leaves_nothing(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "BROWSERS", ("false",))
+    done = rbmed(results, "--format", "pdf")
+    assert done.exit_code == 1
+    assert "did not print" in done.stderr
+    assert sorted(path.name for path in results.iterdir() if "report" in path.name) == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium() is None or shutil.which("chromium") is None, reason="no Chromium here")
+def test_pdf(results: Path) -> None:
+    done = rbmed(results, "--format", "pdf")
+    assert done.exit_code == 0, done.stderr
+    printed = (results / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-")
+    assert len(printed) > 20_000
+
+
+@pytest.mark.browser
+def test_a_report_runs_its_own_script_under_its_own_policy(results: Path) -> None:
+    assert rbmed(results).exit_code == 0
+    with opened() as driver:
+        for size in (PHONE, (1280, 900)):
+            show(driver, results / "report.html", size=size)
+            assert len(requested(driver)) == 1
+            assert driver.get_log("browser") == []
+            assert driver.find_element("css selector", "[role=status]").text == "2 rows"
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_report(results: Path, dark: bool) -> None:
+    assert rbmed(results).exit_code == 0
+    with opened() as driver:
+        show(driver, results / "report.html", dark=dark)
+        assert serious(driver) == []

@@ -1,0 +1,158 @@
+"""Weights, parts and gates that were damaged on disk: found by their digests, made anew or refused with one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from helpers.paths import TOY
+from typer.testing import CliRunner
+
+from robustbench_med.cli.main import app
+from robustbench_med.defenses.deployment import read_gates, write_gates
+from robustbench_med.defenses.pipeline import Gate
+from robustbench_med.errors import StoreWarning
+from robustbench_med.files.paths import home
+from robustbench_med.records.compare import changed
+from robustbench_med.records.folder import open_results
+from robustbench_med.records.record import Record
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``rbmed run --train`` of one cell, in a home of its own; the first run has trained and measured."""
+    monkeypatch.setenv("RBMED_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(out: str, *more: str) -> Result:
+        fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--attack", "shift", "--eps", "1/10")
+        return CliRunner().invoke(app, ["-p", str(TOY), "run", *fixed, "--access", "oblivious", "--out", out, *more])
+
+    done = call("first", "--train")
+    assert done.exit_code == 0, done.output
+    return call
+
+
+def flip(file: Path) -> None:
+    """Turn over the last bit."""
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def record(out: str) -> Record:
+    (found,) = open_results(Path(out))
+    return found
+
+
+def only(pattern: str) -> Path:
+    (found,) = home().glob(pattern)
+    return found
+
+
+def same_as_before(done: Result, out: str) -> None:
+    assert done.exit_code == 0, done.output
+    assert changed(record("first"), record(out)) == {}
+    assert record(out).cell_id == record("first").cell_id
+
+
+@pytest.mark.parametrize(
+    "damage", [flip, lambda file: file.write_bytes(b""), Path.unlink], ids=["bit", "empty", "gone"]
+)
+def test_damaged_weights_are_refused_and_made_anew_on_request(run: Run, damage: Callable[[Path], object]) -> None:
+    damage(only("artifacts/*/classifier.safetensors"))
+    done = run("second")
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "classifier.safetensors" in done.stderr
+    assert not Path("second").exists()
+    done = run("third", "--train")
+    assert "warning: passed over: weights " in done.stderr
+    same_as_before(done, "third")
+    assert "passed over" not in run("fourth").stderr
+
+
+def test_a_damaged_part_is_trained_anew_and_never_sealed(run: Run) -> None:
+    flip(only("parts/classifier-*/classifier.safetensors"))
+    shutil.rmtree(home() / "artifacts")
+    done = run("second", "--train")
+    assert "is damaged: its files are not those that its training.json names" in done.stderr
+    same_as_before(done, "second")
+
+
+def test_a_damaged_part_is_taken_from_weights_that_hold_it(run: Run) -> None:
+    only("parts/detector-*/training.json").write_text("{")
+    flip(only("artifacts/*/classifier.safetensors"))
+    same_as_before(run("second", "--train"), "second")
+
+
+def test_a_manifest_that_is_none_does_not_stop_training(run: Run) -> None:
+    only("artifacts/*/manifest.json").write_text("[]")
+    done = run("second")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "manifest.json is unreadable" in done.stderr
+    same_as_before(run("third", "--train"), "third")
+
+
+def test_damaged_gates_are_fixed_anew(run: Run) -> None:
+    file = only("artifacts/*/calibration.json")
+    text = file.read_text()
+    facts = json.loads(text)
+    facts["gates"]["site-0"]["threshold"] += 0.001  # a wrong digit, and still a valid file
+    for damaged in (json.dumps(facts), "", "[]", text[:-20]):
+        file.write_text(damaged)
+        for cached in home().glob("calibration/*.json"):
+            cached.unlink()
+        shutil.rmtree("again", ignore_errors=True)
+        done = run("again")
+        assert "is damaged" in done.stderr
+        same_as_before(done, "again")
+    cached = only("calibration/*.json")
+    cached.write_text(cached.read_text().replace("0", "1", 1))
+    shutil.rmtree("again")
+    same_as_before(run("again"), "again")
+
+
+def test_gates_come_back_under_their_key_only(tmp_path: Path) -> None:
+    gates = {"a": Gate(0.1, 0.0, 1.0)}
+    write_gates(tmp_path / "g.json", "key", gates)
+    assert read_gates(tmp_path / "g.json", "key") == gates
+    assert read_gates(tmp_path / "g.json", "other") == {}
+    assert read_gates(tmp_path / "none.json", "key") == {}
+    write_gates(tmp_path / "g.json", "key", {"a": Gate(float("nan"), 0.0, 1.0)})
+    with pytest.warns(StoreWarning, match="a bound is not finite"):
+        assert read_gates(tmp_path / "g.json", "key") == {}
+
+
+def test_two_runs_on_one_folder_keep_both(run: Run) -> None:
+    assert run("first", "--seed", "1").exit_code == 0
+    assert sorted(each.seed for each in open_results(Path("first"))) == [0, 1]
+    assert len(list(Path("first/samples").iterdir())) == 2
+
+
+def test_a_torn_line_is_named_by_the_command_line_and_the_run_goes_on(run: Run) -> None:
+    file = Path("first") / "records.jsonl"
+    file.write_text(file.read_text() + '{"torn')
+    done = run("first", "--seed", "1")
+    assert done.exit_code == 0, done.output
+    assert "warning: " in done.stderr
+    assert "line 2 is no record" in done.stderr
+    assert "records.quarantine.jsonl" in done.stderr
+    shown = CliRunner().invoke(app, ["table", "first"])
+    assert shown.exit_code == 0
+    assert "is no record" not in shown.stderr
+
+
+def test_a_place_that_cannot_be_written_is_one_line(run: Run) -> None:
+    Path("file").touch()
+    done = run("file")
+    assert done.exit_code == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "--out file cannot be written" in errors[0]
+    assert Path("file").read_bytes() == b""

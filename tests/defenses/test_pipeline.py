@@ -1,0 +1,78 @@
+"""The deployed system: gate, purification, rejection, independence of the batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.toys import Brightness, Halver, Linear, Noisy, images
+
+from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.interfaces.random import Stream
+
+
+def rng(n: int, name: str = "scoring") -> Stream:
+    return Stream.named(name, 0, torch.arange(n))
+
+
+def full() -> Pipeline:
+    return Pipeline(Linear(), Brightness(), Noisy(), Gate(threshold=0.5, low=0.4, high=0.6))
+
+
+def test_only_flagged_images_are_purified() -> None:
+    x = images(32)
+    treated = full().treat(x, rng(32))
+    flagged = x.flatten(1).mean(1) > 0.5
+    assert 0 < int(flagged.sum()) < 32
+    assert torch.equal(treated.flagged, flagged)
+    assert torch.equal(treated.rows, flagged.nonzero().flatten())
+    assert (treated.copies[:, 0] != x[flagged]).flatten(1).any(1).all()
+
+
+def test_strength_follows_the_score() -> None:
+    gate = Gate(threshold=0.5, low=0.2, high=0.6)
+    assert torch.allclose(
+        gate.strength(torch.tensor([0.1, 0.2, 0.4, 0.6, 0.9])), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0])
+    )
+
+
+def test_result_does_not_depend_on_the_batch() -> None:
+    x, pipeline = images(16), full()
+    together = pipeline(x, rng(16))
+    order = torch.tensor([9, 3, 15])
+    alone = torch.cat([pipeline(x[i : i + 1], rng(16)[i : i + 1]) for i in order.tolist()])
+    assert torch.allclose(alone, together[order], atol=1e-6)
+    assert torch.allclose(pipeline(x[order], rng(16)[order]), together[order], atol=1e-6)
+
+
+def test_detector_without_purifier_rejects() -> None:
+    x = images(16)
+    verdicts = Pipeline(Linear(), Brightness(), None, Gate(0.5, 0.0, 1.0)).decide(x, rng(16))
+    assert torch.equal(verdicts.rejected, verdicts.flagged)
+    assert not verdicts.changed.any()
+    wrong = 1 - verdicts.predictions[0]
+    assert torch.equal(verdicts.robust(wrong), verdicts.rejected)
+    assert not verdicts.correct(verdicts.predictions[0])[verdicts.rejected].any()
+
+
+def test_purifier_without_detector_treats_everything() -> None:
+    verdicts = Pipeline(Linear(), None, Halver()).decide(images(4), rng(4), draws=2)
+    assert verdicts.changed.all()
+    assert verdicts.scores.isnan().all()
+    assert torch.equal(verdicts.predictions[0], verdicts.predictions[1])
+
+
+def test_draws_are_fresh_and_repeatable() -> None:
+    x, pipeline = images(16), full()
+    first = pipeline.decide(x, rng(16), draws=3)
+    again = pipeline.decide(x, rng(16), draws=3)
+    assert torch.equal(first.purified_rmse, again.purified_rmse)
+    assert (first.purified_rmse[0] != first.purified_rmse[1]).any()
+
+
+def test_parts_take_no_parameter_gradients() -> None:
+    assert not any(parameter.requires_grad for parameter in full().parameters())
+
+
+def test_detector_and_gate_belong_together() -> None:
+    with pytest.raises(ValueError, match="gate"):
+        Pipeline(Linear(), Brightness())

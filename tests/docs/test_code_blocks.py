@@ -1,0 +1,120 @@
+"""The documentation is true: its blocks are run, in the order of the page, and what is not run says why."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from helpers.code_blocks import PAGES, ROOT, Block, blocks
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import robustbench_med as rbmed
+from robustbench_med.cli.main import app
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.plan import Cell, plan
+from robustbench_med.plugins.registry import HOOKS, Registry
+
+sys.path.append(str(ROOT / "tools"))
+import docs_pages
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith(("my_", "net")):
+            del sys.modules[name]
+
+
+def runs(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.mark != "not run"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("configs", "leaderboard", "tools"):
+        Path(name).symlink_to(ROOT / name)
+    for block in runs(page):
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
+        if block.language == "python":
+            with contextlib.redirect_stdout(None):
+                exec(compile(block.text, str(block), "exec"), {"__name__": "docs"})
+        elif not block.language:
+            for command in block.commands():
+                assert command.startswith("rbmed "), f"{block}: only rbmed is run here; say why not: {command}"
+                rbmed_command(block, shlex.split(command)[1:])
+        elif block.language != "text":
+            assert block.title, f"{block}: a block of {block.language} is saved under a title, or says why not"
+
+
+def rbmed_command(block: Block, args: list[str]) -> None:
+    if block.mark == "planned" and args[0] == "run":
+        assert planned(args[1:]), f"{block}: rbmed {shlex.join(args)} makes no cell"
+        return
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0, f"{block}: rbmed {shlex.join(args)}\n{done.output}\n{done.exception!r}"
+
+
+def planned(args: list[str]) -> list[Cell]:
+    """The cells of a run, as far as they are known without data and weights."""
+    given = get_command(app).commands["run"].make_context("run", args).params  # type: ignore[attr-defined]
+    asked = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+    asked = {key: value for key, value in asked.items() if key in RunConfig.model_fields}
+    file = Path(given["config"]) if given["config"] else None
+    return [cell for cell in plan(build(asked, file), Registry()) if isinstance(cell, Cell)]
+
+
+def test_a_block_that_is_not_run_says_why() -> None:
+    assert [str(block) for page in PAGES for block in blocks(page) if block.mark and len(block.why) < 10] == []
+
+
+def test_every_option_has_help_and_stands_on_the_generated_page() -> None:
+    page = docs_pages.commands()  # raises where help is missing
+    for name, command in docs_pages.every_command(get_command(app), "rbmed"):
+        assert f"## {name}\n" in page
+        assert all(f"`{text}`" in page for option in command.params for text in option.opts if text.startswith("-"))
+
+
+def test_a_terminal_shows_the_whole_help() -> None:
+    """Also of arguments, and what stands in brackets."""
+    for name, command in docs_pages.every_command(get_command(app), "rbmed"):
+        printed = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "300"}).stdout
+        shown = " ".join(printed.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+        helps = [" ".join(docs_pages.help_of(command, option).replace("`", "").split()) for option in command.params]
+        assert [text for text in helps if text not in shown] == [], name
+
+
+def test_a_silent_option_is_found_out() -> None:
+    silent = click.Command("quiet", params=[click.Option(["--loud"])], callback=lambda loud: None)
+    with pytest.raises(RuntimeError, match="quiet: loud has no help"):
+        docs_pages.help_of(silent, silent.params[0])
+
+
+def test_every_key_of_a_run_is_described() -> None:
+    assert [name for name, info in RunConfig.model_fields.items() if not info.description] == []
+
+
+def test_every_hook_and_public_name_is_documented() -> None:
+    from robustbench_med.plugins import hookspecs
+
+    assert [hook for hook in HOOKS.values() if "Example::" not in (getattr(hookspecs, hook).__doc__ or "")] == []
+    values = {name: getattr(rbmed, name) for name in rbmed.__all__}
+    assert [name for name, value in values.items() if callable(value) and not value.__doc__] == []
+
+
+def test_every_page_is_on_the_site() -> None:
+    listed = set(re.findall(r"- ([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert pages <= listed
+    assert {page for page in listed - pages if not page.startswith("reference/")} == {"index.md"}

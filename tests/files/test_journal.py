@@ -1,0 +1,344 @@
+"""Records on disk: whole lines only, whoever writes at the same time, whatever is in the way."""
+
+from __future__ import annotations
+
+import base64
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from helpers.paths import ROOT
+from helpers.records import many, record
+
+from robustbench_med.errors import BadConfig, BadParameter, DataError, StoreError, StoreWarning
+from robustbench_med.files import journal
+from robustbench_med.files.atomic import check_writable, new_folder, replacing, write_text
+from robustbench_med.records.folder import open_results
+from robustbench_med.records.migration import SCHEMA, migrated
+from robustbench_med.records.record import Record, append, dumped, latest, parse, read
+
+
+def test_many_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=many, args=(file, who, 25)) for who in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+        assert writer.exitcode == 0
+    found = list(read(file))
+    assert sorted(r.cell_id for r in found) == sorted(f"{who}{n}" for who in "abc" for n in range(25))
+    for who in "abc":  # each in its own order
+        assert [r.cell_id for r in found if r.cell_id[0] == who] == [f"{who}{n}" for n in range(25)]
+    assert not journal.quarantine_of(file).exists()
+
+
+def test_a_torn_line_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    append(file, record())
+    torn = dumped(record(cell_id="1")).encode()[:-40]
+    with file.open("ab") as handle:
+        handle.write(torn)
+    with pytest.warns(StoreWarning, match=r"line 2 is no record .*: passed over"):
+        assert [r.cell_id for r in read(file)] == ["0"]
+    assert file.read_bytes().endswith(torn)  # reading changes nothing
+    with pytest.warns(StoreWarning, match=r"line 2 is no record .*set aside in .*records\.quarantine\.jsonl"):
+        append(file, record(cell_id="2"))
+    assert [r.cell_id for r in read(file)] == ["0", "2"]
+    (kept,) = map(json.loads, journal.quarantine_of(file).read_text().splitlines())
+    assert (kept["line"], kept["text"].encode()) == (2, torn)
+    assert "EOF" in kept["reason"]
+    append(file, record(cell_id="3"))
+    assert len(list(read(file))) == 3
+
+
+def test_foreign_lines_anywhere_are_set_aside_with_their_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    foreign = [b"a note", b'{"cell_id": "5"}', b"\xff\xfe\x00", b"[" * 50_000, b'{"schema_version": 4}', b"\0" * 100]
+    good = [record(cell_id=str(n)) for n in range(len(foreign))]
+    file.write_bytes(b"".join(line + b"\n" + dumped(r).encode() + b"\n" for line, r in zip(foreign, good, strict=True)))
+    with pytest.warns(StoreWarning, match=r"line 1 is .*line 3 is .*line 5 is .*and 3 more: set aside"):
+        append(file, record(cell_id="9"))
+    assert list(read(file)) == [*good, record(cell_id="9")]
+    kept = [json.loads(line) for line in journal.quarantine_of(file).read_text().splitlines()]
+    assert [
+        entry["text"].encode() if "text" in entry else base64.b64decode(entry["base64"]) for entry in kept
+    ] == foreign
+    assert [entry["line"] for entry in kept] == [1, 3, 5, 7, 9, 11]
+
+
+def test_foreign_lines_that_arrive_between_two_records_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    append(file, record(cell_id="0"))
+    with file.open("a") as handle:
+        handle.write("noise\n" + dumped(record(cell_id="1")) + "\n")
+    with pytest.warns(StoreWarning, match="line 2 is no record"):
+        append(file, record(cell_id="2"))
+    # Another file in its place, of which nothing was checked yet.
+    shutil.copyfile(file, tmp_path / "copy")
+    (tmp_path / "copy").write_text("more noise\n" + file.read_text())
+    (tmp_path / "copy").replace(file)
+    with pytest.warns(StoreWarning, match="line 1 is no record"):
+        append(file, record(cell_id="3"))
+    assert [r.cell_id for r in read(file)] == ["0", "1", "2", "3"]
+
+
+def test_a_whole_record_that_only_lacks_its_line_end_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text(dumped(record()))
+    append(file, record(cell_id="1"))
+    assert [r.cell_id for r in read(file)] == ["0", "1"]
+    assert not journal.quarantine_of(file).exists()
+
+
+def test_the_order_of_lines_counts_not_the_clock(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    append(file, record(n=1, created="2030-01-01T00:00:00+00:00"))
+    append(file, record(n=2, created="1999-01-01T00:00:00+00:00"))  # the clock went backwards
+    assert [r.n for r in latest(read(file))] == [2]
+
+
+def test_a_lock_that_is_never_given_up_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.2)
+    file = tmp_path / "records.jsonl"
+    with FileLock(tmp_path / ".records.jsonl.lock"), pytest.raises(StoreError, match="another process has locked it"):
+        append(file, record())
+    assert not file.exists()
+    append(file, record())
+
+
+def test_a_reader_waits_for_a_line_that_is_being_written(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    append(file, record())
+    line = dumped(record(cell_id="1")) + "\n"
+    script = f"""
+import pathlib, sys, time
+from filelock import FileLock
+path = pathlib.Path({str(file)!r})
+with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
+    file.write({line[:50]!r}); file.flush()
+    print("half", flush=True)
+    time.sleep(1)
+    file.write({line[50:]!r})
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "half\n"
+        assert [r.cell_id for r in read(file)] == ["0", "1"]  # and no warning
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.quarantine.jsonl"])
+def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(secret)
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        append(tmp_path / "out" / "records.jsonl", record())
+    assert secret.read_text() == "secret\n"
+
+
+def test_a_link_in_place_of_the_samples_folder_is_refused(tmp_path: Path) -> None:
+    from test_samples import outcome
+
+    from robustbench_med.records import samples
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "samples").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        samples.write(outcome(), tmp_path / "samples" / "a.parquet")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "secret").read_text() == "secret"
+    assert not (tmp_path / "link").is_symlink()
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 38.5 kB, as on a disk that is almost full; nor may pytest's own log until this ends."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (38_500, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    with small_files(), pytest.raises(StoreError, match=r"cannot write .*records\.jsonl: File too large"):
+        many(file, "a", 100)
+    found = [r.cell_id for r in read(file)]
+    assert found == [f"a{n}" for n in range(len(found))]
+    assert 3 < len(found) < 8
+    assert file.read_bytes().endswith(b"\n")
+    with small_files():
+        append(file, record(cell_id="small"))  # what fits still goes in
+    with small_files(), pytest.raises(StoreError, match="File too large"):
+        write_text(tmp_path / "text", "x" * 100_000)
+    assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl", ".records.jsonl.lock"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """On a small tmpfs, in a process of its own because the mount is private to it."""
+    script = f"""
+import subprocess, sys, pathlib
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from helpers.records import many, record
+from helpers.outcomes import outcome
+from robustbench_med.records import samples
+from robustbench_med.errors import StoreError
+from robustbench_med.records.record import append, read
+disk = pathlib.Path({str(tmp_path)!r})
+if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]).returncode:
+    sys.exit(77)
+file = disk / "out" / "records.jsonl"
+for n in range(3):
+    try:
+        many(file, "abc"[n], 100)
+        sys.exit("the disk is not full")
+    except StoreError as error:
+        assert "No space left on device" in str(error), error
+        assert len(str(error).splitlines()) == 1
+found = [r.cell_id for r in read(file)]
+assert found == [f"a{{n}}" for n in range(len(found))] and len(found) > 3, found
+assert file.read_bytes().endswith(b"\\n")
+try:
+    samples.write(outcome(), disk / "out" / "samples" / "a.parquet")
+    sys.exit("the disk is not full")
+except StoreError as error:
+    assert "No space left" in str(error)
+left = sorted(path.name for path in disk.rglob("*"))
+assert left == [".records.jsonl.lock", "out", "records.jsonl", "samples"], left
+subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+try:
+    append(file, record())
+    sys.exit("the disk is writable")
+except StoreError as error:
+    assert "Read-only file system" in str(error), error
+assert len(list(read(file))) == len(found)
+subprocess.run(["mount", "-o", "remount,rw,size=1m", str(disk)], check=True)
+append(file, record(cell_id="after"))
+assert [r.cell_id for r in read(file)] == [*found, "after"]
+"""
+    if shutil.which("unshare") is None:
+        pytest.skip("no private mounts here")
+    done = subprocess.run(["unshare", "-m", sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("no private mounts here")
+    assert done.returncode == 0, done.stderr
+
+
+def test_places_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "out", tmp_path / "file"):
+        with pytest.raises(StoreError, match=r"cannot write .*file"):
+            append(place / "records.jsonl", record())
+        with pytest.raises(BadParameter, match="Not a directory"):
+            check_writable(place)
+    check_writable(tmp_path / "new" / "deep")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    if os.geteuid() != 0:
+        (tmp_path / "shut").mkdir(mode=0o500)
+        with pytest.raises(BadParameter, match="Permission denied"):
+            check_writable(tmp_path / "shut")
+
+
+def test_an_interrupted_replacement_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a") as draft:
+            draft.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_two_that_make_one_folder_at_once_leave_one_whole(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "a") as first:
+        (first / "one").touch()
+        with new_folder(tmp_path / "a") as second:
+            (second / "two").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["one"]
+
+
+def test_records_of_older_formats_are_read(tmp_path: Path) -> None:
+    versions = set()
+    for file in sorted((ROOT / "leaderboard" / "records").glob("*.jsonl")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        versions |= {json.loads(line)["schema_version"] for line in lines}
+        found = list(read(file))
+        assert len(found) == len(lines)
+        assert {r.schema_version for r in found} == {SCHEMA}
+    assert 3 in versions
+    # The first format had none of these.
+    new = {"budget", "surrogate", "rungs", "diagnostics", "unseen", "between_clients"}
+    third = json.loads((ROOT / "leaderboard" / "records" / "lgg.jsonl").read_text().splitlines()[0])
+    oldest = {name: value for name, value in third.items() if name not in new} | {"schema_version": 1}
+    assert new <= set(migrated(oldest))
+    append(tmp_path / "records.jsonl", parse(json.dumps(oldest)))
+    assert json.loads((tmp_path / "records.jsonl").read_text())["schema_version"] == SCHEMA
+
+
+def test_records_of_a_newer_format_are_neither_read_nor_set_aside(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    newer = json.dumps({"schema_version": SCHEMA + 1, "cell_id": "1", "more": "than we know"})
+    file.write_text(newer + "\n")
+    for reader in (read, open_results):
+        with pytest.raises(BadConfig, match=r"records\.jsonl: a record of format 5 was written by a newer"):
+            list(reader(file))
+    append(file, record())  # its own run goes on
+    assert file.read_text().splitlines()[0] == newer
+    assert not journal.quarantine_of(file).exists()
+
+
+def test_a_file_that_is_not_there_or_no_file_is_one_line(tmp_path: Path) -> None:
+    for path in (tmp_path / "no.jsonl", tmp_path):
+        with pytest.raises(DataError, match="cannot read the records"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "a.b", "A", "/etc/passwd", "a\n", "a" * 65])
+def test_a_cell_id_is_a_plain_name(name: str) -> None:
+    """It names files."""
+    facts = {**json.loads(dumped(record())), "cell_id": name}
+    with pytest.raises(ValueError, match="cell_id"):
+        parse(json.dumps(facts))
+
+
+def test_infinite_and_undefined_numbers_are_no_record() -> None:
+    line = dumped(record(metrics={"x": 0.5}))
+    assert parse(line).metrics == {"x": 0.5}
+    for bad in ("1e999", "NaN", "-Infinity", '"a"', "[]"):
+        with pytest.raises(ValueError, match=r"metrics|expected|JSON|number"):
+            parse(line.replace("0.5", bad))
+    with pytest.raises(ValueError, match="JSON"):
+        parse(dumped(record(spent={}, dataset={**record().dataset, "free": 0.5})).replace("0.5", "1e999"))
+
+
+def test_appended_is_what_was_given(tmp_path: Path) -> None:
+    odd = record(reason='line\nend "quoted" \u2028 \x00'.replace("\x00", ""), clients=["Küste", "東京"])
+    append(tmp_path / "records.jsonl", odd)
+    (back,) = read(tmp_path / "records.jsonl")
+    assert back == odd
+    assert isinstance(back, Record)

@@ -1,0 +1,294 @@
+"""What a grid file may say, and which cells come of it in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from helpers.paths import TOY
+
+import robustbench_med as rbmed
+from robustbench_med.errors import BadConfig, BadParameter
+from robustbench_med.files.toml_file import LARGEST
+from robustbench_med.grid.cell import Cell, axes, cell_labels, cell_of, telling, title
+from robustbench_med.grid.config import build
+from robustbench_med.grid.filters import CELL_LABELS, chooser, read
+from robustbench_med.grid.plan import grouped, plan
+from robustbench_med.plugins.registry import Registry
+
+BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "access": "oblivious",
+        "surrogate": "bare"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toys() -> Registry:
+    return Registry(files=[TOY])
+
+
+def cells(toys: Registry, **options: object) -> list[Cell]:
+    return [cell_of(each) for each in plan(build({**BASE, **options}), toys)]
+
+
+def test_threats_name_norm_eps_and_goal_together() -> None:
+    config = build({"threat": ["linf:4/255", "l2:eps=1/2,goal=hide-lesion", {"norm": "l1", "eps": 12}]})
+    assert [(t.norm, t.eps, t.goal) for t in config.threats] == [
+        ("linf", 4 / 255, None),
+        ("l2", 0.5, "hide-lesion"),
+        ("l1", 12.0, None),
+    ]
+    plain = build({"norm": "l2", "eps": ["1/2", 1], "goal": "fake-lesion"})
+    assert [(t.norm, t.eps, t.goal) for t in plain.threats] == [("l2", 0.5, "fake-lesion"), ("l2", 1.0, "fake-lesion")]
+
+
+def test_threats_reach_the_cells(toys: Registry) -> None:
+    made = cells(toys, threat=["linf:1/10", "linf:1/10,goal=hide-lesion"])
+    assert [(c.defense.name, c.threat.eps, c.threat.goal) for c in made] == [
+        ("bare", 0.1, "untargeted"),
+        ("bare", 0.1, "hide-lesion"),
+        ("guarded", 0.1, "untargeted"),
+        ("guarded", 0.1, "hide-lesion"),
+    ]
+
+
+def test_a_cell_for_each_client_named_unseen_or_found(toys: Registry) -> None:
+    each = {"baseline": "", "each_client": True}
+    assert [c.clients for c in cells(toys, **each)] == [("site-0",), ("site-1",)]
+    assert [c.clients for c in cells(toys, **each, client=["b", "a"])] == [("b",), ("a",)]
+    assert [c.clients for c in cells(toys, **each, unseen_site="site-1")] == [("site-1",)]
+    assert [c.clients for c in cells(toys, baseline="", client=["b", "a"])] == [("b", "a")]
+    dealt = cells(toys, **each, partition="iid:clients=3")
+    assert len({c.clients for c in dealt}) == 3
+
+
+def test_the_clients_come_from_the_data_sets_that_are_open_already(toys: Registry) -> None:
+    opened: list[str] = []
+
+    def dataset(ref: object) -> rbmed.Dataset:
+        opened.append(ref.dataset.name)  # type: ignore[attr-defined]
+        return rbmed.load_dataset("stripes", registry=toys)
+
+    config = build({**BASE, "each_client": True, "seed": [0, 1], "strategy": ["pooled", "own"]})
+    assert len(list(plan(config, toys, dataset))) == 2 * 2 * 2 * 2
+    assert opened == ["stripes"]
+
+
+def test_what_is_named_twice_is_measured_once(toys: Registry) -> None:
+    assert len(cells(toys, seed=[0, 1, 0], defense=["guarded", "guarded"])) == 2 * 2
+    tables = [{"name": "guarded", "fpr": 0.2}, {"name": "guarded", "detector": {"name": "mae", "passes": 2}}]
+    texts = ["guarded:fpr=0.2", "guarded:detector=[mae:passes=2]"]
+    assert len(cells(toys, defense=[*tables, *texts])) == 3
+    ids = [[c.id("data", "weights") for c in cells(toys, defense=refs)] for refs in (tables, texts)]
+    assert ids[0] == ids[1]
+
+
+def test_why_a_rung_is_left_out_is_no_part_of_the_cells_id(toys: Registry) -> None:
+    cell = cells(toys, access="ladder:quick", defense="guarded")[-1]
+    here, there = (cell.without("bpda", f"no weights in {folder}") for folder in ("/home/a", "/home/b"))
+    assert isinstance(here, Cell)
+    assert isinstance(there, Cell)
+    assert here != there
+    assert here.id("data", "weights") == there.id("data", "weights") != cell.id("data", "weights")
+
+
+def test_a_grid_too_large_to_be_listed_is_refused_at_once(toys: Registry) -> None:
+    with pytest.raises(BadParameter, match=r"this grid has 2000000 cells, more than 100000"):
+        cells(toys, seed=list(range(1000)), eps=[n / 1000 for n in range(1, 1001)])
+
+
+# --- patterns ---
+
+
+def named(**facts: str) -> dict[str, str]:
+    return dict.fromkeys(CELL_LABELS, "") | facts
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("attack=apgd", False),
+        ("attack=apgd*", True),
+        ("attack=apgd:steps=?0", True),
+        ("attack=[apgd:steps=20],client=hospital-1", True),
+        ("attack=apgd*,client=hospital-2", False),
+        ({"attack": ["pgd", "apgd*"], "seed": 0}, True),
+        ({"seed": [1, 2]}, False),
+        ("eps=0.0156862745098", True),
+        ("eps=8/510", True),
+        ("eps=4/*", True),
+        ("defense=[medfedpure:detector=[mae:passes=2]]", True),
+        ("defense=medfedpure:detector=[mae:passes=2]", True),
+        ("defense=*passes=[12]*", False),  # brackets are no set of characters
+    ],
+)
+def test_a_pattern_fits_the_whole_of_every_name(pattern: str | dict[str, object], fits: bool) -> None:
+    names = named(attack="apgd:steps=20", client="hospital-1", seed="0", eps="4/255",
+                  defense="medfedpure:detector=[mae:passes=2]")  # fmt: skip
+    assert read(pattern).fits(names) is fits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("atack=apgd", "unknown key 'atack'"),
+        ("apgd", "'apgd' in the pattern 'apgd' is not key=text"),
+        ("", "is not key=text"),
+        ("attack=[apgd", "brackets do not match"),
+        ({}, "says nothing"),
+        ({"attack": []}, "says nothing"),
+        ({"seed": True}, "is no text or number"),
+        ({"seed": {"a": 1}}, "is no text or number"),
+        ("seed=1,seed=2", "'seed' stands twice"),
+        ("eps=much", "not a number"),
+    ],
+)
+def test_a_pattern_that_says_nothing_certain_is_refused(pattern: str | dict[str, object], words: str) -> None:
+    with pytest.raises(BadParameter, match="--exclude") as caught:
+        build({"exclude": [pattern]})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_stars_take_no_time() -> None:
+    assert not read("defense=" + "*a" * 40 + "b").fits(named(defense="a" * 200))
+
+
+def test_include_then_exclude(toys: Registry) -> None:
+    chosen = cells(toys, seed=[0, 1, 2], include=["seed=0", "seed=1"], exclude="defense=bare,seed=1")
+    assert [(c.defense.name, c.seed) for c in chosen] == [("bare", 0), ("guarded", 0), ("guarded", 1)]
+    wanted = chooser([], [read("seed=1")])
+    assert wanted(named(seed="0"))
+    assert not wanted(named(seed="1"))
+
+
+def test_patterns_that_leave_nothing_are_an_error(toys: Registry) -> None:
+    with pytest.raises(BadParameter, match="leave none of 2 cells"):
+        cells(toys, include="defense=nobody")
+
+
+# --- names and order ---
+
+
+def test_facets_say_what_a_cell_is_called(toys: Registry) -> None:
+    (cell,) = cells(toys, baseline="", access="ladder", client=["site-0", "site-1"], eps="4/255", train_seed=3,
+                    partition="iid:clients=3", attack="shift:factor=2")  # fmt: skip
+    assert cell_labels(cell) == named(
+        dataset="stripes", partition="iid:clients=3", train_seed="3", defense="guarded",
+        attack="ladder:quick shift:factor=2", access="ladder", norm="linf", eps="4/255", goal="untargeted",
+        client="site-0+site-1", seed="0", role="cell",
+    )  # fmt: skip
+
+
+def test_titles_say_what_differs_and_nothing_else(toys: Registry) -> None:
+    made = cells(toys, seed=[0, 1], baseline="", each_client=True)
+    assert telling(made) == axes([cell_labels(cell) for cell in made]) == ("client", "seed")
+    assert title(made[0], telling(made)) == "guarded / shift / oblivious / site-0 / seed 0"
+    assert len({title(cell, telling(made)) for cell in made}) == len(made)
+    assert telling(made[:1]) == ()
+    assert title(made[0]) == "guarded / shift / oblivious"
+
+
+def test_cells_that_share_data_weights_or_clean_predictions_stand_together(toys: Registry) -> None:
+    made = cells(
+        toys, dataset=["stripes", "stripes:test=10"], seed=[0, 1], eps=["1/10", "2/10"], train_seed=[0, 1],
+        attack=["shift", "shift:factor=0.5"],
+    )  # fmt: skip
+    assert len(made) == 2 * 2 * 2 * 2 * 2 * 2
+
+    def changes(key: Callable[[Cell], object]) -> int:
+        values = [repr(key(cell)) for cell in made]
+        return sum(a != b for a, b in pairwise(values))
+
+    assert changes(lambda c: c.dataset) == 2 - 1
+    assert changes(lambda c: c.trained) == 2 * 2 * 2 - 1
+    assert changes(lambda c: (c.trained, c.seed)) == 2 * 2 * 2 * 2 - 1
+    apart = cells(toys, baseline="", seed=[0, 1], eps=["1/10", "2/10"], client=["b", "a"], each_client=True)
+    assert [(c.clients[0], c.seed) for c in apart] == [("b", 0)] * 2 + [("b", 1)] * 2 + [("a", 0)] * 2 + [("a", 1)] * 2
+    assert [cell_labels(c)["defense"] for c in made[:16]] == ["bare"] * 8 + [
+        "guarded"
+    ] * 8  # the baseline first, as asked
+
+
+def test_groups_keep_the_order_of_their_first_item() -> None:
+    items = ["b1", "a1", "b2", "a1", "c1", "b1"]
+    assert grouped(items, lambda text: (text[0], text)) == ["b1", "b1", "b2", "a1", "a1", "c1"]
+
+
+# --- files ---
+
+
+def test_a_configuration_is_found_by_path_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.toml").write_text("seed = 7")
+    (tmp_path / "configs" / "other.toml").write_text("seed = 8")
+    assert build({}, Path("mine")).seed == (7,)
+    assert build({}, Path("configs/other.toml")).seed == (8,)
+    (tmp_path / "mine").write_text("seed = 9")
+    assert build({}, Path("mine")).seed == (9,)  # what is there wins
+    with pytest.raises(BadConfig, match=r"no such file; by name in configs: mine, other"):
+        build({}, Path("nobody"))
+    with pytest.raises(BadConfig, match="no such file"):
+        build({}, Path("../configs/mine"))  # a name is no way out of the folder
+    with pytest.raises(BadConfig, match="configs is not a file"):
+        build({}, Path("configs"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"seed = [", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"seed = " + b"9" * 5000, "is not TOML"),
+        (b"seed = " + b"[" * 100_000, "nested too deeply"),
+        (b"#" * (LARGEST + 1), "larger than 1 MiB"),
+    ],
+    ids=["broken", "bytes", "digits", "deep", "large"],
+)
+def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, data: bytes, words: str) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_bytes(data)
+    with pytest.raises(BadConfig, match=words) as caught:
+        build({}, file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_file_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadConfig, match="is not a file"):
+        build({}, tmp_path / "pipe")
+
+
+def test_an_error_says_whether_the_file_or_the_command_line_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text('norm = "l7"\n')
+    with pytest.raises(BadParameter, match=r"--norm 'l7' in .*grid\.toml: valid: linf, l2, l1"):
+        build({"norm": None, "seed": []}, file)
+    with pytest.raises(BadParameter, match="--norm 'l8' on the command line"):
+        build({"norm": "l8"}, file)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threat": "linf"}, "--threat"),
+        ({"threat": "l7:1"}, "valid: linf, l2, l1"),
+        ({"threat": "linf:0"}, "eps must be > 0"),
+        ({"threat": "linf:nan"}, "eps must be > 0"),
+        ({"threat": "linf:1/0"}, "not a number"),
+        ({"threat": "linf:4/255", "eps": "1/10"}, "threat says eps too"),
+        ({"eps": "1/0"}, "--eps '1/0' on the command line"),
+        ({"out": "a\0b"}, "null character"),
+        ({"train_seed": 2**63}, "--train-seed"),
+        ({"defense": ["x" * 1000] * 9, "seed": "x" * 1000}, "--seed"),
+    ],
+)
+def test_bad_values_are_one_short_line(options: dict[str, object], words: str) -> None:
+    with pytest.raises(BadParameter) as caught:
+        build(options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,45 @@
+"""Small grids of toy parts, and what of their records must not differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import robustbench_med as rbmed
+from helpers.paths import HELPERS, TOY
+from robustbench_med.plugins.registry import Registry
+
+FILES = [TOY, HELPERS / "rogue_plugin.py"]
+BASE: dict[str, Any] = {
+    "dataset": "stripes", "defense": "guarded", "baseline": "", "attack": "shift", "eps": "1/10", "surrogate": "bare",
+    "access": "oblivious", "batch_size": 3, "draws": 2,
+}  # fmt: skip
+#: What may differ between two runs: time and memory.
+VOLATILE = {"created", "seconds", "peak_memory_mib", "trained"}
+
+
+def trained() -> Registry:
+    """The toys, with weights for both defenses, under RBMED_HOME."""
+    registry = Registry(files=FILES)
+    for defense in ("guarded", "bare"):
+        rbmed.train_defense(defense, "stripes", registry=registry)
+    return registry
+
+
+def run(registry: Registry, out: Path, **options: Any) -> list[rbmed.Record]:
+    return rbmed.evaluate(registry=registry, out=out, **{**BASE, **options})
+
+
+def lines(out: Path) -> list[str]:
+    """The records on disk, less what may differ."""
+    return [stripped(json.loads(line)) for line in (out / "records.jsonl").read_text().splitlines()]
+
+
+def stripped(record: Any) -> str:
+    def less(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: less(inner) for key, inner in value.items() if key not in VOLATILE}
+        return [less(inner) for inner in value] if isinstance(value, list) else value
+
+    return json.dumps(less(record), sort_keys=True)

@@ -1,0 +1,283 @@
+"""The files of the leaderboard: byte for byte, harmless whatever strangers write, and as committed.
+
+After a change of a format that was meant, ``REWRITE_GOLDEN=1 pytest tests/leaderboard/test_formats.py`` writes the
+golden files anew; read the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.paths import ROOT
+from helpers.records import climbed, outcome, plain
+from markdown_it import MarkdownIt
+from typer.testing import CliRunner
+
+from robustbench_med.cli.main import app
+from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.leaderboard.build import rendered
+from robustbench_med.leaderboard.render.columns import BY_NAME
+from robustbench_med.leaderboard.render.escaping import markdown, tex
+from robustbench_med.leaderboard.sources.claims import Published, read_claims
+from robustbench_med.leaderboard.sources.folder import Sources, read_sources
+from robustbench_med.leaderboard.sources.image_results import dumped, parse
+from robustbench_med.records.record import Record
+from robustbench_med.records.record import dumped as dumped_record
+
+GOLDEN = Path(__file__).parent / "golden"
+ROOT = ROOT / "leaderboard"
+HOSTILE = '<script>alert(1)</script>|`x`[a](javascript:b)\\input{c}$d$_e_*f*&amp;@g https://h.example ](i "=j"\u202e'
+CLAIMS = """\
+[[claim]]
+name = "Guard"
+dataset = "d"
+attack = "PGD"
+clean = 97.67
+robust = 87.33
+source = "Someone 2025"
+url = "https://example.org/guard"
+defense = "guarded"
+
+[paper.defense.guarded]
+text = "Someone 2025, arXiv 2501.00001"
+url = "https://arxiv.org/abs/2501.00001"
+"""
+
+
+def folder(root: Path, *records: Record, claims: str = "", outcomes: str = "") -> Path:
+    for name, text in (
+        ("records/a.jsonl", "".join(f"{dumped_record(record)}\n" for record in records)),
+        ("outcomes/a.jsonl", outcomes),
+        ("claims.toml", claims),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def example(root: Path) -> Path:
+    """A board with ranks, a tie, a mark, a claim, several seeds and a row without rank."""
+    rows = {
+        "0": [True] * 15 + [False],
+        "1": [True] * 14 + [False] * 2,
+        "2": [True] * 13 + [False] * 3,
+        "3": [False] * 16,
+    }
+    records = [
+        climbed("0", rows["0"], name="guarded"),
+        climbed("1", rows["1"], name="guarded", seed=1),
+        climbed("2", rows["2"], name="held"),
+        climbed("3", rows["3"], name="bare", diagnostics={"level": "cheap", "flags": ["large-logits"]}),
+        plain("4", rows["0"], name="guarded"),
+        plain("5", rows["0"], name="guarded", seed=1),
+        plain("6", rows["2"], name="other"),
+    ]
+    texts = [dumped(outcome(cell, rows[cell])) for cell in rows]
+    return folder(root, *records, claims=CLAIMS, outcomes="\n".join(texts))
+
+
+@pytest.mark.parametrize("name", ["README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"])
+def test_every_format_is_what_it_was(name: str, tmp_path: Path) -> None:
+    text = rendered(read_sources(example(tmp_path)))[name]
+    if "REWRITE_GOLDEN" in os.environ:
+        GOLDEN.mkdir(parents=True, exist_ok=True)
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text()
+
+
+def test_the_order_of_files_and_lines_changes_nothing(tmp_path: Path) -> None:
+    sources = read_sources(example(tmp_path))
+    turned = Sources({"z": sources.records[::-1]}, dict(reversed(sources.outcomes.items())), sources.published)
+    assert rendered(turned) == rendered(sources)
+
+
+def test_what_is_committed_is_what_the_records_give() -> None:
+    files = rendered(read_sources(ROOT), ROOT / "gallery")
+    stale = [name for name, text in files.items() if (ROOT / name).read_text(encoding="utf-8") != text]
+    assert not stale, f"run rbmed leaderboard build: {stale}"
+
+
+def test_a_page_that_quotes_a_row_quotes_it_right() -> None:
+    """A line of a table that links to a row's page repeats its figures: rank, defense, clean, robust, claim, drop."""
+    boards = read_sources(ROOT).boards()
+    entries = {entry.id: entry for board in boards for section in board.sections for entry in section.entries}
+    quoted = 0
+    for page in (ROOT.parent / "README.md", ROOT.parent / "docs" / "plus.md"):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("|") and (link := re.search(r"\[`(.+?)`]\(\S*leaderboard/entries/(\S+?)\.html\)", line)):
+                entry = entries[link[2]]
+                assert entry.defense.startswith(link[1])
+                figures = [BY_NAME[name].text(entry) for name in ("clean", "robust", "claim", "drop")]
+                cells = [cell.strip() for cell in line.strip("|").split("|")]
+                assert cells[-4:] == figures, f"{page.name}: {link[2]}"
+                assert f"| {BY_NAME['rank'].text(entry)} |" in line
+                quoted += 1
+    assert quoted
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.links: set[str] = set()
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        for name, value in attrs:
+            assert name in ("id", "href", "style"), (tag, name)
+            if name == "href":
+                self.links.add(str(value))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def hostile(root: Path) -> Path:
+    text = json.dumps(HOSTILE)
+    record = climbed(name=HOSTILE)
+    data: dict[str, Any] = record.dataset | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
+    defense = record.defense | {
+        "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}}, "params_passed": {HOSTILE: HOSTILE},
+        "parts": {"model": {"name": HOSTILE}}, "reference": HOSTILE,
+    }  # fmt: skip
+    fields: dict[str, Any] = {"dataset": data, "defense": defense}
+    clients = {
+        HOSTILE: {"clean_accuracy": 1.0, "robust_accuracy": 0.5},
+        "b": {"clean_accuracy": 1.0, "robust_accuracy": 1.0},
+    }
+    ranked = climbed("0", **fields, clients=list(clients), per_client=clients, worst_client=HOSTILE,
+                     diagnostics={"level": "cheap", "flags": [HOSTILE]})  # fmt: skip
+    failed = climbed("1", **fields, status="failed", reason=HOSTILE, limit=3)
+    claims = "".join(f"{name} = {text}\n" for name in ("name", "dataset", "attack", "source", "note", "defense"))
+    return folder(root, ranked, failed, claims=f"[[claim]]\n{claims}")
+
+
+def test_hostile_text_is_text_in_markdown(tmp_path: Path) -> None:
+    text = rendered(read_sources(hostile(tmp_path)))["README.md"]
+    page = _Tags()
+    page.feed(MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text))
+    assert page.seen <= {"h1", "h2", "h3", "p", "ul", "li", "strong", "code", "a", "table", "thead", "tbody", "tr",
+                         "th", "td", "details", "summary"}  # fmt: skip
+    assert page.links <= {"../docs/leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"}
+    shown = "".join(page.text)
+    assert HOSTILE.replace("\u202e", "").strip() in " ".join(shown.split())
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows
+    assert not re.search(r"<script|@g|https?://h|www\.", text)
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "a|b", "www.x.org", "http://x.org", "`code`", "1. *x*", "# x", "<b>", "a\nb|\n- c", "&lt;"]
+)
+def test_any_text_is_one_plain_cell(text: str) -> None:
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(f"| a |\n| --- |\n| {markdown(text)} |\n")
+    page = _Tags()
+    page.feed(html)
+    assert page.seen == {"table", "thead", "tbody", "tr", "th", "td"}
+    assert html.count("<td>") == 1
+
+
+def test_hostile_text_is_text_in_the_other_formats(tmp_path: Path) -> None:
+    files = rendered(read_sources(hostile(tmp_path)))
+    assert "<" not in files["leaderboard.json"]
+    boards = json.loads(files["leaderboard.json"])["boards"]
+    assert boards[0]["dataset"] == HOSTILE
+    rows = list(csv.reader(io.StringIO(files["leaderboard.csv"])))
+    assert len({len(row) for row in rows}) == 1
+    assert not [cell for row in rows[1:] for cell in row if cell.startswith(("=", "@", "+")) or "\n" in cell]
+    commands = set(re.findall(r"\\[a-z]+", files["leaderboard.tex"]))
+    assert commands <= {
+        r"\begin", r"\end", r"\centering", r"\caption", r"\label", r"\toprule", r"\midrule", r"\bottomrule",
+        r"\usepackage", r"\textbackslash", r"\textless", r"\textgreater", r"\textbar", r"\textasciigrave",
+        r"\textquotedbl",
+    }  # fmt: skip
+
+
+def test_tex_has_no_open_brace_and_no_formula() -> None:
+    shown = re.sub(r"\\[{}$&#_%]", "", tex(HOSTILE))
+    assert not set(shown) & set("$&#_%~^|`")
+    assert shown.count("{") == shown.count("}")
+
+
+def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    record = climbed(name="=1+1")
+    text = rendered(Sources({"a": [record]}, {}, Published()))["leaderboard.csv"]
+    assert "'=1+1" in text
+
+
+def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
+    folder(tmp_path, climbed())
+    with (tmp_path / "records" / "a.jsonl").open("a") as file:
+        file.write('{"torn": \n')
+    with pytest.raises(DataError, match=r"records/a\.jsonl: line 2 is no record"):
+        read_sources(tmp_path)
+
+
+@pytest.mark.parametrize("line", ['{"cell_id": "0"}', "[]", "x", dumped(outcome("0", [True])).replace('"0"', '"0-7"')])
+def test_a_corrupt_outcomes_file_names_file_and_line(tmp_path: Path, line: str) -> None:
+    folder(tmp_path, climbed(), outcomes=f"{dumped(outcome('0', [True]))}\n{line}\n")
+    with pytest.raises(DataError, match=r"outcomes/a\.jsonl: line 2 is no outcome"):
+        read_sources(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[[claim]]\nname = 1", "nonsense = 1", "x", '[paper.model.x]\ntext = "a"',
+                                  '[paper.defense.x]\ntext = "a"\nurl = "javascript:alert(1)"'])  # fmt: skip
+def test_claims_are_checked(tmp_path: Path, text: str) -> None:
+    (tmp_path / "claims.toml").write_text(text)
+    with pytest.raises(BadConfig, match=r"claims\.toml"):
+        read_claims(tmp_path / "claims.toml")
+
+
+def test_an_outcome_comes_back_as_it_was() -> None:
+    made = outcome("0", [True, False, True], start=7)
+    again = parse(dumped(made))
+    assert (again.index, again.safe.tolist(), again.right.tolist()) == ((7, 8, 9), [1, 0, 1], [1, 1, 1])
+
+
+def test_build_writes_what_check_then_finds(tmp_path: Path) -> None:
+    example(tmp_path)
+    run = CliRunner().invoke
+    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 1
+    assert not (tmp_path / "README.md").exists()
+    assert run(app, ["leaderboard", "build", "--root", str(tmp_path)]).exit_code == 0
+    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 0
+    (tmp_path / "leaderboard.csv").write_text("edited")
+    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 1
+
+
+def show(root: Path, *options: str) -> tuple[int, str]:
+    found = CliRunner().invoke(app, ["leaderboard", "show", "--root", str(root), *options])
+    return found.exit_code, found.output
+
+
+def test_show_filters_sorts_and_picks_columns(tmp_path: Path) -> None:
+    example(tmp_path)
+    assert "guarded" in show(tmp_path)[1]
+    assert "without rank" not in show(tmp_path, "--ranked")[1]
+    assert "guarded" not in show(tmp_path, "--norm", "l2")[1]
+    assert "guarded" in show(tmp_path, "--eps", "4/255", "--track", "static", "--dataset", "d")[1]
+    assert "no row" in show(tmp_path, "--eps", "8/255")[1]
+    rows = show(tmp_path, "--ranked", "--sort", "defense", "--columns", "defense")[1]
+    assert rows.index("bare") < rows.index("guarded") < rows.index("held")
+    boards = json.loads(show(tmp_path, "--format", "json", "--client", "b")[1])["boards"]
+    assert boards[0]["sections"][0]["entries"][0]["worst"]["value"] == pytest.approx(29 / 64)
+    assert boards[0]["sections"][0]["entries"][0]["rank"] is None
+
+
+@pytest.mark.parametrize("options", [("--client", "z"), ("--dataset", "z"), ("--norm", "z"), ("--eps", "z"),
+                                     ("--track", "z"), ("--columns", "z"), ("--sort", "z"),
+                                     ("--root", "z")])  # fmt: skip
+def test_show_names_what_is_valid(tmp_path: Path, options: tuple[str, str]) -> None:
+    code, text = show(example(tmp_path), *options)
+    assert code == 2
+    assert len(text.splitlines()) == 1

@@ -1,0 +1,234 @@
+"""The page of the leaderboard in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import board as boards
+from helpers.board import build
+from helpers.browser import DESKTOP, PHONE, opened, requested, serious, show
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from robustbench_med.leaderboard.schema import Claim, Mark, Paper
+
+pytestmark = pytest.mark.browser
+ROW = "entries/brainsim-linf-4-255.medfedpure.html"
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Chrome]:
+    with opened() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two small boards, in a folder whose name needs escaping."""
+    folder = tmp_path_factory.mktemp("a page")
+    build(boards.full(), folder)
+    return folder
+
+
+def visible_rows(driver: Chrome) -> list[str]:
+    """Names of the rows that are seen, from top to bottom."""
+    seen = (
+        "[...document.querySelectorAll('table.rows tbody th > a:first-child')].filter((row) => row.checkVisibility())"
+    )
+    return driver.execute_script(f"return {seen}.map((row) => row.textContent)")
+
+
+def status(driver: Chrome) -> str:
+    return driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+
+
+def settled(driver: Chrome) -> None:
+    """Filters wait a moment for the next letter."""
+    driver.execute_async_script("setTimeout(arguments[0], 200)")
+
+
+@pytest.mark.parametrize("page", ["index.html", ROW])
+def test_loads_without_errors_and_without_a_request_to_elsewhere(driver: Chrome, site: Path, page: str) -> None:
+    show(driver, site / page)
+    asked = requested(driver)
+    assert len(asked) == 3  # page, style sheet, script
+    assert all(url.startswith(site.as_uri()) for url in asked)
+    assert [entry["message"] for entry in driver.get_log("browser")] == []
+    assert driver.execute_script("return getComputedStyle(document.body).maxWidth") != "none", "no style sheet"
+
+
+def test_rows_are_sorted_by_a_click_on_a_heading(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html")
+    table = driver.find_element(By.CSS_SELECTOR, "table.rows")
+    head = table.find_element(By.CSS_SELECTOR, "th[data-key=robust]")
+    seen = []
+    for _ in range(3):
+        head.find_element(By.TAG_NAME, "button").click()
+        names = [row.text for row in table.find_elements(By.CSS_SELECTOR, "tbody th > a:first-child")]
+        seen.append((head.get_attribute("aria-sort"), names))
+    rising = ["undefended", "shielded:detector=lid", "medfedpure"]
+    assert seen == [("descending", rising[::-1]), ("ascending", rising), (None, rising[::-1])]
+    drop = table.find_element(By.CSS_SELECTOR, "th[data-key=drop] button")
+    for order in (["shielded:detector=lid", "medfedpure"], ["medfedpure", "shielded:detector=lid"]):
+        drop.click()
+        names = [row.text for row in table.find_elements(By.CSS_SELECTOR, "tbody th > a:first-child")]
+        assert names == [*order, "undefended"], "a row without the figure comes last"
+    assert driver.execute_script("return location.hash") == "#?sort=-drop"
+
+
+def test_rows_are_found_and_filtered_and_the_address_says_how(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html")
+    everything = visible_rows(driver)
+    assert everything == ["medfedpure", "shielded:detector=lid", "undefended", "medfedpure"]
+    search = driver.find_element(By.NAME, "q")
+    search.send_keys("FEDMOE lid")
+    settled(driver)
+    assert visible_rows(driver) == ["shielded:detector=lid"]
+    assert status(driver) == "1 of 5 rows"
+    address = driver.current_url
+    assert address.endswith("#?q=FEDMOE+lid")
+    driver.get("about:blank")
+    driver.get(address)
+    assert visible_rows(driver) == ["shielded:detector=lid"], "the address brings the filter back"
+    driver.find_element(By.CSS_SELECTOR, "button[type=reset]").click()
+    assert visible_rows(driver) == everything
+    show(driver, site / "index.html", "#?threat=linf+8/255&marks=none")
+    assert visible_rows(driver) == ["medfedpure"]
+    show(driver, site / "index.html", "#?client=hospital-2&marks=some")
+    assert status(driver) == "1 of 5 rows"
+    show(driver, site / "index.html", "#?track=static")
+    assert (visible_rows(driver), status(driver)) == ([], "0 of 5 rows")
+
+
+def test_columns_are_chosen(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html", "#?cols=detector+attackers")
+    heads = [head.text for head in driver.find_elements(By.CSS_SELECTOR, "table.rows thead")[0].find_elements(
+        By.TAG_NAME, "th") if head.is_displayed()]  # fmt: skip
+    assert "TPR" in heads
+    assert "bpda" in heads
+    assert "Sens." not in heads
+    driver.find_element(By.CSS_SELECTOR, "input[value=lesions]").send_keys(Keys.SPACE)
+    settled(driver)
+    assert "Sens." in driver.find_element(By.CSS_SELECTOR, "table.rows thead").text
+
+
+def test_a_link_to_a_row_shows_it_wherever_it_is(driver: Chrome, tmp_path: Path) -> None:
+    many = [boards.entry(f"d{at:03}", id=f"row-{at}", rank=at + 1) for at in range(130)]
+    lost = boards.entry("lost", id="row-lost", ranked=False, rank=None, why_not="no ladder")
+    build([boards.board(*many, unranked=(lost,))], tmp_path)
+    show(driver, tmp_path / "index.html")
+    assert len(visible_rows(driver)) == 100
+    assert status(driver) == "131 rows"
+    button = driver.find_element(By.CSS_SELECTOR, ".rest button")
+    assert button.text == "Show all 130 rows"
+    button.click()
+    assert len(visible_rows(driver)) == 130
+    for row in ("row-121", "row-lost"):
+        show(driver, tmp_path / "index.html", f"#{row}")
+        place = driver.find_element(By.ID, row)
+        assert place.is_displayed()
+        assert 0 <= driver.execute_script("return arguments[0].getBoundingClientRect().top", place) < DESKTOP[1]
+
+
+def test_a_row_leads_to_its_page_and_back(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html")
+    driver.find_element(By.CSS_SELECTOR, f"table.rows a[href='{ROW}']").click()
+    assert driver.current_url == (site / ROW).as_uri()
+    assert driver.find_element(By.TAG_NAME, "h1").text == "medfedpure"
+    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    copy = driver.find_element(By.CSS_SELECTOR, "button.copy")
+    copy.click()
+    settled(driver)
+    assert copy.text in ("Copied", "Selected")
+    driver.find_element(By.LINK_TEXT, "this row").click()
+    assert driver.current_url.endswith("index.html#brainsim-linf-4-255.medfedpure")
+
+
+def test_the_keyboard_reaches_everything(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html")
+    seen = set()
+    for _ in range(60):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        here = driver.switch_to.active_element
+        seen.add((here.tag_name, here.get_attribute("name") or here.text.strip()))
+    assert ("a", "Skip to the tables") in seen
+    assert {("input", "q"), ("select", "dataset"), ("button", "Worst case"), ("a", "shielded:detector=lid")} <= seen
+
+
+def test_nothing_needs_the_script(site: Path, driver: Chrome) -> None:
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(driver, site / "index.html")
+        assert len(visible_rows(driver)) == 4
+        assert not driver.find_element(By.CSS_SELECTOR, ".filters").is_displayed()
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("page", ["index.html", ROW])
+def test_the_page_itself_never_scrolls_sideways(driver: Chrome, site: Path, page: str, size: tuple[int, int]) -> None:
+    show(driver, site / page, size=size)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("page", ["index.html", ROW])
+def test_axe_finds_nothing_serious(driver: Chrome, site: Path, page: str, size: tuple[int, int], dark: bool) -> None:
+    show(driver, site / page, size=size, dark=dark)
+    assert serious(driver) == []
+
+
+HOSTILE = (
+    "<script>window.taken = 1</script>",
+    '"><img src=x onerror="window.taken = 1">',
+    "' onmouseover='window.taken = 1",
+    "</style></title></script><svg onload=window.taken=1>",
+    "{{ 7 * 7 }}${7*7}",
+    "&lt;b&gt;",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_text(driver: Chrome, tmp_path: Path, text: str) -> None:
+    bad = Claim(text, text, text, 0.5, 0.5, text, "javascript:window.taken=1", text)
+    told = boards.record(
+        clients=[text], defense={"name": text, "params_passed": {text: text}}, provenance={"commit": text},
+        dataset={"name": text, "params_passed": {}, "synthetic": False, "classes": [text, text], "notes": [text]},
+    )  # fmt: skip
+    entry = boards.entry(
+        text, id="hostile", defense_name=text, strategy=text, strategy_full=text, model=text, clients=(text,),
+        unseen=(text,), worst_client=text, per_client={text: {"clean": boards.share(0.5)}}, claims=(bad,),
+        marks=(Mark("a-mark", text),), paper=Paper(text, "javascript:window.taken=1"), records=(told,), lowered=(text,),
+    )  # fmt: skip
+    lost = replace(entry, id="hostile-2", ranked=False, rank=None, why_not=text)
+    board = replace(boards.board(entry, unranked=(lost,), claims=(bad,)), dataset=text, licence=text, partition=text)
+    build([board], tmp_path)
+    for page in ("index.html", "entries/hostile.html", "entries/hostile-2.html"):
+        file = tmp_path / page
+        html = file.read_text(encoding="utf-8")
+        policy = html[html.index('<meta http-equiv="Content-Security-Policy"') :].partition("\n")[0]
+        file.write_text(html.replace(policy, ""), encoding="utf-8")  # escaping must do without it
+        show(driver, file)
+        if page == "index.html":
+            assert text in visible_rows(driver)
+            driver.find_element(By.NAME, "q").send_keys(text)
+            settled(driver)
+        assert text in driver.find_element(By.TAG_NAME, "main").text
+        assert driver.execute_script("return window.taken ?? null") is None
+        assert len(driver.find_elements(By.CSS_SELECTOR, "script, img, svg[onload], [onerror], [onmouseover]")) == 1
+        assert not driver.find_elements(By.CSS_SELECTOR, "a[href^='javascript:' i]")
+        assert driver.get_log("browser") == []
+
+
+def test_a_hostile_address_is_text(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html", "#?q=%3Cimg src=x onerror=window.taken=1%3E&cols=%22%3E&sort=__proto__")
+    assert status(driver) == "0 of 5 rows"
+    assert driver.execute_script("return window.taken ?? null") is None
+    assert json.loads(driver.execute_script("return JSON.stringify([...document.images].length)")) == 0

@@ -1,0 +1,179 @@
+"""Cells in processes of their own: plugins that hang, die or leak cost their cell and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers.grids import BASE, lines, run, trained
+
+from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.grid.config import build
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.executors import pool, process
+from robustbench_med.runner.runner import Runner
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
+        yield trained()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slurm", r"unknown executor 'slurm' \(--executor\); valid: local, ray"),
+        ("ray:wokers=2", "wokers is unknown; parameters: workers, cpus, gpus"),
+        ("ray:workers=0", "workers = '0'.*greater than or equal to 1"),
+        ({"name": "local", "process": "perhaps"}, "process = 'perhaps'"),
+    ],
+)
+def test_a_wrong_executor_is_one_line(toys: Registry, text: object, message: str) -> None:
+    with pytest.raises(BadParameter, match=message):
+        Runner(build({**BASE, "executor": text}), toys)
+
+
+def test_ray_has_to_be_installed_and_chooses_gpus_itself(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    import robustbench_med.runner.executors.ray as on_ray
+
+    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"install 'robustbench-med\[ray\]'"):
+        Runner(build({**BASE, "executor": "ray"}), toys)
+
+
+def test_a_process_gives_the_same_records(toys: Registry, tmp_path: Path) -> None:
+    run(toys, tmp_path / "a", access=["oblivious", "transfer", "full"])
+    run(toys, tmp_path / "b", access=["oblivious", "transfer", "full"], executor="local:process=true")
+    assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_a_cell_that_hangs_is_stopped_and_the_rest_goes_on(toys: Registry, tmp_path: Path) -> None:
+    hangs = f"rogue:how=hang,after=4,file={tmp_path / 'calls'}"
+    start = time.monotonic()
+    records = run(toys, tmp_path / "out", attack=[hangs, "shift"], time_limit=12)
+    assert [r.status for r in records] == ["failed", "ok"]
+    assert records[0].reason == "TimeLimit: stopped after 12 s (--time-limit)"
+    assert time.monotonic() - start > 12
+    # What it had finished is kept for the next attempt: the cell was stopped, not refuted.
+    assert len(list((tmp_path / "out" / "partial").glob("*/0*"))) == 4
+
+
+def test_a_process_that_dies_is_replaced_and_its_cell_run_again(toys: Registry, tmp_path: Path) -> None:
+    dies = f"rogue:how=die,after=4,times=1,file={tmp_path / 'calls'}"
+    records = run(toys, tmp_path / "out", attack=[dies, "shift"], executor="local:process=true", diagnostics="off")
+    assert [r.status for r in records] == ["ok", "ok"]
+    assert len((tmp_path / "calls").read_text()) == 8 + 1  # it went on at the chunk that it died of
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_every_process_fails(toys: Registry, tmp_path: Path) -> None:
+    records = run(toys, tmp_path / "out", attack=["rogue:how=die", "shift"], executor="local:process=true")
+    assert [r.status for r in records] == ["failed", "ok"]
+    assert records[0].reason == f"WorkerLost: the process that ran the cell died {pool.ATTEMPTS} times (exit code -9)"
+
+
+@pytest.mark.slow
+def test_a_process_that_leaks_is_replaced(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GROWTH", 300 * 2**20)
+    started: list[int] = []
+    send = process._Alone.send
+
+    def counted(self: process._Alone, worker: int, job: object) -> None:
+        started.append(self.process is None)
+        send(self, worker, job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(process._Alone, "send", counted)
+    asked = {"seed": list(range(4)), "executor": "local:process=true", "diagnostics": "off"}
+    records = run(toys, tmp_path / "out", attack="rogue:how=leak", **asked)  # 200 MiB a cell
+    assert [r.status for r in records] == ["ok"] * 4
+    assert started == [True, False, False, True]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_process(toys: Registry, tmp_path: Path) -> None:
+    config = build({**BASE, "seed": [0, 1, 2], "executor": "local:process=true", "out": tmp_path / "out"})
+    runner = Runner(config, toys)
+    records = runner.run()
+    next(records)
+    with pytest.raises(KeyboardInterrupt):
+        records.throw(KeyboardInterrupt)
+    assert len(lines(tmp_path / "out")) == 1
+    again = [record.status for record in Runner(config, toys).run()]
+    assert again == ["ok"] * 3
+
+
+class Told(pool.WorkerPool):
+    """Workers that do as they are told, without any process."""
+
+    def __init__(self, size: int, script: list[tuple[int, object]]) -> None:
+        self.size, self.script, self.log = size, script, list[tuple[object, ...]]()
+
+    def send(self, worker, job):
+        self.log.append(("send", worker, job.cell_id, sorted(job.pieces)))
+
+    def wait(self, workers, seconds):
+        return self.script[0][0] if self.script else None
+
+    def receive(self, worker):
+        _, said = self.script.pop(0)
+        if isinstance(said, pool.Lost):
+            raise said
+        return said
+
+    def stop(self, worker):
+        self.log.append(("stop", worker))
+
+    def rest(self, worker):
+        return False
+
+
+def test_what_a_lost_worker_had_finished_goes_to_the_next_one() -> None:
+    from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job
+
+    a, b = (Job(None, name, Path()) for name in "ab")  # type: ignore[arg-type]
+    script = [
+        (0, Begun(4)), (1, Begun(4)), (0, Checkpoint("x", b"1", 2, 0.5)), (0, pool.Lost("?")), (1, Done()), (0, Done()),
+    ]  # fmt: skip
+    told = Told(2, script)
+    heard = [(job.cell_id, type(message).__name__) for job, message in pool.dispatch(told, iter([a, b]), None)]
+    assert heard == [("a", "Begun"), ("b", "Begun"), ("a", "Checkpoint"), ("b", "Done"), ("a", "Done")]
+    assert told.log == [
+        ("send", 0, "a", []), ("send", 1, "b", []), ("send", 0, "a", ["x"]), ("stop", 0), ("stop", 1),
+    ]  # fmt: skip
+
+
+ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+
+
+@ray
+@pytest.mark.slow
+def test_ray_gives_the_same_records_and_replaces_workers_that_die(toys: Registry, tmp_path: Path) -> None:
+    dies = f"rogue:how=die,after=4,times=1,file={tmp_path / 'calls'}"
+    asked = {"attack": ["shift", dies], "seed": [0, 1], "diagnostics": "off", "access": ["oblivious", "transfer"]}
+    records = run(toys, tmp_path / "a", **asked, executor="ray:workers=2")
+    assert [r.status for r in records] == ["ok"] * 8
+    assert len((tmp_path / "calls").read_text()) == 4 * 8 + 1
+    alone = run(toys, tmp_path / "b", **asked)
+    assert sorted(lines(tmp_path / "a")) == sorted(lines(tmp_path / "b"))
+    assert [r.cell_id for r in alone] == [r.cell_id for r in run(toys, tmp_path / "b", **asked)]
+
+
+@ray
+@pytest.mark.slow
+def test_ray_stops_what_takes_too_long(toys: Registry, tmp_path: Path) -> None:
+    asked = {"attack": ["rogue:how=hang", "shift"], "time_limit": 20, "executor": "ray:workers=1"}
+    records = run(toys, tmp_path / "out", **asked)
+    assert [r.status for r in records] == ["failed", "ok"]
+    assert "TimeLimit" in (records[0].reason or "")
+
+
+@ray
+@pytest.mark.slow
+def test_ray_says_that_it_has_no_room(toys: Registry, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Ray offers .* too few for a worker with 1 and 1"):
+        run(toys, tmp_path / "out", executor="ray:workers=1,gpus=1")

@@ -1,0 +1,32 @@
+"""`kill.py` with a small count; the long one is `python tests/helpers/kill.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import HELPERS
+
+SCRIPT = HELPERS / "kill.py"
+
+
+def killed(count: int) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--count", str(count)],
+        capture_output=True, text=True, timeout=1800, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_loses_one_chunk_at_most() -> None:
+    assert "records and samples identical" in killed(4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_a_hundred_times() -> None:
+    assert "records and samples identical" in killed(100)

@@ -1,0 +1,55 @@
+"""Plugins that break the rules cost their own cell, say why, and leave no trace in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.grids import lines, run, trained
+
+from robustbench_med.plugins.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
+        yield trained()
+
+
+REASONS = {
+    "raise": "RuntimeError: as asked",
+    "nan": "OutsideThreatModel: 3 adversarial images hold values that are not finite",
+    "shape": "OutsideThreatModel: the attack returned shape (3, 1, 7, 8) for images of (3, 1, 8, 8)",
+    "outside": "OutsideThreatModel: an image lies 0.2 away in linf, eps is 0.1",
+    "range": "outside [0, 1]",
+    "none": "OutsideThreatModel: the attack returned a NoneType, not images",
+}
+
+
+def test_every_fault_is_a_record_with_its_reason(toys: Registry, tmp_path: Path) -> None:
+    records = run(toys, tmp_path / "out", attack=[*(f"rogue:how={how}" for how in REASONS), "shift"])
+    assert [record.status for record in records] == ["failed"] * len(REASONS) + ["ok"]
+    for record, (how, reason) in zip(records, REASONS.items(), strict=False):
+        assert reason in (record.reason or ""), how
+        assert "\n" not in (record.reason or "")
+    assert not (tmp_path / "out" / "partial").exists()
+
+
+def test_a_fault_in_the_middle_of_a_cell_leaves_no_figures(toys: Registry, tmp_path: Path) -> None:
+    (record,) = run(toys, tmp_path / "out", attack=f"rogue:how=nan,after=5,file={tmp_path / 'calls'}")
+    assert (record.status, record.n, record.metrics) == ("failed", 0, {})
+    assert not list((tmp_path / "out").glob("samples/*"))
+
+
+def test_settings_that_a_plugin_changes_do_not_outlive_its_call(toys: Registry, tmp_path: Path) -> None:
+    before = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
+    records = run(toys, tmp_path / "a", attack=["rogue:how=meddle", "shift"])
+    after = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
+    assert before[:3] == after[:3]
+    assert torch.equal(before[3], after[3])
+    assert [record.status for record in records] == ["ok", "ok"]
+    run(toys, tmp_path / "b", attack=["shift"])
+    assert lines(tmp_path / "a")[1] == lines(tmp_path / "b")[0]
