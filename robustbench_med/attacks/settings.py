@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.threat import Budget, ThreatModel
-from robustbench_med.runtime.cache import Shared
+from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.speed import Speed
 
 
@@ -70,7 +70,7 @@ class Setting:
     stand_in: str = "identity"
     watch: bool = True
     speed: Speed = field(default_factory=Speed)
-    shared: Shared | None = None
+    shared: SharedResults | None = None
     system: str = ""
     borrowed: str = ""
 
