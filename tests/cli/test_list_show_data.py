@@ -214,7 +214,7 @@ def test_data_check_by_name_uses_the_registered_folder(plugin, images):
 def test_data_check_guesses_the_layout_only_where_one_fits(plugin, images, tmp_path):
     fails(rbmed("-p", plugin, "data", "check", tmp_path / "nowhere"), "nowhere is not a folder")
     fails(rbmed("-p", plugin, "data", "check", images), "could be read as folder or other", "--dataset")
-    fails(rbmed("-p", plugin, "data", "check", tmp_path), "layout of no data set", "has no marker")
+    fails(rbmed("-p", plugin, "data", "check", tmp_path), "no data set can read", "has no marker")
 
 
 def test_data_register_refuses_what_cannot_be_used(plugin, images, tmp_path):
