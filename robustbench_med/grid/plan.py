@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,9 +15,10 @@ from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of, label
-from robustbench_med.grid.config import Ref, RunConfig
+from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
 from robustbench_med.grid.ladder import BARE, REVISION, Rung, impossible, preset, with_attack
+from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces import Attack, Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params, create
@@ -77,7 +78,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
         if baseline.name not in {ref.name for ref in defenses}:
             defenses.insert(0, baseline)
     data = [reference(ref, "dataset") for ref in config.dataset]
-    attacks = [reference(ref, "attack") for ref in config.attack]
+    attacks = [reference(ref, "attack") for ref in config.attack or DEFAULT_ATTACKS]
     models: list[PartRef | None] = [*(reference(ref, "model") for ref in config.model)] or [None]
     strategies: list[PartRef | None] = [*(reference(ref, "strategy") for ref in config.strategy)] or [None]
     for ref in data:
@@ -101,7 +102,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
         resolved = resolve_defense(registry, defense, model, strategy, options)
         bare = resolved.detector is None and resolved.purifier is None
         for given, ask in product(config.threats, asks):
-            threat = ThreatModel(given.norm, given.eps, ask.access, given.goal or config.goal)
+            threat = replace(given, access=ask.access)
             admitted, left_out = _admitted(registry, ask, threat, resolved)
             if bare and ask.role == "probe":
                 admitted, left_out = (), (("", BARE),)
@@ -184,7 +185,7 @@ def _ladders(config: RunConfig, registry: Registry, access: str, attacks: list[P
     name = access.partition(":")[2] or "quick"
     ladder = preset(name)
     limit = ladder.limit if config.limit is None else config.limit
-    if "attack" not in config.model_fields_set:
+    if not config.attack:
         yield _Ask("cell", "ladder", PartRef("ladder", {"preset": name}), ladder.rungs, limit)
         return
     for attack in attacks:

@@ -63,7 +63,7 @@ class Preview:
     def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
         self.config, self.registry, self.progress = config, registry, progress or Silent()
         # A runner that may not train: what has no weights is to be seen here, not made.
-        self.runner = Runner(config.model_copy(update={"train": False}), registry, progress)
+        self.runner = Runner(replace(config, train=False), registry, progress)
         self.loader = self.runner.loader
         batch = chunk_size(config.batch_size, self.runner.device)
         self._systems: dict[str, Pipeline] = {}
@@ -98,7 +98,7 @@ class Preview:
         patterns = [read_pattern(written) for written in (*self.config.include, *self.config.exclude)]
         if not patterns:
             return []
-        whole = self.config.model_copy(update={"include": (), "exclude": ()})
+        whole = replace(self.config, include=(), exclude=())
         names = [cell_labels(cell_of(each)) for each in plan(whole, self.registry, self.loader.dataset)]
         return [each.source for each in patterns if not any(map(each.fits, names))]
 
