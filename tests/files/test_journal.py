@@ -49,7 +49,7 @@ def test_a_torn_line_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
     torn = dumped(record(cell_id="1")).encode()[:-40]
     with file.open("ab") as handle:
         handle.write(torn)
-    with pytest.warns(StoreWarning, match=r"line 2 is not a record .*: passed over"):
+    with pytest.warns(StoreWarning, match=r"line 2 is not a record .*: skipped"):
         assert [r.cell_id for r in read(file)] == ["0"]
     assert file.read_bytes().endswith(torn)  # reading changes nothing
     with pytest.warns(StoreWarning, match=r"line 2 is not a record .*set aside in .*records\.quarantine\.jsonl"):
@@ -109,7 +109,7 @@ def test_the_order_of_lines_counts_not_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_never_given_up_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PATIENCE", 0.2)
+    monkeypatch.setattr(journal, "LOCK_TIMEOUT", 0.2)
     file = tmp_path / "records.jsonl"
     with FileLock(tmp_path / ".records.jsonl.lock"), pytest.raises(StoreError, match="another process has locked it"):
         append(file, record())
