@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustbench_med.attacks.query_counter import margin
 from robustbench_med.attacks.target_model import PipelineTarget, View, collapse, withheld
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import NotDefined
+from robustbench_med.interfaces.attack import margin
 from robustbench_med.interfaces.random import Stream
 
 #: The soft gate's width as a share of the clean scores between the lowest and the threshold.
