@@ -77,9 +77,13 @@ def main() -> None:
         card, split = deployment.dataset.card(), deployment.dataset.split("calibration")
         steps = [_step(registry, rung, args) for rung in rungs]
         setting = Setting(
-            threat=rbmed.ThreatModel(eps=args.eps), steps=steps, num_classes=len(card.classes),
-            lesion_class=card.lesion_class, device=device, draws=args.draws,
-        )  # fmt: skip
+            threat=rbmed.ThreatModel(eps=args.eps),
+            steps=steps,
+            num_classes=len(card.classes),
+            lesion_class=card.lesion_class,
+            device=device,
+            draws=args.draws,
+        )
         rows = rows_to_evaluate(split, deployment.artifact.clients, args.limit)
         parts = []
         for client in deployment.artifact.clients:
