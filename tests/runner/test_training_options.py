@@ -265,7 +265,7 @@ def test_unseen_sites_are_what_is_evaluated_unless_clients_are_named(toys: Regis
     (both,) = run(toys, tmp_path, **asked, client=["client-1", "client-2"])
     assert (both.clients, both.unseen) == (["client-1", "client-2"], ["client-2"])
     figures = [both.per_client[client]["robust_accuracy"] for client in both.clients]
-    assert both.between_clients["robust_accuracy"]["mean"] == pytest.approx(sum(figures) / 2)
+    assert both.between_clients["robust_accuracy"].mean == pytest.approx(sum(figures) / 2)
     assert list(to_frame([alone, known, both])["unseen"]) == ["client-2", "", "client-2"]
     with pytest.raises(UsageError, match=r"unknown client 'site-0' .*valid: client-1, client-3, client-2"):
         run(toys, tmp_path, **{**asked, "train": False}, client="site-0")
