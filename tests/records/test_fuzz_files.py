@@ -32,7 +32,7 @@ from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.build import rendered
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.plugins.components import resolve
 from robustbench_med.plugins.references import PartRef, format_ref
@@ -158,7 +158,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
-    rendered(Sources({"a.jsonl": both}, {}, Published()))
+    rendered(Sources({"a.jsonl": both}, {}, Publications()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
     with refused(BadConfig):
