@@ -8,25 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of, label
+from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import Ref, RunConfig
 from robustbench_med.grid.filters import chooser, read
-from robustbench_med.grid.ladder import BARE, REVISION, Rung, impossible, preset, with_attack
-from robustbench_med.interfaces import Attack, Dataset
+from robustbench_med.grid.ladder import BARE, REVISION, inapplicable, preset
+from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
-from robustbench_med.plugins.components import all_params, create
+from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
-
-if TYPE_CHECKING:
-    from robustbench_med.grid.cell import Cell
-
 
 #: Cells of the largest grid that is listed.
 LARGEST = 100_000

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from robustbench_med.errors import OutsideThreatModel, UsageError
-from robustbench_med.plugins.specs import NORMS
+from robustbench_med.plugins.specs import ACCESS, NORMS
 
-#: Rungs of the access ladder, cheapest first, and the whole ladder in one go.
-ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query", "ladder")
 #: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
 GOALS = ("untargeted", "hide-lesion", "fake-lesion")
 
@@ -52,8 +50,8 @@ class ThreatModel:
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"eps must be a finite number > 0, not {self.eps!r}")
-        if self.access not in ACCESS:
-            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}")
+        if self.access not in (*ACCESS, "ladder"):
+            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}, ladder")
         if self.goal not in GOALS:
             raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
 
