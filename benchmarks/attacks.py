@@ -26,7 +26,7 @@ import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
 from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.settings import Setting, Step
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.runtime.batching import chunk_size, find_device
 
@@ -114,7 +114,7 @@ def main() -> None:
     device, console = find_device(args.device), Console(width=120)
     batch = chunk_size(args.batch_size, device)
     test = rbmed.load_dataset("brainsim").split("test")
-    split = test.select(pick(test, tuple(sorted(set(test.sites))), args.images))
+    split = test.select(rows_to_evaluate(test, tuple(sorted(set(test.sites))), args.images))
     console.print(f"{machine(device)}; {len(split)} images of 64 px, {args.steps} steps, ours in batches of {batch}, "
                   f"Linf {EPS:.5f}, median of {args.runs}")  # fmt: skip
     for title, subject in (("undefended", undefended), ("adversarially trained", adversarially_trained)):

@@ -43,7 +43,7 @@ class Stamp(rbmed.Attack):
     class Params(rbmed.Params):
         file: str = rbmed.Field(description="Where.")
 
-    def run(self, target model, x, y, threat, budget, rng):
+    def run(self, model, x, y, threat, budget, rng):
         Path(self.params.file).write_text(str(time.time()))
         return x.clone()
 

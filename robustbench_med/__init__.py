@@ -1,4 +1,4 @@
-"""robustbench-med: how robust a medical-imaging model and its defense really are.
+"""robustbench-med: how robust a medical-imaging model and its defense are.
 
 Public names load on first use, so that ``import robustbench_med`` stays light.
 """
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import Learner as Learner
     from robustbench_med.interfaces import Metric as Metric
     from robustbench_med.interfaces import Model as Model
+    from robustbench_med.interfaces import Number as Number
     from robustbench_med.interfaces import Params as Params
     from robustbench_med.interfaces import Part as Part
     from robustbench_med.interfaces import Purifier as Purifier
@@ -62,8 +63,10 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.results import RungResult as RungResult
     from robustbench_med.interfaces.threat import Budget as Budget
     from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
+    from robustbench_med.plugins.components import read_choice as read_choice
     from robustbench_med.plugins.references import PartRef as PartRef
     from robustbench_med.plugins.references import format_eps as format_eps
+    from robustbench_med.plugins.references import fraction as fraction
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
 
@@ -72,27 +75,41 @@ __version__ = "0.1.0"
 #: Marks a function of a plugin module as one of the hooks in `robustbench_med.plugins.hookspecs`.
 hookimpl = pluggy.HookimplMarker("rbmed")
 
+#: The public names that are imported on first use, by module.
 _LAZY = {
-    "robustbench_med.api": ("evaluate", "load_component", "load_dataset", "load_defense", "train_defense"),
-    "robustbench_med.interfaces.dataset": ("DataCard", "Split"),
+    "pydantic": "Field",
+    "robustbench_med.api": "evaluate load_component load_dataset load_defense train_defense",
+    "robustbench_med.files.paths": "home",
     "robustbench_med.interfaces": (
-        "Attack", "Classifier", "Dataset", "Defense", "Detector", "Federated", "Learner", "Metric", "Model", "Params",
-        "Part", "Purifier", "Recipe", "Report", "Strategy", "TargetModel", "System", "TrainJob",
+        "Attack Classifier Dataset Defense Detector Federated Learner Metric Model Number Params Part Purifier Recipe "
+        "Report Strategy System TargetModel TrainJob"
     ),
-    "robustbench_med.files.paths": ("home",),
-    "robustbench_med.interfaces.results": ("RungResult", "Outcome", "Predictions"),
-    "robustbench_med.interfaces.rate": ("Rate", "wilson"),
-    "robustbench_med.plugins.references": ("PartRef", "parse", "format_eps", "without_shared_params"),
-    "robustbench_med.interfaces.random": ("Stream", "seed_of"),
-    "robustbench_med.interfaces.threat": ("Budget", "ThreatModel"),
-    "pydantic": ("Field",),
-}  # fmt: skip
-_HOME = {name: module for module, names in _LAZY.items() for name in names}
+    "robustbench_med.interfaces.dataset": "DataCard Split",
+    "robustbench_med.interfaces.random": "Stream seed_of",
+    "robustbench_med.interfaces.rate": "Rate wilson",
+    "robustbench_med.interfaces.results": "Outcome Predictions RungResult",
+    "robustbench_med.interfaces.threat": "Budget ThreatModel",
+    "robustbench_med.plugins.components": "read_choice",
+    "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 
 __all__ = [
-    "INTERFACE", "AttackSpec", "DatasetSpec", "DefenseSpec", "DetectorSpec", "MetricSpec", "ModelSpec", "PurifierSpec",
-    "ReportSpec", "Spec", "StrategySpec", "__version__", "hookimpl", *_HOME,
-]  # fmt: skip
+    "INTERFACE",
+    "AttackSpec",
+    "DatasetSpec",
+    "DefenseSpec",
+    "DetectorSpec",
+    "MetricSpec",
+    "ModelSpec",
+    "PurifierSpec",
+    "ReportSpec",
+    "Spec",
+    "StrategySpec",
+    "__version__",
+    "hookimpl",
+    *_HOME,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_med.datasets.loading import dealt, open_dataset
+from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder, find_artifact
@@ -138,7 +138,7 @@ def load_defense(
     folder = None if weights is None else Path(weights)
     if isinstance(dataset, str):
         return loader.deployment(ref, folder)
-    opened, resolved = dealt(dataset, ref.partition, ref.unseen), loader.resolved(ref)
+    opened, resolved = with_partition(dataset, ref.partition, ref.unseen), loader.resolved(ref)
     artifact = find_artifact(resolved, opened.card(), folder, train_seed, ref.command(root))
     return Deployment(resolved, artifact, opened, loader.device, ref.unseen)
 

@@ -27,8 +27,8 @@ from robustbench_med.testing import checks_of
 def components() -> str:
     """Every component of every plugin that is installed."""
     registry = Registry()
-    if registry.broken:
-        raise RuntimeError("; ".join(map(str, registry.broken)))
+    if registry.failures:
+        raise RuntimeError("; ".join(map(str, registry.failures)))
     lines = ["# Components", "", "What the installed plugins offer; `rbmed list` and `rbmed show` say the same.", ""]
     for plural, kind in PLURALS.items():
         lines += [f"## {plural.capitalize()}", ""]

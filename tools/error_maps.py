@@ -21,7 +21,7 @@ from robustbench_med import without_shared_params
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import View
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
@@ -77,13 +77,13 @@ def main() -> None:
         deployment = rbmed.load_defense(name, dataset, device="cpu", weights=args.weights, registry=registry)
         seen = [
             look(deployment.pipeline(split.sites[row]), split.select(torch.tensor([row])), row, attack, args.access)
-            for row in pick(split, deployment.artifact.clients, args.images).tolist()
+            for row in rows_to_evaluate(split, deployment.artifact.clients, args.images).tolist()
         ]
         rows += drawn(short.replace(":", ": ").replace(",", ", "), seen)
         notes += [noted(each, card.classes) for each in seen]
     where = f"{card.name}{' (synthetic)' * card.synthetic}"
     title = f"{where}, {args.attack} {args.access}, Linf 4/255; under the maps: score and threshold"
-    image_grid.sheet(args.out, rows, [(column, 1) for column in COLUMNS], title, notes)
+    image_grid.write(args.out, rows, [(column, 1) for column in COLUMNS], title, notes)
     with Image.open(args.out) as picture:
         small = picture.quantize(128, dither=Image.Dither.NONE)
     small.save(args.out, optimize=True)

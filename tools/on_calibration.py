@@ -23,7 +23,7 @@ import robustbench_med as rbmed
 from robustbench_med.attacks.access import RUNGS
 from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.settings import Setting, Step
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import parse
@@ -80,7 +80,7 @@ def main() -> None:
             threat=rbmed.ThreatModel(eps=args.eps), steps=steps, num_classes=len(card.classes),
             lesion_class=card.lesion_class, device=device, draws=args.draws,
         )  # fmt: skip
-        rows = pick(split, deployment.artifact.clients, args.limit)
+        rows = rows_to_evaluate(split, deployment.artifact.clients, args.limit)
         parts = []
         for client in deployment.artifact.clients:
             own = rows[torch.tensor([split.sites[row] == client for row in rows.tolist()])]

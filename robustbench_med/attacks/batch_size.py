@@ -29,7 +29,9 @@ class BatchSizes:
         self.device = device
         self._known: dict[str, int] = {}
 
-    def size(self, key: str, pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings) -> int:
+    def size(
+        self, key: str, pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings
+    ) -> int:
         """Images per chunk for ``key``: a defense under the attacks of ``settings``.
 
         Without memory pressure this is always the same number, so that a run on the CPU can be repeated to the bit.

@@ -56,7 +56,9 @@ class BPDA(PipelineTarget):
             backward = STAND_INS[self.settings.stand_in](x[rows])
             copies = _replace_value(backward.unsqueeze(1).expand_as(copies), copies)
         classifier = pipeline.classifier
-        logits = pipeline.answer(x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images))
+        logits = pipeline.answer(
+            x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images)
+        )
         logits = collapse(logits, self.settings.goal_class)
         return self.abstain(logits, y, scores)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.interfaces.threat import Budget, ThreatModel
-from robustbench_med.runtime.cache import Shared
+from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.speed import Speed
 
 
@@ -50,7 +50,7 @@ class EvaluationSettings:
     stand_in: str = "identity"
     watch: bool = True
     speed: Speed = field(default_factory=Speed)
-    shared: Shared | None = None
+    shared: SharedResults | None = None
     system_key: str = ""
     surrogate_key: str = ""
 

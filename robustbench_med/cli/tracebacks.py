@@ -8,15 +8,15 @@ import click
 
 from robustbench_med.cli import console
 from robustbench_med.cli.commands.plugins import KEPT
-from robustbench_med.plugins.tracebacks import Blame, blame
+from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 
 #: Where a command's context keeps whether ``--debug`` was given.
 DEBUG = "robustbench_med.debug"
 
 
-def show_blame(culprit: Blame) -> None:
+def show_plugin_traceback(culprit: PluginTraceback) -> None:
     """Whose error it is, and where."""
-    _print(f"in {culprit.who}:")
+    _print(f"in {culprit.component}:")
     if _asked_for_all():
         _print(culprit.full)
     else:
@@ -28,11 +28,11 @@ def explained(error: Exception) -> bool:
     """Show an unforeseen error if it is a plugin's; one of ours keeps its traceback."""
     context = click.get_current_context(silent=True)
     registry = context.meta.get(KEPT) if context else None
-    culprit = blame(error, registry) if registry else None
+    culprit = plugin_traceback(error, registry) if registry else None
     if culprit is None:
         return False
     console.error(f"{type(error).__name__}: {error}")
-    show_blame(culprit)
+    show_plugin_traceback(culprit)
     return True
 
 

@@ -1,1 +1,1 @@
-"""Data sets, opened and dealt to clients."""
+"""Data sets: opened, and their patients assigned to clients."""

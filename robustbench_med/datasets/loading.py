@@ -1,4 +1,4 @@
-"""Open a data set: find its class, validate its parameters, find the user's images, deal the patients to clients."""
+"""Open a data set: its class, its parameters, the user's images, and the assignment of patients to clients."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def open_dataset(
     partition: PartRef | None = None,
     unseen: tuple[str, ...] = (),
 ) -> Dataset:
-    """The data set ``ref``; ``root`` is where the user's images are, for data sets that need some.
+    """The data set ``ref``; ``root`` is the folder of the user's images, for data sets that need one.
 
-    ``partition`` deals the patients to clients anew, then the sites ``unseen`` are kept out of training.
+    ``partition`` assigns the patients to other clients; then the sites ``unseen`` are left out of training.
 
     Raises:
         UnknownName, AmbiguousName, BadParameter: a reference or a site is wrong.
@@ -40,24 +40,26 @@ def open_dataset(
     entry = registry.find("dataset", ref.name)
     needs_root = isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
     folder = data_root(entry.spec.name, root) if needs_root else None
-    return dealt(cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress)), partition, unseen)
+    return with_partition(
+        cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress)), partition, unseen
+    )
 
 
-def dealt(dataset: Dataset, partition: PartRef | None = None, unseen: tuple[str, ...] = ()) -> Dataset:
-    """The data set with its patients dealt to other clients, and some of these kept out of training."""
+def with_partition(dataset: Dataset, partition: PartRef | None = None, unseen: tuple[str, ...] = ()) -> Dataset:
+    """The data set with its patients assigned to other clients, and without the training images of some of them."""
     if partition is not None:
         dataset = partitioned(dataset, partition)
     return without(dataset, unseen) if unseen else dataset
 
 
-def pick(
+def rows_to_evaluate(
     test: Split, clients: tuple[str, ...], limit: int | None, goal: str = "untargeted", lesion: int | None = None
 ) -> torch.Tensor:
-    """Rows of the test split to evaluate, int64: the first of every client in turn, until ``limit``.
+    """Rows of the test split to evaluate, int64, at most ``limit``: one of each client, then the next of each, ...
 
-    Taking clients in turn keeps every client in a small subset. The order within a client is shuffled, the same way
-    every time, because neighbouring rows are often slices of one patient. A goal that names the lesion concerns images
-    with one (``hide-lesion``) or without (``fake-lesion``).
+    So a small subset holds images of every client. The order within a client is a fixed shuffle, because neighbouring
+    rows are often slices of one patient. The goal ``hide-lesion`` takes images with a lesion, ``fake-lesion`` those
+    without.
     """
     turns: dict[str, int] = {}
     keyed = []

@@ -8,12 +8,10 @@ calibrated and tested on the mixture of labels it was trained on.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, Params
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.random import seed_of
-from robustbench_med.plugins.components import _validated, all_params
+from robustbench_med.plugins.components import all_params, read_choice, validate_params
 from robustbench_med.plugins.references import PartRef
 
 #: Changes when the same parameters would deal patients otherwise; part of every digest.
@@ -109,17 +107,10 @@ def scheme(ref: PartRef) -> Scheme | None:
     Raises:
         BadParameter: no such partition, or a parameter is unknown, of the wrong type or out of range.
     """
-    if ref.name not in (SITE, *SCHEMES):
-        near = difflib.get_close_matches(ref.name, (SITE, *SCHEMES), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ";"
-        raise BadParameter(f"unknown --partition {ref.name!r}{hint} valid: {', '.join((SITE, *SCHEMES))}")
-    label: Any = f"--partition {ref.name}"
     if ref.name == SITE:
-        _validated(label, Params, ref.params)
+        validate_params(f"--partition {SITE}", Params, ref.params)
         return None
-    made = _validated(label, SCHEMES[ref.name], ref.params)
-    assert isinstance(made, Scheme)
-    return made
+    return read_choice("--partition", ref, SCHEMES, others=(SITE,))[1]
 
 
 def partitioned(dataset: Dataset, ref: PartRef) -> Dataset:

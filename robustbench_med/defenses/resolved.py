@@ -16,7 +16,7 @@ from robustbench_med.plugins.references import FIRST, PartRef, parse
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Defense
-    from robustbench_med.plugins.registry import Entry, Registry
+    from robustbench_med.plugins.registry import Registry, RegistryEntry
 
 
 def key_of(facts: Any) -> str:
@@ -72,7 +72,7 @@ class ResolvedDefense:
         training: the strategy that trains each part of `learned`, where one does.
     """
 
-    entry: Entry
+    entry: RegistryEntry
     defense: Defense
     recipe: Recipe
     model: Model

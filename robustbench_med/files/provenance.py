@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,31 @@ def versions() -> dict[str, str]:
     return found
 
 
+def checkout(file: Path) -> Path | None:
+    """The root of the source checkout of robustbench-med that holds ``file``; None for an installed file."""
+    for folder in file.resolve().parents:
+        if folder.name in ("site-packages", "dist-packages"):  # of an environment that may lie inside a checkout
+            return None
+        # ``.git`` is a file in a worktree.
+        if (folder / ".git").exists() and _project(folder / "pyproject.toml") == "robustbench-med":
+            return folder
+    return None
+
+
+def _project(file: Path) -> str | None:
+    """The name of the project that a pyproject.toml describes; None without a readable one."""
+    try:
+        name = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
 @cache
-def commit() -> str | None:
-    """The commit of the source checkout this runs from, with ``+changes`` if it was edited; None when installed."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
+def commit(file: Path = Path(__file__)) -> str | None:
+    """The commit of the checkout that holds ``file``, with ``+changes`` if it was edited; None if installed."""
+    root = checkout(file)
+    if root is None:
         return None
 
     def git(*args: str) -> str:
@@ -50,7 +71,7 @@ def commit() -> str | None:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor and GPU, and how many threads work."""
+    """The processor, the GPU and the number of threads."""
     facts: dict[str, Any] = {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -67,7 +88,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, or the machine's where the system does not give one."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -78,7 +99,7 @@ def processor() -> str:
 
 
 def flags() -> dict[str, Any]:
-    """What torch was told of exactness."""
+    """Torch's settings of precision and determinism."""
     return {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
@@ -101,7 +122,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory(device: torch.device) -> float:
-    """MiB: of the GPU since the cell began, else the process's largest resident size so far."""
+    """MiB used at most: of the GPU since the cell began, else of the process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,10 +1,27 @@
-"""Anything a plugin offers is built from validated parameters."""
+"""What all components share: they are built from validated parameters."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
+
+from robustbench_med.errors import BadParameter
+from robustbench_med.plugins.references import fraction
+
+
+def _number(value: Any) -> Any:
+    """Text such as ``1/4`` as a float; pydantic validates everything else."""
+    if not (isinstance(value, str) and "/" in value):
+        return value
+    try:
+        return fraction(value)
+    except BadParameter as error:
+        raise ValueError(str(error)) from None
+
+
+#: A float parameter that may be written as a fraction, such as ``4/255``.
+Number = Annotated[float, pydantic.BeforeValidator(_number)]
 
 
 class Params(pydantic.BaseModel):
@@ -20,13 +37,13 @@ class Params(pydantic.BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        silent = [name for name, info in cls.model_fields.items() if not info.description]
-        if silent:
-            raise TypeError(f"{cls.__module__}.{cls.__qualname__}: fields without description: {', '.join(silent)}")
+        missing = [name for name, info in cls.model_fields.items() if not info.description]
+        if missing:
+            raise TypeError(f"{cls.__module__}.{cls.__qualname__}: fields without description: {', '.join(missing)}")
 
 
 class Component:
-    """Anything a plugin offers: built from its `Params`.
+    """Base class of everything a plugin offers: built from its `Params`.
 
     ``spec_name`` and ``spec_revision`` are those of the spec it was built from.
     """

@@ -1,18 +1,25 @@
-"""What the adversary may do (`ThreatModel`), how much work it may spend (`Budget`), and the check of both."""
+"""What the adversary may do (`ThreatModel`), how much work it may spend (`Budget`), and the check of both.
+
+Nothing here imports torch: configurations, records and the leaderboard use the same class as attacks.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from robustbench_med.errors import OutsideThreatModel, UsageError
+from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError
+from robustbench_med.plugins.references import FIRST, fraction, parse
 from robustbench_med.plugins.specs import ACCESS, NORMS
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 #: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
-GOALS = ("untargeted", "hide-lesion", "fake-lesion")
+Goal = Literal["untargeted", "hide-lesion", "fake-lesion"]
+GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion")
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,29 @@ class ThreatModel:
         if self.norm not in NORMS:
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
         if not (math.isfinite(self.eps) and self.eps > 0):
-            raise UsageError(f"eps must be a finite number > 0, not {self.eps!r}")
+            raise UsageError(f"eps must be > 0 and finite, such as 4/255, not {self.eps!r}")
         if self.access not in (*ACCESS, "ladder"):
             raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}, ladder")
         if self.goal not in GOALS:
             raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
+
+    @classmethod
+    def parse(cls, written: str | Mapping[str, Any]) -> ThreatModel:
+        """Read norm, eps and goal from ``linf:4/255``, ``l2:eps=0.5,goal=hide-lesion`` or a table of the same keys.
+
+        Raises:
+            UsageError: a key is missing or unknown, or a value is not valid.
+        """
+        if isinstance(written, str):
+            ref = parse(written)
+            given = {"norm": ref.name, **{key if key != FIRST else "eps": text for key, text in ref.params.items()}}
+        else:
+            given = dict(written)
+        if not {"norm", "eps"} <= set(given) <= {"norm", "eps", "goal"}:
+            raise BadParameter(
+                "a threat has a norm, an eps and, if wanted, a goal: linf:4/255 or l2:0.5,goal=hide-lesion"
+            )
+        return cls(str(given["norm"]), fraction(str(given["eps"])), goal=str(given.get("goal", "untargeted")))
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance per image, shape (N,), between two batches of shape (N, C, H, W)."""
@@ -97,7 +122,8 @@ def _onto_l1(delta: Tensor, eps: float) -> Tensor:
     """The nearest points, (N, D), of the L1 ball of radius ``eps`` (Duchi et al. 2008)."""
     size = delta.abs()
     ordered = size.sort(dim=1, descending=True).values
-    excess = (ordered.cumsum(1) - eps) / torch.arange(1, delta.shape[1] + 1, device=delta.device)
+    counts = size.new_ones(size.shape[1]).long().cumsum(0)  # 1, 2, ..., D
+    excess = (ordered.cumsum(1) - eps) / counts
     # The largest number of entries that stay above the common amount taken off each of them.
     last = (ordered > excess).sum(1, keepdim=True).clamp_min(1) - 1
     shrink = excess.gather(1, last).clamp_min(0)

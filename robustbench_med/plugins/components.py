@@ -1,6 +1,6 @@
 """Components by reference: find the plugin, validate the parameters, build the instance.
 
-Imports nothing heavy by itself; pydantic and the targets are imported when something is built.
+pydantic and the targets are imported only when a component is built.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, split_list, unbracket
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from robustbench_med.interfaces import Params
-    from robustbench_med.plugins.registry import Entry, Registry
+    from robustbench_med.plugins.registry import Registry, RegistryEntry
 
+P = TypeVar("P", bound="Params")
 
 #: Of the component that is being built.
 _registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
@@ -36,13 +37,13 @@ _registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
 class Resolved:
     """A reference whose class is imported and whose parameters are valid."""
 
-    entry: Entry
+    entry: RegistryEntry
     cls: type[Any]
     params: Params
 
 
 def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) -> Any:
-    """Build the component ``ref`` of ``kind``; ``arguments`` go to its constructor besides the parameters.
+    """Build the component ``ref`` of ``kind``; ``arguments`` are passed to its constructor with the parameters.
 
     Raises:
         UnknownName, AmbiguousName: no plugin, or more than one, offers the name.
@@ -60,7 +61,7 @@ def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) 
 
 
 def current_registry() -> Registry | None:
-    """The registry of the component that is being built, for one that is built from others; None outside of that."""
+    """The registry of the component that is being built, for components made of others; None at other times."""
     return _registry.get()
 
 
@@ -69,7 +70,7 @@ def resolve(registry: Registry, kind: str, ref: PartRef | str) -> Resolved:
     ref = parse(ref) if isinstance(ref, str) else ref
     entry = registry.find(kind, ref.name)
     cls = load_target(entry)
-    return Resolved(entry, cls, _validated(entry, cls.Params, ref.params))
+    return Resolved(entry, cls, validate_params(str(entry), cls.Params, ref.params))
 
 
 def all_params(params: Params) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def params_passed(params: Params) -> dict[str, Any]:
 
 
 def valid_values(info: FieldInfo) -> str:
-    """What a parameter accepts, for people: ``int >= 1``, ``ce | dlr | margin``, ``float > 0, <= 1``."""
+    """What a parameter accepts, as text: ``int >= 1``, ``ce | dlr | margin``, ``float > 0, <= 1``."""
     bounds = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "max_length": "length <="}
     limits = [
         f"{sign} {getattr(rule, name)}"
@@ -94,12 +95,12 @@ def valid_values(info: FieldInfo) -> str:
     return f"{_type_name(info.annotation)} {', '.join(limits)}".strip()
 
 
-def load_target(entry: Entry) -> type[Any]:
+def load_target(entry: RegistryEntry) -> type[Any]:
     """Import the class that a spec names.
 
     Raises:
-        UsageError: the import fails (a missing package is named, and the extra that brings it), or the target is not a
-            complete class of the spec's kind.
+        UsageError: the import fails (the message names a missing package and the extra that installs it), or the target
+            is not a complete class of the spec's kind.
     """
     try:
         value = _import(entry.spec.target)
@@ -118,13 +119,13 @@ def load_target(entry: Entry) -> type[Any]:
 
 
 def _import(target: str) -> Any:
-    """What ``module:name`` names."""
+    """The object ``module:name``."""
     module_name, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module_name), attribute)
 
 
-def _missing(entry: Entry, error: ModuleNotFoundError) -> str:
-    """Which package the target lacks, and the extra of its distribution that brings it."""
+def _missing(entry: RegistryEntry, error: ModuleNotFoundError) -> str:
+    """The missing package, and the extra of the distribution that installs it."""
     module = (error.name or "").partition(".")[0]
     if module == entry.spec.target.partition(":")[0].partition(".")[0]:
         return f"target {entry.spec.target} fails: {error}"
@@ -140,14 +141,46 @@ def _missing(entry: Entry, error: ModuleNotFoundError) -> str:
     return f"{module!r} is missing (imported by {entry.spec.target}); install the package that provides it"
 
 
-def _validated(entry: Entry, model: type[Params], given: Mapping[str, Any]) -> Params:
+def read_choice(
+    option: str, ref: PartRef | str, kinds: Mapping[str, type[P]], others: Sequence[str] = ()
+) -> tuple[str, P]:
+    """Read ``name:key=value`` where ``name`` is one of a fixed set of kinds that no plugin adds to.
+
+    Args:
+        option: what the reference is for, in messages: ``--partition``, ``engine``.
+        ref: the reference.
+        kinds: the parameters of each kind, by name.
+        others: further valid names, which the caller handles itself.
+
+    Returns:
+        The name and the validated parameters.
+
+    Raises:
+        BadParameter: there is no such kind, or a parameter is unknown, of the wrong type or out of range.
+    """
+    try:
+        ref = parse(ref) if isinstance(ref, str) else ref
+    except BadParameter as error:
+        raise BadParameter(f"{option}: {error}") from None
+    if ref.name not in kinds:
+        known = [*others, *kinds]
+        raise BadParameter(f"unknown {option} {ref.name!r}{_near(ref.name, known)} valid: {', '.join(known)}")
+    return ref.name, validate_params(f"{option} {ref.name}", kinds[ref.name], ref.params)
+
+
+def validate_params(label: str, model: type[P], given: Mapping[str, Any]) -> P:
+    """The parameters ``given`` as a ``model``; text is converted to the types of the fields.
+
+    Raises:
+        BadParameter: a parameter is unknown, of the wrong type or out of range; the message starts with ``label``.
+    """
     import pydantic
 
     fields = model.model_fields
     if FIRST in given:
         first = next(iter(fields), None)
         if first is None or first in given:
-            raise BadParameter(f"{entry}: {given[FIRST]!r} is not key=value; write name:key=value,key=value")
+            raise BadParameter(f"{label}: {given[FIRST]!r} is not key=value; write name:key=value,key=value")
         given = {first: given[FIRST], **{name: value for name, value in given.items() if name != FIRST}}
     try:
         values = {
@@ -156,30 +189,35 @@ def _validated(entry: Entry, model: type[Params], given: Mapping[str, Any]) -> P
         }
         return model(**values)
     except BadParameter as error:
-        raise BadParameter(f"{entry}: {error}") from None
+        raise BadParameter(f"{label}: {error}") from None
     except pydantic.ValidationError as error:
         faults = "; ".join(_fault(model, fault) for fault in error.errors())
-        raise BadParameter(f"{entry}: {faults}") from None
+        raise BadParameter(f"{label}: {faults}") from None
 
 
 def _fault(model: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> str:
-    """One of pydantic's errors as part of a line."""
+    """One of pydantic's errors as a part of a one-line message."""
     message: str = fault["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if not fault["loc"]:
         return message
     name = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, model.model_fields, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ";"
-        return f"unknown parameter {name!r}{hint} valid: {', '.join(model.model_fields) or 'it takes none'}"
+        valid = ", ".join(model.model_fields) or "it takes none"
+        return f"unknown parameter {name!r}{_near(name, model.model_fields)} valid: {valid}"
     info = model.model_fields[name]
     if fault["type"] == "missing":
         return f"parameter {name!r} is required; valid: {valid_values(info)}"
     return f"{name}={fault['input']!r} {message}; valid: {valid_values(info)}"
 
 
+def _near(name: str, known: Iterable[str]) -> str:
+    """The part of a message that suggests the known name most like ``name``."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ";"
+
+
 def _typed(text: str, annotation: Any) -> Any:
-    """Text as the type it is meant for, where pydantic's own reading of text does not reach that far."""
+    """Text as a value of the annotated type, where pydantic does not convert it: none, choices, lists, fractions."""
     options = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):

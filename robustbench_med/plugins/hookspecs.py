@@ -31,7 +31,7 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
     """Offer attacks.
 
     ``run`` gets clean images in [0, 1] and returns adversarial ones. The harness projects them into the ball, checks
-    norm, range and budget, and scores them on the deployed pipeline. Random numbers come from ``rng`` alone. Example::
+    norm, range and budget, and scores them on the deployed pipeline. Random numbers come from ``rng`` only. Example::
 
         import torch
 
@@ -42,7 +42,7 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
             class Params(rbmed.Params):
                 step: float = rbmed.Field(1.0, gt=0, le=1, description="Step length, as a share of eps.")
 
-            def run(self, target model, x, y, threat, budget, rng):
+            def run(self, model, x, y, threat, budget, rng):
                 x = x.detach().requires_grad_()
                 loss = torch.nn.functional.cross_entropy(model(x), y, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
@@ -62,13 +62,13 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
 def rbmed_detectors() -> Iterable[DetectorSpec]:
     """Offer detectors.
 
-    ``score`` returns one number per image, larger meaning more suspicious; the pipeline owns the threshold. It sees the
-    client's classifier and purifier in ``system``. ``error_map`` says where in the image the suspicion lies.
+    ``score`` returns one number per image, larger meaning more suspicious; the pipeline sets the threshold. ``system``
+    holds the client's classifier and purifier. ``error_map`` gives the score's contributions by pixel.
 
-    ``build`` creates the modules. What they learn, they learn over the clients: the strategy that the parameter
-    ``training`` names trains what ``learner`` returns, a module with a loss whose state has the names of the part's. A
-    detector that each client fits for itself overrides ``fit`` and fills buffers that ``build`` has registered. Weights
-    that depend on the classifier say so: ``needs = ("classifier",)``. Example::
+    ``build`` creates the modules. They are trained over the clients: ``learner`` returns a module with a loss, whose
+    state has the same names as the detector's, and the strategy in the parameter ``training`` trains it. A detector
+    that each client fits by itself overrides ``fit`` and fills buffers that ``build`` has registered. A detector whose
+    weights depend on the classifier declares ``needs = ("classifier",)``. Example::
 
         import torch
 
@@ -116,11 +116,11 @@ def rbmed_detectors() -> Iterable[DetectorSpec]:
 def rbmed_purifiers() -> Iterable[PurifierSpec]:
     """Offer purifiers.
 
-    ``purify`` returns images in [0, 1] and is differentiable where the method is; one that is not says
-    ``differentiable = False``. ``strength`` holds one number in [0, 1] per image. ``stochastic = False`` in the class
-    says that the noise stream is ignored. A purifier learns as a detector does. One that asks the classifier about
-    several copies of an image sets ``votes`` and overrides ``copies`` and ``join``; one made of other purifiers returns
-    them from ``inner``. Example::
+    ``purify`` returns images in [0, 1] and is differentiable where the method is; otherwise the class sets
+    ``differentiable = False``. ``strength`` holds one number in [0, 1] per image. ``stochastic = False`` declares that
+    the noise stream is ignored. A purifier is trained as a detector is. One that has several copies of an image
+    classified sets ``votes`` and overrides ``copies`` and ``join``; one made of other purifiers returns them from
+    ``inner``. Example::
 
         from torch.nn import functional as F
 
@@ -148,10 +148,10 @@ def rbmed_purifiers() -> Iterable[PurifierSpec]:
 
 @hookspec
 def rbmed_strategies() -> Iterable[StrategySpec]:
-    """Offer strategies, ways to train one model over several clients: a classifier, or what a detector learns.
+    """Offer strategies, ways to train one model over several clients: a classifier, or the learner of a part.
 
     ``train`` returns the state that all clients share and, for a personalized strategy, the entries that replace it at
-    each client. Images stay in the client's own loop. Example::
+    each client. A client's images are used in its own local training only. Example::
 
         import torch
 
@@ -189,7 +189,7 @@ def rbmed_datasets() -> Iterable[DatasetSpec]:
     """Offer data sets.
 
     ``split`` returns ``train``, ``calibration`` or ``test``, and no patient is in two of them. A data set whose images
-    the user brings says ``needs_root=True`` and finds the folder in ``self.root``. Example::
+    the user supplies declares ``needs_root=True`` and reads the folder ``self.root``. Example::
 
         import torch
 
@@ -284,23 +284,23 @@ def rbmed_defenses() -> Iterable[DefenseSpec]:
 def rbmed_metrics() -> Iterable[MetricSpec]:
     """Offer metrics.
 
-    ``compute`` sees all per-image results of a cell and returns named figures; a `Rate` is stored with its interval.
+    ``compute`` gets all per-image results of a cell and returns named figures; a `Rate` is stored with its interval.
     Example::
 
         import robustbench_med as rbmed
 
 
-        class Broken(rbmed.Metric):
+        class SuccessRate(rbmed.Metric):
             def compute(self, outcome):
-                right = outcome.clean.correct(outcome.labels)[0]
-                lost = right & ~outcome.attacked.robust(outcome.labels)[0]
-                return {"attack_success_rate": rbmed.Rate(hits=float(lost.sum()), n=int(right.sum()))}
+                correct = outcome.clean.correct(outcome.labels)[0]
+                lost = correct & ~outcome.attacked.robust(outcome.labels)[0]
+                return {"attack_success_rate": rbmed.Rate(hits=float(lost.sum()), n=int(correct.sum()))}
 
 
         @rbmed.hookimpl
         def rbmed_metrics():
             yield rbmed.MetricSpec(
-                name="success", target="my_plugin:Broken", summary="Share of the right answers that an attack breaks"
+                name="success", target="my_plugin:SuccessRate", summary="Share of correct answers that become wrong"
             )
     """
     return ()

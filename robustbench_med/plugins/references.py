@@ -1,8 +1,8 @@
 """References to components: reads ``name:key=value``.
 
 The written form is ``name`` or ``name:key=value,key=value``. ``name`` may be ``distribution/name``. A value ends at the
-next comma, and a first value without a key is that of the first parameter; square brackets keep commas, colons and
-further brackets together, and one enclosing pair is dropped::
+next comma; a first value without a key is that of the first parameter. Square brackets enclose values with commas,
+colons or brackets; one enclosing pair is dropped::
 
     apgd:steps=20,loss=margin           two parameters
     pgd:step=1/255                      a fraction, where a float is expected
@@ -10,7 +10,7 @@ further brackets together, and one enclosing pair is dropped::
     mlp:widths=[64,32]                  a list, where one is expected
     gate:detector=[mae:score=consistency,mask=0.5],fpr=1/20     a component inside a component
 
-Reading needs no plugin and imports nothing heavy; `robustbench_med.plugins.components` finds and builds what is named.
+Reading needs no plugin; `robustbench_med.plugins.components` finds and builds the component.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST = ""
 
 @dataclass(frozen=True)
 class PartRef:
-    """Names a component and its parameters, as in ``mae:score=consistency``."""
+    """The name of a component and its parameters, as in ``mae:score=consistency``."""
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ def parse(text: str) -> PartRef:
 
     Raises:
         BadParameter: the text is not of that form.
-        BadConfig: it names a recipe (`robustbench_med.plugins.references`) that cannot be read.
+        BadConfig: it names a recipe file that cannot be read.
     """
     name, colon, rest = text.partition(":")
     name = name.strip()
@@ -86,7 +86,7 @@ def fraction(text: str) -> float:
 
 
 def unbracket(value: str) -> str:
-    """Without the enclosing brackets, if one pair encloses all of it (``[a],[b]`` is no such text)."""
+    """The value without enclosing brackets, if one pair encloses all of it (in ``[a],[b]`` none does)."""
     if value.startswith("[") and value.endswith("]"):
         depth = 0
         for at, char in enumerate(value):
@@ -97,7 +97,7 @@ def unbracket(value: str) -> str:
 
 
 def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[str, Any]]:
-    """Name and parameters of the component that ``name`` is short for; unchanged where it is no file.
+    """Name and parameters of the component that the file ``name`` stands for; other names are returned unchanged.
 
     Args:
         name: as written.
@@ -129,12 +129,12 @@ def format_ref(ref: PartRef) -> str:
 
 
 def format_eps(eps: float) -> str:
-    """``4/255`` where that is what it is, else the number."""
+    """``4/255`` for a multiple of 1/255, else the number."""
     nearest = Fraction(eps * 255).limit_denominator(10)
     return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
 
 
-#: A parameter that holds no component: ``steps=20`` within any brackets.
+#: A parameter without a component in it: ``steps=20``, at any depth of brackets.
 _ITEM = re.compile(r"(?<=[:,\[])\w+=[^,\[\]]+(?=[,\]]|$)")
 
 
@@ -157,7 +157,7 @@ def _without(name: str, items: set[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A parameter's value; lists, tables and truth values come from TOML and from Python."""
+    """A parameter's value as text; lists, tables and booleans come from TOML and from Python."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, Mapping) and "name" in value:
@@ -167,5 +167,5 @@ def _text(value: Any) -> str:
 
 
 def _bracketed(value: str) -> str:
-    """In brackets where a comma or colon would otherwise end the value."""
+    """The value in brackets if a comma, a colon or a bracket in it would otherwise end it."""
     return f"[{value}]" if set(value) & set(",:[]") else value

@@ -1,7 +1,7 @@
-"""Finds plugins, keeps the broken ones apart, and looks things up by name.
+"""Finds plugins, records those that fail to load, and looks components up by name.
 
-Every entry point of the group ``rbmed`` and every hook call is tried alone: what fails is kept as `Broken` and shown,
-and never stops the rest. Nothing here imports a target before it is asked for.
+Each entry point of the group ``rbmed`` and each hook is loaded by itself: a failure is kept as a `LoadFailure`, shown,
+and does not affect the others. A target is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -29,15 +29,21 @@ from robustbench_med.plugins.specs import INTERFACE, SPEC_TYPES, Spec
 GROUP = "rbmed"
 #: Hook name by kind, in the order in which kinds are shown.
 HOOKS = {
-    "attack": "rbmed_attacks", "detector": "rbmed_detectors", "purifier": "rbmed_purifiers",
-    "strategy": "rbmed_strategies", "dataset": "rbmed_datasets", "model": "rbmed_models",
-    "defense": "rbmed_defenses", "metric": "rbmed_metrics", "report": "rbmed_reports",
-}  # fmt: skip
+    "attack": "rbmed_attacks",
+    "detector": "rbmed_detectors",
+    "purifier": "rbmed_purifiers",
+    "strategy": "rbmed_strategies",
+    "dataset": "rbmed_datasets",
+    "model": "rbmed_models",
+    "defense": "rbmed_defenses",
+    "metric": "rbmed_metrics",
+    "report": "rbmed_reports",
+}
 _SPEC_OF = {HOOKS[spec.kind]: spec for spec in SPEC_TYPES}
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """A spec and where it came from.
 
     Attributes:
@@ -63,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that loaded (some of its hooks may still be among the broken)."""
+    """A plugin that was imported (some of its hooks may have failed)."""
 
     name: str
     distribution: str
@@ -71,8 +77,8 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Broken:
-    """What failed, and at which stage: ``metadata``, ``import``, ``interface``, ``register`` or ``hook rbmed_...``."""
+class LoadFailure:
+    """A failed plugin or hook. Stages: ``metadata``, ``import``, ``interface``, ``register``, ``hook rbmed_...``."""
 
     plugin: str
     distribution: str
@@ -92,14 +98,14 @@ class Registry:
             means all), and an empty sequence loads no installed plugin.
 
     Raises:
-        UsageError: a file is not there or not importable under its name, or ``only`` names an unknown plugin.
+        UsageError: a file does not exist or cannot be imported under its name, or ``only`` names an unknown plugin.
     """
 
     def __init__(self, files: Iterable[str | Path] = (), only: Sequence[str] | None = None) -> None:
         self.files = tuple(Path(file) for file in files)
         self.plugins: list[Plugin] = []
-        self.broken: list[Broken] = []
-        self._entries: dict[tuple[str, str, str], Entry] = {}
+        self.failures: list[LoadFailure] = []
+        self._entries: dict[tuple[str, str, str], RegistryEntry] = {}
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         if only is None:
@@ -111,17 +117,17 @@ class Registry:
 
     # --- look-up -------------------------------------------------------------------------------------------------
 
-    def entries(self, kind: str | None = None) -> list[Entry]:
+    def entries(self, kind: str | None = None) -> list[RegistryEntry]:
         """All entries of one kind (default: of all), sorted by kind, name and distribution."""
         kinds = list(HOOKS) if kind is None else [known_kind(kind)]
         found = (entry for entry in self._entries.values() if entry.spec.kind in kinds)
         return sorted(found, key=lambda e: (kinds.index(e.spec.kind), e.spec.name, e.distribution))
 
-    def find(self, kind: str, name: str) -> Entry:
+    def find(self, kind: str, name: str) -> RegistryEntry:
         """The entry called ``name`` or ``distribution/name``.
 
         Raises:
-            UnknownName: nobody offers it; the message holds near matches and plugins that failed to load.
+            UnknownName: no plugin offers it; the message lists near matches and plugins that failed to load.
             AmbiguousName: several distributions offer it and the name is not qualified.
         """
         offered = self.entries(kind)
@@ -141,19 +147,19 @@ class Registry:
 
         Raises:
             UnknownName, AmbiguousName: as `find`.
-            UsageError: the target cannot be imported or is no class of that kind.
+            UsageError: the target cannot be imported or is not a class of that kind.
         """
         from robustbench_med.plugins.components import load_target
 
         return load_target(self.find(kind, name))
 
-    def _unknown(self, kind: str, name: str, offered: list[Entry]) -> str:
+    def _unknown(self, kind: str, name: str, offered: list[RegistryEntry]) -> str:
         names = sorted({e.spec.name for e in offered})
         near = difflib.get_close_matches(name, [e.qualified for e in offered] if "/" in name else names, n=3)
         text = f"unknown {kind} {name!r}" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ";")
         text += f" valid: {', '.join(names)}" if names else f" no installed plugin offers any {kind}"
-        if self.broken:
-            text += f"; {'; '.join(map(str, self.broken))}"
+        if self.failures:
+            text += f"; {'; '.join(map(str, self.failures))}"
         return text
 
     # --- discovery -----------------------------------------------------------------------------------------------
@@ -173,7 +179,7 @@ class Registry:
             try:
                 points = [point for point in dist.entry_points if point.group == GROUP]
             except Exception as error:  # noqa: BLE001 -- an ill-formed file may raise anything
-                self.broken.append(Broken(name, name, "metadata", _line(error)))
+                self.failures.append(LoadFailure(name, name, "metadata", _line(error)))
                 known.add(name)
                 continue
             for point in points:
@@ -199,11 +205,11 @@ class Registry:
         self._load(lambda: _import_file(name, path), Plugin(str(path), name, f"0+{digest}"))
 
     def add(self, module: ModuleType, plugin: Plugin) -> None:
-        """Take in a plugin module that is already imported, for tests and notebooks."""
+        """Load a plugin module that is already imported, for tests and notebooks."""
         self._load(lambda: module, plugin)
 
     def _load(self, load: Callable[[], Any], plugin: Plugin) -> None:
-        """Import one plugin, register it and read its hooks, keeping what breaks."""
+        """Import one plugin, register it and read its hooks; failures are recorded."""
         stage = "import"
         label = f"{plugin.distribution}:{plugin.name}"
         try:
@@ -213,7 +219,7 @@ class Registry:
             stage = "register"
             self._manager.register(module, label)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin may raise anything
-            self.broken.append(Broken(plugin.name, plugin.distribution, stage, _line(error)))
+            self._failed(plugin, stage, error)
             if stage == "register":
                 self._manager.set_blocked(label)
             return
@@ -228,13 +234,18 @@ class Registry:
                     if clash:
                         raise ValueError(f"{plugin.distribution} offers {clash[0][1]!r} in another plugin already")
                 except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin may raise anything
-                    self.broken.append(Broken(plugin.name, plugin.distribution, f"hook {caller.name}", _line(error)))
+                    self.failures.append(
+                        LoadFailure(plugin.name, plugin.distribution, f"hook {caller.name}", _line(error))
+                    )
                 else:
                     self._entries.update((_key(entry), entry) for entry in entries)
 
+    def _failed(self, plugin: Plugin, stage: str, error: BaseException) -> None:
+        self.failures.append(LoadFailure(plugin.name, plugin.distribution, stage, _line(error)))
+
 
 def _check_interface(module: Any, plugin: Plugin) -> None:
-    """Refuse a plugin that says it was written for other hooks and base classes than these."""
+    """Raise ValueError for a plugin that was written for another version of the hooks and base classes."""
     written_for = getattr(module, "RBMED_INTERFACE", INTERFACE)
     if written_for != INTERFACE:
         newer = isinstance(written_for, int) and written_for > INTERFACE
@@ -242,21 +253,21 @@ def _check_interface(module: Any, plugin: Plugin) -> None:
         raise ValueError(f"written for interface {written_for!r}, and this is {INTERFACE}; install a newer {remedy}")
 
 
-def _read_hook(hook: str, function: Callable[[], Any], plugin: Plugin) -> list[Entry]:
+def _read_hook(hook: str, function: Callable[[], Any], plugin: Plugin) -> list[RegistryEntry]:
     """Call one hook; raises ValueError or TypeError when it yields anything but valid, distinct specs of its kind."""
     expected = _SPEC_OF.get(hook)
     if expected is None:
         near = difflib.get_close_matches(hook, _SPEC_OF, n=1)
         hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(_SPEC_OF)}"
         raise ValueError(f"no such hook; {hint}")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, RegistryEntry] = {}
     for spec in function():
         if not isinstance(spec, expected):
             shown = f"a {type(spec).__name__}" if isinstance(spec, Spec) else repr(spec)[:60]
             raise TypeError(f"yields {shown}, not a {expected.__name__}")
         if spec.name in entries:
             raise ValueError(f"yields {spec.name!r} twice")
-        entries[spec.name] = Entry(spec, plugin.distribution, plugin.version, plugin.name)
+        entries[spec.name] = RegistryEntry(spec, plugin.distribution, plugin.version, plugin.name)
     return list(entries.values())
 
 
@@ -282,7 +293,7 @@ def known_kind(kind: str) -> str:
     raise UsageError(f"unknown kind {kind!r}{hint} valid: {', '.join(HOOKS)}")
 
 
-def _key(entry: Entry) -> tuple[str, str, str]:
+def _key(entry: RegistryEntry) -> tuple[str, str, str]:
     return entry.spec.kind, entry.spec.name, entry.distribution
 
 
@@ -292,5 +303,5 @@ def _canonical(name: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The error on one line, with its type where the message alone would not say it."""
+    """The error on one line, with its type."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")

@@ -1,7 +1,7 @@
-"""What a plugin offers: inert descriptions with lazy targets.
+"""What a plugin offers: descriptions whose targets are imported on first use.
 
-A spec is read to list, filter and plan; its ``target`` is imported only when the thing is used. Reading every spec
-of every installed plugin therefore costs milliseconds, and never imports torch.
+Listing, filtering and planning read specs only. Reading those of all installed plugins takes milliseconds and does not
+import torch.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query")
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One thing a plugin offers.
+    """One component that a plugin offers.
 
     Attributes:
         name: lower case, unique within its kind (``distribution/name`` resolves a clash).
         target: ``package.module:Class``, imported on first use.
         summary: one line, shown by ``rbmed list``.
         reference: the paper or page to cite.
-        revision: bumped whenever the same parameters would give other numbers; part of the cell id.
+        revision: raised whenever the same parameters would give other numbers; part of the cell id.
     """
 
     kind: ClassVar[str] = ""
@@ -53,9 +53,9 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackSpec(Spec):
-    """An attack: the norms it is defined for and what it needs to see.
+    """An attack: the norms it is defined for and the access to the model that it needs.
 
-    ``access`` is ``gradient``, ``scores``, ``decision`` or ``none`` (a control that looks at nothing).
+    ``access`` is ``gradient``, ``scores``, ``decision`` or ``none`` (a control that does not query the model).
     """
 
     kind: ClassVar[str] = "attack"
@@ -95,7 +95,7 @@ class StrategySpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """A data set. ``needs_root`` says that the user must bring the images."""
+    """A data set. ``needs_root``: the user supplies the images."""
 
     kind: ClassVar[str] = "dataset"
     base: ClassVar[str] = "robustbench_med.interfaces:Dataset"
@@ -117,7 +117,7 @@ class DefenseSpec(Spec):
     """A recipe that names a model, a strategy and, optionally, a detector and a purifier.
 
     ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any. ``reproduction`` is
-    ``package:file``, the published table and how to measure it anew (`robustbench_med.reproduction.published`), if
+    ``package:file``, the published table and how to measure it again (`robustbench_med.reproduction.published`), if
     any.
     """
 
@@ -144,6 +144,14 @@ class ReportSpec(Spec):
 
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
-    AttackSpec, DetectorSpec, PurifierSpec, StrategySpec, DatasetSpec, ModelSpec, DefenseSpec, MetricSpec, ReportSpec,
-)  # fmt: skip
+    AttackSpec,
+    DetectorSpec,
+    PurifierSpec,
+    StrategySpec,
+    DatasetSpec,
+    ModelSpec,
+    DefenseSpec,
+    MetricSpec,
+    ReportSpec,
+)
 KINDS: tuple[str, ...] = tuple(spec.kind for spec in SPEC_TYPES)

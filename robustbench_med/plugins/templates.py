@@ -1,4 +1,4 @@
-"""A new plugin, copied from the installed plugin rbmed-example: as a single file, or as a package of its own."""
+"""The files of a new plugin, copied from the installed plugin rbmed-example: a single file, or a package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustbench_med.errors import UsageError
 from robustbench_med.plugins.registry import HOOKS, known_kind
 
 SOURCE = "rbmed_example"
-#: What to run first, by kind; ``{name}`` is the component's.
+#: The first command to run, by kind; ``{name}`` is the component's.
 FIRST_RUN = {
     "attack": "run --attack {name} --limit 16",
     "detector": "run --train --defense shielded:detector={name} --limit 16",
@@ -31,14 +31,14 @@ FIRST_RUN = {
 
 @dataclass(frozen=True)
 class Template:
-    """What a new plugin is written from.
+    """The source of a new plugin.
 
     Args:
-        kind: what it offers.
+        kind: of the component.
         name: of the component: lower case letters, digits, ``-``.
 
     Raises:
-        UsageError: no such kind, or the name cannot be one of a component and of a module.
+        UsageError: there is no such kind, or the name cannot be that of a component and of a module.
     """
 
     kind: str
@@ -53,12 +53,12 @@ class Template:
 
     @property
     def module(self) -> str:
-        """The name as Python writes it."""
+        """The name of the module."""
         return self.name.replace("-", "_")
 
     @property
     def class_name(self) -> str:
-        """The name as classes are called."""
+        """The name of the class."""
         return "".join(word.capitalize() for word in self.name.split("-"))
 
     @cached_property
@@ -99,7 +99,7 @@ class Template:
         }
 
     def commands(self, target: str, package: bool) -> list[str]:
-        """What to type next: show it, check it, run it."""
+        """The next commands: show it, check it, run it."""
         rbmed = "rbmed" if package else f"rbmed -p {target}"
         install = [f"pip install -e {target} pytest"] if package else []
         test = [f"pytest {target}"] if package else []
@@ -120,12 +120,11 @@ class Template:
         raise UsageError(f"the rbmed-example that is installed offers no {self.kind}; install that of this version")
 
     def _renamed(self, text: str, module: str) -> str:
-        """The example's text under the new names."""
+        """The example's text with the new names."""
         text = re.sub(rf"{SOURCE}\.\w+:Example", f"{module}:{self.class_name}", text).replace("to copy: ", "")
         text = re.sub(r"\bexample_", f"{self.module}_", text.replace("Example", self.class_name))
-        if (
-            "Iterator[rbmed." in text and "import Iterator" not in text
-        ):  # a single file: the hook's annotation is dropped
+        # In a single file, the hook's annotation is dropped.
+        if "Iterator[rbmed." in text and "import Iterator" not in text:
             text = re.sub(r"\) -> Iterator\[rbmed\.\w+\]:", "):", text)
         return re.sub(r"\bexample\b", self.name, text)
 
@@ -138,7 +137,7 @@ class Template:
 
 
 HEAD = '''\
-"""What this plugin offers. Read at every start, so nothing heavy is imported here."""
+"""What this plugin offers. It is read at every start, so it imports nothing heavy."""
 
 from collections.abc import Iterator
 
@@ -168,7 +167,7 @@ README = """\
 # rbmed-<NAME>
 
 The <KIND> `<NAME>` for robustbench-med: the class is in `rbmed_<MODULE>/<KIND>.py`, the hook that offers it in
-`rbmed_<MODULE>/plugin.py`, which is read at every start of `rbmed` and imports nothing heavy.
+`rbmed_<MODULE>/plugin.py`, which is read at every start of `rbmed` and therefore imports nothing heavy.
 
 ```
 pip install -e . pytest

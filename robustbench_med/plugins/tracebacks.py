@@ -1,4 +1,4 @@
-"""Whose code an error comes from: the plugin, and its author's own lines of the traceback."""
+"""The plugin that an error comes from, and the lines of the traceback in its code."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_med.plugins.registry import Entry, Registry
+    from robustbench_med.plugins.registry import Registry, RegistryEntry
 
 
 @dataclass(frozen=True)
-class Blame:
-    """An error in a plugin, told to its author.
+class PluginTraceback:
+    """An error in a plugin, for its author.
 
     Attributes:
-        who: the component and its distribution.
-        own: the lines of the traceback that are the plugin's, and the error.
+        component: the component and its distribution.
+        own: the lines of the traceback in the plugin's code, and the error.
         full: the whole traceback.
     """
 
-    who: str
+    component: str
     own: str
     full: str
 
     def __str__(self) -> str:
-        return f"{self.who}\n{self.own}"
+        return f"{self.component}\n{self.own}"
 
 
-def blame(error: BaseException, registry: Registry) -> Blame | None:
-    """The plugin whose code was nearest to the error; None where no plugin took part.
+def plugin_traceback(error: BaseException, registry: Registry) -> PluginTraceback | None:
+    """The plugin whose code is innermost in the traceback; None where no plugin's code is in it.
 
-    A plugin that others call is nearer than they are: a purifier that breaks under an attack is the purifier's error.
+    Where an attack calls a purifier that fails, the error is the purifier's.
     """
-    roots: dict[str, list[Entry]] = {}
+    roots: dict[str, list[RegistryEntry]] = {}
     for entry in registry.entries():
         roots.setdefault(entry.spec.target.partition(".")[0].partition(":")[0], []).append(entry)
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     theirs = [root for frame, _ in frames if (root := _root(frame)) in roots]
     if not theirs:
         return None
-    culprit = theirs[-1]
-    own = [(frame, line) for frame, line in frames if _root(frame) == culprit]
+    plugin = theirs[-1]
+    own = [(frame, line) for frame, line in frames if _root(frame) == plugin]
     stack = traceback.StackSummary.extract(iter(own))
     message = "".join(traceback.format_exception_only(error))
-    return Blame(
-        who=_who([frame for frame, _ in own], roots[culprit]),
+    return PluginTraceback(
+        component=_component([frame for frame, _ in own], roots[plugin]),
         own="".join(stack.format()) + message.rstrip("\n"),
         full="".join(traceback.format_exception(error)).rstrip("\n"),
     )
@@ -58,8 +58,8 @@ def _root(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
-def _who(frames: list[FrameType], entries: list[Entry]) -> str:
-    """The component whose method ran last, or else the distribution."""
+def _component(frames: list[FrameType], entries: list[RegistryEntry]) -> str:
+    """The component whose method is innermost, else the distribution."""
     targets = {entry.spec.target: entry for entry in entries}
     for frame in reversed(frames):
         # A component may inherit the method that failed.

@@ -17,7 +17,7 @@ from torch import Tensor
 from robustbench_med.attacks.adversary import Systems
 from robustbench_med.attacks.settings import Setting, Step
 from robustbench_med.attacks.worst_case import WorstCase
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter
@@ -145,7 +145,7 @@ def strongest(verifier: Verifier, record: Record) -> Step:
 
 def candidates(test: Split, record: Record, outcome: Outcome | None, count: int) -> Tensor:
     """Rows of the test split to try, int64: as many that the ladder broke as that it did not, where that is known."""
-    every = pick(test, tuple(record.clients), record.limit)
+    every = rows_to_evaluate(test, tuple(record.clients), record.limit)
     if outcome is None:
         return every[:count]
     fate = {row: bool(safe > 0) for row, safe in zip(outcome.index, outcome.safe, strict=True)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,7 +108,7 @@ class Verifier:
             Artifact(weights)
         except WeightsError as error:
             return Finding(record, "digest", (str(error),))
-        runner = Runner(config.model_copy(update={"weights": weights}), self.registry, self.progress)
+        runner = Runner(replace(config, weights=weights), self.registry, self.progress)
         runner.loader = loader
         (again,) = [each for each in runner.run() if each.role == record.role]
         if others := compare.other_digests(record, again):

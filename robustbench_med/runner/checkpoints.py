@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustbench_med.attacks.diagnostics import Controls
 from robustbench_med.errors import UsageError
-from robustbench_med.files import sealed
+from robustbench_med.files import checksummed
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 
@@ -43,7 +43,7 @@ def encode(chunk: Chunk) -> bytes:
         "sites": outcome.sites, "patients": outcome.patients, "num_classes": outcome.num_classes,
         "lesion_class": outcome.lesion_class, "rungs": steps, "seconds": chunk.seconds,
     }  # fmt: skip
-    return sealed.pack(facts, tensors)
+    return checksummed.pack(facts, tensors)
 
 
 def decode(data: bytes) -> Chunk:
@@ -52,7 +52,7 @@ def decode(data: bytes) -> Chunk:
     Raises:
         ValueError: this is none.
     """
-    facts, tensors = sealed.unpack(data)
+    facts, tensors = checksummed.unpack(data)
     try:
         climb = []
         for number, step in enumerate(facts["rungs"]):
@@ -84,12 +84,12 @@ def decode(data: bytes) -> Chunk:
 
 def encode_controls(controls: Controls, seconds: float) -> bytes:
     """Controls, and the seconds they took, as bytes."""
-    return sealed.pack([asdict(controls), seconds], {})
+    return checksummed.pack([asdict(controls), seconds], {})
 
 
 def decode_controls(data: bytes) -> tuple[Controls, float]:
     """The controls, and the seconds they took."""
-    (facts, seconds), _ = sealed.unpack(data)
+    (facts, seconds), _ = checksummed.unpack(data)
     again = facts.pop("again")
     again = {name: (n, safe) for name, (n, safe) in again.items()} if again else again
     return Controls(**facts, again=again), seconds
@@ -135,7 +135,7 @@ class Unfinished:
             paths = sorted((self.folder / cell_id).iterdir())
         except OSError:
             return {}
-        found = ((path.name, sealed.read(path, self.stamp)) for path in paths if not path.name.startswith("."))
+        found = ((path.name, checksummed.read(path, self.stamp)) for path in paths if not path.name.startswith("."))
         return {name: data for name, data in found if data is not None}
 
     def save(self, cell_id: str, name: str, data: bytes) -> None:
@@ -145,7 +145,7 @@ class Unfinished:
             UsageError: it cannot be written.
         """
         try:
-            sealed.write(self.folder / cell_id / name, data, self.stamp, sync=True)
+            checksummed.write(self.folder / cell_id / name, data, self.stamp, sync=True)
         except OSError as error:
             raise unwritable(self.folder, error) from None
 

@@ -18,7 +18,7 @@ from robustbench_med.attacks import diagnostics
 from robustbench_med.attacks.batch_size import Sizes
 from robustbench_med.attacks.measure import measured
 from robustbench_med.attacks.settings import Setting, Step
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
@@ -33,7 +33,7 @@ from robustbench_med.interfaces.results import Outcome
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.plugins.tracebacks import Blame, blame
+from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
@@ -41,7 +41,7 @@ from robustbench_med.runner import checkpoints, describe
 from robustbench_med.runner.checkpoints import Tally, timed
 from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job, Message
 from robustbench_med.runtime.batching import chunk_size, find_device
-from robustbench_med.runtime.cache import Shared, stamp
+from robustbench_med.runtime.cache import SharedResults, stamp
 from robustbench_med.runtime.speed import Speed
 from robustbench_med.training.loader import Loader
 
@@ -66,10 +66,10 @@ class Evaluator:
         self.loader = Loader(registry, self.device, config.data_root, progress or Silent(), config.train)
         self.stamp = stamp(registry, self.device)
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
-        self._shared = Shared(self.stamp) if config.share else None
+        self._shared = SharedResults(self.stamp) if config.share else None
         self._sizes = Sizes(config.batch_size, self.device)
         #: By cell, the plugins that broke in this run.
-        self.blames: dict[str, Blame] = {}
+        self.tracebacks: dict[str, PluginTraceback] = {}
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 
     # --- what a cell is about ---
@@ -117,7 +117,7 @@ class Evaluator:
         except Exception as error:  # noqa: BLE001
             # A failure is data: whatever a plugin raises becomes this cell's record, and the other cells still run.
             reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-            yield Done(status="failed", reason=reason[:500], blame=blame(error, self.registry))
+            yield Done(status="failed", reason=reason[:500], traceback=plugin_traceback(error, self.registry))
 
     def _run(self, job: Job) -> Iterator[Message]:
         cell = job.cell
@@ -168,7 +168,7 @@ class Evaluator:
     def _index(self, cell: Cell, deployment: Deployment, test: Split) -> torch.Tensor:
         """Rows of the test split that the cell looks at, int64 (N,)."""
         card, clients = deployment.dataset.card(), cell.clients or deployment.artifact.clients
-        index = pick(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+        index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
         if not len(index):
             raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
         return index

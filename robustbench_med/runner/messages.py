@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustbench_med.grid.cell import Cell
-from robustbench_med.plugins.tracebacks import Blame
+from robustbench_med.plugins.tracebacks import PluginTraceback
 from robustbench_med.records.record import Record
 
 
@@ -65,7 +65,7 @@ class Done:
         samples: its outcome, as `robustbench_med.runner.checkpoints` reads it.
         status, reason: of any other.
         keep: its pieces are still good: it was stopped, not refuted.
-        blame: the plugin that broke, if one did.
+        traceback: the plugin that broke, if one did.
     """
 
     record: Record | None = None
@@ -73,7 +73,7 @@ class Done:
     status: str = "ok"
     reason: str = ""
     keep: bool = False
-    blame: Blame | None = None
+    traceback: PluginTraceback | None = None
 
 
 Message = Begun | Checkpoint | Done

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
@@ -24,7 +24,7 @@ from robustbench_med.records.record import latest, read
 from robustbench_med.runner.cost import Case, Cost, Costs, surrogate_of, untrained
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
-from robustbench_med.training.estimate import Work, missing
+from robustbench_med.training.estimate import UntrainedPart, missing
 
 #: ``train``: it will run once its weights are trained; ``refused``: it has none and none are to be trained.
 State = Literal["done", "run", "train", "skip", "refused"]
@@ -63,7 +63,7 @@ class Preview:
     def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
         self.config, self.registry, self.progress = config, registry, progress or Silent()
         # A runner that may not train: what has no weights is to be seen here, not made.
-        self.runner = Runner(config.model_copy(update={"train": False}), registry, progress)
+        self.runner = Runner(replace(config, train=False), registry, progress)
         self.loader = self.runner.loader
         batch = chunk_size(config.batch_size, self.runner.device)
         self._systems: dict[str, Pipeline] = {}
@@ -87,7 +87,7 @@ class Preview:
                 bar.advance()
         return found
 
-    def trainings(self, items: list[Item]) -> list[Work]:
+    def trainings(self, items: list[Item]) -> list[UntrainedPart]:
         """What has to be trained first, each part once."""
         return missing(
             self.loader, [ref for item in items if item.state == "train" for ref in self._lacking(item.cell)]
@@ -98,7 +98,7 @@ class Preview:
         patterns = [read_pattern(written) for written in (*self.config.include, *self.config.exclude)]
         if not patterns:
             return []
-        whole = self.config.model_copy(update={"include": (), "exclude": ()})
+        whole = replace(self.config, include=(), exclude=())
         names = [cell_labels(cell_of(each)) for each in plan(whole, self.registry, self.loader.dataset)]
         return [each.source for each in patterns if not any(map(each.fits, names))]
 
@@ -153,7 +153,7 @@ class Preview:
         dataset = self.loader.dataset(cell.trained)
         test, card = dataset.split("test"), dataset.card()
         clients = cell.clients or tuple(sorted(set(dataset.split("train").sites)))
-        return test, pick(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+        return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
 
     def _images(self, cell: Cell) -> int:
         """How many; cells that differ in the attack alone have the same."""

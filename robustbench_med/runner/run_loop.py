@@ -142,8 +142,8 @@ class RunLoop:
 
     def _over(self, job: Job, done: Done) -> None:
         record = done.record or self.evaluator.record(job.cell, status=done.status, reason=done.reason)
-        if done.blame is not None:
-            self.evaluator.blames[job.cell_id] = done.blame
+        if done.traceback is not None:
+            self.evaluator.tracebacks[job.cell_id] = done.traceback
         if done.samples is not None:
             try:
                 samples.write(

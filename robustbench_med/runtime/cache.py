@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_med.files import sealed
+from robustbench_med.files import checksummed
 from robustbench_med.files.paths import home
 from robustbench_med.files.provenance import hardware, versions
 from robustbench_med.plugins.registry import Registry
@@ -47,7 +47,7 @@ def _code(package: str) -> str:
     return digest.hexdigest()
 
 
-class Shared:
+class SharedResults:
     """Facts and tensors by what they depend on.
 
     Args:
@@ -63,10 +63,10 @@ class Shared:
         text = json.dumps(what, sort_keys=True, default=str) + self.stamp
         key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         path = self.folder / key[:2] / key
-        data = sealed.read(path, self.stamp)
+        data = checksummed.read(path, self.stamp)
         if data is not None:
-            return sealed.unpack(data)
+            return checksummed.unpack(data)
         made = make()
         with suppress(OSError):  # a full disk costs the next cell this work, and this cell nothing
-            sealed.write(path, sealed.pack(*made), self.stamp)
+            checksummed.write(path, checksummed.pack(*made), self.stamp)
         return made

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from robustbench_med.errors import UsageError
 from robustbench_med.plugins.components import create, load_target
 from robustbench_med.plugins.references import PartRef
-from robustbench_med.plugins.registry import Entry, Registry
+from robustbench_med.plugins.registry import Registry, RegistryEntry
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Subject:
     def __init__(
         self,
         registry: Registry,
-        entry: Entry,
+        entry: RegistryEntry,
         params: PartRef | None = None,
         data_root: Path | None = None,
         parts: Registry | None = None,

@@ -124,9 +124,9 @@ def _subjects(
     else:
         name = plugin
         registry = parts = Registry(only=[plugin])
-        if not registry.broken:
+        if not registry.failures:
             parts = Registry()
-    lines = [str(broken) for broken in registry.broken]
+    lines = [str(broken) for broken in registry.failures]
     entries = registry.entries()
     if not entries and not lines:
         lines.append(f"{name} offers nothing")

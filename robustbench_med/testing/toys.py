@@ -46,7 +46,7 @@ class ToyPurifier(Purifier):
         return x + strength.view(-1, 1, 1, 1) * (0.5 - x) / 2
 
 
-class _ToySurface(TargetModel):
+class _ToyTarget(TargetModel):
     def __init__(self, classifier: Classifier, gradients: bool) -> None:
         super().__init__()
         self.classifier, self.gradients = classifier, gradients
@@ -58,7 +58,7 @@ class _ToySurface(TargetModel):
 
 def toy_target(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> TargetModel:
     """A target model over a `ToyClassifier`; without ``gradients`` its logits are detached from the images."""
-    return _ToySurface(ToyClassifier(num_classes, channels, size), gradients)
+    return _ToyTarget(ToyClassifier(num_classes, channels, size), gradients)
 
 
 def toy_images(n: int = 6, channels: int = 1, size: int = 8) -> tuple[Tensor, Stream]:
@@ -80,7 +80,7 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
     labels = torch.arange(n) % 2
     attacked = torch.where(torch.arange(n) % 4 < 2, labels, 1 - labels)
 
-    def verdicts(predictions: Tensor, score: float) -> Predictions:
+    def predicted(predictions: Tensor, score: float) -> Predictions:
         scores = torch.linspace(0, 1, n) + score if detector else torch.full((n,), torch.nan)
         flagged = (scores > 1).expand(draws, n)
         return Predictions(
@@ -96,8 +96,8 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         labels=labels,
         sites=("a", "b") * (n // 2) + ("a",) * (n % 2),
         patients=tuple(f"p{i}" for i in range(n)),
-        clean=verdicts(labels, 0.0),
-        attacked=verdicts(attacked, 0.5),
+        clean=predicted(labels, 0.0),
+        attacked=predicted(attacked, 0.5),
         distances=torch.full((n,), 4 / 255),
         num_classes=2,
         lesion_class=1,

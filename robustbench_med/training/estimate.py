@@ -23,7 +23,7 @@ FEW = 8
 
 
 @dataclass(frozen=True)
-class Work:
+class UntrainedPart:
     """A part that has to be trained.
 
     Attributes:
@@ -68,12 +68,12 @@ class Work:
         return time.perf_counter() - start
 
 
-def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[Work]:
+def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[UntrainedPart]:
     """The parts of these defenses that have to be trained over clients, each once.
 
     What each client only fits, such as neighbours or moments, is not counted: it takes no time to speak of.
     """
-    found: dict[str, Work] = {}
+    found: dict[str, UntrainedPart] = {}
     for ref in refs:
         resolved, dataset = loader.resolved(ref), loader.dataset(ref)
         card = dataset.card()
@@ -86,14 +86,14 @@ def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[Work]:
     return list(found.values())
 
 
-def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.device) -> Work | None:
+def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.device) -> UntrainedPart | None:
     card, clients = dataset.card(), dataset.split("train").by_site()
 
     def model() -> Learner:
         return build_for(resolved.model, card)
 
     if name == "classifier":
-        return Work(name, resolved.strategy, model, clients, device)
+        return UntrainedPart(name, resolved.strategy, model, clients, device)
     part = resolved.learned()[name]
     if not learns(part):
         return None
@@ -107,4 +107,4 @@ def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.
         classifier = build_for(resolved.model, card).to(device)
         return made.fresh(part).to(device).learner(System(classifier, purifier))
 
-    return Work(name, resolved.training[name], learner, clients, device)
+    return UntrainedPart(name, resolved.training[name], learner, clients, device)

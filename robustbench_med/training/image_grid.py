@@ -57,7 +57,7 @@ def span(x: Tensor) -> tuple[float, float]:
     return (0.0 if 0 <= low < 0.01 * high else low), high
 
 
-def sheet(
+def write(
     path: Path,
     rows: Sequence[tuple[str, Tiles]],
     columns: Sequence[tuple[str, int]],

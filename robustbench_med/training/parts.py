@@ -177,7 +177,7 @@ def _origin(task: PartJob, part: Part, strategy: Strategy) -> dict[str, str]:
     return {key: text for key, text in origin.items() if key not in ("model", "strategy")} | texts
 
 
-class Withheld(Classifier):
+class NoClassifier(Classifier):
     """Stands where a part gets no classifier, as it does not say that it needs one."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,5 +194,5 @@ class Withheld(Classifier):
 def _needed(part: Part, made: Assembly, client: str | None) -> System:
     """The other parts, as far as the part says that its weights depend on them."""
     purifier = made.part("purifier", client) if "purifier" in part.needs else None
-    classifier = made.classifier(client) if "classifier" in part.needs else Withheld()
+    classifier = made.classifier(client) if "classifier" in part.needs else NoClassifier()
     return System(classifier, cast("Purifier | None", purifier))

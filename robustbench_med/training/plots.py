@@ -84,7 +84,7 @@ def _samples(card: DataCard, train: Split, path: Path) -> None:
     title = f"{_named(card)}: training images"
     if len(sites) > CLIENTS:
         title += f" of {CLIENTS} of {len(sites)} clients"
-    image_grid.sheet(path, drawn, [(name, each) for name in card.classes], title)
+    image_grid.write(path, drawn, [(name, each) for name in card.classes], title)
 
 
 def _parts(deployment: Deployment, sites: Mapping[str, Split], folder: Path) -> None:
@@ -112,7 +112,7 @@ def _parts(deployment: Deployment, sites: Mapping[str, Split], folder: Path) -> 
                 continue
             if drawn:
                 title = f"{kind} {part.spec_name}, {_named(deployment.dataset.card())}: clean calibration images"
-                image_grid.sheet(folder / f"{name}.png", drawn, columns, title)
+                image_grid.write(folder / f"{name}.png", drawn, columns, title)
 
 
 def _shown(kind: str, pipeline: Pipeline) -> list[tuple[str, Part]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from robustbench_med.attacks.access import RUNGS
 from robustbench_med.attacks.settings import Step
-from robustbench_med.datasets.loading import pick
+from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.cell import Cell
@@ -183,7 +183,7 @@ def test_a_goal_concerns_one_side_only(goal: str, kept: int) -> None:
     x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(4))
     y = net(x).argmax(1)
     test = rbmed.Split(images=x, labels=y, patients=tuple(map(str, range(60))), sites=("a",) * 60)
-    index = pick(test, ("a",), None, goal, 1)
+    index = rows_to_evaluate(test, ("a",), None, goal, 1)
     assert ((y[index] == 1).long() == kept).all()
     assert len(index) == int(((y == 1).long() == kept).sum())
     part = test.select(index)

@@ -54,7 +54,7 @@ def test_a_single_file_runs_on_the_embedded_data_as_it_stands(kind: str, tmp_pat
     assert written.exit_code == 0, written.output
     assert f"rbmed -p my_{kind}.py check {kind}/my-{kind}" in written.stdout
     registry = Registry(files=[f"my_{kind}.py"])
-    assert registry.broken == []
+    assert registry.failures == []
     options = {"defense": "undefended", "baseline": "", "attack": "fgsm", "access": "oblivious", "limit": 4}
     (record,) = rbmed.evaluate(registry=registry, out=tmp_path / "out", **{**options, **RUNS[kind]})
     assert (record.status, record.reason) == ("ok", None)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.main import app
-from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.config import OPTIONS, build
 from robustbench_med.grid.plan import Cell, plan
 from robustbench_med.plugins.registry import HOOKS, Registry
 
@@ -70,7 +70,7 @@ def planned(args: list[str]) -> list[Cell]:
     """The cells of a run, as far as they are known without data and weights."""
     given = get_command(app).commands["run"].make_context("run", args).params  # type: ignore[attr-defined]
     asked = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    asked = {key: value for key, value in asked.items() if key in RunConfig.model_fields}
+    asked = {key: value for key, value in asked.items() if key in OPTIONS}
     file = Path(given["config"]) if given["config"] else None
     return [cell for cell in plan(build(asked, file), Registry()) if isinstance(cell, Cell)]
 
@@ -102,7 +102,7 @@ def test_a_silent_option_is_found_out() -> None:
 
 
 def test_every_key_of_a_run_is_described() -> None:
-    assert [name for name, info in RunConfig.model_fields.items() if not info.description] == []
+    assert [name for name, option in OPTIONS.items() if not option.metadata["description"]] == []
 
 
 def test_every_hook_and_public_name_is_documented() -> None:

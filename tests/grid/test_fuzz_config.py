@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.cell import cell_labels, cell_of
-from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.grid.config import OPTIONS, RunConfig, build
 from robustbench_med.grid.filters import CELL_LABELS
 from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
@@ -86,7 +86,7 @@ sound = {
     "access": st.lists(st.sampled_from(["oblivious", "bpda", "full", "gate", "query"]), min_size=1, max_size=3),
     "surrogate": st.just("bare"),
 }
-keys = st.one_of(st.sampled_from(sorted(RunConfig.model_fields)), st.text(max_size=12))
+keys = st.one_of(st.sampled_from(sorted(OPTIONS)), st.text(max_size=12))
 tables = st.builds(
     lambda base, odd: base | odd,
     st.fixed_dictionaries(sound),

@@ -35,9 +35,9 @@ def cells(toys: Registry, **options: object) -> list[Cell]:
 def test_threats_name_norm_eps_and_goal_together() -> None:
     config = build({"threat": ["linf:4/255", "l2:eps=1/2,goal=hide-lesion", {"norm": "l1", "eps": 12}]})
     assert [(t.norm, t.eps, t.goal) for t in config.threats] == [
-        ("linf", 4 / 255, None),
+        ("linf", 4 / 255, "untargeted"),
         ("l2", 0.5, "hide-lesion"),
-        ("l1", 12.0, None),
+        ("l1", 12.0, "untargeted"),
     ]
     plain = build({"norm": "l2", "eps": ["1/2", 1], "goal": "fake-lesion"})
     assert [(t.norm, t.eps, t.goal) for t in plain.threats] == [("l2", 0.5, "fake-lesion"), ("l2", 1.0, "fake-lesion")]
@@ -279,7 +279,7 @@ def test_an_error_says_whether_the_file_or_the_command_line_is_wrong(tmp_path: P
         ({"threat": "linf:0"}, "eps must be > 0"),
         ({"threat": "linf:nan"}, "eps must be > 0"),
         ({"threat": "linf:1/0"}, "not a number"),
-        ({"threat": "linf:4/255", "eps": "1/10"}, "threat says eps too"),
+        ({"threat": "linf:4/255", "eps": "1/10"}, "cannot be combined with eps"),
         ({"eps": "1/0"}, "--eps '1/0' on the command line"),
         ({"out": "a\0b"}, "null character"),
         ({"train_seed": 2**63}, "--train-seed"),

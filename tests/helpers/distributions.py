@@ -21,7 +21,7 @@ IMPL = """
             steps: int = rbmed.Field(1, ge=1, le=9, description="Pushes.")
             share: float = rbmed.Field(1.0, gt=0, le=1, description="Share of eps.")
 
-        def run(self, target model, x, y, threat, budget, rng):
+        def run(self, model, x, y, threat, budget, rng):
             return threat.project(x + threat.eps * self.params.share, x)
 """
 

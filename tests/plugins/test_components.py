@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter
-from robustbench_med.plugins.components import all_params, create, params_passed, resolve, valid_values
+from robustbench_med.plugins.components import all_params, create, params_passed, read_choice, resolve, valid_values
 from robustbench_med.plugins.references import FIRST, PartRef, format_ref, fraction, parse
 from robustbench_med.plugins.registry import Plugin, Registry
 
@@ -174,3 +174,28 @@ def test_a_first_value_without_key_is_the_first_parameter(registry):
 def test_what_is_spelled_reads_back_as_the_same(registry, params):
     text = format_ref(PartRef("tunable", params))
     assert resolve(registry, "attack", text).params == resolve(registry, "attack", PartRef("tunable", params)).params
+
+
+class Small(rbmed.Params):
+    count: int = rbmed.Field(1, ge=1, description="A count.")
+    share: float = rbmed.Field(0.5, description="A share.")
+
+
+def test_a_choice_is_read_with_its_parameters():
+    assert read_choice("--mode", "small:share=1/4", {"small": Small}) == ("small", Small(share=0.25))
+    assert read_choice("--mode", PartRef("small", {FIRST: "3"}), {"small": Small}) == ("small", Small(count=3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("smal", "unknown --mode 'smal', did you mean 'small'? valid: none, small"),
+        ("small:count=0", "--mode small: count='0' should be greater than or equal to 1; valid: int >= 1"),
+        ("small:cuont=2", "--mode small: unknown parameter 'cuont', did you mean 'count'? valid: count, share"),
+        ("small:count=2,count=3", "--mode: 'small:count=2,count=3': parameter 'count' is given twice"),
+    ],
+)
+def test_a_wrong_choice_is_one_line(text, message):
+    with pytest.raises(BadParameter) as caught:
+        read_choice("--mode", text, {"small": Small}, others=("none",))
+    assert str(caught.value) == message

@@ -47,7 +47,7 @@ def test_every_kind_has_a_hook_and_an_example():
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "defense"])
 def test_the_example_conforms(load, kind):
     registry = load(kind)
-    assert registry.broken == []
+    assert registry.failures == []
     (entry,) = registry.entries()
     assert entry.spec.kind == kind
     assert faults(sys.modules["my_plugin"]) == []
@@ -98,9 +98,9 @@ def test_conformance_sees_what_an_attack_must_not_do(tmp_path, body, fault):
     head, _, rest = source.partition("    def run(")
     tail = rest[rest.index("@rbmed.hookimpl") :]
     file = tmp_path / "my_plugin.py"
-    file.write_text(f"{head}    def run(self, target model, x, y, threat, budget, rng):\n        {body}\n\n\n{tail}")
+    file.write_text(f"{head}    def run(self, model, x, y, threat, budget, rng):\n        {body}\n\n\n{tail}")
     try:
-        assert Registry(files=[file], only=()).broken == []
+        assert Registry(files=[file], only=()).failures == []
         found = faults(sys.modules["my_plugin"])
         assert any(fault in line for line in found), found
         with pytest.raises(AssertionError, match="one-step"):
@@ -204,7 +204,7 @@ def faults_of(source: str, tmp_path: Path) -> list[str]:
     file = tmp_path / "my_plugin.py"
     file.write_text(source)
     try:
-        assert Registry(files=[file], only=()).broken == []
+        assert Registry(files=[file], only=()).failures == []
         return faults(sys.modules["my_plugin"])
     finally:
         sys.modules.pop("my_plugin", None)

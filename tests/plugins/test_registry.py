@@ -25,7 +25,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def broken_of(registry: Registry, distribution: str) -> list[tuple[str, str]]:
-    return [(b.stage, b.error) for b in registry.broken if b.distribution == distribution]
+    return [(b.stage, b.error) for b in registry.failures if b.distribution == distribution]
 
 
 def test_a_good_plugin_is_found_and_loads(site):
@@ -33,7 +33,7 @@ def test_a_good_plugin_is_found_and_loads(site):
     registry = Registry(only=["rbmed-tgood"])
     (entry,) = registry.entries("attack")
     assert (entry.qualified, entry.version, entry.plugin) == ("rbmed-tgood/push", "1.2", "rbmed_tgood")
-    assert registry.broken == []
+    assert registry.failures == []
     assert "rbmed_tgood_impl" not in sys.modules  # listing imports no target
     assert registry.load("attack", "push").__name__ == "Push"
     assert registry.find("attack", "rbmed_tgood/push") is registry.find("attack", "push")

@@ -15,7 +15,7 @@ import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.errors import UnknownName
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.plugins.tracebacks import blame
+from robustbench_med.plugins.tracebacks import plugin_traceback
 
 FILE = """
 import torch
@@ -27,7 +27,7 @@ def helper(x):
 
 
 class Mine(rbmed.Attack):
-    def run(self, target model, x, y, threat, budget, rng):
+    def run(self, model, x, y, threat, budget, rng):
         return torch.nn.Sequential(torch.nn.Identity())(helper(model(x)))
 
 
@@ -36,7 +36,7 @@ class Heir(Mine):
 
 
 class Calls(rbmed.Attack):
-    def run(self, target model, x, y, threat, budget, rng):
+    def run(self, model, x, y, threat, budget, rng):
         return model(x)
 
 
@@ -86,9 +86,9 @@ def test_the_plugin_nearest_to_the_error_is_named(file: Path) -> None:
 
     with pytest.raises(RuntimeError) as caught:
         attack.run(Breaks(), torch.zeros(2), None, None, None, None)
-    found = blame(caught.value, registry)
+    found = plugin_traceback(caught.value, registry)
     assert found is not None
-    assert found.who.startswith("attack 'mine'")
+    assert found.component.startswith("attack 'mine'")
     assert "def " not in found.own.splitlines()[-1]
     assert found.own.splitlines()[-1].startswith("RuntimeError: shape")
 
@@ -96,7 +96,7 @@ def test_the_plugin_nearest_to_the_error_is_named(file: Path) -> None:
 def test_an_error_of_ours_is_nobodys() -> None:
     with pytest.raises(UnknownName) as caught:
         Registry(only=()).find("attack", "x")
-    assert blame(caught.value, Registry(only=())) is None
+    assert plugin_traceback(caught.value, Registry(only=())) is None
 
 
 def test_an_error_outside_of_a_cell_is_explained_too(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_plugin_for_another_interface_is_refused_in_one_line(
         registry = Registry(only=["rbmed-told"])
     finally:
         sys.modules.pop(module, None)
-    (broken,) = registry.broken
+    (broken,) = registry.failures
     assert registry.entries() == []
     assert str(broken).startswith("rbmed-told failed to load (interface: ")
     assert f"written for interface {said}, and this is {rbmed.INTERFACE}; {remedy}" in str(broken)
@@ -137,4 +137,4 @@ def test_a_plugin_for_another_interface_is_refused_in_one_line(
 
 
 def test_first_party_plugins_that_say_their_interface_say_this_one() -> None:
-    assert not [broken for broken in Registry().broken if broken.stage == "interface"]
+    assert not [broken for broken in Registry().failures if broken.stage == "interface"]

@@ -270,7 +270,7 @@ def test_an_estimate_counts_rounds_epochs_and_images(monkeypatch: pytest.MonkeyP
         return rbmed.Split(torch.zeros(n, 1, 2, 2), torch.zeros(n, dtype=torch.int64), ("p",) * n, ("s",) * n)
 
     clients = {"a": split(100), "b": split(3)}
-    work = estimate.Work("classifier", Clockwork(), lambda: None, clients, torch.device("cpu"))  # type: ignore[arg-type, return-value]
+    work = estimate.UntrainedPart("classifier", Clockwork(), lambda: None, clients, torch.device("cpu"))  # type: ignore[arg-type, return-value]
     assert work.seconds() == pytest.approx(4 * (3.0 + 2 * 0.5 * 103))
 
 
@@ -279,5 +279,5 @@ def test_no_estimate_without_rounds() -> None:
         def train(self, build: Any, clients: Mapping[str, rbmed.Split], job: rbmed.TrainJob) -> rbmed.Federated:
             raise AssertionError("nothing to try")
 
-    work = estimate.Work("classifier", Odd(), lambda: None, {}, torch.device("cpu"))  # type: ignore[arg-type, return-value]
+    work = estimate.UntrainedPart("classifier", Odd(), lambda: None, {}, torch.device("cpu"))  # type: ignore[arg-type, return-value]
     assert work.seconds() is None

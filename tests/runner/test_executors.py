@@ -27,10 +27,13 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slurm", r"unknown executor 'slurm' \(--executor\); valid: local, ray"),
-        ("ray:wokers=2", "wokers is unknown; parameters: workers, cpus, gpus"),
-        ("ray:workers=0", "workers = '0'.*greater than or equal to 1"),
-        ({"name": "local", "process": "perhaps"}, "process = 'perhaps'"),
+        ("slurm", "unknown --executor 'slurm'; valid: local, ray"),
+        (
+            "ray:wokers=2",
+            "--executor ray: unknown parameter 'wokers'",
+        ),
+        ("ray:workers=0", "workers='0'.*greater than or equal to 1"),
+        ({"name": "local", "process": "perhaps"}, "process='perhaps'"),
     ],
 )
 def test_a_wrong_executor_is_one_line(toys: Registry, text: object, message: str) -> None:

@@ -216,7 +216,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(toys: Registry, tmp_path: P
 def test_a_full_disk_stops_the_run_and_loses_no_chunk(
     toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = checkpoints.sealed.write, []
+    write, written = checkpoints.checksummed.write, []
 
     def full(path: Path, data: bytes, stamp: str, *, sync: bool = False) -> None:
         if sync and len(written) == 3:
@@ -227,7 +227,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
 
     asked = {"attack": f"rogue:file={tmp_path / 'calls'}", "diagnostics": "off"}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.sealed, "write", full)
+        patch.setattr(checkpoints.checksummed, "write", full)
         with pytest.raises(UsageError, match="No space left on device; once it can be written to, the same command"):
             run(toys, tmp_path / "out", **asked)
     (record,) = run(toys, tmp_path / "out", **asked)

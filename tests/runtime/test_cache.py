@@ -12,9 +12,9 @@ from helpers.paths import HELPERS
 from torch import Tensor
 
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.files import sealed
+from robustbench_med.files import checksummed
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.runtime.cache import Shared, stamp
+from robustbench_med.runtime.cache import SharedResults, stamp
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_is_shared_changes_no_record(toys: Registry, tmp_path: Path, monkey
     access = {"access": ["oblivious", "transfer", "ladder:quick"], "limit": 8}
     run(toys, tmp_path / "a", **access)
     run(toys, tmp_path / "b", **access)
-    monkeypatch.setattr(Shared, "get", lambda self, what, make: make())
+    monkeypatch.setattr(SharedResults, "get", lambda self, what, make: make())
     run(toys, tmp_path / "c", **access)
     assert lines(tmp_path / "a") == lines(tmp_path / "b") == lines(tmp_path / "c")
 
@@ -97,10 +97,10 @@ def test_other_code_shares_nothing(tmp_path: Path) -> None:
         made.append("x")
         return {"n": len(made)}, {"t": torch.ones(2)}
 
-    assert Shared("code a", tmp_path).get(["what"], make)[0] == {"n": 1}
-    assert Shared("code a", tmp_path).get(["what"], make)[0] == {"n": 1}
-    assert Shared("code b", tmp_path).get(["what"], make)[0] == {"n": 2}
-    assert Shared("code a", tmp_path).get(["else"], make)[0] == {"n": 3}
+    assert SharedResults("code a", tmp_path).get(["what"], make)[0] == {"n": 1}
+    assert SharedResults("code a", tmp_path).get(["what"], make)[0] == {"n": 1}
+    assert SharedResults("code b", tmp_path).get(["what"], make)[0] == {"n": 2}
+    assert SharedResults("code a", tmp_path).get(["else"], make)[0] == {"n": 3}
 
 
 def test_the_stamp_follows_the_code_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,25 +115,25 @@ def test_the_stamp_follows_the_code_of_plugins(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_cannot_be_written_to_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert Shared("code", tmp_path / "file").get(["what"], lambda: (1, {}))[0] == 1
+    assert SharedResults("code", tmp_path / "file").get(["what"], lambda: (1, {}))[0] == 1
 
 
 def test_a_sealed_file_is_whole_and_of_its_time_or_none(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
-    sealed.write(path, sealed.pack({"x": 1.5}, {"t": torch.arange(3)}), "now", sync=True)
-    data = sealed.read(path, "now")
+    checksummed.write(path, checksummed.pack({"x": 1.5}, {"t": torch.arange(3)}), "now", sync=True)
+    data = checksummed.read(path, "now")
     assert data is not None
-    facts, tensors = sealed.unpack(data)
+    facts, tensors = checksummed.unpack(data)
     assert facts == {"x": 1.5}
     assert torch.equal(tensors["t"], torch.arange(3))
-    assert sealed.read(path, "then") is None
-    assert sealed.read(tmp_path / "absent", "now") is None
+    assert checksummed.read(path, "then") is None
+    assert checksummed.read(tmp_path / "absent", "now") is None
     whole = path.read_bytes()
     for at in (0, 70, len(whole) - 1):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        assert sealed.read(path, "now") is None
+        assert checksummed.read(path, "now") is None
     path.write_bytes(whole[:-1])
-    assert sealed.read(path, "now") is None
+    assert checksummed.read(path, "now") is None
     with pytest.raises(ValueError, match=r".+"):
-        sealed.unpack(b"no JSON\nnothing")
+        checksummed.unpack(b"no JSON\nnothing")
     assert [p.name for p in path.parent.iterdir()] == ["file"]

@@ -25,10 +25,10 @@ from robustbench_med.testing import (
     parametrize,
     run_case,
 )
-from robustbench_med.testing.checks import every
+from robustbench_med.testing.checks import common
 
 #: Checks that every kind shares.
-SHARED = {check.name for check in every.check.all}
+SHARED = {check.name for check in common.check.all}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def subject(tmp_path: Path) -> Iterator[types.FunctionType]:
         file.write_text(text, encoding="utf-8")
         made.append(template.module)
         registry = Registry(files=[file])
-        assert registry.broken == []
+        assert registry.failures == []
         return Subject(registry, registry.find(kind, template.name))
 
     yield subject  # type: ignore[misc]
@@ -91,7 +91,7 @@ def test_a_distribution_whose_hooks_are_heavy_fails(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     distribution(tmp_path, "rbmed-theavy", HEAVY)
-    (fault,) = every.light_hooks.on(cases("rbmed-theavy")[0].subject).faults
+    (fault,) = common.light_hooks.on(cases("rbmed-theavy")[0].subject).faults
     assert "imports torch" in fault
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rbmed_datasets.brainsim import sampling
-from rbmed_datasets.brainsim.anatomy import Grid, head_coordinates, linear, to_scanner
+from rbmed_datasets.brainsim.anatomy import ScanGrid, head_coordinates, linear, to_scanner
 from rbmed_datasets.brainsim.atlas import load_atlas
 from rbmed_datasets.brainsim.render import Scene, add_tumour, render
 from rbmed_datasets.brainsim.scanner import HOSPITALS, acquire, resample
@@ -63,7 +63,7 @@ def test_distance_is_signed_and_in_mm():
 def test_atlas_points_are_found_in_the_scanner():
     scene = Scene(SETTINGS, PATIENTS[0])
     y, x = to_scanner(scene.anatomy, 10.0, -30.0)
-    spot = Grid(np.full((8, 8), y), np.full((8, 8), x))
+    spot = ScanGrid(np.full((8, 8), y), np.full((8, 8), x))
     unbent = scene.anatomy.__class__(**{**vars(scene.anatomy), "warp": np.zeros_like(scene.anatomy.warp)})
     back_y, back_x = head_coordinates(unbent, spot)
     assert np.allclose(back_y, 10.0)
@@ -73,9 +73,9 @@ def test_atlas_points_are_found_in_the_scanner():
 
 @pytest.mark.parametrize(("fine", "size"), [(128, 64), (192, 128), (224, 224)])
 def test_resampling_keeps_level_and_place(fine, size):
-    y, x = Grid.square(fine, 200.0).y, Grid.square(fine, 200.0).x
+    y, x = ScanGrid.square(fine, 200.0).y, ScanGrid.square(fine, 200.0).x
     spot = 1 + np.exp(-((y - 20) ** 2 + (x + 31) ** 2) / (2 * 9.0**2))
-    y, x = Grid.square(size, 200.0).y, Grid.square(size, 200.0).x
+    y, x = ScanGrid.square(size, 200.0).y, ScanGrid.square(size, 200.0).x
     expected = 1 + np.exp(-((y - 20) ** 2 + (x + 31) ** 2) / (2 * 9.0**2))
     assert np.allclose(resample(spot[None], size)[0], expected, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""What this plugin offers. Read at every start, so nothing heavy is imported here."""
+"""What this plugin offers. It is read at every start, so it imports nothing heavy."""
 
 from collections.abc import Iterator
 

@@ -21,7 +21,7 @@ class Identity(rbmed.Purifier):
         return x
 
 
-class Clamp(rbmed.Purifier):
+class ClampPurifier(rbmed.Purifier):
     """Clamps to [0, 1], whatever the strength: for valid images the identity.
 
     Where it raises robust accuracy, the attack left [0, 1] and the gain of other purifiers is partly this clamp; where

@@ -64,7 +64,7 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     )
     yield PurifierSpec(
         name="median",
-        target="rbmed_purifiers.classical.median:Median",
+        target="rbmed_purifiers.classical.median:MedianFilter",
         summary="Median filter, blended in by strength",
         reference="Xu et al. 2018, Feature squeezing, arXiv:1704.01155",
     )
@@ -82,7 +82,7 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     )
     yield PurifierSpec(
         name="gaussian",
-        target="rbmed_purifiers.classical.gaussian:Gaussian",
+        target="rbmed_purifiers.classical.gaussian:GaussianBlur",
         summary="Gaussian blur, its sigma set by strength",
         reference="Xu et al. 2018, Feature squeezing, arXiv:1704.01155 (spatial smoothing)",
     )
@@ -117,7 +117,7 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     )
     yield PurifierSpec(
         name="clamp",
-        target="rbmed_purifiers.controls:Clamp",
+        target="rbmed_purifiers.controls:ClampPurifier",
         summary="Control: clamps to [0, 1], which changes no valid image",
     )
     # --- end of classical, learned, wrappers, controls ---

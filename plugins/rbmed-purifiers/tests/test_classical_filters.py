@@ -10,11 +10,11 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_purifiers.classical.bitdepth import BitDepth, BitDepthParams
-from rbmed_purifiers.classical.gaussian import Gaussian, GaussianParams
-from rbmed_purifiers.classical.median import Median, MedianParams
+from rbmed_purifiers.classical.gaussian import GaussianBlur, GaussianParams
+from rbmed_purifiers.classical.median import MedianFilter, MedianParams
 from rbmed_purifiers.classical.tv import TotalVariation, TotalVariationParams, _adjoint, _gradient
 from rbmed_purifiers.classical.wavelet import LOW_PASS, Wavelet, WaveletParams, analysis, synthesis
-from rbmed_purifiers.controls import Clamp, Identity
+from rbmed_purifiers.controls import ClampPurifier, Identity
 from robustbench_med.errors import BadParameter
 
 
@@ -34,19 +34,19 @@ def apply(purifier: rbmed.Purifier, x: Tensor, strength: float | list[float] = 1
 def test_median_is_that_of_scipy(radius: int) -> None:
     x = noise(2, 3, 13, 16)
     expected = ndimage.median_filter(x.numpy(), size=(1, 1, 2 * radius + 1, 2 * radius + 1), mode="mirror")
-    assert torch.equal(apply(Median(MedianParams(radius=radius)), x), torch.from_numpy(expected))
+    assert torch.equal(apply(MedianFilter(MedianParams(radius=radius)), x), torch.from_numpy(expected))
 
 
 def test_median_is_blended_in_by_strength() -> None:
     x = noise(1, 1, 12, 12).expand(3, -1, -1, -1)
-    none, half, full = apply(Median(), x, [0.0, 0.5, 1.0])
+    none, half, full = apply(MedianFilter(), x, [0.0, 0.5, 1.0])
     assert torch.equal(none, x[0])
     torch.testing.assert_close(half, (none + full) / 2)
 
 
 def test_median_gradient_is_that_of_the_median_pixel() -> None:
     x = noise(1, 1, 5, 5).requires_grad_()
-    (slope,) = torch.autograd.grad(apply(Median(), x)[0, 0, 2, 2], x)
+    (slope,) = torch.autograd.grad(apply(MedianFilter(), x)[0, 0, 2, 2], x)
     window = x.detach()[0, 0, 1:4, 1:4]
     assert torch.equal(slope[0, 0, 1:4, 1:4], (window == window.median()).float())
     assert slope.sum() == 1
@@ -94,13 +94,13 @@ def test_gaussian_is_that_of_scipy(sigma: float) -> None:
     x = noise(2, 3, 17, 20).double()
     expected = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="mirror", truncate=4.0)
     torch.testing.assert_close(
-        apply(Gaussian(GaussianParams(sigma=sigma)), x), torch.from_numpy(expected), rtol=0, atol=1e-12
+        apply(GaussianBlur(GaussianParams(sigma=sigma)), x), torch.from_numpy(expected), rtol=0, atol=1e-12
     )
 
 
 def test_each_image_has_its_own_sigma() -> None:
     x = noise(1, 2, 16, 16).double().expand(3, -1, -1, -1)
-    none, half, full = apply(Gaussian(), x, [0.0, 0.5, 1.0])
+    none, half, full = apply(GaussianBlur(), x, [0.0, 0.5, 1.0])
     assert torch.equal(none, x[0])
     # SciPy ends the kernel of sigma 0.5 after 2 pixels, this one after 4.
     for image, sigma, bound in ((half, 0.5, 1e-3), (full, 1.0, 1e-12)):
@@ -111,8 +111,8 @@ def test_each_image_has_its_own_sigma() -> None:
 @pytest.mark.parametrize(
     ("purifier", "message"),
     [
-        (Gaussian(GaussianParams(sigma=3)), "sigma=3 needs images of more than 12 px, not 12"),
-        (Median(MedianParams(radius=5)), "radius=5 needs images of more than 5 px, not 5"),
+        (GaussianBlur(GaussianParams(sigma=3)), "sigma=3 needs images of more than 12 px, not 12"),
+        (MedianFilter(MedianParams(radius=5)), "radius=5 needs images of more than 5 px, not 5"),
     ],
 )
 def test_images_smaller_than_the_window_are_refused(purifier: rbmed.Purifier, message: str) -> None:
@@ -164,7 +164,7 @@ def test_total_variation_at_strength_0_keeps_the_image_and_its_gradient() -> Non
 
 def test_unrolled_gradient_agrees_with_finite_differences() -> None:
     x = (noise(1, 1, 6, 6).double() * 0.6 + 0.2).requires_grad_()
-    for purifier in (TotalVariation(), Wavelet(), Gaussian(GaussianParams(sigma=0.8)), Median()):
+    for purifier in (TotalVariation(), Wavelet(), GaussianBlur(GaussianParams(sigma=0.8)), MedianFilter()):
         assert torch.autograd.gradcheck(lambda images, p=purifier: apply(p, images, 0.7), x)
 
 
@@ -229,13 +229,13 @@ def test_opposite_borders_do_not_meet(wavelet: str) -> None:
 
 def test_identity_and_clamp_change_nothing_bit_for_bit() -> None:
     x = noise(4, 3, 9, 11)
-    for control in (Identity(), Clamp()):
+    for control in (Identity(), ClampPurifier()):
         assert not control.stochastic
         for strength in (0.0, 1.0):
             assert torch.equal(apply(control, x, strength), x)
 
 
-@pytest.mark.parametrize("control", [Identity(), Clamp()])
+@pytest.mark.parametrize("control", [Identity(), ClampPurifier()])
 def test_black_and_white_pixels_keep_their_gradient(control: rbmed.Purifier) -> None:
     x = torch.tensor([0.0, 0.5, 1.0]).expand(1, 1, 3, 3).clone().requires_grad_()
     assert torch.equal(torch.autograd.grad(apply(control, x).sum(), x)[0], torch.ones_like(x))
@@ -244,4 +244,4 @@ def test_black_and_white_pixels_keep_their_gradient(control: rbmed.Purifier) -> 
 def test_only_clamp_brings_invalid_images_back() -> None:
     x = noise(2, 1, 8, 8) * 3 - 1
     assert torch.equal(apply(Identity(), x), x)
-    assert torch.equal(apply(Clamp(), x), x.clamp(0, 1))
+    assert torch.equal(apply(ClampPurifier(), x), x.clamp(0, 1))

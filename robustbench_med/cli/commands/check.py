@@ -12,7 +12,7 @@ from robustbench_med.cli import console
 from robustbench_med.cli.commands.completion import anything
 from robustbench_med.cli.commands.plugins import AsJson, PluginFiles, registry
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.registry import HOOKS, Entry, Registry
+from robustbench_med.plugins.registry import HOOKS, Registry, RegistryEntry
 
 if TYPE_CHECKING:
     from robustbench_med.testing import Result, Subject
@@ -61,7 +61,7 @@ def _subjects(known: Registry, names: list[str], data_root: Path | None) -> Iter
 
     # A stranger's broken plugin is no matter here; one of the files that are to be checked is.
     files = {str(file.resolve()) for file in known.files}
-    for broken in known.broken:
+    for broken in known.failures:
         if broken.plugin in files or broken.distribution in names:
             raise UsageError(str(broken))
     if not names:
@@ -78,7 +78,7 @@ def _subjects(known: Registry, names: list[str], data_root: Path | None) -> Iter
             yield from (Subject(known, entry, None, data_root) for entry in _of_distribution(known, name))
 
 
-def _of_distribution(known: Registry, name: str) -> list[Entry]:
+def _of_distribution(known: Registry, name: str) -> list[RegistryEntry]:
     entries = [entry for entry in known.entries() if entry.distribution == name]
     if not entries:
         offered = sorted({entry.distribution for entry in known.entries()})

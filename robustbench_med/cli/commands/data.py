@@ -15,7 +15,7 @@ from robustbench_med.cli.help import Helped
 from robustbench_med.cli.tables import partition as look
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.files.paths import data_root, register_root
-from robustbench_med.plugins.registry import Entry, Registry
+from robustbench_med.plugins.registry import Registry, RegistryEntry
 from robustbench_med.plugins.specs import DatasetSpec
 
 if TYPE_CHECKING:
@@ -161,11 +161,11 @@ def register(
     console.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path)}")
 
 
-def _needs_root(entry: Entry) -> bool:
+def _needs_root(entry: RegistryEntry) -> bool:
     return isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
 
 
-def _where(entry: Entry) -> str:
+def _where(entry: RegistryEntry) -> str:
     if not _needs_root(entry):
         return "included"
     try:

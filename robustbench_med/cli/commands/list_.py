@@ -11,7 +11,7 @@ import typer
 from robustbench_med.cli import console
 from robustbench_med.cli.commands.completion import kinds
 from robustbench_med.cli.commands.plugins import AsJson, registry
-from robustbench_med.plugins.registry import HOOKS, Entry
+from robustbench_med.plugins.registry import HOOKS, RegistryEntry
 from robustbench_med.plugins.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
 PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
@@ -30,11 +30,11 @@ def list_(kind: Kind = None, as_json: AsJson = False) -> None:
         console.out.print("no installed plugin offers any")
     else:
         _print(entries)
-    if found.broken:
-        console.warn(f"{len(found.broken)} broken, see 'rbmed plugins'")
+    if found.failures:
+        console.warn(f"{len(found.failures)} broken, see 'rbmed plugins'")
 
 
-def describe(entry: Entry) -> dict[str, Any]:
+def describe(entry: RegistryEntry) -> dict[str, Any]:
     """An entry as JSON types."""
     origin = {"distribution": entry.distribution, "version": entry.version, "plugin": entry.plugin}
     return {"kind": entry.spec.kind, "qualified": entry.qualified, **asdict(entry.spec), **origin}
@@ -52,7 +52,7 @@ def traits(spec: Spec) -> str:
     return ""
 
 
-def _print(entries: list[Entry]) -> None:
+def _print(entries: list[RegistryEntry]) -> None:
     times = Counter((entry.spec.kind, entry.spec.name) for entry in entries)
     for plural, kind in PLURALS.items():
         of_kind = [entry for entry in entries if entry.spec.kind == kind]

@@ -37,7 +37,7 @@ def plugins(as_json: AsJson = False) -> None:
     if as_json:
         console.emit_json({
             "loaded": [asdict(plugin) for plugin in found.plugins],
-            "broken": [asdict(broken) for broken in found.broken],
+            "broken": [asdict(broken) for broken in found.failures],
         })  # fmt: skip
         return
     loaded = console.table("distribution", "version", "plugin", "offers")
@@ -50,8 +50,8 @@ def plugins(as_json: AsJson = False) -> None:
         offers = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items())
         console.row(loaded, plugin.distribution, plugin.version, plugin.name, offers.replace("strategys", "strategies"))
     console.out.print(loaded if found.plugins else "no plugin is installed")
-    if found.broken:
+    if found.failures:
         broken = console.table("distribution", "plugin", "stage", "error", title="Broken")
-        for item in found.broken:
+        for item in found.failures:
             console.row(broken, item.distribution, item.plugin, item.stage, item.error, style="red")
         console.out.print(broken)

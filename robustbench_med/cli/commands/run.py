@@ -15,7 +15,7 @@ from robustbench_med.cli.console import err, out, plain
 from robustbench_med.cli.options import Config, asks
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
-from robustbench_med.cli.tracebacks import show_blame
+from robustbench_med.cli.tracebacks import show_plugin_traceback
 from robustbench_med.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def run(
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
-        if (culprit := runner.evaluator.blames.get(record.cell_id)) is not None:
-            show_blame(culprit)
+        if (culprit := runner.evaluator.tracebacks.get(record.cell_id)) is not None:
+            show_plugin_traceback(culprit)
     if failed:
         raise typer.Exit(1)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pydantic
 from pydantic import Field
 
-from robustbench_med.errors import BadParameter
-from robustbench_med.grid.config import Ref
+from robustbench_med.grid.options import Ref
 from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.component import Params
+from robustbench_med.plugins.components import read_choice
 
 
 class Local(Params):
@@ -36,17 +35,6 @@ def read(ref: Ref) -> Local | OnRay:
     Raises:
         BadParameter: there is no such executor, or not with these parameters.
     """
-    named = reference(ref, "executor")
-    kind = KINDS.get(named.name)
-    if kind is None:
-        raise BadParameter(f"unknown executor {named.name!r} (--executor); valid: {', '.join(KINDS)}")
-    try:
-        params = kind.model_validate(dict(named.params))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        valid = ", ".join(kind.model_fields)
-        reason = "is unknown" if first["type"] == "extra_forbidden" else f"= {first['input']!r}: {first['msg']}"
-        raise BadParameter(f"executor {named.name!r} (--executor): {key} {reason}; parameters: {valid}") from None
+    params = read_choice("--executor", reference(ref, "executor"), KINDS)[1]
     assert isinstance(params, Local | OnRay)
     return params

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ class _Alone:
 
 def worker_config(config: RunConfig) -> RunConfig:
     """The configuration for a worker: the run has trained what was missing, and a worker must not."""
-    return config.model_copy(update={"train": False})
+    return replace(config, train=False)
 
 
 def _held(pid: int | None) -> int | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from robustbench_med.testing.checking import Check
 from robustbench_med.testing.checks import (
     attacks,
+    common,
     datasets,
     defenses,
     detectors,
-    every,
     figures,
     models,
     purifiers,
@@ -17,7 +17,7 @@ from robustbench_med.testing.checks import (
 
 #: By kind, in the order in which they are shown.
 CHECKS: dict[str, tuple[Check, ...]] = {
-    kind: (*every.check.all, *own.all)
+    kind: (*common.check.all, *own.all)
     for kind, own in {
         "attack": attacks.check, "detector": detectors.check, "purifier": purifiers.check,
         "strategy": strategies.check, "dataset": datasets.check, "model": models.check,

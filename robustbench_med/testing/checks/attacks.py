@@ -16,8 +16,8 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.specs import AttackSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
+from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, like
 from robustbench_med.testing.toys import toy_images, toy_target
-from robustbench_med.testing.watching import GlobalDraws, Unmodified, like
 
 check = Checks()
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}

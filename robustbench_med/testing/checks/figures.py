@@ -15,8 +15,8 @@ from robustbench_med.interfaces import Metric, Report
 from robustbench_med.interfaces.rate import Rate
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.testing.checking import Checks, Subject
+from robustbench_med.testing.side_effects import Unmodified
 from robustbench_med.testing.toys import toy_outcome
-from robustbench_med.testing.watching import Unmodified
 
 metrics = Checks()
 reports = Checks()

@@ -12,9 +12,9 @@ from torch import Tensor
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Model
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
-from robustbench_med.testing.learning import SIZE, seeded
+from robustbench_med.testing.part_training import SIZE, seeded
+from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, like, states_differ
 from robustbench_med.testing.toys import toy_images
-from robustbench_med.testing.watching import GlobalDraws, Unmodified, far, like, states_differ
 
 check = Checks()
 

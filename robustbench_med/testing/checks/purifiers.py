@@ -10,7 +10,7 @@ from torch import Tensor
 from robustbench_med.interfaces import Part, Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Checks, Subject
-from robustbench_med.testing.trained import (
+from robustbench_med.testing.parts import (
     draws_its_own,
     leaves_inputs_alone,
     repeats,
@@ -18,7 +18,7 @@ from robustbench_med.testing.trained import (
     trained,
     treats_each_alone,
 )
-from robustbench_med.testing.watching import like
+from robustbench_med.testing.side_effects import like
 from robustbench_med.training.plots import rows_of
 
 check = Checks()

@@ -12,9 +12,9 @@ from torch import Tensor
 from robustbench_med.interfaces import Classifier, Federated, Strategy, TrainJob
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.testing.checking import Checks, Subject
-from robustbench_med.testing.learning import seeded
+from robustbench_med.testing.part_training import seeded
+from robustbench_med.testing.side_effects import Unmodified, states_differ
 from robustbench_med.testing.toys import toy_images
-from robustbench_med.testing.watching import Unmodified, states_differ
 
 check = Checks()
 SIZE, IMAGES = 8, 12

@@ -86,14 +86,14 @@ def cosine_field(coefficients: Floats, size: int) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class ScanGrid:
     """The scanner's grid: position (y, x) of every point, mm from its centre, (H, W); the first row is anterior."""
 
     y: Floats
     x: Floats
 
     @classmethod
-    def square(cls, size: int, field_of_view: float) -> Grid:
+    def square(cls, size: int, field_of_view: float) -> ScanGrid:
         """A grid of ``size`` x ``size`` points over ``field_of_view`` mm."""
         axis = ((np.arange(size) + 0.5) / size - 0.5) * field_of_view
         y, x = np.meshgrid(-axis, axis, indexing="ij")
@@ -116,7 +116,7 @@ def to_scanner(anatomy: Anatomy, y: float, x: float) -> tuple[float, float]:
     return float(cosine * a - sine * b) + anatomy.shift[0], float(sine * a + cosine * b) + anatomy.shift[1]
 
 
-def head_coordinates(anatomy: Anatomy, grid: Grid) -> tuple[Floats, Floats]:
+def head_coordinates(anatomy: Anatomy, grid: ScanGrid) -> tuple[Floats, Floats]:
     """Atlas coordinates (y, x) in mm of every grid point, (1, H, W): affine and smooth warp."""
     y, x = linear(anatomy, grid.y - anatomy.shift[0], grid.x - anatomy.shift[1])
     bend = cosine_field(anatomy.warp, len(grid.y))

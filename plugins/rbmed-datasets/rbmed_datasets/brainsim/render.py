@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rbmed_datasets.brainsim.anatomy import (
     Anatomy,
-    Grid,
+    ScanGrid,
     brain_lattice,
     cosine_field,
     draw_anatomy,
@@ -66,7 +66,7 @@ class Scene:
         self.scan: Scan = draw_scan(scanning, hospital, settings.size, settings.slices)
         self.levels = np.asarray(self.anatomy.levels, dtype=np.float64)
         self.side = fine_size(settings.size)
-        self.grid = Grid.square(self.side, self.scan.field_of_view)
+        self.grid = ScanGrid.square(self.side, self.scan.field_of_view)
         index = list(self.anatomy.levels)
         painted = paint(generator(settings, "distractors", *where), self.atlas, self.anatomy)
         maps = [volume[index] / np.float32(255) for volume in (self.atlas.gm, self.atlas.wm)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbmed_datasets.brainsim.anatomy import Anatomy, Grid, step, to_scanner
+from rbmed_datasets.brainsim.anatomy import Anatomy, ScanGrid, step, to_scanner
 from rbmed_datasets.brainsim.atlas import Atlas, Floats
 from rbmed_datasets.brainsim.signal import Sequence, Tissue
 
@@ -50,7 +50,7 @@ class Tumour:
     swelling: Tissue
     uptake: float
 
-    def outline(self, grid: Grid, levels: Floats) -> tuple[Floats, Floats, Floats]:
+    def outline(self, grid: ScanGrid, levels: Floats) -> tuple[Floats, Floats, Floats]:
         """Depth outside (positive) or inside (negative) the outline, mm, and the direction (y, x) away from it.
 
         Shapes (K, H, W), (H, W), (H, W).

@@ -24,7 +24,7 @@ DIFFUSION = ("ddpm", "ddim", "one-step", "diffpure", "gdmp", "gradual", "bridge"
 
 
 @dataclass(frozen=True)
-class Preset:
+class RecipePreset:
     """Sizes and schedules.
 
     Attributes:
@@ -64,9 +64,9 @@ _DIFFUSION = {
     "training": "fedavg:rounds=20,local_epochs=15,batch_size=32,lr=2e-4,autocast=true",
 }  # fmt: skip
 
-PRESETS: dict[str, Preset] = {
-    "small": Preset("ddim", "consistency", 0.05, {"purifier": {"ddim": {"steps": 2}}}),
-    "few": Preset(
+PRESETS: dict[str, RecipePreset] = {
+    "small": RecipePreset("ddim", "consistency", 0.05, {"purifier": {"ddim": {"steps": 2}}}),
+    "few": RecipePreset(
         "ddim",
         "consistency",
         0.05,
@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
             | {"ddim": {**_FEW_DIFFUSION, "steps": 2}, "mae-repair": _FEW_AUTOENCODER},
         },
     ),
-    "paper": Preset(
+    "paper": RecipePreset(
         "ddpm",
         "reconstruction",
         0.18,

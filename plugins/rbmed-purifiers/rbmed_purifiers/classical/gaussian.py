@@ -23,7 +23,7 @@ class GaussianParams(rbmed.Params):
     sigma: float = Field(1.0, gt=0, le=16, description="Standard deviation in pixels at strength 1; grows linearly.")
 
 
-class Gaussian(Filter):
+class GaussianBlur(Filter):
     """Convolution with a Gaussian, the simplest spatial smoothing; strength 0 keeps the image.
 
     The kernel is truncated at 4 times ``sigma``; images are mirrored at their border.

@@ -17,7 +17,7 @@ class MedianParams(rbmed.Params):
     radius: int = Field(1, ge=1, le=5, description="The window has 2 * radius + 1 pixels on a side.")
 
 
-class Median(Filter):
+class MedianFilter(Filter):
     """Median smoothing (Xu et al. 2018, feature squeezing, 1704.01155).
 
     ``x + strength * (median(x) - x)``: strength 0 keeps the image, 1 is the plain median filter. Images are mirrored at

@@ -12,7 +12,7 @@ import torch
 from robustbench_med.defenses.resolved import fits, learns, leaves
 from robustbench_med.interfaces import Part, System, TrainJob
 from robustbench_med.testing.toys import toy_split
-from robustbench_med.training.parts import Withheld
+from robustbench_med.training.parts import NoClassifier
 
 #: Side of the toy images for detectors, purifiers and models: the default of the embedded data.
 SIZE = 64
@@ -37,7 +37,7 @@ def learning_faults(part: Part, system: System) -> Iterator[str]:
     if strangers := [inner for inner in part.inner() if inner not in set(part.modules())]:
         yield f"inner() has a part that is no submodule: {type(strangers[0]).__name__}"
     for leaf in leaves(part):
-        classifier = system.classifier if "classifier" in leaf.needs else Withheld()
+        classifier = system.classifier if "classifier" in leaf.needs else NoClassifier()
         seen = System(classifier, system.purifier if "purifier" in leaf.needs else None)
         if learns(leaf):
             yield from seeded(partial(_learner_faults, leaf, seen))

@@ -16,9 +16,9 @@ from robustbench_med.defenses.building import resize
 from robustbench_med.interfaces import Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Subject
-from robustbench_med.testing.learning import SIZE, learning_faults, seeded
+from robustbench_med.testing.part_training import SIZE, learning_faults, seeded
+from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, states_differ
 from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images
-from robustbench_med.testing.watching import GlobalDraws, Unmodified, far, states_differ
 
 #: How a part is asked: the part, images, the rows asked about, their streams.
 Ask = Callable[[Part, Tensor, Tensor | slice, Stream], Tensor]
