@@ -51,9 +51,20 @@ class Cell:
         return self.trained.defense
 
     @property
+    def short_title(self) -> str:
+        """Names of defense, attack and access, for progress bars."""
+        return f"{self.defense.name} / {self.attack.name} / {self.threat.access}"
+
+    @property
     def transfers(self) -> bool:
         """A rung attacks the surrogate."""
         return any(rung.access == "transfer" for rung in self.rungs)
+
+    @property
+    def only_rung(self) -> Rung:
+        """The rung of a cell that is no ladder, whether it applies or not."""
+        (rung,) = (*self.rungs, *(left_out.rung for left_out in self.left_out if left_out.rung))
+        return rung
 
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
