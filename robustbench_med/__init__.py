@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces import System as System
     from robustbench_med.interfaces import TargetModel as TargetModel
     from robustbench_med.interfaces import TrainJob as TrainJob
+    from robustbench_med.interfaces.attack import margin as margin
     from robustbench_med.interfaces.dataset import DataCard as DataCard
     from robustbench_med.interfaces.dataset import Split as Split
     from robustbench_med.interfaces.random import Stream as Stream
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.references import fraction as fraction
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
+    from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
 
@@ -84,6 +86,7 @@ _LAZY = {
         "Attack Classifier Dataset Defense Detector Federated Learner Metric Model Number Params Part Purifier Recipe "
         "Report Strategy System TargetModel TrainJob"
     ),
+    "robustbench_med.interfaces.attack": "margin",
     "robustbench_med.interfaces.dataset": "DataCard Split",
     "robustbench_med.interfaces.random": "Stream seed_of",
     "robustbench_med.interfaces.rate": "Rate wilson",
@@ -91,6 +94,7 @@ _LAZY = {
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
+    "robustbench_med.runtime.isolation": "isolated",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 

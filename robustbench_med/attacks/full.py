@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.query_counter import margin
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, collapse, soft_width
 from robustbench_med.errors import NotDefined
+from robustbench_med.interfaces.attack import margin
 from robustbench_med.interfaces.random import Stream
 
 #: Beyond this many widths from the threshold the soft gate is shut, or open.

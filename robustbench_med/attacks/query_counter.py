@@ -11,16 +11,11 @@ import torch
 from torch import Tensor
 
 from robustbench_med.errors import BudgetExceeded
+from robustbench_med.interfaces.attack import margin
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 #: What is counted for each image.
 _COUNTS = ("queries", "gradients", "zero", "broken", "backward_calls")
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Best wrong logit minus the true one, (N,): positive exactly where the answer is wrong."""
-    true = logits.gather(1, y[:, None]).squeeze(1)
-    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - true
 
 
 class QueryCounter:

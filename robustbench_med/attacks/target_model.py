@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_med.attacks.query_counter import QueryCounter, margin
+from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import TargetModel
+from robustbench_med.interfaces.attack import TargetModel, margin
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
 

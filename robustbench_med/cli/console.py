@@ -1,10 +1,10 @@
-"""How the command line looks: results on stdout, errors and progress on stderr; ``NO_COLOR`` is honoured."""
+"""Output of the command line: results on stdout, errors and progress on stderr; ``NO_COLOR`` is respected."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -40,7 +40,7 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
 
 
 def row(made: Table, *cells: object, style: str = "") -> None:
-    """Add a row of plain text: nothing in it is read as markup."""
+    """Add a row of plain text: it is not read as markup."""
     made.add_row(*(Text(str(cell)) for cell in cells), style=style or None)
 
 
@@ -56,13 +56,21 @@ def facts(pairs: Mapping[str, object]) -> Table:
 
 
 def heading(name: str, summary: str) -> Text:
-    """A name and what it is."""
+    """A name and its summary."""
     return Text.assemble((name, "bold cyan"), "  ", summary)
 
 
 def plain(line: str) -> None:
-    """One line on stdout, never folded; nothing in it is read as markup."""
+    """One line on stdout, never folded; it is not read as markup."""
     out.print(Text(line), soft_wrap=True)
+
+
+def notes(lines: Sequence[str], most: int = 8) -> None:
+    """Indented lines below a cell; of a long list the first ones."""
+    for line in lines[:most]:
+        plain(f"           {line}")
+    if len(lines) > most:
+        plain(f"           and {len(lines) - most} more differences (--json shows all)")
 
 
 def emit_json(value: Any) -> None:

@@ -1,134 +1,123 @@
-"""What can be asked of a run on the command line: options that several commands share, as a `RunConfig` takes them."""
+"""Options that several commands share, made from the fields of `robustbench_med.grid.config.RunConfig`."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import click
 import typer
 
-from robustbench_med.cli.commands.completion import component
+from robustbench_med.cli import completion
+from robustbench_med.grid.config import OPTIONS, RunConfig
+from robustbench_med.grid.options import OUTPUT
+from robustbench_med.plugins.references import format_eps
+from robustbench_med.plugins.registry import Registry
+
+#: Where the context of a command keeps the registry, for errors that come later.
+REGISTRY = "robustbench_med.plugins.registry"
+
+
+def help_of(key: str, default: str | None = None) -> str:
+    """The description of an option of a run, with its default: ``Seeds. [0]``.
+
+    Args:
+        key: of the option.
+        default: what a command does that has another default.
+    """
+    option = OPTIONS[key]
+    shown = default or option.metadata["empty"]
+    if not shown and option.default not in (None, (), False):
+        value: Any = option.default[0] if isinstance(option.default, tuple) else option.default
+        shown = format_eps(value) if key == "eps" else key.replace("_", "-") if value is True else str(value)
+    return f"{option.metadata['description']} [{shown}]" if shown else option.metadata["description"]
+
 
 Config = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE|NAME]", help="TOML file with the same keys as the options, or a name in configs/."),
 ]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", "-p", metavar="FILE", help="Load an unpackaged plugin file; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.", rich_help_panel=OUTPUT)
+]
+DataRoot = Annotated[Path | None, typer.Option(help=help_of("data_root"))]
+RecordDevice = Annotated[str | None, typer.Option(help=help_of("device", "the record's, or cpu"))]
+RecordWeights = Annotated[Path | None, typer.Option(help="Folder of the weights. [those of the record]")]
+Sample = Annotated[int | None, typer.Option(min=1, help="Verify this many cells, chosen at random. [all]")]
+SampleSeed = Annotated[int, typer.Option(help="Seed of this choice.")]
+Results = Annotated[list[Path], typer.Argument(help="Folders of results, or files of records.")]
 
 
-def options(
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(autocompletion=component("dataset"), help="Data set: NAME or NAME:key=value,... [brainsim]"),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(autocompletion=component("model"), help="Classifier in place of the recipe's own."),
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(autocompletion=component("strategy"), help="Training strategy in place of the recipe's own."),
-    ] = None,
-    adversarial: Annotated[
-        str | None, typer.Option(help="Adversarial training in the strategy, such as pgd:steps=5.")
-    ] = None,
-    malicious: Annotated[
-        str | None, typer.Option(help="Malicious clients in the strategy, such as scaling:clients=1.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="What drives the strategy's federation.")] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="How patients are dealt to clients, such as iid:clients=10. [by site]")
-    ] = None,
-    unseen_site: Annotated[
-        list[str] | None, typer.Option(help="Site kept out of training, and evaluated with the shared model.")
-    ] = None,
-    train: Annotated[bool | None, typer.Option("--train", help="First train the defenses without weights.")] = None,
-    train_seed: Annotated[list[int] | None, typer.Option(help="Seed of the training. [newest weights]")] = None,
-    defense: Annotated[
-        list[str] | None, typer.Option(autocompletion=component("defense"), help="Defense. [medfedpure]")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(autocompletion=component("defense"), help="Shown beside; '' for none. [undefended]")
-    ] = None,
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(autocompletion=component("attack"), help="Attack: NAME or NAME:key=value,... [apgd]"),
-    ] = None,
-    norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, in pixel space. [linf]")] = None,
-    eps: Annotated[list[str] | None, typer.Option(help="Radius; fractions accepted. [4/255]")] = None,
-    threat: Annotated[
-        list[str] | None,
-        typer.Option(help="In place of --norm, --eps and --goal: linf:4/255, l2:eps=0.5,goal=hide-lesion."),
-    ] = None,
-    access: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Rung of the access ladder: oblivious, transfer, bpda, full, gate, query, or all: ladder:quick, "
-            "ladder:standard, ladder:full. [oblivious, and a quick ladder on a few images]"
-        ),
-    ] = None,
-    goal: Annotated[str | None, typer.Option(help="untargeted, hide-lesion or fake-lesion. [untargeted]")] = None,
-    surrogate: Annotated[
-        str | None, typer.Option(autocompletion=component("defense"), help="Defense attacked by transfer. [undefended]")
-    ] = None,
-    evasion: Annotated[str | None, typer.Option(help="On gate: orthogonal or joint:WEIGHT. [orthogonal]")] = None,
-    stand_in: Annotated[str | None, typer.Option(help="Backward of bpda: identity or blur. [identity]")] = None,
-    max_gradients: Annotated[int | None, typer.Option(help="Gradients an attack may spend on an image.")] = None,
-    max_queries: Annotated[int | None, typer.Option(help="Forward passes an attack may spend on an image.")] = None,
-    diagnostics: Annotated[str | None, typer.Option(help="off, cheap or full. [cheap]")] = None,
-    client: Annotated[list[str] | None, typer.Option(help="Clients to evaluate. [all, or the unseen]")] = None,
-    each_client: Annotated[
-        bool | None, typer.Option("--each-client", help="A cell for each client, in place of one over all.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many test images. [all]")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed. [0]")] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only cells that fit: key=text,... such as attack=apgd*,client=hospital-?")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No cell that fits: key=text,...")] = None,
-    draws: Annotated[int | None, typer.Option(help="Fresh noise draws each image is scored on. [3]")] = None,
-    eot: Annotated[int | None, typer.Option(help="Noise draws averaged in each gradient. [4]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [auto]")] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Images per chunk: auto or a number. [auto]")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of trained weights, or a model's file of them.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for records and samples. [results]")] = None,
-    executor: Annotated[
-        str | None, typer.Option(help="Who runs the cells: local, local:process=true, ray:workers=2. [local]")
-    ] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped. [none]")] = None,
-    again: Annotated[bool | None, typer.Option("--again", help="Measure cells again that have a record.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Of attacks: float32, bf16 or fp16. [float32]")] = None,
-    compile: Annotated[bool | None, typer.Option("--compile", help="Let torch compile what attacks work on.")] = None,
-    channels_last: Annotated[
-        bool | None, typer.Option("--channels-last/--channels-first", help="Memory layout of it. [channels-last]")
-    ] = None,
-    prefetch: Annotated[bool | None, typer.Option("--prefetch", help="Copy images to the GPU ahead.")] = None,
-    share: Annotated[
-        bool | None, typer.Option("--share/--no-share", help="Use what other cells have made already. [share]")
-    ] = None,
-) -> dict[str, Any]:
-    """The options by the keys of `robustbench_med.grid.config.RunConfig`; None where one was not given."""
-    return dict(locals())  # nothing but the parameters
+def registry(files: list[Path] | None = None) -> Registry:
+    """The registry, with the plugin files given before the command and ``files``, those given after it."""
+    ctx = click.get_current_context(silent=True)
+    found = Registry(files=[*((ctx and ctx.find_root().obj) or ()), *(files or ())])
+    if ctx is not None:
+        ctx.meta[REGISTRY] = found
+    return found
 
 
-def asks(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command all of `options` in place of its parameter ``asked``, which gets them as one dict."""
-    shared, own = inspect.signature(options).parameters, inspect.signature(command).parameters
-    hints = get_type_hints(options, include_extras=True) | get_type_hints(command, include_extras=True)
+def takes(*keys: str, single: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command options of a run in place of its parameter ``options``, which gets them as one dict.
 
-    @functools.wraps(command)
-    def asking(**given: Any) -> Any:
-        asked = options(**{name: given.pop(name) for name in shared})
-        return command(asked=asked, **given)
+    Args:
+        keys: of the options; by default all, in the panels of their groups.
+        single: those that have one value at most, and several in a run.
+    """
+    hints = get_type_hints(RunConfig, include_extras=True)
+    grouped = [key for key, option in OPTIONS.items() if option.metadata["group"]]
+    shared = {key: _parameter(key, hints[key], key in single, panel=not keys) for key in keys or grouped}
 
-    # Where the shared options stand is where the command has its parameter.
-    names = [name for each in own for name in (shared if each == "asked" else (each,))]
-    every = {**own, **shared}
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [every[name].replace(kind=keyword, annotation=hints[name]) for name in names]
-    asking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    asking.__annotations__ = {name: hints[name] for name in names}
-    return asking
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> Any:
+            return command(options={key: given.pop(key) for key in shared}, **given)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        lists = [list(shared.values()) if each.name == "options" else [each] for each in own]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for some in lists for each in some]
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+        return with_options
+
+    return decorate
+
+
+def _parameter(key: str, hint: Any, single: bool, panel: bool) -> inspect.Parameter:
+    """An option of a run as a parameter of a command; None where it is not given."""
+    facts = OPTIONS[key].metadata
+    value, many = _value_type(hint)
+    many = many and not single
+    flag = f"--{key.replace('_', '-')}"
+    names = {int: "N", float: "SECONDS", Path: "PATH"}
+    metavar = names.get(value, "NAME" if facts["kind"] else "TEXT") + "..." * many
+    completed = completion.choice(hint) if get_origin(hint) is Literal else None
+    info = typer.Option(
+        f"{flag}/--{facts['off']}" if facts["off"] else flag,
+        help=help_of(key),
+        rich_help_panel=facts["group"] if panel else None,
+        metavar=None if value is bool else metavar,
+        autocompletion=completion.component(facts["kind"]) if facts["kind"] else completed,
+    )
+    annotation = Annotated[(list[value] if many else value) | None, info]  # type: ignore[valid-type]
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _value_type(hint: Any) -> tuple[type, bool]:
+    """The type of one value on the command line, and whether there may be several."""
+    if get_origin(hint) is Annotated:
+        return _value_type(get_args(hint)[0])
+    if get_origin(hint) is tuple:  # fractions, components and threats are text
+        return (int if _value_type(get_args(hint)[0])[0] is int else str), True
+    union = get_origin(hint) in (Union, UnionType)
+    types = [_value_type(each)[0] for each in get_args(hint) if each is not NoneType] if union else [hint]
+    return next((each for each in (str, bool, int, float, Path) if each in types), str), False

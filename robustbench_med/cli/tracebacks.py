@@ -1,4 +1,4 @@
-"""Errors in plugins as their authors want to see them: their own lines, or with ``--debug`` all."""
+"""Errors in plugins, shown to their authors: the lines in the plugin's code, or with ``--debug`` all lines."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import traceback
 import click
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.plugins import KEPT
+from robustbench_med.cli.options import REGISTRY
 from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 
-#: Where a command's context keeps whether ``--debug`` was given.
+#: Where the context of a command keeps whether ``--debug`` was given.
 DEBUG = "robustbench_med.debug"
 
 
 def show_plugin_traceback(culprit: PluginTraceback) -> None:
-    """Whose error it is, and where."""
+    """Print which component the error is in, and where."""
     _print(f"in {culprit.component}:")
-    if _asked_for_all():
+    if _debug():
         _print(culprit.full)
     else:
         _print(culprit.own)
@@ -25,9 +25,9 @@ def show_plugin_traceback(culprit: PluginTraceback) -> None:
 
 
 def explained(error: Exception) -> bool:
-    """Show an unforeseen error if it is a plugin's; one of ours keeps its traceback."""
+    """Show an unexpected error if a plugin raised it; returns whether one did."""
     context = click.get_current_context(silent=True)
-    registry = context.meta.get(KEPT) if context else None
+    registry = context.meta.get(REGISTRY) if context else None
     culprit = plugin_traceback(error, registry) if registry else None
     if culprit is None:
         return False
@@ -37,12 +37,12 @@ def explained(error: Exception) -> bool:
 
 
 def show_all(error: BaseException) -> None:
-    """The traceback behind a line, where ``--debug`` asks for it."""
-    if _asked_for_all():
+    """Print the traceback of an error if ``--debug`` was given."""
+    if _debug():
         _print("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _asked_for_all() -> bool:
+def _debug() -> bool:
     context = click.get_current_context(silent=True)
     return bool(context and context.meta.get(DEBUG))
 

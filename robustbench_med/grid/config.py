@@ -46,24 +46,26 @@ class RunConfig:
     A component is a string, ``apgd:steps=20``, or a table, ``{name = "apgd", steps = 20}``.
     """
 
-    defense: Refs = option(("medfedpure",), SUBJECT, "Defenses.", kind="defense", min_length=1)
+    defense: Refs = option(
+        ("medfedpure",), SUBJECT, "Defense: NAME or NAME:key=value,...", kind="defense", min_length=1
+    )
     baseline: Ref | None = option(
         "undefended", SUBJECT, "Defense that is shown next to the others; '' for none.", kind="defense"
     )
-    dataset: Refs = option(("brainsim",), SUBJECT, "Data sets.", kind="dataset", min_length=1)
-    attack: Refs = option((), SUBJECT, "Attacks.", empty="apgd; on a ladder those of its preset", kind="attack")
-    seed: Seeds = option((0,), SUBJECT, "Seeds.", min_length=1)
-    include: Patterns = option((), SUBJECT, "Only cells that fit a pattern key=text,... such as attack=apgd*.")
-    exclude: Patterns = option((), SUBJECT, "No cell that fits one of these patterns.")
+    dataset: Refs = option(("brainsim",), SUBJECT, "Data set.", kind="dataset", min_length=1)
+    attack: Refs = option((), SUBJECT, "Attack.", empty="apgd; on a ladder those of its preset", kind="attack")
+    seed: Seeds = option((0,), SUBJECT, "Seed of the evaluation.", min_length=1)
+    include: Patterns = option((), SUBJECT, "Only cells that match: key=text,... such as attack=apgd*.")
+    exclude: Patterns = option((), SUBJECT, "No cells that match: key=text,...")
 
     data_root: Folder | None = option(None, DATA, "Folder of your images.", empty="RBMED_DATA, or as registered")
     partition: Ref | None = option(
         None, DATA, "How patients are assigned to clients, such as iid:clients=10.", empty="by site"
     )
     unseen_site: Names = option(
-        (), DATA, "Sites kept out of training; they are the ones that are evaluated, unless client names others."
+        (), DATA, "Site kept out of training; these sites are evaluated, unless clients are named."
     )
-    client: Names = option((), DATA, "Clients to evaluate.", empty="all, or the unseen sites")
+    client: Names = option((), DATA, "Client to evaluate.", empty="all, or the unseen sites")
     each_client: bool = option(False, DATA, "One cell for each client, in place of one over all clients.")
     limit: int | None = option(
         None, DATA, "Evaluate at most this many test images, spread over the clients.", empty="all", ge=1
@@ -79,7 +81,7 @@ class RunConfig:
     access: Names = option(
         (),
         ATTACK,
-        "Rungs of the access ladder: oblivious, transfer, bpda, full, gate, query; or a whole ladder: ladder:quick, "
+        "Rung of the access ladder: oblivious, transfer, bpda, full, gate, query; or a whole ladder: ladder:quick, "
         "ladder:standard, ladder:full.",
         empty="oblivious on all images, and a quick ladder on a few",
     )
@@ -105,39 +107,35 @@ class RunConfig:
     )
     probe_limit: int = option(12, "", "Images of the default probe.", ge=1)
 
-    model: Refs = option((), TRAINING, "Classifiers, in place of the one in the defense's recipe.", kind="model")
-    strategy: Refs = option(
-        (), TRAINING, "Training strategies, in place of the one in the defense's recipe.", kind="strategy"
-    )
+    model: Refs = option((), TRAINING, "Classifier, in place of the one in the recipe.", kind="model")
+    strategy: Refs = option((), TRAINING, "Training strategy, in place of the one in the recipe.", kind="strategy")
     adversarial: Ref | None = option(None, TRAINING, "Adversarial training in the strategy, such as pgd:steps=5.")
     malicious: Ref | None = option(None, TRAINING, "Byzantine clients in the strategy, such as scaling:clients=1.")
     engine: Ref | None = option(
-        None, TRAINING, "What runs the federation of the strategy: inprocess, simulation or deployment."
+        None, TRAINING, "What runs the strategy's federation: inprocess, simulation or deployment."
     )
     weights: Folder | None = option(
-        None, TRAINING, "Folder of trained weights of the one defense that is named, or a file of the model's weights."
+        None, TRAINING, "Folder of weights of the only defense that is named, or a file of the model's weights."
     )
     train: bool = option(False, TRAINING, "Train the defenses that have no weights before the first cell.")
     train_seed: TrainSeeds = option(
-        (), TRAINING, "Seeds of the training whose weights are used.", empty="any, the newest weights first"
+        (), TRAINING, "Seed of the training whose weights are used.", empty="any, the newest weights first"
     )
 
     device: str = option("auto", COMPUTE, "auto, cpu, cuda or cuda:i.")
     batch_size: str | int = option("auto", COMPUTE, "Images per chunk: auto or a number.")
-    executor: Ref = option(
-        "local", COMPUTE, "What runs the cells: local, local:process=true, or ray:workers=2 for several at a time."
-    )
+    executor: Ref = option("local", COMPUTE, "What runs the cells: local, local:process=true or ray:workers=2.")
     time_limit: float | None = option(
         None, COMPUTE, "Seconds after which a cell is stopped and fails.", empty="none", gt=0, allow_inf_nan=False
     )
     precision: Literal["float32", "bf16", "fp16"] = option(
-        "float32", COMPUTE, "Of the attack's passes: float32, bf16 or fp16; its results are confirmed in float32."
+        "float32", COMPUTE, "Of the attack: float32, bf16 or fp16; its results are confirmed in float32."
     )
     compile: bool = option(False, COMPUTE, "Let torch compile the models that are attacked.")
     channels_last: bool = option(True, COMPUTE, "Memory layout of the models that are attacked.", off="channels-first")
     prefetch: bool = option(False, COMPUTE, "Copy the next images to the GPU while others are processed.")
     share: bool = option(
-        True, COMPUTE, "Reuse clean predictions and images for transfer of earlier cells.", off="no-share"
+        True, COMPUTE, "Reuse clean predictions and transferred images of earlier cells.", off="no-share"
     )
 
     out: Folder = option(Path("results"), OUTPUT, "Folder for records and samples.")

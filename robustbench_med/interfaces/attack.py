@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_med.interfaces.component import Component
@@ -14,13 +15,28 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.threat import Budget, ThreatModel
 
 
-class TargetModel(nn.Module):
-    """What the adversary sees of a pipeline: an ordinary module from images (N, C, H, W) to logits (N, K).
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Best wrong logit minus the true one: positive exactly where the answer is wrong.
 
-    Its gradients are the ones that adversary would get. ``stop_on_success`` is True where a wrong answer here is a
-    wrong answer of the deployed, deterministic system, so that an attack may drop an image once it is broken. It is
-    False where the adversary sees only a part of the system, or a random draw of it: then an attack should go on to
-    raise the loss. ``draws`` is the number of noise draws that one call averages: each counts against the budget.
+    Args:
+        logits: (N, K), or of several noise draws (N, D, K).
+        y: true classes, int64 (N,).
+
+    Returns:
+        (N,) or (N, D). Its gradient has the same direction for logits multiplied by any constant > 0.
+    """
+    true = y.view(-1, *[1] * (logits.dim() - 1)).expand(*logits.shape[:-1], 1)
+    wrong = logits.scatter(-1, true, -torch.inf).max(-1).values
+    return wrong - logits.gather(-1, true).squeeze(-1)
+
+
+class TargetModel(nn.Module):
+    """What the adversary sees of a pipeline: a module from images (N, C, H, W) to logits (N, K).
+
+    Its gradients are those that this adversary gets. ``stop_on_success`` is True where a wrong answer here is a wrong
+    answer of the deployed, deterministic system, so that an attack may drop an image once it is broken. It is False
+    where the adversary sees only a part of the system, or a random draw of it: then an attack should continue to raise
+    the loss. ``draws`` is the number of noise draws that one call averages: each counts against the budget.
     """
 
     stop_on_success: bool = False
@@ -39,10 +55,10 @@ class TargetModel(nn.Module):
         return self
 
     def flexible(self, x: Tensor) -> nn.Module:
-        """The same target model for code that does not say which images it asks about.
+        """The same target model for code that does not say which images it queries.
 
         A batch of as many images as ``x``, the clean ones, (N, C, H, W), is taken to be those in order. In a batch of
-        any other size each image is recognised as a variant of the nearest clean one.
+        any other size each image counts as a variant of the nearest clean one.
         """
         return self
 
@@ -50,9 +66,9 @@ class TargetModel(nn.Module):
 class Attack(Component, ABC):
     """An attack. The harness projects, checks norm, range and budget, and scores on the deployed pipeline.
 
-    ``eot`` is the number of noise draws that the attack wants averaged in each call, where its setting fixes it; a run
-    may ask for more. ``access`` is what it needs to see, ``gradient``, ``scores``, ``decision`` or ``none``, where that
-    depends on its parameters; None: what its spec says.
+    ``eot`` is the number of noise draws to average in each call, where the attack fixes it; a run may ask for more.
+    ``access`` is what the attack needs, ``gradient``, ``scores``, ``decision`` or ``none``, where that depends on its
+    parameters; None: what its spec says.
     """
 
     eot: int | None = None
@@ -67,15 +83,15 @@ class Attack(Component, ABC):
             x: clean images in [0, 1], (N, C, H, W), on the target model's device.
             y: true labels, int64 (N,).
             threat: norm and eps, in pixel space.
-            budget: the harness enforces it; read it to plan the work.
-            rng: the attack's own random stream, one per image; never use the global generators.
+            budget: enforced by the harness; read it to plan steps and restarts.
+            rng: the attack's own random streams, one per image; never use the global generators.
 
         Returns:
             Tensor like ``x``. An image that could not be broken is returned at its highest loss.
         """
 
     def variant(self, num_classes: int, norm: str, random: bool = False) -> str:
-        """What really runs on ``num_classes`` classes, such as ``aa-adapted-K2``, for the record; "" if as named.
+        """What runs on ``num_classes`` classes, such as ``aa-adapted-K2``, for the record; "" if as named.
 
         ``random``: the target model draws noise and averages several draws.
         """

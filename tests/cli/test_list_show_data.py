@@ -101,7 +101,7 @@ def test_list_shows_what_is_there_and_that_something_is_broken():
     assert result.exit_code == 0
     assert "push" in result.stdout
     assert "rbmed-tgood 1.2" in result.stdout
-    assert "1 broken, see 'rbmed plugins'" in result.stderr
+    assert "plugins that failed to load: 1; see 'rbmed plugins'" in result.stderr
     assert rbmed("list", "attacks").stdout == rbmed("list", "attack").stdout
 
 
@@ -174,7 +174,7 @@ def test_interruption_and_harness_errors_have_their_own_codes(monkeypatch, error
     def raising(**options: object) -> None:
         raise error
 
-    monkeypatch.setattr("robustbench_med.cli.commands.plugins.Registry", raising)
+    monkeypatch.setattr("robustbench_med.cli.options.Registry", raising)
     fails(rbmed("list"), text, code=code)
 
 
@@ -214,7 +214,7 @@ def test_data_check_by_name_uses_the_registered_folder(plugin, images):
 def test_data_check_guesses_the_layout_only_where_one_fits(plugin, images, tmp_path):
     fails(rbmed("-p", plugin, "data", "check", tmp_path / "nowhere"), "nowhere is not a folder")
     fails(rbmed("-p", plugin, "data", "check", images), "could be read as folder or other", "--dataset")
-    fails(rbmed("-p", plugin, "data", "check", tmp_path), "layout of no data set", "has no marker")
+    fails(rbmed("-p", plugin, "data", "check", tmp_path), "no data set can read", "has no marker")
 
 
 def test_data_register_refuses_what_cannot_be_used(plugin, images, tmp_path):

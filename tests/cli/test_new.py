@@ -77,8 +77,8 @@ def test_a_simple_attack_takes_40_lines_or_fewer_template_included() -> None:
         (["attack", "My_Attack"], ["'My_Attack' cannot name a plugin", "my-attack"]),
         (["attack", "random"], ["random.py would hide the module"]),
         (["attack", "class"], ["'class' is taken"]),
-        (["attack", "there"], ["there.py is there already"]),
-        (["attack", "there", "--package"], ["rbmed-there is there already"]),
+        (["attack", "there"], ["there.py exists; choose another name"]),
+        (["attack", "there", "--package"], ["rbmed-there exists; choose another name"]),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_one_line(args: list[str], parts: list[str]) -> None:
@@ -117,7 +117,7 @@ def test_check_takes_a_distribution_or_a_component_with_parameters() -> None:
 @pytest.mark.parametrize(
     ("args", "part"),
     [
-        ([], "name what to check"),
+        ([], "nothing to check: name KIND/NAME"),
         (["nothing"], "'nothing' is neither KIND/NAME nor a distribution"),
         (["attack/psuh"], "unknown attack 'psuh'"),
         (["attack/fgsm:los=ce"], "unknown parameter 'los'"),

@@ -11,8 +11,8 @@ from rich.console import Console
 from robustbench_med.cli.progress import log
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
-from robustbench_med.cli.progress.live import LiveGrid, squeezed
-from robustbench_med.cli.progress.state import WINDOW, Tally, duration
+from robustbench_med.cli.progress.live import LiveGrid
+from robustbench_med.cli.progress.state import WINDOW, RunState, duration, shortened
 from robustbench_med.progress import Silent
 
 
@@ -50,49 +50,49 @@ def picture(grid: LiveGrid, width: int = 80) -> list[str]:
 
 
 def test_pace_and_time_left(clock: Clock) -> None:
-    tally = Tally(total=4, clock=clock)
-    tally.started("a", "a", 100)
-    assert tally.pace() is None
-    assert tally.left() is None
+    state = RunState(total=4, clock=clock)
+    state.started("a", "a", 100)
+    assert state.pace() is None
+    assert state.left() is None
     for _ in range(10):
         clock.now += 1
-        tally.advanced("a", 10, 0.5)
-    assert tally.pace() == pytest.approx(10)
-    tally.finished("a", "ok")
-    assert tally.share() == 0.25
-    assert tally.left() == pytest.approx(30)  # three more like the first
-    tally.started("b", "b", 100)
+        state.advanced("a", 10, 0.5)
+    assert state.pace() == pytest.approx(10)
+    state.finished("a", "ok")
+    assert state.share() == 0.25
+    assert state.left() == pytest.approx(30)  # three more like the first
+    state.started("b", "b", 100)
     clock.now += 5
-    tally.advanced("b", 50, None)
-    assert tally.share() == 0.375
-    assert tally.left() == pytest.approx(15 / 1.5 * 2.5)
+    state.advanced("b", 50, None)
+    assert state.share() == 0.375
+    assert state.left() == pytest.approx(15 / 1.5 * 2.5)
     clock.now += 2 * WINDOW
-    assert (tally.pace() or 0) < 1  # a cell that hangs is seen
+    assert (state.pace() or 0) < 1  # a cell that hangs is seen
 
 
 def test_what_earlier_runs_did_makes_neither_pace_nor_hope(clock: Clock) -> None:
-    tally = Tally(total=12, clock=clock)
+    state = RunState(total=12, clock=clock)
     for number in range(10):
-        tally.finished(f"old {number}", "done")
-    tally.started("a", "a", 100)
-    tally.advanced("a", 90, 0.3)  # at once: these were done before
+        state.finished(f"old {number}", "done")
+    state.started("a", "a", 100)
+    state.advanced("a", 90, 0.3)  # at once: these were done before
     clock.now = 10
-    tally.advanced("a", 5, 0.3)
+    state.advanced("a", 5, 0.3)
     clock.now = 20
-    tally.advanced("a", 5, 0.3)
-    assert tally.pace() == pytest.approx(0.5)
+    state.advanced("a", 5, 0.3)
+    assert state.pace() == pytest.approx(0.5)
     # 0.1 cells took 20 s; one whole cell is left.
-    assert tally.left() == pytest.approx(200)
+    assert state.left() == pytest.approx(200)
 
 
 def test_a_cell_that_began_again_has_advanced_nothing(clock: Clock) -> None:
-    tally = Tally(total=1, clock=clock)
-    tally.started("a", "a", 10)
+    state = RunState(total=1, clock=clock)
+    state.started("a", "a", 10)
     clock.now = 1
-    tally.advanced("a", 8, 0.1)
-    tally.started("a", "a", 10)
-    assert tally.running["a"].done == 0
-    assert tally.share() == 0
+    state.advanced("a", 8, 0.1)
+    state.started("a", "a", 10)
+    assert state.running["a"].done == 0
+    assert state.share() == 0
 
 
 def test_durations() -> None:
@@ -106,7 +106,7 @@ def test_durations() -> None:
 
 def test_the_view_shows_counts_pace_time_left_and_robust_accuracy(clock: Clock) -> None:
     grid = LiveGrid(RichProgress(terminal()), 5)
-    grid.tally = Tally(5, clock)
+    grid.state = RunState(5, clock)
     grid.finished("x", "x", "done", None, False)
     grid.finished("y", "y", "skipped", "no such thing", False)
     for number in range(2):
@@ -152,7 +152,7 @@ def test_finished_cells_scroll_by_and_the_last_line_sums_up() -> None:
     assert "failed               0 s  guarded / pgd / oblivious: RuntimeError: as asked" in shown
     assert "bare / apgd" not in shown  # counted, not told
     last = shown.rstrip().splitlines()[-1]
-    assert last.endswith("5 cells in 0 s: 1 ok, 1 failed, 1 skipped, 1 done before, 1 not begun or not finished")
+    assert last.endswith("5 cells in 0 s: 1 ok, 1 failed, 1 skipped, 1 done before, 1 not complete")
     assert "calibrating" not in shown.rpartition("guarded / pgd")[2]  # bars within a run go when they are done
 
 
@@ -166,14 +166,14 @@ def test_a_run_that_is_stopped_says_so() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
-    assert "3 cells stopped after 0 s: 3 not begun or not finished" in written(console)
+    assert "3 cells stopped after 0 s: 3 not complete" in written(console)
     assert written(console).count("\x1b[?25l") == written(console).count("\x1b[?25h")  # the cursor is back
 
 
 def test_both_ends_of_a_long_title_stay() -> None:
-    assert squeezed("abcdefghij", 10) == "abcdefghij"
-    assert squeezed("abcdefghij", 7) == "abc…hij"
-    assert squeezed("abcdefghij", 6) == "abc…ij"
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghij", 7) == "abc…hij"
+    assert shortened("abcdefghij", 6) == "abc…ij"
 
 
 # --- in a log ---
@@ -181,7 +181,7 @@ def test_both_ends_of_a_long_title_stay() -> None:
 
 def test_a_log_gets_a_line_for_each_cell_and_few_besides(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=40)
-    view = log.GridLines(console, 12, Tally(12, clock))
+    view = log.GridLog(console, 12, RunState(12, clock))
     with view as grid:
         for number in range(5):
             grid.finished(f"old {number}", "old", "done", None, False)
@@ -192,11 +192,11 @@ def test_a_log_gets_a_line_for_each_cell_and_few_besides(clock: Clock, monkeypat
         grid.finished("a", "guarded / apgd / oblivious", "ok", None, False)
         grid.finished("b", "bare / apgd / gate", "skipped", "there is no detector", False)
     assert written(console).splitlines() == [
-        "5 of 12 cells, 0.8 images/s, about 14 min left; at work: guarded / apgd / oblivious 48/100 robust 50.0 %",
-        "5 of 12 cells, 0.8 images/s, about 13 min left; at work: guarded / apgd / oblivious 96/100 robust 50.0 %",
+        "5 of 12 cells, 0.8 images/s, about 14 min left; running: guarded / apgd / oblivious 48/100 robust 50.0 %",
+        "5 of 12 cells, 0.8 images/s, about 13 min left; running: guarded / apgd / oblivious 96/100 robust 50.0 %",
         "[ 6/12] ok       50.0 %    2 min  guarded / apgd / oblivious",
         "[ 7/12] skipped                   bare / apgd / gate: there is no detector",
-        "12 cells in 2 min: 1 ok, 1 skipped, 5 done before, 5 not begun or not finished",
+        "12 cells in 2 min: 1 ok, 1 skipped, 5 done before, 5 not complete",
     ]
 
 

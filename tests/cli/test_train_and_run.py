@@ -151,7 +151,7 @@ def test_a_named_configuration_runs(rbmed: Run) -> None:
     assert "no such file; by name in configs: tiny" in missing.stderr
 
 
-def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(rbmed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_what_is_kept_and_how_to_resume(rbmed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import robustbench_med.runner.runner
 
     real = robustbench_med.runner.runner.Runner.run
@@ -167,7 +167,7 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(rbmed: Run, monke
     done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--quiet", "--out", "cut")
     assert done.exit_code == 130
     assert done.stderr == (
-        "interrupted: 1 cell is in cut/records.jsonl (`rbmed table` shows it); go on with: "
+        "interrupted: 1 cell is in cut/records.jsonl (`rbmed table` shows it); resume with: "
         "rbmed run 'my grid.toml' --seed 1\n"
     )
     assert done.stdout == ""

@@ -70,7 +70,7 @@ def test_results_become_a_file_that_is_taken_and_shown(rbmed: Run) -> None:
     (root / "submissions").mkdir()
     shutil.copy("made/guarded.json", root / "submissions")
     done = rbmed("leaderboard", "check", root / "submissions" / "guarded.json", "--root", root)
-    assert (done.exit_code, "1 cells of guarded can be taken" in done.output) == (0, True), done.output
+    assert (done.exit_code, "1 cells of guarded are accepted" in done.output) == (0, True), done.output
     assert rbmed("leaderboard", "build", "--root", root).exit_code == 0
     assert "[Guard 2026](https://example.org/guard)" in (root / "README.md").read_text()
     done = rbmed("leaderboard", "verify", root / "submissions" / "guarded.json", "--sample", "1")
@@ -180,7 +180,7 @@ def test_images_of_others_are_scored_again_and_the_best_attack_wins(rbmed: Run) 
     assert found.outcome.index == (0, 1, 2, 3)
     assert rbmed("leaderboard", "check", "made/near.json", "--root", "board").exit_code == 0
     done = rbmed("leaderboard", "verify", "made/near.json", "--images", file, "--root", "board")
-    assert (done.exit_code, "every answer is the same" in done.output) == (0, True), done.output
+    assert (done.exit_code, "all predictions are the same" in done.output) == (0, True), done.output
     facts = json.loads(Path("made/near.json").read_text())
     facts["outcome"]["attacked"] = ["".join("1" if char == "0" else "0" for char in facts["outcome"]["attacked"][0])]
     Path("made/near.json").write_text(json.dumps(facts))

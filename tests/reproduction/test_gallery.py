@@ -127,4 +127,4 @@ def test_a_report_holds_its_images(made: tuple[Registry, Entry], tmp_path: Path)
 
 def test_markdown_holds_no_images(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "md", "--images", "2"])
-    assert (done.exit_code, "Markdown holds no images" in " ".join(done.stderr.split())) == (2, True)
+    assert (done.exit_code, "--format md, which has no images" in " ".join(done.stderr.split())) == (2, True)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import Mover, State, choose
-from rbmed_attacks.losses import Loss, targeted, untargeted
-from rbmed_attacks.norms import Ball, sparse_sign
-from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
+from rbmed_attacks.gradient_attack import GradientAttack, State, Step, choose
+from rbmed_attacks.losses import Loss, Objective, targeted, untargeted
+from rbmed_attacks.norms import on_sphere, per_image, sparse_sign, steepest
+from robustbench_med import Field, Stream, ThreatModel
 
 
-class APGD(rbmed.Attack):
+class APGD(GradientAttack):
     """Auto-PGD, untargeted or against the most likely wrong classes in turn; Linf, L2 and L1, K >= 2 classes.
 
-    With ``targeted`` each run climbs towards one class, most likely first. References: Croce & Hein, "Reliable
+    With ``targeted`` each run is directed at one class. References: Croce & Hein, "Reliable
     evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020,
     arXiv:2003.01690; L1: Croce & Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers",
     ICML 2021, arXiv:2103.01208.
@@ -57,21 +56,25 @@ class APGD(rbmed.Attack):
                 raise ValueError("loss 'ce' has no targeted form; use 'dlr' (4 classes or more) or 'margin'")
             return self
 
-    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
-        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
-        p, ball = self.params, Ball.of(threat)
-        return Search(
-            objective=targeted(p.loss) if p.targeted else untargeted(p.loss),
-            start=ball.on_sphere,
-            mover=lambda steps: Sparse(ball, steps) if ball.norm == "l1" else Momentum(ball, steps, p.rho),
-            steps=p.steps,
-            restarts=p.restarts,
-            targets=p.n_targets if p.targeted else 0,
-            finish=p.stop == "never",
-        ).run(model, x, y, budget, rng)
+    def __init__(self, params: Any = None) -> None:
+        super().__init__(params)
+        p = self.params
+        self.restarts, self.targets, self.finish = p.restarts, p.n_targets if p.targeted else 0, p.stop == "never"
+
+    def objective(self) -> Objective:
+        """The loss, in its targeted form if ``targeted``."""
+        return targeted(self.params.loss) if self.params.targeted else untargeted(self.params.loss)
+
+    def start(self, x: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
+        """A random point on the rim of the ball."""
+        return on_sphere(threat, x, rng)
+
+    def step(self, state: State, steps: int) -> Step:
+        """With momentum in Linf and L2, sparse in L1."""
+        return SparseAutoStep(state, steps) if state.threat.norm == "l1" else AutoStep(state, steps, self.params.rho)
 
 
-class Momentum(Mover):
+class AutoStep(Step):
     """Auto-PGD's step: momentum, and per image a step size that is halved at checkpoints.
 
     Checkpoints come after 22 % of the steps and then at intervals shorter by 3 % each, down to 6 %. At a checkpoint
@@ -79,41 +82,25 @@ class Momentum(Mover):
     or if neither the step nor the best loss has changed since the last checkpoint.
     """
 
-    def __init__(self, ball: Ball, steps: int, rho: float) -> None:
-        self.ball, self.rho = ball, rho
-        self.interval = max(int(0.22 * steps), 1)
-        self.shorter = max(int(0.03 * steps), 1)
-        self.shortest = max(int(0.06 * steps), 1)
-        self.since = 0
-        self.first = True
-
-    def begin(self, state: State) -> None:
-        """Start with steps of 2 eps."""
-        loss = state.loss
-        self.size = torch.full_like(loss, 2 * self.ball.eps, dtype=state.now.dtype)
+    def __init__(self, state: State, steps: int, rho: float) -> None:
+        self.rho, self.since, self.first = rho, 0, True
+        self.interval, self.shorter, self.shortest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+        self.size = torch.full_like(state.loss, 2 * state.threat.eps, dtype=state.now.dtype)
         self.before, self.best_grad = state.now, state.grad
-        if self.ball.norm == "linf":
-            self.low, self.high = (state.x - self.ball.eps).clamp_(0, 1), (state.x + self.ball.eps).clamp_(0, 1)
-        self.rises, self.best_then = torch.zeros_like(loss), loss
+        self.rises, self.best_then = torch.zeros_like(state.loss), state.loss
         # The published code compares the first step with 0, not with the loss at the start; kept for exact parity.
-        self.last_loss = torch.zeros_like(loss)
+        self.last_loss = torch.zeros_like(state.loss)
         self.halved = torch.ones_like(state.broken)
 
-    def move(self, state: State) -> Tensor:
-        """A projected gradient step, mixed with the last move, projected again."""
-        now, x, ball = state.now, state.x, self.ball
-        keep = 1.0 if self.first else 0.75
+    def next(self, state: State) -> Tensor:
+        """A projected gradient step, mixed with the last move."""
+        now, keep = state.now, 1.0 if self.first else 0.75
         self.first = False
-        size = self.size.view(-1, *[1] * (now.dim() - 1))
         # In place, since these passes over the images are most of what an attack does outside the model.
-        step = self._project(ball.steepest(state.grad).mul_(size).add_(now), x)
+        step = state.project(steepest(state.threat, state.grad).mul_(per_image(self.size, now)).add_(now))
         step = step.sub_(now).mul_(keep).add_(now).add_((now - self.before).mul_(1 - keep))
         self.before = now
-        return self._project(step, x)
-
-    def _project(self, v: Tensor, x: Tensor) -> Tensor:
-        """As `Ball.project`, in place in Linf, where the ends of each pixel's interval are kept."""
-        return v.clamp_(self.low, self.high) if self.ball.norm == "linf" else self.ball.project(v, x)
+        return step
 
     def learn(self, state: State) -> None:
         """Count the steps that helped, and at a checkpoint halve the step of images that make no progress."""
@@ -133,7 +120,7 @@ class Momentum(Mover):
         self.since, self.interval = 0, max(self.interval - self.shorter, self.shortest)
 
 
-class Sparse(Mover):
+class SparseAutoStep(Step):
     """Auto-PGD's step in L1: the signs of the largest slopes, of a total length of eps at first.
 
     Every 4 % of the steps an image learns how many pixels its best point changes: two thirds of them take part in its
@@ -141,22 +128,16 @@ class Sparse(Mover):
     the step shrinks by 1.5, down to eps / 10.
     """
 
-    def __init__(self, ball: Ball, steps: int) -> None:
-        self.ball = ball
-        self.interval = max(int(0.04 * steps), 1)
-        self.since = 0
-
-    def begin(self, state: State) -> None:
-        """Start with steps of eps, shared by a fifth of the pixels."""
-        self.size = torch.full_like(state.loss, self.ball.eps, dtype=state.now.dtype)
+    def __init__(self, state: State, steps: int) -> None:
+        self.interval, self.since = max(int(0.04 * steps), 1), 0
+        self.size = torch.full_like(state.loss, state.threat.eps, dtype=state.now.dtype)
         self.share = torch.full_like(self.size, 0.2)
         self.changed = torch.full_like(self.size, state.now[0].numel())
         self.best_grad = state.grad
 
-    def move(self, state: State) -> Tensor:
-        """A projected sparse step."""
-        size = self.size.view(-1, *[1] * (state.now.dim() - 1))
-        return self.ball.project(state.now + size * sparse_sign(state.grad, self.share), state.x)
+    def next(self, state: State) -> Tensor:
+        """A sparse step."""
+        return state.now + per_image(self.size, state.now) * sparse_sign(state.grad, self.share)
 
     def learn(self, state: State) -> None:
         """At a checkpoint, set how many pixels take part, and how far they go."""
@@ -164,10 +145,10 @@ class Sparse(Mover):
         self.since += 1
         if self.since < self.interval:
             return
-        self.since = 0
+        self.since, eps = 0, state.threat.eps
         changed = (state.best != state.x).flatten(1).sum(1).to(self.size.dtype)
         sparser = changed / self.changed < 0.95
         self.share, self.changed = changed / state.now[0].numel() / 1.5, changed
-        self.size = torch.where(sparser, self.ball.eps, (self.size / 1.5).clamp_min(self.ball.eps / 10))
+        self.size = torch.where(sparser, eps, (self.size / 1.5).clamp_min(eps / 10))
         state.now = choose(sparser, state.best, state.now)
         state.grad = choose(sparser, self.best_grad, state.grad)

@@ -10,12 +10,11 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
+from rbmed_attacks.budget import look, too_small
 from rbmed_attacks.fab import FAB
 from rbmed_attacks.gradient_attack import choose
-from rbmed_attacks.losses import margin
 from rbmed_attacks.square import Square
-from robustbench_med import Attack, Budget, Field, Stream, TargetModel, ThreatModel
-from robustbench_med.errors import BudgetExceeded
+from robustbench_med import Attack, Budget, Field, Stream, TargetModel, ThreatModel, margin
 
 #: Steps and queries of the published ensemble.
 PUBLISHED = (100, 5000)
@@ -54,9 +53,9 @@ class AutoAttack(rbmed.Attack):
     def variant(self, num_classes: int, norm: str, random: bool = False) -> str:
         """What runs: ``aa-standard``, ``aa-adapted-K2``, ``aa-rand``, ...
 
-        ``aa-standard`` and ``aa-rand`` are said of the published versions alone. ``adapted`` says that the attacks were
-        chosen for few classes (or for L1, where the published APGD first searches larger balls), ``custom`` that steps
-        or queries are not the published ones. ``random``: the target model is random and averages several noise draws.
+        ``aa-standard`` and ``aa-rand`` are the published versions. ``adapted``: the attacks are chosen for few classes
+        (or for L1, where the published APGD first searches larger balls). ``custom``: steps or queries are not the
+        published ones. ``random``: the target model is random and averages several noise draws.
         """
         p, rand = self.params, self._rand(random)
         kind = "aa-rand" if rand else "aa"
@@ -70,7 +69,7 @@ class AutoAttack(rbmed.Attack):
     def parts(self, num_classes: int, norm: str, random: bool = False) -> dict[str, Attack]:
         """The attacks in their order, by name; arguments as of `variant`."""
         steps = self.params.steps
-        # In L1 the published ensemble restarts Auto-PGD and aims at fewer classes.
+        # In L1 the published ensemble restarts Auto-PGD and targets fewer classes.
         restarts, n_targets = (5, 5) if norm == "l1" else (1, 9)
 
         def apgd(loss: str, restarts: int = restarts, **more: Any) -> Attack:
@@ -97,31 +96,29 @@ class AutoAttack(rbmed.Attack):
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
-        Where the model stops on success, an image that an attack has broken is left to no other. Elsewhere each image
-        is returned as the attack left it that got the largest margin, which costs one more query for each attack.
+        Where the model stops on success, an image that one attack has broken is not attacked again. Elsewhere the
+        result with the largest margin over the attacks is returned, which costs one more query for each attack.
         """
         x = x.detach()
         if len(x) == 0:
             return x.clone()
-        bill = _Bill(queries=model.draws)  # the first look
-        if not bill.left(budget, model.draws):
-            raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
-        with torch.no_grad():
-            logits = model(x)
-        paid = _Billed(model, bill)
+        spent = _Spent(queries=model.draws)  # of the clean images
+        if not spent.left(budget, model.draws):
+            raise too_small(budget)
+        logits = look(model, x)
+        counted = _Counted(model, spent)
         best, score = x.clone(), margin(logits, y)
         rows = torch.arange(len(x), device=x.device)
         if model.stop_on_success:
             rows = (logits.argmax(1) == y).nonzero().squeeze(1)
         random = not model.stop_on_success and model.draws > 1
         for name, part in self.parts(logits.shape[1], threat.norm, random).items():
-            left = bill.left(budget, model.draws, gradients=name != "square")
+            left = spent.left(budget, model.draws, gradients=name != "square")
             if len(rows) == 0 or left is None:
                 continue
-            seen = paid.at(rows) if model.stop_on_success else paid
+            seen = counted.at(rows) if model.stop_on_success else counted
             found = part.run(seen, x[rows], y[rows], threat, left, rng.fork(name)[rows])
-            with torch.no_grad():
-                logits = seen(found)
+            logits = look(seen, found)
             value = margin(logits, y[rows])
             better = value > score[rows]
             best[rows], score[rows] = choose(better, found, best[rows]), torch.where(better, value, score[rows])
@@ -131,16 +128,16 @@ class AutoAttack(rbmed.Attack):
 
 
 @dataclass
-class _Bill:
-    """What was spent on each image: passes, of which every noise draw counts."""
+class _Spent:
+    """Passes spent on each image; each noise draw counts."""
 
     queries: int = 0
     gradients: int = 0
 
     def left(self, budget: Budget, draws: int, gradients: bool = True) -> Budget | None:
-        """What one more attack may spend; None if that does not allow it a look, a step, and a look at its result.
+        """The budget of one more attack; None if it does not allow a query, a step, and a query of the result.
 
-        ``gradients``: it is of no use without them. One query is kept for judging what it finds.
+        ``gradients``: the attack needs them. One query is kept for evaluating its result.
         """
         queries = None if budget.queries is None else budget.queries - self.queries - draws
         backward = None if budget.gradients is None else budget.gradients - self.gradients
@@ -149,30 +146,30 @@ class _Bill:
         return Budget(gradients=backward, queries=queries)
 
 
-class _Billed(TargetModel):
-    """The same target model, which notes what is spent."""
+class _Counted(TargetModel):
+    """The same target model; counts its passes."""
 
-    def __init__(self, model: TargetModel, bill: _Bill) -> None:
+    def __init__(self, model: TargetModel, spent: _Spent) -> None:
         super().__init__()
-        self.model, self.bill = model, bill
+        self.model, self.spent = model, spent
         self.stop_on_success, self.draws = model.stop_on_success, model.draws
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(self._noted(x))
+        logits: Tensor = self.model(self._count(x))
         return logits
 
     def each(self, x: Tensor) -> Tensor:
-        return self.model.each(self._noted(x))
+        return self.model.each(self._count(x))
 
     def at(self, index: Tensor) -> TargetModel:
-        return _Billed(self.model.at(index), self.bill)
+        return _Counted(self.model.at(index), self.spent)
 
-    def _noted(self, x: Tensor) -> Tensor:
-        self.bill.queries += self.draws
+    def _count(self, x: Tensor) -> Tensor:
+        self.spent.queries += self.draws
         if torch.is_grad_enabled() and x.requires_grad:
             x = x.view_as(x)
-            x.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+            x.register_hook(self._count_gradient)  # type: ignore[no-untyped-call]
         return x
 
-    def _note_gradient(self, gradient: Tensor) -> None:
-        self.bill.gradients += self.draws
+    def _count_gradient(self, gradient: Tensor) -> None:
+        self.spent.gradients += self.draws

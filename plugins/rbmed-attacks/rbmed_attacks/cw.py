@@ -1,4 +1,4 @@
-"""The L2 attack of Carlini & Wagner (IEEE S&P 2017): change and margin weighed against each other, by Adam."""
+"""The L2 attack of Carlini & Wagner (IEEE S&P 2017): the sum of change and weighted margin, minimised by Adam."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.fab import Nearest, differences, fit, look, nearest_plane
+from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradient_attack import PerImage
-from rbmed_attacks.gradients import differentiate
-from rbmed_attacks.losses import targeted
-from rbmed_attacks.norms import Ball
+from rbmed_attacks.gradients import differences, differentiate
+from rbmed_attacks.losses import targeted_margin
+from rbmed_attacks.nearest import Nearest, nearest_plane
+from rbmed_attacks.norms import per_image
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
-from robustbench_med.errors import BudgetExceeded
 
 #: Pixels of exactly 0 and 1 lie at infinity; they begin this close to it, as in the authors' code.
 SHRINK = 1 - 1e-6
@@ -42,7 +42,7 @@ class CW(rbmed.Attack):
         """Parameters of CW."""
 
         steps: int = Field(60, ge=1, description="Steps per search; the first one's gradient is shared by all.")
-        searches: int = Field(5, ge=1, description="Runs, each with a weight that the last one's success decides.")
+        searches: int = Field(5, ge=1, description="Runs, each with a weight that depends on the last one's success.")
         lr: float = Field(
             1.0, gt=0, description="First learning rate, as a share of the mean pixel change that linear logits need."
         )
@@ -53,7 +53,7 @@ class CW(rbmed.Attack):
         )
 
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
-        """Adversarial images like ``x``; see `rbmed_attacks.fab.Nearest.offer` for which ones."""
+        """Adversarial images like ``x``; see `rbmed_attacks.nearest.Nearest.result` for which ones."""
         p, x, draws, stop = self.params, x.detach(), model.draws, model.stop_on_success
         if len(x) == 0:
             return x.clone()
@@ -64,45 +64,44 @@ class CW(rbmed.Attack):
             ranked = ranked[:, : max(budget.gradients // draws // 2, 1)]
             searches, more = fit(searches, more, budget.gradients // draws - ranked.shape[1])
         if budget.queries is not None:
-            searches, more = fit(searches, more + 1, budget.queries // draws - 2)
-            more -= 1
+            searches, more = fit(searches, more, budget.queries // draws - 2, extra=1)
         if more < 0:
-            raise BudgetExceeded(f"the budget of {budget} does not allow one gradient step per image")
-        met = Nearest(Ball.of(threat), x, y, logits)
-        rows = (~met.within()).nonzero().squeeze(1) if stop else torch.arange(len(x), device=x.device)
+            raise too_small(budget)
+        found = Nearest(threat, x, y, logits)
+        rows = (~found.within()).nonzero().squeeze(1) if stop else torch.arange(len(x), device=x.device)
         if len(rows) == 0:
-            return met.offer(model, ask=False)
+            return found.result(model, ask=False)
         gaps, slopes = differences(model.at(rows) if stop else model, x[rows], y[rows], ranked[rows])
-        gap, slope, column = nearest_plane(met.ball, gaps, slopes)
+        gap, slope, column = nearest_plane(threat, gaps, slopes)
         state = _Weights(rows, ranked[rows, column], -gap, slope)
         for _ in range(searches):
-            self._descend(model, met, state, more)
+            self._descend(model, found, state, more)
             if stop:
-                state.keep((~met.within()[state.rows]).nonzero().squeeze(1))
+                state.keep((~found.within()[state.rows]).nonzero().squeeze(1))
                 if len(state.rows) == 0:
                     break
             state.adapt()
-        return met.offer(model, budget.queries is None or budget.queries >= draws * (3 + searches * (more + 1)))
+        return found.result(model, budget.queries is None or budget.queries >= draws * (3 + searches * (more + 1)))
 
-    def _descend(self, model: TargetModel, met: Nearest, state: _Weights, more: int) -> None:
+    def _descend(self, model: TargetModel, found: Nearest, state: _Weights, more: int) -> None:
         """One run of Adam from the clean images for the weights in ``state``: ``more`` gradients, one forward pass."""
         p, stop = self.params, model.stop_on_success
-        adam, seen = _Adam(met.x[state.rows]), model.at(state.rows) if stop else model
+        adam, seen = _Adam(found.x[state.rows]), model.at(state.rows) if stop else model
         missing, slope = state.missing, state.slope
         for step in range(more + 1):
-            x, now = met.x[state.rows], adam.image()
-            pull = (state.weight * (missing > 0)).view(-1, *[1] * (x.dim() - 1))
+            x, now = found.x[state.rows], adam.image()
+            pull = per_image(state.weight * (missing > 0), x)
             adam.step(2 * (now - x) - pull * slope, p.lr * (1 - step / (more + 1)) * state.rate)
             now = adam.image()
-            if step == more:  # Nothing moves on from the last image, so it needs no gradient.
+            if step == more:  # No step follows the last image, so it needs no gradient.
                 with torch.no_grad():
-                    state.reached = state.reached | met.take(state.rows, now, seen(now))
+                    state.reached = state.reached | found.update(state.rows, now, seen(now))
                 return
-            y, target = met.y[state.rows], state.target
-            logits, gap, slope = differentiate(seen, now, partial(_value, y, target))
-            state.reached, missing = state.reached | met.take(state.rows, now, logits), -gap
+            y, target = found.y[state.rows], state.target
+            logits, gap, slope = differentiate(seen, now, partial(_mean_margin, y, target))
+            state.reached, missing = state.reached | found.update(state.rows, now, logits), -gap
             if stop and p.stop == "auto":
-                stay = (~met.within()[state.rows]).nonzero().squeeze(1)
+                stay = (~found.within()[state.rows]).nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 if len(stay) < len(state.rows):
@@ -111,21 +110,21 @@ class CW(rbmed.Attack):
                     missing, slope, seen = missing[stay], slope[stay], model.at(state.rows)
 
 
-def _value(y: Tensor, target: Tensor, draws: Tensor) -> Tensor:
+def _mean_margin(y: Tensor, target: Tensor, draws: Tensor) -> Tensor:
     """The targeted margin, averaged over the noise draws."""
-    return targeted("margin")(draws, y, target)
+    return targeted_margin(draws, y, target).mean(1)
 
 
 class _Weights(PerImage):
-    """The weights c of the images still attacked, and what is known of the right ones.
+    """The weights c of the images still attacked, and bounds of the right ones.
 
     Attributes:
         rows: the images' places in the batch.
-        target: the class that each is driven to.
-        missing, slope: at the clean image, what the margin lacks, (N,), and its gradient, (N, C, H, W).
+        target: the class that each is directed at.
+        missing, slope: at the clean image, the negative margin, (N,), and the margin's gradient, (N, C, H, W).
         weight: c, at first twice what linear logits would need; it lies between ``low`` and ``high``.
         rate: the root-mean-square change of w that linear logits would need.
-        reached: bool, the latest run met a wrong answer.
+        reached: bool, the latest run found a wrong answer.
     """
 
     def __init__(self, rows: Tensor, target: Tensor, missing: Tensor, slope: Tensor) -> None:
@@ -165,4 +164,4 @@ class _Adam(PerImage):
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.999 * self.second + 0.001 * slope.square()
         first, second = self.first / (1 - 0.9**self.steps), self.second / (1 - 0.999**self.steps)
-        self.w = self.w - rate.view(-1, *[1] * (slope.dim() - 1)) * first / (second.sqrt() + 1e-8)
+        self.w = self.w - per_image(rate, slope) * first / (second.sqrt() + 1e-8)

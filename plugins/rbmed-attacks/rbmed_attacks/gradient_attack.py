@@ -1,78 +1,190 @@
-"""One run of a gradient attack: climb, remember the best image, let broken images leave the batch.
+"""The loop that all iterative gradient attacks share; an attack adds its start, its loss and its step.
 
-What an attack adds is a `Mover`, which decides where each image goes next. Everything is a tensor over the images
-that are still attacked; the only value read back from the device is, with ``leave``, which of them remain.
+Everything in the loop is a tensor over the images that are still attacked; the only value read back from the device
+is, where broken images leave, which of them remain.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from functools import partial
 
 import torch
 from torch import Tensor
 
+import robustbench_med as rbmed
+from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradients import differentiate, forward
-from rbmed_attacks.losses import Objective
-from robustbench_med import TargetModel
+from rbmed_attacks.losses import Objective, untargeted
+from rbmed_attacks.norms import per_image, project
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 
 def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """Per image: ``yes`` where the mask (N,) holds, else ``no``."""
-    return torch.where(mask.view(-1, *[1] * (yes.dim() - 1)), yes, no)
+    return torch.where(per_image(mask, yes), yes, no)
+
+
+class GradientAttack(rbmed.Attack):
+    """Gradient ascent from a start inside the ball, restarted, and directed at one wrong class after the other.
+
+    A subclass has the parameters ``steps`` (gradients per run, >= 1) and ``loss``, and defines `step`.
+
+    Attributes:
+        restarts: runs per target class, >= 1.
+        targets: wrong classes attacked in turn, most likely first; 0 for an untargeted loss.
+        finish: broken images stay in the batch until their run ends.
+    """
+
+    restarts = 1
+    targets = 0
+    finish = False
+
+    def objective(self) -> Objective:
+        """The loss that is maximised."""
+        return untargeted(self.params.loss)
+
+    def start(self, x: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
+        """The first iterates of a run, like the clean images ``x``, which they are by default."""
+        return x
+
+    @abstractmethod
+    def step(self, state: State, steps: int) -> Step:
+        """The step of a run of ``steps`` steps, whose start was evaluated in ``state``."""
+
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``.
+
+        Where the model stops on success, an image that is wrong from the outset is returned as it is, a broken one
+        as it was when it broke (with ``finish``: as it last was broken), and no later run touches either. Every other
+        image is returned at its highest loss over all runs; runs with different targets are compared by the margin.
+
+        Raises:
+            BudgetExceeded: the budget does not allow a single step.
+        """
+        x, stop = x.detach(), model.stop_on_success
+        best, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
+        if len(x) == 0:
+            return best
+        rows, ranked = torch.arange(len(x), device=x.device), y[:, None]
+        ask_first = stop or self.targets > 0
+        if ask_first:
+            logits = look(model, x)
+            if self.targets:
+                wrong = logits.scatter(1, y[:, None], -torch.inf)
+                ranked = wrong.topk(min(self.targets, logits.shape[1] - 1), dim=1).indices
+            if stop:
+                rows = (logits.argmax(1) == y).nonzero().squeeze(1)
+                rng = rng[rows]
+        runs, steps = self._plan(ranked.shape[1], budget, int(ask_first), model.draws)
+        for run in range(runs):
+            if len(rows) == 0:
+                break
+            part, target = model.at(rows) if stop else model, ranked[rows, run // self.restarts]
+            found = self.run_once(part, x[rows], y[rows], target, threat, steps, rng)
+            value = (margin(found.best_logits, y[rows]) if self.targets else found.best_loss).to(score.dtype)
+            better = value > score[rows]
+            if stop:
+                best[rows] = choose(found.broken, found.wrong, choose(better, found.best, best[rows]))
+                score[rows] = torch.where(better, value, score[rows])
+                left = (~found.broken).nonzero().squeeze(1)
+                # Narrowing the stream, rather than indexing the first one anew, keeps restarts different.
+                rows, rng = rows[left], rng[left]
+            else:
+                best, score = choose(better, found.best, best), torch.where(better, value, score)
+        return best
+
+    def run_once(
+        self, model: TargetModel, x: Tensor, y: Tensor, target: Tensor, threat: ThreatModel, steps: int, rng: Stream
+    ) -> Found:
+        """One run of ``steps`` >= 1 steps: ``steps`` gradients and one more forward pass.
+
+        The target model may answer differently at each call: loss, logits and gradient of an iterate come from the
+        same pass, and no iterate is evaluated twice. Where the model stops on success, and unless ``finish``, an image
+        leaves the batch at its first wrong answer.
+        """
+        objective, part = self.objective(), model
+        state = State(threat, x, y, target, self.start(x, threat, rng))
+
+        def loss_of(draws: Tensor) -> Tensor:
+            return objective(draws, state.y, state.target)
+
+        state.begin(*differentiate(model, state.now, loss_of))
+        step, found = self.step(state, steps), Found.of(state)
+        for number in range(1, steps + 1):
+            if model.stop_on_success and not self.finish:
+                stay = (~state.broken).nonzero().squeeze(1)
+                if len(stay) < len(state.rows):
+                    found.store(state)
+                    if len(stay) == 0:
+                        return found
+                    state.keep(stay)
+                    step.keep(stay)
+                    part = model.at(state.rows)
+            state.now = state.project(step.next(state))
+            if number == steps:  # No step follows the last iterate, so it needs no gradient.
+                state.update(*forward(part, state.now, loss_of))
+            else:
+                logits, loss, state.grad = differentiate(part, state.now, loss_of)
+                state.update(logits, loss)
+                step.learn(state)
+        found.store(state)
+        return found
+
+    def _plan(self, targets: int, budget: Budget, asked: int, draws: int) -> tuple[int, int]:
+        """Runs, and steps of each run, that the budget allows after ``asked`` queries.
+
+        A run of full length is worth more than several short ones, since its schedule needs the steps; hence runs are
+        dropped from the end first, and shortened only when not even one fits. A budget counts noise draws; one call of
+        the target model spends ``draws`` of them.
+        """
+        runs, steps = self.restarts * targets, int(self.params.steps)
+        if budget.gradients is not None:
+            runs, steps = fit(runs, steps, budget.gradients // draws)
+        if budget.queries is not None:
+            runs, steps = fit(runs, steps, budget.queries // draws - asked, extra=1)
+        if steps < 1:
+            raise too_small(budget)
+        return runs, steps
 
 
 class PerImage:
     """Holds tensors whose first dimension counts images."""
 
     def keep(self, index: Tensor) -> None:
-        """Forget all images but these."""
+        """Keep these images only."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[index])
 
 
-@dataclass
-class Found:
-    """What a run found for each image.
-
-    Attributes:
-        best: the image at the highest loss, (N, C, H, W).
-        loss: that loss, (N,).
-        logits: the target model's logits there, (N, K).
-        wrong: the latest iterate with a wrong answer; the start where there was none.
-        broken: bool (N,), some iterate had a wrong answer.
-    """
-
-    best: Tensor
-    loss: Tensor
-    logits: Tensor
-    wrong: Tensor
-    broken: Tensor
-
-
 class State(PerImage):
-    """Where a run stands, for the images still in it; ``rows`` are their places in the batch it began with.
+    """The images still in a run.
 
     Attributes:
-        now: the current iterate, (M, C, H, W).
-        loss, grad: what the target model said of it; ``improved`` says where it is the best so far.
+        threat: norm and eps.
+        rows: the images' places in the batch with which the run began, int64 (M,).
+        x, y, target: clean images, true classes, and the classes that a targeted loss is directed at.
+        now, loss, grad: the current iterate, (M, C, H, W), its loss, (M,), and gradient.
+        improved: bool (M,), the current iterate has the highest loss so far.
         best, best_loss, best_logits, wrong, broken: as in `Found`.
     """
 
-    def __init__(
-        self, x: Tensor, y: Tensor, target: Tensor, now: Tensor, logits: Tensor, loss: Tensor, grad: Tensor
-    ) -> None:
-        self.rows = torch.arange(len(x), device=x.device)
-        self.x, self.y, self.target = x, y, target
-        self.now, self.loss, self.grad = now, loss, grad
-        self.best, self.best_loss, self.best_logits, self.wrong = now, loss, logits, now
-        self.broken = logits.argmax(1) != y
+    def __init__(self, threat: ThreatModel, x: Tensor, y: Tensor, target: Tensor, now: Tensor) -> None:
+        self.threat, self.rows = threat, torch.arange(len(x), device=x.device)
+        self.x, self.y, self.target, self.now = x, y, target, now
+        if threat.norm == "linf":
+            self.low, self.high = (x - threat.eps).clamp_(0, 1), (x + threat.eps).clamp_(0, 1)
+
+    def begin(self, logits: Tensor, loss: Tensor, grad: Tensor) -> None:
+        """Store the target model's answer to the start."""
+        self.loss, self.grad = loss, grad
+        self.best, self.best_loss, self.best_logits, self.wrong = self.now, loss, logits, self.now
+        self.broken = logits.argmax(1) != self.y
         self.improved = torch.ones_like(self.broken)
 
-    def take(self, logits: Tensor, loss: Tensor) -> None:
-        """Take in what the target model says of the current iterate."""
+    def update(self, logits: Tensor, loss: Tensor) -> None:
+        """Store the target model's answer to the current iterate."""
         wrong = logits.argmax(1) != self.y
         self.broken = self.broken | wrong
         self.wrong = choose(wrong, self.now, self.wrong)
@@ -81,71 +193,46 @@ class State(PerImage):
         self.best_loss = choose(self.improved, loss, self.best_loss)
         self.best_logits = choose(self.improved, logits, self.best_logits)
 
+    def project(self, v: Tensor) -> Tensor:
+        """As `rbmed_attacks.norms.project`; in Linf in place, with each pixel's bounds computed once per run."""
+        return v.clamp_(self.low, self.high) if self.threat.norm == "linf" else project(self.threat, v, self.x)
 
-class Mover(PerImage, ABC):
-    """Decides where the images go next. Tensors it holds per image are narrowed when images leave."""
 
-    def begin(self, state: State) -> None:
-        """Called once, when the start has been evaluated."""
+class Step(PerImage, ABC):
+    """The step of an attack. Tensors it holds per image are narrowed when images leave."""
 
     @abstractmethod
-    def move(self, state: State) -> Tensor:
-        """The next iterate, from ``state.now`` and ``state.grad``, inside the ball and [0, 1]."""
+    def next(self, state: State) -> Tensor:
+        """The next iterate before projection, a new tensor, from ``state.now`` and ``state.grad``."""
 
     def learn(self, state: State) -> None:
-        """Called after the new iterate was evaluated; may move ``state.now`` and ``state.grad`` elsewhere."""
+        """Called after the new iterate was evaluated; may change ``state.now`` and ``state.grad``."""
 
 
-def ascend(
-    model: TargetModel,
-    x: Tensor,
-    y: Tensor,
-    target: Tensor,
-    start: Tensor,
-    objective: Objective,
-    mover: Mover,
-    steps: int,
-    leave: bool,
-) -> Found:
-    """Climb ``objective`` from ``start`` for ``steps`` >= 1 steps: ``steps`` gradients and one more forward pass.
+@dataclass
+class Found:
+    """What a run found for each image.
 
-    The target model may answer differently at each call: loss, logits and gradient of an iterate always come from the
-    same pass, and no iterate is evaluated twice. With ``leave``, an image leaves the batch at its first wrong answer.
+    Attributes:
+        best: the image at the highest loss, (N, C, H, W).
+        best_loss: that loss, (N,).
+        best_logits: the target model's logits there, (N, K).
+        wrong: the latest iterate with a wrong answer; the start where there was none.
+        broken: bool (N,), some iterate had a wrong answer.
     """
-    state = State(x, y, target, start, *differentiate(model, start, lambda logits: objective(logits, y, target)))
-    mover.begin(state)
-    found, seen = Found(*(tensor.clone() for tensor in _results(state))), model
-    for step in range(steps):
-        if leave:
-            stay = (~state.broken).nonzero().squeeze(1)
-            if len(stay) < len(state.rows):
-                _store(found, state)
-                if len(stay) == 0:
-                    return found
-                state.keep(stay)
-                mover.keep(stay)
-                seen = model.at(state.rows)
-        state.now = mover.move(state)
-        value = partial(_value, objective, state)
-        if step == steps - 1:  # Nothing moves on from the last iterate, so it needs no gradient.
-            state.take(*forward(seen, state.now, value))
-        else:
-            logits, loss, state.grad = differentiate(seen, state.now, value)
-            state.take(logits, loss)
-            mover.learn(state)
-    _store(found, state)
-    return found
 
+    best: Tensor
+    best_loss: Tensor
+    best_logits: Tensor
+    wrong: Tensor
+    broken: Tensor
 
-def _value(objective: Objective, state: State, logits: Tensor) -> Tensor:
-    return objective(logits, state.y, state.target)
+    @classmethod
+    def of(cls, state: State) -> Found:
+        """A copy of what ``state`` holds."""
+        return cls(*(getattr(state, field.name).clone() for field in fields(cls)))
 
-
-def _results(state: State) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return state.best, state.best_loss, state.best_logits, state.wrong, state.broken
-
-
-def _store(found: Found, state: State) -> None:
-    """Write the images still in the run to their places."""
-    for field, tensor in zip(fields(found), _results(state), strict=True):
-        getattr(found, field.name)[state.rows] = tensor
+    def store(self, state: State) -> None:
+        """Write the images still in the run to their places."""
+        for field in fields(self):
+            getattr(self, field.name)[state.rows] = getattr(state, field.name)

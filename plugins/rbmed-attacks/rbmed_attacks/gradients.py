@@ -12,6 +12,7 @@ from robustbench_med.errors import UsageError
 
 #: Logits of every draw (N, D, K) -> one value per image (N,).
 Value = Callable[[Tensor], Tensor]
+NO_GRADIENT = "the target model gives no gradient to the images; use an attack that needs scores or decisions"
 
 
 def forward(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,25 @@ def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, 
         values = value(draws)
         gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
-        raise UsageError(
-            "the target model gives no gradient to the images; use an attack that needs scores or decisions"
-        )
+        raise UsageError(NO_GRADIENT)
     return draws.detach().mean(1), values.detach(), gradient.nan_to_num_(0, 0, 0)
+
+
+def differences(model: TargetModel, x: Tensor, y: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the classes ``against``, (N, M), minus the true one, and their gradients, (N, M, C, H, W).
+
+    Costs one forward pass and M backward passes; raises `UsageError` as `differentiate` does.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(x)
+        gaps = logits.gather(1, against) - logits.gather(1, y[:, None])
+    last, gradients = against.shape[1] - 1, []
+    for column in range(last + 1):
+        gap, gradient = gaps[:, column].sum(), None
+        if gap.requires_grad:
+            gradient = torch.autograd.grad(gap, x, retain_graph=column < last, allow_unused=True)[0]
+        if gradient is None:
+            raise UsageError(NO_GRADIENT)
+        gradients.append(gradient.nan_to_num_(0, 0, 0))
+    return gaps.detach(), torch.stack(gradients, 1)

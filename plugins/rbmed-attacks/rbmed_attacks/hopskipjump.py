@@ -1,4 +1,4 @@
-"""HopSkipJump: walks along the decision boundary on decisions alone (Chen et al., IEEE S&P 2020)."""
+"""HopSkipJump: a search along the decision boundary that uses decisions alone (Chen et al., IEEE S&P 2020)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import robustbench_med as rbmed
+from rbmed_attacks.budget import too_small
 from rbmed_attacks.gradient_attack import choose
-from rbmed_attacks.norms import Ball
+from rbmed_attacks.norms import length, per_image, project, to_rim
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
-from robustbench_med.errors import BudgetExceeded
 
 #: Lengths tried for a step, each half the one before.
 STRIDES = 8
@@ -21,13 +21,13 @@ GRAINS = (0, 1, 4, 16)
 
 
 class HopSkipJump(rbmed.Attack):
-    """Looks for the nearest wrong image and needs nothing but the predicted class; Linf and L2, K >= 2 classes.
+    """Searches for the nearest wrong image with the predicted class alone; Linf and L2, K >= 2 classes.
 
-    A wrong image is found by blending in ever more noise and is drawn back to the boundary. Then, step by step, answers
-    to small random changes tell the boundary's normal, a step is taken along it, and the image is drawn back again.
-    Every image asked about lies in [0, 1]. Unlike the paper, probes are 1 / sqrt(D) as long as the perturbation (D
-    pixels; in float32 the paper's are lost to rounding), and noise of several grains is tried, since fine noise alone
-    is often given one and the same class. Reference: Chen, Jordan & Wainwright, "HopSkipJumpAttack: a query-efficient
+    A wrong image is found by blending in more and more noise and is moved back to the boundary. Then, step by step, the
+    boundary's normal is estimated from the answers to small random changes, a step is taken along it, and the image is
+    moved back again. Every query lies in [0, 1]. Unlike the paper, probes are 1 / sqrt(D) as long as the perturbation
+    (D pixels; in float32 the paper's are lost to rounding), and noise of several grains is tried, since fine noise
+    alone often gets one class only. Reference: Chen, Jordan & Wainwright, "HopSkipJumpAttack: a query-efficient
     decision-based attack", IEEE S&P 2020, arXiv:1904.02144.
 
     Raises:
@@ -54,34 +54,34 @@ class HopSkipJump(rbmed.Attack):
         if budget.queries is not None:
             limit = min(limit, budget.queries // model.draws)
         if limit < 2:
-            raise BudgetExceeded(f"the budget of {budget} does not allow two queries per image")
+            raise too_small(budget, "two queries")
         if len(x) == 0:
             return x.clone()
-        walk = _Walk(model, x.detach(), y, Ball.of(threat), rng, limit)
-        walk.start(self.params.starts)
+        search = _Search(model, x.detach(), y, threat, rng, limit)
+        search.start(self.params.starts)
         for step in range(1, self.params.steps + 1):
             probes = int(self.params.samples * math.sqrt(step))
-            if len(walk.rows) == 0 or walk.left < probes + STRIDES + walk.bisections + 1:
+            if len(search.rows) == 0 or search.left < probes + STRIDES + search.bisections + 1:
                 break
-            walk.step(step, probes)
-        return walk.result()
+            search.step(step, probes)
+        return search.result()
 
 
-class _Walk:
-    """Where the walk stands: ``now`` on the boundary for the images ``rows``, and the nearest wrong images so far.
+class _Search:
+    """State of the search: ``now`` on the boundary for the images ``rows``, and the nearest wrong images so far.
 
-    Each method asks as many queries as it would for any other batch, so that no image's result depends on the others.
+    The number of queries of each method does not depend on the batch, so that no image's result depends on the others.
     """
 
-    def __init__(self, model: TargetModel, x: Tensor, y: Tensor, ball: Ball, rng: Stream, limit: int) -> None:
-        self.model, self.x, self.y, self.ball, self.rng, self.left = model, x, y, ball, rng, limit
+    def __init__(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, rng: Stream, limit: int) -> None:
+        self.model, self.x, self.y, self.threat, self.rng, self.left = model, x, y, threat, rng, limit
         self.bisections = max(8, math.ceil(math.log2(x[0].numel())))
         self.best, self.distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
         self.rows = torch.arange(len(x), device=x.device)
         self.now = x
 
     def start(self, tries: int) -> None:
-        """Blend in more and more noise until the answer is wrong, and draw back to the boundary."""
+        """Blend in more and more noise until the answer is wrong, and move back to the boundary."""
         outset = self._wrong(self.x, self.rows)
         self.distance[outset] = 0
         searched, rng = ~outset, self.rng.fork("start")
@@ -92,35 +92,34 @@ class _Walk:
             wrong = self._wrong(blend, rows)
             far[rows[wrong]], searched[rows[wrong]] = blend[wrong], False
         self.rows = (~searched & ~outset).nonzero().squeeze(1)
-        self._arrive(far[self.rows])
+        self._to_boundary(far[self.rows])
 
     def step(self, number: int, probes: int) -> None:
-        """Estimate the boundary's normal by ``probes`` answers, go along it, and draw back to the boundary."""
+        """Estimate the boundary's normal by ``probes`` answers, step along it, and move back to the boundary."""
         now, x, rng = self.now, self.x[self.rows], self.rng.fork(f"step {number}")[self.rows]
         upwards = self._normal(now, probes, rng)
-        direction = upwards.sign() if self.ball.norm == "linf" else _unit(upwards)
-        length = self.ball.length(now - x) / math.sqrt(number)
+        direction = upwards.sign() if self.threat.norm == "linf" else _unit(upwards)
+        stride = length(self.threat, now - x) / math.sqrt(number)
         found, far = torch.zeros(len(x), dtype=torch.bool, device=x.device), now
         for halvings in range(STRIDES):
-            ahead = (now + length * 0.5**halvings * direction).clamp(0, 1)
+            ahead = (now + stride * 0.5**halvings * direction).clamp(0, 1)
             wrong = self._wrong(ahead, self.rows) & ~found
             found, far = found | wrong, choose(wrong, ahead, far)
-        self._arrive(far)
+        self._to_boundary(far)
 
     def result(self) -> Tensor:
         """The nearest wrong images, inside the ball."""
-        inside = self.ball.project(self.best, self.x)
+        inside = project(self.threat, self.best, self.x)
         if self.model.stop_on_success or self.left < 1:
             return inside
-        movable = (self.distance > 0) & (self.distance <= self.ball.eps)
-        stretch = (self.ball.eps / self.distance.clamp_min(1e-12)).view(-1, *[1] * (self.x.dim() - 1))
-        rim = choose(movable, self.ball.project(self.x + (self.best - self.x) * stretch, self.x), inside)
+        movable = (self.distance > 0) & (self.distance <= self.threat.eps)
+        rim = choose(movable, to_rim(self.threat, self.best, self.x, self.distance), inside)
         return choose(movable & self._wrong(rim, torch.arange(len(rim), device=rim.device)), rim, inside)
 
-    def _arrive(self, far: Tensor) -> None:
-        """Draw the wrong images ``far`` back towards the clean ones by bisection, and remember the nearest."""
-        x, linf = self.x[self.rows], self.ball.norm == "linf"
-        size, delta = self.ball.length(far - x), far - x
+    def _to_boundary(self, far: Tensor) -> None:
+        """Move the wrong images ``far`` back towards the clean ones by bisection, and keep the nearest."""
+        x, linf = self.x[self.rows], self.threat.norm == "linf"
+        size, delta = length(self.threat, far - x), far - x
         low, high, near = torch.zeros_like(size), torch.ones_like(size), far
         for _ in range(min(self.bisections, self.left)):
             share = (low + high) / 2
@@ -129,13 +128,13 @@ class _Walk:
             near = choose(wrong, middle, near)
             at = wrong.view(share.shape)
             low, high = torch.where(at, low, share), torch.where(at, share, high)
-        distance = self.ball.length(near - x).flatten()
+        distance = length(self.threat, near - x).flatten()
         closer = distance < self.distance[self.rows]
         self.best[self.rows] = choose(closer, near, self.best[self.rows])
         self.distance[self.rows] = torch.where(closer, distance, self.distance[self.rows])
         self.now = near
         if self.model.stop_on_success:
-            stay = (self.distance[self.rows] > self.ball.eps).nonzero().squeeze(1)
+            stay = (self.distance[self.rows] > self.threat.eps).nonzero().squeeze(1)
             self.rows, self.now = self.rows[stay], near[stay]
 
     def _normal(self, now: Tensor, probes: int, rng: Stream) -> Tensor:
@@ -160,7 +159,7 @@ class _Walk:
         """bool (M,): the target model answers ``images``, variants of the clean images ``rows``, wrongly; one query."""
         self.left -= 1
         if not self.model.stop_on_success:
-            # A random target model goes on in its noise only if it is asked about all of its images.
+            # A random target model draws its next noise only if it is queried with all of its images.
             everything = self.x.clone()
             everything[rows] = images
             answers = self.model(everything).argmax(1)[rows]
@@ -173,7 +172,7 @@ class _Walk:
 
 
 def _length(v: Tensor) -> Tensor:
-    return v.flatten(1).square().sum(1).sqrt().view(-1, *[1] * (v.dim() - 1))
+    return per_image(v.flatten(1).square().sum(1).sqrt(), v)
 
 
 def _unit(v: Tensor) -> Tensor:

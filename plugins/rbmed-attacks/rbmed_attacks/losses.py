@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustbench_med import margin
 from robustbench_med.errors import BadParameter
 
 Loss = Literal["auto", "ce", "dlr", "margin", "vote"]
@@ -25,17 +25,6 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Negative log-probability of the true class."""
     return F.cross_entropy(logits.flatten(0, -2), _each(y, logits).flatten(), reduction="none").view(logits.shape[:-1])
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Best wrong logit minus the true one: positive exactly where the answer is wrong.
-
-    Not normalised: neither the sign of its gradient nor its direction changes when all logits are multiplied by a
-    constant, whereas the gradient of cross-entropy underflows (see ``docs/attacks.md``).
-    """
-    top = logits.topk(2, dim=-1)
-    wrong = torch.where(top.indices[..., 0] == _each(y, logits), top.values[..., 1], top.values[..., 0])
-    return wrong - _pick(logits, y)
 
 
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import Mover, State
-from rbmed_attacks.losses import untargeted
-from rbmed_attacks.norms import Ball
-from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
+from rbmed_attacks.gradient_attack import GradientAttack, State, Step
+from rbmed_attacks.norms import per_image, steepest
+from robustbench_med import Field
 
 
-class MIFGSM(rbmed.Attack):
+class MIFGSM(GradientAttack):
     """Equal steps along the accumulated gradients, which transfers well; Linf and L2, K >= 2 classes.
 
     Starts at the image and takes steps of eps / ``steps``. Unlike the paper, which returns the last iterate, it returns
@@ -35,29 +33,19 @@ class MIFGSM(rbmed.Attack):
             "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
         )
 
-    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
-        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
-        p, ball = self.params, Ball.of(threat)
-        return Search(
-            objective=untargeted(p.loss),
-            start=lambda images, rng: images,
-            mover=lambda steps: Accumulated(ball, ball.eps / steps, p.decay),
-            steps=p.steps,
-        ).run(model, x, y, budget, rng)
+    def step(self, state: State, steps: int) -> Step:
+        """Steps that add up to eps."""
+        return MomentumStep(state, state.threat.eps / steps, self.params.decay)
 
 
-class Accumulated(Mover):
+class MomentumStep(Step):
     """Steepest steps of one length along the decaying sum of the gradients, each scaled to a mean magnitude of 1."""
 
-    def __init__(self, ball: Ball, size: float, decay: float) -> None:
-        self.ball, self.size, self.decay = ball, size, decay
+    def __init__(self, state: State, size: float, decay: float) -> None:
+        self.size, self.decay, self.sum = size, decay, torch.zeros_like(state.now)
 
-    def begin(self, state: State) -> None:
-        """Nothing is accumulated yet."""
-        self.sum = torch.zeros_like(state.now)
-
-    def move(self, state: State) -> Tensor:
-        """One step up, projected."""
+    def next(self, state: State) -> Tensor:
+        """One step up."""
         magnitude = state.grad.abs().flatten(1).mean(1).clamp_min(torch.finfo(state.grad.dtype).tiny)
-        self.sum = self.decay * self.sum + state.grad / magnitude.view(-1, *[1] * (state.grad.dim() - 1))
-        return self.ball.project(state.now + self.size * self.ball.steepest(self.sum), state.x)
+        self.sum = self.decay * self.sum + state.grad / per_image(magnitude, state.grad)
+        return state.now + self.size * steepest(state.threat, self.sum)

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import Mover, State
-from rbmed_attacks.losses import untargeted
-from rbmed_attacks.norms import Ball
-from rbmed_attacks.search import Search
-from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
+from rbmed_attacks.gradient_attack import GradientAttack, State, Step
+from rbmed_attacks.norms import in_ball, steepest
+from robustbench_med import Field, Number, Stream, ThreatModel
+
+Length = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 
 
-def _number(value: Any) -> Any:
-    """Read '1/255' as well as '0.003'; anything else is left to pydantic to judge."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else value
-    except ZeroDivisionError:
-        raise ValueError("the denominator is 0") from None
-
-
-Length = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-
-
-class PGD(rbmed.Attack):
+class PGD(GradientAttack):
     """Projected gradient descent with a fixed step; Linf, L2 and L1, K >= 2 classes.
 
     The random start is uniform in the ball. Unlike the first version of 2018, which returned the last iterate, it
@@ -60,19 +48,20 @@ class PGD(rbmed.Attack):
                 raise ValueError("restarts > 1 need random_start=true, or every run would be the same")
             return self
 
-    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
-        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
-        p, ball = self.params, Ball.of(threat)
-        return Search(
-            objective=untargeted(p.loss),
-            start=ball.inside if p.random_start else lambda images, rng: images,
-            mover=lambda steps: Fixed(ball, p.step_size or 2.5 * ball.eps / steps),
-            steps=p.steps,
-            restarts=p.restarts,
-        ).run(model, x, y, budget, rng)
+    def __init__(self, params: Any = None) -> None:
+        super().__init__(params)
+        self.restarts = self.params.restarts
+
+    def start(self, x: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
+        """A random point of the ball, or the image."""
+        return in_ball(threat, x, rng) if self.params.random_start else x
+
+    def step(self, state: State, steps: int) -> Step:
+        """Of the length asked for."""
+        return FixedStep(self.params.step_size or 2.5 * state.threat.eps / steps)
 
 
-class LeeKim(rbmed.Attack):
+class LeeKim(GradientAttack):
     """PGD with EOT as Lee & Kim run it on purifiers: 200 steps of 0.007 at eps 8/255, 20 noise draws, from the image.
 
     For another eps the step is that share of it, 0.223 eps. In L2 the published code steps along the sign, this one
@@ -96,19 +85,17 @@ class LeeKim(rbmed.Attack):
             "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."
         )
 
-    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
-        """Adversarial images like ``x``; see `rbmed_attacks.search.Search.run` for which ones."""
-        step = 0.007 / (8 / 255) * threat.eps
-        pgd = PGD(PGD.Params(steps=self.params.steps, step_size=step, random_start=False, loss=self.params.loss))
-        return pgd.run(model, x, y, threat, budget, rng)
+    def step(self, state: State, steps: int) -> Step:
+        """The published share of eps, whatever the number of steps."""
+        return FixedStep(0.007 / (8 / 255) * state.threat.eps)
 
 
-class Fixed(Mover):
+class FixedStep(Step):
     """Steepest steps of one length."""
 
-    def __init__(self, ball: Ball, size: float) -> None:
-        self.ball, self.size = ball, size
+    def __init__(self, size: float) -> None:
+        self.size = size
 
-    def move(self, state: State) -> Tensor:
-        """One step up, projected."""
-        return self.ball.project(state.now + self.size * self.ball.steepest(state.grad), state.x)
+    def next(self, state: State) -> Tensor:
+        """One step up."""
+        return state.now + self.size * steepest(state.threat, state.grad)

@@ -9,7 +9,7 @@ from robustbench_med import AttackSpec, hookimpl
 
 @hookimpl
 def rbmed_attacks() -> Iterator[AttackSpec]:
-    """The ensemble, gradient attacks, those that see scores or decisions only, and controls that look at nothing."""
+    """The ensemble, gradient attacks, those that see scores or decisions only, and controls that make no query."""
     yield AttackSpec(
         name="autoattack",
         target="rbmed_attacks.autoattack:AutoAttack",
@@ -77,7 +77,7 @@ def rbmed_attacks() -> Iterator[AttackSpec]:
     yield AttackSpec(
         name="hopskipjump",
         target="rbmed_attacks.hopskipjump:HopSkipJump",
-        summary="HopSkipJump: walks along the decision boundary, guided by decisions",
+        summary="HopSkipJump: moves along the decision boundary, guided by decisions",
         reference="Chen et al., IEEE S&P 2020, arXiv:1904.02144",
         norms=("linf", "l2"),
         access="decision",
@@ -91,7 +91,7 @@ def rbmed_attacks() -> Iterator[AttackSpec]:
     )
     yield AttackSpec(
         name="clamp",
-        target="rbmed_attacks.controls:Clamp",
+        target="rbmed_attacks.controls:ClampControl",
         summary="control: the images themselves, clamped to [0, 1]",
         norms=("linf", "l2", "l1"),
         access="none",

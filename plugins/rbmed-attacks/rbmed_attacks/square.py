@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.fab import fit, look
+from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradient_attack import choose
-from rbmed_attacks.losses import margin
-from rbmed_attacks.norms import Ball
-from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
-from robustbench_med.errors import BudgetExceeded
+from rbmed_attacks.norms import length, project, unit
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel, margin
 
 #: After how many proposals the share of changed pixels is halved.
 SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -25,7 +24,7 @@ BLOCK = 64
 
 
 class Square(rbmed.Attack):
-    """Random search over squares with the margin as its guide; Linf, L2 and L1, K >= 2 classes, no gradients.
+    """Random search over squares that raises the margin; Linf, L2 and L1, K >= 2 classes, no gradients.
 
     Positions and signs are drawn for each image by itself; the published code draws positions once for the batch.
     Reference: Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
@@ -42,24 +41,24 @@ class Square(rbmed.Attack):
         p_init: float = Field(0.8, gt=0, le=1, description="Share of the pixels that the first proposals change.")
         restarts: int = Field(1, ge=1, description="Random starts.")
         resc_schedule: bool = Field(
-            False, description="Squeeze the schedule of 10,000 proposals into `queries`; AutoAttack does not."
+            False, description="Compress the schedule of 10,000 proposals into `queries`; AutoAttack does not."
         )
 
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``.
 
         Where the model stops on success, broken images are returned as they broke, and images that are wrong from the
-        outset as they are. Any other is returned at the largest margin met.
+        outset as they are. Any other is returned at its largest margin.
         """
         p, x, stop = self.params, x.detach(), model.stop_on_success
         best, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         if len(x) == 0:
             return best
-        runs, length = p.restarts, p.queries + 1
+        runs, proposals = p.restarts, p.queries
         if budget.queries is not None:
-            runs, length = fit(runs, length, budget.queries // model.draws - int(stop))
-        if length < 2:
-            raise BudgetExceeded(f"the budget of {budget} does not allow one proposal per image")
+            runs, proposals = fit(runs, proposals, budget.queries // model.draws - int(stop), extra=1)
+        if proposals < 1:
+            raise too_small(budget, "one proposal")
         rows = torch.arange(len(x), device=x.device)
         if stop:
             rows = (look(model, x, budget).argmax(1) == y).nonzero().squeeze(1)
@@ -69,8 +68,8 @@ class Square(rbmed.Attack):
             part = model.at(rows) if stop else model
             with torch.no_grad():
                 # A stream of its own for each run: how far the last one got depends on the image.
-                found, value, broken = self._climb(
-                    part, x[rows], y[rows], Ball.of(threat), length - 1, rng[rows].fork(f"run {run}")
+                found, value, broken = self._run_once(
+                    part, x[rows], y[rows], threat, proposals, rng[rows].fork(f"run {run}")
                 )
             better = value > score[rows]
             best[rows] = choose(better, found, best[rows])
@@ -79,11 +78,11 @@ class Square(rbmed.Attack):
                 rows = rows[(~broken).nonzero().squeeze(1)]
         return best
 
-    def _climb(
-        self, model: TargetModel, x: Tensor, y: Tensor, ball: Ball, proposals: int, rng: Stream
+    def _run_once(
+        self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, proposals: int, rng: Stream
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One run: for each image the last one accepted, its margin, and whether it is wrong."""
-        propose: Proposal = Squares(ball) if ball.norm == "linf" else Bumps(ball)
+        propose: Proposal = Squares(threat) if threat.norm == "linf" else Bumps(threat)
         channels, height, width = x.shape[1:]
         now, rows = propose.start(x, rng), torch.arange(len(x), device=x.device)
         logits, seen = model(now), model
@@ -120,8 +119,8 @@ class Proposal(ABC):
 
     numbers: int
 
-    def __init__(self, ball: Ball) -> None:
-        self.ball = ball
+    def __init__(self, threat: ThreatModel) -> None:
+        self.threat = threat
 
     @abstractmethod
     def side(self, pixels: float) -> int:
@@ -148,12 +147,13 @@ class Squares(Proposal):
     def start(self, x: Tensor, rng: Stream) -> Tensor:
         """Every column of every channel at x - eps or x + eps."""
         n, channels, _, width = x.shape
-        return (x + self.ball.eps * _sign(rng.uniform((n, channels, 1, width)))).clamp_(0, 1)
+        return (x + self.threat.eps * _sign(rng.uniform((n, channels, 1, width)))).clamp_(0, 1)
 
     def move(self, now: Tensor, x: Tensor, side: int, numbers: Tensor) -> Tensor:
         """A square of ``side`` pixels is moved by 2 eps, and so to the end of the range."""
         square = _window(now, side, _corner(now, side, numbers[:, :2]))
-        return self.ball.project(now + square * (2 * self.ball.eps * _sign(numbers[:, 2:])[:, :, None, None]), x)
+        moved = now + square * (2 * self.threat.eps * _sign(numbers[:, 2:])[:, :, None, None])
+        return project(self.threat, moved, x)
 
 
 class Bumps(Proposal):
@@ -161,9 +161,9 @@ class Bumps(Proposal):
 
     numbers = 5
 
-    def __init__(self, ball: Ball) -> None:
+    def __init__(self, threat: ThreatModel) -> None:
         # Rounding errors of many pixels add up in L1.
-        super().__init__(ball if ball.norm == "l2" else Ball("l1", ball.eps * (1 - 1e-6)))
+        super().__init__(threat if threat.norm == "l2" else replace(threat, eps=threat.eps * (1 - 1e-6)))
 
     def side(self, pixels: float) -> int:
         """At least 3, and odd."""
@@ -186,18 +186,18 @@ class Bumps(Proposal):
 
     def move(self, now: Tensor, x: Tensor, side: int, numbers: Tensor) -> Tensor:
         """One window gets a bump on top, with the norm that was left and that of a second window, which is cleared."""
-        ball, delta, channels = self.ball, now - x, x.shape[1]
+        eps, delta, channels = self.threat.eps, now - x, x.shape[1]
         corner, second = _corner(now, side, numbers[:, :2]), _corner(now, side, numbers[:, 2:4])
         there = _window(now, side, second)
         at = _indices(now, side, corner)
         old = delta[at]
         bump = self._bumps(side, numbers[:, 4], numbers[:, 5:]) + old / (1e-12 + self._size(old))
         both = self._size(delta * (_window(now, side, corner) | there))
-        if ball.norm == "l2":
-            free = (ball.eps**2 - ball.length(delta) ** 2).clamp_min(0)
+        if self.threat.norm == "l2":
+            free = (eps**2 - length(self.threat, delta) ** 2).clamp_min(0)
             bump = bump / (1e-12 + self._size(bump)) * (free / channels + both**2).sqrt()
         else:
-            free = (ball.eps - ball.length(delta)).clamp_min(0)
+            free = (eps - length(self.threat, delta)).clamp_min(0)
             bump = bump / (1e-12 + self._size(bump)) * (free / channels + both) * channels
         delta = delta.masked_fill(there, 0)
         delta[at] = bump
@@ -205,19 +205,19 @@ class Bumps(Proposal):
 
     def _inside(self, delta: Tensor, x: Tensor) -> Tensor:
         """``x + delta``, brought to the rim of the ball (L1: into the ball) and into [0, 1]."""
-        if self.ball.norm == "l1":
-            return self.ball.project(x + delta, x)
-        return (x + self.ball.unit(delta) * self.ball.eps).clamp_(0, 1)
+        if self.threat.norm == "l1":
+            return project(self.threat, x + delta, x)
+        return (x + unit(self.threat, delta) * self.threat.eps).clamp_(0, 1)
 
     def _size(self, v: Tensor) -> Tensor:
         """Norm of each channel, (N, C, 1, 1)."""
-        if self.ball.norm == "l1":
+        if self.threat.norm == "l1":
             return v.abs().sum((-2, -1), keepdim=True)
         return v.square().sum((-2, -1), keepdim=True).sqrt()
 
     def _bumps(self, side: int, turn: Tensor, signs: Tensor) -> Tensor:
         """Bumps (..., C, side, side), turned where ``turn`` (...) > 0.5, with the signs of ``signs`` (..., C) - 0.5."""
-        bump = _bump(side, self.ball.norm).to(signs)
+        bump = _bump(side, self.threat.norm).to(signs)
         turned = torch.where(turn[..., None, None] > 0.5, bump.T, bump)
         return turned[..., None, :, :] * _sign(signs)[..., None, None]
 

@@ -15,8 +15,7 @@ from rbmed_attacks.apgd import APGD
 from rbmed_attacks.fgsm import FGSM
 from rbmed_attacks.gradients import differentiate
 from rbmed_attacks.losses import untargeted, vote
-from rbmed_attacks.mifgsm import MIFGSM, Accumulated
-from rbmed_attacks.norms import Ball
+from rbmed_attacks.mifgsm import MIFGSM, MomentumStep
 from rbmed_attacks.pgd import PGD, LeeKim
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter, UsageError
@@ -122,10 +121,10 @@ def test_dlr_says_how_many_classes_it_needs(convnet, images, counted):
         (APGD, {"loss": "ce", "targeted": True}, "no targeted form"),
         (APGD, {"steps": 0}, "greater than or equal to 1"),
         (APGD, {"loss": "hinge"}, "'auto', 'ce', 'dlr', 'margin' or 'vote'"),
-        (PGD, {"step_size": "1/0"}, "the denominator is 0"),
-        (PGD, {"step_size": "fast"}, "Invalid literal for Fraction"),
+        (PGD, {"step_size": "1/0"}, "'1/0' is not a number or a fraction"),
+        (PGD, {"step_size": "fast"}, "valid number"),
         (PGD, {"step_size": "-1/255"}, "greater than 0"),
-        (PGD, {"step_size": "inf"}, "finite|Invalid literal"),
+        (PGD, {"step_size": "inf"}, "finite"),
         (PGD, {"restarts": 2, "random_start": False}, "need random_start=true"),
         (FGSM, {"steps": 3}, "Extra inputs are not permitted"),
     ],
@@ -198,11 +197,11 @@ def test_lee_kim_takes_the_published_steps(convnet, images):
 def test_momentum_follows_the_sum_of_scaled_gradients(images):
     """MI-FGSM's second step goes where the decayed first and the second gradient lead together."""
     x = images(2).clamp(0.3, 0.7)
-    mover, state = Accumulated(Ball("l2", 1.0), 0.01, 0.5), SimpleNamespace(x=x, now=x)
+    state = SimpleNamespace(threat=ThreatModel(norm="l2", eps=1.0), x=x, now=x)
+    step = MomentumStep(state, 0.01, 0.5)
     first, second = torch.randn((2, *x.shape), generator=torch.Generator().manual_seed(0))
-    mover.begin(state)
     for state.grad in (first, 100 * second):
-        before, state.now = state.now, mover.move(state)
+        before, state.now = state.now, step.next(state)
 
     def scaled(gradient):
         return gradient / gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)

@@ -7,11 +7,8 @@ import torch
 from torch import nn
 
 from rbmed_attacks import square
-from rbmed_attacks.apgd import APGD, Momentum
+from rbmed_attacks.apgd import APGD
 from rbmed_attacks.fab import FAB
-from rbmed_attacks.gradient_attack import ascend
-from rbmed_attacks.losses import targeted, untargeted
-from rbmed_attacks.norms import Ball
 from rbmed_attacks.square import Square
 from robustbench_med import Budget, ThreatModel
 
@@ -67,12 +64,10 @@ def test_one_run_finds_the_same_points_and_losses(task, counted, norm, eps, loss
     torch.manual_seed(5)
     best, right, best_loss, wrong = theirs.attack_single_run(x, y)
 
-    ball = Ball(norm, eps)
-    start = ball.on_sphere(x, Replay(5))
-    objective, mover = untargeted(loss), Momentum(ball, STEPS, 0.75)
-    found = ascend(counted(net, 24), x, y, y, start, objective, mover, STEPS, leave=False)
+    attack, threat = APGD(APGD.Params(loss=loss)), ThreatModel(norm=norm, eps=eps)
+    found = attack.run_once(counted(net, 24, stop=False), x, y, y, threat, STEPS, Replay(5))
     assert same(found.best, best)
-    assert same(found.loss, best_loss)
+    assert same(found.best_loss, best_loss)
     assert same(found.wrong, wrong)
     assert torch.equal(found.broken, ~right.bool())
     assert 3 < found.broken.sum() < 24  # Both kinds of images were compared.
@@ -87,12 +82,10 @@ def test_one_targeted_run_finds_the_same_points_and_losses(task, counted, norm, 
     torch.manual_seed(5)
     best, right, best_loss, wrong = theirs.attack_single_run(x, y)
 
-    ball = Ball(norm, eps)
-    start = ball.on_sphere(x, Replay(5))
-    objective, mover = targeted("dlr"), Momentum(ball, STEPS, 0.75)
-    found = ascend(counted(net, 24), x, y, (y + 3) % 10, start, objective, mover, STEPS, leave=False)
+    attack, threat = APGD(APGD.Params(loss="dlr", targeted=True)), ThreatModel(norm=norm, eps=eps)
+    found = attack.run_once(counted(net, 24, stop=False), x, y, (y + 3) % 10, threat, STEPS, Replay(5))
     assert same(found.best, best)
-    assert same(found.loss, best_loss)
+    assert same(found.best_loss, best_loss)
     assert same(found.wrong, wrong)
     assert torch.equal(found.broken, ~right.bool())
 

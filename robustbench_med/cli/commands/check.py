@@ -1,4 +1,4 @@
-"""``rbmed check``: does a plugin keep its contract?"""
+"""``rbmed check``: test whether components keep the contract of their kind."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.completion import anything
-from robustbench_med.cli.commands.plugins import AsJson, PluginFiles, registry
+from robustbench_med.cli.app import SETUP, app
+from robustbench_med.cli.completion import any_component
+from robustbench_med.cli.options import AsJson, DataRoot, PluginFiles, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.plugins.registry import HOOKS, Registry, RegistryEntry
 
 if TYPE_CHECKING:
     from robustbench_med.testing import Result, Subject
 
-What = Annotated[
+Names = Annotated[
     list[str] | None,
     typer.Argument(
-        autocompletion=anything,
+        autocompletion=any_component,
         metavar="[NAME]...",
         help="attack/my-attack, attack/my-attack:steps=3, a distribution such as rbmed-foo; default: the files of -p.",
     ),
 ]
 
 
+@app.command(rich_help_panel=SETUP)
 def check(
-    what: What = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of your images, for data sets that need one.")] = None,
+    names: Names = None,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Try out whether components keep the contract of their kind; exit code 1 where one does not."""
+    """Test whether components keep the contract of their kind; exit code 1 if one does not."""
     from robustbench_med.testing import checks_of
 
     known = registry(plugin)
-    subjects = list(_subjects(known, what or [], data_root))
+    subjects = list(_subjects(known, names or [], data_root))
     found: list[Result] = []
     for subject in subjects:
         of_subject = [each.on(subject) for each in checks_of(subject.entry.spec.kind)]
@@ -59,14 +61,14 @@ def _subjects(known: Registry, names: list[str], data_root: Path | None) -> Iter
     from robustbench_med.plugins.references import parse
     from robustbench_med.testing import Subject
 
-    # A stranger's broken plugin is no matter here; one of the files that are to be checked is.
+    # Other broken plugins do not matter here.
     files = {str(file.resolve()) for file in known.files}
     for broken in known.failures:
         if broken.plugin in files or broken.distribution in names:
             raise UsageError(str(broken))
     if not names:
         if not files:
-            raise UsageError("name what to check: KIND/NAME or a distribution, or give a file with -p")
+            raise UsageError("nothing to check: name KIND/NAME or a distribution, or give a file with -p")
         yield from (Subject(known, entry, None, data_root) for entry in known.entries() if entry.plugin in files)
         return
     for name in names:
@@ -90,7 +92,7 @@ def _show(subject: Subject, found: list[Result]) -> None:
     table = console.table("check", "", "what must be true", "s", title=str(subject), right=("s",))
     for result in found:
         state = "FAULT" if result.faults else "-" if result.skipped else "ok"
-        note = f" (not tried: {result.skipped})" if result.skipped else ""
+        note = f" (not tested: {result.skipped})" if result.skipped else ""
         colour = "red" if result.faults else "dim" if result.skipped else ""
         console.row(table, result.check.name, state, result.check.about + note, f"{result.seconds:.2f}", style=colour)
         for fault in result.faults:

@@ -1,4 +1,4 @@
-"""``rbmed data``: data sets, their cards, and the folders of those that the user brings."""
+"""``rbmed data``: data sets, their cards, and the folders of images that the user provides."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli import console
+from robustbench_med.cli.app import SETUP, CommandGroup, app
 from robustbench_med.cli.commands.list_ import describe, traits
-from robustbench_med.cli.commands.plugins import AsJson, registry
-from robustbench_med.cli.help import Helped
-from robustbench_med.cli.tables import partition as look
+from robustbench_med.cli.options import AsJson, registry
+from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.files.paths import data_root, register_root
 from robustbench_med.plugins.registry import Registry, RegistryEntry
@@ -21,17 +21,18 @@ from robustbench_med.plugins.specs import DatasetSpec
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Dataset
 
-data = typer.Typer(cls=Helped, help="Data sets: list, show, check, register.", no_args_is_help=True)
+data = typer.Typer(cls=CommandGroup, help="Data sets: list, show, partition, check, register.", no_args_is_help=True)
+app.add_typer(data, name="data", rich_help_panel=SETUP)
 
-DataRoot = Annotated[
+DatasetRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="The data set's folder, or a parent of it.")
 ]
 Partition = Annotated[
     str,
     typer.Option(
         metavar="PARTITION",
-        help="Who the clients are: site (the hospitals), or patients dealt anew: iid, dirichlet:clients=10,alpha=0.4, "
-        "quantity:alpha=0.4, shards:per_client=2.",
+        help="The clients: site (the hospitals), or patients assigned to new clients: iid, "
+        "dirichlet:clients=10,alpha=0.4, quantity:alpha=0.4, shards:per_client=2.",
     ),
 ]
 
@@ -47,7 +48,7 @@ def list_datasets(as_json: AsJson = False) -> None:
     for entry in entries:
         licence = getattr(entry.spec, "licence", "")
         console.row(made, entry.spec.name, entry.spec.summary, traits(entry.spec), licence, _where(entry))
-    console.out.print(made if entries else "no installed plugin offers any data set")
+    console.out.print(made if entries else "no installed plugin offers a data set")
     if any(_where(entry) == "not set" for entry in entries):
         console.plain("not set: give --data-root FOLDER, set RBMED_DATA, or run 'rbmed data register NAME FOLDER'")
 
@@ -55,14 +56,14 @@ def list_datasets(as_json: AsJson = False) -> None:
 @data.command("show")
 def show_dataset(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
-    root: DataRoot = None,
+    root: DatasetRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a data set's card and the sizes of its splits."""
     from robustbench_med.datasets.partition_report import holdings
 
     held = holdings(_open(registry(), name, root))
-    card, rows = held.card, look.rows(held)
+    card, rows = held.card, tables.rows(held)
     if as_json:
         console.emit_json({**asdict(card), "splits": rows})
         return
@@ -89,9 +90,9 @@ def show_dataset(
 def partition(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
     partition: Partition = "site",
-    root: DataRoot = None,
+    root: DatasetRoot = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Draw it too: FILE.png or FILE.svg.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Also draw it: FILE.png or FILE.svg.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,14 +111,20 @@ def partition(
     if out is not None:
         picture(held, partition, out)
     if as_json:
-        console.emit_json({
-            "dataset": card.name, "synthetic": card.synthetic, "digest": card.digest, "partition": partition,
-            "skew": {split: held.skew(split) for split in SPLITS}, "clients": look.rows(held),
-        })  # fmt: skip
+        console.emit_json(
+            {
+                "dataset": card.name,
+                "synthetic": card.synthetic,
+                "digest": card.digest,
+                "partition": partition,
+                "skew": {split: held.skew(split) for split in SPLITS},
+                "clients": tables.rows(held),
+            }
+        )
         return
     console.out.print(console.heading(card.name, f"{'synthetic, ' * card.synthetic}partition {partition}"), end="\n\n")
-    console.out.print(look.table(held))
-    console.out.print(look.legend(card.classes))
+    console.out.print(tables.table(held))
+    console.out.print(tables.legend(card.classes))
     console.plain(summary(held))
     if out is not None:
         console.plain(f"picture: {out}")
@@ -127,10 +134,11 @@ def partition(
 def check(
     what: Annotated[str, typer.Argument(metavar="PATH_OR_NAME", help="A folder, or the name of a data set.")],
     dataset: Annotated[
-        str | None, typer.Option("--dataset", metavar="NAME", help="Layout of the folder; default: the one that fits.")
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="Data set whose layout the folder has. [the one that fits]"),
     ] = None,
 ) -> None:
-    """Look at every file of a data set and name what is wrong with it."""
+    """Check every file of a data set and list what is wrong."""
     found = registry()
     path = Path(what).expanduser()
     if path.is_dir():
@@ -141,7 +149,7 @@ def check(
         name, problems = what, _open(found, what, None).check()
     for problem in problems:
         console.plain(problem)
-    # Harmless oddities are worth a line, not a failure.
+    # Notes are printed, and are no failure.
     problems = [problem for problem in problems if not problem.startswith("note:")]
     if problems:
         console.error(f"{what}, read as {name}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
@@ -151,13 +159,13 @@ def check(
 
 @data.command("register")
 def register(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set that needs its images.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set whose images you provide.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the images.")],
 ) -> None:
-    """Remember the folder of a data set, so that --data-root is not needed."""
+    """Register the folder of a data set, so that --data-root is not needed."""
     entry = registry().find("dataset", name)
     if not _needs_root(entry):
-        raise UsageError(f"{entry} brings its own images; nothing to register")
+        raise UsageError(f"{entry} includes its images; there is no folder to register")
     console.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path)}")
 
 
@@ -187,10 +195,10 @@ def _check_as(registry: Registry, text: str, path: Path) -> tuple[str, list[str]
 
 
 def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
-    """Read the folder as every data set that takes one; the only one, or the only clean one, is it.
+    """Read the folder as every data set that takes one, and choose the only one that can, or that finds no problem.
 
     Raises:
-        DataError: none can read the folder, or the choice is open.
+        DataError: none can read the folder, or several can.
     """
     read: dict[str, list[str]] = {}
     refused: dict[str, str] = {}
@@ -206,4 +214,4 @@ def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
     if fits:
         raise DataError(f"{path} could be read as {' or '.join(fits)}; choose one with --dataset")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-    raise DataError(f"{path} has the layout of no data set ({reasons or 'no plugin reads a folder'})")
+    raise DataError(f"no data set can read {path} ({reasons or 'no installed data set reads a folder'})")

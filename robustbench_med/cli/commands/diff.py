@@ -1,4 +1,4 @@
-"""``rbmed diff``: two folders of results, cell by cell."""
+"""``rbmed diff``: compare two folders of results cell by cell."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Annotated
 
 import typer
 
-from robustbench_med.cli.console import emit_json, out, plain
-
-#: As much of a difference as fits; --json has all.
-SHOWN = 8
+from robustbench_med.cli.app import RESULTS, app
+from robustbench_med.cli.console import emit_json, notes, out, plain
 
 
+@app.command(rich_help_panel=RESULTS)
 def diff(
     left: Annotated[Path, typer.Argument(help="Folder of results, or a file of records.")],
-    right: Annotated[Path, typer.Argument(help="Another.")],
+    right: Annotated[Path, typer.Argument(help="Folder or file to compare it with.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all cells and differences as JSON.")] = False,
 ) -> None:
     """Compare two folders of results cell by cell; exit code 1 where they differ.
 
-    same: every figure; within: every share lies within the other's 95 % interval; differs: one does not; only: the cell
-    is in one of them. Times, memory and provenance are not compared.
+    same: all values are equal; within: all rates are inside each other's 95 % intervals; differs: one is not; only: the
+    cell is in one of the two. Times, memory and provenance are not compared.
     """
     from robustbench_med.cli.tables.records import name_of
     from robustbench_med.records.compare import pairs
@@ -47,10 +46,7 @@ def diff(
         for pair in found:
             if pair.match != "same" or pair.notes:
                 plain(f"{pair.match:<10} {pair.record.cell_id}  {name_of(pair.record)}")
-                for note in pair.notes[:SHOWN]:
-                    plain(f"           {note}")
-                if len(pair.notes) > SHOWN:
-                    plain(f"           and {len(pair.notes) - SHOWN} more differences (--json shows all)")
+                notes(pair.notes)
         out.print(", ".join(f"{count} {match}" for match, count in sorted(counts.items())))
     if set(counts) != {"same"}:
         raise typer.Exit(1)

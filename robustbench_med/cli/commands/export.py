@@ -9,24 +9,27 @@ from typing import Annotated
 
 import typer
 
+from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
+from robustbench_med.cli.options import Results
 from robustbench_med.errors import BadParameter
 
 
-class Format(StrEnum):
-    """What is written: one row per cell (csv, parquet), or the records whole (json)."""
+class ExportFormat(StrEnum):
+    """What is written: one row per cell (csv, parquet), or the complete records (json)."""
 
     CSV = "csv"
     PARQUET = "parquet"
     JSON = "json"
 
 
+@app.command(rich_help_panel=RESULTS)
 def export(
-    results: Annotated[list[Path], typer.Argument(help="Folders of results, or files of records.")],
-    form: Annotated[Format, typer.Option("--format", help="csv, parquet or json.")] = Format.CSV,
+    results: Results,
+    form: Annotated[ExportFormat, typer.Option("--format", help="csv, parquet or json.")] = ExportFormat.CSV,
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
-    """Write one row per cell as CSV or Parquet, or the records whole as JSON."""
+    """Write one row per cell as CSV or Parquet, or the complete records as JSON."""
     from robustbench_med.records.export import exported, write
     from robustbench_med.records.folder import open_results
     from robustbench_med.records.record import latest
@@ -35,7 +38,7 @@ def export(
     if target is not None:
         write(records, form.value, target)
         plain(f"{len(records)} cells in {target}")
-    elif form is Format.PARQUET:
-        raise BadParameter("Parquet is no text; name a file: --out FILE")
+    elif form is ExportFormat.PARQUET:
+        raise BadParameter("--format parquet is binary; name a file for it: --out FILE")
     else:
         sys.stdout.write(exported(records, form.value))

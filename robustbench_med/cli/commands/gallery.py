@@ -1,4 +1,4 @@
-"""``rbmed leaderboard gallery``: pictures of the rows."""
+"""``rbmed leaderboard gallery``: example images of the rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.commands.leaderboard import Root, leaderboard
 from robustbench_med.cli.console import plain
+from robustbench_med.cli.options import PluginFiles, RecordDevice, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.progress import Silent
@@ -19,24 +20,25 @@ if TYPE_CHECKING:
     from robustbench_med.reproduction.verify import Verifier
 
 
+@leaderboard.command()
 def gallery(
-    root: Annotated[Path, typer.Option(help="Folder of the leaderboard.")] = Path("leaderboard"),
+    root: Root = Path("leaderboard"),
     row: Annotated[
-        list[str] | None, typer.Option(help="Only this row, by its id. [ranked rows without pictures]")
+        list[str] | None, typer.Option(help="Only this row, by its id. May be repeated. [ranked rows without images]")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, max=20, help="Images of a row.")] = 4,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [the record's, or cpu]")] = None,
+    images: Annotated[int, typer.Option(min=1, max=20, help="Images per row.")] = 4,
+    device: RecordDevice = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Attack a few synthetic images of each row, and keep what is to be seen for its page."""
+    """Attack a few synthetic images of each row, and store them for the row's page."""
     from robustbench_med.leaderboard.render.page.gallery import MANIFEST
     from robustbench_med.leaderboard.sources.folder import read_sources
     from robustbench_med.reproduction.verify import Verifier
 
     folder = root / "gallery"
     entries = {entry.id: entry for board in read_sources(root).boards() for entry in board.entries}
-    if strange := [name for name in row or [] if name not in entries]:
-        raise BadParameter(f"--row {strange[0]!r}: there is no such row; leaderboard.csv lists their ids")
+    if unknown := [name for name in row or [] if name not in entries]:
+        raise BadParameter(f"--row {unknown[0]!r}: there is no such row; leaderboard.csv lists the ids")
     if row:
         wanted = [entries[name] for name in row]
     else:
@@ -44,18 +46,18 @@ def gallery(
         wanted = [entry for entry in ranked if not (folder / entry.id / MANIFEST).is_file()]
     verifier = Verifier(registry(plugin), device, progress=RichProgress())
     drawn = 0
-    for place in drawing(verifier, wanted, folder, images):
-        plain(f"{place}")
+    for place in draw_rows(verifier, wanted, folder, images):
+        plain(str(place))
         drawn += 1
     plain(f"{drawn} of {len(wanted)} rows drawn; next: rbmed leaderboard build")
     if row and drawn < len(wanted):
         raise typer.Exit(1)
 
 
-def drawing(
+def draw_rows(
     verifier: Verifier, entries: Sequence[Entry], folder: Path, images: int, patients: bool = False
 ) -> Iterator[Path]:
-    """Draw the gallery of each row, and say which rows could not be drawn and why; the folders of those that could."""
+    """Draw the images of each row and yield its folder; print which rows cannot be drawn, and why."""
     from robustbench_med.reproduction.gallery import draw
 
     with (verifier.progress or Silent()).task("drawing images", len(entries)) as bar:
@@ -63,5 +65,5 @@ def drawing(
             try:
                 yield draw(verifier, entry, folder, images, patients)
             except UsageError as error:
-                plain(f"left out: {entry.id}: {error}")
+                plain(f"not drawn: {entry.id}: {error}")
             bar.advance()

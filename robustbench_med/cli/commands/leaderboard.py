@@ -1,4 +1,4 @@
-"""``rbmed leaderboard``: the published leaderboard, built, shown and checked."""
+"""``rbmed leaderboard``: build, extend and show the published leaderboard."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.gallery import gallery
-from robustbench_med.cli.commands.submissions import check, rescore, verify
+from robustbench_med.cli.app import LEADERBOARD, CommandGroup, app
 from robustbench_med.cli.console import err, out, plain
-from robustbench_med.cli.help import Helped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +21,9 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.schema import Board, Entry
 
 leaderboard = typer.Typer(
-    cls=Helped, no_args_is_help=True, help="The published leaderboard: build it, show it, check what is handed in."
+    cls=CommandGroup, no_args_is_help=True, help="The published leaderboard: build and show it, check submissions."
 )
-leaderboard.command()(check)
-leaderboard.command()(verify)
-leaderboard.command()(rescore)
-leaderboard.command()(gallery)
+app.add_typer(leaderboard, name="leaderboard", rich_help_panel=LEADERBOARD)
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
 
 
@@ -39,7 +34,7 @@ def build(
         bool, typer.Option("--check", help="Write nothing; exit code 1 if a file would change.")
     ] = False,
 ) -> None:
-    """Make the tables from the records."""
+    """Build the tables and pages from the records."""
     from robustbench_med.leaderboard.build import rendered, stale, write
     from robustbench_med.leaderboard.sources.folder import read_sources
 
@@ -49,13 +44,13 @@ def build(
         plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
         return
     if found := stale(root, files):
-        err.print(f"{root}: not what the records give: {_few(found)}; run rbmed leaderboard build")
+        err.print(f"{root} is out of date: {_few(found)}; run rbmed leaderboard build")
         raise typer.Exit(1)
-    plain(f"{root}: as the records give it")
+    plain(f"{root} is up to date")
 
 
 def _few(names: list[str]) -> str:
-    """There may be thousands of pages."""
+    """The first names of a list: there may be thousands of pages."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -63,9 +58,9 @@ def _few(names: list[str]) -> str:
 def add(
     results: Annotated[Path, typer.Argument(help="Folder of results.")],
     root: Root = Path("leaderboard"),
-    name: Annotated[str | None, typer.Option(help="File for records that are not there yet.")] = None,
+    name: Annotated[str | None, typer.Option(help="File for the new records.")] = None,
 ) -> None:
-    """Add measured results: their records, and what became of each image."""
+    """Add measured results: their records, and the result of each image."""
     from robustbench_med.leaderboard.add import add as added
     from robustbench_med.leaderboard.sources.folder import checked_name
 
@@ -73,7 +68,7 @@ def add(
     plain(f"{root}: {records} records and the outcomes of {outcomes} cells added; next: rbmed leaderboard build")
 
 
-class Form(StrEnum):
+class TableFormat(StrEnum):
     """How rows are shown."""
 
     TABLE = "table"
@@ -83,7 +78,7 @@ class Form(StrEnum):
     TEX = "tex"
 
 
-#: What fits a terminal.
+#: Columns that fit a terminal.
 SHOWN = "rank,defense,strategy,clean,robust,claim,drop,flags"
 
 
@@ -93,14 +88,16 @@ def show(
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     norm: Annotated[str | None, typer.Option(help="Only this norm: linf, l2, l1.")] = None,
     eps: Annotated[str | None, typer.Option(help="Only this eps: 4/255 or a number.")] = None,
-    track: Annotated[str | None, typer.Option(help="Only this track, or what begins so: static, det, rand.")] = None,
-    client: Annotated[str | None, typer.Option(help="Figures of this client alone, without ranks.")] = None,
+    track: Annotated[str | None, typer.Option(help="Only tracks that begin with this: static, det, rand.")] = None,
+    client: Annotated[str | None, typer.Option(help="Results of this client alone, without ranks.")] = None,
     sort: Annotated[str, typer.Option(help="Sort rows by this column. [rank]")] = "",
     columns: Annotated[str | None, typer.Option(help="Columns of the table, separated by commas.")] = None,
-    ranked: Annotated[bool, typer.Option("--ranked", help="Leave out rows without rank.")] = False,
-    form: Annotated[Form, typer.Option("--format", help="table, markdown, csv, json or tex.")] = Form.TABLE,
+    ranked: Annotated[bool, typer.Option("--ranked", help="Omit rows without rank.")] = False,
+    form: Annotated[
+        TableFormat, typer.Option("--format", help="table, markdown, csv, json or tex.")
+    ] = TableFormat.TABLE,
 ) -> None:
-    """Show the leaderboard here."""
+    """Show the leaderboard in the terminal."""
     from robustbench_med.leaderboard import filters
     from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
     from robustbench_med.leaderboard.render.latex import to_tex
@@ -110,13 +107,13 @@ def show(
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
     boards = filters.chosen(read_sources(root).boards(), choice)
-    if form is Form.TABLE:
+    if form is TableFormat.TABLE:
         for board in boards:
             _print(board, wanted)
         if not boards:
-            plain("no row is like that")
+            plain("no row matches")
     else:
-        render = {Form.MARKDOWN: to_markdown, Form.CSV: to_csv, Form.JSON: to_json, Form.TEX: to_tex}[form]
+        render = {"markdown": to_markdown, "csv": to_csv, "json": to_json, "tex": to_tex}[form.value]
         print(render(boards), end="")
 
 
@@ -139,7 +136,7 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
     right = tuple(column.title for column in filled if column.right)
     table = console.table(*(column.title for column in filled), title=title, right=right)
     for column in table.columns:
-        column.no_wrap = column.justify == "right"  # long names fold before figures vanish
+        column.no_wrap = column.justify == "right"  # long names are folded before numbers are cut
     table.padding = (0, 1, 0, 0)
     for entry in entries:
         console.row(table, *(column.text(entry) for column in filled))
@@ -150,11 +147,9 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
 def log(
     root: Root = Path("leaderboard"),
     defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
-    superseded: Annotated[
-        bool, typer.Option("--superseded", help="Only records that others took the place of.")
-    ] = False,
+    superseded: Annotated[bool, typer.Option("--superseded", help="Only records that were superseded.")] = False,
 ) -> None:
-    """What was measured when, and what took its place."""
+    """Show what was measured when, and what superseded it."""
     from robustbench_med.leaderboard.ranking import identity
     from robustbench_med.leaderboard.ranking.history import events
     from robustbench_med.leaderboard.render.columns import percent
@@ -167,6 +162,6 @@ def log(
             continue
         what = f"superseded by {event.after.cell_id[:8]}" if event.after else "counts"
         found = percent(record.metrics.get("robust_accuracy")) if record.status == "ok" else record.status
-        console.row(table, record.created[:10], record.cell_id[:8], identity.defense(record), identity.protocol(record),
-                  identity.train_seed(record), found, what, event.file)  # fmt: skip
+        names = identity.defense(record), identity.protocol(record), identity.train_seed(record)
+        console.row(table, record.created[:10], record.cell_id[:8], *names, found, what, event.file)
     out.print(table)

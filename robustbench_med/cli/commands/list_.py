@@ -1,4 +1,4 @@
-"""``rbmed list``: what the plugins offer, read from specs alone."""
+"""``rbmed list``: the components of all plugins, read from their specs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.completion import kinds
-from robustbench_med.cli.commands.plugins import AsJson, registry
+from robustbench_med.cli.app import SETUP, app
+from robustbench_med.cli.completion import kinds
+from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.plugins.registry import HOOKS, RegistryEntry
 from robustbench_med.plugins.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
@@ -20,6 +21,7 @@ Kind = Annotated[
 ]
 
 
+@app.command("list", rich_help_panel=SETUP)
 def list_(kind: Kind = None, as_json: AsJson = False) -> None:
     """List attacks, detectors, purifiers, strategies, datasets, models, defenses, metrics and reports."""
     found = registry()
@@ -27,11 +29,11 @@ def list_(kind: Kind = None, as_json: AsJson = False) -> None:
     if as_json:
         console.emit_json([describe(entry) for entry in entries])
     elif not entries:
-        console.out.print("no installed plugin offers any")
+        console.out.print("no installed plugin offers a component of this kind")
     else:
         _print(entries)
     if found.failures:
-        console.warn(f"{len(found.failures)} broken, see 'rbmed plugins'")
+        console.warn(f"plugins that failed to load: {len(found.failures)}; see 'rbmed plugins'")
 
 
 def describe(entry: RegistryEntry) -> dict[str, Any]:
@@ -41,12 +43,12 @@ def describe(entry: RegistryEntry) -> dict[str, Any]:
 
 
 def traits(spec: Spec) -> str:
-    """What matters for choosing, beyond the summary."""
+    """Properties that matter for a choice, besides the summary."""
     match spec:
         case AttackSpec():
             return f"{', '.join(spec.norms)}; sees {'nothing' if spec.access == 'none' else spec.access}"
         case DatasetSpec():
-            return "; ".join(filter(None, ["synthetic" * spec.synthetic, "bring the images" * spec.needs_root]))
+            return "; ".join(filter(None, ["synthetic" * spec.synthetic, "needs your images" * spec.needs_root]))
         case DefenseSpec():
             return "weights included" if spec.weights else "to be trained"
     return ""

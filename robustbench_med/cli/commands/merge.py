@@ -1,4 +1,4 @@
-"""``rbmed merge``: several folders of results into one."""
+"""``rbmed merge``: combine several folders of results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
+from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
 
 
+@app.command(rich_help_panel=RESULTS)
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results.")],
-    target: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
+    target: Annotated[Path, typer.Option("--out", help="A new folder.")],
 ) -> None:
-    """Put the records and samples of several folders into a new one; two results of one cell are refused."""
+    """Copy the records and samples of several folders into a new one; it is an error if two hold the same cell."""
     from robustbench_med.records.folder import merge as merged
 
     records = merged(folders, target)

@@ -1,4 +1,4 @@
-"""``rbmed new``: a plugin to start from."""
+"""``rbmed new``: write the template of a plugin."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from typing import Annotated
 import typer
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.completion import kinds
+from robustbench_med.cli.app import SETUP, app
+from robustbench_med.cli.completion import kinds
 from robustbench_med.errors import UsageError
 from robustbench_med.plugins.registry import HOOKS
 
 Kind = Annotated[str, typer.Argument(autocompletion=kinds, metavar="KIND", help=f"One of {', '.join(HOOKS)}.")]
-Name = Annotated[str, typer.Argument(help="Of the component, such as my-attack.")]
+Name = Annotated[str, typer.Argument(help="Name of the component, such as my-attack.")]
 
 
+@app.command(rich_help_panel=SETUP)
 def new(
     kind: Kind,
     name: Name,
-    package: Annotated[bool, typer.Option("--package", help="Write a folder that can be installed.")] = False,
+    package: Annotated[bool, typer.Option("--package", help="Write an installable package.")] = False,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
 ) -> None:
-    """Write a new plugin that works as it stands: a single file, or a folder of its own."""
+    """Write a new plugin that works as it is: a single file, or a package."""
     from robustbench_med.files.atomic import new_folder, write_text
     from robustbench_med.plugins.templates import Template
 
     template = Template(kind, name)
     target = out / (f"rbmed-{name}" if package else f"{template.module}.py")
     if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is there already; choose another name, or another folder with --out")
+        raise UsageError(f"{target} exists; choose another name, or another folder with --out")
     if package:
         files = template.package()
         with new_folder(target) as draft:

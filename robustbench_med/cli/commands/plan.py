@@ -1,4 +1,4 @@
-"""``rbmed plan``: what a run would do, and what it would cost."""
+"""``rbmed plan``: what a run would do, and about what it would cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 from rich.text import Text
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.plugins import AsJson, PluginFiles, registry
-from robustbench_med.cli.options import Config, asks
+from robustbench_med.cli.app import EVALUATION, app
+from robustbench_med.cli.options import AsJson, Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.state import duration
 from robustbench_med.progress import Progress, Silent
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from robustbench_med.runner.preview import Item, Preview, State
 
-#: How states are called, in the order in which they are counted.
+#: What each state is called, in the order in which they are counted.
 STATES: dict[State, str] = {
     "done": "done",
     "run": "to run",
@@ -32,21 +32,22 @@ STATES: dict[State, str] = {
 }
 
 
-@asks
+@app.command(rich_help_panel=EVALUATION)
+@takes()
 def plan(
-    asked: dict[str, Any],
+    options: dict[str, Any],
     config: Config = None,
-    estimate: Annotated[bool, typer.Option(help="Try a few calls to say what the cells will cost.")] = True,
+    estimate: Annotated[bool, typer.Option(help="Estimate the cost of each cell from a few calls.")] = True,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Quiet = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Show the cells that `rbmed run` would measure: which are done, which are skipped and why, and about how long."""
     from robustbench_med.grid.config import build
     from robustbench_med.runner.preview import Preview
 
-    settings = build(asked, config)
-    # A terminal gets bars; a log, or whoever reads the JSON, gets the plan alone.
+    settings = build(options, config)
+    # A terminal gets bars; a log, or a reader of the JSON, gets only the plan.
     progress: Progress = RichProgress() if console.err.is_terminal and not quiet else Silent()
     preview = Preview(settings, registry(plugin), progress)
     items = preview.items(estimate)
@@ -105,13 +106,13 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
     console.out.print()
     console.plain(_total(preview, items, trainings))
     for source in preview.idle():
-        console.warn(f"no cell fits the pattern {source!r}; is it mistyped?")
+        console.warn(f"no cell matches the pattern {source!r}")
     for reason in dict.fromkeys(item.reason for item in items if item.state == "refused"):
         console.error(reason)
 
 
 def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
-    """What stands in each row: defense, attack and access, and what else differs."""
+    """The columns: defense, attack and access, and what else differs between cells."""
     from robustbench_med.grid.cell import ALWAYS, axes
 
     return [*ALWAYS, *(key for key in axes(rows) if key not in ("role", *ALWAYS))]
@@ -149,10 +150,10 @@ def _total(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
     line = f"{len(items)} cell{'s' if len(items) > 1 else ''}: {said}."
     costs = [item.cost for item in items if item.cost is not None]
     if costs:
-        all_of_it = total(costs)
-        seconds = all_of_it.seconds + sum(each["seconds"] or 0.0 for each in trainings)
+        whole = total(costs)
+        seconds = whole.seconds + sum(each["seconds"] or 0.0 for each in trainings)
         line += (
-            f" At most {all_of_it.gradients:,} gradients and {all_of_it.queries:,} queries; about {duration(seconds)} "
-            f"on {preview.runner.device}, judged by a trial."
+            f" At most {whole.gradients:,} gradients and {whole.queries:,} queries; about {duration(seconds)} "
+            f"on {preview.runner.device}, estimated from a trial."
         )
     return line

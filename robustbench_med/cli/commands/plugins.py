@@ -1,36 +1,16 @@
-"""``rbmed plugins``: what loaded, and what did not."""
+"""``rbmed plugins``: which plugins loaded, and which failed to."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
-
-import click
-import typer
 
 from robustbench_med.cli import console
-from robustbench_med.plugins.registry import Registry
-
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", "-p", metavar="FILE", help="Load an unpackaged plugin file; may be repeated."),
-]
-#: Where a command's context keeps the registry, for errors that come later.
-KEPT = "robustbench_med.plugins.registry"
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from robustbench_med.cli.app import SETUP, app
+from robustbench_med.cli.options import AsJson, registry
 
 
-def registry(files: list[Path] | None = None) -> Registry:
-    """The registry, with the plugin files given before the command and ``files``, those given after it."""
-    ctx = click.get_current_context(silent=True)
-    found = Registry(files=[*((ctx and ctx.find_root().obj) or ()), *(files or ())])
-    if ctx is not None:
-        ctx.meta[KEPT] = found
-    return found
-
-
+@app.command(rich_help_panel=SETUP)
 def plugins(as_json: AsJson = False) -> None:
     """Show which plugins loaded and which are broken, and why."""
     found = registry()

@@ -1,4 +1,4 @@
-"""``rbmed report``: results as one file for people."""
+"""``rbmed report``: results as one readable file."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from typing import Annotated
 
 import typer
 
-from robustbench_med.cli.commands.gallery import drawing
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.app import RESULTS, app
+from robustbench_med.cli.commands.gallery import draw_rows
 from robustbench_med.cli.console import plain
+from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, Results, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter
 
 
-class Form(StrEnum):
-    """What is written."""
+class ReportFormat(StrEnum):
+    """Format of the file."""
 
     HTML = "html"
     MD = "md"
     PDF = "pdf"
 
 
+@app.command(rich_help_panel=RESULTS)
 def report(
-    results: Annotated[list[Path], typer.Argument(help="Folders of results, or files of records.")],
-    form: Annotated[Form, typer.Option("--format", help="html, md or pdf (with Chromium).")] = Form.HTML,
-    target: Annotated[Path | None, typer.Option("--out", help="File to write. [beside the records]")] = None,
+    results: Results,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="html, md or pdf (with Chromium).")
+    ] = ReportFormat.HTML,
+    target: Annotated[Path | None, typer.Option("--out", help="File to write. [next to the records]")] = None,
     images: Annotated[
-        int, typer.Option(min=0, max=20, help="Attack and show this many images of each row, yours included.")
+        int, typer.Option(min=0, max=20, help="Attack and show this many images of each row, also of your data.")
     ] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="Of --images: auto, cpu, cuda or cuda:i. [the record's, or cpu]")
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Of --images: folder of your images (or RBMED_DATA).")] = None,
+    device: RecordDevice = None,
+    data_root: DataRoot = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Write a report of results: tables, charts, images, provenance, in one file."""
@@ -44,8 +46,8 @@ def report(
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form.value}"
     if target.is_dir():
         raise BadParameter(f"--out {target} is a folder; name a file")
-    if images and form is Form.MD:
-        raise BadParameter("--images: Markdown holds no images; --format html or pdf does")
+    if images and form is ReportFormat.MD:
+        raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
     made = read(results)
     if not images:
         write(made, form.value, target)
@@ -55,6 +57,6 @@ def report(
         verifier = Verifier(registry(plugin), device, data_root, RichProgress())
         with tempfile.TemporaryDirectory() as folder:
             entries = [entry for board in made.boards for entry in board.entries if entry.records[0].status == "ok"]
-            list(drawing(verifier, entries, Path(folder), images, patients=True))
+            list(draw_rows(verifier, entries, Path(folder), images, patients=True))
             write(made, form.value, target, Path(folder))
     plain(str(target))

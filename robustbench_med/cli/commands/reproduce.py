@@ -1,17 +1,19 @@
-"""``rbmed reproduce``: a published table beside what is measured here."""
+"""``rbmed reproduce``: a published table next to what is measured here."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.console import err, out, plain, row, table
+from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.cli.progress.state import duration
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces.dataset import DataCard
@@ -19,24 +21,21 @@ if TYPE_CHECKING:
     from robustbench_med.reproduction.published import Line, Study
 
 
+@app.command(rich_help_panel=EVALUATION)
+@takes("data_root", "partition", "limit", "train_seed", "device", "batch_size", single=("train_seed",))
 def reproduce(
-    defense: Annotated[str, typer.Argument(help="Defense that ships a reproduction, such as medfedpure.")],
-    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
+    options: dict[str, Any],
+    defense: Annotated[str, typer.Argument(help="Defense that has a reproduction, such as medfedpure.")],
     size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels. [the preset's]")] = None,
     preset: Annotated[str | None, typer.Option(help="Preset of the defenses, such as paper. [the first]")] = None,
-    partition: Annotated[str | None, typer.Option(help="How patients are dealt to clients. [the paper's]")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many test images. [all]")] = None,
-    adaptive_limit: Annotated[int | None, typer.Option(min=1, help="Images for the ladder.")] = None,
-    train_seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training. [newest weights]")] = None,
-    estimate: Annotated[bool, typer.Option(help="Say first about how long the training will take.")] = True,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [auto]")] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Images per chunk: auto or a number. [auto]")] = None,
+    adaptive_limit: Annotated[int | None, typer.Option(min=1, help="Test images for the ladder. [the paper's]")] = None,
+    estimate: Annotated[bool, typer.Option(help="First estimate the time of the training.")] = True,
     target: Annotated[
         Path | None, typer.Option("--out", help="Folder for records, samples and table. [results/reproduce-DEFENSE]")
     ] = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Measure a paper's table anew, training what is missing, and show its rows beside ours and the worst case."""
+    """Measure a paper's table again, train what is missing, and show its rows next to ours and the worst case."""
     from robustbench_med.cli.tables.records import name_of, warnings
     from robustbench_med.plugins.components import create
     from robustbench_med.reproduction.published import Study, find
@@ -45,13 +44,11 @@ def reproduce(
     reproduction = find(known, defense)
     markdown = create(known, "report", "markdown")
     folder = target or Path("results") / f"reproduce-{defense.rpartition('/')[2]}"
-    options = {
-        "data_root": data_root, "partition": partition, "limit": limit, "train_seed": train_seed, "device": device,
-        "batch_size": batch_size, "out": folder,
-    }  # fmt: skip
-    study = Study(reproduction, options, preset, size, adaptive_limit, registry=known, progress=RichProgress())
+    study = Study(
+        reproduction, {**options, "out": folder}, preset, size, adaptive_limit, registry=known, progress=RichProgress()
+    )
     if estimate:
-        _foretell(study)
+        _estimate(study)
     records = list(study.run())
     lines = study.lines(records)
     head, cells = figures(lines)
@@ -78,8 +75,8 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _foretell(study: Study) -> None:
-    """Say what has to be trained, and about how long that takes."""
+def _estimate(study: Study) -> None:
+    """Print what has to be trained, and about how long that takes."""
     from robustbench_med.training.estimate import missing
 
     work = missing(study.runners[0].loader, [cell.trained for cells in study.cells for cell in cells])
@@ -87,18 +84,11 @@ def _foretell(study: Study) -> None:
     for item in work:
         seconds = item.seconds()
         total += seconds or 0.0
-        how = "" if seconds is None else f": about {_duration(seconds)}"
+        how = "" if seconds is None else f": about {duration(seconds)}"
         err.print(f"to train: {item.part} with {item.strategy.spec_name}{how}", markup=False, soft_wrap=True)
     if work:
         device = work[0].device
-        err.print(f"training takes about {_duration(total)} on {device}, judged by a trial", markup=False)
-
-
-def _duration(seconds: float) -> str:
-    """``50 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+        err.print(f"training takes about {duration(total)} on {device}, estimated from a trial", markup=False)
 
 
 def figures(lines: Sequence[Line]) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -156,13 +146,13 @@ def _setting(study: Study, records: Sequence[Record]) -> str:
 
 
 def _notes(study: Study, records: Sequence[Record]) -> list[str]:
-    """Where the figures come from, and what they mean."""
+    """The source of the numbers, and their meaning."""
     names = [record.attack["name"] for record in records[: len(study.cells[0]) // len(study.reproduction.row)]]
     controls = f"; {', '.join(names[1:])}: control" if names[1:] else ""
     return [
         f"paper: {study.reproduction.source}. ours: accuracy in percent with 95 % intervals; {names[0]}: the paper's "
-        f"attack, which does not know the defense{controls}; ladder, worst: {study.configs[1].access[0]}, attackers "
-        "who know more and more of the defense, worst case per image; n: images for each",
+        f"attack, which does not know the defense{controls}; ladder, worst: {study.configs[1].access[0]}, attacks "
+        "that see more and more of the defense, worst case per image; n: images for each",
         *_card(study).notes,
         *filter(None, [study.reproduction.note]),
         f"measured {dt.datetime.now(dt.UTC).date().isoformat()} on {study.runners[0].device}",

@@ -1,4 +1,4 @@
-"""``rbmed run``: attack defenses and show honest rows."""
+"""``rbmed run``: attack defenses and print a row for each."""
 
 from __future__ import annotations
 
@@ -9,34 +9,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_med.cli.commands.completion import component
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.app import EVALUATION, app
+from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import err, out, plain
-from robustbench_med.cli.options import Config, asks
+from robustbench_med.cli.options import Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
 from robustbench_med.cli.tracebacks import show_plugin_traceback
+from robustbench_med.grid.options import OUTPUT
 from robustbench_med.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from robustbench_med.records.record import Record
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress: only results, warnings and errors.")]
 
-
-@asks
+@app.command(rich_help_panel=EVALUATION)
+@takes()
 def run(
-    asked: dict[str, Any],
+    options: dict[str, Any],
     config: Config = None,
     report: Annotated[
         str | None,
-        typer.Option(autocompletion=component("report"), help="Print the records as this report: markdown, csv, ..."),
+        typer.Option(
+            autocompletion=component("report"),
+            metavar="NAME",
+            rich_help_panel=OUTPUT,
+            help="Print the records as this report: markdown, csv, ...",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events and records, one JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print events and records, one JSON object per line.")
+    ] = False,
     quiet: Quiet = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Attack defenses and print a row for each; options that may be repeated make a grid."""
+    """Attack defenses and print a row for each. Options marked with ... may be repeated: their values make a grid."""
     from robustbench_med.cli.tables.records import name_of
     from robustbench_med.cli.tables.summary import show
     from robustbench_med.grid.config import build
@@ -45,9 +52,9 @@ def run(
     from robustbench_med.runner.runner import Runner
 
     known = registry(plugin)
-    settings = build(asked, config)
-    form = create(known, "report", report) if report else None
-    # Events and a live view on one screen would write over each other.
+    settings = build(options, config)
+    renderer = create(known, "report", report) if report else None
+    # Events and a live view on one screen would overwrite each other.
     silent = quiet or (as_json and (out.is_terminal or not err.is_terminal))
     view: Progress = Silent() if silent else RichProgress()
     events = Events(view) if as_json else None
@@ -61,8 +68,8 @@ def run(
     except KeyboardInterrupt:
         _interrupted(records, settings.out)
         raise typer.Exit(130) from None
-    if form is not None:
-        plain(form.render(to_frame(records)))
+    if renderer is not None:
+        plain(renderer.render(to_frame(records)))
     elif not as_json:
         show(records, settings.out / "samples")
         out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
@@ -76,11 +83,11 @@ def run(
 
 
 def _interrupted(records: list[Record], folder: Path) -> None:
-    """What is kept, and how to go on."""
-    kept = "no cell was finished"
+    """Say what is kept, and how to resume."""
+    kept = "no cell is complete"
     if len(records) == 1:
         kept = f"1 cell is in {folder / 'records.jsonl'} (`rbmed table` shows it)"
     elif records:
         kept = f"{len(records)} cells are in {folder / 'records.jsonl'} (`rbmed table` shows them)"
     command = shlex.join(["rbmed", *sys.argv[1:]])
-    err.print(f"interrupted: {kept}; go on with: {command}", style="yellow", markup=False, soft_wrap=True)
+    err.print(f"interrupted: {kept}; resume with: {command}", style="yellow", markup=False, soft_wrap=True)

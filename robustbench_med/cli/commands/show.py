@@ -1,4 +1,4 @@
-"""``rbmed show``: one component, its parameters and where it comes from."""
+"""``rbmed show``: one component, its parameters and its origin."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_med.cli import console
-from robustbench_med.cli.commands.completion import anything
+from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.commands.list_ import describe, traits
-from robustbench_med.cli.commands.plugins import AsJson, registry
+from robustbench_med.cli.completion import any_component
+from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.plugins.registry import HOOKS, Registry
 
 What = Annotated[
-    str, typer.Argument(autocompletion=anything, metavar="KIND/NAME", help="attack/apgd, or attack/rbmed-attacks/apgd.")
+    str,
+    typer.Argument(
+        autocompletion=any_component, metavar="KIND/NAME", help="attack/apgd, or attack/rbmed-attacks/apgd."
+    ),
 ]
 
 
+@app.command(rich_help_panel=SETUP)
 def show(what: What, as_json: AsJson = False) -> None:
     """Show a component: parameters, reference, origin."""
     found = registry()
@@ -50,7 +55,7 @@ def show(what: What, as_json: AsJson = False) -> None:
 
 
 def parameters(model: Any) -> list[dict[str, Any]]:
-    """What a component takes, as JSON types."""
+    """The parameters of a component, as JSON types."""
     from robustbench_med.plugins.components import valid_values
 
     return [
@@ -66,6 +71,6 @@ def parameters(model: Any) -> list[dict[str, Any]]:
 
 
 def _suggestion(registry: Registry, name: str) -> str:
-    """The kinds that know such a name."""
+    """The kinds that have a component of this name."""
     hits = [f"{kind}/{name}" for kind in HOOKS if any(entry.spec.name == name for entry in registry.entries(kind))]
     return f"; did you mean {' or '.join(hits)}?" if hits else f"; valid kinds: {', '.join(HOOKS)}"

@@ -1,4 +1,4 @@
-"""``rbmed leaderboard check``, ``verify`` and ``rescore``: what is handed in, judged and recomputed."""
+"""``rbmed leaderboard check``, ``verify`` and ``rescore``: submissions and evidence are checked and recomputed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.commands.leaderboard import Root, leaderboard
+from robustbench_med.cli.commands.verify import show_finding
 from robustbench_med.cli.console import plain
+from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.errors import BadParameter, DataError
 
 if TYPE_CHECKING:
@@ -19,78 +21,78 @@ if TYPE_CHECKING:
     from robustbench_med.records.record import Record
     from robustbench_med.reproduction.verify import Verifier
 
-Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
-File = Annotated[Path, typer.Argument(help="What was handed in: a submission or evidence, NAME.json.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [the record's, or cpu]")]
-Weights = Annotated[Path | None, typer.Option(help="Folder of the weights. [those of the record]")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")]
+File = Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json.")]
 
 
+@leaderboard.command()
 def check(file: File, root: Root = Path("leaderboard")) -> None:
-    """Check what was handed in without running anything; exit code 1 if it is refused."""
+    """Check a submission or evidence without running anything; exit code 1 if it is refused."""
     from robustbench_med.cli.commands.submit import show
     from robustbench_med.leaderboard.sources.evidence import Evidence
     from robustbench_med.leaderboard.sources.folder import read_sources
     from robustbench_med.leaderboard.sources.submission import review
 
-    handed_in, sources = _read(file), read_sources(root)
-    if isinstance(handed_in, Evidence):
-        record = _target(sources, handed_in.cell_id)
-        plain(f"{file}: answers to {len(handed_in.outcome.index)} images against {record.defense['name']}; rbmed "
-              "leaderboard verify with the images tells whether they hold")  # fmt: skip
+    submitted, sources = _read(file), read_sources(root)
+    if isinstance(submitted, Evidence):
+        record = _target(sources, submitted.cell_id)
+        images = len(submitted.outcome.index)
+        plain(f"{file}: predictions for {images} images against {record.defense['name']}; check them with the images:")
+        plain("  rbmed leaderboard verify --images FILE")
         return
     own = f"submissions/{file.name}"
     there = {record.cell_id: record for name, records in sources.files.items() if name != own for record in records}
-    judged = review(handed_in, there)
+    judged = review(submitted, there)
     show(judged)
     if judged.refused:
         raise typer.Exit(1)
-    plain(f"{file}: {len(handed_in.records)} cells of {handed_in.defense} can be taken")
+    plain(f"{file}: {len(submitted.records)} cells of {submitted.defense} are accepted")
 
 
+@leaderboard.command()
 def verify(
     file: File,
     root: Root = Path("leaderboard"),
-    sample: Annotated[int | None, typer.Option(min=1, help="Run this many cells again, drawn by chance. [all]")] = None,
-    sample_seed: Annotated[int, typer.Option(help="Makes the draw repeatable.")] = 0,
-    images: Annotated[Path | None, typer.Option(help="Adversarial images that evidence speaks of.")] = None,
-    device: Device = None,
-    weights: Weights = None,
+    sample: Sample = None,
+    sample_seed: SampleSeed = 0,
+    images: Annotated[Path | None, typer.Option(help="Adversarial images of the evidence.")] = None,
+    device: RecordDevice = None,
+    weights: RecordWeights = None,
     data_root: DataRoot = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Recompute what was handed in: run cells again, score images again; exit code 1 where it does not hold."""
+    """Run the cells of a submission, or score the images of evidence, again; exit code 1 if results differ."""
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.sources.folder import read_sources
     from robustbench_med.leaderboard.sources.submission import Submission
     from robustbench_med.reproduction.verify import Verifier
 
-    handed_in = _read(file)
+    submitted = _read(file)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
-    if isinstance(handed_in, Submission):
-        holds = _verify_cells(handed_in, verifier, sample, sample_seed, weights)
+    if isinstance(submitted, Submission):
+        holds = _verify_cells(submitted, verifier, sample, sample_seed, weights)
     else:
-        record = _target(read_sources(root), handed_in.cell_id)
-        holds = _verify_images(handed_in, record, verifier, images, weights)
+        record = _target(read_sources(root), submitted.cell_id)
+        holds = _verify_images(submitted, record, verifier, images, weights)
     if not holds:
         raise typer.Exit(1)
 
 
+@leaderboard.command()
 def rescore(
     images: Annotated[Path, typer.Argument(help="Adversarial images: safetensors with index and images.")],
-    cell: Annotated[str, typer.Option(help="Cell of the leaderboard that they are for; the beginning is enough.")],
+    cell: Annotated[str, typer.Option(help="Id, or its beginning, of the cell that they attack.")],
     name: Annotated[str, typer.Option(help="Name of the file to write.")],
-    attack: Annotated[str, typer.Option(help="What made the images, in words.")],
-    paper: Annotated[str, typer.Option(help="Where the attack is described: https://...")],
-    cite: Annotated[str, typer.Option(help="The same in words. [its address]")] = "",
+    attack: Annotated[str, typer.Option(help="Description of the attack that made the images.")],
+    paper: Annotated[str, typer.Option(help="URL of a description of the attack: https://...")],
+    cite: Annotated[str, typer.Option(help="Citation of it. [its URL]")] = "",
     target: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("submission"),
     root: Root = Path("leaderboard"),
-    device: Device = None,
-    weights: Weights = None,
+    device: RecordDevice = None,
+    weights: RecordWeights = None,
     data_root: DataRoot = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Score adversarial images of your own against a row; writes evidence where they break more than is known."""
+    """Score your own adversarial images against a row; writes evidence if they lower its robust accuracy."""
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.schema import Paper
     from robustbench_med.leaderboard.sources.evidence import write
@@ -106,56 +108,52 @@ def rescore(
     found = rescored(verifier, record, images, name, attack, published, weights)
     _say(found, record)
     write(target / f"{name}.json", found)
-    plain(f"{target / name}.json: copy it to leaderboard/evidence, and say where the images are")
+    plain(f"{target / name}.json: copy it to leaderboard/evidence, and say where the images can be found")
 
 
 def _verify_cells(
-    handed_in: Submission, verifier: Verifier, sample: int | None, seed: int, weights: Path | None
+    submitted: Submission, verifier: Verifier, sample: int | None, seed: int, weights: Path | None
 ) -> bool:
-    from robustbench_med.cli.tables.records import name_of
-
-    records = [record for record in handed_in.records if record.status == "ok"]
+    records = [record for record in submitted.records if record.status == "ok"]
     if sample is not None and sample < len(records):
         records = random.Random(seed).sample(records, sample)
     if not records:
-        raise DataError(f"{handed_in.name} holds no measured cell")
+        raise DataError(f"{submitted.name} holds no measured cell")
     findings = []
     for record in records:
         finding = verifier.verify(record, weights=weights)
         findings.append(finding)
-        plain(f"{finding.verdict:<10} {record.cell_id}  {name_of(record)}")
-        for note in finding.notes[:8]:
-            plain(f"           {note}")
+        show_finding(finding)
     plain(f"{sum(finding.holds for finding in findings)} of {len(findings)} cells hold")
     return all(finding.holds for finding in findings)
 
 
 def _verify_images(
-    handed_in: Evidence, record: Record, verifier: Verifier, images: Path | None, weights: Path | None
+    submitted: Evidence, record: Record, verifier: Verifier, images: Path | None, weights: Path | None
 ) -> bool:
     from robustbench_med.reproduction.rescore import rescore as rescored
 
     if images is None:
-        raise BadParameter("this is evidence; name the file of its adversarial images: --images FILE")
-    again = rescored(verifier, record, images, handed_in.name, handed_in.attack, handed_in.paper, weights)
-    if again.digest != handed_in.digest:
-        plain(f"{images} has digest {again.digest}, the evidence is of {handed_in.digest}")
+        raise BadParameter(f"{submitted.name} is evidence; name the file of its adversarial images: --images FILE")
+    again = rescored(verifier, record, images, submitted.name, submitted.attack, submitted.paper, weights)
+    if again.digest != submitted.digest:
+        plain(f"{images} has digest {again.digest}, the images of the evidence have {submitted.digest}")
         return False
     _say(again, record)
-    pairs = ((handed_in.choice, again.choice), (handed_in.outcome, again.outcome))
+    pairs = ((submitted.choice, again.choice), (submitted.outcome, again.outcome))
     differ = sum(int((one.attacked != two.attacked).any(0).sum()) for one, two in pairs)
-    plain("every answer is the same" if not differ else f"{differ} answers differ")
+    plain("all predictions are the same" if not differ else f"{differ} predictions differ")
     return not differ
 
 
 def _say(found: Evidence, record: Record) -> None:
     safe, right = found.outcome.safe.mean(), found.outcome.right.mean()
-    plain(f"{safe:.1%} of {len(found.outcome.index)} images withstand, {right:.1%} are right when clean")
+    plain(f"{safe:.1%} of {len(found.outcome.index)} images are robust, {right:.1%} are correct when clean")
     plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
 
 
 def _read(file: Path) -> Submission | Evidence:
-    """A submission, or evidence: told apart by what only evidence has."""
+    """A submission, or evidence, which alone has the digest of its images."""
     from robustbench_med.leaderboard.sources import evidence, submission
 
     try:
@@ -169,6 +167,6 @@ def _target(sources: Sources, cell: str) -> Record:
     found = [record for record in sources.records if record.cell_id.startswith(cell) and record.status == "ok"]
     if len({record.cell_id for record in found}) != 1:
         raise BadParameter(
-            f"{len(found)} measured cells of the leaderboard have an id that begins with {cell!r}; name one"
+            f"{len(found)} measured cells of the leaderboard have an id that begins with {cell!r}; name exactly one"
         )
     return found[0]

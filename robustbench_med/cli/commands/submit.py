@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_med.cli.app import LEADERBOARD, app
 from robustbench_med.cli.console import err, plain
 
 if TYPE_CHECKING:
@@ -14,17 +15,18 @@ if TYPE_CHECKING:
     from robustbench_med.records.record import Record
 
 
+@app.command(rich_help_panel=LEADERBOARD)
 def submit(
     results: Annotated[Path, typer.Argument(help="Folder of results, with its samples.")],
     defense: Annotated[str, typer.Option(help="Name of the defense, as in the records.")],
-    paper: Annotated[str, typer.Option(help="Address of the paper: https://...")],
-    cite: Annotated[str, typer.Option(help="The paper in words: 'Someone et al. 2026'. [its address]")] = "",
-    notes: Annotated[str, typer.Option(help="What readers should know, on one line.")] = "",
-    name: Annotated[str | None, typer.Option(help="Name of the file. [the defense's]")] = None,
+    paper: Annotated[str, typer.Option(help="URL of the paper: https://...")],
+    cite: Annotated[str, typer.Option(help="Citation of the paper, such as 'Someone et al. 2026'. [its URL]")] = "",
+    notes: Annotated[str, typer.Option(help="A note for readers, on one line.")] = "",
+    name: Annotated[str | None, typer.Option(help="Name of the file. [that of the defense]")] = None,
     target: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("submission"),
     root: Annotated[Path, typer.Option(help="Folder of the leaderboard, to compare with.")] = Path("leaderboard"),
 ) -> None:
-    """Check results and write what is handed in: NAME.json and the text of a pull request; exit code 1 if refused."""
+    """Check results and write a submission: NAME.json and the text of a pull request; exit code 1 if it is refused."""
     from robustbench_med.files.atomic import write_text
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
@@ -43,7 +45,7 @@ def submit(
 
 
 def cells(root: Path) -> dict[str, Record]:
-    """The cells of a leaderboard; none where there is no such folder."""
+    """The cells of a leaderboard; empty where there is no such folder."""
     from robustbench_med.leaderboard.sources.folder import RECORDS, read_sources
 
     if not (root / RECORDS).is_dir():
@@ -52,7 +54,7 @@ def cells(root: Path) -> dict[str, Record]:
 
 
 def show(judged: Review) -> None:
-    """What is wrong, and what readers will be told."""
+    """Print why it is refused, and the notes for readers."""
     for note in judged.notes:
         plain(f"note: {note}")
     for reason in judged.refused:

@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from robustbench_med.cli.commands.completion import component
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
+from robustbench_med.cli.app import EVALUATION, app
+from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
+from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 
+#: Options that mean the same in a run.
+SHARED = (
+    *("dataset", "model", "strategy", "adversarial", "malicious", "engine"),
+    *("partition", "unseen_site", "device", "data_root"),
+)
 
+
+@app.command(rich_help_panel=EVALUATION)
+@takes(*SHARED, single=("dataset", "model", "strategy"))
 def train(
+    options: dict[str, Any],
     defense: Annotated[
         str, typer.Argument(autocompletion=component("defense"), help="Defense to train: NAME or NAME:key=value,...")
     ] = "medfedpure",
-    dataset: Annotated[
-        str, typer.Option(autocompletion=component("dataset"), help="Data set: NAME or NAME:key=value,...")
-    ] = "brainsim",
-    model: Annotated[
-        str | None,
-        typer.Option(autocompletion=component("model"), help="Classifier architecture in place of the recipe's own."),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(autocompletion=component("strategy"), help="Training strategy in place of the recipe's own."),
-    ] = None,
-    adversarial: Annotated[
-        str | None, typer.Option(help="Adversarial training in the strategy, such as pgd:steps=5.")
-    ] = None,
-    malicious: Annotated[
-        str | None, typer.Option(help="Malicious clients in the strategy, such as scaling:clients=1.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="What drives the strategy's federation.")] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="How patients are dealt to clients, such as iid:clients=10. [by site]")
-    ] = None,
-    unseen_site: Annotated[list[str] | None, typer.Option(help="Site kept out of training. May be repeated.")] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Train just this part: classifier, detector or purifier. May be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes the training repeatable.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
-    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     target: Annotated[
         Path | None, typer.Option("--out", help="Folder for the weights; by default where `rbmed run` finds them.")
     ] = None,
@@ -53,15 +39,15 @@ def train(
     """Train classifier, detector and purifier of a defense; an interrupted training resumes when called again."""
     from robustbench_med.api import train_defense
 
+    given = {key: value for key, value in options.items() if value is not None}
     artifact = train_defense(
-        defense, dataset, model=model, strategy=strategy, adversarial=adversarial, malicious=malicious, engine=engine,
-        partition=partition, unseen_site=unseen_site or (), only=only or (), seed=seed, device=device, out=target,
-        data_root=data_root, registry=registry(plugin), progress=RichProgress(),
-    )  # fmt: skip
+        defense, **given, only=only or (), seed=seed, out=target, registry=registry(plugin), progress=RichProgress()
+    )
+    name = f"{defense} on {given.get('dataset', 'brainsim')}"
     if artifact is None:
-        plain(f"trained {', '.join(only or ())} of {defense} on {dataset}")
+        plain(f"trained {', '.join(only or ())} of {name}")
         return
-    plain(f"trained {defense} on {dataset}: {artifact.folder}")
+    plain(f"trained {name}: {artifact.folder}")
     for part, facts in artifact.manifest["parts"].items():
         plain(f"  {part:<12} {facts['seconds']:8.1f} s")
     pictures = sorted(file.name for file in (artifact.folder / "pictures").glob("*.png"))

@@ -8,38 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_med.cli.commands.plugins import PluginFiles, registry
-from robustbench_med.cli.console import emit_json, err, out, plain
+from robustbench_med.cli.app import RESULTS, app
+from robustbench_med.cli.console import emit_json, err, notes, out, plain
+from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, DataError
 
 if TYPE_CHECKING:
     from robustbench_med.records.record import Record
-
-#: As much of a finding as fits; --json has all.
-SHOWN = 8
+    from robustbench_med.reproduction.verify import Finding
 
 
+@app.command(rich_help_panel=RESULTS)
 def verify(
     results: Annotated[Path, typer.Argument(help="Folder of results, or a file of records.")],
-    sample: Annotated[int | None, typer.Option(min=1, help="Verify this many cells, drawn by chance. [all]")] = None,
-    sample_seed: Annotated[int, typer.Option(help="Makes the draw repeatable.")] = 0,
-    cell: Annotated[list[str] | None, typer.Option(help="Verify the cell whose id begins so. May be repeated.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:i. [the record's, or cpu]")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of the weights. [those of the record]")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of your images (or RBMED_DATA).")] = None,
+    sample: Sample = None,
+    sample_seed: SampleSeed = 0,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Verify the cell whose id begins with this. May be repeated.")
+    ] = None,
+    device: RecordDevice = None,
+    weights: RecordWeights = None,
+    data_root: DataRoot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Run cells again from what their records say; exit code 1 where one does not hold."""
-    from robustbench_med.cli.tables.records import name_of
+    """Run cells again from what their records say; exit code 1 if one is not reproduced."""
     from robustbench_med.records.folder import SAMPLES, open_results
     from robustbench_med.reproduction.verify import Verifier
 
     found = open_results(results)
     measured = _chosen([record for record in found if record.status != "failed"], cell or [], sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):
-        err.print(f"{failed} failed cells hold no figures and are not verified")
+        err.print(f"{failed} failed cells have no results and are not verified")
     samples = (results if results.is_dir() else results.parent) / SAMPLES
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
     findings = []
@@ -47,11 +48,7 @@ def verify(
         finding = verifier.verify(record, samples, weights)
         findings.append(finding)
         if not as_json:
-            plain(f"{finding.verdict:<10} {record.cell_id}  {name_of(record)}")
-            for note in finding.notes[:SHOWN]:
-                plain(f"           {note}")
-            if len(finding.notes) > SHOWN:
-                plain(f"           and {len(finding.notes) - SHOWN} more differences (--json shows all)")
+            show_finding(finding)
     if as_json:
         emit_json([{"cell_id": f.record.cell_id, "verdict": f.verdict, "notes": f.notes} for f in findings])
     held = sum(finding.holds for finding in findings)
@@ -61,16 +58,26 @@ def verify(
         raise typer.Exit(1)
 
 
+def show_finding(finding: Finding) -> None:
+    """One line for a cell, and the differences."""
+    from robustbench_med.cli.tables.records import name_of
+
+    plain(f"{finding.verdict:<10} {finding.record.cell_id}  {name_of(finding.record)}")
+    notes(finding.notes)
+
+
 def _chosen(records: list[Record], cells: list[str], sample: int | None, seed: int) -> list[Record]:
     for prefix in cells:
         fitting = sum(record.cell_id.startswith(prefix) for record in records)
         if fitting != 1:
-            raise BadParameter(f"--cell {prefix}: {fitting} measured cells have an id that begins so; name one")
+            raise BadParameter(
+                f"--cell {prefix}: {fitting} measured cells have an id that begins with this; name exactly one"
+            )
     if cells:
         records = [record for record in records if record.cell_id.startswith(tuple(cells))]
     if sample is not None and sample < len(records):
         drawn = set(random.Random(seed).sample(range(len(records)), sample))
         records = [record for at, record in enumerate(records) if at in drawn]
     if not records:
-        raise DataError("there is nothing to verify: no cell was measured")
+        raise DataError("there is nothing to verify: the results hold no measured cell")
     return records

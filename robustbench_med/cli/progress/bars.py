@@ -1,4 +1,4 @@
-"""Progress on stderr: bars and a live view on a terminal, and where there is none a line now and then."""
+"""Progress on stderr: bars and a live view on a terminal, otherwise a few lines for a log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rich.progress import (
 
 from robustbench_med.cli import console as style
 from robustbench_med.cli.progress.live import LiveGrid
-from robustbench_med.cli.progress.log import GridLines, TaskLines
+from robustbench_med.cli.progress.log import GridLog, TaskLog
 from robustbench_med.progress import Grid, Task
 
 
 class RichProgress:
-    """Opens bars that may overlap, and a view of a run below them. Finished bars stay, but for those within a run.
+    """Opens bars that may overlap, and a view of a run below them. Finished bars stay, except those within a run.
 
     Args:
         console: where to draw; the default is stderr.
@@ -38,18 +38,16 @@ class RichProgress:
 
     def task(self, description: str, total: int) -> Task:
         """A bar of ``total`` steps, shown while its context is open."""
-        return (
-            _Bar(self, description, total) if self.console.is_terminal else TaskLines(self.console, description, total)
-        )
+        return _Bar(self, description, total) if self.console.is_terminal else TaskLog(self.console, description, total)
 
     def grid(self, total: int) -> Grid:
         """A view of a run of ``total`` cells, shown while its context is open."""
-        return LiveGrid(self, total) if self.console.is_terminal else GridLines(self.console, total)
+        return LiveGrid(self, total) if self.console.is_terminal else GridLog(self.console, total)
 
     def enter(self, grid: LiveGrid | None = None) -> Progress:
-        """Join the display, starting it for whoever comes first; returns its bars."""
+        """Join the display, which starts it if nothing is shown yet; returns its bars."""
         if self._live is None or self._bars is None:
-            # Never started itself: it is drawn as a part of the display.
+            # Never started by itself: it is drawn as a part of the display.
             self._bars = _bars(self.console)
             self._live = Live(
                 console=self.console,
@@ -64,7 +62,7 @@ class RichProgress:
         return self._bars
 
     def leave(self, grid: LiveGrid | None = None, bar: TaskID | None = None) -> None:
-        """Leave the display; the last to leave stops it, and the bars that it shows stay."""
+        """Leave the display; when nothing is left it stops, and its bars stay on the screen."""
         assert self._live is not None
         assert self._bars is not None
         if grid is not None:

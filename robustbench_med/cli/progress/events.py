@@ -1,4 +1,4 @@
-"""``--json``: what happens in a run, as one JSON object a line on stdout, and the usual progress beside it."""
+"""``--json``: the events of a run, one JSON object per line on stdout, besides the usual progress."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def emit(event: str, **facts: Any) -> None:
-    """One line; what reads it need not wait for the next."""
+    """One line, flushed at once."""
     print(json.dumps({"event": event, **facts}, allow_nan=False), flush=True)
 
 
 class Events:
-    """Progress that is written down.
+    """Progress that is also printed as events.
 
     Args:
-        beside: shows the same to people.
+        beside: the progress that is shown to people.
     """
 
     def __init__(self, beside: Progress) -> None:
@@ -32,19 +32,19 @@ class Events:
         return self.beside.task(description, total)
 
     def grid(self, total: int) -> Grid:
-        """Every call becomes an event of its name; ``grid`` and ``end`` enclose them."""
-        return _Grid(self.beside.grid(total), total)
+        """Every call becomes an event of that name; ``grid`` and ``end`` enclose them."""
+        return _EventGrid(self.beside.grid(total), total)
 
     def record(self, record: Record) -> None:
         """The event ``record``."""
         emit("record", record=record.model_dump(mode="json"))
 
 
-class _Grid:
+class _EventGrid:
     def __init__(self, beside: Grid, total: int) -> None:
         self.beside, self.total = beside, total
 
-    def __enter__(self) -> _Grid:
+    def __enter__(self) -> _EventGrid:
         emit("grid", cells=self.total)
         self.beside.__enter__()
         return self

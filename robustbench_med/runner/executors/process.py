@@ -39,10 +39,10 @@ class ProcessExecutor:
 
     def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
         """See `Executor`."""
-        yield from dispatch(SingleProcess(self.config, self.evaluator), jobs, self.config.time_limit)
+        yield from dispatch(_Process(self.config, self.evaluator), jobs, self.config.time_limit)
 
 
-class SingleProcess:
+class _Process:
     """A pool of one process."""
 
     size = 1
