@@ -192,7 +192,7 @@ def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
 
 
 def _flat(rungs: Sequence[RungResult]) -> tuple[int, int]:
-    """Images whose margin never rose above its first value, and images whose margin could have risen; rungs with gradients only."""
+    """Images whose margin never rose above its first value, and images attacked with more than one gradient."""
     flat = could = 0
     for rung in rungs:
         open_ = rung.attacked & (rung.first <= 0) & rung.first.isfinite() & (rung.backward_calls > 1)

@@ -92,7 +92,7 @@ class PipelineTarget(TargetModel):
         super().__init__()
         self.settings = settings
         self.rng = rng
-        self.draws = view.eot if self.random else 1
+        self.draws = settings.eot if self.random else 1
         self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
         self.eval()
 

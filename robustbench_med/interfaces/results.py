@@ -43,7 +43,7 @@ class Predictions:
         return (self.predictions == labels) & ~self.rejected
 
     def robust(self, labels: Tensor) -> Tensor:
-        """bool (draws, N): correct or abstained (attacked images: the attack needs a wrong answer that is not rejected)."""
+        """bool (draws, N): correct or abstained (attacked images: an attack needs a wrong, unrejected answer)."""
         return (self.predictions == labels) | self.rejected
 
 

@@ -32,7 +32,7 @@ def outcome(clean: Predictions, attacked: Predictions, labels: list[int], lesion
     n = len(labels)
     return Outcome(
         labels=torch.tensor(labels), sites=("a",) * n, patients=tuple(map(str, range(n))), clean=clean,
-        attacked=attacked, distances=torch.zeros(n), rungs=(RungResult.idle("none", "oblivious", n),),
+        attacked=attacked, distances=torch.zeros(n), rungs=(RungResult.empty("none", "oblivious", n),),
             num_classes=2, lesion_class=lesion, index=torch.arange(n),
     )  # fmt: skip
 
