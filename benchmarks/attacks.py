@@ -49,9 +49,13 @@ def ours(job: Job, loss: str) -> Attack:
     """The harness on a pipeline that is only a classifier; returns whether each image withstood."""
     rung = Rung(RungRef("oblivious", parse("apgd")), APGD(APGD.Params(steps=job.steps, loss=loss)))
     settings = EvaluationSettings(
-        threat=rbmed.ThreatModel("linf", EPS, "oblivious"), rungs=[rung], num_classes=2, lesion_class=None,
-        device=job.device, batch=job.batch,
-    )  # fmt: skip
+        threat=rbmed.ThreatModel("linf", EPS, "oblivious"),
+        rungs=[rung],
+        num_classes=2,
+        lesion_class=None,
+        device=job.device,
+        batch=job.batch,
+    )
     pipeline, index = Pipeline(job.classifier), torch.arange(len(job.split))
     return lambda: measure(pipeline, job.split, index, settings).attacked.robust(job.split.labels)[0]
 
@@ -117,8 +121,10 @@ def main() -> None:
     batch = chunk_size(args.batch_size, device)
     test = rbmed.load_dataset("brainsim").split("test")
     split = test.select(rows_to_evaluate(test, tuple(sorted(set(test.sites))), args.images))
-    console.print(f"{machine(device)}; {len(split)} images of 64 px, {args.steps} steps, ours in batches of {batch}, "
-                  f"Linf {EPS:.5f}, median of {args.runs}")  # fmt: skip
+    console.print(
+        f"{machine(device)}; {len(split)} images of 64 px, {args.steps} steps, ours in batches of {batch}, "
+        f"Linf {EPS:.5f}, median of {args.runs}"
+    )
     for title, subject in (("undefended", undefended), ("adversarially trained", adversarially_trained)):
         classifier: nn.Module = subject(device).classifier
         compare(title, Job(classifier, split, args.steps, batch, device), args.runs, console)

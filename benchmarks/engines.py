@@ -64,17 +64,22 @@ def main() -> None:
         split = rbmed.load_dataset(data, partition=f"iid:clients={number}").split("train")
         clients = split.by_site()
         train("inprocess", cores, clients, model, 1)  # loads what is loaded once
-        runs = [[train(engine, threads, clients, model, args.rounds) for engine, threads in engines]
-                for _ in range(args.runs)]  # fmt: skip
+        runs = [
+            [train(engine, threads, clients, model, args.rounds) for engine, threads in engines]
+            for _ in range(args.runs)
+        ]
         for at, (engine, threads) in enumerate(engines):
             ratios = sorted(run[at][0] / run[0][0] for run in runs)
             table.add_row(
-                str(number), str(len(split)), engine, str(threads),
+                str(number),
+                str(len(split)),
+                engine,
+                str(threads),
                 f"{statistics.median(run[at][0] for run in runs):.2f}",
                 f"{statistics.median(run[at][1] for run in runs):.2f}",
                 f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 difference(runs[-1][at][2], runs[-1][1][2]),
-            )  # fmt: skip
+            )
     console.print(table)
     console.print("Ratio: seconds beside `inprocess` on all cores. Weights: beside `inprocess` with one thread.")
 

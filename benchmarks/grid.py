@@ -65,8 +65,10 @@ def command(options: Options, out: Path, plugin: Path | None = None) -> float:
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "robustbench_med", *before, "run", *words, "--out", str(out), "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(done.stderr)
     return time.perf_counter() - start

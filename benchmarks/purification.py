@@ -56,11 +56,13 @@ def purification(args: argparse.Namespace, device: torch.device) -> Table:
     # Results depend on no other image of a batch: the slow way is timed on a few, and answers as it does in a batch.
     works = {
         "published: ancestral, one at a time": (
-            lambda: one_by_one(published, x[few], strength[few], noise[few]), 1, args.published,
+            lambda: one_by_one(published, x[few], strength[few], noise[few]),
+            1,
+            args.published,
         ),
         "ancestral, in batches": (lambda: published.purify(x, strength, noise), 1, len(x)),
         f"ours: {args.defense}'s own": (lambda: ours.purify(x, strength, noise), args.runs, len(x)),
-    }  # fmt: skip
+    }
     table = Table("purification", "images timed", "seconds an image", "ratio", f"right after it, % of {len(x)}")
     done = {name: (*seconds(work, runs, device), count) for name, (work, runs, count) in works.items()}
     alone, batched = (purified for _, purified, _ in list(done.values())[:2])

@@ -1,9 +1,9 @@
-"""Everything robustbench-med raises on purpose.
+"""The exceptions of robustbench-med.
 
 ::
 
     RbmedError
-    ├── UsageError            the user asked for something that cannot be: exit code 2
+    ├── UsageError            the request cannot be carried out as written: exit code 2
     │   ├── UnknownName       no plugin offers that name
     │   ├── AmbiguousName     two distributions offer that name
     │   ├── BadParameter      a parameter is unknown, of the wrong type or out of range
@@ -11,11 +11,11 @@
     │   ├── BadConfig         a configuration file cannot be read
     │   ├── DataError         a data root is missing, an image unreadable, a class empty
     │   ├── WeightsError      weights are absent, corrupt or not safetensors
-    │   └── DeviceError       a device was asked for that is not there
-    ├── StoreError            results cannot be written or read as they should: exit code 1
-    └── HarnessError          a cell broke a rule of evaluation: the cell fails, the run goes on
+    │   └── DeviceError       the requested device does not exist
+    ├── StoreError            results cannot be written or read: exit code 1
+    └── HarnessError          a cell broke a rule of evaluation: the cell fails, the run continues
         ├── OutsideThreatModel  an adversarial image left the ball or [0, 1]
-        └── BudgetExceeded      an attack asked for more work than its budget: it is stopped, its best images are used
+        └── BudgetExceeded      an attack exceeded its budget: it is stopped, its best images are used
 
 Warnings that the command line shows as one line are `RbmedWarning`.
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class RbmedError(Exception):
-    """Base class: everything robustbench-med raises on purpose."""
+    """Base class of the exceptions of robustbench-med."""
 
 
 class UsageError(RbmedError):
@@ -67,11 +67,11 @@ class WeightsError(UsageError):
 
 
 class DeviceError(UsageError):
-    """The device asked for is not there."""
+    """The requested device does not exist."""
 
 
 class StoreError(RbmedError):
-    """Results cannot be written: the disk is full, the folder read-only, locked or a link. What was there stays."""
+    """Results cannot be written: the disk is full, the folder read-only, locked or a link. Earlier results are kept."""
 
 
 class HarnessError(RbmedError):
@@ -83,19 +83,19 @@ class OutsideThreatModel(HarnessError):
 
 
 class BudgetExceeded(HarnessError):
-    """An attack asked for more work than its budget allows; it ends there, and its best images so far are used."""
+    """An attack exceeded its budget; it is stopped, and its best images so far are used."""
 
 
 class RbmedWarning(UserWarning):
-    """Something a user must know and that stops nothing."""
+    """A problem that the user should know about and that does not stop the run."""
 
 
 class StoreWarning(RbmedWarning):
-    """A line of a file of records is no record, or something kept was damaged and is made anew."""
+    """A line of a file of records is not a record, or a stored file is damaged and is created again."""
 
 
 def first_fault(error: pydantic.ValidationError) -> str:
-    """The first thing that pydantic finds wrong, on one line: ``dataset.name: Field required``."""
+    """The first error that pydantic reports, on one line: ``dataset.name: Field required``."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
     line = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
@@ -103,5 +103,5 @@ def first_fault(error: pydantic.ValidationError) -> str:
 
 
 def shortened(text: str) -> str:
-    """On one line of at most 300 printable characters: what strangers write must not fill the screen."""
+    """The text on one line of at most 300 printable characters, for untrusted text."""
     return "".join(char if char.isprintable() else " " for char in text)[:300]

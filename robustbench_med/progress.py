@@ -1,4 +1,4 @@
-"""How long work is reported: code opens tasks, whoever runs it decides how they look (only the CLI prints)."""
+"""Progress reporting: library code opens tasks, and the caller displays them (only the command line prints)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One bar. Use it as a context manager."""
+    """One progress bar. Use it as a context manager."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Move on by ``steps``; ``note`` is a short figure shown beside the bar, such as ``loss 0.12``."""
+        """Advance by ``steps``; ``note`` is a short text next to the bar, such as ``loss 0.12``."""
 
     def __enter__(self) -> Task: ...
 
@@ -20,16 +20,16 @@ class Task(Protocol):
 
 
 class Grid(Protocol):
-    """What becomes of the cells of a run; several may be at work at once. Use it as a context manager."""
+    """Progress of the cells of a run, of which several may run at once. Use it as a context manager."""
 
     def started(self, cell_id: str, title: str, images: int) -> None:
-        """A cell of ``images`` images begins, or begins again after its worker was lost: what it did is void."""
+        """A cell of ``images`` images starts, or restarts from the beginning after its worker was lost."""
 
     def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
-        """``images`` more are done, some of them perhaps in an earlier run; ``robust``: robust accuracy so far."""
+        """``images`` more images are done, possibly in an earlier run; ``robust``: robust accuracy so far."""
 
     def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
-        """A cell is over: ``ok``, ``skipped``, ``failed``, or ``done`` if its record was there already.
+        """A cell has ended: ``ok``, ``skipped``, ``failed``, or ``done`` if its record existed already.
 
         ``resumed``: some of its images were measured by an earlier run.
         """
@@ -42,13 +42,13 @@ class Grid(Protocol):
 
 
 class Progress(Protocol):
-    """Opens bars."""
+    """Opens progress bars."""
 
     def task(self, description: str, total: int) -> Task:
         """A bar of ``total`` steps."""
 
     def grid(self, total: int) -> Grid:
-        """The view of a run of ``total`` cells."""
+        """The display of a run of ``total`` cells."""
 
 
 class _SilentTask:
@@ -87,9 +87,9 @@ class Silent:
     """Reports nothing; the default of the Python API."""
 
     def task(self, description: str, total: int) -> Task:
-        """A bar nobody sees."""
+        """A bar that is not shown."""
         return _SilentTask()
 
     def grid(self, total: int) -> Grid:
-        """A view nobody sees."""
+        """A display that is not shown."""
         return _SilentGrid()

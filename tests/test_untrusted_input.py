@@ -182,7 +182,7 @@ def test_hostile_records_are_passed_over_or_refused(
     code, text = rbmed(command, folder, *more)
     assert code == 2
     assert len(text.splitlines()) == 1
-    assert "line 1 is no record" in text
+    assert "line 1 is not a record" in text
     assert words in text
     append(folder / "good.jsonl", record())
     good = (folder / "good.jsonl").read_text()
@@ -191,7 +191,7 @@ def test_hostile_records_are_passed_over_or_refused(
         code, text = rbmed(command, folder)
         assert code == 0
         assert "warning: " in text
-        assert "line 1 is no record" in text
+        assert "line 1 is not a record" in text
     assert (tmp_path / "secret.parquet").read_text() == "secret"
     assert not (tmp_path / "merged").exists()
 

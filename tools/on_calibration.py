@@ -78,9 +78,13 @@ def main() -> None:
         card, split = deployment.dataset.card(), deployment.dataset.split("calibration")
         attacks = [_rung(registry, rung, args) for rung in rungs]
         settings = EvaluationSettings(
-            threat=rbmed.ThreatModel(eps=args.eps), rungs=attacks, num_classes=len(card.classes),
-            lesion_class=card.lesion_class, device=device, draws=args.draws,
-        )  # fmt: skip
+            threat=rbmed.ThreatModel(eps=args.eps),
+            rungs=attacks,
+            num_classes=len(card.classes),
+            lesion_class=card.lesion_class,
+            device=device,
+            draws=args.draws,
+        )
         rows = rows_to_evaluate(split, deployment.artifact.clients, args.limit)
         parts = []
         for client in deployment.artifact.clients:

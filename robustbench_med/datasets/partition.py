@@ -1,8 +1,8 @@
-"""Who holds which patients: a data set dealt anew to clients, or without the training images of some sites.
+"""The assignment of patients to clients, and data sets without the training images of some sites.
 
-A partition is written like a component, ``dirichlet:clients=10,alpha=0.4``. It changes the sites of the images and
-nothing else: images, labels and their order stay, a patient stays in its split and is never divided. Each scheme says
-which share of each class a client gets, and the same shares hold in train, calibration and test, so that a client is
+A partition is written like a component, ``dirichlet:clients=10,alpha=0.4``. It changes only the
+sites of the images: images, labels and their order are kept, and all images of a patient stay in one split and at one
+client. A scheme gives each client a share of each class, the same in train, calibration and test, so that a client is
 calibrated and tested on the mixture of labels it was trained on.
 """
 
@@ -25,14 +25,14 @@ from robustbench_med.interfaces.random import seed_of
 from robustbench_med.plugins.components import all_params, read_choice, validate_params
 from robustbench_med.plugins.references import PartRef
 
-#: Changes when the same parameters would deal patients otherwise; part of every digest.
+#: Raised when the same parameters would assign patients differently; part of every digest.
 REVISION = 1
-_LEAST = "Least size of a client, as a share of the mean size; shares are drawn again until all have it."
+_LEAST = "Least size of a client, as a share of the mean size; shares are drawn again until all clients have it."
 _TRIES = 10_000
 
 
 class Scheme(Params):
-    """A way to deal patients to clients."""
+    """A way to assign patients to clients."""
 
     clients: int = Field(10, ge=1, le=10_000, description="Number of clients.")
     seed: int = Field(0, ge=0, description="Another seed, another partition.")
@@ -54,7 +54,7 @@ class Dirichlet(Scheme):
     """Label skew: each class is divided among the clients by shares from a symmetric Dirichlet distribution.
 
     The skew of Hsu et al. 2019 (arXiv 1909.06335), drawn class by class (Yurochkin et al. 2019, arXiv 1905.12022), so
-    that all patients are dealt and clients differ in size too.
+    that all patients are assigned and clients also differ in size.
     """
 
     alpha: float = Field(0.4, ge=1e-3, le=1e6, description="Concentration: small is skewed, large is even.")
@@ -77,27 +77,27 @@ class Quantity(Scheme):
 
 
 class Shards(Scheme):
-    """Sorted by label, cut into shards, dealt at random (McMahan et al. 2017, arXiv 1602.05629).
+    """Sorted by label, cut into shards, assigned at random (McMahan et al. 2017, arXiv 1602.05629).
 
-    The cut takes the classes as equally common, so that a shard has the same labels in every split.
+    The cut assumes equally common classes, so that a shard has the same labels in every split.
     """
 
-    per_client: int = Field(2, ge=1, le=1000, description="Shards that each client gets.")
+    per_client: int = Field(2, ge=1, le=1000, description="Shards of each client.")
 
     def shares(self, classes: int, draw: np.random.RandomState) -> NDArray[np.float64]:
-        """What each client's shards cover of each class."""
+        """The part of each class that each client's shards cover."""
         count = self.clients * self.per_client
         # In units of 1 / (count * classes) both cuts are whole numbers: shard s covers [s, s + 1) * classes, class k
         # covers [k, k + 1) * count.
         shard, label = np.arange(count) * classes, np.arange(classes)[:, None] * count
         covered = np.clip(np.minimum(shard + classes, label + count) - np.maximum(shard, label), 0, None)
-        dealt = covered[:, draw.permutation(count)].reshape(classes, self.clients, self.per_client)
-        shares: NDArray[np.float64] = dealt.sum(axis=2) / count
+        assigned = covered[:, draw.permutation(count)].reshape(classes, self.clients, self.per_client)
+        shares: NDArray[np.float64] = assigned.sum(axis=2) / count
         return shares
 
 
 SCHEMES: dict[str, type[Scheme]] = {"iid": Iid, "dirichlet": Dirichlet, "quantity": Quantity, "shards": Shards}
-#: The partition that every data set brings: its hospitals.
+#: The partition by the data set's own sites, its hospitals.
 SITE = "site"
 
 
@@ -114,18 +114,18 @@ def scheme(ref: PartRef) -> Scheme | None:
 
 
 def partitioned(dataset: Dataset, ref: PartRef) -> Dataset:
-    """``dataset`` with its patients dealt to the clients of the partition ``ref``; ``site`` is the data set itself.
+    """``dataset`` with its patients assigned by the partition ``ref``; ``site`` returns the data set itself.
 
     Raises:
-        BadParameter: the partition is wrong, see `scheme`. A split with fewer patients than clients raises `DataError`
-            when it is asked for.
+        BadParameter: the partition is wrong, see `scheme`. Reading a split with fewer patients than clients
+            raises `DataError`.
     """
     made = scheme(ref)
     return dataset if made is None else _Partitioned(dataset, ref.name, made)
 
 
 def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
-    """``dataset`` with the training and calibration images of ``sites`` withheld; the test images stay.
+    """``dataset`` without the training and calibration images of ``sites``; the test images are kept.
 
     Raises:
         DataError: there is no such site, or none would be left to train on.
@@ -143,7 +143,7 @@ def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
 
 
 class _Wrapped(Dataset):
-    """A view of a data set: its images, another card."""
+    """A data set with the images of another one and a different card."""
 
     def __init__(self, base: Dataset) -> None:
         super().__init__(base.params, base.root, base.progress)
@@ -160,11 +160,11 @@ class _Wrapped(Dataset):
 
     @abstractmethod
     def facts(self) -> tuple[str, ...]:
-        """What the digest depends on besides the digest of the data set."""
+        """Facts for the digest besides the digest of the data set."""
 
     @abstractmethod
     def note(self) -> str:
-        """What a reader of the card must know."""
+        """The note on the card."""
 
 
 class _Partitioned(_Wrapped):
@@ -193,10 +193,10 @@ class _Partitioned(_Wrapped):
         held = np.zeros((len(ids), classes))
         np.add.at(held, (patient, split.labels.numpy()), 1)
         major = held.argmax(axis=1)
-        # RandomState is the one numpy generator whose stream is frozen for good (NEP 19).
+        # RandomState is the numpy generator whose stream is guaranteed not to change (NEP 19).
         draw = np.random.RandomState(seed_of(seed, "partition", self.name) % 2**32)
         counts = _counts(self.scheme.shares(classes, draw), np.bincount(major, minlength=classes))
-        # By hash, not by generator: a patient's place does not hang on how the images are ordered.
+        # By hash, not by generator: a patient's position does not depend on the order of the images.
         order = sorted(range(len(ids)), key=lambda i: (major[i], seed_of(seed, "patients", ids[i])))
         owner = np.empty(len(ids), dtype=np.int64)
         owner[order] = np.repeat(np.tile(np.arange(clients), classes), counts.ravel())
@@ -234,9 +234,9 @@ def _dirichlet(alpha: float, shape: tuple[int, int], draw: np.random.RandomState
 
 
 def _fair(draw: Callable[[], NDArray[np.float64]], least: float) -> NDArray[np.float64]:
-    """The first draw that leaves no client with less than ``least`` of the mean size, classes taken as equally common.
+    """The first draw in which no client has less than ``least`` of the mean size, for equally common classes.
 
-    A client of one or two patients can be neither calibrated nor judged, and most draws of ten clients have one.
+    A client of one or two patients can be neither calibrated nor evaluated, and most draws of ten clients have one.
     """
     shares = draw()
     for _ in range(_TRIES):
@@ -250,10 +250,10 @@ def _fair(draw: Callable[[], NDArray[np.float64]], least: float) -> NDArray[np.f
 
 
 def _counts(shares: NDArray[np.float64], patients: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Whole patients per class and client, (classes, clients), as near to ``shares`` as they go; no client has none.
+    """Whole patients per class and client, (classes, clients), as close to ``shares`` as possible; no client is empty.
 
-    Each class is rounded by largest remainder. What a client lost in one class counts for it in the next, so that
-    equal shares also give equal sizes.
+    Each class is rounded by largest remainder. A client's rounding loss in one class raises its priority in the next,
+    so that equal shares also give equal sizes.
     """
     wanted = np.round(shares * patients[:, None], 9)  # a share of 3.9999999999 is 4
     counts = np.floor(wanted).astype(np.int64)
@@ -264,7 +264,7 @@ def _counts(shares: NDArray[np.float64], patients: NDArray[np.int64]) -> NDArray
         counts[label, np.argsort(-claims, kind="stable")[: total - counts[label].sum()]] += 1
         owed += wanted[label] - counts[label]
     while not counts.sum(axis=0).all():
-        # An empty client takes a patient of the class it wants most from the client that has most of it to spare.
+        # An empty client gets a patient of the class with its largest share, from the client with most of that class.
         client = int(counts.sum(axis=0).argmin())
         spare = counts * (counts.sum(axis=0) > 1)
         label = int(np.where(spare.any(axis=1), wanted[:, client], -1).argmax())

@@ -1,4 +1,4 @@
-"""What each client of a data set holds: counts, how uneven they are, and a picture of them."""
+"""Images and patients of each client of a data set: counts, label skew, and a chart."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard
 
 FORMATS = (".png", ".svg")
-#: Okabe and Ito's palette, told apart with any colour vision; black is kept for text, yellow for the eighth class.
+#: Okabe and Ito's palette, distinguishable with any colour vision; black is for text, yellow for the eighth class.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999999", "#F0E442")
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """Who holds what.
+    """Images and patients by split and client.
 
     Attributes:
         card: the data set's.
@@ -49,7 +49,7 @@ class Holdings:
 
 
 def holdings(dataset: Dataset) -> Holdings:
-    """Count the images and patients of every client; each split is prepared once, and none is kept."""
+    """Count the images and patients of every client; each split is read once and not kept."""
     card = dataset.card()
     counts: list[tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]] = []
     for name in SPLITS:
@@ -70,7 +70,7 @@ def holdings(dataset: Dataset) -> Holdings:
 
 
 def summary(held: Holdings) -> str:
-    """How uneven the training images are, in one line."""
+    """Sizes and label skew of the training images, in one line."""
     sizes, skew = held.images[0].sum(axis=1), held.skew()
     line = f"{len(sizes)} clients with {sizes.min()} to {sizes.max()} training images"
     distance = "mean total-variation distance to the pooled one"
@@ -78,7 +78,7 @@ def summary(held: Holdings) -> str:
 
 
 def check_target(path: Path) -> None:
-    """Look at where a picture is to go before anything is computed.
+    """Check the path of a chart before anything is computed.
 
     Raises:
         BadParameter: the file ends in neither ``.png`` nor ``.svg``, or its folder is missing.
@@ -93,7 +93,7 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
     """Draw images by class for every client, one panel a split, as PNG or SVG.
 
     Args:
-        held: what to draw.
+        held: the counts.
         partition: name of the partition, for the title.
         path: the file, ending in ``.png`` or ``.svg``.
 
@@ -109,7 +109,7 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
     count = len(held.clients)
     height = 1.7 + min(max(count, 3) * 0.3, 28)
     rows = np.arange(count)
-    # Text of an SVG stays text, a $ in a class name is no formula, and equal pictures are equal files.
+    # Text of an SVG stays text, a $ in a class name is not a formula, and equal charts are equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rbmed", "text.parse_math": False, "font.size": 10}):
         figure = Figure(figsize=(10, height), layout="constrained")
         panels = figure.subplots(1, len(SPLITS), sharey=True, gridspec_kw={"width_ratios": (2, 1, 1)})
@@ -117,18 +117,30 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
             left = np.zeros(count)
             for label, kind in enumerate(held.card.classes):
                 wide = held.images[at, :, label]
-                # A second lap through the palette is hatched.
-                lap, colour = divmod(label, len(COLOURS))
+                # Colours that are used a second time are hatched.
+                round_, colour = divmod(label, len(COLOURS))
                 panel.barh(
-                    rows, wide, left=left, height=0.78, color=COLOURS[colour], edgecolor="white", linewidth=0.4,
-                    hatch="/" * (3 * lap), label=kind if at == 0 else None,
-                )  # fmt: skip
+                    rows,
+                    wide,
+                    left=left,
+                    height=0.78,
+                    color=COLOURS[colour],
+                    edgecolor="white",
+                    linewidth=0.4,
+                    hatch="/" * (3 * round_),
+                    label=kind if at == 0 else None,
+                )
                 left += wide
             for row, total in enumerate(left):
                 panel.annotate(
-                    f"{total:.0f}", (total, row), (3, 0), textcoords="offset points", va="center", fontsize=8,
+                    f"{total:.0f}",
+                    (total, row),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8,
                     color="0.25",
-                )  # fmt: skip
+                )
             panel.set_title(f"{name}: {left.sum():.0f} images", fontsize=10)
             panel.set_xlim(0, max(left.max(), 1) * 1.17)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))

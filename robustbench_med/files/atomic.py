@@ -1,6 +1,6 @@
-"""Files and folders that are there whole or not at all, also after a crash or a power failure.
+"""Atomic writes of files and folders, also in a crash or a power failure.
 
-What is written lies beside its place first, is synced to the disk, and is renamed.
+The content is written next to its target, synced to the disk, and renamed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from robustbench_med.errors import BadParameter, StoreError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """A temporary file that becomes ``path`` when the block succeeds, and is removed when it fails.
 
     A symbolic link at ``path`` is replaced, never followed.
 
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             os.close(handle)
             yield draft
-            draft.chmod(0o644)  # mkstemp made it private; weights and records are for others to read
+            draft.chmod(0o644)  # mkstemp made it private; weights and records must be readable by others
             _sync(draft)
             draft.replace(path)
             sync_folder(path.parent)
@@ -52,12 +52,12 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``target`` when the block ends well, and vanishes when it does not.
+    """A temporary folder that becomes ``target`` when the block succeeds, and is removed when it fails.
 
-    Of two that are made at once, the one that is ready last stays.
+    Of two that are written at once, the one that finishes last is kept.
 
     Raises:
-        StoreError: it cannot be made or renamed.
+        StoreError: it cannot be created or renamed.
     """
     with store_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             draft.chmod(0o755)
             while True:
                 if target.exists() or target.is_symlink():
-                    with suppress(FileNotFoundError):  # another was quicker
+                    with suppress(FileNotFoundError):  # another process was faster
                         target.rename(old)
                 try:
                     draft.rename(target)
@@ -77,7 +77,7 @@ def new_folder(target: Path) -> Iterator[Path]:
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
-                    _remove(old)  # another has put its own there in between
+                    _remove(old)  # another process has renamed its own in between
     except BaseException:
         if old.exists() and not target.exists():
             old.rename(target)
@@ -94,10 +94,10 @@ def _remove(folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Whether the folder ``path`` can be made and written to; leaves nothing behind.
+    """Check that the folder ``path`` can be created and written to, without changing anything.
 
     Raises:
-        BadParameter: it cannot.
+        BadParameter: it cannot be created or written to.
     """
     there = path.absolute()
     while not there.exists() and not there.is_symlink():
@@ -115,11 +115,11 @@ def store_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; the previous content is kept") from error
 
 
 def sync_folder(path: Path) -> None:
-    """Make a new name in a folder survive a power failure, where the system can."""
+    """Sync a folder, so that a new name in it survives a power failure, if the file system supports it."""
     with suppress(OSError):  # not every file system lets a folder be synced
         _sync(path)
 

@@ -1,7 +1,7 @@
-"""Small files that say themselves whether they are whole, and what they hold: facts and tensors. Never pickles.
+"""Small files of facts and tensors with a checksum, without pickle.
 
-The first line is a digest of the rest and of a stamp: what else has to be as it was when the file was written. A file
-that is torn, damaged or from another time is as good as none.
+The first line is a digest of the rest and of a stamp, which identifies the code and hardware that wrote the file. A
+file that is incomplete, damaged or has another stamp is treated as missing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import Tensor
 
 def pack(facts: Any, tensors: Mapping[str, Tensor]) -> bytes:
     """JSON-serialisable facts and tensors as bytes."""
-    # Copies: verdicts may be views of each other, which safetensors refuses.
+    # Copies: tensors may be views of each other, which safetensors rejects.
     parts = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return json.dumps(facts).encode() + b"\n" + safetensors.torch.save(parts)
 
 
 def unpack(data: bytes) -> tuple[Any, dict[str, Tensor]]:
-    """What was packed.
+    """The facts and tensors in the bytes that `pack` made.
 
     Raises:
-        ValueError: this was not packed here.
+        ValueError: the bytes are not from `pack`.
     """
     line, _, rest = data.partition(b"\n")
     try:
@@ -40,7 +40,7 @@ def unpack(data: bytes) -> tuple[Any, dict[str, Tensor]]:
 
 
 def write(path: Path, data: bytes, stamp: str, *, sync: bool = False) -> None:
-    """Write a file whole or not at all; with ``sync`` it survives a power cut.
+    """Write a file atomically; with ``sync`` it survives a power failure.
 
     Raises:
         OSError: it cannot be written.
@@ -60,7 +60,7 @@ def write(path: Path, data: bytes, stamp: str, *, sync: bool = False) -> None:
 
 
 def read(path: Path, stamp: str) -> bytes | None:
-    """The data of a file that is whole and bears this stamp; None for any other, or where there is none."""
+    """The data of an undamaged file with this stamp; None for any other or a missing file."""
     try:
         digest, _, data = path.read_bytes().partition(b"\n")
     except OSError:

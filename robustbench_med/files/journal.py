@@ -1,8 +1,8 @@
-"""A file of lines that several processes append to, and that no crash, full disk or stranger can spoil.
+"""A file of lines that several processes append to, robust to crashes, full disks and invalid lines.
 
-A line is added whole or not at all: under a lock, and synced to the disk before the lock is given up. A line that is no
-good (torn by a power failure, or written by something else) is moved to a file beside, ``NAME.quarantine.jsonl``, with
-the reason, before the next line is added. Reading changes nothing: it passes over such lines and names them.
+A line is appended atomically: under a lock, and synced to the disk before the lock is released. An invalid line (cut
+off by a power failure, or written by another program) is moved to ``NAME.quarantine.jsonl`` in the same folder, with
+the reason, before the next line is appended. Reading changes nothing: it skips such lines and reports them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from robustbench_med.files.atomic import replacing, store_errors, sync_folder
 
 T = TypeVar("T")
 #: Seconds to wait for another process; adding a line takes milliseconds.
-PATIENCE = 60.0
+LOCK_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A line that is no good: its number (from 1), its bytes, and why."""
+class InvalidLine:
+    """An invalid line: its number (from 1), its bytes, and the reason."""
 
     number: int
     line: bytes
@@ -39,7 +39,7 @@ class Bad:
 
 @dataclass(frozen=True)
 class _Seen:
-    """How far a file was checked: which file it was, bytes, lines, and the last of these bytes."""
+    """The checked part of a file: inode, number of bytes and lines, and the last of these bytes."""
 
     inode: int = -1
     size: int = 0
@@ -52,7 +52,7 @@ _FLAGS = os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "
 
 
 def quarantine_of(path: Path) -> Path:
-    """Where the bad lines of ``path`` are kept."""
+    """The file with the invalid lines of ``path``."""
     return path.with_name(f"{path.stem}.quarantine.jsonl")
 
 
@@ -60,12 +60,12 @@ def append(path: Path, line: str, check: Callable[[bytes], object]) -> None:
     """Add one line.
 
     Args:
-        path: the file; it and its folder are made where they are missing.
+        path: the file; it and its folder are created if they are missing.
         line: without line end.
-        check: raises `ValueError`, with the reason, for a line that is no good.
+        check: raises `ValueError`, with the reason, for an invalid line.
 
     Raises:
-        StoreError: it cannot be written, or another process keeps the lock. The file is as it was.
+        StoreError: it cannot be written, or another process keeps the lock. The file is unchanged.
     """
     path = path.absolute()
     with store_errors(path):
@@ -73,15 +73,15 @@ def append(path: Path, line: str, check: Callable[[bytes], object]) -> None:
         with _locked(path):
             for each in (path, quarantine_of(path)):
                 if each.is_symlink():
-                    # Whoever sent the folder would choose where we write.
+                    # A link in a folder from someone else would choose where we write.
                     raise StoreError(f"{each} is a symbolic link; results are written to real files only, so remove it")
             seen, data = _sweep(path, check), line.encode() + b"\n"
             inode = _add(path, data)
             _seen[path] = _Seen(inode, seen.size + len(data), seen.lines + 1, data[-64:])
 
 
-def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Bad]]:
-    """What the lines of a file hold, and those that ``parse`` refuses with a `ValueError`.
+def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[InvalidLine]]:
+    """The parsed lines of a file, and those that ``parse`` rejects with a `ValueError`.
 
     Raises:
         OSError: the file cannot be read.
@@ -96,35 +96,35 @@ def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Bad]]:
     return good, bad
 
 
-def warn(path: Path, bad: Sequence[Bad], what: str = "passed over") -> None:
-    """Name lines that are no good, and what became of them."""
+def warn(path: Path, bad: Sequence[InvalidLine], what: str = "skipped") -> None:
+    """Warn about invalid lines and say how they were handled."""
     more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
-    named = "; ".join(f"line {each.number} is no record ({each.reason[:120]})" for each in bad[:3])
+    named = "; ".join(f"line {each.number} is not a record ({each.reason[:120]})" for each in bad[:3])
     warnings.warn(f"{path}: {named}{more}: {what}", StoreWarning, stacklevel=3)
 
 
-def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[Bad]]:
-    """Lines parsed, and lines that are no good; empty lines are neither."""
+def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[InvalidLine]]:
+    """Parsed lines and invalid lines; empty lines are ignored."""
     good: list[T] = []
-    bad: list[Bad] = []
+    bad: list[InvalidLine] = []
     for number, line in enumerate(data.split(b"\n"), first):
         if line.strip():
             try:
                 good.append(parse(line))
             except ValueError as error:
                 reason = "".join(char if char.isprintable() else " " for char in str(error))
-                bad.append(Bad(number, line, reason[:300]))
+                bad.append(InvalidLine(number, line, reason[:300]))
     return good, bad
 
 
 def _sweep(path: Path, check: Callable[[bytes], object]) -> _Seen:
-    """Quarantine the bad lines among those that were not checked before; how the file is then."""
+    """Move the invalid ones of the unchecked lines to quarantine; return the new state of the file."""
     if not path.exists():
         return _Seen()
     with path.open("rb") as file:
         status, seen = os.fstat(file.fileno()), _seen.get(path, _Seen())
         known = file.read(seen.size) if seen.inode == status.st_ino else b""
-        if len(known) < seen.size or not known.endswith(seen.tail):  # another file in its place
+        if len(known) < seen.size or not known.endswith(seen.tail):  # another file has replaced it
             known, seen = b"", _Seen()
             file.seek(0)
         rest = file.read()
@@ -146,8 +146,8 @@ def _sweep(path: Path, check: Callable[[bytes], object]) -> _Seen:
     return _Seen(path.stat().st_ino, len(data), seen.lines + rest.count(b"\n"), data[-64:])
 
 
-def _set_aside(path: Path, bad: Sequence[Bad]) -> None:
-    """Keep bad lines; first here, then they are taken out, so that a crash in between loses none."""
+def _set_aside(path: Path, bad: Sequence[InvalidLine]) -> None:
+    """Append invalid lines to the quarantine; they are removed afterwards, so that a crash loses none."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     kept = []
     for each in bad:
@@ -161,7 +161,7 @@ def _set_aside(path: Path, bad: Sequence[Bad]) -> None:
 
 
 def _add(path: Path, data: bytes) -> int:
-    """Append bytes, all or none, and sync them; the number of the file."""
+    """Append bytes, all or none, and sync them; return the file's inode."""
     new = not path.exists()
     handle = os.open(path, os.O_WRONLY | _FLAGS, 0o644)
     try:
@@ -188,9 +188,9 @@ def _lock(path: Path) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     try:
-        with FileLock(_lock(path), timeout=PATIENCE):
+        with FileLock(_lock(path), timeout=LOCK_TIMEOUT):
             yield
     except Timeout:
-        raise StoreError(f"cannot write {path}: another process has locked it for {PATIENCE:.0f} s") from None
+        raise StoreError(f"cannot write {path}: another process has locked it for {LOCK_TIMEOUT:.0f} s") from None
     except NotImplementedError as error:
         raise StoreError(f"cannot write {path}: its file system has no locks ({error})") from None

@@ -1,4 +1,4 @@
-"""Where things live on this machine: the cache folder, and the data roots that the user registered."""
+"""Folders on this machine: the cache, and the data roots that the user registered."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def registered_roots() -> dict[str, Path]:
 
 
 def register_root(name: str, path: str | Path) -> Path:
-    """Remember the folder of a data set; returns it as an absolute path.
+    """Store the folder of a data set; return it as an absolute path.
 
     Raises:
         DataError: there is no such folder.
@@ -62,7 +62,7 @@ def register_root(name: str, path: str | Path) -> Path:
 def data_root(name: str, explicit: str | Path | None = None) -> Path:
     """The folder of the user's images for the data set ``name``.
 
-    The first of these that is given counts: ``explicit`` (``--data-root``), the environment variable ``RBMED_DATA``,
+    The first of these that is given is used: ``explicit`` (``--data-root``), the environment variable ``RBMED_DATA``,
     the registered folder. The first two may be the data set's folder or a parent that holds a folder called ``name``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Takes paths of this machine, and with them names of users, out of what records keep."""
+"""Removes paths of this machine, and names of users in them, from the text in records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 import re
 from pathlib import Path
 
-#: Stands for what was taken out.
+#: Replaces removed text.
 GONE = "…"
 _END = r"[^\s'\"`:;,()\[\]<>|]"
 _PATHS = re.compile(
@@ -19,23 +19,23 @@ _PATHS = re.compile(
 def redacted(text: str) -> str:
     """The text with every absolute path shortened to its last name: ``/home/me/data/a.png`` -> ``…/a.png``.
 
-    Nothing of a path with fewer than three names is kept, for the second is often the user.
+    Paths with fewer than three names are removed completely, because the second is often the user.
     """
-    for known in (Path.cwd(), Path.home()):  # they may hold spaces, which end a path below
+    for known in (Path.cwd(), Path.home()):  # they may contain spaces, which end a path below
         if len(known.parts) > 1:
             text = re.sub(rf"{re.escape(str(known))}(?![\w.-])", GONE, text)
     return _PATHS.sub(lambda match: _short(match[0]), text)
 
 
 def command_line(argv: list[str]) -> str | None:
-    """The ``rbmed`` command as it was typed, paths shortened; None where the program is another."""
+    """The ``rbmed`` command line with shortened paths; None for another program."""
     if not argv or Path(argv[0]).name not in ("rbmed", "rbmed.exe", "__main__.py"):
         return None
     return " ".join(["rbmed", *(_quoted(_argument(word)) for word in argv[1:])])
 
 
 def _argument(word: str) -> str:
-    """One argument, which a path may fill to its end, spaces and all."""
+    """One argument; a path in it extends to its end, spaces included."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if _PATHS.match(value):
         value = _short(value)

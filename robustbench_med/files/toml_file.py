@@ -1,4 +1,4 @@
-"""TOML files that people write: found by path or by name, and read without trusting them."""
+"""TOML files from users: found by path or by name, and read as untrusted input."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from robustbench_med.errors import BadConfig
 
-#: Folder of configurations that are called by name.
+#: Folder of the configurations that can be given by name.
 NAMED = Path("configs")
-#: Bytes. What is larger was not written by people.
+#: Largest size in bytes.
 LARGEST = 1 << 20
 
 
@@ -18,7 +18,7 @@ def locate(file: Path) -> Path:
     """The configuration ``file``: a path, or the name of one in `NAMED`.
 
     Raises:
-        BadConfig: there is neither.
+        BadConfig: there is no such file.
     """
     named = NAMED / f"{file}.toml"
     if file.is_file() or (file.name == str(file) and named.is_file()):
@@ -30,7 +30,7 @@ def locate(file: Path) -> Path:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What the file says.
+    """The contents of the file.
 
     Raises:
         BadConfig: it cannot be read, is larger than `LARGEST` or is not TOML.
@@ -46,4 +46,4 @@ def read(file: Path) -> dict[str, Any]:
     except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise BadConfig(f"configuration {file} is not TOML: {error}") from None
     except RecursionError:
-        raise BadConfig(f"configuration {file} is not TOML that can be read: it is nested too deeply") from None
+        raise BadConfig(f"configuration {file} cannot be read: it is nested too deeply") from None

@@ -30,20 +30,20 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def card(self) -> DataCard:
-        """The data card; cheap enough to be asked for often (the result is cached by the data set)."""
+        """The data card; cached by the data set, so that frequent calls are cheap."""
 
     @abstractmethod
     def split(self, name: str) -> Split:
         """The split ``train``, ``calibration`` or ``test``; only that split is prepared."""
 
     def check(self) -> list[str]:
-        """Look at every file; return one line per problem (empty: all is well). Used by ``rbmed data check``."""
+        """Check every file; return one line per problem. Used by ``rbmed data check``."""
         return []
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and what is known of them, in memory.
+    """Images and their annotations, in memory.
 
     Attributes:
         images: float32 (N, C, H, W) in [0, 1].
@@ -86,7 +86,7 @@ class Split:
 
 @dataclass(frozen=True)
 class DataCard:
-    """What `rbmed data show` prints and every record carries.
+    """Description of a data set, shown by `rbmed data show` and stored in every record.
 
     Attributes:
         name: registry name.
@@ -96,9 +96,9 @@ class DataCard:
         licence: terms of the images.
         citation: what to cite.
         digest: blake2b hex digest that changes whenever the images, labels or splits change.
-        synthetic: True for simulated images; said wherever the data set is named.
+        synthetic: True for simulated images; stated wherever the data set is named.
         lesion_class: index of the class that means 'lesion present' (sensitivity counts it), or None.
-        notes: facts a reader must know, such as a site that was left out and why.
+        notes: further facts, such as a site that was left out and the reason.
     """
 
     name: str

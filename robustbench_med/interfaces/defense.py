@@ -1,4 +1,4 @@
-"""Detectors, purifiers, and the recipe that puts a defense together."""
+"""Detectors, purifiers, and the recipe of a defense."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 class Part(Component, nn.Module, ABC):
     """A detector or a purifier: a module whose state is stored as safetensors.
 
-    A part learns in one of two ways, and no client's images leave the client in either:
+    A part is trained in one of two ways; in both, images stay at their client:
 
-    * over all clients: `learner` is what a strategy trains, the one that the parameter ``training`` names, such as
-      ``fedavg:rounds=10`` or ``local``;
-    * at each client by itself: `fit` sees the client's own images and its own classifier.
+    * over all clients: the strategy in the parameter ``training``, such as ``fedavg:rounds=10`` or ``local``, trains
+      the module that `learner` returns;
+    * at each client separately: `fit` uses the client's own images and classifier.
 
     Attributes:
         stochastic: two calls on one image may differ; such pipelines are scored on several draws.
-        needs: other parts of the system that the weights depend on: ``("classifier",)``.
-        family: parts of one family share weights: what one has learned serves the others. Empty: the part's name.
+        needs: other parts of the system that the weights depend on, such as ``("classifier",)``.
+        family: parts of one family share trained weights. Empty: the part's name.
 
-    A field of ``Params`` marked ``json_schema_extra={"runtime": True}`` changes how the trained part is used, not how
-    it is trained: weights are found regardless of it.
+    A field of ``Params`` marked ``json_schema_extra={"runtime": True}`` affects the use of the trained part, not its
+    training: weights are found regardless of it.
     """
 
     stochastic: bool = True
@@ -44,27 +44,27 @@ class Part(Component, nn.Module, ABC):
         Component.__init__(self, params)
 
     def build(self, channels: int, size: int) -> None:
-        """Create the modules for square images with ``channels`` and side ``size``; called before all else."""
+        """Create the modules for square images with ``channels`` and side ``size``; called first."""
 
     def inner(self) -> tuple[Part, ...]:
-        """The parts that this one wraps; they hold the weights, and are submodules that `build` builds."""
+        """The parts that this one wraps: submodules with the weights, built by `build`."""
         return ()
 
     def learner(self, system: System) -> Learner:
-        """The module that a strategy trains; it lives inside this part, so its state is read from here.
+        """The module that a strategy trains; it shares its parameters with this part.
 
-        A part that overrides this has a parameter ``training``: the strategy.
+        A part that overrides this has a parameter ``training``, the strategy.
 
         Args:
-            system: the other parts, trained, with the state that all clients share; only those that ``needs`` names.
+            system: the other trained parts with the clients' shared state; only those in ``needs``.
         """
         raise NotImplementedError
 
     def fit(self, split: Split, system: System, job: TrainJob) -> dict[str, float]:
-        """Learn at one client, from its own clean training images; return training metrics.
+        """Fit at one client, on its own clean training images; return training metrics.
 
-        Called for each client on a copy of the part, after `learner` if there is one. What is learned goes into
-        buffers that `build` has registered; their shapes may change.
+        Called for each client on a copy of the part, after the training of `learner` if there is one. Results are
+        stored in buffers that `build` has registered; their shapes may change.
 
         Args:
             split: the client's training images, with labels.
@@ -74,9 +74,9 @@ class Part(Component, nn.Module, ABC):
         raise NotImplementedError
 
     def pictures(self, x: Tensor, rng: Stream) -> dict[str, Tensor]:
-        """Rows of pictures for people, by caption: what the trained part makes of clean images (N, C, H, W).
+        """Rows of images by caption that show the trained part on clean images (N, C, H, W).
 
-        Values of any range, (N, C, H, W); written beside the weights by ``rbmed train``.
+        Values of any range, (N, C, H, W); ``rbmed train`` stores them with the weights.
         """
         return {}
 
@@ -85,8 +85,8 @@ class Purifier(Part):
     """Maps images back towards clean ones.
 
     Attributes:
-        differentiable: `purify` has a useful gradient in ``x``; without one, no rung needs it but `bpda` and `query`.
-        votes: copies of an image that the classifier is asked about.
+        differentiable: `purify` has a useful gradient in ``x``; without one, only the rungs `bpda` and `query` apply.
+        votes: copies of an image that are classified.
     """
 
     differentiable: bool = True
@@ -103,24 +103,24 @@ class Purifier(Part):
         """
 
     def copies(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
-        """The purified copies that the classifier is asked about, (N, votes, C, H, W)."""
+        """The purified copies that are classified, (N, votes, C, H, W)."""
         return self.purify(x, strength, rng).unsqueeze(1)
 
     def join(self, logits: Tensor) -> Tensor:
-        """One answer (N, K) from the logits of the copies, (N, votes, K); differentiable."""
+        """Logits (N, K) from the logits of the copies, (N, votes, K); differentiable."""
         return logits.squeeze(1)
 
 
 @dataclass(frozen=True)
 class System:
-    """What a detector may look at besides the image: the other parts of the same pipeline. No labels."""
+    """The other parts of the same pipeline, which a detector may use. No labels."""
 
     classifier: Classifier
     purifier: Purifier | None = None
 
 
 class Detector(Part):
-    """Scores how suspicious an image is. The pipeline owns the threshold."""
+    """Gives each image a score of suspicion. The pipeline sets the threshold."""
 
     @abstractmethod
     def score(self, x: Tensor, system: System, rng: Stream) -> Tensor:
@@ -130,21 +130,21 @@ class Detector(Part):
         """
 
     def error_map(self, x: Tensor, system: System, rng: Stream) -> Tensor | None:
-        """Where in the image the suspicion lies, (N, H, W), 0 or more; None for a detector that cannot say."""
+        """The contribution of each pixel to the score, (N, H, W), 0 or more; None if not available."""
         return None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A defense: which parts, and how the gate is set.
+    """The parts of a defense and the settings of its gate.
 
     Attributes:
         model: the classifier's architecture.
-        strategy: how it is trained over the clients.
-        detector: None lets every image through to the purifier.
-        purifier: None with a detector means that flagged images are rejected.
+        strategy: trains the classifier over the clients.
+        detector: None: every image is purified.
+        purifier: None with a detector: flagged images are rejected.
         fpr: share of clean calibration images that may be flagged; fixes the threshold.
-        strength: purifies every flagged image this strongly, in [0, 1]; None: as strongly as its score says.
+        strength: of every purification, in [0, 1]; None: it follows the score.
     """
 
     model: PartRef
@@ -156,7 +156,7 @@ class Recipe:
 
 
 class Defense(Component, ABC):
-    """A defense is a recipe; training, loading and calibration are the harness's work."""
+    """A defense is a recipe; the harness trains, loads and calibrates it."""
 
     @abstractmethod
     def recipe(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""Figures of a cell, and ways to show records."""
+"""Metrics of a cell, and reports of records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Metric(Component, ABC):
 
 
 class Report(Component, ABC):
-    """Shows records."""
+    """A format for tables of records."""
 
     @abstractmethod
     def render(self, table: pd.DataFrame) -> str:

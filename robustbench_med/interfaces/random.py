@@ -1,9 +1,8 @@
 """Random numbers that depend on the image and the purpose, never on the batch.
 
-A global generator hands its numbers out in order, so what an image gets depends on which images came before it. A
-`Stream` is counter-based instead: every number is a hash of (seed of the image, call, position), computed for the
-whole batch at once on the batch's device. Hence a result does not depend on how images are batched, and attack noise,
-defense noise and scoring noise can be kept apart by name.
+With a global generator, an image's numbers depend on the images before it. A `Stream` is counter-based: every number is
+a hash of (seed of the image, call, position), computed for the whole batch at once on the batch's device. So a result
+does not depend on the batching, and attack noise, defense noise and scoring noise have separate named streams.
 """
 
 from __future__ import annotations
@@ -55,12 +54,12 @@ class Stream:
     def __getitem__(self, index: Tensor | slice) -> Stream:
         """The streams of some of the images, at the same point of their sequence.
 
-        The part moves on by itself: drawing from it does not advance the whole.
+        Drawing from the selection does not advance the whole.
         """
         return Stream(self.seeds[index], self.calls)
 
     def fork(self, name: str) -> Stream:
-        """An independent stream for each image, told apart by ``name``, at the same point of its sequence."""
+        """An independent stream for each image, identified by ``name``, at the same point of its sequence."""
         return Stream(
             _scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls
         )
@@ -77,16 +76,16 @@ class Stream:
     def repeat(self, n: int) -> Stream:
         """``n`` independent streams per image, image-major: (N,) -> (N * n,), as `Tensor.repeat_interleave` does."""
         draws = torch.arange(n, device=self.seeds.device)
-        # Draw 0 keeps the image's own seed, so one draw is the same whether asked for alone or among many.
+        # Draw 0 keeps the image's own seed, so it is the same for every number of draws.
         forked = self.seeds[:, None] ^ (_scramble(draws * 0x9E3779B1 & 0xFFFFFFFF) << 20) * (draws > 0)
         return Stream(forked.flatten(), self.calls)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """float32 in [0, 1), shape (N, ...); each call moves the stream on."""
+        """float32 in [0, 1), shape (N, ...); each call advances the stream."""
         return self._bits(shape).to(torch.float32).mul_(2.0**-24)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal float32, shape (N, ...); each call moves the stream on (Box-Muller)."""
+        """Standard normal float32, shape (N, ...); each call advances the stream (Box-Muller)."""
         radius = torch.log((self._bits(shape) + 1).to(torch.float32) * 2.0**-24).mul_(-2).sqrt_()
         return radius * torch.cos(self.uniform(shape) * (2 * math.pi))
 

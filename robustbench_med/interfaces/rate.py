@@ -1,4 +1,4 @@
-"""Shares and how far they can be trusted."""
+"""Shares and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Rate:
 def wilson(rate: Rate, z: float = 1.959963984540054) -> tuple[float, float]:
     """Wilson score interval (95 %) of a share.
 
-    Written out because `scipy.stats.binomtest` wants whole hits; a mean over noise draws has fractions of them. Draws
-    of one image are not independent trials, so ``n`` counts images only, which errs on the wide side.
+    `scipy.stats.binomtest` needs whole hits, and a mean over noise draws has fractions of them. Draws of one image are
+    not independent trials, so ``n`` counts images only, which makes the interval wider.
     """
     if rate.n == 0:
         return (0.0, 1.0)
     p, n = rate.hits / rate.n, rate.n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At p = 0 and p = 1 the bounds equal p; rounding must not push them past it.
+    # At p = 0 and p = 1 the bounds equal p, in spite of rounding.
     return (max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)))

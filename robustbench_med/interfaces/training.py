@@ -1,4 +1,4 @@
-"""What is trained over clients, and how: classifiers, the learners of detectors and purifiers, strategies."""
+"""Training over clients: classifiers, the learners of detectors and purifiers, strategies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from robustbench_med.progress import Progress, Silent
 
 
 class Learner(nn.Module, ABC):
-    """What a strategy trains over clients: a module with a training loss.
+    """A module with a training loss, which a strategy trains over clients.
 
-    ``personal`` lists prefixes of state names that belong to one client (a personalized strategy keeps them local).
-    ``heads`` lists those of the last layers, from features to classes (strategies that share only features keep them).
+    ``personal``: prefixes of the state names that a personalized strategy keeps at each client.
+    ``heads``: prefixes of the last layers, from features to classes, which strategies that share only features keep.
     """
 
     personal: tuple[str, ...] = ()
@@ -32,15 +32,15 @@ class Learner(nn.Module, ABC):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Training loss, a scalar, of images in [0, 1] (N, C, H, W) with labels int64 (N,).
 
-        Random numbers are drawn from torch's global generator, which the harness has seeded.
+        Random numbers come from torch's global generator, which the harness has seeded.
         """
 
 
 class Classifier(Learner):
     """A classifier: images in [0, 1] (N, C, H, W) -> logits (N, K); normalisation happens inside.
 
-    ``stochastic`` says that two calls on one image may differ. Such a model draws from torch's global generator, which
-    the harness seeds and puts back; it is scored on several draws.
+    ``stochastic``: two calls on one image may differ. Such a model draws from torch's global generator, which the
+    harness seeds and restores; it is evaluated on several draws.
     """
 
     stochastic: bool = False
@@ -50,10 +50,10 @@ class Classifier(Learner):
         return F.cross_entropy(self(x), y)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Features (N, F) that the last layers turn into logits, for detectors that look at them.
+        """Features (N, F), the input of the last layers, for detectors that use them.
 
         Raises:
-            NotDefined: the classifier offers none.
+            NotDefined: the classifier has none.
         """
         raise NotDefined(f"{type(self).__name__} offers no features (method embed)")
 
@@ -61,7 +61,7 @@ class Classifier(Learner):
 class Model(Component, ABC):
     """An architecture: builds classifiers, untrained unless its parameters name weights.
 
-    ``classes`` names what they answer with, in order, where that is fixed; empty: as the data set's classes are.
+    ``classes``: names of the classes in the order of the logits, if fixed; empty: those of the data set.
     """
 
     classes: tuple[str, ...] = ()
@@ -73,16 +73,16 @@ class Model(Component, ABC):
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Where and how a part is trained.
+    """Settings of a training.
 
     Attributes:
         seed: makes the training repeatable.
-        device: where the tensors live.
+        device: of the tensors.
         progress: opens progress bars (`robustbench_med.progress`).
         checkpoints: folder for resumable state; None trains without checkpoints. Only safetensors and JSON go there.
-        origin: what is trained on what, as references in text (``dataset``, ``partition``, ``unseen``, ``model``,
-            ``strategy``, ``data_root``), for strategies that start other processes; empty where nobody named them. A
-            detector or a purifier that is trained is named by ``detector`` or ``purifier`` in place of ``model``.
+        origin: references, as text, to what is trained (``dataset``, ``partition``, ``unseen``, ``model``,
+            ``strategy``, ``data_root``), for strategies that start other processes; empty if not available. For the
+            training of a part, ``detector`` or ``purifier`` replaces ``model``.
     """
 
     seed: int = 0
@@ -94,11 +94,11 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class Federated:
-    """A trained federation.
+    """The result of a federated training.
 
     Attributes:
-        shared: state of the learner that every client holds.
-        personal: per client, the state that replaces entries of ``shared`` there (empty for a global model).
+        shared: state of the learner at every client.
+        personal: by client, entries that replace those of ``shared`` (empty for a global model).
         history: one dict per round, for the manifest.
     """
 
@@ -111,7 +111,7 @@ class Strategy(Component, ABC):
     """Trains one model over several clients: a classifier, or the learner of a detector or purifier."""
 
     def classifier(self, build: Callable[[], Classifier]) -> Classifier:
-        """The classifier that is trained and deployed, fresh: as built, unless the strategy combines several."""
+        """A fresh instance of the classifier that is trained and deployed: as built, unless several are combined."""
         return build()
 
     @abstractmethod
@@ -120,6 +120,6 @@ class Strategy(Component, ABC):
 
         Args:
             build: makes a fresh learner, its weights drawn from torch's global generator, which the harness has seeded.
-            clients: training images per client, by client name; they never leave the client's own training code.
+            clients: training images per client, by client name; used only in the client's own training code.
             job: seed, device, progress, checkpoints.
         """

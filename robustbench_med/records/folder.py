@@ -27,7 +27,7 @@ def open_results(path: Path) -> list[Record]:
         raise DataError(f"{what}; name a folder of results, such as results, or a file of records in it")
     good, bad = split(file)
     if not good:
-        reason = f": line {bad[0].number} is no record ({bad[0].reason})" if bad else ""
+        reason = f": line {bad[0].number} is not a record ({bad[0].reason})" if bad else ""
         raise DataError(f"no records in {file}{reason}")
     if bad:
         journal.warn(file, bad)

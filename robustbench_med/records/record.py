@@ -127,7 +127,7 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Iterator[Record]:
-    """The records of a file, in its order; a line that is no record is passed over with a `StoreWarning`.
+    """The records of a file, in its order; a line that is not a record is passed over with a `StoreWarning`.
 
     Raises:
         DataError: the file cannot be read.
@@ -139,7 +139,7 @@ def read(path: Path) -> Iterator[Record]:
     return iter(good)
 
 
-def split(path: Path) -> tuple[list[Record], list[journal.Bad]]:
+def split(path: Path) -> tuple[list[Record], list[journal.InvalidLine]]:
     """The records of a file, and the lines that are none; errors as `read`."""
     try:
         return journal.read(path, parse)
@@ -158,7 +158,7 @@ def parse(line: bytes | str) -> Record:
     """A record from one line of JSON, of this format or an older one.
 
     Raises:
-        ValueError: it is no record; the message says why.
+        ValueError: it is not a record; the message says why.
         BadConfig: it was written by a newer robustbench-med.
     """
     facts = migrated(pydantic_core.from_json(line, allow_inf_nan=False))
@@ -172,7 +172,7 @@ def parse(line: bytes | str) -> Record:
 
 
 def _check(line: bytes) -> None:
-    """Raise `ValueError` for what is no record; those of a newer robustbench-med are left alone."""
+    """Raise `ValueError` for what is not a record; those of a newer robustbench-med are left alone."""
     with suppress(BadConfig):
         parse(line)
 

@@ -13,12 +13,12 @@ from robustbench_med.errors import BadParameter, DeviceError
 
 Result = TypeVar("Result")
 
-#: Most images per chunk when nobody chose: caches of a CPU are small, a GPU wants to be filled.
+#: Default images per chunk: few for the caches of a CPU, many for a GPU.
 AUTO = {"cpu": 128, "cuda": 512}
 
 
 def find_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:i`` as a device that is really there."""
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:i`` as an existing device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -30,12 +30,14 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
-            raise DeviceError(f"device {name!r} (--device) is not there: {found} CUDA devices found; valid: auto, cpu")
+            raise DeviceError(
+                f"device {name!r} (--device) does not exist: {found} CUDA devices found; valid: auto, cpu"
+            )
     return device
 
 
 def chunk_size(requested: str | int, device: torch.device, draws: int = 1) -> int:
-    """Images per chunk so that images x draws stays within what the device likes."""
+    """Images per chunk, so that images x draws fit the device's default."""
     if requested == "auto":
         return max(1, AUTO[device.type] // draws)
     try:
@@ -50,9 +52,9 @@ def chunk_size(requested: str | int, device: torch.device, draws: int = 1) -> in
 def in_chunks(
     total: int, size: int, work: Callable[[slice, int], Result], start: int = 0
 ) -> Iterator[tuple[slice, Result]]:
-    """``work(slice, size)`` for consecutive slices of at most ``size``; halves the size where memory runs out.
+    """``work(slice, size)`` for consecutive slices of at most ``size``; halves the size when memory runs out.
 
-    A slice for which memory ran out is worked on again from its beginning, in halves.
+    A slice for which memory ran out is repeated from its beginning, in halves.
     """
     while start < total:
         part = slice(start, min(start + size, total))
@@ -66,7 +68,7 @@ def in_chunks(
 
 
 def _attempt(work: Callable[[slice, int], Result], part: slice, size: int) -> tuple[Result] | None:
-    """The result, or None where memory ran out; the error and the tensors it holds on to are gone by then."""
+    """The result, or None if memory ran out; the error and the tensors it references are released by then."""
     try:
         return (work(part, size),)
     except Exception as error:
@@ -87,7 +89,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def release() -> None:
-    """Give back memory that nothing uses."""
+    """Release unused memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -98,8 +100,8 @@ class Upload:
 
     Args:
         images: (N, C, H, W), on the CPU.
-        device: where to.
-        ahead: copy the next slice on a stream of its own while one is at work; a GPU only.
+        device: the target.
+        ahead: copy the next slice on a separate stream during the work on one; on a GPU only.
     """
 
     def __init__(self, images: Tensor, device: torch.device, ahead: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""What cells have in common is made once: clean predictions, adversarial images for transfer.
+"""Results that cells share are computed once: clean predictions, adversarial images for transfer.
 
-Kept in ``RBMED_HOME/shared`` under a hash of everything it depends on, the code included. A file that is damaged, or
-that other code wrote, is made anew; the folder may be deleted at any time.
+They are stored in ``RBMED_HOME/shared`` under a hash of everything they depend on, including the code. A file that is
+damaged, or that other code wrote, is computed again; the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from robustbench_med.plugins.registry import Registry
 
 
 def stamp(registry: Registry, device: torch.device) -> str:
-    """A hash of the code that makes results, and of what it runs on."""
+    """A hash of the code that computes results and of the hardware."""
     packages = {entry.spec.target.partition(".")[0].partition(":")[0] for entry in registry.entries()}
     code = {name: _code(name) for name in sorted({"robustbench_med", *packages})}
     plugins = sorted({(entry.distribution, entry.version) for entry in registry.entries()})
@@ -35,7 +35,7 @@ def stamp(registry: Registry, device: torch.device) -> str:
 
 @cache
 def _code(package: str) -> str:
-    """A hash of a package's source files, without importing it; empty for what is no package."""
+    """A hash of a package's source files, without importing it; empty if there is no such package."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -48,18 +48,18 @@ def _code(package: str) -> str:
 
 
 class SharedResults:
-    """Facts and tensors by what they depend on.
+    """Facts and tensors, cached by everything they depend on.
 
     Args:
         stamp: of the code and the hardware.
-        folder: where they are kept.
+        folder: of the cache.
     """
 
     def __init__(self, stamp: str, folder: Path | None = None) -> None:
         self.stamp, self.folder = stamp, folder or home() / "shared"
 
     def get(self, what: Any, make: Callable[[], tuple[Any, dict[str, Tensor]]]) -> tuple[Any, dict[str, Tensor]]:
-        """What was made for ``what`` (JSON-serialisable, all that the result depends on), now or earlier."""
+        """The result for ``what`` (JSON-serialisable, everything it depends on), computed now or earlier."""
         text = json.dumps(what, sort_keys=True, default=str) + self.stamp
         key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         path = self.folder / key[:2] / key
@@ -67,6 +67,6 @@ class SharedResults:
         if data is not None:
             return checksummed.unpack(data)
         made = make()
-        with suppress(OSError):  # a full disk costs the next cell this work, and this cell nothing
+        with suppress(OSError):  # on a full disk, the next cell repeats this work
             checksummed.write(path, checksummed.pack(*made), self.stamp)
         return made

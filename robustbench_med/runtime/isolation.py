@@ -1,4 +1,4 @@
-"""Keeps global state out of results, and results out of it: random generators, and the settings of torch."""
+"""Isolates results from global state: random generators, and the settings of torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Put torch's settings back as they were: a library that changes them must not change the next result."""
+    """Restore torch's settings, so that a library that changes them does not affect the next result."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     grad, warn_only = torch.is_grad_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
@@ -29,11 +29,11 @@ def settings_kept() -> Iterator[None]:
 
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
-    """Seed the global generators, and put them and torch's settings back as they were afterwards.
+    """Seed the global generators; restore them and torch's settings afterwards.
 
-    Our own code never draws from them; a library behind an attack, or a model that draws noise, may.
+    The library's own code never draws from them; a library behind an attack, or a stochastic model, may.
     """
-    numpy_state = np.random.get_state()  # noqa: NPY002 -- the global generator is what has to be kept
+    numpy_state = np.random.get_state()  # noqa: NPY002 -- the global generator has to be restored
     python_state = random.getstate()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with settings_kept(), torch.random.fork_rng(devices):

@@ -1,4 +1,4 @@
-"""How many images fit: what a pass over a few of them takes, beside what is free."""
+"""The number of images that fit into memory: the memory of a pass over a few, and the free memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-#: Share of the free memory that a chunk may fill: estimates are rough, and others live here too.
+#: Share of the free memory that a chunk may fill: estimates are rough, and other processes need memory too.
 SHARE = 0.5
 
 
 def resident() -> int | None:
-    """Bytes of memory that this process holds; None where the system does not say."""
+    """Bytes of resident memory of this process; None if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -26,7 +26,7 @@ def resident() -> int | None:
 
 
 def free(device: torch.device) -> int | None:
-    """Bytes that can still be had; None where the system does not say."""
+    """Bytes of free memory; None if the system does not report it."""
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + idle
@@ -43,18 +43,18 @@ def _machine() -> int | None:
 
 
 def _group() -> int | None:
-    """What the control group, such as a container's, leaves."""
+    """Free memory of the control group, such as a container's."""
     for folder, limit, used in (
         ("/sys/fs/cgroup", "memory.max", "memory.current"),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        with suppress(OSError, ValueError):  # "max" is no number: no limit
+        with suppress(OSError, ValueError):  # "max" means no limit
             return int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
     return None
 
 
 def peak(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes by which memory grows at most while ``work`` runs; None where the system does not say."""
+    """The largest growth of memory in bytes during ``work``; None if the system does not report it."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -83,28 +83,28 @@ def peak(work: Callable[[], object], device: torch.device) -> int | None:
 
 
 def trim() -> None:
-    """Hand free memory back to the system, where the C library can; what was freed would hide what is needed."""
+    """Return freed memory to the system, if the C library can, so that its reuse is measured."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def fitting(work: Callable[[int], object], most: int, device: torch.device) -> int:
-    """How many images, at most ``most`` and a power of two of them if fewer, are worked on at once.
+    """The number of images per pass that fit: ``most``, or a smaller power of two.
 
     Args:
-        work: works on so many images, from 1 to 4.
-        most: how many are wanted.
-        device: where it works.
+        work: a pass over the given number of images, from 1 to 4.
+        most: the desired number.
+        device: of the pass.
     """
     available = free(device)
     if available is None or most < 4:
         return most
-    work(1)  # what is set up once is no image's
+    work(1)  # one-time set-up is not counted
     one, four = (peak(lambda n=n: work(n), device) for n in (1, 4))  # type: ignore[misc]
     if one is None or four is None:
         return most
-    # The larger of slope and share: small passes may hide in memory that is at hand already.
+    # The larger of slope and share: small passes may fit into memory that is allocated already.
     each = max((four - one) / 3, four / 4, 1.0)
     fit = SHARE * available / each
     return most if fit >= most else 1 << max(0, int(fit).bit_length() - 1)

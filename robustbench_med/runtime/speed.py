@@ -1,4 +1,4 @@
-"""How the attack's passes are sped up; what scores is left alone."""
+"""Speed settings of the attack's passes; scoring does not use them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 Precision = Literal["float32", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-#: Gradients are this much larger while they are in half precision, whose smallest numbers would swallow them.
+#: Scale of gradients in half precision, against underflow.
 FP16_SCALE = 1024.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What an attack's passes run on.
+    """Settings of an attack's passes.
 
     Attributes:
         precision: of matrix products and convolutions; anything but float32 is confirmed in float32 (see `measure`).
         compile: modules are compiled by torch.
         channels_last: weights and activations have their channels last in memory.
-        prefetch: the next chunk is copied to the GPU while one is at work.
+        prefetch: the next chunk is copied to the GPU during the work on one.
     """
 
     precision: Precision = "float32"
@@ -32,7 +32,7 @@ class Speed:
 
     @property
     def exact(self) -> bool:
-        """The passes compute what those of the deployed system do, up to the order of sums."""
+        """Whether the passes equal those of the deployed system, up to the order of sums."""
         return self.precision == "float32" and not self.compile
 
     @property
@@ -46,7 +46,7 @@ class Speed:
         return FP16_SCALE if self.precision == "fp16" else 1.0
 
     def passes(self, device: torch.device) -> AbstractContextManager[object]:
-        """What forward passes run in."""
+        """The context of forward passes."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=DTYPES[self.precision])

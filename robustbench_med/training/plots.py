@@ -206,8 +206,14 @@ def _learning(title: str, history: Sequence[Mapping[str, Any]], path: Path) -> N
         for at, (client, points) in enumerate(lines.items()):
             marker = "o" if len(points) <= 20 else ""
             colour = COLOURS[at] if few else "0.75"
-            panel.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, linewidth=1.3,
-                       label=client if few else None)  # fmt: skip
+            panel.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                marker=marker,
+                markersize=3,
+                linewidth=1.3,
+                label=client if few else None,
+            )
         if len(lines) > 1:
             panel.plot(*zip(*_mean(lines.values()), strict=True), color="black", linewidth=1.8, label="mean of clients")
         values = [value for points in lines.values() for _, value in points]

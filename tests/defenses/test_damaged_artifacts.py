@@ -141,11 +141,11 @@ def test_a_torn_line_is_named_by_the_command_line_and_the_run_goes_on(run: Run) 
     done = run("first", "--seed", "1")
     assert done.exit_code == 0, done.output
     assert "warning: " in done.stderr
-    assert "line 2 is no record" in done.stderr
+    assert "line 2 is not a record" in done.stderr
     assert "records.quarantine.jsonl" in done.stderr
     shown = CliRunner().invoke(app, ["table", "first"])
     assert shown.exit_code == 0
-    assert "is no record" not in shown.stderr
+    assert "is not a record" not in shown.stderr
 
 
 def test_a_place_that_cannot_be_written_is_one_line(run: Run) -> None:

@@ -49,10 +49,10 @@ def test_a_torn_line_is_set_aside_and_nothing_is_lost(tmp_path: Path) -> None:
     torn = dumped(record(cell_id="1")).encode()[:-40]
     with file.open("ab") as handle:
         handle.write(torn)
-    with pytest.warns(StoreWarning, match=r"line 2 is no record .*: passed over"):
+    with pytest.warns(StoreWarning, match=r"line 2 is not a record .*: skipped"):
         assert [r.cell_id for r in read(file)] == ["0"]
     assert file.read_bytes().endswith(torn)  # reading changes nothing
-    with pytest.warns(StoreWarning, match=r"line 2 is no record .*set aside in .*records\.quarantine\.jsonl"):
+    with pytest.warns(StoreWarning, match=r"line 2 is not a record .*set aside in .*records\.quarantine\.jsonl"):
         append(file, record(cell_id="2"))
     assert [r.cell_id for r in read(file)] == ["0", "2"]
     (kept,) = map(json.loads, journal.quarantine_of(file).read_text().splitlines())
@@ -82,13 +82,13 @@ def test_foreign_lines_that_arrive_between_two_records_are_found(tmp_path: Path)
     append(file, record(cell_id="0"))
     with file.open("a") as handle:
         handle.write("noise\n" + dumped(record(cell_id="1")) + "\n")
-    with pytest.warns(StoreWarning, match="line 2 is no record"):
+    with pytest.warns(StoreWarning, match="line 2 is not a record"):
         append(file, record(cell_id="2"))
     # Another file in its place, of which nothing was checked yet.
     shutil.copyfile(file, tmp_path / "copy")
     (tmp_path / "copy").write_text("more noise\n" + file.read_text())
     (tmp_path / "copy").replace(file)
-    with pytest.warns(StoreWarning, match="line 1 is no record"):
+    with pytest.warns(StoreWarning, match="line 1 is not a record"):
         append(file, record(cell_id="3"))
     assert [r.cell_id for r in read(file)] == ["0", "1", "2", "3"]
 
@@ -109,7 +109,7 @@ def test_the_order_of_lines_counts_not_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_never_given_up_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PATIENCE", 0.2)
+    monkeypatch.setattr(journal, "LOCK_TIMEOUT", 0.2)
     file = tmp_path / "records.jsonl"
     with FileLock(tmp_path / ".records.jsonl.lock"), pytest.raises(StoreError, match="another process has locked it"):
         append(file, record())

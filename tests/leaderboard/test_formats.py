@@ -219,7 +219,7 @@ def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
     folder(tmp_path, climbed())
     with (tmp_path / "records" / "a.jsonl").open("a") as file:
         file.write('{"torn": \n')
-    with pytest.raises(DataError, match=r"records/a\.jsonl: line 2 is no record"):
+    with pytest.raises(DataError, match=r"records/a\.jsonl: line 2 is not a record"):
         read_sources(tmp_path)
 
 

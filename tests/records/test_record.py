@@ -47,7 +47,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
     append(file, record())
     file.write_text(file.read_text() + '{"cell_id": 1}\n')
-    with pytest.warns(StoreWarning, match=r"records\.jsonl: line 2 is no record \(schema_version.*passed over"):
+    with pytest.warns(StoreWarning, match=r"records\.jsonl: line 2 is not a record \(schema_version.*skipped"):
         assert list(read(file)) == [record()]
 
 

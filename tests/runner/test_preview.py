@@ -238,7 +238,7 @@ def test_the_command_without_an_estimate_and_with_a_mistyped_pattern(toys: Regis
     assert done.exit_code == 0, done.output
     assert "gradients" not in done.stdout
     assert "2 cells: 2 to run.\n" in done.stdout
-    assert done.stderr == "warning: no cell fits the pattern 'attack=shfit'; is it mistyped?\n"
+    assert done.stderr == "warning: no cell matches the pattern 'attack=shfit'\n"
 
 
 def test_the_command_says_what_lacks_weights_and_exits_2(toys: Registry, tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def test_records_on_disk_are_shown_again_each_cell_once(call: Any) -> None:
         (("train", "bare", "--dataset", "stripes", "--unseen-site", "x"), "no site 'x'"),
         (("table", "nowhere.jsonl"), "there is no file or folder nowhere.jsonl"),
         (("table", "empty.jsonl"), "no records in empty.jsonl"),
-        (("table", "rubbish.jsonl"), "no records in rubbish.jsonl: line 1 is no record"),
+        (("table", "rubbish.jsonl"), "no records in rubbish.jsonl: line 1 is not a record"),
         (("table", "empty.jsonl", "--report", "pdf"), "unknown report 'pdf'"),
     ],
 )

@@ -67,9 +67,9 @@ def convnet() -> Callable[..., nn.Module]:
     def build(classes: int, scale: float = 1.0) -> nn.Module:
         generator = torch.Generator().manual_seed(7)
         net = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(64, classes),
-        )  # fmt: skip
+            *(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()),
+            *(nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(64, classes)),
+        )
         with torch.no_grad():
             for weight in net.parameters():
                 bound = 2 / max(weight[0].numel(), 1) ** 0.5

@@ -1,4 +1,4 @@
-"""What is slow to make is kept under ``RBMED_HOME``: digests of folders and decoded images, keyed by their digest."""
+"""Cache under ``RBMED_HOME``: digests of folders, and decoded images by digest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def digest_of(*parts: object) -> str:
 def content_digest(root: Path, paths: Iterable[Path]) -> str:
     """Digest of the relative names and the bytes of ``paths``, which lie under ``root``.
 
-    The files are read once: the result is remembered for their sizes and times of change.
+    The result is cached by the files' sizes and times of change, so unchanged files are read once.
 
     Raises:
         DataError: a file cannot be read.
@@ -56,7 +56,9 @@ def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]] | None:
         # Opened here because np.load leaves the file open where the archive is damaged.
         with path.open("rb") as file:
             if any(info.compress_type != zipfile.ZIP_STORED for info in zipfile.ZipFile(file).infolist()):
-                return None  # none of ours: `save` compresses nothing, so no file unpacks to more than itself
+                return (
+                    None  # not written by `save`, which does not compress: a small file cannot unpack to a huge array
+                )
             file.seek(0)
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in names}
@@ -65,7 +67,7 @@ def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]] | None:
 
 
 def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Fill a temporary file beside ``path``, then rename it: an interrupted run leaves no half file."""
+    """Fill a temporary file beside ``path``, then rename it, so that no partial file is left."""
     part: IO[bytes] | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

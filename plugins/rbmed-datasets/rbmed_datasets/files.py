@@ -1,4 +1,4 @@
-"""Reading one image file that a stranger made: sniffed, bounded, upright, grey, square."""
+"""Reading an untrusted image file: format by content, bounded size, upright, grey, square."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from robustbench_med.errors import DataError
 
 Fit = Literal["pad", "squash"]
 
-# Only raster decoders: Pillow would otherwise hand EPS files to Ghostscript, whatever their name says.
+# Only raster decoders: Pillow would otherwise pass EPS files, whatever their extension, to Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 SUFFIXES = {
-    ".bmp": "BMP", ".gif": "GIF", ".jfif": "JPEG", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF",
-    ".tiff": "TIFF", ".webp": "WEBP",
-}  # fmt: skip
-#: A file of a few kB can claim to be gigapixels; no scan is larger than this.
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jfif": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+#: Limit on an image's size: the header of a file of a few kB can claim gigapixels.
 MAX_PIXELS = 64_000_000
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
-    """Sort key that orders ``y2.jpg`` before ``y10.jpg``; case decides only where all else is equal."""
+    """Sort key that orders ``y2.jpg`` before ``y10.jpg``; case matters only between otherwise equal names."""
     parts = [part for part in re.split("([0-9]+)", name.casefold()) if part]
     return tuple((False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts), name
 
@@ -41,7 +48,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> Image.Image:
-    """Decode ``path``, whatever its extension says, and turn it upright as its EXIF orientation asks.
+    """Decode ``path`` by its content, not by its extension, and apply its EXIF orientation.
 
     Raises:
         DataError: the file is missing, not an image, damaged, or larger than `MAX_PIXELS`.
@@ -65,7 +72,7 @@ def load(path: Path) -> Image.Image:
 def gray(image: Image.Image) -> Image.Image:
     """``image`` as mode L (uint8); transparency is laid over black.
 
-    Files of more than 8 bits are divided by their own largest value, for scanners store 12 bits in 16.
+    Images of more than 8 bits are divided by their largest value, because scanners store 12 bits in 16.
     """
     if image.mode[0] in "IF":
         values = np.asarray(image, dtype=np.float64).clip(min=0)
@@ -90,19 +97,19 @@ def square(
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def lying_extension(path: Path) -> str | None:
-    """One line if the content of ``path`` is of another format than its extension says, else None."""
+def wrong_extension(path: Path) -> str | None:
+    """One line if the format of ``path`` is not that of its extension, else None."""
     with Image.open(path, formats=FORMATS) as image:
         actual = "JPEG" if image.format == "MPO" else image.format
     if actual == SUFFIXES.get(path.suffix.lower()):
         return None
-    return f"note: {path} holds {actual} content; it is read all the same"
+    return f"note: {path} holds {actual} content, not what its extension says; it is read anyway"
 
 
 def problem(path: Path) -> str | None:
-    """One line that says what is wrong with ``path``, or None; ``note:`` begins what does no harm."""
+    """One line on a problem of ``path``, or None; a line that starts with ``note:`` is harmless."""
     try:
         load(path)
     except DataError as error:
         return str(error)
-    return lying_extension(path)
+    return wrong_extension(path)

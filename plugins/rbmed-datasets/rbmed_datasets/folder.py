@@ -20,7 +20,7 @@ from robustbench_med.errors import DataError
 
 
 class FolderParams(rbmed.Params):
-    """Parameters that every data set read from a folder shares."""
+    """Parameters of all data sets that are read from a folder."""
 
     size: int = rbmed.Field(64, ge=16, le=512, description="Side of the square images in pixels.")
     fit: Literal["pad", "squash"] = rbmed.Field(
@@ -28,12 +28,14 @@ class FolderParams(rbmed.Params):
     )
     seed: int = rbmed.Field(0, ge=0, description="Seed of the split by patient.")
     calibration_fraction: float = rbmed.Field(0.2, gt=0, lt=1, description="Share of the images for calibration.")
-    test_fraction: float = rbmed.Field(0.2, gt=0, lt=1, description="Share of the images for test, the rest trains.")
+    test_fraction: float = rbmed.Field(
+        0.2, gt=0, lt=1, description="Share of the images for test; the rest is for training."
+    )
 
     @pydantic.model_validator(mode="after")
-    def _leave_something_to_train_on(self) -> Self:
+    def _training_images_left(self) -> Self:
         if self.calibration_fraction + self.test_fraction >= 1:
-            raise ValueError("calibration_fraction + test_fraction must be below 1, training has the rest")
+            raise ValueError("calibration_fraction + test_fraction must be below 1; the rest is for training")
         return self
 
 
@@ -61,9 +63,9 @@ class Scans:
 
 
 class FolderDataset(rbmed.Dataset):
-    """Base of `Lgg` and `ImageFolder`: they find the files and decode them, this splits, caches and answers.
+    """Base class of `Lgg` and `ImageFolder`, which find and decode the files; it splits and caches the images.
 
-    ``revision`` is bumped when the same files and parameters would give other images, labels or splits.
+    ``revision`` is raised when the same files and parameters would give other images, labels or splits.
     """
 
     Params: ClassVar[type[FolderParams]] = FolderParams
@@ -74,11 +76,11 @@ class FolderDataset(rbmed.Dataset):
 
     @abstractmethod
     def base(self) -> Path:
-        """Where in the root the data set begins; file names count from there, so that moving it changes nothing."""
+        """The folder that file names are relative to, so that moving the data set does not change its digest."""
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files the data set is made of; they enter the digest."""
+        """The files of the data set; they enter the digest."""
 
     @abstractmethod
     def scans(self) -> Scans:
@@ -96,7 +98,9 @@ class FolderDataset(rbmed.Dataset):
             DataError: no root was given, or it is not a folder.
         """
         if self.root is None:
-            raise DataError(f"data set {self.name!r} reads images you bring: give --data-root FOLDER or set RBMED_DATA")
+            raise DataError(
+                f"data set {self.name!r} reads the user's images: give --data-root FOLDER or set RBMED_DATA"
+            )
         if not self.root.is_dir():
             raise DataError(f"data root {self.root} of data set {self.name!r} is not a folder")
         return self.root
@@ -141,7 +145,7 @@ class FolderDataset(rbmed.Dataset):
         )
 
     def _stored(self, *names: str) -> dict[str, NDArray[Any]]:
-        """Arrays from the cache, made first if they are not there (or the file was damaged)."""
+        """Arrays from the cache, computed first if they are missing or damaged."""
         path = rbmed.home() / "datasets" / f"{self.name}-{self._digest}.npz"
         stored = cache.read(path, names)
         if stored is None:

@@ -43,9 +43,9 @@ class ImageFolderParams(FolderParams):
 class ImageFolder(FolderDataset):
     """Class folders of images, such as Br35H or brain-tumor-mri.
 
-    Content is sniffed, EXIF orientation applied, colour dropped (the colour mode betrays the class in some
-    collections), the image made square. Patients are unknown: images linked by near-duplication form a group, and
-    groups take the patients' place in the split. An official split is pooled, and its leak reported in the card.
+    The format is read from the content, the EXIF orientation applied, colour dropped (in some collections the colour
+    mode reveals the class), the image made square. Patients are unknown: images linked by near-duplication form a
+    group, and the split is by group. An official split is pooled, and the card reports its leak.
 
     Raises:
         DataError: no class folders, an empty class, an unreadable image, an unknown class name, too few groups.
@@ -109,7 +109,7 @@ class ImageFolder(FolderDataset):
         with self.progress.task("comparing images", len(paths)) as task:
             pairs = neardup.near_duplicate_pairs(thumbnails, self.params.near_duplicate_threshold, task.advance)
         group = neardup.groups(pairs, len(paths))
-        # A group is named by its first file, so that its name, and with it the split, does not hang on numbering.
+        # A group is named by its first file, so that its name, and the split, do not depend on the order of the groups.
         first = np.unique(group, return_index=True)[1]
         base = self.base()
         named = [path.relative_to(base).as_posix() for path in paths]
@@ -168,7 +168,7 @@ class ImageFolder(FolderDataset):
         return named[0] if len(classes) == 2 and len(named) == 1 else None
 
     def check(self) -> list[str]:
-        """Look at every file of every chosen class."""
+        """Problems of every file of every chosen class."""
         lines = []
         with self.progress.task(f"checking {self.base().name}", len(self._labelled)) as task:
             for item in self._labelled:

@@ -1,4 +1,4 @@
-"""Finding the class folders of an image collection, however it was unpacked."""
+"""Finds the class folders of an image collection at the usual depths."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _folders(path: Path) -> list[Path]:
 def _class_folders(path: Path) -> list[Labelled]:
     """Class folders directly in ``path``; [] unless at least one holds images.
 
-    A folder of folders beside them is another copy of the collection (Navoneel's zip has one) and not a class; a
-    folder with nothing in it is an empty class, which the caller reports.
+    A folder of folders beside them is another copy of the collection (Navoneel's zip has one), not a class; an empty
+    folder is an empty class, which the caller reports.
     """
     found = [Labelled(child, tuple(images_in(child))) for child in _folders(path)]
     if not any(item.files for item in found):
@@ -58,7 +58,7 @@ def _class_folders(path: Path) -> list[Labelled]:
 
 
 def _collection(path: Path) -> list[Labelled]:
-    """Class folders of ``path``, with or without an official split between; [] if it is no collection."""
+    """Class folders of ``path``, with or without an official split between; [] if it is not a collection."""
     official = [(child, child.name.lower()) for child in _folders(path)]
     parts = [(child, name in _TESTING) for child, name in official if name in _TRAINING | _TESTING]
     pooled = [
@@ -71,7 +71,7 @@ def find_classes(root: Path) -> list[Labelled]:
     """The class folders under ``root``: there, one folder deeper, or in ``Training`` and ``Testing``.
 
     Raises:
-        DataError: there are none, or several collections lie side by side.
+        DataError: there are none, or there are several collections.
     """
     here = _collection(root)
     if here:

@@ -62,7 +62,7 @@ class LggParams(FolderParams):
     slice_low: float = rbmed.Field(0.35, ge=0, le=1, description="Start of the slices used, as a share of the volume.")
     slice_high: float = rbmed.Field(0.85, ge=0, le=1, description="End of the slices used, as a share of the volume.")
     min_lesion_pixels: int = rbmed.Field(
-        150, ge=1, description="Slices with fewer lesion pixels (at the original 256 px), but some, are left out."
+        150, ge=1, description="Slices with a lesion of fewer pixels (at the original 256 px) are left out."
     )
 
     @pydantic.model_validator(mode="after")
@@ -181,7 +181,7 @@ class Lgg(FolderDataset):
         return classes.index("tumour")
 
     def check(self) -> list[str]:
-        """Look at every slice and mask of every hospital."""
+        """Problems of every slice and mask of every hospital."""
         lines = []
         with self.progress.task("checking lgg", len(self._volumes)) as task:
             for volume in self._volumes:
@@ -198,7 +198,7 @@ class Lgg(FolderDataset):
 
 def _pair_problems(scan: Path, mask: Path) -> list[str]:
     lines = [line for path in (scan, mask) if (line := files.problem(path))]
-    with suppress(DataError):  # an unreadable file has its line already
+    with suppress(DataError):  # an unreadable file is reported above
         size, mask_size = files.load(scan).size, files.load(mask).size
         if size != mask_size:
             lines.append(_size_mismatch(scan, size, mask_size))

@@ -1,7 +1,7 @@
 """Near-duplicates: images that are copies of one another up to brightness, contrast, sharpening or compression.
 
-Public collections repeat images. A twin on the other side of a split is an answer already seen in training, so twins
-are grouped first and the groups are split.
+Public collections repeat images. A near-duplicate of a training image in the test split would measure memorisation, so
+near-duplicates are grouped first and the groups are split.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Single-precision products are off by about 1e-6: the search keeps this margin and the decision is made in double.
+# Single-precision products have errors of about 1e-6: candidates are within this margin, and are checked in double.
 _MARGIN = 1e-4
 _CHUNK = 1024
 
 
 def _standardised(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Rows of zero mean and unit length, float64 (N, pixels); a constant image becomes zeros (a twin of nothing)."""
+    """Rows of zero mean and unit length, float64 (N, pixels); constant images become zeros, without near-duplicates."""
     rows = torch.from_numpy(images).flatten(1).to(torch.float64)
     rows -= rows.mean(dim=1, keepdim=True)
     return rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(1e-9))
@@ -34,7 +34,7 @@ def near_duplicate_pairs(
     Args:
         images: uint8 (N, H, W).
         threshold: correlation in (0, 1).
-        advance: told how many images have been compared, chunk by chunk.
+        advance: called with the number of images compared, after each chunk.
 
     Returns:
         int64 (P, 2), first index smaller, in lexicographic order.

@@ -1,4 +1,4 @@
-"""What this distribution offers to robustbench-med."""
+"""Specs of this distribution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from robustbench_med import DatasetSpec, hookimpl
 
 @hookimpl
 def rbmed_datasets() -> Iterator[DatasetSpec]:
-    """The data sets of this distribution."""
+    """The data sets."""
     yield DatasetSpec(
         name="brainsim",
         target="rbmed_datasets.brainsim.dataset:BrainSim",

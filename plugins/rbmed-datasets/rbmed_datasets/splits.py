@@ -1,7 +1,7 @@
 """Splits by patient within each site.
 
-Order comes from hashes of (seed, patient), not from a generator: the place of a patient in the order does not change
-when others are added, and no library version can change it.
+The order is by hashes of (seed, patient), not by a random generator: adding patients does not change the order of the
+others, and no library version can change it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def split_by_patient(
 ) -> NDArray[np.str_]:
     """Assign every image to a split so that no patient of a site is in two.
 
-    Within each site, patients go one by one (seeded order, the large ones first) to the split that is least full, as
-    a share of its target, in the classes this patient brings. So each split gets at least one patient, and its share
-    of each class is right to within about one patient.
+    Within each site, patients are assigned one by one (seeded order, large ones first) to the split with the lowest
+    share of its target in the patient's classes. So each split gets at least one patient, and its share of each class
+    is exact to within about one patient.
 
     Args:
         patients: (N,) patient or group ids.
@@ -57,17 +57,18 @@ def split_by_patient(
         rows = np.flatnonzero(site_of == site)
         ids, inverse = np.unique(who[rows], return_inverse=True)
         if len(ids) < len(SPLITS):
-            raise DataError(f"site {str(site)!r} has {len(ids)} patient(s) or image groups; the splits need 3 at least")
+            raise DataError(f"site {str(site)!r} has {len(ids)} patient(s) or image groups; the splits need at least 3")
         counts = _class_counts(inverse, labels[rows])
         targets = np.maximum(np.outer(fractions, counts.sum(axis=0)), 1e-9)
-        # Within a power of two the order is the seed's; a much larger patient placed last would overshoot its split.
+        # Within a power of two the order is random; a much larger patient assigned last would exceed its split's
+        # target.
         size = np.floor(np.log2(counts.sum(axis=1)))
         order = sorted(range(len(ids)), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i])))
         filled = np.zeros_like(targets)
         chosen = np.empty(len(ids), dtype=np.int64)
         for i in order:
             fullness = filled / targets
-            # The sum only breaks ties, in favour of a split that is still empty: none stays so.
+            # The sum only breaks ties, in favour of a split that is still empty, so that none stays empty.
             chosen[i] = np.argmin(fullness @ counts[i] + 1e-6 * fullness.sum(axis=1))
             filled[chosen[i]] += counts[i]
         result[rows] = names[chosen[inverse]]

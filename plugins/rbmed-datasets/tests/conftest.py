@@ -1,4 +1,4 @@
-"""Folders of drawn images in the layouts that users bring, and a cache of each test's own."""
+"""Folders of drawn images in the usual layouts, and a separate cache for each test."""
 
 from __future__ import annotations
 

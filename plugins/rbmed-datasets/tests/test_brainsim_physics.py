@@ -152,7 +152,7 @@ def balanced_accuracy(truth: np.ndarray, guess: np.ndarray) -> float:
     return float((guess[truth].mean() + (~guess[~truth]).mean()) / 2)
 
 
-def test_nuisance_variables_alone_do_not_tell_the_label():
+def test_nuisance_variables_do_not_predict_the_label():
     # Few pixels, one slice and many patients: what is tested are the random draws.
     settings = sampling.Settings(size=32, train_patients=120, slices=1)
     people, labels = sampling.patients(settings, "train"), sampling.labels(settings, "train").astype(bool)

@@ -1,4 +1,4 @@
-"""One file at a time: what strangers' image files look like."""
+"""Reading single, untrusted image files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_content_counts_not_the_extension(tmp_path: Path, scan: Callable[..., np
     path = tmp_path / "scan.jpg"
     Image.fromarray(scan(0)).save(path, format="PNG")
     np.testing.assert_array_equal(read(path), scan(0))
-    assert files.problem(path) == f"note: {path} holds PNG content; it is read all the same"
+    assert files.problem(path) == f"note: {path} holds PNG content, not what its extension says; it is read anyway"
 
 
 @pytest.mark.parametrize("suffix", ["png", "PNG", "bmp", "tif", "gif"])
-def test_honest_lossless_files_are_read_exactly(tmp_path: Path, scan: Callable[..., np.ndarray], suffix: str) -> None:
+def test_lossless_files_are_read_exactly(tmp_path: Path, scan: Callable[..., np.ndarray], suffix: str) -> None:
     path = tmp_path / f"scan.{suffix}"
     Image.fromarray(scan(1)).save(path)
     np.testing.assert_array_equal(read(path), scan(1))
@@ -112,7 +112,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 40_000])
-def test_a_small_file_cannot_claim_gigapixels(tmp_path: Path, side: int) -> None:
+def test_a_file_that_claims_gigapixels_is_refused(tmp_path: Path, side: int) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -129,7 +129,7 @@ def test_postscript_is_not_opened(tmp_path: Path) -> None:
         files.load(tmp_path / "scan.png")
 
 
-def test_names_sort_as_people_count(tmp_path: Path) -> None:
+def test_names_sort_naturally(tmp_path: Path) -> None:
     for name in ["y10.jpg", "Y2.JPG", "y1.jpeg", "1 no.png", ".hidden.png", "notes.txt", "_x.tif"]:
         (tmp_path / name).touch()
     assert [path.name for path in files.images_in(tmp_path)] == ["1 no.png", "_x.tif", "y1.jpeg", "Y2.JPG", "y10.jpg"]

@@ -1,4 +1,4 @@
-"""`imagefolder` on drawn scans in the layouts users bring, and on the real collection where it is."""
+"""`imagefolder` on drawn scans in the usual layouts, and on the real collection if it is available."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def test_real_world_files(br35h: Path, scan: Callable[..., np.ndarray]) -> None:
     (br35h / "no" / "._no1.jpg").write_bytes(b"\0")
     data = make(br35h)
     assert total(data) == 43
-    assert data.check() == [f"note: {br35h / 'yes' / 'y900.JPG'} holds PNG content; it is read all the same"]
+    assert data.check() == [
+        f"note: {br35h / 'yes' / 'y900.JPG'} holds PNG content, not what its extension says; it is read anyway"
+    ]
 
 
 def test_colour_mode_does_not_reach_the_images(tmp_path: Path, class_folders: Write) -> None:

@@ -1,4 +1,4 @@
-"""`lgg` on drawn volumes in the collection's layout, and on the real ones where they are."""
+"""`lgg` on drawn volumes in the collection's layout, and on the real ones if they are available."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_second_time_nothing_is_decoded(root: Path, monkeypatch: pytest.Monk
     assert first.patients == again.patients
 
 
-def test_a_damaged_cache_is_made_anew(root: Path, cache_home: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(root: Path, cache_home: Path) -> None:
     first = make(root).split("train")
     (stored,) = cache_home.glob("datasets/lgg-*.npz")
     stored.write_bytes(stored.read_bytes()[:1000])
@@ -132,7 +132,9 @@ def test_a_damaged_cache_is_made_anew(root: Path, cache_home: Path) -> None:
     assert [path.suffix for path in stored.parent.iterdir() if path.is_file()] == [".npz"]  # nothing half-written
 
 
-def test_a_cache_that_cannot_be_written_is_said(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RBMED_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match="RBMED_HOME"):

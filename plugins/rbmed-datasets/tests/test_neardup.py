@@ -34,7 +34,7 @@ def test_pairs_equal_a_plain_correlation_matrix_across_chunks(scan: Draw, monkey
     assert sum(seen) == len(images)
 
 
-def test_blank_images_are_nobodys_twin() -> None:
+def test_blank_images_have_no_near_duplicates() -> None:
     assert not len(neardup.near_duplicate_pairs(np.full((3, 8, 8), 7, dtype=np.uint8), 0.5))
 
 
@@ -51,7 +51,7 @@ def test_a_chain_is_one_group() -> None:
     assert len(set(neardup.groups(np.empty((0, 2), dtype=np.int64), 4).tolist())) == 4
 
 
-def test_twins_across_counts_only_the_part_asked_for() -> None:
+def test_twins_across_counts_only_the_given_part() -> None:
     part = np.array([False, False, True, True, True])
     pairs = np.array([[0, 2], [0, 1], [3, 4]])
     assert neardup.twins_across(pairs, part).tolist() == [False, False, True, False, False]

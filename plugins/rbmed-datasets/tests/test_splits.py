@@ -53,7 +53,7 @@ def test_three_patients_fill_three_splits_whatever_their_classes(labels: list[in
         assert sorted(splits) == sorted(SPLITS)
 
 
-def test_a_huge_group_goes_where_there_is_room() -> None:
+def test_a_huge_group_is_assigned_to_training() -> None:
     patients = ["huge"] * 50 + [str(i) for i in range(50)]
     splits = split_by_patient(patients, ["all"] * 100, np.zeros(100, dtype=np.int64), FRACTIONS, seed=1)
     assert set(splits[:50].tolist()) == {"train"}

@@ -1,4 +1,4 @@
-"""The masked autoencoder as a part: what detectors and purifiers built on it have in common."""
+"""The masked autoencoder as a part: base classes of the detectors and purifiers built on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
 
 
 class MAEParams(rbmed.Params):
-    """The autoencoder and its training: all that its weights depend on."""
+    """The autoencoder and its training: everything that its weights depend on."""
 
     patch: int = Field(8, ge=1, description="Side of a patch in pixels; must divide the image side.")
     width: int = Field(128, ge=4, multiple_of=4, description="Encoder width.")
@@ -31,7 +31,7 @@ class MAEParams(rbmed.Params):
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="Share of patches hidden in training.")
     training: str = Field(
         "fedavg:rounds=12,local_epochs=10,batch_size=32,lr=1.5e-3",
-        description="Strategy that trains the autoencoder over the clients; local:... trains each client's alone.",
+        description="Strategy that trains the autoencoder over the clients; local:... trains one per client.",
     )
 
     @pydantic.model_validator(mode="after")
@@ -43,7 +43,7 @@ class MAEParams(rbmed.Params):
 
 
 class RebuildParams(MAEParams):
-    """How an image is rebuilt, besides the autoencoder itself."""
+    """How an image is reconstructed, besides the autoencoder itself."""
 
     score_mask_ratio: float = Field(0.75, gt=0, lt=1, **RUNTIME, description="Share of patches hidden in each pass.")
     passes: int = Field(4, ge=1, **RUNTIME, description="Passes of one set of masks; together they hide every patch.")
@@ -60,11 +60,11 @@ class RebuildParams(MAEParams):
 
 
 class HiddenPatches(rbmed.Learner):
-    """What a strategy trains: predict hidden patches of clean images from visible ones (He et al. 2022).
+    """The learner: predicts hidden patches of clean images from visible ones (He et al. 2022).
 
     Args:
         net: the autoencoder; shared, not copied.
-        mask_ratio: share of the patches that is hidden, another random choice for each image and step.
+        mask_ratio: share of the patches that is hidden, drawn for each image and step.
     """
 
     def __init__(self, net: MaskedAutoencoder, mask_ratio: float) -> None:
@@ -73,7 +73,7 @@ class HiddenPatches(rbmed.Learner):
         self.seen = visible_count(net.patches, mask_ratio)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean squared error of the hidden pixels, a scalar; labels are not looked at."""
+        """Mean squared error of the hidden pixels, a scalar; labels are not used."""
         patches = self.net.split(x)
         shuffled = torch.rand(patches.shape[:2], device=x.device).argsort(1)
         hidden = shuffled[:, self.seen :, None].expand(-1, -1, patches.shape[-1])
@@ -83,7 +83,7 @@ class HiddenPatches(rbmed.Learner):
 
 
 class MAEPart(rbmed.Part):
-    """A part on the masked autoencoder; all of them share its weights."""
+    """A part with the masked autoencoder; all these parts share its weights."""
 
     Params = MAEParams
     family = "mae"
@@ -97,18 +97,18 @@ class MAEPart(rbmed.Part):
         """
         p = self.params
         if size % p.patch or size < 2 * p.patch:
-            who = self.spec_name or self.family
-            raise BadParameter(f"{who}: patch={p.patch} must divide the image side, {size} px, at least twice")
+            name = self.spec_name or self.family
+            raise BadParameter(f"{name}: patch={p.patch} must divide the image side, {size} px, at least twice")
         self.net = MaskedAutoencoder(
             channels, size, p.patch, p.width, p.depth, p.decoder_width, p.decoder_depth, p.heads
-        )  # fmt: skip
+        )
 
     def learner(self, system: rbmed.System) -> HiddenPatches:
         """The autoencoder of this part, with its masked-patch loss."""
         return HiddenPatches(self.net, self.params.mask_ratio)
 
     def predict(self, patches: Tensor, visible: Tensor) -> Tensor:
-        """What each of several masks makes of each image.
+        """Predictions of each image under each of several masks.
 
         Args:
             patches: (N, L, P).
@@ -125,8 +125,8 @@ class MAEPart(rbmed.Part):
 class Rebuilder(MAEPart):
     """Predicts every patch of an image while it is hidden.
 
-    The masks are fixed, complementary, and the same for every image, so what is rebuilt depends neither on chance nor
-    on the batch.
+    The masks are fixed, complementary, and the same for every image, so the reconstruction is deterministic and does
+    not depend on the batch.
     """
 
     Params = RebuildParams
@@ -143,7 +143,7 @@ class Rebuilder(MAEPart):
         self.register_buffer("share", hidden / hidden.sum(0), persistent=False)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) rebuilt patch by patch, each patch from passes that hid it (their mean)."""
+        """Reconstructed images (N, C, H, W): each patch is the mean over the passes that hid it."""
         predicted = self.predict(self.net.split(x), self.visible)
         return self.net.join((predicted * self.share.unsqueeze(-1)).sum(1), x.shape[-1])
 
@@ -152,7 +152,7 @@ class Rebuilder(MAEPart):
         return self.net.split((x - rebuilt).square()).mean(-1)
 
     def pictures(self, x: Tensor, rng: rbmed.Stream) -> dict[str, Tensor]:
-        """Images, what one pass sees of them, and what all passes make of them."""
+        """Images, the visible patches of one pass, and the reconstruction."""
         patches, seen = self.net.split(x), self.visible[0]
         masked = torch.zeros_like(patches).index_copy(1, seen, patches[:, seen])
         return {
@@ -163,5 +163,5 @@ class Rebuilder(MAEPart):
 
 
 def visible_count(patches: int, mask_ratio: float) -> int:
-    """How many of the patches stay visible in training: at least one, and at least one is hidden."""
+    """Number of patches that are visible in training: at least one, and at least one is hidden."""
     return min(patches - 1, max(1, round(patches * (1 - mask_ratio))))

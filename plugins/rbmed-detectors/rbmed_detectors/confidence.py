@@ -1,4 +1,4 @@
-"""Scores read off the classifier's answer alone. Nothing is learned."""
+"""Scores computed from the classifier's logits. Nothing is learned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EnergyParams(rbmed.Params):
 class Energy(rbmed.Detector):
     """Free energy -T logsumexp(logits / T) (Liu et al. 2020, arXiv:2010.03759), unbounded.
 
-    Higher means less like the training images. The paper's fine-tuning on outliers is not part of it. Deterministic;
+    Higher means less similar to the training images. The paper's fine-tuning on outliers is left out. Deterministic;
     differentiable.
     """
 
@@ -41,8 +41,8 @@ class MaxSoftmax(rbmed.Detector):
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         """One minus the confidence of each image, float32 (N,)."""
-        # The other classes' share: 1 - p of confident answers, such as most clean images have, is below what float32
-        # resolves next to 1.
+        # The sum over the other classes: next to 1, float32 does not resolve 1 - p of confident predictions, which most
+        # clean images have.
         logits: Tensor = system.classifier(x)
         ordered = logits.float().sort(1, descending=True).values
         return (ordered[:, 1:].logsumexp(1) - ordered[:, 0]).sigmoid()

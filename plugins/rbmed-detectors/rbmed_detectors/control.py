@@ -1,4 +1,4 @@
-"""A detector that knows nothing. A defense that does as well with it owes nothing to its own detector."""
+"""A control. If a defense is as good with it, its own detector contributes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detectors that compare an image with what the system's own purifier makes of it. Nothing is learned."""
+"""Detectors that compare an image with its purification by the system's purifier. Nothing is learned."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors.purified import answers, purified
+from rbmed_detectors.purified import purified, purified_logits
 from rbmed_detectors.scores import DIVERGENCES, Divergence
 
 
 class PurifiedParams(rbmed.Params):
-    """How the image is purified for the comparison."""
+    """Purification of the image for the comparison."""
 
     strength: float = Field(0.5, ge=0, le=1, description="Strength of the purification.")
-    copies: int = Field(1, ge=1, description="Purifications, each with its own noise, that are averaged.")
+    copies: int = Field(
+        1, ge=1, description="Purifications, each with its own noise, over which the score is averaged."
+    )
 
 
 class DiffusionError(rbmed.Detector):
@@ -53,22 +55,22 @@ class DisagreementParams(PurifiedParams):
 
 
 class Disagreement(rbmed.Detector):
-    """How far the classifier's answers before and after purification are apart, averaged over the copies.
+    """Divergence of the classifier's predictions before and after purification, averaged over the copies.
 
-    The idea of MagNet (Meng & Chen 2017, arXiv:1705.09064) with the system's purifier in place of an autoencoder; what
-    the purifier joins from several copies counts as one answer. Differentiable where the purifier is; for
+    The idea of MagNet (Meng & Chen 2017, arXiv:1705.09064) with the system's purifier in place of an autoencoder; the
+    copies that a purifier votes over count as one prediction. Differentiable where the purifier is; for
     divergence=flip see `rbmed_detectors.scores.flip`.
     """
 
     Params = DisagreementParams
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """The divergence of each image's answers, float32 (N,), 0 or more.
+        """The divergence of each image's predictions, float32 (N,), 0 or more.
 
         Raises:
             BadParameter: the system has no purifier.
         """
         p = self.params
-        there = answers(x, system, rng, p.copies, p.strength, "disagreement")
-        here = system.classifier(x).unsqueeze(1).expand_as(there)
-        return DIVERGENCES[p.divergence](here, there).mean(1).float()
+        copies = purified_logits(x, system, rng, p.copies, p.strength, "disagreement")
+        logits = system.classifier(x).unsqueeze(1).expand_as(copies)
+        return DIVERGENCES[p.divergence](logits, copies).mean(1).float()

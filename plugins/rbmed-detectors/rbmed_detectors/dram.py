@@ -35,12 +35,13 @@ class DRAMParams(MAEParams):
 class DRAMDetector(MAEPart, rbmed.Detector):
     """Kolmogorov-Smirnov test on losses of a masked autoencoder (Tsai et al. 2023, arXiv:2303.12848).
 
-    The paper's: an image is masked several times, and the losses are compared with those of clean images by a
-    Kolmogorov-Smirnov test. Ours: the masks are fixed and the same for every image, so that a score neither draws nor
-    depends on the batch; the autoencoder is the small one of this package, trained on the clients' images rather than
-    on ImageNet; clean losses are those of the client's own training images; the score is the statistic instead of a
-    p-value (for fixed sample sizes one is a monotone function of the other), and the pipeline owns the threshold; the
-    paper's repair by reversal vectors is not part of it. ``statistic=mean`` is ours altogether.
+    As in the paper, an image is masked several times, and the losses are compared with those of clean images by a
+    Kolmogorov-Smirnov test. Different from the paper: the masks are fixed and the same for every image, so that a score
+    is deterministic and does not depend on the batch; the autoencoder is the small one of this package, trained on the
+    clients' images rather than on ImageNet; clean losses are those of the client's own training images; the score is
+    the statistic instead of a p-value (for fixed sample sizes one is a monotone function of the other), and the
+    pipeline sets the threshold; the paper's repair by reversal vectors is left out. ``statistic=mean`` is not from the
+    paper.
 
     Scores: ks in (0, 1]; mean unbounded, about 0 on clean images.
     """
@@ -68,7 +69,7 @@ class DRAMDetector(MAEPart, rbmed.Detector):
 
     @torch.no_grad()
     def fit(self, split: rbmed.Split, system: rbmed.System, job: rbmed.TrainJob) -> dict[str, float]:
-        """Keep the losses of at most `CLEAN` of the client's images; ``system`` is not looked at."""
+        """Store the losses of at most `CLEAN` of the client's images; ``system`` is not used."""
         images = split.images[chosen(len(split), CLEAN, rbmed.seed_of(job.seed, "dram"))]
         self.clean = torch.cat([self.losses(part, MASKS) for part in batches(images, job.device, 32)])
         return {"images": len(images), "mean_loss": float(self.clean.mean()), "std_loss": float(self.clean.std())}
@@ -91,9 +92,8 @@ class DRAMDetector(MAEPart, rbmed.Detector):
 def kolmogorov_smirnov(values: Tensor, sample: Tensor) -> Tensor:
     """Two-sided two-sample Kolmogorov-Smirnov statistic of each row of ``values`` against one sample.
 
-    It is a step function of the values. Its gradient is taken with a smooth distribution function in place of the
-    sample's, a Cauchy one with the sample's median and standard deviation: it vanishes nowhere, not even outside the
-    sample, where an attacker would otherwise find no way back.
+    It is a step function of the values. For its gradient, a Cauchy distribution with the sample's median and standard
+    deviation replaces the empirical one. This gradient is nowhere 0, not even outside the sample.
 
     Args:
         values: (N, M).

@@ -1,4 +1,4 @@
-"""What detectors that learn from a client's own images have in common."""
+"""Base class and helpers of the detectors that are fitted on a client's own images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from robustbench_med.errors import WeightsError
 
 
 class FeatureDetector(rbmed.Detector):
-    """A detector that looks at the classifier's features (`Classifier.embed`), which it has seen of clean images.
+    """A detector on the classifier's features (`Classifier.embed`).
 
-    Each client's is fitted on its own training images and its own classifier. Deterministic; differentiable.
+    It is fitted at each client, on the client's clean training images and classifier. Deterministic; differentiable.
     """
 
     stochastic = False
@@ -37,14 +37,14 @@ def batches(images: Tensor, device: torch.device, size: int = 128) -> Iterator[T
 
 
 def chosen(total: int, most: int, seed: int) -> Tensor:
-    """Indices of at most ``most`` of ``total`` images, in order: all, or a random choice that the seed repeats."""
+    """Sorted indices of at most ``most`` of ``total`` images: all, or a random subset that the seed determines."""
     if total <= most:
         return torch.arange(total)
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:most].sort().values
 
 
 def learned(buffer: Tensor, name: str) -> Tensor:
-    """A buffer that `fit` fills.
+    """The buffer, which `fit` has filled.
 
     Raises:
         WeightsError: it is empty.

@@ -13,29 +13,34 @@ from rbmed_detectors.features import FeatureDetector, chosen, learned
 
 
 class KNNParams(rbmed.Params):
-    """Parameters of the neighbours."""
+    """Parameters of the nearest-neighbour search."""
 
-    k: int = Field(5, ge=1, **RUNTIME, description="Which neighbour's distance counts; of fewer, the farthest.")
-    normalize: bool = Field(True, **RUNTIME, description="Bring features to length 1 first, as the paper does.")
-    bank: int = Field(2000, ge=1, description="Training images of the client whose features are kept, at most.")
+    k: int = Field(
+        5,
+        ge=1,
+        **RUNTIME,
+        description="Rank of the neighbour whose distance is the score; of fewer neighbours, the farthest.",
+    )
+    normalize: bool = Field(True, **RUNTIME, description="Scale features to length 1 first, as in the paper.")
+    bank: int = Field(2000, ge=1, description="Training images of the client whose features are stored, at most.")
 
 
 class NearestNeighbours(FeatureDetector):
     """Euclidean distance to the k-th nearest clean feature (Sun et al. 2022, arXiv:2204.06507), 0 or more.
 
-    At most 2 with normalised features. The paper detects images of other kinds with it; for attacked medical images see
-    Ma et al. (2019, arXiv:1907.10456).
+    At most 2 with normalised features. The paper detects out-of-distribution images with it; for attacked medical
+    images see Ma et al. (2019, arXiv:1907.10456).
     """
 
     Params = KNNParams
     features: Tensor
 
     def build(self, channels: int, size: int) -> None:
-        """Register what `fit` learns."""
+        """Register the buffers that `fit` fills."""
         self.register_buffer("features", torch.zeros(0, 0))
 
     def fit(self, split: rbmed.Split, system: rbmed.System, job: rbmed.TrainJob) -> dict[str, float]:
-        """Keep the features of at most ``bank`` of the client's images.
+        """Store the features of at most ``bank`` of the client's images.
 
         Raises:
             NotDefined: the classifier offers no features.

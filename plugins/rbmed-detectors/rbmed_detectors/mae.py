@@ -1,4 +1,4 @@
-"""MedFedPure's detector: a masked autoencoder of clean images, and three scores that can be read off it."""
+"""MedFedPure's detector: a masked autoencoder of clean images, and three scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.autoencoder import RUNTIME, Rebuilder, RebuildParams
-from rbmed_detectors.purified import answers
+from rbmed_detectors.purified import purified_logits
 from rbmed_detectors.scores import jensen_shannon
 
 
@@ -20,24 +20,24 @@ class MAEDetectorParams(RebuildParams):
         "reconstruction",
         **RUNTIME,
         description="reconstruction: squared error of the masked reconstruction (published). consistency: divergence "
-        "of the classifier's answers on the image and on a reference copy. combined: consistency + weight * "
+        "of the classifier's predictions on the image and on a reference copy. combined: consistency + weight * "
         "reconstruction.",
     )
     pool: Literal["mean", "max", "topk"] = Field(
         "mean",
         **RUNTIME,
-        description="How the errors of the patches become one: mean (published), max, or the mean of the largest.",
+        description="How the errors of the patches are pooled: mean (published), max, or the mean of the largest.",
     )
-    topk: float = Field(0.1, gt=0, le=1, **RUNTIME, description="Share of patches that pool=topk averages; at least 1.")
+    topk: float = Field(
+        0.1, gt=0, le=1, **RUNTIME, description="Share of patches that pool=topk averages; at least 1 patch."
+    )
     reference: Literal["reconstruction", "purified"] = Field(
         "purified", **RUNTIME, description="Copy that the consistency score compares the image with."
     )
     references: int = Field(
         1, ge=1, **RUNTIME, description="Purified copies, each with its own noise, that consistency averages."
     )
-    consistency_strength: float = Field(
-        0.5, ge=0, le=1, **RUNTIME, description="Strength with which the copy is purified."
-    )
+    consistency_strength: float = Field(0.5, ge=0, le=1, **RUNTIME, description="Strength of the copy's purification.")
     weight: float = Field(
         10.0, ge=0, **RUNTIME, description="Weight of the reconstruction error in the combined score."
     )
@@ -47,21 +47,21 @@ class MAEDetector(Rebuilder, rbmed.Detector):
     """Masked autoencoder (He et al. 2022, arXiv:2111.06377) of clean images as a detector (Karami et al. 2025).
 
     Scores are 0 or more: a mean squared error in pixels (at most about 1), a divergence in nats (at most ln 2), or
-    their weighted sum. Differentiable in the image; of pool=max and topk, through the patches that are chosen.
+    their weighted sum. Differentiable in the image; with pool=max and topk, through the selected patches.
     """
 
     Params = MAEDetectorParams
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
-        """Only a purified reference brings noise into the score."""
+        """Only a purified reference makes the score random."""
         return bool(self.params.score != "reconstruction" and self.params.reference == "purified")
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         """The score named by the parameter ``score``, float32 (N,), differentiable in ``x``.
 
         Raises:
-            BadParameter: a purified copy is asked for in a system without purifier.
+            BadParameter: a purified copy is needed, and the system has no purifier.
         """
         p: MAEDetectorParams = self.params
         if p.score == "consistency" and p.reference == "purified":
@@ -75,22 +75,24 @@ class MAEDetector(Rebuilder, rbmed.Detector):
         return self._consistency(x, rebuilt, system, rng) + p.weight * error
 
     def error_map(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """Squared error of the reconstruction, mean over the channels, (N, H, W), whichever the score."""
+        """Squared error of the reconstruction, mean over the channels, (N, H, W), for every score."""
         return (x - self.reconstruct(x)).square().mean(1)
 
     def _consistency(self, x: Tensor, rebuilt: Tensor | None, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """Mean Jensen-Shannon divergence between the answers on each image and on its reference copies, (N,)."""
+        """Mean Jensen-Shannon divergence of the predictions on each image and on its reference copies, (N,)."""
         p = self.params
         if p.reference == "purified":
-            there = answers(x, system, rng, p.references, p.consistency_strength, "mae with reference=purified")
+            copies = purified_logits(
+                x, system, rng, p.references, p.consistency_strength, "mae with reference=purified"
+            )
         else:
             assert rebuilt is not None
-            there = system.classifier(rebuilt.clamp(0, 1)).unsqueeze(1)
-        return jensen_shannon(system.classifier(x).unsqueeze(1).expand_as(there), there).mean(1)
+            copies = system.classifier(rebuilt.clamp(0, 1)).unsqueeze(1)
+        return jensen_shannon(system.classifier(x).unsqueeze(1).expand_as(copies), copies).mean(1)
 
 
 def pooled(errors: Tensor, pool: Literal["mean", "max", "topk"], topk: float) -> Tensor:
-    """One error per image, (N,), of the errors of its patches (N, L)."""
+    """One error per image, (N,), from the errors of its patches (N, L)."""
     if pool == "mean":
         return errors.mean(1)
     count = 1 if pool == "max" else max(1, round(topk * errors.shape[1]))

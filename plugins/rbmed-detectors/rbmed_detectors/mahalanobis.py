@@ -22,12 +22,11 @@ class MahalanobisParams(rbmed.Params):
 class Mahalanobis(FeatureDetector):
     """Smallest squared Mahalanobis distance to a class mean (Lee et al. 2018, arXiv:1807.03888), 0 or more.
 
-    The paper's: Gaussians of the classes' features with one tied covariance, and minus this distance as confidence.
-    Left out: its perturbation of the input and its logistic regression over several layers, which is trained on
-    attacked images. Here the features are those before the last layers alone, the covariance is shrunk because a
-    client may have fewer images than features, and classes are those that the client has. Ma et al. (2019,
-    arXiv:1907.10456) found detectors on deep features to be near perfect on medical images, with classifiers trained
-    on attacked images.
+    As in the paper, the features of each class are Gaussian with one tied covariance. Left out: the paper's
+    perturbation of the input and its logistic regression over several layers, which is trained on attacked images.
+    Here, only the features before the last layers are used, the covariance is shrunk because a client may have fewer
+    images than features, and the classes are those that the client has. Ma et al. (2019, arXiv:1907.10456) found
+    detectors on deep features to be near perfect on medical images, with classifiers trained on attacked images.
     """
 
     Params = MahalanobisParams
@@ -35,7 +34,7 @@ class Mahalanobis(FeatureDetector):
     whiten: Tensor
 
     def build(self, channels: int, size: int) -> None:
-        """Register what `fit` learns."""
+        """Register the buffers that `fit` fills."""
         # In double precision: the inverse of a covariance spans many orders of magnitude, and states are stored in half
         # precision otherwise.
         self.register_buffer("means", torch.zeros(0, 0, dtype=torch.float64))

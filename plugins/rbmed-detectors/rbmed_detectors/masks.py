@@ -1,4 +1,4 @@
-"""Fixed masks: which patches an autoencoder may see in each pass. The same for every image."""
+"""Fixed masks: the patches that are visible to an autoencoder in each pass. The same for every image."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import robustbench_med as rbmed
 def complementary(patches: int, passes: int, ratio: float, sets: int = 1) -> tuple[Tensor, Tensor]:
     """Sets of complementary masks; those of one set hide every patch equally often (within one).
 
-    Each pass hides a window of one fixed shuffled circle of the patches; the windows start evenly spaced. Every set has
-    its own circle; the first ones stay when there are more.
+    Each pass hides a window of one fixed circular permutation of the patches; the windows start evenly spaced. Every
+    set has its own permutation; more sets do not change the first ones.
 
     Args:
         patches: L, patches of an image.
@@ -27,15 +27,15 @@ def complementary(patches: int, passes: int, ratio: float, sets: int = 1) -> tup
         hidden; sets one after another.
     """
     hide = min(patches - 1, math.ceil(ratio * patches))
-    circles = _shuffled("mae-masks", sets, patches)
+    orders = _shuffled("mae-masks", sets, patches)
     starts = torch.arange(passes) * patches // passes
-    turned = circles[:, (starts[:, None] + torch.arange(patches)) % patches].flatten(0, 1)
-    hidden = torch.zeros(len(turned), patches).scatter(1, turned[:, :hide], 1.0)
-    return turned[:, hide:], hidden
+    shifted = orders[:, (starts[:, None] + torch.arange(patches)) % patches].flatten(0, 1)
+    hidden = torch.zeros(len(shifted), patches).scatter(1, shifted[:, :hide], 1.0)
+    return shifted[:, hide:], hidden
 
 
 def independent(patches: int, masks: int, visible: int) -> tuple[Tensor, Tensor]:
-    """Independent random masks that leave ``visible`` patches; the first ones stay when there are more.
+    """Independent random masks that leave ``visible`` patches; more masks do not change the first ones.
 
     Returns:
         As `complementary`: int64 (masks, visible) and float32 (masks, L).

@@ -1,4 +1,4 @@
-"""What this distribution offers; reading it imports no torch."""
+"""Specs of this distribution; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def rbmed_detectors() -> Iterator[DetectorSpec]:
     yield DetectorSpec(
         name="mae",
         target="rbmed_detectors.mae:MAEDetector",
-        summary="Masked autoencoder: reconstruction error, or how far the classifier disagrees with itself on a copy",
+        summary="Masked autoencoder: reconstruction error, or divergence of the predictions on image and copy",
         reference="He et al. 2022, arXiv:2111.06377; Karami et al. 2025, arXiv:2511.11625; Meng & Chen 2017",
     )
     yield DetectorSpec(
@@ -25,7 +25,7 @@ def rbmed_detectors() -> Iterator[DetectorSpec]:
     yield DetectorSpec(
         name="feature-squeezing",
         target="rbmed_detectors.squeezing:FeatureSqueezing",
-        summary="How far the answer moves when the image loses bit depth or is smoothed",
+        summary="Change of the prediction when bit depth is reduced or the image is smoothed",
         reference="Xu et al. 2018, arXiv:1704.01155",
     )
     yield DetectorSpec(
@@ -55,19 +55,19 @@ def rbmed_detectors() -> Iterator[DetectorSpec]:
     yield DetectorSpec(
         name="diffusion-error",
         target="rbmed_detectors.diffusion:DiffusionError",
-        summary="Mean squared error between the image and what the system's purifier makes of it",
+        summary="Mean squared error between the image and its purification",
         reference="Graham et al. 2023, arXiv:2211.07740; Wang et al. 2023, arXiv:2303.09295",
     )
     yield DetectorSpec(
         name="disagreement",
         target="rbmed_detectors.diffusion:Disagreement",
-        summary="How far the classifier's answers before and after purification are apart",
+        summary="Divergence of the classifier's predictions before and after purification",
         reference="Meng & Chen 2017, arXiv:1705.09064",
     )
     yield DetectorSpec(
         name="random",
         target="rbmed_detectors.control:RandomDetector",
-        summary="Control: a uniform random score that does not look at the image",
+        summary="Control: a uniform random score",
     )
 
 
@@ -77,6 +77,6 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     yield PurifierSpec(
         name="mae-repair",
         target="rbmed_detectors.repair:MAERepair",
-        summary="Masked autoencoder: patches that fit their surroundings least are replaced by their reconstruction",
+        summary="Masked autoencoder: patches with the largest reconstruction error are replaced",
         reference="He et al. 2022, arXiv:2111.06377; Meng & Chen 2017, arXiv:1705.09064",
     )

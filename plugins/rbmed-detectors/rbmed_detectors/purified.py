@@ -1,4 +1,4 @@
-"""Purified copies of an image and the classifier's answers on them, for detectors that compare the two."""
+"""Purified copies of an image and the classifier's predictions on them, for detectors that compare."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter
 
 
-def purified(x: Tensor, system: rbmed.System, rng: rbmed.Stream, draws: int, strength: float, who: str) -> Tensor:
+def purified(x: Tensor, system: rbmed.System, rng: rbmed.Stream, draws: int, strength: float, name: str) -> Tensor:
     """Several purifications of each image by the system's purifier, each with its own noise.
 
     Args:
         x: images (N, C, H, W).
-        system: where the purifier is.
+        system: has the purifier.
         rng: one stream per image.
         draws: purifications of each image.
         strength: of the purification, in [0, 1].
-        who: the detector and its setting, for the error.
+        name: of the detector and its setting, for the error message.
 
     Returns:
         (N, draws, votes, C, H, W), ``votes`` being the copies that the purifier makes each time.
@@ -26,15 +26,17 @@ def purified(x: Tensor, system: rbmed.System, rng: rbmed.Stream, draws: int, str
         BadParameter: the system has no purifier.
     """
     if system.purifier is None:
-        raise BadParameter(f"detector {who} needs a defense with a purifier; this one has none")
+        raise BadParameter(f"detector {name} needs a defense with a purifier; this one has none")
     strengths = x.new_full((len(x) * draws,), strength)
     copies = system.purifier.copies(x.repeat_interleave(draws, 0), strengths, rng.repeat(draws))
     return copies.view(len(x), draws, *copies.shape[1:])
 
 
-def answers(x: Tensor, system: rbmed.System, rng: rbmed.Stream, draws: int, strength: float, who: str) -> Tensor:
-    """What the classifier answers after purification, as the pipeline would: logits (N, draws, K); see `purified`."""
-    copies = purified(x, system, rng, draws, strength, who)
+def purified_logits(
+    x: Tensor, system: rbmed.System, rng: rbmed.Stream, draws: int, strength: float, name: str
+) -> Tensor:
+    """The classifier's logits after purification, as in the pipeline, (N, draws, K); see `purified`."""
+    copies = purified(x, system, rng, draws, strength, name)
     logits: Tensor = system.classifier(copies.flatten(0, 2))
     assert system.purifier is not None
     joined = system.purifier.join(logits.reshape(len(x) * draws, copies.shape[2], -1))

@@ -1,4 +1,4 @@
-"""A purifier on the detector's autoencoder: rebuild the patches that fit their surroundings least."""
+"""A purifier on the detector's autoencoder: replace the patches with the largest reconstruction error."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class RepairParams(RebuildParams):
 class MAERepair(Rebuilder, rbmed.Purifier):
     """Replaces the patches with the largest reconstruction error by their reconstruction.
 
-    The repair that Meng & Chen (2017, arXiv:1705.09064) do with a whole image, with the masked autoencoder of He et al.
-    (2022) and patch by patch. Not the repair of DRAM (Tsai et al. 2023), which adds an optimised vector to the image.
+    Meng & Chen (2017, arXiv:1705.09064) replace whole images; here, the masked autoencoder of He et al. (2022) replaces
+    single patches. Not the repair of DRAM (Tsai et al. 2023), which adds an optimised vector to the image.
     Strength s repairs s * max_share of the patches, the last one in part: strength 0 changes nothing, and more strength
     never changes less. Deterministic.
 
-    Differentiable in image and strength almost everywhere: through what is kept, through what is predicted, and through
-    the patch that is repaired in part. The order of the patches is piecewise constant and has no gradient.
+    Differentiable in image and strength almost everywhere: through the kept pixels, the predicted pixels, and the patch
+    that is repaired in part. The order of the patches is piecewise constant and has no gradient.
     """
 
     Params = RepairParams
@@ -46,5 +46,5 @@ class MAERepair(Rebuilder, rbmed.Purifier):
         return x.lerp(rebuilt, weight)
 
     def pictures(self, x: Tensor, rng: rbmed.Stream) -> dict[str, Tensor]:
-        """Those of the autoencoder, and what strength 1 makes of the images."""
+        """Those of the autoencoder, and the images repaired at strength 1."""
         return {**super().pictures(x, rng), "repaired": self.purify(x, x.new_ones(len(x)), rng)}

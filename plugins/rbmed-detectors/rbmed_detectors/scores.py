@@ -1,4 +1,4 @@
-"""How far two answers of a classifier are apart."""
+"""Divergences of two predictions of a classifier."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def jensen_shannon(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Divergence in nats, shape (...), from 0 (equal) to ln 2 (confident, and different), in the type of ``a``.
     """
-    # Equal answers leave a difference of logarithms near 0, which float32 would round to noise as large as the scores
-    # of most clean images: the threshold lies among those.
+    # For equal predictions the difference of logarithms is near 0; its rounding errors in float32 would be as large as
+    # the scores of most clean images, and the threshold lies among those.
     log_p, log_q = a.double().log_softmax(-1), b.double().log_softmax(-1)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     divergence = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
@@ -38,7 +38,7 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 def flip(a: Tensor, b: Tensor) -> Tensor:
     """1 where the labels of two batches of logits (..., K) differ, else 0, shape (...).
 
-    The gradient is that of the probability that two labels drawn from the two answers differ (straight through).
+    The gradient is that of the probability that two labels drawn from the two predictions differ (straight-through).
     """
     hard = (a.argmax(-1) != b.argmax(-1)).to(a.dtype)
     soft = 1 - (a.softmax(-1) * b.softmax(-1)).sum(-1)

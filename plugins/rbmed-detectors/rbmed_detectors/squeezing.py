@@ -1,4 +1,4 @@
-"""Feature squeezing: does the answer survive a loss of detail?"""
+"""Feature squeezing: compares the predictions on an image and on copies with less detail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbmed_detectors.scores import l1
 
 
 class SqueezingParams(rbmed.Params):
-    """Which copies the image is compared with; 0 leaves a squeezer out."""
+    """The copies that the image is compared with; 0 leaves a squeezer out."""
 
     bits: int = Field(5, ge=0, le=8, description="Bit depth of the copy with fewer grey levels; 0: no such copy.")
     median: int = Field(2, ge=0, le=9, description="Window of the median filter in pixels; 0: no such copy.")
@@ -34,20 +34,19 @@ class SqueezingParams(rbmed.Params):
 class FeatureSqueezing(rbmed.Detector):
     """Largest L1 distance of the softmax between image and squeezed copies (Xu et al. 2018, arXiv:1704.01155), 0 to 2.
 
-    The paper's three squeezers, and its best settings for colour images as defaults but for the non-local mean, which
-    is off: it costs as much as a small classifier. Deterministic.
+    The paper's three squeezers. The defaults are its best settings for colour images, except that the non-local mean is
+    off: it costs as much as a small classifier. Deterministic.
 
-    Differentiable as far as that goes: medians pass the gradient to the pixel they pick; bit depth, a step function,
-    passes it straight through.
+    Gradients: that of a median is that of the selected pixel; that of the bit depth is straight-through.
     """
 
     Params = SqueezingParams
     stochastic = False
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """The distance of the farthest answer, float32 (N,)."""
+        """The largest of the distances, float32 (N,)."""
         copies = self.squeezed(x)
-        # One batch: the classifier is asked once.
+        # One batch: the classifier is called once.
         logits: Tensor = system.classifier(torch.cat([x, *copies]))
         logits = logits.view(1 + len(copies), len(x), -1)
         return l1(logits[:1], logits[1:]).amax(0).float()
@@ -81,7 +80,7 @@ def median(x: Tensor, size: int) -> Tensor:
 
 
 def non_local_mean(x: Tensor, strength: float, search: int = 11, patch: int = 3) -> Tensor:
-    """Mean over a window, weighted by how alike the surroundings are (Buades et al. 2005); like ``x`` (N, C, H, W).
+    """Mean over a window, weighted by the similarity of the surroundings (Buades et al. 2005); like ``x`` (N, C, H, W).
 
     Args:
         x: images.
@@ -96,8 +95,8 @@ def non_local_mean(x: Tensor, strength: float, search: int = 11, patch: int = 3)
     for dy in range(search):
         for dx in range(search):
             moved = padded[..., dy : dy + h, dx : dx + w]
-            apart = (x - moved).square().mean(1, keepdim=True)
-            apart = F.avg_pool2d(apart, patch, 1, patch // 2, count_include_pad=False)
-            weight = torch.exp(-apart / strength**2)
+            distance = (x - moved).square().mean(1, keepdim=True)
+            distance = F.avg_pool2d(distance, patch, 1, patch // 2, count_include_pad=False)
+            weight = torch.exp(-distance / strength**2)
             total, weights = total + weight * moved, weights + weight
     return total / weights

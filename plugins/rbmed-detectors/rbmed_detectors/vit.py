@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class MaskedAutoencoder(nn.Module):
     """Masked autoencoder (He et al. 2022) on square images.
 
-    The encoder sees visible patches only; the decoder sees them and a mask token in every hidden place.
+    The encoder sees visible patches only; the decoder sees them and a mask token at every hidden position.
 
     Args:
         channels: image channels.
@@ -26,9 +26,16 @@ class MaskedAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: int, patch: int, width: int, depth: int, decoder_width: int, decoder_depth: int,
+        self,
+        channels: int,
+        size: int,
+        patch: int,
+        width: int,
+        depth: int,
+        decoder_width: int,
+        decoder_depth: int,
         heads: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.patch = patch
         grid = size // patch
@@ -59,10 +66,10 @@ class MaskedAutoencoder(nn.Module):
 
         Args:
             patches: (N, L, P).
-            visible: int64 (N, V), places of the patches that the encoder may see.
+            visible: int64 (N, V), positions of the patches that the encoder sees.
 
         Returns:
-            Predictions (N, L, P); only those in hidden places mean anything.
+            Predictions (N, L, P); only those at hidden positions are meaningful.
         """
         seen = self.embed(patches.gather(1, _spread(visible, patches))) + self.place[visible]
         code = self.bridge(self.encoder(seen))
@@ -73,5 +80,5 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _spread(index: Tensor, like: Tensor) -> Tensor:
-    """An index (N, V) repeated over the last axis of ``like``, as gather and scatter want it."""
+    """An index (N, V) repeated over the last axis of ``like``, for gather and scatter."""
     return index.unsqueeze(-1).expand(-1, -1, like.shape[-1])

@@ -51,9 +51,17 @@ def fitted(make, split, system):
 
 def test_all_of_the_issue_are_there() -> None:
     assert DETECTORS == [
-        "diffusion-error", "disagreement", "dram", "energy", "feature-squeezing", "knn", "mae", "mahalanobis",
-        "max-softmax", "random",
-    ]  # fmt: skip
+        "diffusion-error",
+        "disagreement",
+        "dram",
+        "energy",
+        "feature-squeezing",
+        "knn",
+        "mae",
+        "mahalanobis",
+        "max-softmax",
+        "random",
+    ]
     assert PURIFIERS == ["mae-repair"]
 
 

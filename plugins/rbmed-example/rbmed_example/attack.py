@@ -7,7 +7,7 @@ import robustbench_med as rbmed
 
 
 class Example(rbmed.Attack):
-    """Signed gradient steps of equal length, back into the ball after each."""
+    """Signed gradient steps of equal length, each projected into the ball."""
 
     class Params(rbmed.Params):
         """Parameters of the attack; each becomes ``--attack example:steps=20``."""
@@ -16,10 +16,15 @@ class Example(rbmed.Attack):
         length: float = rbmed.Field(0.25, gt=0, le=1, description="Length of a step, as a share of eps.")
 
     def run(
-        self, model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self,
+        model: rbmed.TargetModel,
+        x: Tensor,
+        y: Tensor,
+        threat: rbmed.ThreatModel,
+        budget: rbmed.Budget,
         rng: rbmed.Stream,
-    ) -> Tensor:  # fmt: skip
-        """Images like ``x`` that the target model answers worse; nothing random, so ``rng`` is unused."""
+    ) -> Tensor:
+        """Adversarial images like ``x``; nothing is random, so ``rng`` is unused."""
         x_adv = x
         for _ in range(self.params.steps):
             x_adv = x_adv.detach().requires_grad_()

@@ -6,7 +6,7 @@ import robustbench_med as rbmed
 
 
 class Example(rbmed.Dataset):
-    """Noise with or without a white square, made as needed; two sites."""
+    """Noise with or without a white square, from two sites."""
 
     class Params(rbmed.Params):
         """Parameters of the data set."""
@@ -14,15 +14,21 @@ class Example(rbmed.Dataset):
         images: int = rbmed.Field(32, ge=4, description="Images in each split.")
 
     def card(self) -> rbmed.DataCard:
-        """What it is; ``digest`` changes whenever an image would."""
+        """The data card; ``digest`` must change whenever an image does."""
         return rbmed.DataCard(
-            name="example", classes=("empty", "square"), channels=1, size=32, licence="CC0-1.0",
-            citation="none; drawn by this plugin", digest=f"example-1-{self.params.images}", synthetic=True,
+            name="example",
+            classes=("empty", "square"),
+            channels=1,
+            size=32,
+            licence="CC0-1.0",
+            citation="none; drawn by this plugin",
+            digest=f"example-1-{self.params.images}",
+            synthetic=True,
             lesion_class=1,
-        )  # fmt: skip
+        )
 
     def split(self, name: str) -> rbmed.Split:
-        """``train``, ``calibration`` or ``test``; every image is a patient of its own."""
+        """``train``, ``calibration`` or ``test``; every image is a separate patient."""
         count = self.params.images
         generator = torch.Generator().manual_seed(rbmed.seed_of("example", name) % 2**31)
         labels = torch.arange(count) % 2

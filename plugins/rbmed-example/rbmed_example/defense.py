@@ -4,14 +4,14 @@ import robustbench_med as rbmed
 
 
 class Example(rbmed.Defense):
-    """Names its parts; `rbmed list` shows what there is."""
+    """A recipe that names its parts; `rbmed list` shows the available ones."""
 
     class Params(rbmed.Params):
         """Parameters of the defense."""
 
         model: str = rbmed.Field("resnet", description="Classifier, with its parameters if any.")
         strategy: str = rbmed.Field("fedavg", description="How it is trained over the clients.")
-        purifier: str = rbmed.Field("median:radius=1", description="What every image passes first.")
+        purifier: str = rbmed.Field("median:radius=1", description="Purifier of every image.")
 
     def recipe(self) -> rbmed.Recipe:
         """No detector: every image is purified, at full strength."""

@@ -7,7 +7,7 @@ import robustbench_med as rbmed
 
 
 class Example(rbmed.Detector):
-    """Mean squared difference to a smoothed copy: perturbations are rougher than scans."""
+    """Mean squared difference to a smoothed copy, which is larger for perturbed images."""
 
     stochastic = False
 
@@ -17,11 +17,11 @@ class Example(rbmed.Detector):
         radius: int = rbmed.Field(1, ge=1, le=8, description="Pixels averaged to each side.")
 
     def error_map(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """Where the image is rough, (N, H, W)."""
+        """The squared difference of each pixel, (N, H, W)."""
         r = self.params.radius
         smooth = F.avg_pool2d(F.pad(x, (r, r, r, r), mode="replicate"), 2 * r + 1, stride=1)
         return (x - smooth).square().mean(1)
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
-        """How rough it is, (N,); larger means more suspicious."""
+        """The mean of the error map, (N,); larger means more suspicious."""
         return self.error_map(x, system, rng).flatten(1).mean(1)

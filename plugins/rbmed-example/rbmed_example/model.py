@@ -13,11 +13,8 @@ class Network(rbmed.Classifier):
 
     def __init__(self, num_classes: int, channels: int, width: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, width, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-        )  # fmt: skip
+        layers = (nn.Conv2d(channels, width, 5, 2, 2), nn.ReLU(), nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU())
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.head = nn.Linear(32 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

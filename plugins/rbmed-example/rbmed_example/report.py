@@ -6,7 +6,7 @@ import robustbench_med as rbmed
 
 
 class Example(rbmed.Report):
-    """One line a cell, as spreadsheets read it where the comma is the decimal mark."""
+    """One line per cell, for spreadsheets whose decimal separator is a comma."""
 
     class Params(rbmed.Params):
         """Parameters of the report."""

@@ -19,7 +19,7 @@ class Example(rbmed.Strategy):
     def train(
         self, build: Callable[[], rbmed.Learner], clients: Mapping[str, rbmed.Split], job: rbmed.TrainJob
     ) -> rbmed.Federated:
-        """One state for all clients; nobody's images leave the loop over them."""
+        """One state for all clients; a client's images are used in its own step only."""
         model = build().to(job.device)
         state = {name: value.clone() for name, value in model.state_dict().items()}
         history: list[dict[str, float]] = []

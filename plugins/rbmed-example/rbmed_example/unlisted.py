@@ -1,6 +1,6 @@
-"""What else can be copied from here: no entry point names this module, so that nobody's runs compute an example.
+"""Further components to copy. No entry point names this module, so they are not installed.
 
-`rbmed new` copies its hooks; the tests offer them all.
+`rbmed new` copies its hooks; the tests load them all.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def rbmed_metrics() -> Iterator[rbmed.MetricSpec]:
     yield rbmed.MetricSpec(
         name="example",
         target="rbmed_example.metric:Example",
-        summary="to copy: share of right answers that an attack turns wrong",
+        summary="to copy: share of correct predictions that the attack makes wrong",
     )
 
 

@@ -7,10 +7,10 @@ from robustbench_med.testing import Case, parametrize, run_case
 
 
 @parametrize("rbmed-example")
-def test_what_is_listed_conforms(case: Case) -> None:
+def test_the_installed_component_conforms(case: Case) -> None:
     run_case(case)
 
 
 @parametrize(rbmed_example.unlisted)
-def test_what_is_only_there_to_be_copied_conforms(case: Case) -> None:
+def test_the_components_to_copy_conform(case: Case) -> None:
     run_case(case)

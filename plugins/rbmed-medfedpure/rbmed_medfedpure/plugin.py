@@ -1,4 +1,4 @@
-"""Specs of the reference defense, its baseline, and rivals made of a classifier and a part in front of it."""
+"""Specs of the reference defense, its baseline, and defenses that put a part in front of the baseline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from robustbench_med import DefenseSpec, hookimpl
 
 @hookimpl
 def rbmed_defenses() -> Iterator[DefenseSpec]:
-    """The recipes; the first three have weights trained on the embedded data set."""
+    """The recipes; the first three ship weights trained on brainsim."""
     yield DefenseSpec(
         name="medfedpure",
         target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
@@ -21,7 +21,7 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
     yield DefenseSpec(
         name="medfedpure-plus",
         target="rbmed_medfedpure.recipes.plus:MedFedPurePlus",
-        summary="Adversarially trained personalized experts that withhold doubtful answers",
+        summary="Adversarially trained personalized experts that abstain at low confidence",
         reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; with a reject option",
         weights="rbmed_medfedpure:weights",
     )
@@ -47,6 +47,6 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
     )
     yield DefenseSpec(
         name="recipe",
-        target="rbmed_medfedpure.recipes.recipe:AsWritten",
-        summary="Any parts put together, without code: --defense mine.toml",
+        target="rbmed_medfedpure.recipes.recipe:RecipeDefense",
+        summary="Any combination of parts, without code: --defense mine.toml",
     )

@@ -36,7 +36,7 @@ def test_the_file_is_the_recipe(file: Path) -> None:
     assert recipe(str(file)) == recipe("recipe:model=moe,strategy=fedmoe,detector=mae,purifier=[ddim:steps=4]")
 
 
-def test_what_is_written_behind_it_wins(file: Path) -> None:
+def test_parameters_after_the_file_name_override_it(file: Path) -> None:
     changed = recipe(f"{file}:fpr=0.1,gate=full,purifier=jpeg,detector=none")
     assert (changed.fpr, changed.strength, changed.purifier, changed.detector) == (
         0.1,
@@ -47,7 +47,7 @@ def test_what_is_written_behind_it_wins(file: Path) -> None:
     assert recipe(f"{file}:gate=0.25").strength == 0.25
 
 
-def test_a_record_says_what_the_file_said(file: Path) -> None:
+def test_a_record_keeps_the_contents_of_the_file(file: Path) -> None:
     assert rbmed.parse(str(file)).params["strategy"] == "fedmoe"
 
 
@@ -55,7 +55,7 @@ def test_a_record_says_what_the_file_said(file: Path) -> None:
     ("text", "part"),
     [
         ("detektor = 'mae'", "unknown parameter 'detektor', did you mean 'detector'?"),
-        ("gate = 2.0", "a strength lies in"),
+        ("gate = 2.0", "a strength must be in"),
         ("gate = 'often'", "gate='often'"),
         ("purifier = {steps = 4}", "a part that is a table needs a name"),
     ],
@@ -68,6 +68,6 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, part: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"gone.toml cannot be read"):
         recipe(str(tmp_path / "gone.toml"))

@@ -1,4 +1,4 @@
-"""The recipes: parts and parameters, a whole training at toy size, and the weights that ship."""
+"""The recipes: parts and parameters, a whole training at toy size, and the shipped weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.plugins.registry import Registry
 
 TINY = "brainsim:size=32,train_patients=6,calibration_patients=4,test_patients=2,slices=2"
-MOMENT = "fedavg:rounds=1,local_epochs=1"
+ONE_ROUND = "fedavg:rounds=1,local_epochs=1"
 QUICK = (
     "medfedpure:strategy=[fedmoe:rounds=1,local_epochs=1],"
-    f"detector=[mae:training=[{MOMENT}]],purifier=[ddim:width=8,training=[{MOMENT}]]"
+    f"detector=[mae:training=[{ONE_ROUND}]],purifier=[ddim:width=8,training=[{ONE_ROUND}]]"
 )
 PLAIN = "undefended:strategy=[fedavg:rounds=1,local_epochs=1]"
 
@@ -30,7 +30,7 @@ def recipe(text: str) -> rbmed.Recipe:
 
 
 def parts(text: str) -> dict[str, Any]:
-    """The built parts of a defense: every name and parameter is known."""
+    """The built parts of a defense."""
     made = recipe(text)
     kinds = ("model", "strategy", "detector", "purifier")
     return {kind: rbmed.load_component(kind, ref) for kind in kinds if (ref := getattr(made, kind)) is not None}
@@ -52,7 +52,7 @@ def test_parameters_reach_the_parts() -> None:
     assert set(parts(text)) == {"model", "strategy", "detector", "purifier"}
 
 
-def test_the_default_is_the_small_one() -> None:
+def test_the_default_preset_is_small() -> None:
     made = recipe("medfedpure")
     assert made.detector == PartRef("mae", {"score": "consistency"})
     assert made.purifier == PartRef("ddim", {"steps": 2})
@@ -60,7 +60,7 @@ def test_the_default_is_the_small_one() -> None:
     assert (made.fpr, made.strength) == (0.05, None)
 
 
-def test_what_the_user_writes_in_a_part_wins() -> None:
+def test_parameters_of_a_part_override_those_of_the_recipe() -> None:
     made = recipe("medfedpure:t_max=80,detector=[mae:score=combined,passes=2],purifier=[ddim:t_max=60]")
     assert made.detector == PartRef("mae", {"score": "combined", "passes": "2"})
     assert made.purifier == PartRef("ddim", {"steps": 2, "t_max": "60"})
@@ -78,22 +78,40 @@ def test_the_papers_preset_has_the_papers_values() -> None:
     made = recipe("medfedpure:preset=paper")
     assert made.fpr == 0.18
     assert [ref.name for ref in (made.model, made.strategy, made.detector, made.purifier) if ref] == [
-        "moe", "fedmoe", "mae", "ddpm",
-    ]  # fmt: skip
+        "moe",
+        "fedmoe",
+        "mae",
+        "ddpm",
+    ]
     expected = {
-        "model": {"layers": 2, "width": 64, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "gate": "local",
-                  "beta": 1e-4, "gamma": 0.1},
+        "model": {
+            "layers": 2,
+            "width": 64,
+            "experts": 3,
+            "expert_hidden": 256,
+            "gate_hidden": 64,
+            "gate": "local",
+            "beta": 1e-4,
+            "gamma": 0.1,
+        },
         "strategy": {"rounds": 20, "local_epochs": 15, "batch_size": 32, "optimizer": "adam", "lr": 1e-3},
-        "detector": {"patch": 16, "width": 512, "depth": 12, "decoder_depth": 8, "heads": 8, "mask_ratio": 0.75,
-                     "score": "reconstruction"},
+        "detector": {
+            "patch": 16,
+            "width": 512,
+            "depth": 12,
+            "decoder_depth": 8,
+            "heads": 8,
+            "mask_ratio": 0.75,
+            "score": "reconstruction",
+        },
         "purifier": {"t_min": 50, "t_max": 150, "train_t_max": 1000},
-    }  # fmt: skip
+    }
     for kind, wanted in expected.items():
         known = params("medfedpure:preset=paper", kind)
         assert {name: known[name] for name in wanted} == wanted
 
 
-def test_the_papers_diffusion_network_has_the_size_of_the_authors() -> None:
+def test_the_papers_diffusion_network_has_the_authors_size() -> None:
     purifier = parts("medfedpure:preset=paper")["purifier"]
     with torch.random.fork_rng():
         purifier.build(1, 224)
@@ -179,7 +197,7 @@ def test_undefended_has_nothing_but_a_classifier() -> None:
     assert params("undefended:preset=paper,strategy=pfeddef", "strategy")["rounds"] == 20
 
 
-def test_rivals_have_the_undefended_classifier() -> None:
+def test_shielded_and_diffpure_have_the_undefended_classifier() -> None:
     bare = recipe("undefended")
     for text in ("diffpure", "shielded", "shielded:median", "shielded:detector=knn,purifier=none"):
         made = recipe(text)
@@ -198,7 +216,7 @@ def test_rivals_have_the_undefended_classifier() -> None:
     assert recipe("shielded:strength=0.3").strength == 0.3
 
 
-def test_plus_withholds_answers_unless_told_otherwise() -> None:
+def test_plus_abstains_by_default() -> None:
     made = recipe("medfedpure-plus")
     assert (made.strategy.name, made.detector, made.purifier) == ("pfeddef", PartRef("max-softmax"), None)
     few = recipe("medfedpure-plus:preset=few")
@@ -210,21 +228,21 @@ def test_plus_withholds_answers_unless_told_otherwise() -> None:
         assert set(parts(text)) == {"model", "strategy", "detector"}
 
 
-def test_plus_withholds_the_answers_it_is_least_sure_of() -> None:
+def test_plus_abstains_where_confidence_is_lowest() -> None:
     deployment = rbmed.load_defense("medfedpure-plus:fpr=0.25", device="cpu")
     split = rbmed.load_dataset("brainsim").split("calibration").by_site()["hospital-1"]
     pipeline = deployment.pipeline("hospital-1")
-    verdicts = pipeline.decide(split.images, rbmed.Stream.named("scoring", 0, torch.arange(len(split))))
+    decided = pipeline.decide(split.images, rbmed.Stream.named("scoring", 0, torch.arange(len(split))))
     with torch.no_grad():
-        sure = pipeline.classifier(split.images).softmax(1).amax(1)
-    rejected = verdicts.rejected[0]
+        confidence = pipeline.classifier(split.images).softmax(1).amax(1)
+    rejected = decided.rejected[0]
     assert 0.15 < rejected.float().mean() <= 0.25
-    assert sure[rejected].max() <= sure[~rejected].min() + 1e-6
+    assert confidence[rejected].max() <= confidence[~rejected].min() + 1e-6
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both recipes, trained for a moment on a few simulated patients."""
+    """Both recipes, trained for one round on a few simulated patients."""
     folder = tmp_path_factory.mktemp("weights")
     rbmed.train_defense(QUICK, TINY, out=folder / "medfedpure")
     rbmed.train_defense(PLAIN, TINY, out=folder / "undefended")
@@ -234,9 +252,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_part_runs_from_training_to_records(trained: Path, tmp_path: Path) -> None:
     for weights, defense in ((trained / "medfedpure", QUICK), (trained / "undefended", PLAIN)):
         records = rbmed.evaluate(
-            dataset=TINY, defense=defense, baseline="", weights=weights, attack="apgd:steps=2",
-            probe_limit=4, draws=2, eot=2, out=tmp_path / weights.name,
-        )  # fmt: skip
+            dataset=TINY,
+            defense=defense,
+            baseline="",
+            weights=weights,
+            attack="apgd:steps=2",
+            probe_limit=4,
+            draws=2,
+            eot=2,
+            out=tmp_path / weights.name,
+        )
         assert records[0].status == "ok", records[0].reason
         for record in records:
             if record.status == "ok":
@@ -263,18 +288,18 @@ def test_an_answer_does_not_depend_on_the_batch(trained: Path) -> None:
         assert torch.allclose(pipeline(x[part], rng[part]), logits[part], atol=1e-3)
 
 
-def test_without_purifier_images_are_flagged_and_answered_as_they_are(trained: Path) -> None:
+def test_without_purifier_flagged_images_are_classified_unchanged(trained: Path) -> None:
     around = QUICK.partition(",purifier=")[0]
     pipeline = rbmed.load_defense(
         f"{around},ablation=no-purifier,fpr=0.5", TINY, weights=trained / "medfedpure", device="cpu"
-    ).pipeline("hospital-1")  # fmt: skip
+    ).pipeline("hospital-1")
     x = rbmed.load_dataset(TINY).split("calibration").images
-    verdicts = pipeline.decide(x, rbmed.Stream.named("scoring", 0, torch.arange(len(x))))
-    assert 0 < verdicts.flagged.float().mean() < 1
-    assert not verdicts.changed.any()
-    assert not verdicts.rejected.any()
+    decided = pipeline.decide(x, rbmed.Stream.named("scoring", 0, torch.arange(len(x))))
+    assert 0 < decided.flagged.float().mean() < 1
+    assert not decided.changed.any()
+    assert not decided.rejected.any()
     with torch.no_grad():
-        assert torch.equal(verdicts.predictions[0], pipeline.classifier(x).argmax(1))
+        assert torch.equal(decided.predictions[0], pipeline.classifier(x).argmax(1))
 
 
 def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> None:
@@ -286,9 +311,15 @@ def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> N
 def test_shipped_weights_fit_the_embedded_data_and_answer(tmp_path: Path) -> None:
     for name in ("medfedpure", "undefended", "medfedpure-plus"):
         (record,) = rbmed.evaluate(
-            defense=name, baseline="", attack="clamp", access="oblivious", limit=32, draws=1, device="cpu",
+            defense=name,
+            baseline="",
+            attack="clamp",
+            access="oblivious",
+            limit=32,
+            draws=1,
+            device="cpu",
             out=tmp_path / name,
-        )  # fmt: skip
+        )
         assert record.metrics["clean_accuracy"] >= 0.9
 
 

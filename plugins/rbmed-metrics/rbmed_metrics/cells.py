@@ -1,10 +1,14 @@
-"""A row of the table of records in words, for the reports."""
+"""Columns of the table of records, and their text in the reports."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from robustbench_med import format_eps
+
+#: Columns that identify an attack on a data set, and a defense apart from its training seed.
+ATTACK = ("dataset", "partition", "unseen", "attack", "attack_params", "norm", "eps", "access", "seed", "n")
+DEFENSE = ("defense", "defense_params", "strategy", "strategy_params")
 
 
 def dataset(row: pd.Series) -> str:
@@ -23,12 +27,12 @@ def attack(row: pd.Series) -> str:
 
 
 def component(name: str | float | None, params: str) -> str:
-    """A component as on the command line; one without a name is left out."""
+    """A component as on the command line; empty for one without a name."""
     return f"{name}:{params}" if params else words(name)
 
 
 def words(*parts: str | float | None) -> str:
-    """Those of the words that are there, in a line."""
+    """The non-empty words, joined by spaces."""
     return " ".join(part for part in parts if isinstance(part, str) and part)
 
 

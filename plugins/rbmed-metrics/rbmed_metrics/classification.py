@@ -1,6 +1,6 @@
 """Accuracy of the deployed system on clean and attacked images.
 
-Pipelines that draw noise are scored on several fresh draws: an accuracy is the mean over draws (what one submission of
+Pipelines that draw noise are scored on several new draws: an accuracy is the mean over draws (what one submission of
 an image meets), ``majority`` is the vote over the draws, and ``any_of_n`` counts an image as lost if any draw was wrong
 (what an attacker who may resubmit achieves).
 """
@@ -26,32 +26,32 @@ def share_of(hits: Tensor, members: Tensor) -> Rate:
 
 
 class Classification(Metric):
-    """Clean and robust accuracy with everything a clinician asks next."""
+    """Clean and robust accuracy, per class and for lesions."""
 
     def compute(self, outcome: Outcome) -> dict[str, Any]:
-        """Shares with their counts; sensitivity and lesion rates only where the data set names a lesion class."""
+        """Shares with their counts; sensitivity and lesion rates only where the data set has a lesion class."""
         labels = outcome.labels
-        right, safe = outcome.clean.correct(labels), outcome.attacked.robust(labels)
+        correct, robust = outcome.clean.correct(labels), outcome.attacked.robust(labels)
         figures: dict[str, Any] = {
-            "clean_accuracy": share(right),
-            "robust_accuracy": share(safe),
-            "clean_balanced_accuracy": _balanced(right, labels),
-            "robust_balanced_accuracy": _balanced(safe, labels),
+            "clean_accuracy": share(correct),
+            "robust_accuracy": share(robust),
+            "clean_balanced_accuracy": _balanced(correct, labels),
+            "robust_balanced_accuracy": _balanced(robust, labels),
             # An image the system got wrong before the attack is no success of the attack.
-            "attack_success": share_of(~safe, right.float().mean(0) > 0.5),
+            "attack_success": share_of(~robust, correct.float().mean(0) > 0.5),
         }
-        if len(right) > 1:
-            figures["robust_majority"] = share(safe.float().mean(0, keepdim=True) > 0.5)
-            figures["robust_any_of_n"] = share(safe.all(0, keepdim=True))
-            figures["clean_majority"] = share(right.float().mean(0, keepdim=True) > 0.5)
+        if len(correct) > 1:
+            figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5)
+            figures["robust_any_of_n"] = share(robust.all(0, keepdim=True))
+            figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5)
         if outcome.lesion_class is not None:
             lesion = labels == outcome.lesion_class
             figures |= {
-                "clean_sensitivity": share_of(right, lesion),
-                "clean_specificity": share_of(right, ~lesion),
-                "robust_sensitivity": share_of(safe, lesion),
-                "robust_specificity": share_of(safe, ~lesion),
-                "hidden_lesion_rate": share_of(~safe, lesion),
+                "clean_sensitivity": share_of(correct, lesion),
+                "clean_specificity": share_of(correct, ~lesion),
+                "robust_sensitivity": share_of(robust, lesion),
+                "robust_specificity": share_of(robust, ~lesion),
+                "hidden_lesion_rate": share_of(~robust, lesion),
                 "fake_lesion_rate": share_of(
                     (outcome.attacked.predictions == outcome.lesion_class) & ~outcome.attacked.rejected, ~lesion
                 ),

@@ -1,4 +1,4 @@
-"""How well the detector tells attacked images from clean ones, and what that is worth."""
+"""How well the detector separates attacked from clean images, and how many wrong answers it misses."""
 
 from __future__ import annotations
 

@@ -1,22 +1,30 @@
-"""Detectors side by side: under each attack, how well each tells attacked images from clean ones, and what slips by."""
+"""A comparison of detectors: under each attack, how well each separates attacked from clean images."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import attack, component, dataset, percent, words
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, percent, words
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Report, without_shared_params
 
-#: What makes an attack; rows that agree in it stand together.
-ATTACK = ["dataset", "partition", "unseen", "attack", "attack_params", "norm", "eps", "access", "seed", "n"]
-DEFENSE = ["defense", "defense_params", "strategy", "strategy_params", "train_seed"]
-FIGURES = ["detector_auroc", "detector_auroc_low", "detector_auroc_high", "detector_tpr_at_1", "detector_tpr_at_5",
-           "detector_fpr", "detector_tpr", "undetected_and_wrong", "robust_accuracy"]  # fmt: skip
+#: One cell for each combination of these.
+KEYS = (*ATTACK, *DEFENSE, "train_seed")
+FIGURES = (
+    "detector_auroc",
+    "detector_auroc_low",
+    "detector_auroc_high",
+    "detector_tpr_at_1",
+    "detector_tpr_at_5",
+    "detector_fpr",
+    "detector_tpr",
+    "undetected_and_wrong",
+    "robust_accuracy",
+)
 
 
 class Detectors(Report):
-    """One row for each defense with a detector, attack and rung; the rows of an attack stand together, best first.
+    """One row for each defense with a detector, attack and rung; grouped by attack, highest AUROC first.
 
     ``AUROC``: 0.5 is chance; with its interval where records have one. ``TPR at 1 %`` and ``at 5 %``: share of attacked
     images above the clean test scores' quantile. ``FPR`` and ``TPR``: at the deployed threshold, fixed on calibration
@@ -25,13 +33,13 @@ class Detectors(Report):
 
     def render(self, table: pd.DataFrame) -> str:
         """The measured rows as Markdown; a cell that occurs twice counts as it was measured last."""
-        table = table.reindex(columns=list(dict.fromkeys([*table.columns, *ATTACK, *DEFENSE, *FIGURES])))
+        table = table.reindex(columns=list(dict.fromkeys([*table.columns, *KEYS, *FIGURES])))
         done = table[(table["status"] == "ok") & table["detector_auroc"].notna()]
-        done = done.drop_duplicates([*ATTACK, *DEFENSE], keep="last")
+        done = done.drop_duplicates([*KEYS], keep="last")
         if done.empty:
             return "No record of a defense with a detector.\n"
         # Attacks in the order of their first record.
-        groups = [group for _, group in done.groupby(ATTACK, dropna=False, sort=False)]
+        groups = [group for _, group in done.groupby([*ATTACK], dropna=False, sort=False)]
         best = [group.sort_values("detector_auroc", ascending=False, kind="stable") for group in groups]
         frame = pd.DataFrame([_row(row) for _, row in pd.concat(best).iterrows()])
         notes = []

@@ -9,7 +9,7 @@ from robustbench_med import MetricSpec, ReportSpec, hookimpl
 
 @hookimpl
 def rbmed_metrics() -> Iterator[MetricSpec]:
-    """Figures every record carries."""
+    """Figures of every record."""
     yield MetricSpec(
         name="classification",
         target="rbmed_metrics.classification:Classification",
@@ -42,5 +42,5 @@ def rbmed_reports() -> Iterator[ReportSpec]:
     yield ReportSpec(
         name="detectors",
         target="rbmed_metrics.detectors:Detectors",
-        summary="Markdown, detectors side by side under each attack: AUROC, TPR at 1 % and 5 % FPR, what slips by",
+        summary="Markdown, detectors compared under each attack: AUROC, TPR at 1 % and 5 % FPR, missed wrong answers",
     )

@@ -1,30 +1,29 @@
-"""The same defense trained several times: what is left of a difference once training noise is averaged out."""
+"""Results averaged over training seeds, to separate differences between defenses from training noise."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import attack, component, dataset, percent
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, percent
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Rate, Report, wilson, without_shared_params
 
-#: What tells one row from another; the training seed is what is averaged over.
-KEYS = ["dataset", "partition", "unseen", "defense", "defense_params", "strategy", "strategy_params", "attack",
-        "attack_params", "norm", "eps", "access", "n", "seed"]  # fmt: skip
+#: One row for each combination of these; training seeds are averaged.
+KEYS = [*ATTACK, *DEFENSE]
 
 
 class Seeds(Report):
-    """Mean over training seeds, in percent, beside the smallest and the largest.
+    """Mean, smallest and largest value over training seeds, in percent.
 
-    ``95 %`` is the Wilson interval of the mean robust accuracy on that many images. The seeds are tested on the same
-    images, so they do not add to the images; the interval says nothing about another training, the range does.
+    ``95 %`` is the Wilson interval of the mean robust accuracy on that many images. All seeds are tested on the
+    same images, so more seeds do not narrow it; it does not cover the variation of training, which the range shows.
     ``worst`` is the mean over seeds of the worst client's accuracy, whichever client that is.
     """
 
     def render(self, table: pd.DataFrame) -> str:
         """The measured rows as Markdown; a cell that occurs twice counts as it was measured last."""
         done = table[table["status"] == "ok"]
-        # Figures that no record has (a single client has no worst one) are columns all the same.
+        # Columns are there even if no record has the figure (a single client has no worst one).
         done = done.reindex(columns=list(dict.fromkeys([*done.columns, *KEYS, "clean_worst", "robust_worst"])))
         done = done.drop_duplicates([*KEYS, "train_seed"], keep="last")
         rows = [_row(group) for _, group in done.groupby(KEYS, dropna=False, sort=False)]
@@ -32,7 +31,7 @@ class Seeds(Report):
         for column in ("defense", "strategy") if rows else ():
             frame[column], shared = without_shared_params(frame[column])
             notes.append(shared)
-        # The strategy of a defense is one of its parameters or stands beside it: what all share is told once.
+        # The strategy is a parameter of the defense or a column of its own; what all rows share is noted once.
         note = f"\nAll with {notes[-1] or notes[0]}.\n" if any(notes) else ""
         return Markdown().render(frame) + note
 

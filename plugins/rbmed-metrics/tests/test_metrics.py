@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import pytest
 import torch
@@ -15,26 +17,37 @@ from rbmed_metrics.seeds import Seeds
 from robustbench_med import Outcome, Predictions, RungResult
 
 
-def verdicts(
+def predicted(
     predictions: list[list[int]], flagged: list[list[bool]] | None = None, **more: torch.Tensor
 ) -> Predictions:
     answers = torch.tensor(predictions)
     none = torch.zeros_like(answers, dtype=torch.bool)
     marks = none if flagged is None else torch.tensor(flagged)
     fields = {
-        "predictions": answers, "flagged": marks, "rejected": none, "scores": torch.full(answers.shape, torch.nan),
-        "changed": marks, "purified_rmse": torch.where(marks, 0.1, 0.0),
-    }  # fmt: skip
+        "predictions": answers,
+        "flagged": marks,
+        "rejected": none,
+        "scores": torch.full(answers.shape, torch.nan),
+        "changed": marks,
+        "purified_rmse": torch.where(marks, 0.1, 0.0),
+    }
     return Predictions(**{**fields, **more})
 
 
 def outcome(clean: Predictions, attacked: Predictions, labels: list[int], lesion: int | None = 1) -> Outcome:
     n = len(labels)
     return Outcome(
-        labels=torch.tensor(labels), sites=("a",) * n, patients=tuple(map(str, range(n))), clean=clean,
-        attacked=attacked, distances=torch.zeros(n), rungs=(RungResult.empty("none", "oblivious", n),),
-            num_classes=2, lesion_class=lesion, index=torch.arange(n),
-    )  # fmt: skip
+        labels=torch.tensor(labels),
+        sites=("a",) * n,
+        patients=tuple(map(str, range(n))),
+        clean=clean,
+        attacked=attacked,
+        distances=torch.zeros(n),
+        rungs=(RungResult.empty("none", "oblivious", n),),
+        num_classes=2,
+        lesion_class=lesion,
+        index=torch.arange(n),
+    )
 
 
 def share(figure: object) -> float:
@@ -42,9 +55,8 @@ def share(figure: object) -> float:
 
 
 def test_accuracy_sensitivity_and_lesion_rates() -> None:
-    found = Classification().compute(
-        outcome(verdicts([[1, 1, 0, 1]]), verdicts([[0, 1, 1, 1]]), labels=[1, 1, 0, 0])
-    )  # fmt: skip
+    clean, attacked = predicted([[1, 1, 0, 1]]), predicted([[0, 1, 1, 1]])
+    found = Classification().compute(outcome(clean, attacked, labels=[1, 1, 0, 0]))
     assert share(found["clean_accuracy"]) == 0.75
     assert share(found["robust_accuracy"]) == 0.25
     assert share(found["clean_sensitivity"]) == 1.0
@@ -56,8 +68,8 @@ def test_accuracy_sensitivity_and_lesion_rates() -> None:
 
 
 def test_draws_give_mean_majority_and_any_of_n() -> None:
-    attacked = verdicts([[1, 1], [1, 0], [0, 1]])
-    found = Classification().compute(outcome(verdicts([[1, 1]] * 3), attacked, labels=[1, 1]))
+    attacked = predicted([[1, 1], [1, 0], [0, 1]])
+    found = Classification().compute(outcome(predicted([[1, 1]] * 3), attacked, labels=[1, 1]))
     assert share(found["robust_accuracy"]) == pytest.approx(4 / 6)
     assert share(found["robust_majority"]) == 1.0
     assert share(found["robust_any_of_n"]) == 0.0
@@ -65,14 +77,14 @@ def test_draws_give_mean_majority_and_any_of_n() -> None:
 
 def test_rejection_protects_under_attack_and_costs_when_clean() -> None:
     rejected = {"rejected": torch.tensor([[True, False]])}
-    found = Classification().compute(outcome(verdicts([[1, 1]], **rejected), verdicts([[0, 1]], **rejected), [1, 1]))
+    found = Classification().compute(outcome(predicted([[1, 1]], **rejected), predicted([[0, 1]], **rejected), [1, 1]))
     assert share(found["clean_accuracy"]) == 0.5
     assert share(found["robust_accuracy"]) == 1.0
 
 
 def test_detector_figures() -> None:
-    clean = verdicts([[0, 0, 0, 0]], [[False, False, False, True]], scores=torch.tensor([[0.1, 0.2, 0.3, 0.6]]))
-    attacked = verdicts([[1, 0, 1, 0]], [[True, True, False, False]], scores=torch.tensor([[0.9, 0.8, 0.5, 0.05]]))
+    clean = predicted([[0, 0, 0, 0]], [[False, False, False, True]], scores=torch.tensor([[0.1, 0.2, 0.3, 0.6]]))
+    attacked = predicted([[1, 0, 1, 0]], [[True, True, False, False]], scores=torch.tensor([[0.9, 0.8, 0.5, 0.05]]))
     found = Detection().compute(outcome(clean, attacked, labels=[0, 0, 0, 0]))
     assert share(found["detector_fpr"]) == 0.25
     assert share(found["detector_tpr"]) == 0.5
@@ -81,11 +93,11 @@ def test_detector_figures() -> None:
 
 
 def test_no_detector_no_figures() -> None:
-    assert Detection().compute(outcome(verdicts([[0]]), verdicts([[0]]), labels=[0])) == {}
+    assert Detection().compute(outcome(predicted([[0]]), predicted([[0]]), labels=[0])) == {}
 
 
 def test_purification_figures() -> None:
-    found = Purification().compute(outcome(verdicts([[0, 0]]), verdicts([[0, 0]], [[True, False]]), labels=[0, 0]))
+    found = Purification().compute(outcome(predicted([[0, 0]]), predicted([[0, 0]], [[True, False]]), labels=[0, 0]))
     assert share(found["attacked_changed"]) == 0.5
     assert found["purified_rmse"] == pytest.approx(0.1)
 
@@ -96,31 +108,24 @@ def test_reports_render_a_table() -> None:
     assert CSV().render(table).splitlines()[1] == "a|b,0.123456,"
 
 
-def measured(**more: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "dataset": "d", "partition": None, "unseen": "", "defense": "f", "defense_params": "", "strategy": "fedavg",
-        "strategy_params": "", "attack": "apgd", "attack_params": "steps=5", "norm": "linf", "eps": 0.01,
-        "access": "oblivious", "status": "ok", "n": 50, "seed": 0, "train_seed": 0, "clean_accuracy": 0.9,
-        "robust_accuracy": 0.5, "clean_worst": 0.8, "robust_worst": 0.4,
-    }  # fmt: skip
-    return row | more
-
-
-def test_seeds_are_averaged_and_everything_else_stays_apart() -> None:
-    table = pd.DataFrame([
-        measured(),
-        measured(train_seed=1, clean_accuracy=0.1),  # measured again below
-        measured(train_seed=1, clean_accuracy=0.8, robust_accuracy=0.3, robust_worst=0.1),
-        measured(strategy="ditto", strategy_params="lam=1"),
-        measured(unseen="h4", clean_worst=None, robust_worst=None),
-        measured(status="failed", train_seed=2, clean_accuracy=None, robust_accuracy=None),
-    ])  # fmt: skip
-    text = Seeds().render(table)
+def test_seeds_are_averaged_and_everything_else_stays_apart(measured) -> None:
+    cell = partial(measured, defense_params="", strategy="fedavg", n=50)
+    table = [
+        cell(),
+        cell(train_seed=1, clean_accuracy=0.1),  # measured again below
+        cell(train_seed=1, clean_accuracy=0.8, robust_accuracy=0.3, robust_worst=0.1),
+        cell(strategy="ditto", strategy_params="lam=1"),
+        cell(unseen="h4", clean_worst=None, robust_worst=None),
+        cell(status="failed", train_seed=2, clean_accuracy=None, robust_accuracy=None),
+    ]
+    text = Seeds().render(pd.DataFrame(table))
     head, _, *lines = map(split, text.splitlines())
     rows = [dict(zip(head, line, strict=True)) for line in lines]
     assert [(r["data set"], r["strategy"], r["seeds"]) for r in rows] == [
-        ("d", "fedavg", "2"), ("d", "ditto:lam=1", "1"), ("d unseen h4", "fedavg", "1"),
-    ]  # fmt: skip
+        ("d", "fedavg", "2"),
+        ("d", "ditto:lam=1", "1"),
+        ("d unseen h4", "fedavg", "1"),
+    ]
     first, low_high = rows[0], stats.binomtest(20, 50).proportion_ci(method="wilson")
     assert (first["clean"], first["clean range"], first["worst clean"]) == ("85.0", "80.0 to 90.0", "80.0")
     assert (first["robust"], first["robust range"], first["worst robust"]) == ("40.0", "30.0 to 50.0", "25.0")

@@ -1,4 +1,4 @@
-"""PyTorch models from elsewhere: a function in a file, timm, torchvision; with their normalisation and class names."""
+"""External PyTorch models: a function in a file, timm, torchvision; with normalisation and class names."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from torch import Tensor, nn
 import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter, NotDefined, WeightsError
 
-#: What weights files hold besides the state itself, where that is nested.
+#: Keys under which a file of weights may contain the state.
 NESTED = ("state_dict", "model")
 
 
 class ForeignParams(rbmed.Params):
-    """What a model from elsewhere says of itself; whatever is not named is as the data set has it."""
+    """Description of an external model; values that are not given are those of the data set."""
 
     source: str = Field("", description="What to build; the first value of the reference.")
     weights: str = Field("", description="File of weights: safetensors, or .pt and .pth that hold tensors only.")
     mean: tuple[float, ...] = Field((0.5,), min_length=1, description="Subtracted from pixels: one, or one a channel.")
     std: tuple[float, ...] = Field((0.25,), min_length=1, description="Divides pixels: one, or one a channel.")
-    classes: tuple[str, ...] = Field((), description="Names of its classes, in order; of the data set if none.")
-    channels: int | None = Field(None, ge=1, description="Channels it wants; grey images are repeated.")
-    size: int | None = Field(None, ge=1, description="Side of the images it wants; others are resized (bilinear).")
-    digest: str = Field("", description="Of the files; filled in, or compared where it is given.")
+    classes: tuple[str, ...] = Field((), description="Names of its classes, in order; none: those of the data set.")
+    channels: int | None = Field(None, ge=1, description="Channels of its input; grey images are repeated.")
+    size: int | None = Field(None, ge=1, description="Side of its input images; others are resized (bilinear).")
+    digest: str = Field("", description="Digest of the files; computed, or compared if given.")
 
     @pydantic.model_validator(mode="after")
     def _identify(self) -> Self:
-        """Two files of one name are two models, also in records."""
+        """Different files of one name are different models, also in records."""
         found = _digest(self.files())
         if self.digest and self.digest != found:
-            raise ValueError(f"digest={self.digest} is that of other files; theirs is {found or 'empty'}")
+            raise ValueError(f"digest={self.digest} is that of other files; the digest of these is {found or 'empty'}")
         if found and not self.digest:
             object.__setattr__(self, "digest", found)
         if any(value <= 0 for value in self.std):
@@ -52,28 +52,28 @@ class ForeignParams(rbmed.Params):
         return self
 
     def files(self) -> tuple[Path, ...]:
-        """The files that say what the model computes."""
+        """The files that the model depends on."""
         return (Path(self.weights),) if self.weights else ()
 
 
 class Foreign(rbmed.Classifier):
-    """Images in [0, 1] to the logits of a module that wants them otherwise.
+    """Images in [0, 1] -> logits of a module with its own normalisation, channels and size.
 
     Args:
-        body: images as it wants them -> logits (N, K).
+        body: normalised images -> logits (N, K).
         params: normalisation, channels, size.
         channels: of the images given.
-        embed: features (N, F) of images as the body wants them; None: it offers none.
+        embed: normalised images -> features (N, F); None: not available.
     """
 
     def __init__(
         self, body: nn.Module, params: ForeignParams, channels: int, embed: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         super().__init__()
-        self.body, self.wanted, self._embed = body, params.size, embed
+        self.body, self.size, self._embed = body, params.size, embed
         self.channels = params.channels or channels
         if channels not in (1, self.channels):
-            raise BadParameter(f"the model wants {self.channels} channels, and the images have {channels}")
+            raise BadParameter(f"the model needs {self.channels} channels, and the images have {channels}")
         self.mean: Tensor
         self.std: Tensor
         for name in ("mean", "std"):
@@ -84,39 +84,39 @@ class Foreign(rbmed.Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K)."""
-        logits: Tensor = self.body(self._as_wanted(x))
+        logits: Tensor = self.body(self._prepared(x))
         return logits
 
     def embed(self, x: Tensor) -> Tensor:
-        """Features (N, F), where the library says which they are."""
+        """Features (N, F), if the library defines them."""
         if self._embed is None:
             raise NotDefined("a model from a file or from torchvision offers no features; timm's do")
-        return self._embed(self._as_wanted(x))
+        return self._embed(self._prepared(x))
 
-    def _as_wanted(self, x: Tensor) -> Tensor:
-        if self.wanted is not None and x.shape[-1] != self.wanted:
-            x = F.interpolate(x, size=(self.wanted, self.wanted), mode="bilinear", antialias=True)
+    def _prepared(self, x: Tensor) -> Tensor:
+        if self.size is not None and x.shape[-1] != self.size:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
         return (x.expand(-1, self.channels, -1, -1) - self.mean) / self.std
 
 
 class ForeignModel(rbmed.Model):
-    """A model from elsewhere."""
+    """Base class of external models."""
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of its classes, where they were given."""
+        """Names of its classes, if given."""
         names: tuple[str, ...] = self.params.classes
         return names
 
     @abstractmethod
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
-        """The module itself, with initial weights."""
+        """The module, with initial weights."""
 
     def build(self, num_classes: int, channels: int, size: int) -> rbmed.Classifier:
         """A classifier with the weights of the file, if one is named.
 
         Raises:
-            WeightsError: the file cannot be read, holds more than tensors, or does not fit.
+            WeightsError: the file cannot be read, contains more than tensors, or does not fit.
         """
         p = self.params
         body = self.body(num_classes, p.channels or channels, p.size or size)
@@ -131,7 +131,7 @@ class PyTorchFile(ForeignModel):
     class Params(ForeignParams):
         """Parameters of the model."""
 
-        source: str = Field(description="Python file; it is run, so trust it.")
+        source: str = Field(description="Python file; its code is run.")
         build: str = Field("build", description="Function that returns a module; may take num_classes, channels, size.")
 
         def files(self) -> tuple[Path, ...]:
@@ -139,7 +139,7 @@ class PyTorchFile(ForeignModel):
             return (Path(self.source), *super().files())
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
-        """What the function returns."""
+        """The module that the function returns."""
         file = Path(self.params.source)
         spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None
@@ -152,7 +152,7 @@ class PyTorchFile(ForeignModel):
         known = {"num_classes": num_classes, "channels": channels, "size": size}
         made = function(**{name: known[name] for name in inspect.signature(function).parameters if name in known})
         if not isinstance(made, nn.Module):
-            raise BadParameter(f"{self.params.build} of {file} returns a {type(made).__name__}, no torch.nn.Module")
+            raise BadParameter(f"{self.params.build} of {file} returns a {type(made).__name__}, not a torch.nn.Module")
         return made
 
 
@@ -165,14 +165,14 @@ class Timm(ForeignModel):
         source: str = Field("resnet18", description="Name in timm.list_models().")
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
-        """As timm builds it; an architecture of fixed size is told the size, where it can be."""
+        """The module from timm; the image size is passed to architectures that take it."""
         name = self.params.source
         if not timm.is_model(name):
             raise BadParameter(f"timm has no model {name!r}; see timm.list_models()")
         options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
         try:
             return timm.create_model(name, img_size=size, **options)
-        except TypeError:  # most architectures take images of any size, and no such option
+        except TypeError:  # most architectures take images of any size and have no such option
             return timm.create_model(name, **options)
 
 
@@ -183,10 +183,10 @@ class TorchVision(ForeignModel):
         """Parameters of the model."""
 
         source: str = Field("resnet18", description="Name in torchvision.models.list_models().")
-        channels: int | None = Field(3, ge=1, description="Channels it wants: 3; grey images are repeated.")
+        channels: int | None = Field(3, ge=1, description="Channels of its input: 3; grey images are repeated.")
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
-        """As torchvision builds it."""
+        """The module from torchvision."""
         name = self.params.source
         if name not in torchvision.models.list_models(module=torchvision.models):
             raise BadParameter(f"torchvision has no classifier {name!r}; see torchvision.models.list_models()")
@@ -195,7 +195,7 @@ class TorchVision(ForeignModel):
 
 
 class Pretrained(rbmed.Strategy):
-    """Trains nothing: every client has the model as it was built, which is for models that bring their weights."""
+    """No training: every client has the model as built, for models that come with weights."""
 
     def train(self, build: Callable[[], rbmed.Learner], clients: Any, job: rbmed.TrainJob) -> rbmed.Federated:
         """The state as built."""
@@ -203,7 +203,7 @@ class Pretrained(rbmed.Strategy):
 
 
 def _features(body: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Timm's way to the features before the last layer."""
+    """The features before the last layer of a timm model."""
     if not (hasattr(body, "forward_features") and hasattr(body, "forward_head")):
         return None
     whole: Any = body
@@ -217,13 +217,13 @@ def _fill(body: nn.Module, file: Path) -> None:
         raise WeightsError(f"weights {file} cannot be read: {' '.join(str(error).split())[:200]}") from None
     except Exception as error:
         raise WeightsError(
-            f"weights {file} hold more than tensors, which could run code; save them as safetensors"
+            f"weights {file} contain more than tensors, which could run code; save them as safetensors"
         ) from error
     for name in NESTED:
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
     if not isinstance(state, dict):
-        raise WeightsError(f"weights {file} hold a {type(state).__name__}, no state of a model")
+        raise WeightsError(f"weights {file} contain a {type(state).__name__}, not the state of a model")
     try:
         body.load_state_dict(state)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""MedFedPure's classifier: expert heads on shared features, mixed by gates that stay with the client."""
+"""MedFedPure's classifier: expert heads on shared features, mixed by gates that each client keeps."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rbmed_models.resnet import Features, ResNetParams, check_size
 
 
 class MoEParams(ResNetParams):
-    """Parameters of the mixture; the published values are the defaults, but for the backbone."""
+    """Parameters of the mixture; the defaults are the published values, except those of the backbone."""
 
     experts: int = Field(3, ge=1, description="K, the number of experts (and of gates).")
     expert_hidden: int = Field(256, ge=1, description="Hidden units of an expert.")
     gate_hidden: int = Field(64, ge=1, description="Hidden units of a gate.")
     gate: Literal["local", "shared"] = Field(
-        "local", description="Gates stay with their client (the personalized method) or are averaged like the rest."
+        "local", description="Gates are kept by each client (personalized) or averaged like the other weights."
     )
     beta: float = Field(1e-4, ge=0, description="Weight of the gates' squared norm in the loss.")
-    gamma: float = Field(0.1, ge=0, description="Weight of the entropy of the gates' answer in the loss.")
+    gamma: float = Field(0.1, ge=0, description="Weight of the entropy of the gates' output in the loss.")
 
 
 class ParallelMLPs(nn.Module):
@@ -35,7 +35,7 @@ class ParallelMLPs(nn.Module):
         self.weight2, self.bias2 = _linear(count, hidden, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Answers of every perceptron, shape (K, N, out)."""
+        """Outputs of every perceptron, shape (K, N, out)."""
         inputs = features.expand(self.weight1.shape[0], -1, -1)
         hidden = torch.baddbmm(self.bias1, inputs, self.weight1).relu()
         return torch.baddbmm(self.bias2, hidden, self.weight2)
@@ -66,7 +66,7 @@ class MoEClassifier(rbmed.Classifier):
         return self._mix(x)[0]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features, shape (N, F): what experts and gates see."""
+        """Pooled features, shape (N, F): the input of experts and gates."""
         features: Tensor = self.features(x)
         return features
 

@@ -1,4 +1,4 @@
-"""What this distribution offers; reading it imports no torch."""
+"""Specs of this distribution; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def rbmed_models() -> Iterator[ModelSpec]:
 
 @hookimpl
 def rbmed_strategies() -> Iterator[StrategySpec]:
-    """For models that bring their weights."""
+    """The strategy for models that come with weights."""
     yield StrategySpec(
         name="pretrained",
         target="rbmed_models.foreign:Pretrained",
-        summary="trains nothing: every client has the model as it was built",
+        summary="No training: every client has the model as built",
     )

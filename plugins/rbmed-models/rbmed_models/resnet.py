@@ -1,4 +1,4 @@
-"""ResNet classifiers, and the feature extractor that other classifiers share."""
+"""ResNet classifiers, and the feature extractor that other classifiers use."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Features(nn.Module):
         self.mean, self.std = params.mean, params.std
         widths = tuple(params.width * factor for factor in (1, 2, 4, 8))
         # Three 3x3 convolutions instead of one 7x7: on the CPU, with one input channel, the 7x7 costs 1.6 x as much in
-        # the backward pass, and the deep stem is the more accurate one (He et al. 2019, arXiv:1812.01187).
-        block: Any = BasicBlock  # timm's annotation asks for an instance where the class is meant
+        # the backward pass, and the deep stem is more accurate (He et al. 2019, arXiv:1812.01187).
+        block: Any = BasicBlock  # timm's annotation requires an instance, but the class is meant
         body = ResNet(
             block,
             (params.layers,) * 4,
@@ -76,7 +76,7 @@ class ResNetClassifier(rbmed.Classifier):
         return logits
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pooled features, shape (N, F): what the head sees."""
+        """Pooled features, shape (N, F): the input of the head."""
         features: Tensor = self.features(x)
         return features
 
@@ -93,7 +93,7 @@ class ResNetModel(rbmed.Model):
 
 
 def check_size(size: int, params: ResNetParams) -> None:
-    """Raise `BadParameter` for images that the strides would shrink to nothing."""
+    """Raise `BadParameter` for images that are too small for the strides."""
     smallest = 32 if params.pool else 16
     if size < smallest:
         raise BadParameter(

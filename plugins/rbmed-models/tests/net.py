@@ -1,4 +1,4 @@
-"""A model as its authors publish it: no word of robustbench-med."""
+"""A model as its authors might publish it, independent of robustbench-med."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Models from elsewhere: found, filled, normalised, in the data set's order of classes; unsafe weights refused."""
+"""External models: found, loaded, normalised, in the data set's order of classes; unsafe weights are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def images(channels: int = 1, size: int = 32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", [".safetensors", ".pt"])
-def test_a_file_with_weights_answers_as_its_module_does(body: nn.Sequential, tmp_path: Path, kind: str) -> None:
+def test_a_file_with_weights_gives_the_logits_of_its_module(body: nn.Sequential, tmp_path: Path, kind: str) -> None:
     file = tmp_path / f"w{kind}"
     state = body.state_dict()
     if kind == ".pt":
@@ -58,7 +58,7 @@ def test_grey_images_are_repeated_and_resized(weights: Path) -> None:
     assert built(images()).shape == (3, 2)
     features = model("timm:test_resnet").build(2, 1, 32).eval().embed(images())
     assert features.shape[0] == 3
-    with pytest.raises(BadParameter, match="wants 1 channels, and the images have 3"):
+    with pytest.raises(BadParameter, match="needs 1 channels, and the images have 3"):
         model(f"{NET}:build,channels=1").build(2, 3, 32)
 
 
@@ -68,14 +68,14 @@ def test_grey_images_are_repeated_and_resized(weights: Path) -> None:
         ("timm:resnet9999", BadParameter, "timm has no model 'resnet9999'"),
         ("torchvision:resnet9999", BadParameter, "torchvision has no classifier"),
         (f"{NET}:make", BadParameter, "has no function 'make'"),
-        (f"{NET}:not_a_module", BadParameter, "returns a int, no torch.nn.Module"),
+        (f"{NET}:not_a_module", BadParameter, "returns a int, not a torch.nn.Module"),
         ("gone.py:build", BadParameter, "gone.py cannot be read"),
         (f"{NET}:build,digest=0", BadParameter, "digest=0 is that of other files"),
         (f"{NET}:build,std=[0]", BadParameter, "std must be > 0"),
         (f"{NET}:build,mean=[1,2,3]", BadParameter, "mean has 3 values for 1 channels"),
     ],
 )
-def test_what_cannot_be_had_is_refused(text: str, error: type[UsageError], part: str) -> None:
+def test_invalid_models_are_refused(text: str, error: type[UsageError], part: str) -> None:
     with pytest.raises(error, match=re.escape(part)):
         model(text).build(2, 1, 32)
 
@@ -90,7 +90,7 @@ def test_weights_that_could_run_code_or_do_not_fit_are_refused(weights: Path, tm
     evil.write_bytes(pickle.dumps({"weight": Evil()}))
     torch.save({"weight": Evil()}, tmp_path / "zip.pt")
     for file in (evil, tmp_path / "zip.pt"):
-        with pytest.raises(WeightsError, match="hold more than tensors"):
+        with pytest.raises(WeightsError, match="contain more than tensors"):
             model(f"{NET}:build,weights={file}").build(2, 1, 32)
     assert capsys.readouterr().out == ""
     with pytest.raises(WeightsError, match="do not fit Sequential"):
@@ -110,9 +110,15 @@ def test_two_files_of_one_name_are_two_models(weights: Path) -> None:
 def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential, tmp_path: Path) -> None:
     def right(**options: object) -> float:
         (record,) = rbmed.evaluate(
-            dataset=FEW, defense="undefended", baseline="", attack="fgsm", access="oblivious", weights=weights,
-            out=tmp_path / str(len(str(options))), **options,
-        )  # fmt: skip
+            dataset=FEW,
+            defense="undefended",
+            baseline="",
+            attack="fgsm",
+            access="oblivious",
+            weights=weights,
+            out=tmp_path / str(len(str(options))),
+            **options,
+        )
         assert (record.status, record.defense["strategy"]["name"]) == ("ok", "pretrained"), record.reason
         return float(record.metrics["clean_accuracy"])
 

@@ -52,7 +52,7 @@ def test_every_parameter_and_the_image_get_a_gradient(kind: Kind, norm: str) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_image_alone_gets_the_answer_it_gets_in_a_batch(kind: Kind) -> None:
+def test_logits_do_not_depend_on_the_batch(kind: Kind) -> None:
     model, x = build(kind).eval(), images(5)
     torch.testing.assert_close(torch.cat([model(x[i : i + 1]) for i in range(5)]), model(x), atol=1e-5, rtol=0)
 
@@ -125,7 +125,7 @@ def test_heads_are_whatever_follows_the_features(kind: Kind) -> None:
     assert all(any(name.startswith(head) for name in model.state_dict()) for head in model.heads)
     body = {name for name in model.state_dict() if not name.startswith(model.heads)}
     assert body == {f"features.{name}" for name in model.get_submodule("features").state_dict()}
-    # Without the heads' weights there is no answer left in the logits.
+    # Without the heads' weights the logits are 0.
     assert not torch.allclose(model(x)[0], model(x)[1], atol=1e-6)
     model.load_state_dict({k: v if k in body else torch.zeros_like(v) for k, v in model.state_dict().items()})
     assert torch.equal(model(x), torch.zeros(4, 2))
@@ -137,7 +137,7 @@ def test_features_are_what_the_heads_see(kind: Kind) -> None:
     features = model.embed(x)
     assert features.shape == (4, 64)
     assert features.flatten(1).any(1).all()
-    # With the feature extractor out of the way, the heads alone give the same answer.
+    # With the feature extractor out of the way, the heads alone give the same logits.
     model.set_submodule("features", nn.Identity())
     torch.testing.assert_close(model(features), build(kind).eval()(x))
 

@@ -9,17 +9,12 @@ import re
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
+from robustbench_med import fraction
 from robustbench_med.errors import BadParameter
 
-_WORDS: dict[str, Any] = {
-    "bool": bool,
-    "int": int,
-    "float": float,
-    "str": str,
-    "tuple": tuple,
+_WORDS: dict[str, Any] = {kind.__name__: kind for kind in (bool, int, float, str, tuple)} | {
     "none": None,
     "optional": None,
 }
@@ -47,7 +42,7 @@ class Argument:
         return f"{names}, {'required' if self.required else _short(self.default)}"
 
     def read(self, value: Any) -> Any:
-        """The value as the library wants it, from text or from a typed value.
+        """The value in the type that the library needs, from text or from a typed value.
 
         Raises:
             ValueError: it is none of the kinds, not a choice, not finite, or a count below its least.
@@ -57,7 +52,7 @@ class Argument:
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ValueError("is not finite")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            # A negative or zero number of steps runs nothing and would report robustness that is none.
+            # With a negative or zero number of steps nothing runs, and the system would appear robust.
             least = 1 if self.kinds[0] is int and (self.default is None or self.default >= 1) else 0
             if value < least and (self.default is None or self.default >= least):
                 raise ValueError(f"is below {least}")
@@ -79,11 +74,11 @@ class Argument:
             if text not in self.choices:
                 raise ValueError(f"is not {self._wanted()}")
             return text
-        for kind, read in ((bool, _bool), (int, int), (float, _float), (tuple, _tuple), (str, str)):
+        for kind, read in ((bool, _bool), (int, int), (float, fraction), (tuple, _tuple), (str, str)):
             if kind in self.kinds:
                 try:
                     return read(text)
-                except ValueError:
+                except (ValueError, BadParameter):
                     continue
         raise ValueError(f"is not {self._wanted()}")
 
@@ -120,7 +115,7 @@ def from_signature(
 def read_all(
     where: str, arguments: Mapping[str, Argument], given: Mapping[str, Any], owned: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The given values as the library wants them.
+    """The given values in the types that the library needs.
 
     Args:
         where: for messages, such as ``torchattacks:PGD``.
@@ -180,19 +175,12 @@ def _bool(text: str) -> bool:
     return _TRUTH[text.lower()]
 
 
-def _float(text: str) -> float:
-    try:
-        return float(Fraction(text))
-    except (ZeroDivisionError, OverflowError):
-        raise ValueError(text) from None
-
-
 def _tuple(text: str) -> tuple[float, ...]:
     items = [item.strip() for item in text.split(",")]
     try:
         return tuple(int(item) for item in items)
     except ValueError:
-        return tuple(_float(item) for item in items)
+        return tuple(fraction(item) for item in items)
 
 
 def _short(value: Any) -> str:

@@ -11,38 +11,29 @@ from art.attacks import evasion
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from rbmed_peers import starts
 from rbmed_peers.arguments import from_signature
 from rbmed_peers.few_classes import no_dlr
 from rbmed_peers.isolation import Opaque
 from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
+from rbmed_peers.starts import attack_from_start
 from robustbench_med import Field, ThreatModel
 
 _ORDER: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
 
 _NORMS = {
-    **dict.fromkeys(
-        (
-            "FastGradientMethod", "MomentumIterativeMethod", "ProjectedGradientDescent",
-            "ProjectedGradientDescentNumpy", "ProjectedGradientDescentPyTorch", "AutoProjectedGradientDescent",
-            "AutoConjugateGradient", "RescalingAutoConjugateGradient",
-        ),
-        ("linf", "l2", "l1"),
-    ),
-    "HopSkipJump": ("linf", "l2"),
-    # Accepts 1 and returns the images unchanged; accepts 2 and divides by the norm of windows that may be 0.
-    "SquareAttack": ("linf",),
-    "BasicIterativeMethod": ("linf",),
-    "CarliniLInfMethod": ("linf",),
-    **dict.fromkeys(
-        (
-            "BoundaryAttack", "CarliniL2Method", "DeepFool", "NewtonFool", "SignOPTAttack", "SimBA",
-            "ZooAttack",
-        ),
-        ("l2",),
-    ),
-    "ElasticNet": ("l2", "l1"),
-}  # fmt: skip
+    name: norms
+    for norms, names in {
+        ("linf", "l2", "l1"): "FastGradientMethod MomentumIterativeMethod ProjectedGradientDescent "
+        "ProjectedGradientDescentNumpy ProjectedGradientDescentPyTorch AutoProjectedGradientDescent "
+        "AutoConjugateGradient RescalingAutoConjugateGradient",
+        ("linf", "l2"): "HopSkipJump",
+        # SquareAttack accepts norm 1 but returns the images unchanged, and norm 2 but divides by norms that may be 0.
+        ("linf",): "SquareAttack BasicIterativeMethod CarliniLInfMethod",
+        ("l2",): "BoundaryAttack CarliniL2Method DeepFool NewtonFool SignOPTAttack SimBA ZooAttack",
+        ("l2", "l1"): "ElasticNet",
+    }.items()
+    for name in names.split()
+}
 _REFUSED = {
     "AutoAttack": "it needs the package multiprocess and its DLR loss three classes; use autoattack or pyautoattack",
     **dict.fromkeys(
@@ -76,7 +67,7 @@ _CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Attacks that want probabilities; all others get logits.
 _PROBABILITIES = ("NewtonFool", "SimBA")
-# Many attacks take one image at a time by default; SimBA knows no other way.
+# Many attacks take one image at a time by default; SimBA always does.
 _BATCH = 64
 
 
@@ -143,20 +134,18 @@ class ART(Peer):
             clip_values=(0.0, 1.0),
             device_type="gpu" if x.device.type == "cuda" else "cpu",
         )
-        known = inspect.signature(self.offer.make).parameters
-        values = self.arguments(threat)
-        own = {"eps": threat.eps, "norm": _ORDER[threat.norm], "targeted": False, "verbose": False}
-        values |= {name: value for name, value in own.items() if name in known}
+        values = self.arguments(threat, eps=threat.eps, norm=_ORDER[threat.norm], targeted=False, verbose=False)
         attack = self.make(estimator, **values)
         # Integer labels of two classes would be read as those of a single logit.
         one_hot = nn.functional.one_hot(y, classes)
         if self.name not in ("BoundaryAttack", "HopSkipJump"):
             return _generate(attack, x, one_hot)
-        start, found = starts.find(model, x, y)
-        result = x.clone()
-        if found.any():
-            result[found] = _generate(attack, x[found], one_hot[found], x_adv_init=start[found].cpu().numpy())
-        return result
+        return attack_from_start(
+            model,
+            x,
+            y,
+            lambda rows, start: _generate(attack, x[rows], one_hot[rows], x_adv_init=start.cpu().numpy()),
+        )
 
 
 def _generate(attack: Any, x: Tensor, y: Tensor, **extra: Any) -> Tensor:

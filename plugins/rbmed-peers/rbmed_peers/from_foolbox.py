@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from rbmed_peers import starts
 from rbmed_peers.arguments import from_signature
 from rbmed_peers.isolation import Opaque
 from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
+from rbmed_peers.starts import attack_from_start
 from robustbench_med import Field, ThreatModel
 
 with warnings.catch_warnings():
@@ -72,7 +72,7 @@ def _offers() -> dict[str, Offer]:
 
 
 _OFFERS = _offers()
-#: Noise, contrast, blur, and walks along the decision boundary.
+#: Noise, contrast, blur, and searches along the decision boundary.
 _WITHOUT_GRADIENT = frozenset(
     name
     for name in _OFFERS
@@ -99,27 +99,15 @@ class Foolbox(Peer):
 
     def perturb(self, model: Opaque, x: Tensor, y: Tensor, threat: ThreatModel, classes: int, seed: int) -> Tensor:
         """The result of calling the library's attack with the one epsilon."""
-        known = inspect.signature(self.offer.make).parameters
-        values = self.arguments(threat)
-        if "distance" in known:
-            values["distance"] = _DISTANCE[threat.norm]
-        if "constraint" in known:
-            values["constraint"] = threat.norm
-        attack = self.make(**values)
-        foolbox_model = PyTorchModel(model, bounds=(0, 1), device=x.device)
-        # FMN may start elsewhere, but is meant to start at the image, and is far weaker otherwise.
-        if "init_attack" not in known or "FMN" in self.name:
-            return self._call(attack, foolbox_model, x, y, threat.eps)
-        start, found = starts.find(model, x, y)
-        result = x.clone()
-        if found.any():
-            result[found] = self._call(
-                attack, foolbox_model, x[found], y[found], threat.eps, starting_points=start[found]
-            )
-        return result
+        attack = self.make(**self.arguments(threat, distance=_DISTANCE[threat.norm], constraint=threat.norm))
+        adapter = PyTorchModel(model, bounds=(0, 1), device=x.device)
 
-    @staticmethod
-    def _call(attack: Any, model: Any, x: Tensor, y: Tensor, eps: float, **extra: Any) -> Tensor:
-        # The first result, before Foolbox clips it: some attacks declare another norm than they minimise.
-        images: Tensor = attack(model, x, y, epsilons=eps, **extra)[0]
-        return images
+        def call(x: Tensor, y: Tensor, **start: Tensor) -> Tensor:
+            # The first result, before Foolbox clips it: some attacks declare another norm than they minimise.
+            images: Tensor = attack(adapter, x, y, epsilons=threat.eps, **start)[0]
+            return images
+
+        # FMN may start elsewhere, but is meant to start at the image, and is far weaker otherwise.
+        if "init_attack" not in inspect.signature(self.offer.make).parameters or "FMN" in self.name:
+            return call(x, y)
+        return attack_from_start(model, x, y, lambda rows, start: call(x[rows], y[rows], starting_points=start))

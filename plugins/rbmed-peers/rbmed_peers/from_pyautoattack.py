@@ -15,7 +15,7 @@ from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
 from robustbench_med import Field, ThreatModel
 from robustbench_med.errors import BadParameter
 
-NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+NORMS = ("linf", "l2", "l1")
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
     "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
@@ -54,7 +54,7 @@ class _Versions(Catalogue):
                 hint = near(attack, [*self.offers, *ATTACKS])
                 valid = f"{', '.join(self.offers)}, or a list such as [apgd-ce,fab] of {', '.join(ATTACKS)}"
                 raise BadParameter(f"{self.library} has no version or attack {attack!r}{hint} valid: {valid}")
-        return Offer(pyautoattack.AutoAttack, tuple(NORM), _CUSTOM)
+        return Offer(pyautoattack.AutoAttack, NORMS, _CUSTOM)
 
 
 class PyAutoAttack(Peer):
@@ -68,12 +68,10 @@ class PyAutoAttack(Peer):
         library="pyautoattack",
         distribution="pyautoattack",
         logger="auto-attack",
-        offers={name: Offer(pyautoattack.AutoAttack, tuple(NORM), _BATCH) for name in VERSIONS},
+        offers={name: Offer(pyautoattack.AutoAttack, NORMS, _BATCH) for name in VERSIONS},
         owned={
             **OWNED,
-            **dict.fromkeys(
-                _READ_BY, "a version runs as published; name its attacks, as in pyautoattack:[apgd-ce,fab]"
-            ),
+            **dict.fromkeys(_READ_BY, "a version runs as published; name its attacks: pyautoattack:[apgd-ce,fab]"),
         },
         without_gradient=frozenset({"square"}),
     )
@@ -128,7 +126,7 @@ def evaluation(
     model: Any, name: str, attacks: list[str], threat: ThreatModel, classes: int, seed: int, device: Any
 ) -> pyautoattack.AutoAttack:
     """The library's object for a version or, under any other name, for the list of attacks."""
-    settings = {"eps": threat.eps, "norm": NORM[threat.norm], "seed": seed, "device": device}
+    settings = {"eps": threat.eps, "norm": threat.norm.capitalize(), "seed": seed, "device": device}
     if name in VERSIONS:
         return pyautoattack.AutoAttack(model, version=name, **settings)
     attack = pyautoattack.AutoAttack(model, version="custom", attacks=attacks, **settings)

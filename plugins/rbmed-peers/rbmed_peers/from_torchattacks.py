@@ -14,21 +14,19 @@ from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
 from robustbench_med import Field, ThreatModel
 from robustbench_med.errors import BadParameter
 
-NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-
+#: Attacks with a step size, whose default is a quarter of the library's eps.
+_STEPPING = "BIM RFGSM PGD EOTPGD TPGD MIFGSM UPGD DIFGSM TIFGSM Jitter NIFGSM PGDRS SINIFGSM VMIFGSM VNIFGSM"
 _NORMS = {
-    **dict.fromkeys(
-        (
-            "FGSM", "BIM", "RFGSM", "PGD", "EOTPGD", "FFGSM", "TPGD", "MIFGSM", "UPGD", "DIFGSM", "TIFGSM", "Jitter",
-            "NIFGSM", "PGDRS", "SINIFGSM", "VMIFGSM", "VNIFGSM", "SPSA", "PIFGSM", "PIFGSMPP",
-        ),
-        ("linf",),
-    ),
-    **dict.fromkeys(("CW", "PGDL2", "PGDRSL2", "DeepFool"), ("l2",)),
-    **dict.fromkeys(("APGD", "APGDT", "Square", "AutoAttack", "FAB"), ("linf", "l2")),
-    "EADL1": ("l1",),
-    "EADEN": ("l2", "l1"),
-}  # fmt: skip
+    name: norms
+    for norms, names in {
+        ("linf",): f"FGSM {_STEPPING} FFGSM SPSA PIFGSM PIFGSMPP",
+        ("l2",): "CW PGDL2 PGDRSL2 DeepFool",
+        ("linf", "l2"): "APGD APGDT Square AutoAttack FAB",
+        ("l1",): "EADL1",
+        ("l2", "l1"): "EADEN",
+    }.items()
+    for name in names.split()
+}
 
 # The library's 10 steps are a tenth of what Auto-PGD and FAB were published with, and its Square rescales the schedule
 # to the number of queries, which is much weaker.
@@ -39,18 +37,7 @@ _CHANGED: dict[str, dict[str, Any]] = {
     "Square": {"resc_schedule": False},
 }
 # Step sizes are absolute in the library; here they keep its proportion to its own default of eps.
-_ALPHA = {
-    **dict.fromkeys(
-        (
-            "BIM", "RFGSM", "PGD", "EOTPGD", "TPGD", "MIFGSM", "UPGD", "DIFGSM", "TIFGSM", "Jitter", "NIFGSM", "PGDRS",
-            "SINIFGSM", "VMIFGSM", "VNIFGSM",
-        ),
-        1 / 4,
-    ),
-    "FFGSM": 10 / 8,
-    "PGDL2": 1 / 5,
-    "PGDRSL2": 1 / 5,
-}  # fmt: skip
+_ALPHA = {**dict.fromkeys(_STEPPING.split(), 1 / 4), "FFGSM": 10 / 8, "PGDL2": 1 / 5, "PGDRSL2": 1 / 5}
 _CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "APGD": {"loss": ("ce", "dlr")},
     "Square": {"loss": ("margin", "ce")},
@@ -128,18 +115,10 @@ class TorchAttacks(Peer):
 
     def perturb(self, model: Opaque, x: Tensor, y: Tensor, threat: ThreatModel, classes: int, seed: int) -> Tensor:
         """The result of calling the library's attack."""
-        values = self.arguments(threat)
+        owned = {"max_epsilon": threat.eps, "norm": threat.norm.capitalize(), "n_classes": classes}
+        values = self.arguments(threat, eps=threat.eps, seed=seed, **owned)
         if values.get("max_iterations", 100) < 10 and values.get("abort_early", True):
             raise BadParameter(f"{self.called} needs max_iterations >= 10, or abort_early=false")
-        known = self.offer.make.__init__.__code__.co_varnames
-        own = {
-            "eps": threat.eps,
-            "max_epsilon": threat.eps,
-            "norm": NORM[threat.norm],
-            "seed": seed,
-            "n_classes": classes,
-        }
-        values |= {key: value for key, value in own.items() if key in known}
         attack = self.make(model, **values)
         if self.name == "AutoAttack":
             _as_published(attack)

@@ -1,16 +1,14 @@
-"""Keeps other people's code from touching anything but the answer: model, random generators, logs, trace function."""
+"""Limits what another library sees of the model, and restores what it changes in the process."""
 
 from __future__ import annotations
 
 import logging
-import random
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +17,14 @@ from robustbench_med.errors import UsageError
 
 
 class Opaque(nn.Module):
-    """A model that gives logits and gradients with respect to images, and shows nothing else of itself.
+    """A model that gives logits and gradients with respect to images, and nothing else.
 
     Libraries switch modes, read ``next(model.parameters()).device`` and call ``backward()``, which would leave
-    gradients in the classifier's weights. Here they find an empty parameter on the right device, no submodule, and a
+    gradients in the classifier's weights. Here they get an empty parameter on the right device, no submodule, and a
     backward pass that ends at the images. In eval mode from the start.
 
-    Some libraries ask about points outside [0, 1] (look-ahead, finite differences, smoothing noise), which no deployed
-    system ever gets: they are clamped, and the gradient passes as if they were not.
+    Some libraries query points outside [0, 1] (look-ahead, finite differences, smoothing noise), which a deployed
+    system never gets: they are clamped, and the gradient is passed on as if they were not.
 
     Args:
         inner: images (N, C, H, W) -> logits (N, K).
@@ -51,7 +49,7 @@ class Opaque(nn.Module):
 
 
 class _Gradient(torch.autograd.Function):
-    """The model's own graph behind a wall: a backward pass reaches the images and no weight."""
+    """A separate graph of the model: a backward pass reaches the images and no weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, inside: Tensor, model: nn.Module) -> Tensor:
@@ -79,25 +77,20 @@ def seed_from(rng: Stream) -> int:
 
 
 @contextmanager
-def isolated(seed: int, device: torch.device, logger: str) -> Iterator[None]:
-    """Seed torch, numpy and random, and put back afterwards whatever a library changes of the process.
+def silenced(logger: str) -> Iterator[None]:
+    """Silence a library, and restore afterwards what it changes of the process besides random numbers.
 
-    That is the three generators, the level of its ``logger`` (raised to critical: the harness does the reporting),
-    the warning filters, and the trace function, which pyautoattack sets and clears.
+    That is the level of its ``logger`` (raised to critical: the harness does the reporting), the warning filters, and
+    the trace function, which pyautoattack sets and clears.
     """
     log, trace = logging.getLogger(logger), sys.gettrace()
-    level, numpy_state, python_state = log.level, np.random.get_state(), random.getstate()  # noqa: NPY002
+    level = log.level
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
-            # What it says of itself (deprecations, precision) helps nobody who runs it from here.
+        with warnings.catch_warnings():
+            # Its warnings (deprecations, precision) are of no use to someone who runs it from here.
             warnings.filterwarnings("ignore", module=rf"{logger.replace('-', '_')}\b")
             log.setLevel(logging.CRITICAL)
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 -- these libraries draw from the global generator
-            random.seed(seed)
             yield
     finally:
         sys.settrace(trace)
         log.setLevel(level)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002

@@ -1,8 +1,9 @@
-"""What all adapters share: parameters from a catalogue of attacks, and a run that can be trusted."""
+"""What all adapters share: parameters from a catalogue of attacks, and the run under the harness's rules."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_peers.arguments import Argument, near, read_all
-from rbmed_peers.isolation import Opaque, isolated, seed_from
-from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
+from rbmed_peers.isolation import Opaque, seed_from, silenced
+from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel, isolated
 from robustbench_med.errors import BadParameter, NotDefined
 
-#: Parameters that no user gives, and where they come from.
+#: Parameters that a user cannot give, and where they come from.
 OWNED = {
     "eps": "it is the threat model's (--eps)",
     "norm": "it is the threat model's (--norm)",
@@ -58,7 +59,7 @@ class Catalogue:
         offers: by the library's name.
         refused: why a name of the library is not offered.
         owned: why a parameter may not be given.
-        without_gradient: attacks that never ask for one, so that the rung `query` admits them.
+        without_gradient: attacks that never ask for one, so that the rung `query` runs them.
     """
 
     library: str
@@ -80,7 +81,7 @@ class Catalogue:
 
 
 class Passed(rbmed.Params):
-    """The name of an attack, and parameters that are handed to the library's class."""
+    """The name of an attack, and parameters that are passed to the library's class."""
 
     model_config = pydantic.ConfigDict(extra="allow")
     catalogue: ClassVar[Catalogue]
@@ -99,10 +100,8 @@ class Passed(rbmed.Params):
         name = given["attack"] if isinstance(given["attack"], str) else ",".join(map(str, given["attack"]))
         rest = {key: value for key, value in given.items() if key != "attack"}
         offer = catalogue.find(name)
-        return {
-            "attack": name,
-            **read_all(f"{catalogue.library}:{name}", offer.arguments, rest, catalogue.owned),
-        }
+        where = f"{catalogue.library}:{name}"
+        return {"attack": name, **read_all(where, offer.arguments, rest, catalogue.owned)}
 
     @property
     def given(self) -> dict[str, Any]:
@@ -142,32 +141,29 @@ class Peer(rbmed.Attack):
         """The library's version, the attack, and the defaults that differ from the library's own."""
         version = importlib.metadata.version(self.catalogue.distribution)
         changed = {name: value for name, value in self.offer.changed.items() if name not in self.params.given}
-        format_params = "".join(f",{name}={value}" for name, value in changed.items())
-        return f"{self.catalogue.library}-{version}:{self.name}{format_params}"
+        shown = "".join(f",{name}={value}" for name, value in changed.items())
+        return f"{self.catalogue.library}-{version}:{self.name}{shown}"
 
-    def run(
-        self, target: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream
-    ) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; an image that the library could not break is as the library returns it."""
         self.check_norm(threat.norm)
         if not len(x):
             return x.clone()
         x, y = x.detach(), y.detach().long()
-        whole = Opaque(target.flexible(x), x.device)
+        whole = Opaque(model.flexible(x), x.device)
         with torch.no_grad():
             logits = whole(x)
         if reason := self.undefined(logits.shape[1], x.shape[2], x.shape[1], threat.norm):
             raise NotDefined(f"{self.called} {reason}")
-        left = (
-            (logits.argmax(1) == y).nonzero()[:, 0] if target.stop_on_success else torch.arange(len(x), device=x.device)
-        )
+        correct = logits.argmax(1) == y
+        left = (correct if model.stop_on_success else torch.ones_like(correct)).nonzero()[:, 0]
         result = x.clone()
         if len(left):
             seed = seed_from(rng)
             if len(left) < len(x):
-                # The library asks about these alone; so the target model need not guess which they are.
-                whole = Opaque(target.at(left).flexible(x[left]), x.device)
-            with isolated(seed, x.device, self.catalogue.logger):
+                # The library queries these alone; so the target model need not guess which they are.
+                whole = Opaque(model.at(left).flexible(x[left]), x.device)
+            with isolated(seed), silenced(self.catalogue.logger):
                 result[left] = self.perturb(whole, x[left], y[left], threat, logits.shape[1], seed).detach().to(x)
         return threat.project(result, x)
 
@@ -183,10 +179,12 @@ class Peer(rbmed.Attack):
         """Why the attack does not exist for such a system, and what to use instead; "" if it does."""
         return ""
 
-    def arguments(self, threat: ThreatModel) -> dict[str, Any]:
-        """What the library's class gets besides the model and the parameters it does not know."""
-        steps = {name: share * threat.eps for name, share in self.offer.scaled.items()}
-        return {**steps, **self.offer.changed, **self.params.given}
+    def arguments(self, threat: ThreatModel, **owned: Any) -> dict[str, Any]:
+        """What the library's class gets besides the model; of ``owned``, the parameters that its constructor has."""
+        known = inspect.signature(self.offer.make).parameters
+        scaled = {name: share * threat.eps for name, share in self.offer.scaled.items()}
+        owned = {name: value for name, value in owned.items() if name in known}
+        return {**scaled, **self.offer.changed, **self.params.given, **owned}
 
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """The library's object; raises `BadParameter` where its class refuses a value."""

@@ -1,6 +1,8 @@
-"""Where decision-based attacks begin: an image of another class for every image."""
+"""Starting points of decision-based attacks: an image of another class for every image."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,3 +34,15 @@ def find(model: Opaque, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         usable = ~found & other.any(1)
         start[usable], found[usable] = x[other[usable].int().argmax(1)], True
     return start, found
+
+
+def attack_from_start(model: Opaque, x: Tensor, y: Tensor, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The result of ``attack`` on the images that have a starting point; the others are returned as they are.
+
+    ``attack`` gets which images these are, bool (N,), and their starting points.
+    """
+    start, found = find(model, x, y)
+    result = x.clone()
+    if found.any():
+        result[found] = attack(found, start[found])
+    return result

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rbmed_peers.isolation import isolated
-from robustbench_med import Budget, Stream, TargetModel, ThreatModel
+from rbmed_peers.isolation import silenced
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel, isolated
 from robustbench_med.errors import BudgetExceeded
 
 EPS = {"linf": 0.03, "l2": 0.5, "l1": 8.0}
@@ -54,7 +54,13 @@ def globals_untouched() -> Iterator[None]:
 @pytest.fixture
 def alone() -> Callable[[], AbstractContextManager[None]]:
     """Shields a test from what a library does to the process when it is called directly."""
-    return lambda: isolated(0, torch.device("cpu"), "auto-attack")
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        with isolated(0), silenced("auto-attack"):
+            yield
+
+    return alone
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from rbmed_peers import starts
-from rbmed_peers.isolation import Opaque, isolated, seed_from
-from robustbench_med import Stream
+from rbmed_peers.isolation import Opaque, seed_from, silenced
+from robustbench_med import Stream, isolated
 from robustbench_med.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def test_generators_are_seeded_and_put_back():
         raise ZeroDivisionError
 
     for seed in (1, 1, 2):
-        with pytest.raises(ZeroDivisionError), isolated(seed, CPU, "some-library"):
+        with pytest.raises(ZeroDivisionError), isolated(seed), silenced("some-library"):
             fail()
     assert drawn[0] == drawn[1]
     assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
@@ -98,7 +98,7 @@ def test_the_seed_follows_every_stream_and_its_position():
 
 def test_starting_points_are_of_another_class(task):
     net, x, y = task(2, n=12)
-    with isolated(0, CPU, "none"):
+    with isolated(0):
         start, found = starts.find(Opaque(net, CPU), x, y)
     assert found.all()
     assert (net(start).argmax(1) != y).all()
@@ -112,7 +112,7 @@ def test_starting_points_come_from_the_batch_where_noise_finds_none():
 
     x = torch.zeros(3, 1, 4, 4)
     x[2] = 1
-    with isolated(0, CPU, "none"):
+    with isolated(0):
         start, found = starts.find(Opaque(Bright(), CPU), x, torch.tensor([0, 0, 0]))
         nowhere = starts.find(Opaque(Bright(), CPU), x[:2], torch.tensor([0, 0]))
     assert found.all()

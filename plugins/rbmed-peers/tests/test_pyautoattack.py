@@ -15,7 +15,7 @@ pyautoattack = pytest.importorskip("pyautoattack")
 
 from pyautoattack import checks  # noqa: E402 -- needs the library
 
-from rbmed_peers.from_pyautoattack import NORM, PyAutoAttack  # noqa: E402
+from rbmed_peers.from_pyautoattack import NORMS, PyAutoAttack  # noqa: E402
 from rbmed_peers.isolation import seed_from  # noqa: E402
 from robustbench_med import Stream  # noqa: E402
 
@@ -50,7 +50,7 @@ def test_equals_a_direct_call_with_the_same_seed(alone, attacked, task, version,
     ours = attacked(PyAutoAttack, version, (net, x, y), norm, eps=eps, **small)
     chosen = {"version": version} if own else {"version": "custom", "attacks": version.split(",")}
     seed = seed_from(Stream.named("attack", 0, torch.arange(6)))
-    direct = pyautoattack.AutoAttack(net, norm=NORM[norm], eps=eps, seed=seed, **chosen)
+    direct = pyautoattack.AutoAttack(net, norm=norm.capitalize(), eps=eps, seed=seed, **chosen)
     if not own:
         for part in (direct.apgd, direct.apgd_targeted, direct.fab):
             part.n_iter, part.n_restarts = SMALL["n_iter"], SMALL["n_restarts"]
@@ -98,7 +98,9 @@ def test_nine_targets_crash_the_library_but_not_the_list(alone, attacked, task, 
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_square_is_refused_on_sides_it_cannot_tile(alone, attacked, task, norm):
     net, x, y = task(10, side=24)
-    direct = pyautoattack.AutoAttack(net, norm=NORM[norm], eps=1e-5, seed=0, version="custom", attacks=["square"])
+    direct = pyautoattack.AutoAttack(
+        net, norm=norm.capitalize(), eps=1e-5, seed=0, version="custom", attacks=["square"]
+    )
     with alone(), pytest.raises(RuntimeError):
         direct.run_standard_evaluation(x, y)
     with pytest.raises(NotDefined, match="side 24"):
@@ -139,7 +141,7 @@ def test_parameters_belong_to_lists():
 def test_l1_uses_larger_radii_first():
     from rbmed_peers.from_pyautoattack import evaluation
 
-    for norm in NORM:
+    for norm in NORMS:
         made = evaluation(None, "apgd-ce", ["apgd-ce"], ThreatModel(norm=norm, eps=1.0), 2, 0, "cpu")
         assert made.apgd.use_largereps is made.apgd_targeted.use_largereps is (norm == "l1")
         assert made.fab.n_target_classes == made.apgd_targeted.n_target_classes == 1

@@ -1,4 +1,4 @@
-"""Controls: what a system scores when its purifier does nothing."""
+"""Controls: purifiers that change nothing, to measure a system without purification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rbmed_purifiers.bounded import bounded
 class Identity(rbmed.Purifier):
     """Returns the images themselves, whatever the strength.
 
-    A system with it must score exactly as one without purifier; a table in which it does better is wrong.
+    A system with it must score exactly as one without purifier; a table in which it is better is wrong.
     """
 
     stochastic = False
@@ -24,9 +24,9 @@ class Identity(rbmed.Purifier):
 class ClampPurifier(rbmed.Purifier):
     """Clamps to [0, 1], whatever the strength: for valid images the identity.
 
-    Where it raises robust accuracy, the attack left [0, 1] and the gain of other purifiers is partly this clamp; where
-    it lowers clean accuracy, the images were not in [0, 1] to begin with (in normalised space it did half the damage
-    that a published table calls the attack's).
+    If it raises robust accuracy, the attack left [0, 1], and part of the gain of other purifiers is this clamp. If it
+    lowers clean accuracy, the images were not in [0, 1]; in normalised space it caused half of the loss that a
+    published table attributes to the attack.
     """
 
     stochastic = False

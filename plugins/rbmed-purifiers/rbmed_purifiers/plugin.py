@@ -1,4 +1,4 @@
-"""What this distribution offers; reading it imports no torch."""
+"""Specs of this distribution; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     yield PurifierSpec(
         name="ddpm",
         target="rbmed_purifiers.diffusion.ddpm:DDPMPurifier",
-        summary="Diffusion: noise the image to a time t that follows the strength, then all t ancestral steps back",
+        summary="Diffusion: noise the image to a time t that follows the strength, then all t ancestral steps",
         reference="Ho et al. 2020, arXiv:2006.11239; Karami et al. 2025, MedFedPure, arXiv:2511.11625",
         revision=2,
     )
     yield PurifierSpec(
         name="ddim",
         target="rbmed_purifiers.diffusion.ddim:DDIMPurifier",
-        summary="Diffusion: noise the image to a time that follows the strength, then 1 to 20 deterministic steps back",
+        summary="Diffusion: noise the image to a time that follows the strength, then 1 to 20 deterministic steps",
         reference="Song et al. 2021, arXiv:2010.02502; Karami et al. 2025, MedFedPure, arXiv:2511.11625",
     )
     yield PurifierSpec(
         name="one-step",
         target="rbmed_purifiers.diffusion.one_step:OneStepPurifier",
-        summary="Diffusion: noise the image to a time that follows the strength, then one step back; the fast path",
+        summary="Diffusion: noise the image to a time that follows the strength, then one denoising step; fast",
         reference="Carlini et al. 2022, (Certified!!) adversarial robustness for free, arXiv:2206.10550",
     )
     yield PurifierSpec(
@@ -39,7 +39,7 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
     yield PurifierSpec(
         name="gdmp",
         target="rbmed_purifiers.diffusion.gdmp:GDMPPurifier",
-        summary="Diffusion whose ancestral steps are drawn towards the noised image",
+        summary="Diffusion whose ancestral steps are guided towards the noised image",
         reference="Wang et al. 2022, Guided diffusion model for adversarial purification, arXiv:2205.14969",
     )
     yield PurifierSpec(
@@ -54,12 +54,11 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
         summary="Diffusion trained to lead from noised attacked images to clean ones, in a few deterministic steps",
         reference="Li et al. 2024, ADBM, arXiv:2408.00315; Liu et al. 2024, ADDT, arXiv:2404.14309",
     )
-    # --- end of diffusion ---
     # --- classical, learned, wrappers, controls ---
     yield PurifierSpec(
         name="jpeg",
         target="rbmed_purifiers.classical.jpeg:JPEG",
-        summary="JPEG compression, libjpeg's pixels with a gradient; quality falls with strength",
+        summary="JPEG compression with libjpeg's pixels and a gradient; quality decreases with strength",
         reference="Guo et al. 2018, arXiv:1711.00117; Shin & Song 2017, JPEG-resistant adversarial images",
     )
     yield PurifierSpec(
@@ -120,4 +119,3 @@ def rbmed_purifiers() -> Iterator[PurifierSpec]:
         target="rbmed_purifiers.controls:ClampPurifier",
         summary="Control: clamps to [0, 1], which changes no valid image",
     )
-    # --- end of classical, learned, wrappers, controls ---

@@ -59,7 +59,7 @@ def test_quality_100_only_rounds_grey_images() -> None:
 
 def test_quality_falls_with_strength_for_each_image_alone() -> None:
     purifier = JPEG(JPEGParams(quality_max=90, quality_min=10))
-    assert purifier.quality(torch.tensor([0.0, 0.25, 1.0])).tolist() == [90, 70, 10]
+    assert purifier.params.at(torch.tensor([0.0, 0.25, 1.0])).tolist() == [90, 70, 10]
     x = photos(1, 3, 24, 24).expand(3, -1, -1, -1)
     mixed = purifier.purify(x, torch.tensor([0.0, 0.25, 1.0]), rbmed.Stream.named("test", 0, torch.arange(3)))
     for image, quality in zip(mixed, (90, 70, 10), strict=True):

@@ -190,9 +190,9 @@ def test_samplers_share_one_training() -> None:
         (DDIMPurifier, {"steps": 6, "t_min": 5}, "do not fit into t_min=5"),
         (DiffPurePurifier, {"steps": 101}, "do not fit into t_min=100"),
         (GDMPPurifier, {"steps": 60}, "do not fit into t_min=50"),
-        (GradualPurifier, {"times": (50, 30)}, "must not fall"),
+        (GradualPurifier, {"times": (50, 30)}, "must not decrease"),
         (GradualPurifier, {"times": (50, 201)}, "nor exceed train_t_max=200"),
-        (BridgePurifier, {"t_min": 10}, "t_min=10 lies below train_t_min=25"),
+        (BridgePurifier, {"t_min": 10}, "t_min=10 is below train_t_min=25"),
     ],
 )
 def test_impossible_parameters_are_refused(cls: type[DiffusionPurifier], params: dict[str, Any], message: str) -> None:

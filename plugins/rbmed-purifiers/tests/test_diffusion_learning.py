@@ -174,7 +174,7 @@ def test_the_attack_stays_in_its_ball_and_does_harm(attacked: str) -> None:
     assert float(distances.std()) > 0.01  # sizes differ between images
     assert near.min() >= 0
     assert near.max() <= 1
-    losses = [F.cross_entropy(taught._seen(images, start, white), answers).item() for images in (x, near)]
+    losses = [F.cross_entropy(taught._logits(images, start, white), answers).item() for images in (x, near)]
     assert losses[1] > losses[0] + 0.05
 
 

@@ -18,8 +18,15 @@ from robustbench_med.testing import toy_images
 SIZE, IMAGES = 16, 6
 #: Where a purifier has such a parameter, its network is this small.
 TINY: dict[str, Any] = {
-    "width": 8, "levels": 2, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "patch": 4, "copies": 3,
-}  # fmt: skip
+    "width": 8,
+    "levels": 2,
+    "depth": 1,
+    "heads": 2,
+    "decoder_width": 8,
+    "decoder_depth": 1,
+    "patch": 4,
+    "copies": 3,
+}
 #: Purifiers that would be large or slow otherwise.
 OWN = {"majority": {"purifier": "ddim:width=8,levels=2"}, "ddpm": {"t_min": 4, "t_max": 20}}
 #: They change no valid image.
@@ -61,8 +68,20 @@ every = pytest.mark.parametrize("name", NAMES)
 
 def test_purifiers_of_this_distribution_are_found() -> None:
     names = {name.removeprefix("rbmed-purifiers/") for name in NAMES}
-    assert names >= {"jpeg", "median", "bit-depth", "total-variation", "gaussian", "wavelet", "dae", "majority",
-                     "ensemble", "ddpm", "ddim", *CONTROLS}  # fmt: skip
+    assert names >= {
+        "jpeg",
+        "median",
+        "bit-depth",
+        "total-variation",
+        "gaussian",
+        "wavelet",
+        "dae",
+        "majority",
+        "ensemble",
+        "ddpm",
+        "ddim",
+        *CONTROLS,
+    }
 
 
 @every

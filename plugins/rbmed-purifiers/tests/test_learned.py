@@ -95,5 +95,5 @@ def test_pictures_show_what_it_does(trained: DAE) -> None:
 
 
 def test_an_odd_side_is_refused() -> None:
-    with pytest.raises(BadParameter, match=r"purifier dae: .* 15 px is odd"):
+    with pytest.raises(BadParameter, match=r"purifier dae: .* must be even, not 15 px"):
         DAE().build(1, 15)

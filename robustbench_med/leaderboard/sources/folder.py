@@ -104,11 +104,11 @@ def read_records(path: Path) -> list[Record]:
     """The records of a file.
 
     Raises:
-        DataError: a line is no record: unlike results at home, what is published holds nothing else.
+        DataError: a line is not a record: unlike results at home, what is published holds nothing else.
     """
     good, bad = split(path)
     if bad:
-        raise DataError(f"{path}: line {bad[0].number} is no record: {bad[0].reason}")
+        raise DataError(f"{path}: line {bad[0].number} is not a record: {bad[0].reason}")
     return good
 
 

@@ -19,11 +19,17 @@ from robustbench_med.testing.checks import (
 CHECKS: dict[str, tuple[Check, ...]] = {
     kind: (*common.check.all, *own.all)
     for kind, own in {
-        "attack": attacks.check, "detector": detectors.check, "purifier": purifiers.check,
-        "strategy": strategies.check, "dataset": datasets.check, "model": models.check,
-        "defense": defenses.check, "metric": figures.metrics, "report": figures.reports,
+        "attack": attacks.check,
+        "detector": detectors.check,
+        "purifier": purifiers.check,
+        "strategy": strategies.check,
+        "dataset": datasets.check,
+        "model": models.check,
+        "defense": defenses.check,
+        "metric": figures.metrics,
+        "report": figures.reports,
     }.items()
-}  # fmt: skip
+}
 
 
 def checks_of(kind: str) -> tuple[Check, ...]:

@@ -16,14 +16,19 @@ VENTRICLES = (-14.0, 0.0)
 Z_BAND = (-8.0, 46.0)
 #: Shells outside the brain, from inside to outside, with their range of thickness in mm.
 SHELLS = (
-    ("csf", 0.8, 2.2), ("bone", 1.2, 2.0), ("marrow", 1.2, 3.0), ("bone", 1.2, 2.0), ("muscle", 0.5, 2.5),
-    ("fat", 2.0, 5.5), ("muscle", 1.0, 1.6),
-)  # fmt: skip
+    ("csf", 0.8, 2.2),
+    ("bone", 1.2, 2.0),
+    ("marrow", 1.2, 3.0),
+    ("bone", 1.2, 2.0),
+    ("muscle", 0.5, 2.5),
+    ("fat", 2.0, 5.5),
+    ("muscle", 1.0, 1.6),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """What distinguishes a patient's head from the atlas.
+    """A patient's head, relative to the atlas.
 
     Attributes:
         levels: atlas slice index of every examined slice, (K,).
@@ -32,8 +37,8 @@ class Anatomy:
         shift: (y, x), mm.
         flip: mirrored left to right.
         warp: cosine coefficients of a smooth displacement, mm, (2, M, M).
-        ventricle: local magnification of the ventricles, 0 leaving them.
-        atrophy: how much the brain shrinks inside its skull, 0 leaving it.
+        ventricle: local magnification of the ventricles; 0 for none.
+        atrophy: shrinkage of the brain inside its skull; 0 for none.
         shells: thickness of every shell of `SHELLS`, mm.
         lopsided: cosine coefficients of the relative thickness of the shells, (M, M).
         texture: cosine coefficients of the relative signal of the tissue, (K, T, T).
@@ -58,7 +63,7 @@ def draw_anatomy(rng: np.random.Generator, atlas: Atlas, slices: int, gap: int) 
     first = int(np.clip(round(middle - gap * (slices - 1) / 2), 0, len(atlas.gm) - 1 - gap * (slices - 1)))
     order = np.arange(4)
     decay = 1.0 / (1.0 + order[:, None] ** 2 + order[None, :] ** 2)
-    decay[0, 0] = 0.0  # a shift is drawn by itself
+    decay[0, 0] = 0.0  # the shift is drawn separately
     fine = np.arange(20)
     rolloff = np.exp(-((fine[:, None] ** 2 + fine[None, :] ** 2) / 14.0**2))
     scale = 1 + rng.uniform(-0.07, 0.07, 2)
@@ -110,7 +115,7 @@ def linear(anatomy: Anatomy, y: Floats | float, x: Floats | float) -> tuple[Floa
 
 
 def to_scanner(anatomy: Anatomy, y: float, x: float) -> tuple[float, float]:
-    """Where a point of the atlas, mm, lies in the scanner; the smooth warp (a few mm) is left out."""
+    """Position in the scanner of a point of the atlas, mm; the smooth warp (a few mm) is left out."""
     cosine, sine = np.cos(anatomy.rotation), np.sin(anatomy.rotation)
     a, b = (y - CENTRE[0]) * anatomy.scale[0], (x - CENTRE[1]) * anatomy.scale[1] * (-1.0 if anatomy.flip else 1.0)
     return float(cosine * a - sine * b) + anatomy.shift[0], float(sine * a + cosine * b) + anatomy.shift[1]
@@ -124,7 +129,7 @@ def head_coordinates(anatomy: Anatomy, grid: ScanGrid) -> tuple[Floats, Floats]:
 
 
 def brain_lattice(anatomy: Anatomy, atlas: Atlas, y: Floats, x: Floats) -> Lattice:
-    """Where tissue is read for head coordinates ``y``, ``x``: atrophy shrinks the brain, ventricles widen."""
+    """Atlas lattice of the tissue at head coordinates ``y``, ``x``, with atrophy and wider ventricles."""
     y, x = (1 + anatomy.atrophy) * (y - CENTRE[0]) + CENTRE[0], (1 + anatomy.atrophy) * (x - CENTRE[1]) + CENTRE[1]
     dy, dx = y - VENTRICLES[0], x - VENTRICLES[1]
     pull = anatomy.ventricle * np.exp(-(dy**2 + dx**2) / (2 * 24.0**2))

@@ -1,4 +1,4 @@
-"""The tissue atlas: grey matter, white matter and the brain's outline, and how it is resampled.
+"""The tissue atlas: grey matter, white matter, the brain's outline, and resampling.
 
 Derived from ICBM152-2009 by ``tools/build_brainsim_atlas.py``; its notice is ``data/NOTICE``.
 """
@@ -69,7 +69,7 @@ def load_atlas() -> Atlas:
 
 @dataclass(frozen=True)
 class Lattice:
-    """Where points fall among atlas voxels: four neighbours and their bilinear weights, each (4, 1 or K, H, W)."""
+    """Positions among atlas voxels: four neighbours and their bilinear weights, each (4, 1 or K, H, W)."""
 
     index: NDArray[np.intp]
     weight: Floats

@@ -23,7 +23,7 @@ class BrainSim(Dataset):
     """Simulated axial brain MRI; every image is synthetic. See ``docs/brainsim.md``."""
 
     class Params(BaseParams):
-        """What is simulated; every field changes the images."""
+        """Parameters of the simulation; every field changes the images."""
 
         size: int = Field(64, ge=32, le=224, multiple_of=2, description="Side of the images in pixels (even).")
         seed: int = Field(0, ge=0, description="Seed of all patients and scans.")
@@ -41,11 +41,11 @@ class BrainSim(Dataset):
 
     @property
     def settings(self) -> sampling.Settings:
-        """The parameters as the simulator takes them."""
+        """The parameters for the simulator."""
         return sampling.Settings(**self.params.model_dump())
 
     def card(self) -> DataCard:
-        """The data card; nothing is rendered for it."""
+        """The data card; it needs no rendering."""
         return DataCard(
             name="brainsim",
             classes=("no tumour", "tumour"),
@@ -100,7 +100,7 @@ class BrainSim(Dataset):
                 images[rows], masks[rows], others[rows] = image, mask, other
                 bar.advance(count)
         bundle: dict[str, NDArray[Any]] = {"images": images, "masks": np.packbits(masks)}
-        # Only analyses of the test split need the pairs.
+        # Counterfactuals are used in analyses of the test split only.
         return bundle | {"counterfactuals": others} if name == "test" else bundle
 
 

@@ -1,6 +1,6 @@
 """Findings that are not tumours, in patients with and without one.
 
-White-matter lesions, lacunes and vessels are painted into atlas space, so that they follow the patient's anatomy.
+White-matter lesions, lacunes and vessels are drawn in atlas space, so that they follow the patient's anatomy.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ KINDS = ("gliosis", "lacune", "vessel")
 Paint = NDArray[np.float32]
 
 
-def _blob(plane: Paint, channel: int, levels: NDArray[np.intp], centre: NDArray[np.float64],
-          radii: tuple[float, float, float], strength: float) -> None:  # fmt: skip
+def _blob(
+    plane: Paint,
+    channel: int,
+    levels: NDArray[np.intp],
+    centre: NDArray[np.float64],
+    radii: tuple[float, float, float],
+    strength: float,
+) -> None:
     """Add an ellipsoid with a soft border; ``centre`` (z, y, x) in voxels, ``radii`` in mm."""
     z, y, x = centre
     reach = int(max(radii[1:]) * 1.6) + 2
@@ -34,7 +40,7 @@ def _blob(plane: Paint, channel: int, levels: NDArray[np.intp], centre: NDArray[
 
 
 def _pick(rng: np.random.Generator, allowed: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
-    """``count`` voxels (y, x) of ``allowed``, fewer where there are none: (count, 2)."""
+    """``count`` random voxels (y, x) of ``allowed``, (count, 2); none if no voxel is allowed."""
     rows, columns = np.nonzero(allowed)
     if not len(rows):
         return np.empty((0, 2), dtype=np.intp)

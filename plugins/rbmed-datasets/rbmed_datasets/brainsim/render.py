@@ -27,9 +27,9 @@ from rbmed_datasets.brainsim.signal import Sequence, Tissue, draw_sequence, draw
 from rbmed_datasets.brainsim.tumours import Tumour, draw_tumour
 from robustbench_med.errors import BadParameter
 
-#: A reader's own noise, share of the display window, added in quadrature to the scanner's: texture and eye.
+#: Noise of a human reader (texture, perception), share of the display window, added in quadrature to the scanner's.
 READER_NOISE = 0.04
-#: Draws of a tumour before the settings are called impossible.
+#: Draws of a tumour before the settings are rejected as impossible.
 MAX_DRAWS = 200
 
 
@@ -51,7 +51,7 @@ class Rendered:
 
 
 class Scene:
-    """One patient on one scanner, ready to be given a tumour. Nothing here depends on the label."""
+    """One patient on one scanner, before a tumour is added; it does not depend on the label."""
 
     def __init__(self, settings: Settings, patient: Patient) -> None:
         where = (patient.split, patient.hospital, patient.number)
@@ -80,7 +80,7 @@ class Scene:
         self.ceiling = self._ceiling()
 
     def _ceiling(self) -> float:
-        """The signal shown as white: from the brain without a tumour."""
+        """The signal displayed as white, from the brain without a tumour."""
         seen = (self.healthy * self.scan.bias)[self.inside > 0.9]
         return float(np.quantile(seen[::7], 0.99)) * self.scan.window * self.sequence.headroom
 
@@ -98,7 +98,7 @@ class Scene:
         return signal * self.texture, wm
 
     def with_tumour(self, tumour: Tumour) -> tuple[Floats, Floats]:
-        """Signal with the tumour, and the share of each voxel it takes with its oedema, (K, H, W) each."""
+        """Signal with the tumour, and the share of each voxel in tumour and oedema, (K, H, W) each."""
         depth, up, right = tumour.outline(self.grid, self.levels)
         moved = tumour.displacement(depth, self.inside, self.distance)
         dy, dx = linear(self.anatomy, moved * up, moved * right)
@@ -110,7 +110,7 @@ class Scene:
         return self.head + self.inside * inner, self.inside * share
 
     def visibility(self, signal: Floats, share: Floats) -> tuple[float, float]:
-        """How well a tumour shows in the slice where it shows least.
+        """Visibility of a tumour in the slice where it is least visible.
 
         Returns:
             The contrast-to-noise ratio: mean change against the same scan without the tumour over the lesion, divided
@@ -130,7 +130,7 @@ def add_tumour(scene: Scene, rng: np.random.Generator) -> tuple[Tumour, Floats, 
     """Draw tumours until one is visible in every slice; the scene stays as it is.
 
     Raises:
-        BadParameter: no visible tumour in `MAX_DRAWS` draws: the thresholds ask for too much.
+        BadParameter: no visible tumour in `MAX_DRAWS` draws: the thresholds are too high.
     """
     settings = scene.settings
     for draw in range(1, MAX_DRAWS + 1):
@@ -150,11 +150,20 @@ def render(settings: Settings, patient: Patient, sick: bool) -> Rendered:
     scene = Scene(settings, patient)
     anatomy, scan = scene.anatomy, scene.scan
     facts: dict[str, Any] = {
-        "sequence": scene.sequence.name, "levels": anatomy.levels, "scale": anatomy.scale, "shift": anatomy.shift,
-        "rotation": anatomy.rotation, "ventricle": anatomy.ventricle, "atrophy": anatomy.atrophy,
-        "field_of_view": scan.field_of_view, "sigma": scan.sigma, "window": scan.window, "gamma": scan.gamma,
-        "quality": scan.quality, "tumour": None,
-    }  # fmt: skip
+        "sequence": scene.sequence.name,
+        "levels": anatomy.levels,
+        "scale": anatomy.scale,
+        "shift": anatomy.shift,
+        "rotation": anatomy.rotation,
+        "ventricle": anatomy.ventricle,
+        "atrophy": anatomy.atrophy,
+        "field_of_view": scan.field_of_view,
+        "sigma": scan.sigma,
+        "window": scan.window,
+        "gamma": scan.gamma,
+        "quality": scan.quality,
+        "tumour": None,
+    }
     healthy = acquire(scene.healthy, scan, scene.ceiling)
     if not sick:
         return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, facts)

@@ -1,4 +1,4 @@
-"""Who is scanned: settings, random streams, splits, labels. Nothing here looks at a label but `labels`."""
+"""Settings, patients, random streams and labels; only `labels` depends on the label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REVISION = 1
 
 @dataclass(frozen=True)
 class Settings:
-    """What the images depend on, besides the atlas and `REVISION`; fields as in ``BrainSim.Params``."""
+    """Settings that the images depend on, besides the atlas and `REVISION`; fields as in ``BrainSim.Params``."""
 
     size: int = 64
     seed: int = 0
@@ -35,7 +35,7 @@ class Settings:
         return int(getattr(self, f"{split}_patients"))
 
     def digest(self) -> str:
-        """Blake2b hex digest of everything that decides the images."""
+        """Blake2b hex digest of everything that the images depend on."""
         facts = {"settings": asdict(self), "revision": REVISION, "atlas": atlas_digest()}
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 

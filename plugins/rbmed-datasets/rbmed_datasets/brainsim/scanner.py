@@ -1,4 +1,4 @@
-"""Four hospitals and what their scanners do to the signal."""
+"""Four hospitals and their scanners: from signal to 8-bit images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Hospital:
-    """How one hospital scans, and whom it sees.
+    """A hospital's scanner and patients.
 
     Attributes:
         name: site id.
@@ -47,26 +47,54 @@ class Hospital:
 
 HOSPITALS = (
     Hospital(
-        "hospital-1", 0.60, {"t1": 0.15, "t1c": 0.60, "t2": 0.10, "flair": 0.15},
-        bias=(0.08, 0.22), matrix=(0.92, 1.0),
-        motion=(0.0, 0.4), noise=(0.008, 0.018), window=(0.90, 1.50), gamma=(0.75, 1.15), quality=(90, 97),
+        "hospital-1",
+        0.60,
+        {"t1": 0.15, "t1c": 0.60, "t2": 0.10, "flair": 0.15},
+        bias=(0.08, 0.22),
+        matrix=(0.92, 1.0),
+        motion=(0.0, 0.4),
+        noise=(0.008, 0.018),
+        window=(0.90, 1.50),
+        gamma=(0.75, 1.15),
+        quality=(90, 97),
     ),
     Hospital(
-        "hospital-2", 0.45, {"t1": 0.10, "t1c": 0.10, "t2": 0.60, "flair": 0.20},
-        bias=(0.04, 0.12), matrix=(0.80, 0.92),
-        motion=(0.0, 0.8), noise=(0.015, 0.030), window=(0.80, 1.60), gamma=(0.70, 1.35), quality=(75, 88),
+        "hospital-2",
+        0.45,
+        {"t1": 0.10, "t1c": 0.10, "t2": 0.60, "flair": 0.20},
+        bias=(0.04, 0.12),
+        matrix=(0.80, 0.92),
+        motion=(0.0, 0.8),
+        noise=(0.015, 0.030),
+        window=(0.80, 1.60),
+        gamma=(0.70, 1.35),
+        quality=(75, 88),
     ),
     Hospital(
-        "hospital-3", 0.55, {"t1": 0.10, "t1c": 0.20, "t2": 0.15, "flair": 0.55},
-        bias=(0.06, 0.18), matrix=(0.86, 1.0),
-        motion=(0.3, 1.3), noise=(0.012, 0.025), window=(0.85, 1.50), gamma=(0.75, 1.20), quality=(82, 94),
+        "hospital-3",
+        0.55,
+        {"t1": 0.10, "t1c": 0.20, "t2": 0.15, "flair": 0.55},
+        bias=(0.06, 0.18),
+        matrix=(0.86, 1.0),
+        motion=(0.3, 1.3),
+        noise=(0.012, 0.025),
+        window=(0.85, 1.50),
+        gamma=(0.75, 1.20),
+        quality=(82, 94),
     ),
     Hospital(
-        "hospital-4", 0.40, {"t1": 0.35, "t1c": 0.25, "t2": 0.25, "flair": 0.15},
-        bias=(0.02, 0.10), matrix=(0.72, 0.86),
-        motion=(0.0, 0.8), noise=(0.025, 0.045), window=(0.85, 1.45), gamma=(0.75, 1.25), quality=(70, 85),
+        "hospital-4",
+        0.40,
+        {"t1": 0.35, "t1c": 0.25, "t2": 0.25, "flair": 0.15},
+        bias=(0.02, 0.10),
+        matrix=(0.72, 0.86),
+        motion=(0.0, 0.8),
+        noise=(0.025, 0.045),
+        window=(0.85, 1.45),
+        gamma=(0.75, 1.25),
+        quality=(70, 85),
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +136,7 @@ def draw_scan(rng: np.random.Generator, hospital: Hospital, size: int, slices: i
     decay[0, 0] = 0.0
     strength = 2 * rng.uniform(*hospital.bias)
     bias = np.exp(strength * cosine_field(decay * rng.standard_normal((4, 4)), fine_size(size)))
-    # A few sudden movements, each kept until the next: segments of neighbouring k-space lines share a position.
+    # A few sudden movements: segments of neighbouring k-space lines share a position.
     segments = 6
     positions = rng.uniform(*hospital.motion) * rng.standard_normal((2, slices, segments))
     lines = (np.arange(size) * segments) // size
@@ -146,20 +174,20 @@ def half_pixel(fine: int, size: int) -> NDArray[np.complex128]:
 
 
 def resample(fraction: Floats, size: int) -> Floats:
-    """Fine maps (K, F, F) at ``size`` px, without a scanner's faults."""
+    """Fine maps (K, F, F) at ``size`` px, without scanner effects."""
     return np.asarray(image_of(k_space(fraction, size) * half_pixel(fraction.shape[-1], size)).real)
 
 
 def acquire(signal: Floats, scan: Scan, ceiling: float) -> Bytes:
     """Scan fine signal (K, F, F) and export it as 8-bit images (K, S, S).
 
-    ``ceiling`` is the signal shown as white. It comes from the scan without a tumour, so that the window does not
-    tell whether there is one.
+    ``ceiling`` is the signal displayed as white. It comes from the scan without a tumour, so that the window does not
+    depend on the label.
     """
     size, fine = scan.noise.shape[-1], signal.shape[-1]
     k = np.arange(size) - size // 2
     shift_y, shift_x = scan.motion / scan.field_of_view
-    # Lines are phase-encoded along the first axis: line i was read while the head was at motion[:, :, i].
+    # Lines are phase-encoded along the first axis: line i was acquired with the head at motion[:, :, i].
     ghost = np.exp(-2j * np.pi * (k * shift_y)[:, :, None]) * np.exp(-2j * np.pi * shift_x[:, :, None] * k)
     # Hann-like roll-off over the outer fifth of the acquired matrix, as vendors apply against ringing.
     edge = np.clip((scan.acquired / 2 - np.abs(k)) / (0.2 * scan.acquired / 2), 0, 1)

@@ -45,7 +45,7 @@ TISSUES = {
 }
 
 
-#: Share of flowing blood still in the slice when it is read, without contrast agent: the rest is a flow void.
+#: Share of flowing blood that is still in the slice at acquisition, without contrast agent; the rest is a flow void.
 FLOW_VOID = 0.35
 
 
@@ -59,7 +59,7 @@ class Sequence:
         te: echo time, ms.
         ti: inversion time, ms; 0 without inversion (spin echo).
         gadolinium: dose, mM in the blood; 0 without contrast agent.
-        headroom: how far the display reaches above healthy brain, for what this sequence shows bright.
+        headroom: factor on the upper end of the display, for sequences with signal brighter than healthy brain.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Sequence:
         return float(tissue.pd * longitudinal * np.exp(-self.te / tissue.t2))
 
     def blood(self, tissue: Tissue) -> float:
-        """Signal of a vessel: dark for its flow, bright once contrast agent has shortened its T1."""
+        """Signal of a vessel: dark because of flow, bright with contrast agent, which shortens T1."""
         if self.gadolinium:
             return self.signal(tissue.enhanced(2 * self.gadolinium))
         return FLOW_VOID * self.signal(tissue)

@@ -28,7 +28,7 @@ class Tumour:
         radius: mean radius.
         lobes: amplitude, phase and twist along the axis of the outline's harmonics 2 to 6, (3, 5).
         oedema: reach of the oedema outside the outline.
-        rim: thickness of the living rim; 0 means that the whole core lives.
+        rim: thickness of the living rim; 0 if the whole core is alive.
         push: largest displacement of the surrounding brain.
         tissue: the living part, before contrast agent.
         necrosis: the dead centre.
@@ -67,12 +67,12 @@ class Tumour:
         return depth, dy / safe, dx / safe
 
     def displacement(self, depth: Floats, inside: Floats, distance: Floats) -> Floats:
-        """How far the brain at each point was pushed outwards, mm, (K, H, W); nothing moves next to the skull."""
+        """Outward displacement of the brain at each point, mm, (K, H, W); 0 next to the skull."""
         hold = np.clip(-distance / 12.0, 0.0, 1.0)
         return self.push * np.exp(-np.maximum(depth, 0) / (0.8 * self.radius)) * hold * inside
 
     def fractions(self, depth: Floats, white: Floats) -> tuple[Floats, Floats, Floats]:
-        """Shares of living tumour, dead centre and oedema in what a voxel holds of the brain, (K, H, W) each."""
+        """Shares of living tumour, dead centre and oedema in the brain tissue of a voxel, (K, H, W) each."""
         core = step(-depth, 2.0)
         dead = step(-depth - self.rim, 2.0) * core if self.rim else np.zeros_like(core)
         falloff = np.clip((self.oedema - depth) / (0.45 * self.oedema), 0.0, 1.0)
@@ -88,7 +88,7 @@ class Tumour:
 
 
 def draw_tumour(rng: np.random.Generator, atlas: Atlas, anatomy: Anatomy, tissues: dict[str, Tissue]) -> Tumour:
-    """A tumour that meets all examined slices; whether it can be seen there is for the caller to check."""
+    """A tumour that meets all examined slices; the caller checks whether it is visible there."""
     kind = str(rng.choice(KINDS, p=(0.5, 0.25, 0.25)))
     radius = float(rng.uniform(*RADIUS[kind]))
     middle = float(np.mean(anatomy.levels))

@@ -1,7 +1,7 @@
-"""A rendering process: patients in on standard input, arrays out on standard output.
+"""A rendering process: patients on standard input, arrays on standard output.
 
-A process of its own, started afresh, renders without inheriting threads or locks, works from a script without a
-``__main__`` guard, and never imports torch.
+A separate, freshly started process inherits no threads or locks, works from a script without a ``__main__`` guard, and
+does not import torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Job = tuple[Patient, bool]
 #: images, masks, counterfactuals: uint8, bool, uint8, (K, S, S) each.
 Arrays = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8]]
 
-#: Fewer patients than this for each process are not worth starting one.
+#: Least number of patients per process that is worth starting one.
 MIN_JOBS = 12
 
 
@@ -37,7 +37,7 @@ def cpus() -> int:
 
 
 def render_all(settings: Settings, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Arrays]]:
-    """Render every job; yields (position, arrays) as they are done, the same arrays for any number of workers."""
+    """Render every job; yields (position, arrays) in order of completion; the arrays do not depend on ``workers``."""
     count = min(cpus() if workers is None else workers, len(jobs) // MIN_JOBS)
     if count < 2:
         for position, (patient, sick) in enumerate(jobs):
@@ -79,11 +79,11 @@ def _drive(
 
 
 def _ask(process: subprocess.Popen[bytes], settings: Settings, patient: Patient, sick: bool) -> Arrays:
-    """One job's arrays from a process.
+    """The arrays of one job, from a process.
 
     Raises:
-        BadParameter: the process found the settings impossible.
-        RuntimeError: it ended early.
+        BadParameter: the settings are impossible.
+        RuntimeError: the process ended early.
     """
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")

@@ -11,8 +11,8 @@ from rbmed_medfedpure.recipes.presets import ABOUT, PRESETS, PresetName, part, t
 from robustbench_med import Defense, Field, Recipe, parse
 from robustbench_med.errors import BadParameter
 
-#: What each variant sets. Without a detector every image is purified at full strength; the purifier `identity` answers
-#: flagged images as they are, so that the detector's figures stay.
+#: The parameters of each variant. Without a detector every image is purified at full strength. With the purifier
+#: `identity`, flagged images are classified unchanged, so that the detector is still measured.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "no-detector": {"detector": "none"},
@@ -22,12 +22,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "fedavg-backbone": {"model": "resnet", "strategy": "fedavg"},
     "random-detector": {"detector": "random"},
 }
-#: Purifiers whose copy of an image is the image, so that a score cannot compare the two.
+#: Purifiers that return the image unchanged, so that a score cannot compare the two.
 UNCHANGED = ("none", "identity", "clamp")
 
 
 class MedFedPureParams(rbmed.Params):
-    """Parameters of the recipe. Each part takes its own as ``detector=[mae:passes=8]``, and those win.
+    """Parameters of the recipe. Parameters of a part, as in ``detector=[mae:passes=8]``, override them.
 
     Experts, gates and backbone are parameters of the model `moe`; rounds, epochs, batch and rate of the strategy
     `fedmoe`; the autoencoder's of the detector `mae`; the network's and the sampler's of the purifiers `ddim` and
@@ -37,15 +37,19 @@ class MedFedPureParams(rbmed.Params):
     preset: PresetName = Field("small", description=ABOUT)
     ablation: Literal[
         "none", "no-detector", "no-purifier", "fixed-strength", "shared-gates", "fedavg-backbone", "random-detector"
-    ] = Field("none", description="What is taken out of the method, to see what it is worth.")
+    ] = Field("none", description="Component of the method to remove or replace.")
     score: Literal["auto", "reconstruction", "consistency", "combined"] = Field(
-        "auto", description="The detector's score; 'reconstruction' is the published one; auto: consistency, with "
-        "preset=paper reconstruction. Where nothing is purified, consistency compares with the reconstruction."
-    )  # fmt: skip
+        "auto",
+        description="The detector's score; 'reconstruction' is the published one; auto: consistency, with "
+        "preset=paper reconstruction. Where nothing is purified, consistency compares with the reconstruction.",
+    )
     fpr: float | None = Field(
-        None, gt=0, lt=1, description="Share of clean calibration images that may be flagged (kappa); none: 0.05, with "
-        "preset=paper 0.18."
-    )  # fmt: skip
+        None,
+        gt=0,
+        lt=1,
+        description="Share of clean calibration images that may be flagged (kappa); none: 0.05, with "
+        "preset=paper 0.18.",
+    )
     gate: Literal["local", "shared"] = Field(
         "local", description="Attention nets stay with the client (personalized) or are averaged (authors' code)."
     )
@@ -81,41 +85,41 @@ class MedFedPure(Defense):
     Params = MedFedPureParams
 
     def recipe(self) -> Recipe:
-        """The parts, with the preset's parameters, the recipe's over them, and those of the user's parts over both.
+        """The parts: parameters that the user gave to a part override the recipe's, and these override the preset's.
 
         Raises:
             BadParameter: a parameter belongs to a part that is left out.
         """
         p, preset = self.params, PRESETS[self.params.preset]
-        # What was asked for; what was not is left to the preset and to the part, which may not know it.
-        asked = {**ABLATIONS[p.ablation], **{name: getattr(p, name) for name in p.model_fields_set}}
-        gate = _only(asked, "gate")
-        times = _only(asked, "t_min", "t_max")
+        # Only the given parameters: the others are left to the preset and to the part, which may not have them.
+        given = {**ABLATIONS[p.ablation], **{name: getattr(p, name) for name in p.model_fields_set}}
+        gate = _only(given, "gate")
+        times = _only(given, "t_min", "t_max")
         score = _only({"score": p.score}, "score") if p.score != "auto" else {}
-        detector, purifier = asked.get("detector", p.detector), asked.get("purifier", p.purifier)
-        _needed("detector", detector, {**score, **_only(asked, "fpr")})
-        _needed("purifier", purifier, {**times, **_only(asked, "strength")})
+        detector, purifier = given.get("detector", p.detector), given.get("purifier", p.purifier)
+        _needed("detector", detector, {**score, **_only(given, "fpr")})
+        _needed("purifier", purifier, {**times, **_only(given, "strength")})
         if parse(detector).name == "mae":
             score = {"score": preset.score, **score}
             if purifier in UNCHANGED:
                 score["reference"] = "reconstruction"
         return Recipe(
-            model=trained("model", asked.get("model", p.model), p.preset, gate),
-            strategy=trained("strategy", asked.get("strategy", p.strategy), p.preset, gate),
+            model=trained("model", given.get("model", p.model), p.preset, gate),
+            strategy=trained("strategy", given.get("strategy", p.strategy), p.preset, gate),
             detector=part("detector", detector, p.preset, score),
             purifier=part("purifier", preset.purifier if purifier == "auto" else purifier, p.preset, times),
             fpr=preset.fpr if p.fpr is None else p.fpr,
-            strength=asked.get("strength"),
+            strength=given.get("strength"),
         )
 
 
 def _only(params: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Those of the parameters that have a value."""
+    """The named parameters that have a value."""
     return {name: params[name] for name in names if params.get(name) is not None}
 
 
 def _needed(kind: str, text: str, params: dict[str, Any]) -> None:
-    """Refuse parameters of a part that is left out."""
+    """Raise `BadParameter` for parameters of a part that is left out."""
     if text == "none" and params:
         name, value = next(iter(params.items()))
         raise BadParameter(f"medfedpure: {name}={value} needs a {kind}, and there is none")

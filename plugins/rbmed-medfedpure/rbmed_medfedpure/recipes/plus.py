@@ -1,4 +1,4 @@
-"""MedFedPure's aim, met otherwise: adversarially trained personalized experts that withhold doubtful answers."""
+"""An alternative to MedFedPure: adversarially trained personalized experts that abstain at low confidence."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import robustbench_med as rbmed
 from rbmed_medfedpure.recipes.presets import part
 from robustbench_med import Defense, Field, Recipe, parse
 
-#: What the preset fills in: how the experts are trained, and the share of clean calibration images left unanswered.
-#: Both were chosen on calibration images (docs/medfedpure.md has the log).
+#: By preset: the training of the experts, and the share of clean calibration images on which they abstain. Both were
+#: chosen on calibration images (log in docs/medfedpure.md).
 CHOICES: dict[str, tuple[str, float]] = {
     "small": (
         "pfeddef:rounds=10,local_epochs=1,batch_size=16,autocast=true,adversarial=[pgd:steps=3]",
@@ -23,10 +23,10 @@ CHOICES: dict[str, tuple[str, float]] = {
 
 
 class MedFedPurePlus(Defense):
-    """Experts trained on attacked images, mixed for each client (Kim et al. 2023); low confidence withholds the answer.
+    """Experts trained on attacked images, mixed for each client (Kim et al. 2023); they abstain at low confidence.
 
-    Nothing here is random and nothing hides a gradient, so an attacker who knows the system gains little over one who
-    does not. Purifying besides (``purifier=[ddim:steps=2]``) is possible and did not help on calibration images.
+    Nothing is random and no gradient is hidden, so full knowledge of the system helps an attacker little. Purification
+    (``purifier=[ddim:steps=2]``) is possible; it did not help on calibration images.
     """
 
     class Params(rbmed.Params):
@@ -38,15 +38,19 @@ class MedFedPurePlus(Defense):
         )
         model: str = Field("resnet", description="Architecture of an expert.")
         strategy: str = Field("auto", description="Federated training; auto: pfeddef with adversarial training (PGD).")
-        detector: str = Field("max-softmax", description="Score by which answers are withheld; 'none' answers always.")
-        purifier: str = Field("none", description="Purifier of flagged images, which are then answered.")
+        detector: str = Field(
+            "max-softmax", description="Score above which the defense abstains; 'none': it never does."
+        )
+        purifier: str = Field("none", description="Purifier of flagged images, which are then classified.")
         fpr: float | None = Field(
-            None, gt=0, lt=1, description="Share of clean calibration images that may be flagged; none: 0.01, with "
-            "preset=few 0.05."
-        )  # fmt: skip
+            None,
+            gt=0,
+            lt=1,
+            description="Share of clean calibration images that may be flagged; none: 0.01, with preset=few 0.05.",
+        )
 
     def recipe(self) -> Recipe:
-        """The parts."""
+        """The parts of the defense."""
         p = self.params
         strategy, fpr = CHOICES[p.preset]
         return Recipe(

@@ -1,4 +1,4 @@
-"""What a preset fills in: parts, and parameters of parts. What the user writes of a part wins."""
+"""Presets: parts, and parameters of parts. Parameters that the user gives override them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any, Literal
 from robustbench_med import PartRef, parse
 
 PresetName = Literal["small", "few", "paper"]
-#: Of the parameter ``preset`` of every recipe here.
+#: Description of the parameter ``preset`` of these recipes.
 ABOUT = (
     "small: sized for 64 px; few: small, trained longer and with more augmentation, for a data set of some hundred "
     "images; paper: the published networks and schedule, for 224 px (imagefolder:size=224)."
 )
 
-#: Parts that take the same parameters: of a training, of the diffusion network, of the autoencoder.
-STRATEGIES = (
-    "apfl", "bulyan", "centralized", "ditto", "fedadam", "fedavg", "fedavgm", "fedbn", "fedem", "fedmedian", "fedmoe",
-    "fedper", "fedprox", "fedrep", "fedtrimmedavg", "fedyogi", "krum", "local", "multikrum", "pfeddef",
-)  # fmt: skip
+#: Parts with the same parameters: those of a training, and those of the diffusion network.
+_STRATEGIES = (
+    "apfl bulyan centralized ditto fedadam fedavg fedavgm fedbn fedem fedmedian fedmoe fedper fedprox fedrep "
+    "fedtrimmedavg fedyogi krum local multikrum pfeddef"
+)
+STRATEGIES = tuple(_STRATEGIES.split())
 DIFFUSION = ("ddpm", "ddim", "one-step", "diffpure", "gdmp", "gradual", "bridge")
 
 
@@ -50,19 +51,35 @@ _FEW_DIFFUSION = {"training": "fedavg:rounds=12,local_epochs=8,batch_size=32,lr=
 _RESNET18 = {"layers": 2, "width": 64}
 _MIXTURE = {**_RESNET18, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "beta": 1e-4, "gamma": 0.1}
 _SCHEDULE = {
-    "rounds": 20, "local_epochs": 15, "batch_size": 32, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0,
-    "schedule": "constant", "autocast": True,
-}  # fmt: skip
+    "rounds": 20,
+    "local_epochs": 15,
+    "batch_size": 32,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "autocast": True,
+}
 _AUTOENCODER = {
-    "patch": 16, "width": 512, "depth": 12, "decoder_width": 512, "decoder_depth": 8, "heads": 8, "mask_ratio": 0.75,
-    # 30 epochs, as published. Rounds, rate and batch are ours: the paper does not say how the detector is trained.
+    "patch": 16,
+    "width": 512,
+    "depth": 12,
+    "decoder_width": 512,
+    "decoder_depth": 8,
+    "heads": 8,
+    "mask_ratio": 0.75,
+    # 30 epochs, as published. Rounds, rate and batch are ours: the paper does not state the detector's training.
     "training": "fedavg:rounds=10,local_epochs=3,batch_size=32,lr=3e-4,autocast=true",
-}  # fmt: skip
+}
 _DIFFUSION = {
-    # 7.55 M parameters; the authors' code has 7.47 M, the paper does not give the network.
-    "width": 56, "levels": 3, "blocks": 1, "fold": 2, "train_t_max": 1000,
+    # 7.55 M parameters; the authors' code has 7.47 M, and the paper does not describe the network.
+    "width": 56,
+    "levels": 3,
+    "blocks": 1,
+    "fold": 2,
+    "train_t_max": 1000,
     "training": "fedavg:rounds=20,local_epochs=15,batch_size=32,lr=2e-4,autocast=true",
-}  # fmt: skip
+}
 
 PRESETS: dict[str, RecipePreset] = {
     "small": RecipePreset("ddim", "consistency", 0.05, {"purifier": {"ddim": {"steps": 2}}}),
@@ -95,7 +112,7 @@ PRESETS: dict[str, RecipePreset] = {
 def part(kind: str, text: str, preset: str, more: Mapping[str, Any] | None = None) -> PartRef | None:
     """The part that ``text`` names, None for ``none``.
 
-    Its parameters are the preset's, those of ``more`` over them, and those in ``text`` over both.
+    Parameters in ``text`` override those of ``more``, and these override the preset's.
     """
     if text == "none":
         return None
@@ -105,6 +122,6 @@ def part(kind: str, text: str, preset: str, more: Mapping[str, Any] | None = Non
 
 
 def trained(kind: str, text: str, preset: str, more: Mapping[str, Any] | None = None) -> PartRef:
-    """As `part`, for a model or a strategy, which no defense can do without."""
+    """As `part`, for a model or a strategy, which every defense has."""
     ref = parse(text)
     return part(kind, text, preset, more) or ref

@@ -1,4 +1,4 @@
-"""A defense put together from named parts: in a TOML file, or on the command line."""
+"""A defense described by its parts: in a TOML file, or on the command line."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import robustbench_med as rbmed
 from robustbench_med import Defense, Field
 
 
-class AsWritten(Defense):
+class RecipeDefense(Defense):
     """A recipe without code: ``--defense mine.toml``, or ``--defense recipe:detector=mae,purifier=[ddim:steps=4]``."""
 
     class Params(rbmed.Params):
-        """Parameters of the recipe, which are the keys of the file; a part may be a table there."""
+        """Parameters of the recipe: the keys of the file, where a part may be a table."""
 
         model: str = Field("resnet", description="Classifier.")
         strategy: str = Field("fedavg", description="How it is trained over the clients.")
         detector: str = Field("none", description="Detector; none: every image is purified.")
         purifier: str = Field("none", description="Purifier; none: flagged images are rejected.")
         gate: Literal["adaptive", "full"] | float = Field(
-            "adaptive", description="Strength of a purification: adaptive (as the score says), full, or a number."
+            "adaptive", description="Strength of a purification: adaptive (follows the score), full, or a number."
         )
         fpr: float = Field(0.05, gt=0, lt=1, description="Share of clean calibration images that may be flagged.")
 
         @pydantic.field_validator("model", "strategy", "detector", "purifier", mode="before")
         @classmethod
-        def _spelled(cls, value: Any) -> Any:
+        def _from_table(cls, value: Any) -> Any:
             """``{name = "ddim", steps = 4}`` is the same part as ``ddim:steps=4``."""
             if not isinstance(value, dict):
                 return value
@@ -40,11 +40,11 @@ class AsWritten(Defense):
         @classmethod
         def _strength(cls, value: Any) -> Any:
             if isinstance(value, float) and not 0 <= value <= 1:
-                raise ValueError("a strength lies in [0, 1]")
+                raise ValueError("a strength must be in [0, 1]")
             return value
 
     def recipe(self) -> rbmed.Recipe:
-        """The parts as named."""
+        """The parts as given."""
         p = self.params
         return rbmed.Recipe(
             model=rbmed.parse(p.model),

@@ -9,7 +9,7 @@ from robustbench_med.errors import BadParameter
 
 
 class Undefended(Defense):
-    """One FedAvg classifier for all clients, nothing around it."""
+    """One FedAvg classifier for all clients, without detector and purifier."""
 
     class Params(rbmed.Params):
         """Parameters of the recipe."""
@@ -25,33 +25,36 @@ class Undefended(Defense):
 
 
 class Shielded(Defense):
-    """The undefended classifier behind a purifier, a detector, or both: for the rivals of MedFedPure.
+    """The undefended classifier behind a purifier, a detector, or both, for comparison with MedFedPure.
 
     With a detector and no purifier, flagged images are rejected; with a purifier and no detector, all are purified.
     """
 
     class Params(rbmed.Params):
-        """Parameters of the recipe; a part takes its own as ``purifier=[median:radius=2]``."""
+        """Parameters of the recipe; those of a part as in ``purifier=[median:radius=2]``."""
 
         purifier: str = Field("jpeg", description="Purifier; 'none' rejects flagged images instead.")
         detector: str = Field("none", description="Detector; 'none' purifies every image.")
         fpr: float = Field(0.05, gt=0, lt=1, description="Share of clean calibration images that may be flagged.")
         strength: float | None = Field(
-            None, ge=0, le=1, description="Strength of every purification; none: by the score, full without a detector."
+            None,
+            ge=0,
+            le=1,
+            description="Strength of every purification; none: it follows the score; full without a detector.",
         )
         preset: PresetName = Field("small", description=ABOUT)
         model: str = Field("resnet", description="Classifier architecture.")
         strategy: str = Field("fedavg", description="Federated training strategy.")
 
     def recipe(self) -> Recipe:
-        """The undefended classifier with the parts around it.
+        """The undefended classifier with these parts.
 
         Raises:
-            BadParameter: there is nothing around it.
+            BadParameter: neither a purifier nor a detector is given, or a strength without a purifier.
         """
         p = self.params
         if p.purifier == p.detector == "none":
-            raise BadParameter("shielded: neither a detector nor a purifier is named; that is the defense 'undefended'")
+            raise BadParameter("shielded: neither a detector nor a purifier is named; use the defense 'undefended'")
         if p.strength is not None and p.purifier == "none":
             raise BadParameter(f"shielded: strength={p.strength:g} needs a purifier, and purifier=none")
         return Recipe(
@@ -79,7 +82,7 @@ class DiffPure(Defense):
         """The undefended classifier behind the purifier, at full strength."""
         p = self.params
         if p.purifier == "none":
-            raise BadParameter("diffpure: purifier=none leaves the defense 'undefended'")
+            raise BadParameter("diffpure: purifier=none is the defense 'undefended'; use that one")
         return Recipe(
             model=trained("model", p.model, p.preset),
             strategy=trained("strategy", p.strategy, p.preset),

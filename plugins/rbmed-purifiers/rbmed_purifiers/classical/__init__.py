@@ -1,1 +1,1 @@
-"""Purifiers of image processing: nothing is learned, nothing is random."""
+"""Classical image processing: deterministic purifiers without training."""

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import pydantic
 from pydantic import Field
 from torch import Tensor
 
-import robustbench_med as rbmed
-from rbmed_purifiers.classical.filter import Filter, per_image
+from rbmed_purifiers.classical.filter import DecreasingParams, Filter, per_image
 
 
-class BitDepthParams(rbmed.Params):
+class BitDepthParams(DecreasingParams):
     """Parameters of the quantisation."""
+
+    quantity: ClassVar[str] = "bits"
 
     bits_max: int = Field(8, ge=1, le=16, description="Bits per channel at strength 0; 8 keeps 8-bit images.")
     bits_min: int = Field(3, ge=1, le=16, description="Bits per channel at strength 1.")
     gradient: Literal["none", "straight"] = Field(
         "none",
-        description="none: no gradient, so bpda is the rung that attacks it; straight: rounding passes gradients on "
-        "unchanged, which is what bpda does.",
+        description="none: no gradient, so the rungs bpda and query attack it; straight: straight-through gradient of "
+        "rounding, as bpda assumes.",
     )
-
-    @pydantic.model_validator(mode="after")
-    def _ordered(self) -> BitDepthParams:
-        if self.bits_min > self.bits_max:
-            raise ValueError(f"need bits_min <= bits_max, not {self.bits_min}, {self.bits_max}")
-        return self
 
 
 class BitDepth(Filter):
@@ -45,8 +39,6 @@ class BitDepth(Filter):
 
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
         """Quantised images."""
-        p = self.params
-        bits = (p.bits_max - (p.bits_max - p.bits_min) * strength.detach()).round()
-        steps = per_image(2**bits - 1)
+        steps = per_image(2 ** self.params.at(strength) - 1)
         rounded = (x.detach() * steps).round() / steps
         return rounded + (x - x.detach()) if self.differentiable else rounded

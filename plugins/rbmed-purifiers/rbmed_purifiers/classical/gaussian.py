@@ -13,7 +13,7 @@ import robustbench_med as rbmed
 from rbmed_purifiers.classical.filter import Filter
 from robustbench_med.errors import BadParameter
 
-#: Sigmas after which the kernel ends, as in SciPy.
+#: Radius of the kernel in sigmas, as in SciPy.
 TRUNCATE = 4.0
 
 
@@ -38,7 +38,7 @@ class GaussianBlur(Filter):
         return math.ceil(TRUNCATE * sigma)
 
     def build(self, channels: int, size: int) -> None:
-        """Nothing to create; ``size`` must be larger than the kernel's radius."""
+        """Check that ``size`` is larger than the kernel's radius; there are no modules."""
         if size <= self.radius:
             raise BadParameter(
                 f"purifier gaussian: sigma={self.params.sigma:g} needs images of more than {self.radius} px, not {size}"

@@ -1,45 +1,67 @@
-"""JPEG compression in torch: the pixels that libjpeg gives, and a gradient."""
+"""JPEG compression in torch: the same pixels as libjpeg, with a gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-import robustbench_med as rbmed
 from rbmed_purifiers.bounded import bounded
-from rbmed_purifiers.classical.filter import Filter
+from rbmed_purifiers.classical.filter import DecreasingParams, Filter
+
+
+def _numbers(text: str) -> tuple[tuple[int, ...], ...]:
+    """A table, one row a line."""
+    return tuple(tuple(map(int, line.split())) for line in text.strip().splitlines())
+
 
 #: Quantisation tables of ITU-T T.81, Annex K, for quality 50.
-LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
-CHROMINANCE = (
-    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99), (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * 8,) * 4,
-)  # fmt: skip
+LUMINANCE = _numbers("""
+    16  11  10  16  24  40  51  61
+    12  12  14  19  26  58  60  55
+    14  13  16  24  40  57  69  56
+    14  17  22  29  51  87  80  62
+    18  22  37  56  68 109 103  77
+    24  35  55  64  81 104 113  92
+    49  64  78  87 103 121 120 101
+    72  92  95  98 112 100 103  99
+""")
+CHROMINANCE = _numbers("""
+    17  18  24  47  99  99  99  99
+    18  21  26  66  99  99  99  99
+    24  26  56  99  99  99  99  99
+    47  66  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+    99  99  99  99  99  99  99  99
+""")
 #: The DCT-II of 8 values in 1/8192, orthonormal but for a factor of the square root of 8: the left half of each row.
-#: The right half mirrors it, with opposite sign in odd rows. Some entries, being sums of rounded ones, are 1 off the
-#: nearest whole number, as in libjpeg's integer arithmetic.
-DCT = (
-    (8192, 8192, 8192, 8192), (11363, 9633, 6437, 2260), (10703, 4433, -4433, -10703), (9633, -2259, -11362, -6436),
-    (8192, -8192, -8192, 8192), (6437, -11362, 2261, 9633), (4433, -10704, 10704, -4433), (2260, -6436, 9633, -11363),
-)  # fmt: skip
+#: The right half mirrors it, with opposite sign in odd rows. Some entries are sums of rounded ones and differ by 1 from
+#: the nearest whole number, as in libjpeg's integer arithmetic.
+DCT = _numbers("""
+     8192   8192   8192   8192
+    11363   9633   6437   2260
+    10703   4433  -4433 -10703
+     9633  -2259 -11362  -6436
+     8192  -8192  -8192   8192
+     6437 -11362   2261   9633
+     4433 -10704  10704  -4433
+     2260  -6436   9633 -11363
+""")
 #: R, G, B -> Y, Cb, Cr in 1/65536 (JFIF 1.02), without the offset of 128 on the last two; and back.
 TO_YCC = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
 FROM_YCC = ((65536, 0, 91881), (65536, -22554, -46802), (65536, 116130, 0))
 
 
-class JPEGParams(rbmed.Params):
+class JPEGParams(DecreasingParams):
     """Parameters of the compression."""
+
+    quantity: ClassVar[str] = "quality"
 
     quality_max: int = Field(100, ge=1, le=100, description="libjpeg quality at strength 0.")
     quality_min: int = Field(25, ge=1, le=100, description="libjpeg quality at strength 1.")
@@ -49,37 +71,26 @@ class JPEGParams(rbmed.Params):
         "(Shin & Song 2017), straight is 1; pixels are rounded straight-through.",
     )
 
-    @model_validator(mode="after")
-    def _ordered(self) -> JPEGParams:
-        if self.quality_min > self.quality_max:
-            raise ValueError(f"need quality_min <= quality_max, not {self.quality_min}, {self.quality_max}")
-        return self
-
 
 class JPEG(Filter):
     """Compress and decompress (Guo et al. 2018, 1711.00117), as libjpeg with its defaults does.
 
     Quality falls linearly from ``quality_max`` to ``quality_min`` with strength, rounded to a whole number. Three
-    channels are taken as RGB and their chroma is subsampled (4:2:0); any other number of channels is coded each like a
-    grey image. The forward pass rounds exactly; only its derivative is replaced. It is computed in float64, because a
+    channels are RGB, and their chroma is subsampled (4:2:0); with any other number, each channel is coded as a grey
+    image. The forward pass rounds exactly; only its derivative is replaced. It is computed in float64, because a
     coefficient half-way between two values must not be rounded by the noise of the batch's arithmetic.
 
-    ``gradient=straight``, which is what `bpda` assumes of a purifier, spends an attack's budget on coefficients that
-    are rounded away: it leaves several times as many images standing as ``soft``.
+    With ``gradient=straight``, as `bpda` assumes, an attack spends its budget on coefficients that are rounded away:
+    several times as many images stay robust as with ``soft``.
     """
 
     Params = JPEGParams
 
-    def quality(self, strength: Tensor) -> Tensor:
-        """libjpeg quality of each image, whole numbers (N,)."""
-        p = self.params
-        quality: Tensor = p.quality_max - (p.quality_max - p.quality_min) * strength.detach()
-        return quality.round()
-
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
         """Compressed images; ``x`` is first rounded to 8 bits."""
         pixels = _straight(x.double() * 255, _round)
-        luminance, chrominance = (_table(base, self.quality(strength)) for base in (LUMINANCE, CHROMINANCE))
+        quality = self.params.at(strength)
+        luminance, chrominance = (_table(base, quality) for base in (LUMINANCE, CHROMINANCE))
         if x.shape[1] != 3:
             return (self._coded(pixels, luminance) / 255).to(x.dtype)
         offset = pixels.new_tensor([0.0, 128.0, 128.0]).view(3, 1, 1)
@@ -123,7 +134,7 @@ def _mixed(planes: Tensor, weights: tuple[tuple[int, ...], ...]) -> Tensor:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels; libjpeg rounds them down and up in turns, and pads to whole blocks in width first."""
+    """Means of 2 x 2 pixels; libjpeg rounds them down and up alternately, and pads the width to whole blocks first."""
     height, width = planes.shape[-2:]
     means = F.avg_pool2d(F.pad(planes, (0, -width % 16, 0, height % 2), mode="replicate"), 2)
     bias = torch.arange(means.shape[-1], device=planes.device) % 2 / 4 + 0.25
@@ -139,7 +150,7 @@ def _doubled(planes: Tensor, size: torch.Size) -> Tensor:
     return _straight(larger, lambda exact: (exact + bias).floor())
 
 
-#: A half that arithmetic has missed by this much still counts as one.
+#: Rounding tolerance: values this close below a half count as a half.
 _TIE = 1e-9
 
 

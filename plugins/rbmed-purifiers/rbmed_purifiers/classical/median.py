@@ -27,7 +27,7 @@ class MedianFilter(Filter):
     Params = MedianParams
 
     def build(self, channels: int, size: int) -> None:
-        """Nothing to create; ``size`` must be larger than the radius."""
+        """Check that ``size`` is larger than the radius; there are no modules."""
         if size <= self.params.radius:
             radius = self.params.radius
             raise BadParameter(f"purifier median: radius={radius} needs images of more than {radius} px, not {size}")

@@ -30,7 +30,7 @@ class TotalVariation(Filter):
     Params = TotalVariationParams
 
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
-        """Images with less variation."""
+        """Images with less total variation."""
         weight = per_image(self.params.weight * strength)
         dual = ahead = torch.zeros_like(x).expand(2, *x.shape)
         momentum = 1.0

@@ -27,7 +27,7 @@ class WaveletParams(rbmed.Params):
     threshold: float = Field(
         0.1,
         gt=0,
-        description="How far details are moved towards 0 at strength 1, for pixels in [0, 1]; grows linearly.",
+        description="Soft threshold of details at strength 1, for pixels in [0, 1]; it grows linearly.",
     )
     wavelet: Literal["haar", "db2"] = Field("db2", description="Haar, or Daubechies with two vanishing moments.")
     levels: int = Field(2, ge=1, le=6, description="Levels of the decomposition; each halves the resolution.")
@@ -36,8 +36,8 @@ class WaveletParams(rbmed.Params):
 class Wavelet(Filter):
     """Soft thresholding of wavelet details (Donoho 1995, De-noising by soft-thresholding).
 
-    An orthonormal, separable, periodic transform; images are continued by their border pixels, far enough that opposite
-    borders do not meet, and to a multiple of ``2 ** levels``. Strength 0 keeps the image up to float rounding.
+    An orthonormal, separable, periodic transform; images are padded with their border pixels, far enough that opposite
+    borders do not interact, and to a multiple of ``2 ** levels``. Strength 0 keeps the image up to float rounding.
     """
 
     Params = WaveletParams
@@ -46,7 +46,7 @@ class Wavelet(Filter):
         """Images with smaller details."""
         height, width = x.shape[-2:]
         unit = 2**self.params.levels
-        # A coefficient of the last level reaches this far.
+        # The support of a coefficient of the last level.
         margin = (len(LOW_PASS[self.params.wavelet]) - 1) * unit
         padded = F.pad(x, (margin, margin + -width % unit, margin, margin + -height % unit), mode="replicate")
         filtered = self._shrunk(padded.flatten(0, 1).unsqueeze(1), self._limits(x, strength), self.params.levels)
@@ -79,7 +79,7 @@ def synthesis(parts: Tensor, wavelet: str) -> Tensor:
     filters = _filters(parts, wavelet)
     height, width, extra = 2 * parts.shape[-2], 2 * parts.shape[-1], filters.shape[-1] - 2
     planes = F.conv_transpose2d(parts, filters, stride=2)
-    # What the transpose wrote beyond the right and lower border belongs to the other side.
+    # Values beyond the right and lower border wrap around to the other side.
     planes = torch.cat([planes[..., :extra] + planes[..., width:], planes[..., extra:width]], -1)
     return torch.cat([planes[..., :extra, :] + planes[..., height:, :], planes[..., extra:height, :]], -2)
 

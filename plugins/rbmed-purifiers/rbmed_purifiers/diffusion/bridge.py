@@ -34,26 +34,26 @@ class BridgeParams(DDIMParams):
     @pydantic.model_validator(mode="after")
     def _trained(self) -> Self:
         if self.t_min < self.train_t_min:
-            raise ValueError(f"t_min={self.t_min} lies below train_t_min={self.train_t_min}")
+            raise ValueError(f"t_min={self.t_min} is below train_t_min={self.train_t_min}")
         return self
 
 
 class BridgePurifier(DDIMPurifier):
-    """A denoiser that takes the attack for part of the noise; the aim of ADBM (Li et al. 2024, 2408.00315).
+    """A denoiser that treats the perturbation as part of the noise, as ADBM (Li et al. 2024, 2408.00315) aims to.
 
     Purification noises an attacked image x + d to its time n, with white noise w::
 
         z_n = sqrt(a_n) (x + d) + sqrt(1 - a_n) w = sqrt(a_n) x + sqrt(1 - a_n) e,    e = w + d sqrt(a_n / (1 - a_n))
 
-    The right side reads as a clean image with noise e. A deterministic DDIM step with the true e keeps it: the images
+    The right side is a clean image with noise e. A deterministic DDIM step with the true e keeps this form: the images
     z_t = sqrt(a_t) x + sqrt(1 - a_t) e for t = n..0 are a path that starts in the noised attacked image and ends in
-    the clean one. So e is what the network learns to predict, at times t drawn from 1..n on that path, with n drawn
+    the clean one. So the network learns to predict e, at times t drawn from 1..n on that path, with n drawn
     from train_t_min..train_t_max. For d = 0 this is the plain diffusion model.
 
-    The perturbations d are those of PGD (Madry et al. 2018) on the clients' shared classifier, away from its own answer
-    on the clean image, so no labels are needed; sizes are drawn per image from [0, eps], so that clean images stay as
-    they are. ``attacked=purifier`` attacks through the network in training, and ``guide`` has the network mind the
-    classifier's answers; both are the idea of ADDT (Liu et al. 2024, 2404.14309): perturbations that survive.
+    The perturbations d are those of PGD (Madry et al. 2018) on the clients' shared classifier, away from its own
+    prediction on the clean image, so no labels are needed; sizes are drawn per image from [0, eps], so that clean
+    images are kept. ``attacked=purifier`` attacks through the network in training, and ``guide`` adds the classifier's
+    loss; both follow ADDT (Liu et al. 2024, 2404.14309), which trains on perturbations that survive purification.
     """
 
     Params = BridgeParams
@@ -76,14 +76,14 @@ class BridgeLearner(NoiseLearner):
         self._frozen = (copy.deepcopy(classifier).eval().requires_grad_(False),)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of images in [0, 1] (N, C, H, W); the labels are not looked at."""
+        """The loss of images in [0, 1] (N, C, H, W); labels are not used."""
         p, clean = self.params, fold(x, self.params.fold)
         start = torch.randint(p.train_t_min, p.train_t_max + 1, (len(x),), device=x.device)
         t = 1 + (torch.rand(len(x), device=x.device) * start).long()
         white = torch.randn_like(clean)
         with torch.no_grad():
-            answers = self._classifier(x).argmax(1)
-        attacked = fold(self._attack(x, answers, start, white), p.fold)
+            predictions = self._classifier(x).argmax(1)
+        attacked = fold(self._attack(x, predictions, start, white), p.fold)
         signal, noise = self.schedule.levels(start)
         target = white + signal / noise * (attacked - clean)
         z = self.schedule.diffuse(clean, t, target)
@@ -91,11 +91,11 @@ class BridgeLearner(NoiseLearner):
         loss = F.mse_loss(predicted, target)
         if p.guide:
             purified = unfold(self.schedule.clean(z, t, predicted), p.fold).clamp(0, 1)
-            loss = loss + p.guide * F.cross_entropy(self._classifier(purified), answers)
+            loss = loss + p.guide * F.cross_entropy(self._classifier(purified), predictions)
         return loss
 
-    def _attack(self, x: Tensor, answers: Tensor, start: Tensor, white: Tensor) -> Tensor:
-        """Images near ``x`` that turn the classifier away from ``answers``: PGD with a random start."""
+    def _attack(self, x: Tensor, predictions: Tensor, start: Tensor, white: Tensor) -> Tensor:
+        """Images near ``x`` with other predictions than ``predictions``: PGD with a random start."""
         size = self.params.eps * torch.rand(len(x), 1, 1, 1, device=x.device)
         # Steps a little longer than needed to cross the ball (Madry et al. 2018).
         stride = 2.5 / self.params.attack_steps * size
@@ -103,14 +103,14 @@ class BridgeLearner(NoiseLearner):
         for _ in range(self.params.attack_steps):
             near = near.detach().requires_grad_()
             with torch.enable_grad():
-                harm = F.cross_entropy(self._seen(near, start, white), answers, reduction="sum")
+                harm = F.cross_entropy(self._logits(near, start, white), predictions, reduction="sum")
             (gradient,) = torch.autograd.grad(harm, near)
             moved = near.detach() + stride * gradient.sign()
             near = torch.clamp(moved, x - size, x + size).clamp(0, 1)
         return near
 
-    def _seen(self, x: Tensor, start: Tensor, white: Tensor) -> Tensor:
-        """Logits of what is attacked."""
+    def _logits(self, x: Tensor, start: Tensor, white: Tensor) -> Tensor:
+        """Logits of the attacked system: the classifier, or purifier and classifier."""
         if self.params.attacked == "purifier":
             z = self.schedule.diffuse(fold(x, self.params.fold), start, white)
             x = unfold(self.schedule.clean(z, start, self.net(z, start).sample), self.params.fold).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Strided deterministic sampling: a good image in a few steps."""
+"""Strided deterministic sampling in a few steps."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class DDIMPurifier(RangePurifier):
     Params = DDIMParams
 
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
-        """The steps; their only noise is that of the start."""
+        """The steps, which add no noise."""
         return self.strided(self.times(strength), self.params.steps)

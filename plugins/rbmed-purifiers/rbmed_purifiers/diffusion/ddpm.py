@@ -14,7 +14,8 @@ class DDPMPurifier(RangePurifier):
     """All t steps of the reverse chain, each with fresh noise (Ho et al. 2020, algorithm 2).
 
     The variance of a step is that of the posterior given the clean image (beta tilde). The chain of a batch starts at
-    its largest t; images with a smaller one join when their time comes. Images come sorted, so they are the first rows.
+    its largest t; images with a smaller t join at their time. The images are sorted by t, so the active ones are the
+    first rows.
     """
 
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
@@ -25,10 +26,10 @@ class DDPMPurifier(RangePurifier):
             now = torch.full((active,), time, device=start.device)
 
             def step(z: Tensor, _: Tensor) -> Tensor:
-                going = z[:active]
-                mean, variance = self.schedule.posterior(going, self.epsilon(going, now), now, now - 1)
-                # Its time, not the number of the step, names an image's noise: the batch then has no say in it.
-                return torch.cat([mean + variance.sqrt() * fresh(rng[:active], time, going), z[active:]])
+                rows = z[:active]
+                mean, variance = self.schedule.posterior(rows, self.epsilon(rows, now), now, now - 1)
+                # The noise is indexed by time, not by the number of the step: so it does not depend on the batch.
+                return torch.cat([mean + variance.sqrt() * fresh(rng[:active], time, rows), z[active:]])
 
             return step
 

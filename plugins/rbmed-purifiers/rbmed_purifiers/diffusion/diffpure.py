@@ -15,7 +15,7 @@ from rbmed_purifiers.diffusion.walk import Move
 
 
 class DiffPureParams(StepsParams):
-    """Parameters of `DiffPurePurifier`; by default the strength changes nothing, as published."""
+    """Parameters of `DiffPurePurifier`; by default the strength has no effect, as published."""
 
     t_min: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MIN)
     t_max: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MAX)
@@ -29,7 +29,7 @@ class DiffPurePurifier(RangePurifier):
 
         z <- z + b * (z / 2 + score) + sqrt(b) * n,    n standard normal
 
-    The last step adds no noise, as nothing would remove it (Song et al. 2021, appendix G).
+    The last step adds no noise, which no later step would remove (Song et al. 2021, appendix G).
     """
 
     Params = DiffPureParams

@@ -1,4 +1,4 @@
-"""Guided purification: every step back is drawn towards the image asked about."""
+"""Guided purification: every denoising step is guided towards the input image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class GDMPParams(StepsParams):
 
     steps: int = Field(10, ge=1, **RUNTIME, description="Denoising steps in each round.")
     guidance: float = Field(
-        5.0, ge=0, **RUNTIME, description="How strongly a step is drawn towards the image; 0 is an unguided chain."
+        5.0, ge=0, **RUNTIME, description="Weight of the guidance towards the image; 0 is an unguided chain."
     )
-    rounds: int = Field(1, ge=1, **RUNTIME, description="Times that an image is noised and purified.")
+    rounds: int = Field(1, ge=1, **RUNTIME, description="Number of times that an image is noised and purified.")
 
 
 class GDMPPurifier(RangePurifier):
     """Guided diffusion model for purification (Wang et al. 2022, 2205.14969), with the squared distance as guide.
 
-    A step of the strided ancestral chain to time s has posterior mean m and variance v. Let y be the image asked about,
-    noised to the time before the step with noise of its own; guided, the mean of the step is::
+    A step of the strided ancestral chain to time s has posterior mean m and variance v. Let y be the input image,
+    noised independently to the time before the step. The guided mean of the step is::
 
         m - guidance * v * grad_z |z - y|^2 = m + 2 * guidance * v * (y - z)
 
-    Each further round noises the result of the last one again; the guide stays the image asked about.
+    Each further round noises the result of the last one again; the guide stays the input image.
     """
 
     Params = GDMPParams
@@ -54,8 +54,8 @@ class GDMPPurifier(RangePurifier):
             return step
 
         made: list[Move] = []
-        for turn in range(p.rounds):
-            made += [renew(turn)] * (turn > 0)
-            each = enumerate(pairwise(grid(start, p.steps)), start=turn * p.steps + 1)
-            made += [move(number, now, then) for number, (now, then) in each]
+        for number in range(p.rounds):
+            made += [renew(number)] * (number > 0)
+            each = enumerate(pairwise(grid(start, p.steps)), start=number * p.steps + 1)
+            made += [move(step, now, then) for step, (now, then) in each]
         return made

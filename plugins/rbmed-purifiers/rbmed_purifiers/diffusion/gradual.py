@@ -1,4 +1,4 @@
-"""Several purifications in a row, each from a later time than the last."""
+"""Several purifications in a row, at times that do not decrease."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ class GradualParams(DiffusionParams):
         (30, 30, 30, 30, 50, 50, 125, 125),
         min_length=1,
         **RUNTIME,
-        description="Diffusion time of each purification at strength 1, never falling.",
+        description="Diffusion time of each purification at strength 1, which must not decrease.",
     )
     steps: int = Field(2, ge=1, le=20, **RUNTIME, description="Denoising steps of each purification.")
 
     @pydantic.model_validator(mode="after")
     def _gradual(self) -> Self:
         if list(self.times) != sorted(self.times) or self.times[-1] > self.train_t_max:
-            raise ValueError(f"times={list(self.times)} must not fall nor exceed train_t_max={self.train_t_max}")
+            raise ValueError(f"times={list(self.times)} must not decrease nor exceed train_t_max={self.train_t_max}")
         return self
 
 
 class GradualPurifier(DiffusionPurifier):
     """Gradual noise scheduling for multi-step purification (Lee & Kim 2023, 2303.09051).
 
-    Weak noise first, so that little of the image is lost while the perturbation shrinks. Each purification noises the
-    result of the last one to its time and denoises it in strided deterministic steps. The strength scales the times;
-    none is below 1.
+    Weak noise comes first, so that little of the image is lost while the perturbation shrinks. Each purification noises
+    the result of the last one to its time and denoises it in strided deterministic steps. The strength scales the
+    times; none is below 1.
     """
 
     Params = GradualParams
 
-    def times(self, strength: Tensor, turn: int = 0) -> Tensor:
-        """The diffusion time of each image in purification ``turn`` (from 0), int64 (N,)."""
-        share: Tensor = self.params.times[turn] * strength.detach().clamp(0, 1)
+    def times(self, strength: Tensor, number: int = 0) -> Tensor:
+        """The diffusion time of each image in purification ``number`` (from 0), int64 (N,)."""
+        share: Tensor = self.params.times[number] * strength.detach().clamp(0, 1)
         return share.round().long().clamp_min(1)
 
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
         """The steps of all purifications, with a noising between one and the next."""
         p = self.params
 
-        def renew(turn: int) -> Move:
-            return lambda z, _: self.schedule.diffuse(z, self.times(strength, turn), fresh(rng, turn, z))
+        def renew(number: int) -> Move:
+            return lambda z, _: self.schedule.diffuse(z, self.times(strength, number), fresh(rng, number, z))
 
         made: list[Move] = []
-        for turn in range(len(p.times)):
-            made += [renew(turn)] * (turn > 0)
-            made += self.strided(self.times(strength, turn), p.steps)
+        for number in range(len(p.times)):
+            made += [renew(number)] * (number > 0)
+            made += self.strided(self.times(strength, number), p.steps)
         return made

@@ -1,4 +1,4 @@
-"""What a strategy trains: the U-Net learns to predict the noise in diffused clean images."""
+"""The learner of the U-Net: prediction of the noise in diffused clean images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rbmed_purifiers.diffusion.unet import fold
 class NoiseLearner(rbmed.Learner):
     """Mean squared error of the predicted noise at times drawn from 1..train_t_max (Ho et al. 2020, eq. 14).
 
-    Later times are left out: purification never goes further.
+    Later times are left out, because purification does not use them.
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, params: DiffusionParams) -> None:
@@ -23,7 +23,7 @@ class NoiseLearner(rbmed.Learner):
         self.net, self.schedule, self.params = net, schedule, params
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of images in [0, 1] (N, C, H, W); the labels are not looked at."""
+        """The loss of images in [0, 1] (N, C, H, W); labels are not used."""
         clean = fold(x, self.params.fold)
         t = torch.randint(1, self.params.train_t_max + 1, (len(x),), device=x.device)
         eps = torch.randn_like(clean)

@@ -1,7 +1,7 @@
 """Parameters of the diffusion purifiers.
 
-All samplers of the family share the parameters that the weights depend on, by name and default; what belongs to a
-sampler alone is marked as runtime, so that one training serves them all.
+All samplers of the family share the parameters that the weights depend on, by name and default; the other parameters
+are marked as runtime, so that one training serves all samplers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rbmed_purifiers.diffusion.schedule import TIMES
 
 #: Marks a parameter that the trained weights do not depend on.
 RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
-T_MIN = "Diffusion time at strength 0; it still purifies."
+T_MIN = "Diffusion time at strength 0, which still purifies."
 T_MAX = "Diffusion time at strength 1."
 STEPS = "Denoising steps."
 
@@ -32,13 +32,13 @@ class DiffusionParams(rbmed.Params):
     training: str = Field(
         # For brainsim, four clients of 1,500 images: 5,076 steps in all. Fewer images need more epochs.
         "fedavg:rounds=9,local_epochs=3,batch_size=32,lr=6e-4,autocast=true",
-        description="Strategy that trains the U-Net over the clients; local:... trains each client's alone.",
+        description="Strategy that trains the U-Net over the clients; local:... trains one per client.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         **RUNTIME,
-        description="Arithmetic of purification; bfloat16 is faster, but shifts pixels by up to 0.002 with the size of "
-        "the batch, so results then depend on it.",
+        description="Arithmetic of purification; bfloat16 is faster, but results then depend on the batch size: "
+        "pixels differ by up to 0.002.",
     )
 
 

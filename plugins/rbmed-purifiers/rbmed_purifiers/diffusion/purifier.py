@@ -1,4 +1,4 @@
-"""What all diffusion purifiers share: the network, its training, times, batches and the way back to an image."""
+"""Base classes of the diffusion purifiers: the network, its training, times, batches and denoising."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rbmed_purifiers.diffusion.schedule import Schedule
 from rbmed_purifiers.diffusion.unet import build_unet, fold, unfold
 from rbmed_purifiers.diffusion.walk import Move, walk
 
-#: Images denoised together, at least: few fit the caches of a CPU, many fill a GPU. Fewer than twice as many at most.
+#: Least number of images denoised together, suited to a CPU's caches and to a GPU; at most twice as many minus one.
 CHUNK = {"cpu": 16, "cuda": 256}
-#: Images times moves whose activations may be kept for the gradient; more are recomputed, which saves memory.
+#: Images times moves whose activations are stored for the gradient; beyond that they are recomputed to save memory.
 STORED = {"cpu": 64, "cuda": 512}
 
 
 class DiffusionPurifier(rbmed.Purifier):
     """Noises an image to a diffusion time that follows the strength, then denoises it (Nie et al. 2022, 2205.07460).
 
-    A sampler says in `moves` how it comes back. Every image has its own time; all noise is a function of the image's
-    stream, so a result depends neither on the batch nor on how often a move is made.
+    A sampler implements `moves`, the denoising steps. Every image has its own time; all noise is a function of the
+    image's stream, so a result depends neither on the batch nor on how often a move is computed.
     """
 
     Params = DiffusionParams
@@ -39,12 +39,12 @@ class DiffusionPurifier(rbmed.Purifier):
         self.schedule = Schedule()
 
     def learner(self, system: rbmed.System) -> rbmed.Learner:
-        """Noise prediction; what it learns serves every sampler of the family."""
+        """Noise prediction; all samplers of the family share the weights."""
         return NoiseLearner(self.net, self.schedule, self.params)
 
     @abstractmethod
     def times(self, strength: Tensor) -> Tensor:
-        """The time that each image is first noised to, int64 (N,), 1 or more."""
+        """The diffusion time of each image at the start, int64 (N,), 1 or more."""
 
     @abstractmethod
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
@@ -58,7 +58,7 @@ class DiffusionPurifier(rbmed.Purifier):
         p, start = self.params, self.times(strength)
         image = fold(x.to(next(self.net.parameters(), x).dtype), p.fold)
         z = self.schedule.diffuse(image, start, F.pixel_unshuffle(rng.normal(tuple(x.shape)), p.fold))
-        # Like times go together. Never fewer than CHUNK images: with a handful the last bits of a result differ.
+        # Images of similar times are denoised together, at least CHUNK of them: in smaller chunks, last bits differ.
         order = start.argsort(descending=True, stable=True)
         done = torch.cat(
             [
@@ -69,13 +69,13 @@ class DiffusionPurifier(rbmed.Purifier):
         return unfold(done[order.argsort()], p.fold).clamp(0, 1).to(x.dtype)
 
     def _sample(self, z: Tensor, image: Tensor, strength: Tensor, rng: rbmed.Stream, total: int) -> Tensor:
-        """Denoise a chunk of the ``total`` images; a small amount of work is stored for the gradient, it is faster."""
+        """Denoise a chunk of the ``total`` images; if the work is small, activations are stored, which is faster."""
         moves = self.moves(strength, rng)
         large = len(moves) * total > _of(STORED, z.device)
         return walk(z, image, moves, large and not any(weight.requires_grad for weight in self.net.parameters()))
 
     def epsilon(self, z: Tensor, t: Tensor) -> Tensor:
-        """The noise that the U-Net sees in ``z`` at times ``t``, in the type of ``z``."""
+        """The noise that the U-Net predicts in ``z`` at times ``t``, in the type of ``z``."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             predicted: Tensor = self.net(z, t).sample
         return predicted.to(z.dtype)
@@ -90,7 +90,7 @@ class DiffusionPurifier(rbmed.Purifier):
 
     @torch.no_grad()
     def pictures(self, x: Tensor, rng: rbmed.Stream) -> dict[str, Tensor]:
-        """Images, and for the least, a middling and the largest strength what they are noised to and purified to."""
+        """Images, and their noised and purified versions at strengths 0, 0.5 and 1."""
         rows = {"image": x}
         for share in (0.0, 0.5, 1.0):
             strength = torch.full((len(x),), share, device=x.device)

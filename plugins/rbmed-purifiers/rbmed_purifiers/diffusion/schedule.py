@@ -1,4 +1,4 @@
-"""The forward process: how much of an image is left at each diffusion time, and single steps back."""
+"""The forward process: signal and noise at each diffusion time, and single denoising steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TIMES, BETA_FIRST, BETA_LAST = 1000, 1e-4, 2e-2
 
 
 class Schedule(nn.Module):
-    """A linear beta schedule (Ho et al. 2020). It has no weights and leaves nothing in a state.
+    """A linear beta schedule (Ho et al. 2020), without weights or saved state.
 
     Times t are int64 (N,) and count from 1, as in the papers; t = 0 is the clean image. ``alpha_bar[t]`` is the share
-    of the clean image's variance that is left at time t. ``z`` are images in [-1, 1] with noise, (N, C, H, W);
+    of the clean image's variance that remains at time t. ``z`` are images in [-1, 1] with noise, (N, C, H, W);
     ``eps`` is the noise in them, of variance 1.
     """
 
@@ -43,8 +43,8 @@ class Schedule(nn.Module):
     def jump(self, z: Tensor, eps: Tensor, now: Tensor, then: Tensor) -> Tensor:
         """The deterministic step of DDIM (Song et al. 2021, 2010.02502) from times ``now`` to earlier ones.
 
-        diffusers' DDIMScheduler.step takes one time for the whole batch. Here each image has its own, and grouping
-        images by time would make batches of one or two: so the same update is written for a vector of times.
+        diffusers' DDIMScheduler.step takes one time for the whole batch. Here each image has its own time, so the same
+        update is implemented for a vector of times.
         """
         return self.diffuse(self.clean(z, now, eps), then, eps)
 

@@ -14,7 +14,7 @@ from robustbench_med.errors import BadParameter
 
 
 def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> nn.Module:
-    """An untrained U-Net: ``net(z, t).sample`` is the noise that it sees in folded images ``z`` at times ``t``.
+    """An untrained U-Net: ``net(z, t).sample`` predicts the noise in folded images ``z`` at times ``t``.
 
     Args:
         channels: of the images.
@@ -23,7 +23,7 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
         name: of the purifier, for messages.
 
     Raises:
-        BadParameter: the side is no multiple of ``fold * 2 ** (levels - 1)``.
+        BadParameter: the side is not a multiple of ``fold * 2 ** (levels - 1)``.
     """
     unit = params.fold * 2 ** (params.levels - 1)
     if size % unit:
@@ -46,7 +46,7 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
 
 
 def fold(x: Tensor, side: int) -> Tensor:
-    """Images in [0, 1] as the network takes them: in [-1, 1], squares of ``side`` x ``side`` pixels as channels."""
+    """Images in [0, 1] as the network's input: in [-1, 1], squares of ``side`` x ``side`` pixels as channels."""
     return F.pixel_unshuffle(x * 2 - 1, side)
 
 

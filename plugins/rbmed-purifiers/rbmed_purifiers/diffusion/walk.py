@@ -1,4 +1,4 @@
-"""Run a sampler's moves, with a gradient whose memory hardly grows with their number."""
+"""Apply a sampler's moves, with a gradient whose memory hardly grows with their number."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: (noised images now, the images asked about) -> noised images then; both folded, (N, C, H, W). A move must give the
-#: same result when it is made again: its noise is a function of the stream, not drawn from it in passing.
+#: (noised images now, input images) -> noised images then; both folded, (N, C, H, W). A move must give the same result
+#: when it is computed again: its noise is a function of the stream, and drawing it does not advance the stream.
 Move = Callable[[Tensor, Tensor], Tensor]
 
 
 def walk(z: Tensor, image: Tensor, moves: Sequence[Move], recompute: bool) -> Tensor:
-    """What ``moves`` make of ``z``, one after the other.
+    """The result of ``moves``, applied to ``z`` one after the other.
 
     Args:
         z: noised images.
-        image: the images asked about.
+        image: the input images.
         moves: the steps of a sampler.
-        recompute: for a gradient, make each move again rather than keep what it has computed. The gradient is then
-            that of ``z`` and ``image`` alone, not of weights.
+        recompute: for a gradient, compute each move again instead of storing activations. The gradient is then that
+            of ``z`` and ``image`` only, not of weights.
     """
     if recompute and torch.is_grad_enabled() and (z.requires_grad or image.requires_grad):
         walked: Tensor = _Recomputed.apply(z, image, moves)
@@ -32,11 +32,11 @@ def walk(z: Tensor, image: Tensor, moves: Sequence[Move], recompute: bool) -> Te
 
 
 class _Recomputed(torch.autograd.Function):
-    """All moves of a sampler, of which only the inputs are kept: a move's graph is built in the backward pass.
+    """All moves of a sampler; only their inputs are stored, and a move's graph is built in the backward pass.
 
     As gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of each move. `torch.utils.checkpoint` leaves the
-    kept inputs scattered between freed blocks; the C library then cannot reuse those, and a process grew by a fifth of
-    a step's memory with each step. Here they lie in one block.
+    inputs scattered between freed blocks, which the C library then cannot reuse: a process grew by a fifth of a step's
+    memory with each step. Here the inputs are in one block.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Purifiers that are trained and run in one pass, without diffusion."""
+"""Trained purifiers of a single pass, without diffusion."""

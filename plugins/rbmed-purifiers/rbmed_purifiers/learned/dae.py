@@ -29,8 +29,8 @@ class DAEParams(rbmed.Params):
 class DAE(rbmed.Purifier):
     """Denoising autoencoder (Vincent et al. 2008), the reformer of MagNet (Meng & Chen 2017, 1705.09064).
 
-    ``x + strength * (denoised(x) - x)``: strength 0 keeps the image, 1 is the network's answer. The network predicts
-    the change, not the image, so details that are no noise pass by.
+    ``x + strength * (denoised(x) - x)``: strength 0 keeps the image, 1 is the network's output. The network predicts
+    the change, not the image, so it need not reproduce details.
     """
 
     Params = DAEParams
@@ -40,16 +40,16 @@ class DAE(rbmed.Purifier):
     def build(self, channels: int, size: int) -> None:
         """Create the network; ``size`` must be even."""
         if size % 2:
-            raise BadParameter(f"purifier dae: it halves images, and their side of {size} px is odd")
+            raise BadParameter(f"purifier dae: the image side must be even, not {size} px")
         self.net = Denoiser(channels, self.params.width, self.params.depth)
 
     def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
-        """Images moved towards the denoised ones, clamped to [0, 1]; ``rng`` is not drawn from."""
+        """Images moved towards the denoised ones, clamped to [0, 1]; ``rng`` is not used."""
         change: Tensor = strength.to(x.dtype).clamp(0, 1).view(-1, 1, 1, 1) * self.net(x)
         return bounded(x + change)
 
     def learner(self, system: rbmed.System) -> DenoisingLearner:
-        """Learns to undo noise."""
+        """The network with its denoising loss."""
         return DenoisingLearner(self.net, self.params.noise)
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ class DAE(rbmed.Purifier):
 
 
 class DenoisingLearner(rbmed.Learner):
-    """Squared error of the images that the network makes of noised ones."""
+    """Squared error of the denoised images."""
 
     def __init__(self, net: nn.Module, noise: float) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Purifiers made of purifiers, whose answers are joined by a vote."""
+"""Purifiers made of other purifiers, with a vote over the predictions."""

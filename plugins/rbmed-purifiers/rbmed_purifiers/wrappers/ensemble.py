@@ -1,4 +1,4 @@
-"""Different purifiers, each with a vote."""
+"""A vote over different purifiers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
 
 
 class EnsembleParams(WrapperParams):
-    """The voters."""
+    """The voters and the vote."""
 
     purifiers: tuple[str, ...] = Field(
         ("jpeg", "median", "total-variation"),
@@ -24,14 +24,14 @@ class EnsembleParams(WrapperParams):
 
     @field_validator("purifiers")
     @classmethod
-    def _one_spelling(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """Brackets exactly around the texts that hold a comma: a list joined by commas can be read again."""
+    def _one_form(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Brackets exactly around the texts with a comma, so that a list joined by commas can be parsed again."""
         plain = [text[1:-1] if text.startswith("[") and text.endswith("]") else text for text in texts]
         return tuple(f"[{text}]" if "," in text else text for text in plain)
 
 
 class Ensemble(Wrapper):
-    """A vote over purifiers of different kinds: what passes one may not pass the others."""
+    """A vote over purifiers of different kinds: a perturbation may survive one and not the others."""
 
     Params = EnsembleParams
 
@@ -44,13 +44,13 @@ class Ensemble(Wrapper):
         return [text.removeprefix("[").removesuffix("]") if "," in text else text for text in self.params.purifiers]
 
     def copies(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
-        """What each voter makes of the images, in the order of the voters; the first is that of `purify`."""
+        """Each voter's copies, in the order of the voters; the first is that of `purify`."""
         streams = [rng[:], *(rng.fork(f"voter {at}") for at in range(1, len(self.parts)))]
         voters = zip(self.inner(), streams, strict=True)
         return self._graded(torch.cat([part.copies(x, strength, stream) for part, stream in voters], 1))
 
     def join(self, logits: Tensor) -> Tensor:
-        """The vote over the voters' own answers, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
+        """The vote over the voters' predictions, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
         each = torch.split(logits, [part.votes for part in self.inner()], 1)
-        answers = [part.join(part_logits) for part, part_logits in zip(self.inner(), each, strict=True)]
-        return vote(torch.stack(answers, 1), self.params.vote)
+        votes = [part.join(part_logits) for part, part_logits in zip(self.inner(), each, strict=True)]
+        return vote(torch.stack(votes, 1), self.params.vote)

@@ -1,4 +1,4 @@
-"""Several copies of one purifier, with noise of their own."""
+"""A vote over several copies by one purifier, each with its own noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustbench_med.errors import BadParameter
 class MajorityParams(WrapperParams):
     """The purifier and the number of copies."""
 
-    purifier: str = Field("ddim", description="What purifies: name or name:key=value,..., in square brackets.")
+    purifier: str = Field("ddim", description="The purifier: name or name:key=value,..., in square brackets.")
     copies: int = Field(
         8, ge=1, json_schema_extra={"runtime": True}, description="Purified copies of each image that are voted on."
     )
@@ -25,7 +25,7 @@ class MajorityParams(WrapperParams):
 class Majority(Wrapper):
     """A vote over draws of a stochastic purifier (DiffBreak, Kassis et al. 2024, 2411.16598).
 
-    A single draw lets an attacker who asks often enough wait for a bad one; a vote answers nearly the same every time.
+    With single draws, an attacker can query until a draw fails; a vote gives nearly the same prediction every time.
     """
 
     Params = MajorityParams
@@ -45,7 +45,7 @@ class Majority(Wrapper):
         return [self.params.purifier]
 
     def copies(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:
-        """Copies of each image, each with independent noise; the first is that of `purify`."""
+        """Copies of each image with independent noise; the first is that of `purify`."""
         n = self.params.copies
         repeated = x.repeat_interleave(n, 0), strength.repeat_interleave(n), rng.repeat(n)
         return self._graded(self.inner()[0].copies(*repeated).reshape(len(x), self.votes, *x.shape[1:]))
@@ -53,5 +53,5 @@ class Majority(Wrapper):
     def join(self, logits: Tensor) -> Tensor:
         """The vote over the copies, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
         part, (n, _, classes) = self.inner()[0], logits.shape
-        answers = part.join(logits.reshape(-1, part.votes, classes))
-        return vote(answers.view(n, -1, classes), self.params.vote)
+        votes = part.join(logits.reshape(-1, part.votes, classes))
+        return vote(votes.view(n, -1, classes), self.params.vote)

@@ -1,4 +1,4 @@
-"""What the wrappers share: their parts."""
+"""Base class of the wrappers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbmed_purifiers.wrappers.vote import Vote
 
 
 class WrapperParams(rbmed.Params):
-    """How voters are joined."""
+    """Parameters of the vote."""
 
     vote: Vote = Field(
         "majority",
@@ -26,7 +26,7 @@ class WrapperParams(rbmed.Params):
 class Wrapper(rbmed.Purifier):
     """A purifier made of others, any of which may be a wrapper itself.
 
-    Its single purified image, for detectors that want one, is that of the first voter.
+    For detectors that need a single purified image, it is that of the first voter.
     """
 
     def __init__(self, params: Any = None) -> None:
@@ -54,5 +54,5 @@ class Wrapper(rbmed.Purifier):
         return self._graded(self.inner()[0].purify(x, strength, rng))
 
     def _graded(self, copies: Tensor) -> Tensor:
-        """Without the gradient of some voters, that of the others alone would pass for the whole."""
+        """Copies without gradient unless all voters are differentiable: a partial gradient would be misleading."""
         return copies if self.differentiable else copies.detach()
