@@ -127,13 +127,13 @@ def test_a_probe_measures_what_a_pass_takes() -> None:
 
 def test_a_chunk_size_is_learned_once(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[int] = []
-    once = batch_size.Sizes._probed
+    once = batch_size.BatchSizes._probed
 
-    def counted(self: batch_size.Sizes, *args: object) -> int:
+    def counted(self: batch_size.BatchSizes, *args: object) -> int:
         probed.append(1)
         return once(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch_size.Sizes, "_probed", counted)
+    monkeypatch.setattr(batch_size.BatchSizes, "_probed", counted)
     run(toys, tmp_path / "out", seed=[0, 1, 2], batch_size="auto")
     assert len(probed) == 1
 
