@@ -32,6 +32,7 @@ from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.image_results import Outcome
 from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.attack import RungAttackSection
 from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
 
@@ -92,8 +93,8 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
         UsageError: the record does not say what was asked, or data or weights are not here.
     """
     record = entry.records[0]
-    if not (record.dataset["synthetic"] or patients):
-        raise BadParameter(f"{entry.id}: images of {record.dataset['name']} are of patients, and are not shown")
+    if not (record.dataset.synthetic or patients):
+        raise BadParameter(f"{entry.id}: images of {record.dataset.name} are of patients, and are not shown")
     dataset, deployment = verifier.opened(record)
     rung = strongest(verifier, record)
     test, card = dataset.split("test"), dataset.card()
@@ -107,12 +108,10 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     target = folder / entry.id
     with new_folder(target) as draft:
         examples = write(chosen, card, draft)
-        licence = record.dataset.get("licence") or "licence not given"
-        whose = (
-            "synthetic" if record.dataset["synthetic"] else "images of patients: pass on only what the licence permits"
-        )
+        licence = record.dataset.licence or "licence not given"
+        whose = "synthetic" if record.dataset.synthetic else "images of patients: pass on only what the licence permits"
         told = (
-            f"Attacked by {rung.name}, {record.threat['norm'].capitalize()} {format_eps(record.threat['eps'])}; one "
+            f"Attacked by {rung.name}, {record.threat.norm.capitalize()} {format_eps(record.threat.eps)}; one "
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
@@ -126,14 +125,15 @@ def strongest(verifier: Verifier, record: Record) -> Rung:
     Raises:
         BadParameter: there is none.
     """
-    specs = record.attack.get("rungs") or [{**record.attack, "access": record.threat["access"]}]
-    broken = {rung["rung"]: rung.get("broken") or 0 for rung in record.rungs if not rung.get("reason")}
+    attack, broken = record.attack, {rung.rung: rung.broken or 0 for rung in record.rungs if not rung.reason}
+    alone = RungAttackSection(
+        access=record.threat.access, eot=record.eot, name=attack.name, params_passed=attack.params_passed
+    )
     found: list[tuple[float, Rung]] = []
-    for spec in specs:
-        ref = RungRef(spec["access"], PartRef(spec["name"], spec["params_passed"]), None, spec.get("evasion", ""))
+    for spec in attack.rungs or [alone]:
+        ref = RungRef(spec.access, PartRef(spec.name, spec.params_passed), spec.eot, spec.evasion)
         if ref.access in RUNGS and ref.name in broken:
-            rung = resolve_rung(verifier.registry, ref, spec.get("eot") or record.eot)
-            found.append((float(broken[ref.name]), rung))
+            found.append((float(broken[ref.name]), resolve_rung(verifier.registry, ref, record.eot)))
     if not found:
         raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was run")
     return max(reversed(found), key=lambda each: each[0])[1]
@@ -156,9 +156,7 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: 
     """Attack images of one client as the record's cell did, and let its system answer them before and after."""
     pipeline, device = deployment.pipeline(client), deployment.device
     card = deployment.dataset.card()
-    threat = ThreatModel(
-        record.threat["norm"], float(record.threat["eps"]), rung.access, record.threat.get("goal", "untargeted")
-    )
+    threat = ThreatModel(record.threat.norm, record.threat.eps, rung.access, record.threat.goal)
     settings = EvaluationSettings(
         threat, (rung,), len(card.classes), card.lesion_class, device, record.seed, watch=False
     )

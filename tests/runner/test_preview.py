@@ -79,8 +79,8 @@ def test_calls_are_foretold_as_they_are_spent(toys: Registry, tmp_path: Path) ->
     assert len(items) == len(records) == 4
     for item, record in zip(items, records, strict=True):
         assert item.cost is not None
-        assert item.cost.gradients == record.n * record.spent["gradients_mean"], record.threat
-        assert item.cost.queries == record.n * record.spent["queries_mean"]
+        assert item.cost.gradients == record.n * record.spent.gradients_mean, record.threat
+        assert item.cost.queries == record.n * record.spent.queries_mean
         assert item.cost.seconds > 0
 
 

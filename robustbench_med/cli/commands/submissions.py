@@ -36,7 +36,7 @@ def check(file: File, root: Root = Path("leaderboard")) -> None:
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
         images = len(submitted.outcome.index)
-        plain(f"{file}: predictions for {images} images against {record.defense['name']}; check them with the images:")
+        plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
         plain(f"  rbmed leaderboard verify {file} --images FILE")
         return
     own = f"submissions/{file.name}"
