@@ -42,7 +42,7 @@ from robustbench_med.records.compare import pairs
 from robustbench_med.records.export import exported, frame
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
-from robustbench_med.runner.describe import federation
+from robustbench_med.records.sections.defense import FederationSection
 
 CASES = os.environ.get("FUZZ_CASES")
 FUZZ = settings(
@@ -244,7 +244,7 @@ def test_manifests(facts: dict[str, Any], files: dict[str, Any]) -> None:
             assert set(artifact.state("classifier")) == {"w"}
             assert len(artifact.digest) == 32
             assert all(isinstance(client, str) for client in artifact.clients)
-            federation(artifact.manifest)
+            FederationSection.of(artifact.manifest)
 
 
 TOY = Registry(files=[TOY])
