@@ -42,7 +42,7 @@ SCORES = (
 )
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("defense", nargs="*", default=SCORES)
     parser.add_argument("--dataset", default="brainsim")
@@ -56,8 +56,11 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train what is missing")
     parser.add_argument("--seed", type=int, help="of the training")
     parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args = arguments()
     registry, device = Registry(), find_device(args.device)
     loader = Loader(registry, device, args.data_root, train=args.train)
     rungs = args.rung or ["oblivious"]

@@ -34,6 +34,7 @@ from robustbench_med.leaderboard.sources.image_results import Outcome
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.attack import RungAttackSection
 from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
 
@@ -94,8 +95,8 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
         UsageError: the record does not say what was asked, or data or weights are not here.
     """
     record = entry.records[0]
-    if not (record.dataset["synthetic"] or patients):
-        raise BadParameter(f"{entry.id}: images of {record.dataset['name']} are of patients, and are not shown")
+    if not (record.dataset.synthetic or patients):
+        raise BadParameter(f"{entry.id}: images of {record.dataset.name} are of patients, and are not shown")
     dataset, deployment = verifier.opened(record)
     step = strongest(verifier, record)
     test, card = dataset.split("test"), dataset.card()
@@ -109,12 +110,10 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     target = folder / entry.id
     with new_folder(target) as draft:
         examples = write(chosen, card, draft)
-        licence = record.dataset.get("licence") or "licence not given"
-        whose = (
-            "synthetic" if record.dataset["synthetic"] else "images of patients: pass on only what the licence permits"
-        )
+        licence = record.dataset.licence or "licence not given"
+        whose = "synthetic" if record.dataset.synthetic else "images of patients: pass on only what the licence permits"
         told = (
-            f"Attacked by {step.name}, {record.threat['norm'].capitalize()} {format_eps(record.threat['eps'])}; one "
+            f"Attacked by {step.name}, {record.threat.norm.capitalize()} {format_eps(record.threat.eps)}; one "
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
@@ -128,15 +127,18 @@ def strongest(verifier: Verifier, record: Record) -> Step:
     Raises:
         BadParameter: there is none.
     """
-    specs = record.attack.get("rungs") or [{**record.attack, "access": record.threat["access"]}]
-    broken = {rung["rung"]: rung.get("broken") or 0 for rung in record.rungs if not rung.get("reason")}
+    attack, broken = record.attack, {rung.rung: rung.broken or 0 for rung in record.rungs if not rung.reason}
+    alone = RungAttackSection(
+        access=record.threat.access, eot=record.eot, name=attack.name, params_passed=attack.params_passed
+    )
     found: list[tuple[float, Step]] = []
-    for spec in specs:
-        rung = Rung(spec["access"], PartRef(spec["name"], spec["params_passed"]), None, spec.get("evasion", ""))
+    for spec in attack.rungs or [alone]:
+        rung = Rung(spec.access, PartRef(spec.name, spec.params_passed), None, spec.evasion)
         name = label(rung)
         if rung.access in RUNGS and name in broken:
-            attack = create(verifier.registry, "attack", rung.attack)
-            step = Step(name, rung.access, attack, spec.get("eot", record.eot), rung.evasion or "orthogonal")
+            made = create(verifier.registry, "attack", rung.attack)
+            eot = record.eot if spec.eot is None else spec.eot
+            step = Step(name, rung.access, made, eot, rung.evasion or "orthogonal")
             found.append((float(broken[name]), step))
     if not found:
         raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was climbed")
@@ -160,9 +162,7 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, step: 
     """Attack images of one client as the record's cell did, and let its system answer them before and after."""
     pipeline, device = deployment.pipeline(client), deployment.device
     card = deployment.dataset.card()
-    threat = ThreatModel(
-        record.threat["norm"], float(record.threat["eps"]), step.access, record.threat.get("goal", "untargeted")
-    )
+    threat = ThreatModel(record.threat.norm, record.threat.eps, step.access, record.threat.goal)
     setting = Setting(threat, (step,), len(card.classes), card.lesion_class, device, record.seed, watch=False)
     x, y, ids = split.images.to(device), split.labels.to(device), rows.to(device)
     climbing = WorstCase(Systems(pipeline, setting), x, y, ids, setting, record.draws)

@@ -51,7 +51,7 @@ def rescore(
     if int(index[-1]) >= len(test):
         raise DataError(f"{file}: there is no image {int(index[-1])}; the test split has {len(test)}")
     clean = test.select(index)
-    threat = ThreatModel(record.threat["norm"], float(record.threat["eps"]))
+    threat = ThreatModel(record.threat.norm, record.threat.eps)
     try:
         threat.check(images, clean.images)
     except OutsideThreatModel as error:

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -180,14 +179,11 @@ def serves(record: Record, level: str, registry: Registry) -> bool:
     What was measured with a plugin file that has been edited since does not; installed plugins have revisions for that.
     """
     enough = LEVELS[LEVELS.index(level) :]
-    made_with = {part["distribution"] for part in (record.dataset, record.defense, *_attacks(record))}
+    attacks = {record.attack.distribution, *(rung.distribution for rung in record.attack.rungs)}
+    made_with = {record.dataset.distribution, record.defense.distribution, *attacks}
     now = {f"{entry.distribution} {entry.version}" for entry in registry.entries()}
     edited = any(" 0+" in origin and origin not in now for origin in made_with)
-    return record.status == "ok" and record.diagnostics.get("level", "off") in enough and not edited
-
-
-def _attacks(record: Record) -> list[dict[str, Any]]:
-    return [record.attack, *record.attack.get("rungs", ())]
+    return record.status == "ok" and record.diagnostics.level in enough and not edited
 
 
 class RecordIndex:

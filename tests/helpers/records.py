@@ -10,6 +10,7 @@ import numpy as np
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.leaderboard.sources.image_results import Outcome
 from robustbench_med.records.record import Record, append
+from robustbench_med.records.sections.attack import AttackSection
 
 RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:queries=50")
 LEFT_OUT = ("bpda", "full", "gate")
@@ -53,8 +54,8 @@ def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = 
     ladder = climbed(cell, safe, **fields)
     return ladder.model_copy(
         update={
-            "attack": {"name": attack, "params_passed": {}},
-            "threat": ladder.threat | {"access": access},
+            "attack": AttackSection(name=attack, params_passed={}),
+            "threat": ladder.threat.model_copy(update={"access": access}),
             "rungs": [],
         }
     )

@@ -144,8 +144,8 @@ class _Tags(HTMLParser):
 def hostile(root: Path) -> Path:
     text = json.dumps(HOSTILE)
     record = climbed(name=HOSTILE)
-    data: dict[str, Any] = record.dataset | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
-    defense = record.defense | {
+    data: dict[str, Any] = record.dataset.model_dump() | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
+    defense = record.defense.model_dump() | {
         "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}}, "params_passed": {HOSTILE: HOSTILE},
         "parts": {"model": {"name": HOSTILE}}, "reference": HOSTILE,
     }  # fmt: skip

@@ -42,7 +42,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Registry, Entry]:
 
 def synthetic(entry: Entry, yes: bool = True) -> Entry:
     record = entry.records[0]
-    return replace(entry, records=(record.model_copy(update={"dataset": record.dataset | {"synthetic": yes}}),))
+    dataset = record.dataset.model_copy(update={"synthetic": yes})
+    return replace(entry, records=(record.model_copy(update={"dataset": dataset}),))
 
 
 def test_a_gallery_is_drawn_and_found(made: tuple[Registry, Entry], tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_what_is_shown_is_what_happened(made: tuple[Registry, Entry]) -> None:
     rows = torch.arange(len(test))[[site == "site-0" for site in test.sites]]
     seen = look(deployment, "site-0", test.select(rows), rows, step, record)
     assert torch.equal(seen.clean, test.images[rows])
-    assert (seen.attacked - seen.clean).abs().max() <= record.threat["eps"] + 1e-6
+    assert (seen.attacked - seen.clean).abs().max() <= record.threat.eps + 1e-6
     assert not torch.equal(seen.attacked, seen.clean)
     assert seen.threshold is not None
     assert torch.equal(seen.flagged, seen.scores > seen.threshold)

@@ -111,7 +111,7 @@ def test_precision_is_part_of_what_was_measured(toys: Registry, tmp_path: Path) 
     (fast,) = run(toys, tmp_path / "out", precision="bf16")
     (first,) = run(toys, tmp_path / "out", channels_last=False)
     assert exact.cell_id == first.cell_id != fast.cell_id
-    assert fast.provenance["speed"]["precision"] == "bf16"
+    assert fast.provenance.speed["precision"] == "bf16"
     assert "speed" not in exact.provenance
     assert fast.metrics["clean_accuracy"] == exact.metrics["clean_accuracy"]
 
@@ -126,4 +126,4 @@ def test_compiled_models_answer_the_same(toys: Registry, tmp_path: Path) -> None
     assert compiled.n == exact.n
     assert compiled.metrics["clean_accuracy"] == exact.metrics["clean_accuracy"]
     assert compiled.metrics["robust_accuracy"] == pytest.approx(exact.metrics["robust_accuracy"], abs=2 / 24)
-    assert compiled.provenance["speed"]["compile"]
+    assert compiled.provenance.speed["compile"]

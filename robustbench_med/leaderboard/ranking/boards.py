@@ -73,19 +73,19 @@ def _board(
             sections[each.track, each.ladder, each.images, each.clients].append(each)
     return Board(
         id=name,
-        dataset=first.dataset["name"],
-        digest=str(first.dataset.get("digest", "")),
-        options=format_params(first.dataset["params_passed"]),
-        partition=first.dataset.get("partition") or "",
-        synthetic=first.dataset["synthetic"],
-        licence=str(first.dataset.get("licence", "")),
-        norm=first.threat["norm"],
-        eps=float(first.threat["eps"]),
+        dataset=first.dataset.name,
+        digest=first.dataset.digest or "",
+        options=format_params(first.dataset.params_passed),
+        partition=first.dataset.partition or "",
+        synthetic=first.dataset.synthetic,
+        licence=first.dataset.licence,
+        norm=first.threat.norm,
+        eps=first.threat.eps,
         eps_text=identity.eps_text(first),
-        goal=str(first.threat.get("goal", "untargeted")),
+        goal=first.threat.goal,
         sections=tuple(_section(name, facts, sections[facts], images) for facts in sorted(sections, key=_order)),
         unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
-        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset["name"]),
+        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset.name),
     )
 
 

@@ -17,6 +17,7 @@ from robustbench_med.leaderboard.sources.claims import Published
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import Outcome
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 Shares = npt.NDArray[np.float64]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -56,10 +57,10 @@ def entry(
     claim_records = oblivious(row) if measured else ()
     worst = _worst(row, standing) if measured else None
     rungs = _single_rungs(records) if row.single else figures.rungs(records)
-    claim, attack, n = _claim(claim_records, () if identity.is_control(first) else rungs, first)
+    claim, attack, n = _claim(claim_records, () if first.attack.is_control else rungs, first)
     short, full = identity.strategy(first)
     worst_client, at_worst = figures.worst_client(records) if measured and not row.single else (None, None)
-    name = str(first.defense["name"])
+    name = first.defense.name
     facts = [identity.board_key(first), identity.system_key(first), row.protocol, identity.images(first)]
     static = identity.track(first) == TRACKS[0]
     dates = [found[0] for record in records if (found := _DATE.match(record.created))]
@@ -113,7 +114,7 @@ def entry(
             for each in published.claims
             if (each.defense and each.defense == name)
             # A claim of a strategy is one of its classifier, and says nothing of what others put around it.
-            or (each.strategy and static and each.strategy == first.defense.get("strategy", {}).get("name"))
+            or (each.strategy and static and each.strategy == identity.strategy_name(first))
         ),
         lowered=standing.lowered,
         date=max(dates, default=""),
@@ -186,7 +187,7 @@ def _worst(row: Row, standing: Standing) -> Figure | None:
     """The worst case; of a single rung None, since nobody looked for a worse one."""
     n = row.records[0].n
     if row.single:
-        rungs = {record.threat["access"] for record in row.records}
+        rungs = {record.threat.access for record in row.records}
         values = [float(share.mean()) for share in standing.shares if share is not None]
         return figures.share(values, n) if len(rungs) > 1 and len(values) == len(standing.shares) else None
     if standing.lowered:
@@ -202,7 +203,7 @@ def _worst(row: Row, standing: Standing) -> Figure | None:
 def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) -> tuple[Figure | None, str, int]:
     """What an attacker leaves who does not know the defense, with which attack, on how many images."""
     if found:
-        attacks = sorted({identity.component(record.attack) for record in found})
+        attacks = sorted({formatted(record.attack) for record in found})
         return figures.figure(found, "robust_accuracy"), " / ".join(attacks), min(record.n for record in found)
     rung = _oblivious_rung(rungs)
     if rung is None:
@@ -258,18 +259,17 @@ def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
         gradients, queries = (figures.mean_spent(group, what) or 0.0 for what in ("gradients_mean", "queries_mean"))
         why = "" if figure else next((record.reason for record in group if record.reason), None) or "not measured"
         left = figure.value if figure else None
-        found.append(RungFigure(name, first.threat["access"], left, float(first.n), 0.0, gradients, queries, why))
+        found.append(RungFigure(name, first.threat.access, left, float(first.n), 0.0, gradients, queries, why))
     return tuple(found)
 
 
 def _paper(record: Record, published: Published) -> Paper | None:
     """As the maintainers filed it, else as it was handed in, else as the plugin says in the record."""
-    strategy = record.defense.get("strategy", {}).get("name", "")
-    for key in (("defense", str(record.defense["name"])), ("cell", record.cell_id), ("strategy", str(strategy))):
+    defense = record.defense
+    for key in (("defense", defense.name), ("cell", record.cell_id), ("strategy", identity.strategy_name(record))):
         if key in published.papers:
             return published.papers[key]
-    text = record.defense.get("reference")
-    return Paper(text) if isinstance(text, str) and text else None
+    return Paper(defense.reference) if defense.reference else None
 
 
 def separate(found: Sequence[Entry]) -> Iterator[Entry]:

@@ -29,7 +29,7 @@ from pydantic import Field
 from robustbench_med.errors import BadConfig, first_fault
 from robustbench_med.files import toml_file
 from robustbench_med.leaderboard.schema import Claim, Paper
-from robustbench_med.records.schema import Name
+from robustbench_med.records.sections.base import Name
 
 _Percent = Annotated[float, Field(ge=0, le=100)]
 _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$", max_length=500)]

@@ -79,7 +79,7 @@ class Page:
     @cached_property
     def climbed(self) -> bool:
         """Whether each record is a ladder or the only attack; else they are attackers measured one by one."""
-        return len({record.threat["access"] for record in self.entry.records}) <= 1
+        return len({record.threat.access for record in self.entry.records}) <= 1
 
     @cached_property
     def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
@@ -141,7 +141,7 @@ class Page:
         kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
         if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
             return []
-        names = [str(name) for name in self.entry.records[0].dataset.get("classes", ())]
+        names = self.entry.records[0].dataset.classes
         return [confusion("Clean", [(each.labels, each.clean) for each in kept], names),
                 confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
 
@@ -171,7 +171,7 @@ class Page:
             if outcome is not None and outcome.roc:
                 one = record.seed if len(entry.train_seeds) == 1 else train_seed(record)
                 name = f"seed {one}"
-                found.append((name if self.climbed else f"{record.threat['access']}, {name}", outcome))
+                found.append((name if self.climbed else f"{record.threat.access}, {name}", outcome))
         return found
 
     @cached_property
@@ -256,27 +256,27 @@ def _cell(figure: Figure | None) -> Cell:
 
 
 def _facts(record: Record) -> RecordFacts:
-    told, made = record.provenance, record.defense.get("weights", {})
-    versions, hardware = told.get("versions", {}), told.get("hardware", {})
-    seed = made.get("seed")
-    machine = [hardware.get("gpu"), hardware.get("processor"), f"{hardware.get('threads', '?')} threads"]
+    made_with, weights, data = record.provenance, record.defense.weights, record.dataset
+    hardware, seed = made_with.hardware, weights.seed
+    threads = "?" if hardware.threads is None else hardware.threads
+    machine = [hardware.gpu, hardware.processor, f"{threads} threads"]
     facts = [
-        ("Attack", f"{record.attack['name']} {format_params(record.attack['params_passed'])}".strip()),
+        ("Attack", f"{record.attack.name} {format_params(record.attack.params_passed)}".strip()),
         ("Role", record.role),
         ("Images", f"{record.n} of {', '.join(record.clients)}"),
         ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
-        ("Defense", f"{record.defense.get('distribution', DASH)}; {format_params(record.defense['params_passed'])}"),
-        ("Weights", f"digest {made.get('digest', DASH)}, trained {made.get('trained', DASH)}"),
-        ("Data", f"digest {record.dataset.get('digest', DASH)}; {record.dataset.get('licence', DASH)}"),
-        ("Notes on data", "; ".join(map(str, record.dataset.get("notes", ())))),
-        ("Commit", str(told.get("commit") or DASH)),
-        ("Command", str(told.get("command") or "")),
-        ("Machine", f"{told.get('device', DASH)}: {', '.join(str(part) for part in machine if part)}"),
-        ("Versions", listed(f"{name} {version}" for name, version in versions.items())),
+        ("Defense", f"{record.defense.distribution or DASH}; {format_params(record.defense.params_passed)}"),
+        ("Weights", f"digest {weights.digest or DASH}, trained {weights.trained or DASH}"),
+        ("Data", f"digest {data.digest or DASH}; {data.licence or DASH}"),
+        ("Notes on data", "; ".join(data.notes)),
+        ("Commit", made_with.commit or DASH),
+        ("Command", made_with.command or ""),
+        ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
+        ("Versions", listed(f"{name} {version}" for name, version in made_with.versions.items())),
         ("Measured", f"{record.created}, {record.seconds:.0f} s"),
     ]  # fmt: skip
-    summary = f"{record.attack['name']} {record.threat['access']}, {record.n} images"
+    summary = f"{record.attack.name} {record.threat.access}, {record.n} images"
     if seed is not None:
         summary += f", trained with seed {seed}"
     return RecordFacts(record.cell_id, summary, [(name, text) for name, text in facts if text])

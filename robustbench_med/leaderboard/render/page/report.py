@@ -17,7 +17,6 @@ from markupsafe import Markup
 from robustbench_med.errors import DataError, StoreError
 from robustbench_med.files.atomic import replacing, write_text
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.ranking.identity import component
 from robustbench_med.leaderboard.render.escaping import markdown
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.site import HERE, environment, example, foot, marks, row_pages
@@ -25,6 +24,7 @@ from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 #: Names under which Chromium is found, which prints to PDF.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -138,5 +138,5 @@ def _within(entry: Entry) -> str:
 
 
 def _named(record: Record) -> str:
-    names = (component(record.defense), component(record.attack), record.threat["access"], record.dataset["name"])
+    names = (formatted(record.defense), formatted(record.attack), record.threat.access, record.dataset.name)
     return " / ".join(names)
