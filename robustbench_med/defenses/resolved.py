@@ -89,6 +89,11 @@ class ResolvedDefense:
         }  # fmt: skip
         return {kind: part for kind, part in parts.items() if part is not None}
 
+    @property
+    def bare(self) -> bool:
+        """There is nothing besides the classifier."""
+        return self.detector is None and self.purifier is None
+
     def describe(self) -> dict[str, Any]:
         """Names and all parameters of the parts, for records."""
         names = {kind: ref.name for kind in self.parts() if (ref := getattr(self.recipe, kind)) is not None}

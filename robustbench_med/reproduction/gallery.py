@@ -14,16 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_med.attacks.adversary import Systems
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.attacked_system import AttackedSystem
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.attacks.worst_case import WorstCase
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import new_folder
-from robustbench_med.grid.cell import label
-from robustbench_med.grid.ladder import Rung
 from robustbench_med.interfaces import System
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.random import Stream
@@ -31,7 +30,6 @@ from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Example, Gallery
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.image_results import Outcome
-from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.attack import RungAttackSection
@@ -98,11 +96,11 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     if not (record.dataset.synthetic or patients):
         raise BadParameter(f"{entry.id}: images of {record.dataset.name} are of patients, and are not shown")
     dataset, deployment = verifier.opened(record)
-    step = strongest(verifier, record)
+    rung = strongest(verifier, record)
     test, card = dataset.split("test"), dataset.card()
     rows = candidates(test, record, entry.outcomes[0] if entry.outcomes else None, 2 * images)
     seen = [
-        look(deployment, client, test.select(part), part, step, record)
+        look(deployment, client, test.select(part), part, rung, record)
         for client in sorted({test.sites[row] for row in rows.tolist()})
         if len(part := rows[torch.tensor([test.sites[row] == client for row in rows.tolist()])])
     ]
@@ -113,7 +111,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
         licence = record.dataset.licence or "licence not given"
         whose = "synthetic" if record.dataset.synthetic else "images of patients: pass on only what the licence permits"
         told = (
-            f"Attacked by {step.name}, {record.threat.norm.capitalize()} {format_eps(record.threat.eps)}; one "
+            f"Attacked by {rung.name}, {record.threat.norm.capitalize()} {format_eps(record.threat.eps)}; one "
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
@@ -121,7 +119,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     return target
 
 
-def strongest(verifier: Verifier, record: Record) -> Step:
+def strongest(verifier: Verifier, record: Record) -> Rung:
     """The attack with a gradient that broke the most images of a cell; of equal ones the last.
 
     Raises:
@@ -131,17 +129,13 @@ def strongest(verifier: Verifier, record: Record) -> Step:
     alone = RungAttackSection(
         access=record.threat.access, eot=record.eot, name=attack.name, params_passed=attack.params_passed
     )
-    found: list[tuple[float, Step]] = []
+    found: list[tuple[float, Rung]] = []
     for spec in attack.rungs or [alone]:
-        rung = Rung(spec.access, PartRef(spec.name, spec.params_passed), None, spec.evasion)
-        name = label(rung)
-        if rung.access in RUNGS and name in broken:
-            made = create(verifier.registry, "attack", rung.attack)
-            eot = record.eot if spec.eot is None else spec.eot
-            step = Step(name, rung.access, made, eot, rung.evasion or "orthogonal")
-            found.append((float(broken[name]), step))
+        ref = RungRef(spec.access, PartRef(spec.name, spec.params_passed), spec.eot, spec.evasion)
+        if ref.access in RUNGS and ref.name in broken:
+            found.append((float(broken[ref.name]), resolve_rung(verifier.registry, ref, record.eot)))
     if not found:
-        raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was climbed")
+        raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was run")
     return max(reversed(found), key=lambda each: each[0])[1]
 
 
@@ -158,15 +152,17 @@ def candidates(test: Split, record: Record, outcome: Outcome | None, count: int)
     return torch.tensor(sorted(half[0] + half[1]), dtype=torch.int64)
 
 
-def look(deployment: Deployment, client: str, split: Split, rows: Tensor, step: Step, record: Record) -> Seen:
+def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: Rung, record: Record) -> Seen:
     """Attack images of one client as the record's cell did, and let its system answer them before and after."""
     pipeline, device = deployment.pipeline(client), deployment.device
     card = deployment.dataset.card()
-    threat = ThreatModel(record.threat.norm, record.threat.eps, step.access, record.threat.goal)
-    setting = Setting(threat, (step,), len(card.classes), card.lesion_class, device, record.seed, watch=False)
+    threat = ThreatModel(record.threat.norm, record.threat.eps, rung.access, record.threat.goal)
+    settings = EvaluationSettings(
+        threat, (rung,), len(card.classes), card.lesion_class, device, record.seed, watch=False
+    )
     x, y, ids = split.images.to(device), split.labels.to(device), rows.to(device)
-    climbing = WorstCase(Systems(pipeline, setting), x, y, ids, setting, record.draws)
-    attacked = climbing.attack(step, torch.arange(len(x), device=device))
+    attacks = WorstCase(AttackedSystem(pipeline, settings), x, y, ids, settings, record.draws)
+    attacked = attacks.attack(rung, torch.arange(len(x), device=device))
     before, after = (_treated(pipeline, images, ids, record.seed) for images in (x, attacked))
     rng = Stream.named("gallery", record.seed, ids)
     errors = None

@@ -6,15 +6,15 @@ from collections import Counter
 from typing import Any
 
 from robustbench_med import __version__
+from robustbench_med.attacks.rung import Rung
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.ladder import REVISION
-from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.results import Outcome
-from robustbench_med.plugins.components import all_params, create
-from robustbench_med.plugins.references import PartRef, format_ref
+from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.plugins.registry import Registry
 
 
@@ -121,73 +121,70 @@ def surrogate(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def draws(access: str, eot: int, deployment: Deployment) -> int:
-    """Noise draws that a call from this rung really averages: one where nothing there is random."""
+def draws(rung: Rung, deployment: Deployment) -> int:
+    """Noise draws that a call from this rung averages: one where nothing that it sees is random."""
     parts = (deployment.resolved.detector, deployment.resolved.purifier)
-    random = access not in ("oblivious", "transfer") and any(part is not None and part.stochastic for part in parts)
-    return eot if random else 1
+    random = rung.sees_defense and any(part is not None and part.stochastic for part in parts)
+    return rung.eot if random else 1
 
 
-def attack(registry: Registry, cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> dict[str, Any]:
+def attack(cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> dict[str, Any]:
     """The attack; of a ladder, every attack in it. ``precision`` is that of its passes."""
     # A goal of two sides shows every attack a task of two classes.
     classes = num_classes if cell.threat.goal == "untargeted" else 2
 
-    def one(ref: PartRef, access: str, eot: int) -> dict[str, Any]:
-        entry = registry.find("attack", ref.name)
-        made: Attack = create(registry, "attack", ref)
+    def one(rung: Rung) -> dict[str, Any]:
+        ref, attack = rung.ref.attack, rung.attack
         return {
             "name": ref.name,
-            "distribution": f"{entry.distribution} {entry.version}",
-            "params": all_params(made.params),
+            "distribution": rung.distribution,
+            "params": all_params(attack.params),
             "params_passed": dict(ref.params),
-            "revision": entry.spec.revision,
-            "variant": made.variant(classes, cell.threat.norm, draws(access, max(eot, made.eot or 1), deployment) > 1),
+            "revision": attack.spec_revision,
+            "variant": attack.variant(classes, cell.threat.norm, draws(rung, deployment) > 1),
         }
 
     wanted = {
         "access": cell.threat.access,
         "attack": format_ref(cell.attack),
-        "evasion": next((rung.evasion for rung in cell.rungs if rung.evasion), None),
+        "evasion": next((rung.ref.evasion for rung in cell.rungs if rung.ref.evasion), None),
         "stand_in": cell.stand_in,
         "surrogate": format_ref(cell.surrogate.defense) if cell.surrogate else None,
         "eot": cell.eot,
         "precision": precision,
     }
     if cell.attack.name != "ladder":
-        return {**one(cell.attack, cell.threat.access, cell.eot), "asked": wanted}
+        return {**one(cell.only_rung), "asked": wanted}
     rungs = [
-        {
-            "access": rung.access,
-            "eot": rung.eot,
-            "evasion": rung.evasion,
-            **one(rung.attack, rung.access, rung.eot or cell.eot),
-        }
-        for rung in cell.rungs
+        {"access": rung.access, "eot": rung.ref.eot, "evasion": rung.ref.evasion, **one(rung)} for rung in cell.rungs
     ]
     named = {"name": "ladder", "params": dict(cell.attack.params), "params_passed": dict(cell.attack.params)}
-    return {**named, "distribution": f"robustbench-med {__version__}", "revision": REVISION, "rungs": rungs,
-            "asked": wanted}  # fmt: skip
+    distribution = f"robustbench-med {__version__}"
+    return {**named, "distribution": distribution, "revision": REVISION, "rungs": rungs, "asked": wanted}
 
 
 def rungs(cell: Cell, outcome: Outcome) -> list[dict[str, Any]]:
-    """What a record says of each step of the cell, those that could not run included."""
+    """What a record holds of each rung of the cell, those that could not run included."""
     facts = []
-    for step in outcome.rungs:
-        given = int(step.attacked.sum())
+    ladder = len(outcome.rungs) > 1
+    for rung in outcome.rungs:
+        attacked = int(rung.attacked.sum())
         facts.append(
             {
-                "rung": step.name,
-                "access": step.access,
-                "attacked": given,
+                "rung": rung.name,
+                "access": rung.access,
+                "attacked": attacked,
                 # Of a plain cell the metrics say it, from the draws that score.
-                "withstanding": float(step.safe.mean()) if len(outcome.rungs) > 1 else None,
-                "broken": int((step.attacked & (step.safe == 0)).sum()) if len(outcome.rungs) > 1 else None,
-                "gradients_mean": float(step.gradients[step.attacked].double().mean()) if given else 0.0,
-                "queries_mean": float(step.queries[step.attacked].double().mean()) if given else 0.0,
-                "seconds": step.seconds,
-                "reason": step.reason,
+                "withstanding": float(rung.robust.mean()) if ladder else None,
+                "broken": int((rung.attacked & (rung.robust == 0)).sum()) if ladder else None,
+                "gradients_mean": float(rung.gradients[rung.attacked].double().mean()) if attacked else 0.0,
+                "queries_mean": float(rung.queries[rung.attacked].double().mean()) if attacked else 0.0,
+                "seconds": rung.seconds,
+                "reason": rung.reason,
             }
-            | ({"repeated": step.repeated} if step.repeated else {})
+            | ({"repeated": rung.repeated} if rung.repeated else {})
         )
-    return facts + [{"rung": name, "access": name.partition(" ")[0], "reason": why} for name, why in cell.left_out]
+    return facts + [
+        {"rung": left.name, "access": left.rung.access if left.rung else "", "reason": left.reason}
+        for left in cell.left_out
+    ]

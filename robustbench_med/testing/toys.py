@@ -102,5 +102,5 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         num_classes=2,
         lesion_class=1,
         index=torch.arange(n),
-        rungs=(replace(RungResult.idle("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
+        rungs=(replace(RungResult.empty("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
     )

@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, learns
 from robustbench_med.defenses.weights import search
@@ -97,7 +97,7 @@ def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.
     part = resolved.learned()[name]
     if not learns(part):
         return None
-    made = Assembly(resolved, card, PartFolders({}), device)
+    made = PartBuilder(resolved, card, PartFolders({}), device)
 
     def learner() -> Learner:
         # The parts that it needs may be untrained: they take the same time.

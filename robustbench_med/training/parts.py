@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.defenses.artifact import digests, new_folder, personal, save_state, write_text
-from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, learns
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.paths import home
@@ -124,7 +124,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
     """Train a detector or purifier over the clients, then let each client fit it."""
     name, job = task.name, task.job
     part = task.resolved.learned()[name]
-    made = Assembly(task.resolved, task.card, PartFolders({**task.before, name: draft}), job.device)
+    made = PartBuilder(task.resolved, task.card, PartFolders({**task.before, name: draft}), job.device)
     metrics: dict[str, Any] = {}
     if task.learned is not None:
         copy_states(task.learned, draft)
@@ -191,7 +191,7 @@ class NoClassifier(Classifier):
     embed = forward
 
 
-def _needed(part: Part, made: Assembly, client: str | None) -> System:
+def _needed(part: Part, made: PartBuilder, client: str | None) -> System:
     """The other parts that the part declares in ``needs``."""
     purifier = made.part("purifier", client) if "purifier" in part.needs else None
     classifier = made.classifier(client) if "classifier" in part.needs else NoClassifier()

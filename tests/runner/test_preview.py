@@ -25,7 +25,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner import trial
 from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
-from robustbench_med.runner.trial import per_image, rehearse
+from robustbench_med.runner.trial import count_calls, per_image
 
 BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",
         "surrogate": "bare"}  # fmt: skip
@@ -189,7 +189,7 @@ def test_an_attack_is_counted_on_a_system_that_does_not_give_way(
 ) -> None:
     made = create(Registry(), "attack", attack)
     for threat in (ThreatModel(), ThreatModel(eps=0.25)):
-        calls = rehearse(made, access, threat, Budget(), torch.Size((1, 8, 8)), 2, draws)
+        calls = count_calls(made, access, threat, Budget(), torch.Size((1, 8, 8)), 2, draws)
         assert calls.gradients == gradients
         assert calls.queries >= gradients
         assert calls.draws == draws
@@ -197,12 +197,12 @@ def test_an_attack_is_counted_on_a_system_that_does_not_give_way(
 
 def test_an_attack_that_needs_a_wrong_image_to_start_from_finds_one() -> None:
     made = create(Registry(), "attack", "hopskipjump:steps=3")
-    assert rehearse(made, "query", ThreatModel(), Budget(), torch.Size((1, 8, 8)), 2, 1).queries > 100
+    assert count_calls(made, "query", ThreatModel(), Budget(), torch.Size((1, 8, 8)), 2, 1).queries > 100
 
 
 def test_a_budget_ends_the_rehearsal() -> None:
     made = create(Registry(), "attack", "square:queries=500")
-    calls = rehearse(made, "query", ThreatModel(), Budget(queries=50), torch.Size((1, 8, 8)), 3, 1)
+    calls = count_calls(made, "query", ThreatModel(), Budget(queries=50), torch.Size((1, 8, 8)), 3, 1)
     assert 0 < calls.queries <= 50
 
 

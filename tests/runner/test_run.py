@@ -146,7 +146,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"attack": "shfit"}, UnknownName, "shift"),
         ({"attack": "shift:fator=1"}, BadParameter, "factor"),
         ({"client": "site-9"}, UsageError, "unknown client 'site-9'"),
-        ({"device": "cuda:99"}, DeviceError, "not there"),
+        ({"device": "cuda:99"}, DeviceError, "does not exist"),
         ({"device": "abacus"}, DeviceError, "unknown device 'abacus'"),
         ({"batch_size": 0}, BadParameter, "batch size"),
         ({"limit": 0}, BadParameter, "--limit"),

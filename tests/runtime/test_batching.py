@@ -98,14 +98,14 @@ def test_results_do_not_depend_on_the_batch_size(toys: Registry, tmp_path: Path)
 def test_auto_takes_what_fits(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Runner(build({**BASE, "batch_size": "auto", "out": tmp_path / "a"}), toys)
     list(runner.run())
-    assert set(runner.evaluator._sizes._known.values()) == {128}
+    assert set(runner.evaluator._batch_sizes._known.values()) == {128}
     # A pass over four images takes 40 MB; 100 MB are free, half of which may be used.
     monkeypatch.setattr(memory, "free", lambda device: 10**8)
     monkeypatch.setattr(memory, "peak", lambda work, device: work() or 10**7 * runner_images.pop(0))
     runner_images = [1, 4]
     runner = Runner(build({**BASE, "batch_size": "auto", "out": tmp_path / "b"}), toys)
     (record,) = runner.run()
-    assert set(runner.evaluator._sizes._known.values()) == {4}
+    assert set(runner.evaluator._batch_sizes._known.values()) == {4}
     assert record.status == "ok"
 
 
@@ -142,13 +142,13 @@ def test_a_probe_measures_what_a_pass_takes(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_chunk_size_is_learned_once(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[int] = []
-    once = batch_size.Sizes._probed
+    once = batch_size.BatchSizes._probed
 
-    def counted(self: batch_size.Sizes, *args: object) -> int:
+    def counted(self: batch_size.BatchSizes, *args: object) -> int:
         probed.append(1)
         return once(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch_size.Sizes, "_probed", counted)
+    monkeypatch.setattr(batch_size.BatchSizes, "_probed", counted)
     run(toys, tmp_path / "out", seed=[0, 1, 2], batch_size="auto")
     assert len(probed) == 1
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from robustbench_med.leaderboard.schema import Entry, Figure
-
-#: Rungs in the order they are climbed.
-RUNGS = ("oblivious", "transfer", "bpda", "full", "gate", "query")
+from robustbench_med.plugins.specs import ACCESS
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ COLUMNS = (
           lambda entry: entry.claim),
     Column("drop", "drop", "points between claim and worst case, on the same images",
            lambda entry: percent(entry.drop), lambda entry: entry.drop, right=True),
-    *map(_rung, RUNGS),
+    *map(_rung, ACCESS),
     share("sensitivity", "sens.", "lesions found under attack", lambda entry: entry.sensitivity),
     share("specificity", "spec.", "healthy images passed under attack", lambda entry: entry.specificity),
     share("hidden", "hidden", "lesions that the attack hid", lambda entry: entry.hidden_lesion),

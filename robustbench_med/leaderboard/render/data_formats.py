@@ -10,8 +10,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from robustbench_med.leaderboard.render import escaping
-from robustbench_med.leaderboard.render.columns import RUNGS
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, Section
+from robustbench_med.plugins.specs import ACCESS
 
 #: Version of ``leaderboard.json``.
 FORMAT = 1
@@ -113,7 +113,7 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         row[f"{name}_low"], row[f"{name}_high"] = figure.interval or (None, None) if figure else (None, None)
     row |= {
         "drop": entry.drop, "claim_attack": entry.claim_attack, "claim_images": entry.claim_images or None,
-        **{f"rung_{access}": entry.rung(access) for access in RUNGS},
+        **{f"rung_{access}": entry.rung(access) for access in ACCESS},
         "worst_client": entry.worst_client, "gradients": entry.gradients, "queries": entry.queries, "ms": entry.ms,
         "parameters": entry.parameters, "train_seeds": " ".join(map(str, entry.train_seeds)),
         "seeds": " ".join(map(str, entry.seeds)), "draws": entry.draws,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_med.leaderboard.render.columns import BY_NAME, RUNGS, Column, as_published
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published
 from robustbench_med.leaderboard.render.escaping import markdown
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
+from robustbench_med.plugins.specs import ACCESS
 
 MAIN = ("rank", "defense", "strategy", "model", "clean", "robust", "claim", "drop", "sensitivity", "specificity",
         "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper", "date")  # fmt: skip
@@ -14,7 +15,7 @@ MORE = (
     "rank",
     "defense",
     "strategy",
-    *(f"rung-{access}" for access in RUNGS),
+    *(f"rung-{access}" for access in ACCESS),
     "gradients",
     "queries",
     "ms",

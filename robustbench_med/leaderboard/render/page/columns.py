@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from robustbench_med.leaderboard.render.columns import BY_NAME, RUNGS, Column
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.leaderboard.render.page import words
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent
 from robustbench_med.leaderboard.schema import Entry
+from robustbench_med.plugins.specs import ACCESS
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ COLUMNS = (
     _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
     *(_shown(f"rung-{rung}", rung, "attackers",
              f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.")
-      for rung in RUNGS),
+      for rung in ACCESS),
     _shown("hidden", "Hidden lesions", "lesions"),
     _shown("sensitivity", "Sens.", "lesions"),
     _shown("specificity", "Spec.", "lesions"),
