@@ -341,8 +341,9 @@ def test_infinite_and_undefined_numbers_are_no_record() -> None:
     for bad in ("1e999", "NaN", "-Infinity", '"a"', "[]"):
         with pytest.raises(ValueError, match=r"metrics|expected|JSON|number"):
             parse(line.replace("0.5", bad))
+    free = {**record().dataset.model_dump(), "params_passed": {"free": 0.5}}
     with pytest.raises(ValueError, match="JSON"):
-        parse(dumped(record(spent={}, dataset={**record().dataset, "free": 0.5})).replace("0.5", "1e999"))
+        parse(dumped(record(spent={}, dataset=free)).replace("0.5", "1e999"))
 
 
 def test_appended_is_what_was_given(tmp_path: Path) -> None:
