@@ -90,7 +90,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
 
     Raises:
         BadParameter: its images may not be shown, or none of its attacks follows a gradient.
-        UsageError: the record does not say what was asked, or data or weights are not here.
+        UsageError: the record does not hold the options of its run, or data or weights are not here.
     """
     record = entry.records[0]
     if not (record.dataset.synthetic or patients):
@@ -261,8 +261,11 @@ def described(each: Seen, at: int, card: DataCard, names: Sequence[str]) -> tupl
     text = f"{each.client}, truth {card.classes[int(each.truth[at])]}. Answer before: {before}; under attack: {after}."
     if each.threshold is not None:
         clean, attacked = (f"{score:.4g}" for score in each.scores[:, at].tolist())
-        acted = "abstained" if each.purified is None else "purified"
-        end = f"flagged and {acted}" if each.flagged[1, at] else f"not flagged, so not {acted}"
+        purifies = each.purified is not None
+        if each.flagged[1, at]:
+            end = "flagged and purified" if purifies else "flagged, so the system abstained"
+        else:
+            end = "not flagged, so not purified" if purifies else "not flagged"
         text += f" Detector score {clean} before, {attacked} under attack, threshold {each.threshold:.4g}: {end}."
     return text, f"{', '.join(names)}: an image of {each.client}, {'withstood' if each.withstood[at] else 'broken'}"
 

@@ -40,7 +40,7 @@ def record(cell: str = "abc123", **changes: Any) -> Record:
 
 
 def outcome(cell: str = "abc123") -> ImageResults:
-    """Eight images, two draws; one withheld answer; a ROC curve."""
+    """Eight images, two draws; one abstention; a ROC curve."""
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int8)
     clean = np.stack([labels, labels])
     attacked = np.array([[0, 1, 1, 0, 1, 0, -1, 1], [0, 1, 1, 0, 1, 0, 0, 1]], dtype=np.int8)
@@ -89,7 +89,8 @@ def full() -> list[Board]:
     claim = Claim("MedFedPure", "Br35H", "PGD", 0.9767, 0.8733, "Example et al. 2025", "https://example.org/paper",
                   "with the authors' own data", "medfedpure")  # fmt: skip
     first = entry(
-        marks=(Mark("blind-detector", "the detector does not tell attacked images from clean ones"),), claims=(claim,),
+        marks=(Mark("blind-detector", "the detector does not distinguish attacked images from clean ones"),),
+        claims=(claim,),
         paper=Paper("Example et al. 2025", "https://example.org/paper"),
     )  # fmt: skip
     second = entry("shielded:detector=lid", 0.45, 0.6, rank=2, tied=1, records=(record("def456"),))

@@ -16,7 +16,7 @@ RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:quer
 LEFT_OUT = ("bpda", "full", "gate")
 
 
-def climbed(
+def cell_record(
     cell: str = "0", safe: list[bool] | None = None, name: str = "f", seed: int = 0, created: str = "2026-01-01T00:00",
     **fields: Any,
 ) -> Record:  # fmt: skip
@@ -51,7 +51,7 @@ def climbed(
 
 def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = "apgd", **fields: Any) -> Record:
     """A single attack from one rung."""
-    ladder = climbed(cell, safe, **fields)
+    ladder = cell_record(cell, safe, **fields)
     return ladder.model_copy(
         update={
             "attack": AttackSection(name=attack, params_passed={}),
@@ -62,7 +62,7 @@ def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = 
 
 
 def outcome(cell: str, safe: list[bool], start: int = 0) -> ImageResults:
-    """The outcome of `climbed`."""
+    """The outcome of `cell_record`."""
     labels = np.zeros(len(safe), dtype=np.int8)
     attacked = np.array([[0 if each else 1 for each in safe]], dtype=np.int8)
     return ImageResults(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)

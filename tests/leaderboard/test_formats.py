@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import ROOT
-from helpers.records import climbed, outcome, plain
+from helpers.records import cell_record, outcome, plain
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
@@ -72,10 +72,10 @@ def example(root: Path) -> Path:
         "3": [False] * 16,
     }
     records = [
-        climbed("0", rows["0"], name="guarded"),
-        climbed("1", rows["1"], name="guarded", seed=1),
-        climbed("2", rows["2"], name="held"),
-        climbed("3", rows["3"], name="bare", diagnostics={"level": "cheap", "flags": ["large-logits"]}),
+        cell_record("0", rows["0"], name="guarded"),
+        cell_record("1", rows["1"], name="guarded", seed=1),
+        cell_record("2", rows["2"], name="held"),
+        cell_record("3", rows["3"], name="bare", diagnostics={"level": "cheap", "flags": ["large-logits"]}),
         plain("4", rows["0"], name="guarded"),
         plain("5", rows["0"], name="guarded", seed=1),
         plain("6", rows["2"], name="other"),
@@ -143,7 +143,7 @@ class _Tags(HTMLParser):
 
 def hostile(root: Path) -> Path:
     text = json.dumps(HOSTILE)
-    record = climbed(name=HOSTILE)
+    record = cell_record(name=HOSTILE)
     data: dict[str, Any] = record.dataset.model_dump() | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
     defense = record.defense.model_dump() | {
         "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}}, "params_passed": {HOSTILE: HOSTILE},
@@ -154,9 +154,9 @@ def hostile(root: Path) -> Path:
         HOSTILE: {"clean_accuracy": 1.0, "robust_accuracy": 0.5},
         "b": {"clean_accuracy": 1.0, "robust_accuracy": 1.0},
     }
-    ranked = climbed("0", **fields, clients=list(clients), per_client=clients, worst_client=HOSTILE,
+    ranked = cell_record("0", **fields, clients=list(clients), per_client=clients, worst_client=HOSTILE,
                      diagnostics={"level": "cheap", "flags": [HOSTILE]})  # fmt: skip
-    failed = climbed("1", **fields, status="failed", reason=HOSTILE, limit=3)
+    failed = cell_record("1", **fields, status="failed", reason=HOSTILE, limit=3)
     claims = "".join(f"{name} = {text}\n" for name in ("name", "dataset", "attack", "source", "note", "defense"))
     return folder(root, ranked, failed, claims=f"[[claim]]\n{claims}")
 
@@ -167,7 +167,13 @@ def test_hostile_text_is_text_in_markdown(tmp_path: Path) -> None:
     page.feed(MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text))
     assert page.seen <= {"h1", "h2", "h3", "p", "ul", "li", "strong", "code", "a", "table", "thead", "tbody", "tr",
                          "th", "td", "details", "summary"}  # fmt: skip
-    assert page.links <= {"../docs/leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"}
+    assert page.links <= {
+        "../docs/leaderboard.md",
+        "../docs/glossary.md",
+        "leaderboard.csv",
+        "leaderboard.json",
+        "leaderboard.tex",
+    }
     shown = "".join(page.text)
     assert HOSTILE.replace("\u202e", "").strip() in " ".join(shown.split())
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -210,13 +216,13 @@ def test_tex_has_no_open_brace_and_no_formula() -> None:
 
 def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
-    record = climbed(name="=1+1")
+    record = cell_record(name="=1+1")
     text = rendered(Sources({"a": [record]}, {}, Publications()))["leaderboard.csv"]
     assert "'=1+1" in text
 
 
 def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
-    folder(tmp_path, climbed())
+    folder(tmp_path, cell_record())
     with (tmp_path / "records" / "a.jsonl").open("a") as file:
         file.write('{"torn": \n')
     with pytest.raises(DataError, match=r"records/a\.jsonl: line 2 is not a record"):
@@ -225,7 +231,7 @@ def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ['{"cell_id": "0"}', "[]", "x", dumped(outcome("0", [True])).replace('"0"', '"0-7"')])
 def test_a_corrupt_outcomes_file_names_file_and_line(tmp_path: Path, line: str) -> None:
-    folder(tmp_path, climbed(), outcomes=f"{dumped(outcome('0', [True]))}\n{line}\n")
+    folder(tmp_path, cell_record(), outcomes=f"{dumped(outcome('0', [True]))}\n{line}\n")
     with pytest.raises(DataError, match=r"outcomes/a\.jsonl: line 2 is no outcome"):
         read_sources(tmp_path)
 

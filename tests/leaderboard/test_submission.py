@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import Result
 from helpers.paths import ROOT, TOY
-from helpers.records import climbed, outcome
+from helpers.records import cell_record, outcome
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -102,9 +102,9 @@ def test_a_wrong_request_is_one_line(rbmed: Run, options: tuple[str, ...], messa
 def edited(change: Callable[[dict[str, Any]], None]) -> Submission:
     """A good submission of a made-up cell, changed."""
     asked = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "asked": {"access": "ladder"}},
-             "dataset": climbed().dataset.model_dump() | {"asked": {"dataset": "d"}},
+             "dataset": cell_record().dataset.model_dump() | {"asked": {"dataset": "d"}},
              "provenance": {"versions": {"torch": "2"}}}  # fmt: skip
-    facts = climbed("0", [True] * 8, **asked).model_dump(mode="json")
+    facts = cell_record("0", [True] * 8, **asked).model_dump(mode="json")
     change(facts)
     record = Record.model_validate(facts)
     return Submission("f", "f", Paper("F", "https://example.org"), "", (record,), {"0": outcome("0", [True] * 8)})
@@ -132,8 +132,8 @@ def test_a_whole_submission_is_not_refused_and_comes_back_from_its_file(tmp_path
         (lambda facts: facts["metrics"].update(robust_accuracy=0.5), "robust_accuracy"),
         (lambda facts: facts["diagnostics"].update(flags=["survives-huge-eps"]), "a control failed"),
         (lambda facts: facts.update(status="failed", reason="nan"), "the measurement failed: nan"),
-        (lambda facts: facts.update(cell_id="1"), "what became of each image is missing"),
-        (lambda facts: facts["attack"].update(name="apgd"), "no ladder was climbed"),
+        (lambda facts: facts.update(cell_id="1"), "the results of each image are missing"),
+        (lambda facts: facts["attack"].update(name="apgd"), "no ladder was run"),
     ],
 )
 def test_what_is_not_whole_is_refused_with_the_reason(change: Callable[[dict[str, Any]], None], reason: str) -> None:
@@ -199,14 +199,14 @@ def test_evidence_lowers_a_row_and_says_so() -> None:
     safe, broken = [True] * 8, [False] * 3 + [True] * 5
     answers = outcome("0", broken)
     against = evidence.Evidence("e", "0", "sharper", Paper("E 2026", "https://e.org"), "0" * 64, answers, answers)
-    (board,) = boards([climbed("0", safe)], {"0": outcome("0", safe)}, None, [against])
+    (board,) = boards([cell_record("0", safe)], {"0": outcome("0", safe)}, None, [against])
     (entry,) = board.entries
     assert entry.worst is not None
     assert (entry.worst.value, entry.lowered) == (5 / 8, ("sharper (E 2026): 3 more",))
 
 
 def test_history_keeps_what_was_superseded() -> None:
-    old, new = climbed("0"), climbed("1", created="2026-02-01T00:00:00")
+    old, new = cell_record("0"), cell_record("1", created="2026-02-01T00:00:00")
     first, second = events({"a": [old], "b": [new]})
     assert (first.record, first.after, first.file, second.before, second.after) == (old, new, "a", old, None)
 
@@ -223,7 +223,7 @@ def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
 def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robustbench_med.cli.console.out.width", 160)  # else a line may be folded
     (tmp_path / "records").mkdir()
-    old, new = climbed("aaaa"), climbed("bbbb", created="2026-02-01T00:00:00")
+    old, new = cell_record("aaaa"), cell_record("bbbb", created="2026-02-01T00:00:00")
     (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")
     found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)])
     assert "superseded by bbbb" in found.output
@@ -236,10 +236,10 @@ def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
     for folder, share in (("board/records", [True] * 8), ("out", [False] * 8)):
         (tmp_path / folder).mkdir(parents=True)
         name = "records.jsonl" if folder == "out" else "x.jsonl"
-        (tmp_path / folder / name).write_text(f"{dumped(climbed('0', share))}\n")
+        (tmp_path / folder / name).write_text(f"{dumped(cell_record('0', share))}\n")
     with pytest.raises(DataError, match=r"cell 0 of .* is in x\.jsonl with other results; records are not edited"):
         add(tmp_path / "board", tmp_path / "out", "y")
-    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(climbed('1'))}\n")
+    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(cell_record('1'))}\n")
     with pytest.raises(BadParameter, match="--name NAME"):
         add(tmp_path / "board", tmp_path / "out")
     assert add(tmp_path / "board", tmp_path / "out", "x") == (1, 0)
@@ -247,7 +247,10 @@ def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
 
 
 def test_outcomes_that_do_not_give_the_record_stop_the_build(tmp_path: Path) -> None:
-    for folder, text in (("records", dumped(climbed("0", [True] * 8))), ("outcomes", kept(outcome("0", [False] * 8)))):
+    for folder, text in (
+        ("records", dumped(cell_record("0", [True] * 8))),
+        ("outcomes", kept(outcome("0", [False] * 8))),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.jsonl").write_text(f"{text}\n")
     with pytest.raises(

@@ -18,7 +18,7 @@ class RowRecords:
     """The records of one row.
 
     Attributes:
-        protocol: what was asked of the attacks.
+        protocol: the attacks that were requested.
         records: one for each training seed and seed, in that order; of several single rungs all of them.
         others: what else was measured of the same system on this board.
         single: the records are of single rungs.
