@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustbench_med.interfaces.rate import Rate, wilson
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, append
 from robustbench_med.records.sections.attack import AttackSection
 
@@ -61,11 +61,11 @@ def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = 
     )
 
 
-def outcome(cell: str, safe: list[bool], start: int = 0) -> Outcome:
+def outcome(cell: str, safe: list[bool], start: int = 0) -> ImageResults:
     """The outcome of `climbed`."""
     labels = np.zeros(len(safe), dtype=np.int8)
     attacked = np.array([[0 if each else 1 for each in safe]], dtype=np.int8)
-    return Outcome(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
+    return ImageResults(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
 
 
 def record(**fields: object) -> Record:

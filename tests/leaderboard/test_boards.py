@@ -9,7 +9,7 @@ from helpers.records import climbed, outcome, plain
 
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Paper
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.records.record import Record
 
 HALF = [True, False] * 8
@@ -196,7 +196,7 @@ def test_an_id_does_not_change_with_the_figures_or_with_more_seeds() -> None:
 def test_what_others_claim_stands_beside_our_rows_and_their_data() -> None:
     claims = (Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"), Claim("G", "z", "", 0.9, 0.8, "", strategy="fedavg"),
               Claim("H", "z", "pgd", 0.9, 0.8, "x", defense="h"))  # fmt: skip
-    published = Published(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
+    published = Publications(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
     (board,) = boards([climbed()], None, published)
     (entry,) = board.entries
     assert ([c.name for c in entry.claims], [c.name for c in board.claims]) == (["F", "G"], ["F"])
