@@ -14,7 +14,27 @@ def _spec(module: str, cls: str, summary: str, reference: str = "") -> StrategyS
 @hookimpl
 def rbmed_strategies() -> Iterator[StrategySpec]:
     """One global model, personalized federations, and the two bounds."""
-    # One global model, merged by Flower
+    yield from _averaging()
+    yield from _robust()
+    yield from _personalized()
+    yield _spec("local", "LocalOnly", "every client trains separately, nothing is sent (lower bound of a federation)")
+    yield _spec("centralized", "Centralized", "one model on the pooled images of all clients (upper bound, no privacy)")
+
+
+@hookimpl
+def rbmed_attacks() -> Iterator[AttackSpec]:
+    """The trigger of ``malicious=backdoor``."""
+    yield AttackSpec(
+        name="trigger",
+        target="rbmed_fl.trigger:Trigger",
+        summary="stamps the trigger of a backdoor; needs eps 1",
+        reference="Bagdasaryan et al. 2020, arXiv 1807.00459",
+        norms=("linf",),
+        access="none",
+    )
+
+
+def _averaging() -> Iterator[StrategySpec]:
     yield _spec(
         "fedavg",
         "FedAvg",
@@ -27,7 +47,9 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
     yield _spec("fedavgm", "FedAvgM", "FedAvg with momentum on the server", "Hsu et al. 2019, arXiv 1909.06335")
     yield _spec("fedadam", "FedAdam", "Adam on the server", "Reddi et al. 2021, arXiv 2003.00295")
     yield _spec("fedyogi", "FedYogi", "Yogi on the server", "Reddi et al. 2021, arXiv 2003.00295")
-    # Robust aggregation
+
+
+def _robust() -> Iterator[StrategySpec]:
     yield _spec("fedmedian", "FedMedian", "coordinate-wise median (robust)", "Yin et al. 2018, arXiv 1803.01498")
     yield _spec(
         "fedtrimmedavg", "FedTrimmedAvg", "coordinate-wise trimmed mean (robust)", "Yin et al. 2018, arXiv 1803.01498"
@@ -47,7 +69,9 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         "Multi-Krum, then a trimmed mean around the median (robust)",
         "El Mhamdi et al. 2018, arXiv 1802.07927",
     )
-    # Personalized
+
+
+def _personalized() -> Iterator[StrategySpec]:
     yield _spec("fedbn", "FedBN", "batch normalisation stays with the client", "Li et al. 2021, arXiv 2102.07623")
     yield _spec("fedper", "FedPer", "the last layers stay with the client", "Arivazhagan et al. 2019, arXiv 1912.00818")
     yield _spec(
@@ -76,20 +100,4 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         "FedMoE",
         "mixture of experts: experts averaged, gates stay with the client (MedFedPure)",
         "Karami et al. 2025, arXiv 2511.11625",
-    )
-    # Bounds
-    yield _spec("local", "LocalOnly", "every client trains separately, nothing is sent (lower bound of a federation)")
-    yield _spec("centralized", "Centralized", "one model on the pooled images of all clients (upper bound, no privacy)")
-
-
-@hookimpl
-def rbmed_attacks() -> Iterator[AttackSpec]:
-    """The trigger of ``malicious=backdoor``."""
-    yield AttackSpec(
-        name="trigger",
-        target="rbmed_fl.trigger:Trigger",
-        summary="stamps the trigger of a backdoor; needs eps 1",
-        reference="Bagdasaryan et al. 2020, arXiv 1807.00459",
-        norms=("linf",),
-        access="none",
     )

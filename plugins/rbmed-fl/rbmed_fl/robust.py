@@ -64,7 +64,7 @@ class UpdateMixin(flwr.serverapp.strategy.FedAvg):
     gives mostly rounding errors once the clients agree; for updates it is accurate.
 
     Args:
-        enough: raises `UsageError` if the rule is not defined for this number of replies.
+        check_clients: raises `UsageError` if the rule is not defined for this number of replies.
         common: of Flower's strategy.
 
     Attributes:
