@@ -25,9 +25,11 @@ from torch import Tensor, nn
 import robustbench_med as rbmed
 from rbmed_attacks.apgd import APGD
 from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.rung import Rung, RungRef
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.plugins.references import parse
 from robustbench_med.runtime.batching import chunk_size, find_device
 
 Attack = Callable[[], Tensor]
@@ -45,17 +47,17 @@ class Job(NamedTuple):
 
 def ours(job: Job, loss: str) -> Attack:
     """The harness on a pipeline that is only a classifier; returns whether each image withstood."""
-    step = Step("apgd", "oblivious", APGD(APGD.Params(steps=job.steps, loss=loss)))
-    setting = Setting(
+    rung = Rung(RungRef("oblivious", parse("apgd")), APGD(APGD.Params(steps=job.steps, loss=loss)))
+    settings = EvaluationSettings(
         threat=rbmed.ThreatModel("linf", EPS, "oblivious"),
-        steps=[step],
+        rungs=[rung],
         num_classes=2,
         lesion_class=None,
         device=job.device,
         batch=job.batch,
     )
     pipeline, index = Pipeline(job.classifier), torch.arange(len(job.split))
-    return lambda: measure(pipeline, job.split, index, setting).attacked.robust(job.split.labels)[0]
+    return lambda: measure(pipeline, job.split, index, settings).attacked.robust(job.split.labels)[0]
 
 
 def theirs(job: Job, perturb: Callable[[Tensor, Tensor], Tensor], batch: int) -> Attack:

@@ -20,10 +20,10 @@ from rich.table import Table
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.attacks.accelerate import attackers
+from robustbench_med.attacks.accelerate import accelerated_pipeline
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import View
+from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.runtime.batching import chunk_size, find_device
 
@@ -44,9 +44,9 @@ def loop(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: i
 def ours(pipeline: Pipeline, x: Tensor, y: Tensor, noise: rbmed.Stream, draws: int, chunk: int) -> Tensor:
     """The same gradient from one call of the target model."""
     counter = QueryCounter(x, y, rbmed.ThreatModel("linf", EPS, "bpda"), rbmed.Budget())
-    view = View(pipeline, counter, eot=draws, chunk=chunk)
+    settings = TargetSettings(pipeline, counter, eot=draws, chunk=chunk)
     images = x.clone().requires_grad_()
-    each = target_for(view, "bpda", noise).each(images)
+    each = target_for(settings, "bpda", noise).each(images)
     losses = F.cross_entropy(each.flatten(0, 1), y.repeat_interleave(draws), reduction="sum") / draws
     return torch.autograd.grad(losses, images)[0]
 
@@ -63,7 +63,7 @@ def compare(name: str, args: argparse.Namespace, device: torch.device) -> list[s
     noise = rbmed.Stream.named("benchmark", 0, torch.arange(len(x), device=device)).moment(0)
     with torch.no_grad():
         flagged = pipeline.treat(x, noise).flagged.float().mean()
-    attackers_copy = attackers(pipeline)  # made once per cell
+    attackers_copy = accelerated_pipeline(pipeline)  # made once per cell
     works = [
         lambda: loop(pipeline, x, y, noise, args.draws),
         lambda: ours(attackers_copy, x, y, noise, args.draws, chunk_size("auto", device)),

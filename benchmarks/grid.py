@@ -86,17 +86,17 @@ def in_one_grid(base: Options, axes: dict[str, list[str]], folder: Path) -> tupl
 def watched(device: torch.device) -> Iterator[list[Stopwatch]]:
     """Stopwatches on the classifiers that cells load."""
     watches: list[Stopwatch] = []
-    measured = evaluator.measured
+    measure_chunks = evaluator.measure_chunks
 
     def watching(pipeline: Any, *arguments: Any) -> Any:
         watches.append(Stopwatch(pipeline.classifier, device))
-        return measured(pipeline, *arguments)
+        return measure_chunks(pipeline, *arguments)
 
-    evaluator.measured = watching
+    evaluator.measure_chunks = watching
     try:
         yield watches
     finally:
-        evaluator.measured = measured
+        evaluator.measure_chunks = measure_chunks
 
 
 def in_the_engine(options: Options, folder: Path, device: torch.device) -> tuple[float, str]:

@@ -1,10 +1,10 @@
-"""The Python API, as strong as the command line."""
+"""The Python API: what the command line does, as functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.defenses.deployment import Deployment
@@ -12,10 +12,13 @@ from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder, find_artifact
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.config import build
+from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces import Dataset
+from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.components import create, current_registry
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.plugins.specs import Norm
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader
@@ -27,12 +30,79 @@ if TYPE_CHECKING:
     from robustbench_med.records.record import Record
 
 
+class TrainingOptions(TypedDict, total=False):
+    """How a defense is trained, as `rbmed train --help` describes it; what is not given is as in its recipe."""
+
+    model: str | None
+    strategy: str | None
+    adversarial: str | None
+    malicious: str | None
+    engine: str | None
+    partition: str | None
+    unseen_site: str | Sequence[str]
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a run, as `rbmed run --help` and `robustbench_med.grid.config.RunConfig` describe them."""
+
+    defense: Ref | Sequence[Ref]
+    baseline: Ref | None
+    dataset: Ref | Sequence[Ref]
+    attack: Ref | Sequence[Ref]
+    seed: int | Sequence[int]
+    include: Ref | Sequence[Ref]
+    exclude: Ref | Sequence[Ref]
+    data_root: Path | str | None
+    partition: Ref | None
+    unseen_site: str | Sequence[str]
+    client: str | Sequence[str]
+    each_client: bool
+    limit: int | None
+    norm: Norm
+    eps: float | str | Sequence[float | str]
+    goal: Goal
+    threat: ThreatModel | Ref | Sequence[ThreatModel | Ref]
+    access: str | Sequence[str]
+    surrogate: Ref
+    evasion: str
+    stand_in: Literal["identity", "blur"]
+    max_gradients: int | None
+    max_queries: int | None
+    eot: int
+    draws: int
+    diagnostics: Literal["off", "cheap", "full"]
+    probe_limit: int
+    model: Ref | Sequence[Ref]
+    strategy: Ref | Sequence[Ref]
+    adversarial: Ref | None
+    malicious: Ref | None
+    engine: Ref | None
+    weights: Path | str | None
+    train: bool
+    train_seed: int | Sequence[int]
+    device: str
+    batch_size: str | int
+    executor: Ref
+    time_limit: float | None
+    precision: Literal["float32", "bf16", "fp16"]
+    compile: bool
+    channels_last: bool
+    prefetch: bool
+    share: bool
+    out: Path | str
+    again: bool
+
+
 def evaluate(
-    *, registry: Registry | None = None, progress: Progress | None = None, config: Path | None = None, **options: Any
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+    config: Path | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[Record]:
     """Attack defenses and return one record per cell; records and samples are also written to ``out``.
 
-    Cells that have a record there are not measured again unless ``again=True``; interrupted ones go on.
+    Cells that have a record there are not measured again unless ``again=True``; interrupted ones resume.
 
     ::
 
@@ -42,12 +112,12 @@ def evaluate(
         registry: where plugins come from; by default everything installed.
         progress: opens progress bars; by default none are shown.
         config: a TOML file; ``options`` win over it.
-        options: the long options of ``rbmed run`` (see `robustbench_med.grid.config.RunConfig`).
+        options: the long options of ``rbmed run``, with underscores (`RunOptions`).
 
     Raises:
-        UsageError: anything that can be mended by asking differently; nothing has been written then.
+        UsageError: a name, a value or a combination of them is not valid; nothing has been written then.
     """
-    return list(Runner(build(options, config), registry or Registry(), progress).run())
+    return list(Runner(build(dict(options), config), registry or Registry(), progress).run())
 
 
 def load_dataset(
@@ -63,8 +133,8 @@ def load_dataset(
 
     Args:
         name: ``name`` or ``name:key=value,...``.
-        partition: deals the patients to clients, such as ``dirichlet:alpha=0.4,clients=10``; by default by site.
-        unseen_site: sites without a part in training and calibration.
+        partition: assigns patients to clients, such as ``dirichlet:alpha=0.4,clients=10``; by default by site.
+        unseen_site: sites that are kept out of training and calibration.
         data_root: folder of the user's images, for data sets that need one.
         registry: where plugins come from.
         progress: opens progress bars.
@@ -80,7 +150,7 @@ def load_component(kind: str, ref: PartRef | str, *, registry: Registry | None =
     Args:
         kind: attack, model, strategy, ...
         ref: ``name`` or ``name:key=value,...``.
-        registry: where plugins come from; by default where the component comes from that is just being built, if any.
+        registry: where plugins come from; by default that of the component that is being built, if any.
 
     Raises:
         UnknownName, AmbiguousName, BadParameter: the reference is wrong.
@@ -92,49 +162,34 @@ def load_defense(
     name: str = "medfedpure",
     dataset: str | Dataset = "brainsim",
     *,
-    model: str | None = None,
-    strategy: str | None = None,
-    adversarial: str | None = None,
-    malicious: str | None = None,
-    engine: str | None = None,
-    partition: str | None = None,
-    unseen_site: str | Sequence[str] = (),
     train_seed: int | None = None,
     device: str = "auto",
     weights: Path | str | None = None,
     data_root: Path | str | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
+    **training: Unpack[TrainingOptions],
 ) -> Deployment:
     """Load a trained defense; ``load_defense().pipeline("hospital-1")`` is that client's deployed system.
 
     Args:
         name: ``name`` or ``name:key=value,...``.
         dataset: the data set it was trained on, by name or opened.
-        model: classifier architecture in place of the recipe's own.
-        strategy: training strategy in place of the recipe's own.
-        adversarial: parameter of the strategy, such as ``pgd:steps=5``.
-        malicious: parameter of the strategy, such as ``scaling:clients=1``.
-        engine: parameter of the strategy.
-        partition: deals the patients to clients; by default by site.
-        unseen_site: sites without a part in training; their pipelines hold the shared state.
         train_seed: the seed it was trained with; by default any, the newest weights first.
         device: auto, cpu, cuda or cuda:i.
         weights: a folder written by ``rbmed train --out``; by default weights trained here, else shipped ones.
         data_root: folder of the user's images.
         registry: where plugins come from.
         progress: opens progress bars.
+        training: how it was trained: model, strategy, adversarial, malicious, engine, partition, unseen_site.
 
     Raises:
         WeightsError: there are no weights for this defense on this data set.
     """
     root = None if data_root is None else Path(data_root)
     loader = Loader(registry or Registry(), find_device(device), root, progress)
-    options = _options(adversarial=adversarial, malicious=malicious, engine=engine)
     named = parse(dataset) if isinstance(dataset, str) else PartRef(dataset.card().name)
-    ref = TrainedRef(
-        parse(name), named, _ref(model), _ref(strategy), options, _ref(partition), _names(unseen_site), train_seed
-    )
+    ref = _trained_ref(name, named, train_seed, training)
     folder = None if weights is None else Path(weights)
     if isinstance(dataset, str):
         return loader.deployment(ref, folder)
@@ -147,13 +202,6 @@ def train_defense(
     name: str,
     dataset: str = "brainsim",
     *,
-    model: str | None = None,
-    strategy: str | None = None,
-    adversarial: str | None = None,
-    malicious: str | None = None,
-    engine: str | None = None,
-    partition: str | None = None,
-    unseen_site: str | Sequence[str] = (),
     only: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
@@ -161,19 +209,13 @@ def train_defense(
     data_root: Path | str | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
+    **training: Unpack[TrainingOptions],
 ) -> Artifact | None:
     """Train every part of a defense; parts that are already trained are kept, an interrupted one resumes.
 
     Args:
         name: ``name`` or ``name:key=value,...``.
         dataset: data set, as ``name`` or ``name:key=value,...``.
-        model: classifier architecture in place of the recipe's own.
-        strategy: training strategy in place of the recipe's own.
-        adversarial: parameter of the strategy, such as ``pgd:steps=5``.
-        malicious: parameter of the strategy, such as ``scaling:clients=1``.
-        engine: parameter of the strategy.
-        partition: deals the patients to clients; by default by site.
-        unseen_site: sites without a part in training.
         only: train just these parts (classifier, detector, purifier) for a later call to put together.
         seed: makes the training repeatable.
         device: auto, cpu, cuda or cuda:i.
@@ -181,16 +223,14 @@ def train_defense(
         data_root: folder of the user's images.
         registry: where plugins come from.
         progress: opens progress bars.
+        training: model, strategy, adversarial, malicious, engine, partition, unseen_site.
 
     Returns:
         The artifact; None with ``only``.
     """
     root = None if data_root is None else Path(data_root)
     loader = Loader(registry or Registry(), find_device(device), root, progress)
-    options = _options(adversarial=adversarial, malicious=malicious, engine=engine)
-    ref = TrainedRef(
-        parse(name), parse(dataset), _ref(model), _ref(strategy), options, _ref(partition), _names(unseen_site), seed
-    )
+    ref = _trained_ref(name, parse(dataset), seed, training)
     resolved, opened = loader.resolved(ref), loader.dataset(ref)
     target = Path(out) if out is not None else artifact_folder(resolved, opened.card(), seed)
     if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
@@ -210,6 +250,23 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _options(**texts: str | None) -> dict[str, str]:
-    """The strategy's options that were given, written as `rbmed run` spells them: they are part of training keys."""
-    return {name: format_ref(parse(text)) for name, text in texts.items() if text}
+def _trained_ref(name: str, dataset: PartRef, seed: int | None, training: TrainingOptions) -> TrainedRef:
+    """The reference of a training; unknown keywords are refused.
+
+    Raises:
+        TypeError: a keyword is unknown.
+    """
+    if unknown := training.keys() - TrainingOptions.__annotations__.keys():
+        raise TypeError(f"unexpected keyword {min(unknown)!r}; valid: {', '.join(TrainingOptions.__annotations__)}")
+    # Options of the strategy are part of training keys: they are written as `rbmed run` writes them.
+    texts = {key: training.get(key) for key in ("adversarial", "malicious", "engine")}
+    return TrainedRef(
+        parse(name),
+        dataset,
+        _ref(training.get("model")),
+        _ref(training.get("strategy")),
+        {key: format_ref(parse(text)) for key, text in texts.items() if isinstance(text, str) and text},
+        _ref(training.get("partition")),
+        _names(training.get("unseen_site", ())),
+        seed,
+    )

@@ -18,8 +18,10 @@ import robustbench_med
 from robustbench_med.cli.commands.list_ import PLURALS, traits
 from robustbench_med.cli.commands.show import parameters
 from robustbench_med.cli.main import app
+from robustbench_med.cli.options import help_of as help_of_key
+from robustbench_med.grid.config import OPTIONS
 from robustbench_med.plugins import hookspecs
-from robustbench_med.plugins.components import load_target
+from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.registry import HOOKS, Registry
 from robustbench_med.testing import checks_of
 
@@ -29,7 +31,12 @@ def components() -> str:
     registry = Registry()
     if registry.failures:
         raise RuntimeError("; ".join(map(str, registry.failures)))
-    lines = ["# Components", "", "What the installed plugins offer; `rbmed list` and `rbmed show` say the same.", ""]
+    lines = [
+        "# Components",
+        "",
+        "The components of the installed plugins, as `rbmed list` and `rbmed show` print them.",
+        "",
+    ]
     for plural, kind in PLURALS.items():
         lines += [f"## {plural.capitalize()}", ""]
         for entry in registry.entries(kind):
@@ -84,14 +91,16 @@ def python() -> str:
         if inspect.isfunction(value):
             lines += ["```python", f"{name}{inspect.signature(value)}", "```", ""]
         lines += ["```text", _doc(value), "```", ""]
+        if value is robustbench_med.evaluate:
+            lines += ["| Option | |", "|---|---|", *(f"| `{key}` | {_cell(help_of_key(key))} |" for key in OPTIONS), ""]
         for method, member in _methods(value):
             lines += [f"**{name}.{method}**", "", "```text", _doc(member), "```", ""]
     return "\n".join(lines)
 
 
 def checks() -> str:
-    """What `rbmed check` tries out."""
-    lines = ["# Checks", "", "What `rbmed check` and `robustbench_med.testing` try out, for each kind.", ""]
+    """What `rbmed check` tests."""
+    lines = ["# Checks", "", "What `rbmed check` and `robustbench_med.testing` test, for each kind.", ""]
     for kind in HOOKS:
         lines += [f"## {kind}", "", "| Check | What must be true |", "|---|---|"]
         lines += [f"| `{check.name}` | {_cell(check.about)} |" for check in checks_of(kind)]
@@ -101,7 +110,7 @@ def checks() -> str:
 
 def commands() -> str:
     """Every command and option."""
-    lines = ["# Commands", "", "`rbmed COMMAND --help` says the same.", ""]
+    lines = ["# Commands", "", "Also printed by `rbmed COMMAND --help`.", ""]
     root = get_command(app)
     lines += [*_options("rbmed", root, 2)]
     for name, command in every_command(root, "rbmed"):
@@ -134,7 +143,7 @@ def help_of(command: Any, option: Any) -> str:
     """What the help says of an option or an argument.
 
     Raises:
-        RuntimeError: nothing.
+        RuntimeError: it has no help.
     """
     if not (text := getattr(option, "help", None)):
         raise RuntimeError(f"{command.name}: {option.name} has no help")
@@ -182,7 +191,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Files of the repository that are no pages are named, not linked."""
+    """Files of the repository that are not pages are named, not linked."""
     up = r"(?:\.\./)+" if page.file.src_uri != "index.md" else ""
     names = "README|CONTRIBUTING|NOTICE|leaderboard|configs|changelog|plugins|tools"
     return re.sub(rf"\[([^\]]+)\]\({up}((?:{names})[^)]*)\)", r"\1 (`\2`)", markdown)

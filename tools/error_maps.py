@@ -20,7 +20,7 @@ import robustbench_med as rbmed
 from robustbench_med import without_shared_params
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import View
+from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.random import Stream
@@ -95,8 +95,8 @@ def look(pipeline: Pipeline, split: rbmed.Split, row: int, attack: rbmed.Attack,
     if pipeline.detector is None or pipeline.gate is None:
         raise SystemExit("error: this defense has no detector")
     x, y, ids, threat = split.images, split.labels, torch.tensor([row]), ThreatModel()
-    view = View(pipeline=pipeline, counter=QueryCounter(x, y, threat, Budget()), eot=2)
-    ladder = target_for(view, access, Stream.named("defense-under-attack", 0, ids))
+    settings = TargetSettings(pipeline=pipeline, counter=QueryCounter(x, y, threat, Budget()), eot=2)
+    ladder = target_for(settings, access, Stream.named("defense-under-attack", 0, ids))
     x_adv = attack.run(ladder, x.clone(), y, threat, Budget(), Stream.named("attack", 0, ids))
     both = torch.cat([x, threat.project(x_adv.detach(), x)])
     rng = Stream.named("scoring", 0, ids.expand(2))

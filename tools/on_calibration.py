@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 import robustbench_med as rbmed
-from robustbench_med.attacks.access import RUNGS
 from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import parse
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader
 
@@ -42,13 +43,13 @@ SCORES = (
 )
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("defense", nargs="*", default=SCORES)
     parser.add_argument("--dataset", default="brainsim")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--limit", type=int, default=160, help="images")
-    parser.add_argument("--rung", action="append", choices=list(RUNGS), help="default: oblivious")
+    parser.add_argument("--rung", action="append", choices=ACCESS, help="default: oblivious")
     parser.add_argument("--steps", type=int, default=40, help="of APGD")
     parser.add_argument("--eot", type=int, default=1, help="noise draws in each gradient of a rung that sees noise")
     parser.add_argument("--draws", type=int, default=2, help="noise draws that score")
@@ -56,8 +57,11 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train what is missing")
     parser.add_argument("--seed", type=int, help="of the training")
     parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args = arguments()
     registry, device = Registry(), find_device(args.device)
     loader = Loader(registry, device, args.data_root, train=args.train)
     rungs = args.rung or ["oblivious"]
@@ -75,10 +79,10 @@ def main() -> None:
         start = time.perf_counter()
         deployment = loader.deployment(TrainedRef(parse(name), parse(args.dataset), seed=args.seed))
         card, split = deployment.dataset.card(), deployment.dataset.split("calibration")
-        steps = [_step(registry, rung, args) for rung in rungs]
-        setting = Setting(
+        attacks = [_rung(registry, rung, args) for rung in rungs]
+        settings = EvaluationSettings(
             threat=rbmed.ThreatModel(eps=args.eps),
-            steps=steps,
+            rungs=attacks,
             num_classes=len(card.classes),
             lesion_class=card.lesion_class,
             device=device,
@@ -88,7 +92,7 @@ def main() -> None:
         parts = []
         for client in deployment.artifact.clients:
             own = rows[torch.tensor([split.sites[row] == client for row in rows.tolist()])]
-            parts.append(measure(deployment.pipeline(client), split.select(own), own, setting))
+            parts.append(measure(deployment.pipeline(client), split.select(own), own, settings))
         outcome = rbmed.Outcome.join(parts)
         figures = create(registry, "metric", "detection").compute(outcome)
         right, safe = outcome.clean.correct(outcome.labels), outcome.attacked.robust(outcome.labels)
@@ -98,18 +102,18 @@ def main() -> None:
             f"{100 * figures['detector_tpr_at_5']:.1f}" if figures else "",
             f"{100 * outcome.attacked.flagged.float().mean():.1f}",
             f"{100 * right.float().mean():.1f}",
-            *(f"{100 * climb.safe.float().mean():.1f}" if len(rungs) > 1 else "" for climb in outcome.rungs),
+            *(f"{100 * result.robust.float().mean():.1f}" if len(rungs) > 1 else "" for result in outcome.rungs),
             f"{100 * safe.float().mean():.1f}",
             f"{time.perf_counter() - start:.0f}",
         )
         Console(width=170).print(table)
 
 
-def _step(registry: Registry, rung: str, args: argparse.Namespace) -> Step:
+def _rung(registry: Registry, access: str, args: argparse.Namespace) -> Rung:
     """The attack from a rung: Square where only answers are seen."""
-    attack = f"square:queries={10 * args.steps}" if rung == "query" else f"apgd:steps={args.steps}"
-    seen = rung not in ("oblivious", "transfer", "query")
-    return Step(rung, rung, create(registry, "attack", attack), args.eot if seen else 1)
+    attack = f"square:queries={10 * args.steps}" if access == "query" else f"apgd:steps={args.steps}"
+    seen = access not in ("oblivious", "transfer", "query")
+    return resolve_rung(registry, RungRef(access, parse(attack)), args.eot if seen else 1)
 
 
 if __name__ == "__main__":

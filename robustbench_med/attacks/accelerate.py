@@ -1,4 +1,4 @@
-"""Modules that answer the same, faster: what an attack runs its thousands of passes on."""
+"""Copies of modules that compute the same faster: attacks make thousands of passes through them."""
 
 from __future__ import annotations
 
@@ -36,25 +36,28 @@ def accelerated(classifier: nn.Module, speed: Speed = Speed()) -> nn.Module:  # 
         fast.set_submodule(norm, nn.Identity())
     if speed.compile:
         _compile(fast)
-    # Channels last is the layout that convolutions are fastest in; weights in it hand it on to all activations.
+    # Convolutions are fastest with channels last; activations take the layout of the weights.
     return fast.to(memory_format=speed.layout)
 
 
 def _compile(module: nn.Module) -> None:
-    """Let torch compile what is called: the module itself or, of a detector or purifier, the networks inside."""
+    """Let torch compile the module itself or, of a detector or purifier, the networks inside."""
     whole = isinstance(module, Classifier) or not any(True for _ in module.children())
     for part in [module] if whole else module.children():
         part.compile(dynamic=True)
 
 
-def attackers(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline:  # noqa: B008 (frozen)
-    """A copy of the deployed system for the attack's passes; what scores is the original."""
+def accelerated_pipeline(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline:  # noqa: B008 (frozen)
+    """A copy of the deployed system for the passes of an attack; the original scores."""
     parts = (pipeline.classifier, pipeline.detector, pipeline.purifier)
     classifier, detector, purifier = (None if part is None else accelerated(part, speed) for part in parts)
     return Pipeline(
-        cast("Classifier", classifier), cast("Detector", detector), cast("Purifier", purifier), pipeline.gate,
+        cast("Classifier", classifier),
+        cast("Detector", detector),
+        cast("Purifier", purifier),
+        pipeline.gate,
         pipeline.strength,
-    )  # fmt: skip
+    )
 
 
 def _foldable(module: nn.Module) -> list[tuple[str, str]]:

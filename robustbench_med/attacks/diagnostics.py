@@ -1,4 +1,4 @@
-"""Does the attack deserve to be believed? Controls beside it, and figures of how it went.
+"""Is the attack strong enough to be believed? Controls, and figures of how it ran.
 
 After Carlini et al. 2019 ("On evaluating adversarial robustness", arXiv:1902.06705) and Athalye et al. 2018.
 """
@@ -15,7 +15,8 @@ import torch
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.rung import Rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import Split
@@ -37,11 +38,11 @@ class Controls:
 
     Attributes:
         n: images under the controls.
-        clean, noise: answered right as they are, and with noise of the threat's size.
-        unstable: answered differently when asked again with the same noise.
+        clean, noise: answered correctly as they are, and with noise of the threat's size.
+        unstable: answered differently a second time with the same noise.
         huge: images attacked at an eps that allows any image.
         withstood: those of them that the attack never got wrong on its own target model.
-        again: full diagnostics only: per variation, images and those that withstood.
+        again: full diagnostics only: per variation, images and those on which the system was robust.
         notes: controls that could not be run, and why.
     """
 
@@ -59,41 +60,41 @@ class Controls:
         for name in ("n", "clean", "noise", "unstable", "huge", "withstood"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.notes += [note for note in other.notes if note not in self.notes]
-        for name, (n, safe) in (other.again or {}).items():
+        for name, (n, robust) in (other.again or {}).items():
             self.again = self.again or {}
             before = self.again.get(name, (0, 0.0))
-            self.again[name] = (before[0] + n, before[1] + safe)
+            self.again[name] = (before[0] + n, before[1] + robust)
 
 
 def cheap(
-    pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting, noise: Attack | None, huge: int
+    pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings, noise: Attack | None, huge: int
 ) -> Controls:
     """Noise and repetition on a quarter of the images, and the attack at a huge eps on ``huge`` of them."""
-    device = setting.device
+    device = settings.device
 
     def some(part: slice, size: int) -> Controls:
         x, y, ids = split.images[part].to(device), split.labels[part], index[part].to(device)
-        scoring = Stream.named("scoring", setting.seed, ids)
+        scoring = Stream.named("scoring", settings.seed, ids)
 
         def answers(images: torch.Tensor, seed: str) -> torch.Tensor:
-            with isolated(seed_of(setting.seed, seed)):
+            with isolated(seed_of(settings.seed, seed)):
                 return pipeline.decide(images, scoring).predictions[0]
 
         found = Controls(n=len(x))
         clean = answers(x, "controls")
         found.clean = found.noise = int((clean == y).sum())
-        if not pipeline.classifier.stochastic:  # else it is declared, and no fault
+        if not pipeline.classifier.stochastic:  # else it is declared
             found.unstable = int((clean != answers(x.clamp(0, 1), "controls again")).sum())
         if noise is not None:
-            rng = Stream.named("noise-control", setting.seed, ids)
-            noisy = noise.run(None, x, y.to(device), setting.threat, Budget(), rng)  # type: ignore[arg-type]
-            found.noise = int((answers(setting.threat.project(noisy, x), "controls") == y).sum())
+            rng = Stream.named("noise-control", settings.seed, ids)
+            noisy = noise.run(None, x, y.to(device), settings.threat, Budget(), rng)  # type: ignore[arg-type]
+            found.noise = int((answers(settings.threat.project(noisy, x), "controls") == y).sum())
         return found
 
     found = Controls()
-    for _, part in in_chunks(min(len(split), max(2, round(CONTROL_SHARE * len(split)))), setting.batch, some):
+    for _, part in in_chunks(min(len(split), max(2, round(CONTROL_SHARE * len(split)))), settings.batch, some):
         found.add(part)
-    _at_huge_eps(found, pipeline, split, index, setting, huge)
+    _at_huge_eps(found, pipeline, split, index, settings, huge)
     return found
 
 
@@ -103,48 +104,48 @@ def huge_count(n: int) -> int:
 
 
 def _at_huge_eps(
-    found: Controls, pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting, huge: int
+    found: Controls, pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings, huge: int
 ) -> None:
-    """Any attack that works breaks every image when it may turn it into any other."""
-    step = _strongest(setting.steps)
+    """Attack ``huge`` images at an eps that allows any image: an attack that works breaks all of them."""
+    rung = _strongest(settings.rungs)
     few = torch.arange(max(0, min(huge, len(split))))
-    if step is None or not len(few):
+    if rung is None or not len(few):
         return
     pixels = split.images[0].numel()
-    eps = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[setting.threat.norm]
-    threat = replace(setting.threat, eps=eps)
-    again = replace(setting, threat=threat, steps=(step,), draws=1, watch=True)
+    eps = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[settings.threat.norm]
+    threat = replace(settings.threat, eps=eps)
+    again = replace(settings, threat=threat, rungs=(rung,), draws=1, watch=True)
     try:
         outcome = measure(pipeline, split.select(few), index[few], again)
-    except Exception as error:  # noqa: BLE001 -- a control that cannot be run says so, and costs the cell nothing
+    except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell goes on without it
         found.notes.append(f"no attack at a huge eps: {type(error).__name__}: {' '.join(str(error).split())}"[:200])
         return
     found.huge += len(few)
     found.withstood += int((outcome.rungs[0].top <= 0).sum())
 
 
-def _strongest(steps: Sequence[Step]) -> Step | None:
-    """The step whose gradient says most, of those that follow one."""
+def _strongest(rungs: Sequence[Rung]) -> Rung | None:
+    """The rung with the most exact gradient, of those that follow one."""
     for access in ("full", "bpda", "oblivious"):
-        for step in steps:
-            if step.access == access and step.follows_gradient:
-                return step
+        for rung in rungs:
+            if rung.access == access and rung.follows_gradient:
+                return rung
     return None
 
 
-def full(pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting) -> Controls:
+def full(pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings) -> Controls:
     """The attack again with other eps, steps and seed, on at most `FULL_LIMIT` images."""
     rows = torch.arange(min(len(split), FULL_LIMIT))
     part, ids = split.select(rows), index[rows]
-    variations: dict[str, Setting] = {
-        "as_asked": setting,
-        "half_eps": replace(setting, threat=replace(setting.threat, eps=setting.threat.eps / 2)),
-        "double_eps": replace(setting, threat=replace(setting.threat, eps=setting.threat.eps * 2)),
-        "other_seed": replace(setting, seed=setting.seed + 1),
+    variations: dict[str, EvaluationSettings] = {
+        "as_asked": settings,
+        "half_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps / 2)),
+        "double_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps * 2)),
+        "other_seed": replace(settings, seed=settings.seed + 1),
     }
-    doubled = [_with_steps(step, 2.0) for step in setting.steps]
-    if all(step is not None for step in doubled):
-        variations["double_steps"] = replace(setting, steps=tuple(step for step in doubled if step is not None))
+    doubled = [_with_steps(rung, 2.0) for rung in settings.rungs]
+    if all(rung is not None for rung in doubled):
+        variations["double_steps"] = replace(settings, rungs=tuple(rung for rung in doubled if rung is not None))
     again = {}
     for name, variation in variations.items():
         outcome = measure(pipeline, part, ids, variation)
@@ -152,13 +153,13 @@ def full(pipeline: Pipeline, split: Split, index: torch.Tensor, setting: Setting
     return Controls(again=again)
 
 
-def _with_steps(step: Step, factor: float) -> Step | None:
+def _with_steps(rung: Rung, factor: float) -> Rung | None:
     """The same attack with more steps, where it has a parameter of that name."""
-    params = step.attack.params
+    params = rung.attack.params
     if "steps" not in type(params).model_fields:
         return None
     values = params.model_dump() | {"steps": max(1, round(params.steps * factor))}
-    return replace(step, attack=type(step.attack)(type(params)(**values)))
+    return replace(rung, attack=type(rung.attack)(type(params)(**values)))
 
 
 def report(level: str, outcome: Outcome, metrics: dict[str, Any], controls: Controls, seconds: float) -> dict[str, Any]:
@@ -174,29 +175,29 @@ def report(level: str, outcome: Outcome, metrics: dict[str, Any], controls: Cont
 
 
 def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
-    calls = sum(int(step.backward_calls.sum()) for step in outcome.rungs)
+    calls = sum(int(rung.backward_calls.sum()) for rung in outcome.rungs)
     figures: dict[str, float | None] = {
-        "zero_gradients": _ratio(sum(int(step.zero.sum()) for step in outcome.rungs), calls),
-        "undefined_gradients": _ratio(sum(int(step.broken.sum()) for step in outcome.rungs), calls),
+        "zero_gradients": _ratio(sum(int(rung.zero.sum()) for rung in outcome.rungs), calls),
+        "undefined_gradients": _ratio(sum(int(rung.broken.sum()) for rung in outcome.rungs), calls),
         "loss_not_rising": _ratio(*_flat(outcome.rungs)),
-        "logit_spread": max((step.spread for step in outcome.rungs if step.spread is not None), default=None),
+        "logit_spread": max((rung.spread for rung in outcome.rungs if rung.spread is not None), default=None),
         "noise_accuracy": _ratio(controls.noise, controls.n),
         "control_clean_accuracy": _ratio(controls.clean, controls.n),
         "unstable": _ratio(controls.unstable, controls.n),
         "withstood_huge_eps": _ratio(controls.withstood, controls.huge),
     }
-    for name, (n, safe) in (controls.again or {}).items():
-        figures[f"robust_{name}"] = safe / n
+    for name, (n, robust) in (controls.again or {}).items():
+        figures[f"robust_{name}"] = robust / n
     return figures
 
 
-def _flat(climb: Sequence[RungResult]) -> tuple[int, int]:
-    """Images whose margin never rose above its first value, and images that could have; gradient steps only."""
+def _flat(rungs: Sequence[RungResult]) -> tuple[int, int]:
+    """Images whose margin never rose above its first value, and images attacked with more than one gradient."""
     flat = could = 0
-    for step in climb:
-        open_ = step.attacked & (step.first <= 0) & step.first.isfinite() & (step.backward_calls > 1)
+    for rung in rungs:
+        open_ = rung.attacked & (rung.first <= 0) & rung.first.isfinite() & (rung.backward_calls > 1)
         could += int(open_.sum())
-        flat += int((open_ & (step.top <= step.first)).sum())
+        flat += int((open_ & (rung.top <= rung.first)).sum())
     return flat, could
 
 
@@ -211,17 +212,17 @@ def _raised(
     flags = {
         "zero-gradients": above("zero_gradients", 0.05),
         "undefined-gradients": above("undefined_gradients", 0.0),
-        "no-gradient": any("no gradient" in step.reason for step in outcome.rungs),
+        "no-gradient": any("no gradient" in rung.reason for rung in outcome.rungs),
         "loss-not-rising": above("loss_not_rising", 0.1),
         "survives-huge-eps": controls.withstood > 0,
-        # Three images and three per cent: less is what rounding and chance do.
+        # At least three images and 3 %: rounding and chance do less.
         "noise-hurts": controls.clean - controls.noise >= max(3, 0.03 * controls.n),
         "unstable": controls.unstable > 0,
-        "probabilities": any(step.probabilities for step in outcome.rungs),
+        "probabilities": any(rung.probabilities for rung in outcome.rungs),
         "large-logits": above("logit_spread", 100.0),
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
-        "budget-exhausted": any(step.exhausted for step in outcome.rungs),
+        "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
     }
     if controls.again:
         asked = figures["robust_as_asked"] or 0.0
@@ -242,15 +243,15 @@ def _blind(auroc: float | None, n: int) -> bool:
     return auroc is not None and n > 0 and auroc - 0.5 < 2 * math.sqrt((2 * n + 1) / (12 * n * n))
 
 
-def _black_box_wins(climb: Sequence[RungResult]) -> int:
+def _black_box_wins(rungs: Sequence[RungResult]) -> int:
     """Images broken by an attack that sees less, after one with gradients had been tried on them.
 
     ``query`` comes after every gradient rung, ``transfer`` after ``oblivious`` (the classifier's own gradient).
     """
     won = 0
-    for before, step in pairwise(climb):
-        if step.access in ("query", "transfer") and not step.reason:
-            won += int(((before.safe > 0) & (step.safe == 0)).sum())
+    for before, rung in pairwise(rungs):
+        if rung.access in ("query", "transfer") and not rung.reason:
+            won += int(((before.robust > 0) & (rung.robust == 0)).sum())
     return won
 
 

@@ -12,8 +12,8 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.adversary import Systems
-from robustbench_med.attacks.settings import Setting
+from robustbench_med.attacks.attacked_system import AttackedSystem
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.attacks.worst_case import WorstCase
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.dataset import Split
@@ -23,70 +23,75 @@ from robustbench_med.runtime.batching import Upload, in_chunks
 from robustbench_med.runtime.isolation import isolated
 
 
-def measure(pipeline: Pipeline, split: Split, index: Tensor, setting: Setting) -> Outcome:
+def measure(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Outcome:
     """Attack and score the images of one client.
 
     Args:
         pipeline: the client's deployed system.
         split: the client's images.
         index: int64 (N,), row of each image in the whole test split; random streams follow it, not the batch.
-        setting: the rest.
+        settings: the rest.
 
     Raises:
         OutsideThreatModel: an adversarial image left the ball or [0, 1].
-        UsageError: the attack or the rung does not exist for this system (of several steps: none does).
+        UsageError: the attack or the rung does not exist for this system (of several rungs: none does).
     """
-    return Outcome.join([outcome for _, outcome in measured(pipeline, split, index, setting)])
+    return Outcome.join([outcome for _, outcome in measure_chunks(pipeline, split, index, settings)])
 
 
-def measured(
-    pipeline: Pipeline, split: Split, index: Tensor, setting: Setting, start: int = 0
+def measure_chunks(
+    pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings, start: int = 0
 ) -> Iterator[tuple[slice, Outcome]]:
     """As `measure`, chunk by chunk from the image ``start`` on, with the place of each chunk in the split."""
-    systems = Systems(pipeline, setting)
-    upload = Upload(split.images, setting.device, setting.speed.prefetch)
+    system = AttackedSystem(pipeline, settings)
+    upload = Upload(split.images, settings.device, settings.speed.prefetch)
 
     def one_chunk(part: slice, size: int) -> Outcome:
         own, x = split.select(torch.arange(part.start, part.stop)), upload(part)
-        return _chunk(systems, x, own, index[part].to(setting.device), replace(setting, batch=size))
+        return _measure_chunk(system, x, own, index[part].to(settings.device), replace(settings, batch=size))
 
-    yield from in_chunks(len(split), setting.batch, one_chunk, start)
+    yield from in_chunks(len(split), settings.batch, one_chunk, start)
 
 
-def _chunk(systems: Systems, x: Tensor, part: Split, ids: Tensor, setting: Setting) -> Outcome:
+def _measure_chunk(
+    system: AttackedSystem, x: Tensor, part: Split, ids: Tensor, settings: EvaluationSettings
+) -> Outcome:
     """Attack and score some images at once; ``x`` are those of ``part``, on the device."""
-    pipeline = systems.deployed
-    draws = setting.draws if pipeline.stochastic else 1
-    scoring, first = Stream.named("scoring", setting.seed, ids), ids[:1].tolist()
+    pipeline = system.deployed
+    draws = settings.draws if pipeline.stochastic else 1
+    scoring, first = Stream.named("scoring", settings.seed, ids), ids[:1].tolist()
 
-    def decided(images: Tensor) -> Predictions:
-        with isolated(seed_of(setting.seed, "scoring", *first)):
+    def predict(images: Tensor) -> Predictions:
+        with isolated(seed_of(settings.seed, "scoring", *first)):
             return pipeline.decide(images, scoring, draws)
 
-    before = _clean(setting, ids, draws, lambda: decided(x))
-    climbing = WorstCase(systems, x, part.labels.to(x.device), ids, setting, draws)
-    x_adv = climbing.climb(before)
+    clean = _clean_predictions(settings, ids, draws, lambda: predict(x))
+    attacks = WorstCase(system, x, part.labels.to(x.device), ids, settings, draws)
+    x_adv = attacks.run(clean)
     return Outcome(
         labels=part.labels,
         sites=part.sites,
         patients=part.patients,
-        clean=before,
-        attacked=decided(x_adv),
-        distances=setting.threat.distance(x_adv, x).cpu(),
-        rungs=tuple(climbing.climbs),
-        num_classes=setting.num_classes,
-        lesion_class=setting.lesion_class,
+        clean=clean,
+        attacked=predict(x_adv),
+        distances=settings.threat.distance(x_adv, x).cpu(),
+        rungs=tuple(attacks.results),
+        num_classes=settings.num_classes,
+        lesion_class=settings.lesion_class,
         index=ids.cpu(),
     )
 
 
-def _clean(setting: Setting, ids: Tensor, draws: int, decide: Callable[[], Predictions]) -> Predictions:
-    """The answers to a chunk of clean images, which every attack on the same system has in common."""
-    if setting.shared is None:
-        return decide()
-    what = ["clean", setting.system, setting.seed, draws, ids.tolist()]
-    _, found = setting.shared.get(what, lambda: ({}, {name: getattr(v, name) for v in [decide()] for name in _SIDES}))
+def _clean_predictions(
+    settings: EvaluationSettings, ids: Tensor, draws: int, predict: Callable[[], Predictions]
+) -> Predictions:
+    """The predictions on a chunk of clean images, shared by all attacks on the same system."""
+    if settings.shared is None:
+        return predict()
+
+    def tensors() -> tuple[dict[str, str], dict[str, Tensor]]:
+        made = predict()
+        return {}, {field.name: getattr(made, field.name) for field in fields(Predictions)}
+
+    _, found = settings.shared.get(["clean", settings.system_key, settings.seed, draws, ids.tolist()], tensors)
     return Predictions(**found)
-
-
-_SIDES = tuple(field.name for field in fields(Predictions))

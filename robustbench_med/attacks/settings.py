@@ -8,40 +8,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Attack
+from robustbench_med.attacks.query_counter import QueryCounter
+from robustbench_med.attacks.rung import Rung
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.speed import Speed
 
 
 @dataclass(frozen=True)
-class Step:
-    """One attack from one rung of the ladder.
-
-    Attributes:
-        name: as shown, ``full apgd-100 orthogonal``.
-        access: the rung.
-        attack: any attack.
-        eot: noise draws averaged in each call of the target model.
-        evasion: how the rung `gate` keeps the detector quiet.
-        follows_gradient: the attack climbs a gradient, so that diagnostics of gradients apply.
-    """
-
-    name: str
-    access: str
-    attack: Attack
-    eot: int = 1
-    evasion: str = "orthogonal"
-    follows_gradient: bool = True
-
-
-@dataclass(frozen=True)
-class Setting:
+class EvaluationSettings:
     """How the images of a cell are attacked and scored.
 
     Attributes:
         threat: norm, eps, goal.
-        steps: attacks, tried in this order; an image that one has broken is not given to the next.
+        rungs: attacks, run in this order; an image that one has broken is not given to the next.
         num_classes: K, for metrics.
         lesion_class: for metrics and for the goals that name the lesion.
         device: where to work.
@@ -54,11 +34,11 @@ class Setting:
         watch: keep the figures that diagnostics need.
         speed: how the attack's passes are sped up.
         shared: where clean predictions and images for transfer are kept for other cells; None keeps none.
-        system, borrowed: all that the answers of the deployed system, and of the surrogate, depend on.
+        system_key, surrogate_key: all that the answers of the deployed system, and of the surrogate, depend on.
     """
 
     threat: ThreatModel
-    steps: Sequence[Step]
+    rungs: Sequence[Rung]
     num_classes: int
     lesion_class: int | None
     device: torch.device
@@ -71,14 +51,18 @@ class Setting:
     watch: bool = True
     speed: Speed = field(default_factory=Speed)
     shared: SharedResults | None = None
-    system: str = ""
-    borrowed: str = ""
+    system_key: str = ""
+    surrogate_key: str = ""
 
     @property
     def goal_class(self) -> int | None:
         """The class on one side of a goal of two sides."""
         return None if self.threat.goal == "untargeted" else self.lesion_class
 
-    def seen(self, labels: Tensor) -> Tensor:
-        """Labels as the adversary sees them: whether it is a lesion, for the goals that name it."""
-        return labels if self.goal_class is None else (labels == self.goal_class).long()
+    def counter(self, x: Tensor, y: Tensor) -> QueryCounter:
+        """A fresh counter for an attack on images (N, C, H, W) with labels (N,).
+
+        The adversary sees the labels as its goal does: whether there is a lesion, for the goals that name it.
+        """
+        labels = y if self.goal_class is None else (y == self.goal_class).long()
+        return QueryCounter(x, labels, self.threat, self.budget, self.watch)

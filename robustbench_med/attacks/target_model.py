@@ -1,7 +1,7 @@
-"""What every adversary sees of a pipeline: an ordinary module from images to logits.
+"""The target model of every attack: an ordinary module from images to logits.
 
-Any attack library works on a model unchanged, because it is a plain differentiable module; what differs from
-rung to rung of the access ladder (`robustbench_med.attacks.access`) is what its gradient says.
+Any attack library works on it unchanged, because it is a plain differentiable module. The rungs of the access ladder
+(`robustbench_med.attacks.access`) differ in its gradient.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from robustbench_med.interfaces.attack import TargetModel, margin
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
 
+#: The soft gate's width as a share of the clean scores between the lowest and the threshold.
+SOFTNESS = 0.1
 
-class _Metered(torch.autograd.Function):
-    """Identity that tells the counter when a gradient comes back."""
+
+class _CountGradient(torch.autograd.Function):
+    """Identity that counts the backward passes through it."""
 
     @staticmethod
     def forward(ctx, x: Tensor, counter: QueryCounter, rows: Tensor, passes: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.bill = (counter, rows, passes)
+        ctx.counted = (counter, rows, passes)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        counter, rows, passes = ctx.bill
+        counter, rows, passes = ctx.counted
         counter.backward(rows, passes, grad)
         return grad, None, None, None
 
@@ -49,7 +52,7 @@ class _Scaled(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class View:
+class TargetSettings:
     """What an adversary knows and wants; the same for every call of a target model.
 
     Attributes:
@@ -57,7 +60,7 @@ class View:
         counter: counts the passes; it also holds the labels as the adversary sees them.
         eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
         goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
-        evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
+        evasion: how the rung `gate` evades the detector: ``orthogonal`` or ``joint:WEIGHT``.
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
         chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
@@ -76,36 +79,36 @@ class View:
 
 
 class PipelineTarget(TargetModel):
-    """Common ground of the rungs: metering, noise draws, the adversary's goal, following a shrinking batch.
+    """Base class of the rungs: counts passes, averages noise draws, knows the goal, follows a shrinking batch.
 
     Args:
-        view: what the adversary knows and wants.
+        settings: what the adversary knows and wants.
         rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
             image's noise depends on how many passes it has had, never on the images beside it.
         rows: which images of the counter this target model holds.
     """
 
-    def __init__(self, view: View, rng: Stream, rows: Tensor | None = None) -> None:
+    def __init__(self, settings: TargetSettings, rng: Stream, rows: Tensor | None = None) -> None:
         super().__init__()
-        self.view = view
+        self.settings = settings
         self.rng = rng
-        self.draws = view.eot if self.random else 1
+        self.draws = settings.eot if self.random else 1
         self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
         self.eval()
 
     @property
     def random(self) -> bool:
-        """Two calls may differ, so that averaging draws is worth something."""
-        return self.view.pipeline.stochastic
+        """Two calls may differ, so that several draws are averaged."""
+        return self.settings.pipeline.stochastic
 
     @property
     def stop_on_success(self) -> bool:  # type: ignore[override]
-        """True where a wrong answer here is one of the deployed system."""
-        return not self.view.pipeline.stochastic
+        """True where a wrong answer here is a wrong answer of the deployed system."""
+        return not self.settings.pipeline.stochastic
 
     def at(self, index: Tensor) -> PipelineTarget:
         """The same target model for some of its images."""
-        return type(self)(self.view, self.rng[index], self.rows[index])
+        return type(self)(self.settings, self.rng[index], self.rows[index])
 
     def flexible(self, x: Tensor) -> nn.Module:
         """The same target model for batches of any size; see `robustbench_med.interfaces.TargetModel.flexible`."""
@@ -121,27 +124,27 @@ class PipelineTarget(TargetModel):
             raise ValueError(
                 f"this target model holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
             )
-        return self._ask(x, self.rng, self.rows)
+        return self._counted_logits(x, self.rng, self.rows)
 
-    def _ask(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
-        counter, draws, speed = self.view.counter, self.draws, self.view.speed
+    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
+        counter, draws, speed = self.settings.counter, self.draws, self.settings.speed
         number = counter.forward(rows, draws)
         if torch.is_grad_enabled() and x.requires_grad:
-            x = _Metered.apply(x, counter, rows, draws)
+            x = _CountGradient.apply(x, counter, rows, draws)
             if speed.scale != 1:
                 x = _Scaled.apply(x, 1 / speed.scale)
         if self.random:
             rng = rng.moment(number + extra).repeat(draws)
         with speed.passes(x.device):
-            logits = self._in_parts(x, rng, counter.y[rows]).to(x.dtype)
+            logits = self._all_draws(x, rng, counter.y[rows]).to(x.dtype)
         if speed.scale != 1:
             logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
         counter.seen(rows, x, logits.mean(1))
         return logits
 
-    def _in_parts(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The answers to every draw, image-major: (N * draws, K)."""
+    def _all_draws(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The logits of every draw, image-major: (N * draws, K)."""
         if self.draws > 1:
             x, y = x.repeat_interleave(self.draws, 0), y.repeat_interleave(self.draws, 0)
         # From a stream that starts anew each time it is used, since a part may be recomputed.
@@ -149,7 +152,7 @@ class PipelineTarget(TargetModel):
 
     def in_parts(self, function: Callable[[Tensor, slice], Tensor], x: Tensor) -> Tensor:
         """``function(x[part], part)`` for parts of at most ``chunk`` rows, recomputed for the gradient."""
-        size = self.view.chunk
+        size = self.settings.chunk
         parts = [slice(at, at + size) for at in range(0, max(len(x), 1), size)]
         if len(parts) == 1:
             return function(x, parts[0])
@@ -165,15 +168,23 @@ class PipelineTarget(TargetModel):
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """One draw of the logits for each row of ``x``; ``y`` as the adversary sees the labels."""
-        raise AssertionError("a rung defines what its adversary sees")
+        raise NotImplementedError
 
     def classify(self, x: Tensor) -> Tensor:
-        """The classifier's logits on images that reach it, seen from the adversary's goal."""
-        return collapse(self.view.pipeline.classifier(x), self.view.goal_class)
+        """The classifier's logits, collapsed to the two sides of the adversary's goal where it has two."""
+        return collapse(self.settings.pipeline.classifier(x), self.settings.goal_class)
+
+    def abstain(self, logits: Tensor, y: Tensor, scores: Tensor) -> Tensor:
+        """The logits (N, K) as `abstained` changes them where the system rejects; ``scores``: the detector's, (N,)."""
+        pipeline = self.settings.pipeline
+        if not pipeline.rejects:
+            return logits
+        assert pipeline.gate is not None
+        return abstained(logits, y, (scores - pipeline.gate.threshold) / soft_width(pipeline))
 
 
 class Flexible(nn.Module):
-    """A target model for code that does not say which images it asks about (other libraries, mostly).
+    """A target model for code, mostly of other libraries, that does not say which images it passes.
 
     A batch of as many images as the model holds is taken to be those, in order. In any other each image is taken for
     a variant of the nearest clean image, of which there may be several.
@@ -191,7 +202,7 @@ class Flexible(nn.Module):
             logits: Tensor = self.target(x)
             return logits
         nearest = torch.cdist(x.detach().flatten(1).to(self.clean.dtype), self.clean).argmin(1)
-        return self.target._ask(
+        return self.target._counted_logits(
             x, self.target.rng[nearest], self.target.rows[nearest], extra=_occurrence(nearest) * self.target.draws
         ).mean(1)
 
@@ -215,8 +226,14 @@ def collapse(logits: Tensor, goal_class: int | None) -> Tensor:
     return torch.stack([others, logits[:, goal_class]], 1)
 
 
-def withheld(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
-    """The adversary's view of a system that rejects: a rejected image (``over`` > 0, (N,)) counts as answered right.
+def soft_width(pipeline: Pipeline) -> float:
+    """Width of the soft gate, in units of the detector's score."""
+    assert pipeline.gate is not None
+    return max(SOFTNESS * (pipeline.gate.threshold - pipeline.gate.low), 1e-12)
+
+
+def abstained(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
+    """Logits of a system that abstains: a rejected image (``over`` > 0, (N,)) counts as answered correctly.
 
     The true class's logit is raised until it wins by ``over``, which lets the gradient of a rejected, wrongly answered
     image point to where it is no longer rejected.

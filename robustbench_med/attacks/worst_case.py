@@ -1,4 +1,4 @@
-"""The attacks of a cell on one chunk of images: the single one of a plain cell, or those of a ladder in turn."""
+"""The attacks of a cell on one chunk of images: a single one, or those of a ladder one after another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.adversary import Systems, adversary, seen_by, stream_name
+from robustbench_med.attacks.attacked_system import AttackedSystem
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.rung import Rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.errors import BudgetExceeded, OutsideThreatModel, UsageError
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.results import Predictions, RungResult
@@ -22,130 +23,165 @@ from robustbench_med.runtime.speed import Speed
 
 
 class WorstCase:
-    """The attacks on one chunk of images, one step after the other, and the worst image of each."""
+    """Attacks one chunk of images from every rung and keeps the worst image of each.
 
-    def __init__(self, systems: Systems, x: Tensor, y: Tensor, ids: Tensor, setting: Setting, draws: int) -> None:
-        self.pipeline, self.systems, self.x, self.y, self.ids = systems.deployed, systems, x, y, ids
-        self.setting, self.draws = setting, draws
-        self.climbs: list[RungResult] = []
+    Args:
+        system: the deployed system and its copies.
+        x: clean images, (N, C, H, W).
+        y: their labels, int64 (N,).
+        ids: their rows in the test split, int64 (N,).
+        settings: rungs, threat and the rest.
+        draws: noise draws on which the deployed system is judged.
 
-    def climb(self, before: Predictions) -> Tensor:
-        """Adversarial images like ``x``, inside the ball and [0, 1].
+    Attributes:
+        results: what each rung did, in the order of the rungs.
+    """
 
-        A single attack's images are taken as they are. Of several attacks, each image keeps what the deployed system
-        answered worst, judged on noise that is used for nothing else: choosing by the draws that score would count
-        their luck as success.
+    def __init__(
+        self, system: AttackedSystem, x: Tensor, y: Tensor, ids: Tensor, settings: EvaluationSettings, draws: int
+    ) -> None:
+        self.system, self.x, self.y, self.ids = system, x, y, ids
+        self.settings, self.draws = settings, draws
+        self.results: list[RungResult] = []
+
+    def run(self, clean: Predictions) -> Tensor:
+        """Adversarial images like ``x``, inside the ball and [0, 1]; ``clean``: the predictions on ``x``.
+
+        A single attack's images are taken as they are. Of several attacks, each image keeps the one that the deployed
+        system answered worst, judged on noise that is used for nothing else: a choice by the scoring draws would count
+        chance as success (selection bias).
         """
-        every = torch.arange(len(self.x), device=self.x.device)
-        if len(self.setting.steps) == 1:
-            return self.attack(self.setting.steps[0], every)
+        every, rungs = torch.arange(len(self.x), device=self.x.device), self.settings.rungs
+        if len(rungs) == 1:
+            return self.attack(rungs[0], every)
         best = self.x.clone()
-        # A deterministic system has no luck to choose by: what it answered is what it will answer.
-        safe = self._safe(self.x, every) if self.pipeline.stochastic else self._share(before, every)
+        # A deterministic system answers the same again, so that its clean predictions serve.
+        stochastic = self.system.deployed.stochastic
+        robust = self._robustness(self.x, every) if stochastic else self._robust_share(clean, every)
         refused: list[UsageError] = []
-        tried = torch.zeros_like(safe, dtype=torch.bool)
-        for step in self.setting.steps:
-            rows = (safe > 0).nonzero().flatten()
-            if len(rows) == 0:  # all are broken: nobody is asked anything
-                self.climbs.append(
-                    replace(RungResult.idle(step.name, step.access, len(self.x)), safe=safe.cpu().clone())
-                )
+        tried = torch.zeros_like(robust, dtype=torch.bool)
+        for rung in rungs:
+            rows = (robust > 0).nonzero().flatten()
+            if len(rows) == 0:  # parts need not know empty batches
+                self.results.append(RungResult.not_run(rung.name, rung.access, robust.cpu()))
                 continue
             try:
-                x_adv = self.attack(step, rows)
+                x_adv = self.attack(rung, rows)
             except UsageError as error:
                 refused.append(error)
-                self.climbs.append(RungResult.refused(step.name, step.access, safe.cpu(), str(error)))
+                self.results.append(RungResult.not_run(rung.name, rung.access, robust.cpu(), str(error)))
                 continue
-            found = self._safe(x_adv, rows)
-            # Where no attack has an effect, the first one's image stands for what an adversary would send.
-            worse = (found < safe[rows]) | ((found == safe[rows]) & ~tried[rows])
+            found = self._robustness(x_adv, rows)
+            # Where no attack has an effect, the first one's image is kept: it is what an adversary would send.
+            worse = (found < robust[rows]) | ((found == robust[rows]) & ~tried[rows])
             tried[rows] = True
-            best[rows[worse]], safe[rows[worse]] = x_adv[worse], found[worse]
-            self.climbs[-1] = replace(self.climbs[-1], safe=safe.cpu().clone())
-        if len(refused) == len(self.setting.steps):
+            best[rows[worse]], robust[rows[worse]] = x_adv[worse], found[worse]
+            self.results[-1] = replace(self.results[-1], robust=robust.cpu().clone())
+        if len(refused) == len(rungs):
             raise refused[0]
         return best
 
-    def attack(self, step: Step, rows: Tensor) -> Tensor:
-        """One attack on some of the images; what it spent is put aside for `result`."""
+    def attack(self, rung: Rung, rows: Tensor) -> Tensor:
+        """One attack on some of the images; what it spent is appended to ``results``."""
         start = time.perf_counter()
         x_adv = self.x[rows].clone()
-        climb = RungResult.idle(step.name, step.access, len(self.x))
-        # Fewer images at once where each is drawn several times, so that a step's memory does not grow with the draws.
-        random = self.pipeline.stochastic and step.access not in ("oblivious", "transfer")
-        size = max(1, self.setting.batch // (step.eot if random else 1))
+        result = RungResult.empty(rung.name, rung.access, len(self.x))
+        # Fewer images at once where each is drawn several times, so that memory does not grow with the draws.
+        draws = rung.eot if self.system.deployed.stochastic and rung.sees_defense else 1
+        size = max(1, self.settings.batch // draws)
         for at in range(0, len(rows), size):
             part = slice(at, at + size)
-            x_adv[part], counter, repeated = self._settled(step, rows[part])
-            climb = replace(climb.with_part(rows[part], counter), repeated=climb.repeated + repeated)
-        self.climbs.append(replace(climb, seconds=time.perf_counter() - start))
+            x_adv[part], counter, repeated = self._confirmed_attack(rung, rows[part])
+            result = replace(_with_counts(result, rows[part], counter), repeated=result.repeated + repeated)
+        self.results.append(replace(result, seconds=time.perf_counter() - start))
         return x_adv
 
-    def _settled(self, step: Step, rows: Tensor) -> tuple[Tensor, QueryCounter, int]:
-        """An attack's images, what they cost, and how many were attacked again because speed changed a decision."""
-        x_adv, counter = self._attack(step, rows, self.setting.speed)
-        if self.setting.speed.exact:
+    def _confirmed_attack(self, rung: Rung, rows: Tensor) -> tuple[Tensor, QueryCounter, int]:
+        """An attack's images, its counter, and how many images were attacked again in float32.
+
+        These are the images on which the faster passes decide differently.
+        """
+        x_adv, counter = self._attack(rung, rows, self.settings.speed)
+        if self.settings.speed.exact:
             return x_adv, counter, 0
         fast, exact = (
-            torch.stack([self._decisions(step, rows, images, speed) for images in (self.x[rows], x_adv)])
-            for speed in (self.setting.speed, Speed())
+            torch.stack([self._decisions(rung, rows, images, speed) for images in (self.x[rows], x_adv)])
+            for speed in (self.settings.speed, Speed())
         )
         again = (fast != exact).any(0).nonzero().flatten()
         if len(again):
-            x_adv[again], other = self._attack(step, rows[again], Speed())
+            x_adv[again], other = self._attack(rung, rows[again], Speed())
             counter.repeat(again, other)
         return x_adv, counter, len(again)
 
-    def _decisions(self, step: Step, rows: Tensor, images: Tensor, speed: Speed) -> Tensor:
-        """What this adversary sees decided, (M,), at no cost to its budget."""
-        setting, ids = replace(self.setting, watch=False, budget=Budget()), self.ids[rows]
-        with isolated(seed_of(setting.seed, "confirming", int(ids[0]))), torch.no_grad():
-            logits: Tensor = adversary(self.systems, step, self.x[rows], self.y[rows], ids, setting, speed)(images)
+    def _decisions(self, rung: Rung, rows: Tensor, images: Tensor, speed: Speed) -> Tensor:
+        """The classes that the rung's target model predicts, int64 (M,), without cost to the budget."""
+        settings, ids = replace(self.settings, watch=False, budget=Budget()), self.ids[rows]
+        counter = settings.counter(self.x[rows], self.y[rows])
+        with isolated(seed_of(settings.seed, "confirming", int(ids[0]))), torch.no_grad():
+            logits: Tensor = self.system.target(rung, counter, ids, settings, speed)(images)
         return logits.argmax(1)
 
-    def _attack(self, step: Step, rows: Tensor, speed: Speed) -> tuple[Tensor, QueryCounter]:
-        """One attack on images that are all worked on at once."""
-        setting, shared = self.setting, self.setting.shared
-        x, y = self.x[rows], setting.seen(self.y[rows])
-        counter = QueryCounter(x, y, setting.threat, setting.budget, setting.watch)
-
-        def made() -> Tensor:
-            with isolated(seed_of(setting.seed, "attack", stream_name(step), int(self.ids[rows[0]]))):
-                try:
-                    seen = seen_by(self.systems, step, counter, self.ids[rows], setting, speed)
-                    rng = Stream.named(f"attack:{stream_name(step)}", setting.seed, self.ids[rows])
-                    x_adv = step.attack.run(seen, x.clone(), y, setting.threat, setting.budget, rng)
-                except BudgetExceeded:
-                    counter.exhausted = True
-                    x_adv = counter.best
-            if not isinstance(x_adv, Tensor):
-                raise OutsideThreatModel(f"the attack returned a {type(x_adv).__name__}, not images")
-            x_adv = x_adv.detach().to(x)
-            setting.threat.check(x_adv, x)
-            # Removes float rounding only: anything more has just failed the check.
-            return setting.threat.project(x_adv, x)
-
-        if step.access != "transfer" or shared is None:
-            return made(), counter
-        # Nothing of the deployed system is seen, so its images serve against every defense.
-        facts, tensors = shared.get(self._transferred(step, rows, speed), lambda: counter.as_kept(made()))
+    def _attack(self, rung: Rung, rows: Tensor, speed: Speed) -> tuple[Tensor, QueryCounter]:
+        """One attack on images that fit into one batch."""
+        settings, shared = self.settings, self.settings.shared
+        counter = settings.counter(self.x[rows], self.y[rows])
+        if rung.access != "transfer" or shared is None:
+            return self._checked_images(rung, rows, counter, speed), counter
+        # An attack on the surrogate sees nothing of the deployed system, so its images serve against every defense.
+        facts, tensors = shared.get(
+            self._transfer_key(rung, rows, speed),
+            lambda: counter.as_kept(self._checked_images(rung, rows, counter, speed)),
+        )
         counter.take_kept(facts, tensors)
-        return tensors["images"].to(x.device), counter
+        return tensors["images"].to(self.x.device), counter
 
-    def _transferred(self, step: Step, rows: Tensor, speed: Speed) -> list[Any]:
+    def _checked_images(self, rung: Rung, rows: Tensor, counter: QueryCounter, speed: Speed) -> Tensor:
+        """The attack's images, checked against the threat model; the best so far where the budget ran out."""
+        settings, ids, x = self.settings, self.ids[rows], counter.x
+        with isolated(seed_of(settings.seed, "attack", rung.stream, int(ids[0]))):
+            try:
+                target = self.system.target(rung, counter, ids, settings, speed)
+                rng = Stream.named(f"attack:{rung.stream}", settings.seed, ids)
+                x_adv = rung.attack.run(target, x.clone(), counter.y, settings.threat, settings.budget, rng)
+            except BudgetExceeded:
+                counter.exhausted = True
+                x_adv = counter.best
+        if not isinstance(x_adv, Tensor):
+            raise OutsideThreatModel(f"the attack returned a {type(x_adv).__name__}, not images")
+        x_adv = x_adv.detach().to(x)
+        settings.threat.check(x_adv, x)
+        # Removes float rounding only: anything more has just failed the check.
+        return settings.threat.project(x_adv, x)
+
+    def _transfer_key(self, rung: Rung, rows: Tensor, speed: Speed) -> list[Any]:
         """All that images made on a surrogate depend on."""
-        setting, attack = self.setting, step.attack
+        settings, attack = self.settings, rung.attack
         who = [attack.spec_name, attack.spec_revision, type(attack).__qualname__, all_params(attack.params)]
-        threat = [setting.threat.norm, setting.threat.eps, setting.threat.goal, setting.goal_class]
-        how = [threat, asdict(setting.budget), asdict(speed), setting.watch, setting.batch, step.eot, setting.seed]
-        return ["transfer", setting.borrowed, who, how, self.ids[rows].tolist()]
+        threat = [settings.threat.norm, settings.threat.eps, settings.threat.goal, settings.goal_class]
+        budget, seed = asdict(settings.budget), settings.seed
+        how = [threat, budget, asdict(speed), settings.watch, settings.batch, rung.eot, seed]
+        return ["transfer", settings.surrogate_key, who, how, self.ids[rows].tolist()]
 
-    def _safe(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Share of draws on which the deployed system withstands, (M,)."""
-        stream = Stream.named("selection", self.setting.seed, self.ids[rows])
-        with isolated(seed_of(self.setting.seed, "selection", *self.ids[:1].tolist())):
-            return self._share(self.pipeline.decide(x, stream, self.draws), rows)
+    def _robustness(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Share of draws on which the deployed system is robust, float32 (M,), on noise used for nothing else."""
+        stream = Stream.named("selection", self.settings.seed, self.ids[rows])
+        with isolated(seed_of(self.settings.seed, "selection", *self.ids[:1].tolist())):
+            return self._robust_share(self.system.deployed.decide(x, stream, self.draws), rows)
 
-    def _share(self, verdicts: Predictions, rows: Tensor) -> Tensor:
-        return verdicts.robust(self.y[rows].cpu()).float().mean(0).to(self.x.device)
+    def _robust_share(self, predictions: Predictions, rows: Tensor) -> Tensor:
+        return predictions.robust(self.y[rows].cpu()).float().mean(0).to(self.x.device)
+
+
+def _with_counts(result: RungResult, rows: Tensor, counter: QueryCounter) -> RungResult:
+    """The result after the images ``rows`` were attacked under ``counter``."""
+    rows = rows.cpu()
+    for name in RungResult.COUNTED:
+        getattr(result, name)[rows] = getattr(counter, name).cpu()
+    result.attacked[rows] = True
+    return replace(
+        result,
+        probabilities=counter.watch and counter.spread is not None and bool(counter.probabilities),
+        spread=None if counter.spread is None else float(counter.spread),
+        exhausted=result.exhausted or counter.exhausted,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,51 +105,16 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
     check_target(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     count = len(held.clients)
     height = 1.7 + min(max(count, 3) * 0.3, 28)
-    rows = np.arange(count)
     # Text of an SVG stays text, a $ in a class name is not a formula, and equal charts are equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rbmed", "text.parse_math": False, "font.size": 10}):
         figure = Figure(figsize=(10, height), layout="constrained")
         panels = figure.subplots(1, len(SPLITS), sharey=True, gridspec_kw={"width_ratios": (2, 1, 1)})
-        for at, (panel, name) in enumerate(zip(panels, SPLITS, strict=True)):
-            left = np.zeros(count)
-            for label, kind in enumerate(held.card.classes):
-                wide = held.images[at, :, label]
-                # Colours that are used a second time are hatched.
-                round_, colour = divmod(label, len(COLOURS))
-                panel.barh(
-                    rows,
-                    wide,
-                    left=left,
-                    height=0.78,
-                    color=COLOURS[colour],
-                    edgecolor="white",
-                    linewidth=0.4,
-                    hatch="/" * (3 * round_),
-                    label=kind if at == 0 else None,
-                )
-                left += wide
-            for row, total in enumerate(left):
-                panel.annotate(
-                    f"{total:.0f}",
-                    (total, row),
-                    (3, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=8,
-                    color="0.25",
-                )
-            panel.set_title(f"{name}: {left.sum():.0f} images", fontsize=10)
-            panel.set_xlim(0, max(left.max(), 1) * 1.17)
-            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            panel.spines[["top", "right", "left"]].set_visible(False)
-            panel.tick_params(axis="y", length=0)
-            panel.grid(axis="x", color="0.9")
-            panel.set_axisbelow(True)
-        panels[0].set_yticks(rows, held.clients, fontsize=10 if count <= 40 else 6)
+        for at, panel in enumerate(panels):
+            _panel(panel, held, at)
+        panels[0].set_yticks(np.arange(count), held.clients, fontsize=10 if count <= 40 else 6)
         panels[0].set_ylim(count - 0.4, -0.6)
         origin = " (synthetic)" if held.card.synthetic else ""
         title = f"{held.card.name}{origin}, partition {partition}: who holds what"
@@ -158,3 +124,43 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
             figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         except OSError as error:
             raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
+
+
+def _panel(panel: Any, held: Holdings, at: int) -> None:
+    """Draw the bars of the split ``at``, one per client, with its total."""
+    from matplotlib.ticker import MaxNLocator
+
+    rows, left = np.arange(len(held.clients)), np.zeros(len(held.clients))
+    for label, kind in enumerate(held.card.classes):
+        wide = held.images[at, :, label]
+        # Colours that are used a second time are hatched.
+        round_, colour = divmod(label, len(COLOURS))
+        panel.barh(
+            rows,
+            wide,
+            left=left,
+            height=0.78,
+            color=COLOURS[colour],
+            edgecolor="white",
+            linewidth=0.4,
+            hatch="/" * (3 * round_),
+            label=kind if at == 0 else None,
+        )
+        left += wide
+    for row, total in enumerate(left):
+        panel.annotate(
+            f"{total:.0f}",
+            (total, row),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color="0.25",
+        )
+    panel.set_title(f"{SPLITS[at]}: {left.sum():.0f} images", fontsize=10)
+    panel.set_xlim(0, max(left.max(), 1) * 1.17)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color="0.9")
+    panel.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""From states to modules: the classifier, the detector and the purifier of one client, filled with what was learned."""
+"""From states to modules: the classifier, the detector and the purifier of one client, filled with trained weights."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class PartFolders:
         return self.folders[part_of(name)] / f"{name}.safetensors"
 
 
-class Assembly:
+class PartBuilder:
     """Builds a client's parts.
 
     Args:
-        resolved: the defense's parts, as built by nobody yet; copies of them are filled.
+        resolved: the defense's parts, untrained; copies of them are filled.
         card: of the data set.
-        states: what was learned.
+        states: the trained weights.
         device: where the modules live.
     """
 
@@ -81,7 +81,7 @@ class Assembly:
         def build() -> Classifier:
             return build_for(self.resolved.model, self.card)
 
-        # Its initial weights are overwritten: drawing them must not move the global generator.
+        # Its initial weights are overwritten: creating them must not advance the global generator.
         with torch.random.fork_rng(devices=[]):
             classifier = self.resolved.strategy.classifier(build)
         state, source = self._shared, "classifier"
@@ -93,7 +93,7 @@ class Assembly:
 
     @cached_property
     def _shared(self) -> dict[str, Tensor]:
-        """What all clients share of the classifier, read once."""
+        """The state of the classifier that all clients share, read once."""
         return self.states.state("classifier")
 
     def part(self, kind: str, client: str | None) -> Part | None:
@@ -128,14 +128,14 @@ class Assembly:
         return part
 
     def learned(self, name: str, client: str | None) -> dict[str, Tensor]:
-        """What a strategy has trained of a part, as ``client`` has it; empty for one that is only fitted."""
+        """The state of a part that a strategy has trained, of ``client``; empty for one that is only fitted."""
         state = self.states.state(name) if self.states.has(name) else {}
         if state and client is not None and self.states.has(mine := personal(name, client)):
             state |= self.states.state(mine)
         return state
 
     def unfitted(self, name: str, client: str) -> Part:
-        """A copy of one of the resolved's learned parts with what a strategy has trained of it."""
+        """A copy of a part in the state to which a strategy has trained it."""
         part = self.fresh(self.resolved.learned()[name])
         self._fill(part, part.state_dict() | self.learned(name, client), name)
         return self._placed(part)
@@ -169,7 +169,7 @@ class Assembly:
 
 
 def resize(leaf: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give buffers the shapes that fitting has left them in."""
+    """Give buffers the shapes that they have in a fitted state."""
     for key, value in state.items():
         owner, _, last = key.rpartition(".")
         if last in (buffers := leaf.get_submodule(owner)._buffers):
@@ -177,7 +177,7 @@ def resize(leaf: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 class Reordered(Classifier):
-    """A classifier whose answers are put into the order of a data set's classes; others are left out.
+    """A classifier whose logits are put into the order of a data set's classes; others are left out.
 
     Args:
         inner: the classifier.

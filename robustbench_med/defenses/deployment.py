@@ -1,24 +1,7 @@
-"""From trained weights to each client's pipeline: fill the parts, fix the gate."""
+"""From trained weights to each client's pipeline: build the parts, fix the gate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
-
-from robustbench_med.defenses.artifact import Artifact
-from robustbench_med.defenses.building import Assembly
-from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.resolved import ResolvedDefense, key_of
-from robustbench_med.errors import UsageError
-from robustbench_med.files.paths import home
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import Split
-from robustbench_med.interfaces.random import Stream
-from robustbench_med.plugins.components import all_params
-
-if TYPE_CHECKING:
-    from torch import Tensor
 import json
 import math
 import warnings
@@ -26,8 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from robustbench_med.errors import StoreWarning
+import torch
+from torch import Tensor
+
+from robustbench_med.defenses.artifact import Artifact
+from robustbench_med.defenses.building import PartBuilder
+from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of
+from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.paths import home
+from robustbench_med.interfaces import Classifier, Dataset
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.plugins.components import all_params
 
 CALIBRATION = "calibration.json"
 
@@ -56,7 +51,7 @@ class Deployment:
         self.dataset = dataset
         self.device = device
         self.unseen = unseen
-        self._made = Assembly(resolved, dataset.card(), artifact, device)
+        self._builder = PartBuilder(resolved, dataset.card(), artifact, device)
         self._gates: dict[str, Gate] | None = None
 
     def pipeline(self, client: str) -> Pipeline:
@@ -65,12 +60,40 @@ class Deployment:
         Raises:
             UsageError: there is no such client.
         """
+        return self._pipeline(client, self.gate(client))
+
+    def gate(self, client: str) -> Gate | None:
+        """The gate of ``client``; None without a detector. It is fixed now where it was not fixed before.
+
+        Raises:
+            UsageError: there is no such client.
+        """
         self.known(client)
         if self.resolved.detector is None:
-            return self._pipeline(client, None)
+            return None
         if self._gates is None:
             self._gates = self._fix_gates()
-        return self._pipeline(client, self._gates[client])
+        return self._gates[client]
+
+    def classifier(self, client: str) -> Classifier:
+        """The classifier of ``client`` alone, with its own personal state; of an unseen site the shared one.
+
+        Raises:
+            UsageError: there is no such client.
+        """
+        self.known(client)
+        return self._builder.classifier(self._own(client))
+
+    def key(self, client: str) -> str:
+        """A key of all that the answers of a client's deployed system depend on."""
+        resolved, gate = self.resolved, self.gate(client)
+        weights, data = self.artifact.digest, self.dataset.card().digest
+        parts = [resolved.describe(), resolved.recipe.strength]
+        return key_of([weights, *parts, data, client, client in self.unseen, gate and asdict(gate)])
+
+    def _own(self, client: str | None) -> str | None:
+        """The client whose personal state is used; an unseen site has none, whatever weights call it."""
+        return None if client in self.unseen else client
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -83,28 +106,24 @@ class Deployment:
             raise unknown_client(client, self.dataset, self.served)
 
     def _pipeline(self, client: str | None, gate: Gate | None) -> Pipeline:
-        """The pipeline with a gate, or without detector; None is a client without anything of its own."""
-        # An unseen site may be called like a client of weights trained elsewhere; it still has no part in them.
-        own = None if client in self.unseen else client
-        system = self._made.system(own)
-        detector, strength = self._made.detector(own) if gate else None, self.resolved.recipe.strength
+        """The pipeline with a gate, or without detector; None is a client without personal state."""
+        own = self._own(client)
+        system = self._builder.system(own)
+        detector, strength = self._builder.detector(own) if gate else None, self.resolved.recipe.strength
         return Pipeline(system.classifier, detector, system.purifier, gate, strength)
 
     # --- the gate ---
 
     def _gate_key(self) -> str:
-        recipe, parts = (
-            self.resolved.recipe,
-            [
-                [kind, part.spec_name, part.spec_revision, all_params(part.params)]
-                for kind, part in self.resolved.parts().items()
-                if kind in ("detector", "purifier")
-            ],
-        )
-        return key_of([parts, recipe.fpr, self.artifact.digest, self.dataset.card().digest])
+        parts = [
+            [kind, part.spec_name, part.spec_revision, all_params(part.params)]
+            for kind, part in self.resolved.parts().items()
+            if kind in ("detector", "purifier")
+        ]
+        return key_of([parts, self.resolved.recipe.fpr, self.artifact.digest, self.dataset.card().digest])
 
     def _fix_gates(self) -> dict[str, Gate]:
-        """Gates per client: read where they were fixed before, else fixed now on clean calibration images."""
+        """Gates per client: read if they were fixed before, else fixed now on clean calibration images."""
         key = self._gate_key()
         cached = home() / "calibration" / f"{key}.json"
         for path in (self.artifact.folder / CALIBRATION, cached):
@@ -146,7 +165,7 @@ class Deployment:
         """
         if len(split) == 0:
             raise UsageError("a gate cannot be fixed without calibration images")
-        # The gate plays no part in the score; any will do.
+        # The score does not depend on the gate.
         pipeline = self._pipeline(client, Gate(0.0, 0.0, 1.0))
         parts = []
         for start in range(0, len(split), batch):
@@ -164,15 +183,15 @@ class Deployment:
 def fix_gate(scores: Tensor, fpr: float) -> Gate:
     """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
 
-    The published map normalises scores within a test batch, so that a result depends on what else is in the batch.
-    Here the range of the clean calibration scores plays that part, once and for all.
+    The published map normalises scores within a test batch, so that a result depends on the rest of the batch. Here
+    scores are normalised by the range of the clean calibration scores.
     """
     threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
     return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
 
 
 def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:
-    """What to say of a client that nobody knows."""
+    """The error for a client that does not exist."""
     return UsageError(f"unknown client {client!r} of {dataset.card().name!r} (--client); valid: {', '.join(served)}")
 
 
@@ -182,7 +201,7 @@ def read_gates(path: Path, key: str) -> dict[str, Gate]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         facts, digest = stored["gates"], stored["digest"]
         if key_of(facts) != digest:
-            raise ValueError("its digest is another")
+            raise ValueError("its digest differs")
         gates = {client: Gate(**gate) for client, gate in facts.items()}
         if any(not math.isfinite(bound) for gate in gates.values() for bound in asdict(gate).values()):
             raise ValueError("a bound is not finite")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from robustbench_med.attacks.rung import LeftOut, Rung
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.grid.filters import CELL_LABELS
-from robustbench_med.grid.ladder import Rung
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 
@@ -24,10 +24,10 @@ class Cell:
     trained: TrainedRef
     #: As named; of a ladder, `ladder` with its preset.
     attack: PartRef
-    #: What is really run: one rung, or those of a ladder that the defense admits.
+    #: What runs: one rung, or those of a ladder that apply to the defense.
     rungs: tuple[Rung, ...]
-    #: Rungs of the ladder that the defense does not admit, and why.
-    left_out: tuple[tuple[str, str], ...]
+    #: Rungs that do not apply to the defense, and why.
+    left_out: tuple[LeftOut, ...]
     threat: ThreatModel
     budget: Budget
     surrogate: TrainedRef | None
@@ -50,23 +50,36 @@ class Cell:
         """The defense."""
         return self.trained.defense
 
+    @property
+    def short_title(self) -> str:
+        """Names of defense, attack and access, for progress bars."""
+        return f"{self.defense.name} / {self.attack.name} / {self.threat.access}"
+
+    @property
+    def transfers(self) -> bool:
+        """A rung attacks the surrogate."""
+        return any(rung.access == "transfer" for rung in self.rungs)
+
+    @property
+    def only_rung(self) -> Rung:
+        """The rung of a cell that is no ladder, whether it applies or not."""
+        (rung,) = (*self.rungs, *(left_out.rung for left_out in self.left_out if left_out.rung))
+        return rung
+
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
-        # Why a rung is left out decides nothing, and may name folders of this machine.
-        facts = asdict(self) | {"left_out": [name for name, _ in self.left_out]}
+        facts = asdict(replace(self, rungs=(), left_out=()))
+        facts["rungs"] = [asdict(rung.ref) for rung in self.rungs]
+        # The reason decides nothing, and may name folders of this machine.
+        facts["left_out"] = [left_out.name for left_out in self.left_out]
         return key_of([facts, dataset_digest, weights_digest, surrogate_digest])
 
     def without(self, access: str, reason: str) -> Cell | Skip:
-        """The cell less one kind of rung."""
+        """The cell without the rungs of this ``access``."""
         rungs = tuple(rung for rung in self.rungs if rung.access != access)
-        gone = tuple((label(rung), reason) for rung in self.rungs if rung.access == access)
+        gone = tuple(LeftOut(rung, reason) for rung in self.rungs if rung.access == access)
         cell = replace(self, rungs=rungs, left_out=(*self.left_out, *gone))
         return cell if rungs else Skip(cell, reason)
-
-
-def label(rung: Rung) -> str:
-    """A rung on one line: ``gate apgd:steps=10 joint:1``."""
-    return f"{rung.access} {format_ref(rung.attack)} {rung.evasion if rung.access == 'gate' else ''}".strip()
 
 
 @dataclass(frozen=True)
@@ -82,22 +95,22 @@ def cell_of(planned: Cell | Skip) -> Cell:
     return planned.cell if isinstance(planned, Skip) else planned
 
 
-#: What is in the title of every cell.
+#: Labels that are in the title of every cell.
 ALWAYS = ("defense", "attack", "access")
 
 
 def cell_labels(cell: Cell) -> dict[str, str]:
-    """The cell's names, by the keys of `robustbench_med.grid.filters.CELL_LABELS`; "" where nothing was asked for.
+    """The cell's labels, by the keys of `robustbench_med.grid.filters.CELL_LABELS`; "" where nothing was requested.
 
-    A ladder is called ``ladder:quick``, with the attack behind it where one was named; several clients are joined by
+    A ladder is called ``ladder:quick``, followed by the attack where one was named; several clients are joined by
     ``+``, and none is ``all``.
     """
     trained, threat = cell.trained, cell.threat
     return {
         "dataset": format_ref(trained.dataset),
-        "partition": _spelled(trained.partition),
-        "model": _spelled(trained.model),
-        "strategy": _spelled(trained.strategy),
+        "partition": _format(trained.partition),
+        "model": _format(trained.model),
+        "strategy": _format(trained.strategy),
         "train_seed": "" if trained.seed is None else str(trained.seed),
         "defense": format_ref(trained.defense),
         "attack": _attack(cell.attack),
@@ -116,23 +129,23 @@ def axes(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     return tuple(key for key in CELL_LABELS if len({row[key] for row in rows}) > 1)
 
 
-def telling(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """The keys that tell these cells apart besides those that are in every `title`."""
+def distinguishing(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The labels in which these cells differ, besides those that are in every `title`."""
     return tuple(key for key in axes([cell_labels(cell) for cell in cells]) if key not in ALWAYS)
 
 
 def title(cell: Cell, more: Sequence[str] = ()) -> str:
-    """A short name: defense, attack and access, then the facets ``more``, as `telling` finds them."""
+    """A short name: defense, attack and access, then the labels ``more``, as `distinguishing` finds them."""
     names = cell_labels(cell)
     return " / ".join(_titled(key, names[key]) for key in (*ALWAYS, *more) if names[key])
 
 
 def _titled(key: str, text: str) -> str:
-    """Numbers alone say nothing."""
+    """A label as part of a title; a number needs its key to be understood."""
     return f"{key.replace('_', ' ')} {text}" if key in ("eps", "seed", "train_seed") else text
 
 
-def _spelled(ref: PartRef | None) -> str:
+def _format(ref: PartRef | None) -> str:
     return "" if ref is None else format_ref(ref)
 
 

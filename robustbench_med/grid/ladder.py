@@ -1,17 +1,19 @@
-"""The access ladder: which attacks are tried from which rung, cheapest first.
+"""The access ladder: which attack runs from which rung, cheapest first.
 
-A defense is worth what its worst rung leaves standing, image by image (Tramer et al. 2020, arXiv:2002.08347).
+The robustness of a defense is that of the worst rung, image by image (Tramer et al. 2020, arXiv:2002.08347).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from robustbench_med.attacks.rung import RungRef
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.references import PartRef, parse
+from robustbench_med.plugins.references import parse
 
 if TYPE_CHECKING:
+    from robustbench_med.attacks.rung import Rung
     from robustbench_med.defenses.resolved import ResolvedDefense
     from robustbench_med.interfaces.threat import ThreatModel
 
@@ -20,36 +22,19 @@ REVISION = 1
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One attack from one rung.
-
-    Attributes:
-        access: what the adversary sees.
-        attack: the attack, by name.
-        eot: noise draws averaged in each call; None takes the run's.
-        evasion: how the rung `gate` keeps the detector quiet: ``orthogonal`` or ``joint:WEIGHT``.
-    """
-
-    access: str
-    attack: PartRef
-    eot: int | None = None
-    evasion: str = ""
-
-
-@dataclass(frozen=True)
 class Preset:
     """A ladder by name, and how many images it is meant for (None: all)."""
 
-    rungs: tuple[Rung, ...] = field(default_factory=tuple)
+    rungs: tuple[RungRef, ...] = field(default_factory=tuple)
     limit: int | None = None
 
 
-def _rung(access: str, attack: str, eot: int = 1, evasion: str = "") -> Rung:
-    return Rung(access, parse(attack), eot, evasion)
+def _rung(access: str, attack: str, eot: int = 1, evasion: str = "") -> RungRef:
+    return RungRef(access, parse(attack), eot, evasion)
 
 
 PRESETS = {
-    # Minutes on two cores: shows where a defense gives way, not that it holds.
+    # Minutes on two cores: can show that a defense fails, not that it holds.
     "quick": Preset(
         (
             _rung("oblivious", "apgd:steps=20"),
@@ -104,30 +89,21 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def with_attack(rungs: tuple[Rung, ...], attack: PartRef, needs_gradient: bool) -> tuple[Rung, ...]:
-    """The rungs with another attack in place of their own, wherever it can work."""
-    return tuple(
-        replace(rung, attack=attack) if rung.access != "query" or not needs_gradient else rung for rung in rungs
-    )
-
-
 #: Why an undefended classifier has no rungs above the first.
 BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
 
 
-def impossible(
-    rung: Rung, norms: tuple[str, ...], needs: str, threat: ThreatModel, resolved: ResolvedDefense
-) -> str | None:
-    """Why this attack cannot be run from this rung, if it cannot."""
-    if threat.norm not in norms:
-        return f"attack {rung.attack.name!r} is not defined for {threat.norm}; it knows {', '.join(norms)}"
-    if rung.access == "query" and needs == "gradient":
-        return f"attack {rung.attack.name!r} needs gradients and `query` gives none; use square or hopskipjump"
-    bare = resolved.detector is None and resolved.purifier is None
-    if bare and rung.access in ("bpda", "full", "gate"):
+def inapplicable(rung: Rung, threat: ThreatModel, defense: ResolvedDefense) -> str | None:
+    """Why this rung cannot run against a defense under a threat model; None where it can."""
+    attack, access = rung.ref.attack.name, rung.access
+    if threat.norm not in rung.norms:
+        return f"attack {attack!r} is not defined for {threat.norm}; it knows {', '.join(rung.norms)}"
+    if access == "query" and rung.follows_gradient:
+        return f"attack {attack!r} needs gradients and `query` gives none; use square or hopskipjump"
+    if defense.bare and access in ("bpda", "full", "gate"):
         return BARE
-    if rung.access in ("full", "gate") and resolved.purifier is not None and not resolved.purifier.differentiable:
-        return f"purifier {resolved.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
-    if rung.access == "gate" and resolved.detector is None:
-        return "there is no detector to keep quiet: `full` already sees the whole system"
+    if access in ("full", "gate") and defense.purifier is not None and not defense.purifier.differentiable:
+        return f"purifier {defense.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
+    if access == "gate" and defense.detector is None:
+        return "there is no detector to evade: `full` already sees the whole system"
     return None

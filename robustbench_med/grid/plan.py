@@ -1,4 +1,4 @@
-"""`RunConfig` + registry -> cells and skips. One generator makes the whole grid; each skip says why."""
+"""`RunConfig` + registry -> cells and skips. One generator makes the whole grid; each skip has a reason."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of, label
+from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
-from robustbench_med.grid.ladder import BARE, REVISION, Rung, impossible, preset, with_attack
+from robustbench_med.grid.ladder import BARE, REVISION, inapplicable, preset
 from robustbench_med.grid.options import Ref
-from robustbench_med.interfaces import Attack, Dataset
+from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
-from robustbench_med.plugins.components import all_params, create
+from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
-
-if TYPE_CHECKING:
-    from robustbench_med.grid.cell import Cell
-
 
 #: Cells of the largest grid that is listed.
 LARGEST = 100_000
@@ -47,12 +44,12 @@ def reference(ref: Ref, kind: str) -> PartRef:
 
 
 def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None) -> Iterator[Cell | Skip]:
-    """The cells of a run, in the order in which they share most; see `robustbench_med.grid.plan`.
+    """The cells of a run, ordered so that cells that share data, weights or clean predictions are consecutive.
 
     Args:
-        config: what was asked for.
+        config: what is requested.
         registry: where the components come from.
-        datasets: opens a data set, where a cell for each client is wanted and nobody said who the clients are.
+        datasets: opens a data set, where a cell for each client is requested and no clients are named.
 
     Raises:
         UsageError: a name or a parameter is wrong, the grid is too large, or no cell is left of it. Everything is
@@ -60,9 +57,9 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
     """
     wanted = chooser(map(read, config.include), map(read, config.exclude))
     every = grouped(
-        _grid(config, registry, datasets or partial(_opened, config, registry)), lambda each: shared(cell_of(each))
+        _grid(config, registry, datasets or partial(_open, config, registry)), lambda each: shared(cell_of(each))
     )
-    # What is named twice is measured once.
+    # A cell that is named twice is measured once.
     cells = list({repr(cell): cell for cell in every if wanted(cell_labels(cell_of(cell)))}.values())
     if not cells:
         raise BadParameter(
@@ -72,68 +69,92 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
 
 
 def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator[Cell | Skip]:
-    defenses = [reference(ref, "defense") for ref in config.defense]
-    if config.baseline:
-        baseline = reference(config.baseline, "defense")
-        if baseline.name not in {ref.name for ref in defenses}:
-            defenses.insert(0, baseline)
-    data = [reference(ref, "dataset") for ref in config.dataset]
-    attacks = [reference(ref, "attack") for ref in config.attack or DEFAULT_ATTACKS]
-    models: list[PartRef | None] = [*(reference(ref, "model") for ref in config.model)] or [None]
-    strategies: list[PartRef | None] = [*(reference(ref, "strategy") for ref in config.strategy)] or [None]
-    for ref in data:
-        registry.find("dataset", ref.name)
-    asks = list(_asks(config, registry, attacks))
+    requests, axes = list(_requests(config)), _trained_axes(config)
+    check_size(*axes, config.threats, config.seed, requests, config.client)
+    for dataset in axes[0]:
+        registry.find("dataset", dataset.name)
+    attacks = [(request, _resolve(request, registry, config.eot)) for request in requests]
     partition = reference(config.partition, "partition") if config.partition else None
     options = {
         name: format_ref(reference(ref, name))
         for name in ("adversarial", "malicious", "engine")
         if (ref := getattr(config, name))
     }
-    surrogate = reference(config.surrogate, "defense")
-    budget, unseen = Budget(config.max_gradients, config.max_queries), config.unseen_site
-    seeds = config.train_seed or (None,)
-    check_size(data, models, strategies, seeds, defenses, config.threats, config.seed, asks, config.client)
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for dataset, model, strategy, train_seed, defense in product(data, models, strategies, seeds, defenses):
-        trained = TrainedRef(defense, dataset, model, strategy, options, partition, unseen, train_seed)
-        if (name := format_ref(dataset)) not in groups:
-            groups[name] = _groups(config, trained, datasets)
+    clients: dict[str, list[tuple[str, ...]]] = {}
+    for dataset, model, strategy, train_seed, defense in product(*axes):
+        trained = TrainedRef(defense, dataset, model, strategy, options, partition, config.unseen_site, train_seed)
+        if (name := format_ref(dataset)) not in clients:
+            clients[name] = _clients(config, trained, datasets)
         resolved = resolve_defense(registry, defense, model, strategy, options)
-        bare = resolved.detector is None and resolved.purifier is None
-        for given, ask in product(config.threats, asks):
-            threat = replace(given, access=ask.access)
-            admitted, left_out = _admitted(registry, ask, threat, resolved)
-            if bare and ask.role == "probe":
-                admitted, left_out = (), (("", BARE),)
-            transfers = any(rung.access == "transfer" for rung in admitted)
-            facts = key_of(
-                [[_facts(registry, rung.attack) for rung in admitted], resolved.describe(), *_reduced(config)]
-            )
-            for clients, seed in product(groups[name], config.seed):
-                cell = Cell(
-                    role=ask.role,
-                    trained=trained,
-                    attack=ask.attack,
-                    rungs=admitted,
-                    left_out=left_out,
-                    threat=threat,
-                    budget=budget,
-                    surrogate=TrainedRef(surrogate, dataset, partition=partition, unseen=unseen, seed=train_seed)
-                    if transfers
-                    else None,
-                    stand_in=config.stand_in,
-                    clients=clients,
-                    limit=ask.limit,
-                    seed=seed,
-                    eot=config.eot,
-                    draws=config.draws,
-                    facts=facts,
-                )
-                yield cell if admitted else Skip(cell, left_out[0][1])
+        for threat, (request, rungs) in product(config.threats, attacks):
+            cell = _cell(config, request, rungs, replace(threat, access=request.access), trained, resolved)
+            for group, seed in product(clients[name], config.seed):
+                each = replace(cell, clients=group, seed=seed)
+                yield each if each.rungs else Skip(each, each.left_out[0].reason)
 
 
-def _groups(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list[tuple[str, ...]]:
+def _trained_axes(config: RunConfig) -> tuple[list[Any], ...]:
+    """What is trained: data sets, models, strategies, seeds and defenses; None stands for the recipe's own."""
+    defenses = [reference(ref, "defense") for ref in config.defense]
+    if config.baseline:
+        baseline = reference(config.baseline, "defense")
+        if baseline.name not in {ref.name for ref in defenses}:
+            defenses.insert(0, baseline)
+    return (
+        [reference(ref, "dataset") for ref in config.dataset],
+        [reference(ref, "model") for ref in config.model] or [None],
+        [reference(ref, "strategy") for ref in config.strategy] or [None],
+        list(config.train_seed) or [None],
+        defenses,
+    )
+
+
+def _cell(
+    config: RunConfig,
+    request: _Request,
+    rungs: tuple[Rung, ...],
+    threat: ThreatModel,
+    trained: TrainedRef,
+    resolved: ResolvedDefense,
+) -> Cell:
+    """A cell of the first seed over all clients."""
+    reasons = [(rung, inapplicable(rung, threat, resolved)) for rung in rungs]
+    kept = tuple(rung for rung, reason in reasons if reason is None)
+    left_out = tuple(LeftOut(rung, reason) for rung, reason in reasons if reason is not None)
+    if resolved.bare and request.role == "probe":
+        kept, left_out = (), (LeftOut(None, BARE),)
+    attacks = [[all_params(rung.attack.params), rung.attack.spec_revision, REVISION] for rung in kept]
+    # Reduced precision makes the passes of an attack compute something else than the deployed system does.
+    precision = [] if config.precision == "float32" else [config.precision]
+    cell = Cell(
+        role=request.role,
+        trained=trained,
+        attack=request.attack,
+        rungs=kept,
+        left_out=left_out,
+        threat=threat,
+        budget=Budget(config.max_gradients, config.max_queries),
+        surrogate=None,
+        stand_in=config.stand_in,
+        clients=(),
+        limit=request.limit,
+        seed=config.seed[0],
+        eot=config.eot,
+        draws=config.draws,
+        facts=key_of([attacks, resolved.describe(), *precision]),
+    )
+    if not cell.transfers:
+        return cell
+    surrogate = reference(config.surrogate, "defense")
+    return replace(
+        cell,
+        surrogate=TrainedRef(
+            surrogate, trained.dataset, partition=trained.partition, unseen=trained.unseen, seed=trained.seed
+        ),
+    )
+
+
+def _clients(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list[tuple[str, ...]]:
     """The clients of each cell: all in one, or one in each."""
     together = config.client or config.unseen_site
     if not config.each_client:
@@ -141,7 +162,7 @@ def _groups(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list[
     return [(client,) for client in together or sorted(set(datasets(trained).split("train").sites))]
 
 
-def _opened(config: RunConfig, registry: Registry, trained: TrainedRef) -> Dataset:
+def _open(config: RunConfig, registry: Registry, trained: TrainedRef) -> Dataset:
     return open_dataset(registry, trained.dataset, config.data_root, partition=trained.partition, unseen=trained.unseen)
 
 
@@ -153,83 +174,72 @@ def check_size(*axes: Sequence[Any]) -> None:
 
 
 @dataclass(frozen=True)
-class _Ask:
-    """What each defense is measured by: one attack from one rung, or a ladder."""
+class _Request:
+    """What each defense is measured by: one attack from one rung, or a ladder.
+
+    Attributes:
+        role, access, attack, limit: of the cell.
+        rungs: in the order in which they run.
+        replacement: attack that replaces those of the rungs wherever it can run.
+    """
 
     role: Role
     access: str
     attack: PartRef
-    rungs: tuple[Rung, ...]
+    rungs: tuple[RungRef, ...]
     limit: int | None
+    replacement: PartRef | None = None
 
 
-def _asks(config: RunConfig, registry: Registry, attacks: list[PartRef]) -> Iterator[_Ask]:
+def _requests(config: RunConfig) -> Iterator[_Request]:
+    attacks = [reference(ref, "attack") for ref in config.attack or DEFAULT_ATTACKS]
     for access in config.access:
         if access.partition(":")[0] == "ladder":
-            yield from _ladders(config, registry, access, attacks)
+            yield from _ladders(config, access, attacks)
         else:
             for attack in attacks:
-                yield _Ask("cell", access, attack, (Rung(access, attack, None, config.evasion),), config.limit)
+                yield _Request("cell", access, attack, (RungRef(access, attack, None, config.evasion),), config.limit)
     if config.access:
         return
-    # Nobody chose a rung: the setting defenses are published in, and a look at what informed adversaries do.
+    # The default: the setting in which defenses are published, and a quick ladder of attacks that know the defense.
     for attack in attacks:
-        yield _Ask("claim", "oblivious", attack, (Rung("oblivious", attack),), config.limit)
+        yield _Request("claim", "oblivious", attack, (RungRef("oblivious", attack),), config.limit)
     limit = min(config.probe_limit, config.limit or config.probe_limit)
     quick = PartRef("ladder", {"preset": "quick"})
-    yield _Ask("probe", "ladder", quick, preset("quick").rungs, limit)
+    yield _Request("probe", "ladder", quick, preset("quick").rungs, limit)
 
 
-def _ladders(config: RunConfig, registry: Registry, access: str, attacks: list[PartRef]) -> Iterator[_Ask]:
-    """The ladder as its preset has it, or with each attack that was asked for by name."""
+def _ladders(config: RunConfig, access: str, attacks: list[PartRef]) -> Iterator[_Request]:
+    """The ladder of a preset, or one with each attack that is named."""
     name = access.partition(":")[2] or "quick"
     ladder = preset(name)
     limit = ladder.limit if config.limit is None else config.limit
     if not config.attack:
-        yield _Ask("cell", "ladder", PartRef("ladder", {"preset": name}), ladder.rungs, limit)
+        yield _Request("cell", "ladder", PartRef("ladder", {"preset": name}), ladder.rungs, limit)
         return
     for attack in attacks:
-        gradient = needs(registry, attack) == "gradient"
         named = PartRef("ladder", {"preset": name, "attack": format_ref(attack)})
-        yield _Ask("cell", "ladder", named, with_attack(ladder.rungs, attack, gradient), limit)
+        yield _Request("cell", "ladder", named, ladder.rungs, limit, attack)
 
 
-def needs(registry: Registry, attack: PartRef) -> str:
-    """What an attack has to see: ``gradient``, ``scores``, ``decision`` or ``none``."""
-    made: Attack = create(registry, "attack", attack)
-    return made.access or str(getattr(registry.find("attack", attack.name).spec, "access", "gradient"))
-
-
-def _reduced(config: RunConfig) -> list[str]:
-    """What makes an attack's passes compute something else than the deployed system does."""
-    return [] if config.precision == "float32" else [config.precision]
-
-
-def _facts(registry: Registry, attack: PartRef) -> list[Any]:
-    made: Attack = create(registry, "attack", attack)
-    return [all_params(made.params), registry.find("attack", attack.name).spec.revision, REVISION]
-
-
-def _admitted(
-    registry: Registry, ask: _Ask, threat: ThreatModel, resolved: ResolvedDefense
-) -> tuple[tuple[Rung, ...], tuple[tuple[str, str], ...]]:
-    """The rungs that can be climbed, and those that cannot with the reason."""
-    admitted, left_out = [], []
-    for rung in ask.rungs:
-        norms = getattr(registry.find("attack", rung.attack.name).spec, "norms", ())
-        reason = impossible(rung, norms, needs(registry, rung.attack), threat, resolved)
-        if reason:
-            left_out.append((label(rung), reason))
-        else:
-            admitted.append(rung)
-    return tuple(admitted), tuple(left_out)
+def _resolve(request: _Request, registry: Registry, eot: int) -> tuple[Rung, ...]:
+    """The rungs with their attacks, each built once for all cells of the request."""
+    rungs = []
+    for ref in request.rungs:
+        rung = None
+        if request.replacement is not None:
+            rung = resolve_rung(registry, replace(ref, attack=request.replacement), eot)
+        if rung is None or (rung.access == "query" and rung.follows_gradient):
+            rung = resolve_rung(registry, ref, eot)
+        rungs.append(rung)
+    return tuple(rungs)
 
 
 T = TypeVar("T")
 
 
 def shared(cell: Cell) -> tuple[str, ...]:
-    """What is opened for a cell, from what many share to what few do: data, weights, clients, clean predictions."""
+    """What is opened for a cell, from what many cells share to what few do: data, weights, clients, predictions."""
     trained = cell.trained
     return (
         repr((trained.dataset, trained.partition, trained.unseen)),
@@ -250,5 +260,5 @@ def grouped(items: Iterable[T], keys: Callable[[T], tuple[str, ...]]) -> list[T]
         path = keys(item)
         return tuple(first.setdefault(path[:depth], len(first)) for depth in range(1, len(path) + 1))
 
-    # The sort asks for all places, in order, before it compares any.
+    # `sorted` computes all keys, in order, before it compares any.
     return sorted(items, key=place)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from robustbench_med.attacks.query_counter import QueryCounter
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Predictions:
     purified_rmse: Tensor
 
     def at(self, rows: Tensor) -> Predictions:
-        """The verdicts on some of the images, int64 (M,)."""
+        """The predictions on some of the images, int64 (M,)."""
         return Predictions(*(getattr(self, field.name)[:, rows] for field in fields(self)))
 
     @classmethod
@@ -42,42 +39,42 @@ class Predictions:
         return cls(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(cls)))
 
     def correct(self, labels: Tensor) -> Tensor:
-        """bool (draws, N): the right answer was given (clean images: a withheld answer helps nobody)."""
+        """bool (draws, N): the prediction is correct (clean images: an abstention does not count)."""
         return (self.predictions == labels) & ~self.rejected
 
     def robust(self, labels: Tensor) -> Tensor:
-        """bool (draws, N): right or withheld (attacked images: the attack needs a wrong, unrejected answer)."""
+        """bool (draws, N): correct or abstained (attacked images: an attack needs a wrong, unrejected answer)."""
         return (self.predictions == labels) | self.rejected
-
-
-#: What a `RungResult` holds for each image besides flags: filled from the counter's attributes of the same name.
-_COUNTED = ("gradients", "queries", "zero", "broken", "backward_calls", "first", "top")
 
 
 @dataclass(frozen=True)
 class RungResult:
-    """What one attack did from one rung: the only step of a plain cell, one of several of a ladder.
+    """What one attack did from one rung: the only rung of a plain cell, one of several of a ladder.
 
     Attributes:
-        name: the attack as shown.
-        access: the rung.
-        attacked: bool (N,), the image was given to this attack (a ladder spares those already broken).
-        safe: float32 (N,), share of draws on which the system withstood everything up to here; 1 where unknown.
+        name: the rung as shown.
+        access: what the adversary saw.
+        attacked: bool (N,), the image was given to this attack (a ladder skips those already broken).
+        robust: float32 (N,), share of draws on which the system was robust to everything up to here; 1 where unknown.
         gradients, queries: int64 (N,), backward and forward passes spent.
         zero, broken, backward_calls: int64 (N,), gradients that were all zero, that were not finite, and all of them.
-        first, top: float32 (N,), margin at the attack's first pass and its highest; -inf where never asked.
+        first, top: float32 (N,), margin at the attack's first pass and its highest; -inf without any pass.
         probabilities: the target model's answers were probabilities.
         spread: mean difference of largest and smallest logit at the first pass.
         exhausted: the budget ran out.
         repeated: images attacked again in float32, because the faster passes decided differently.
         seconds: wall time.
-        reason: why the rung could not be climbed, if so.
+        reason: why the attack could not run, if so.
     """
+
+    #: Fields that are filled from the attributes of a query counter of the same name: passes, then margins.
+    PASSES: ClassVar = ("gradients", "queries", "zero", "broken", "backward_calls")
+    COUNTED: ClassVar = (*PASSES, "first", "top")
 
     name: str
     access: str
     attacked: Tensor
-    safe: Tensor
+    robust: Tensor
     gradients: Tensor
     queries: Tensor
     zero: Tensor
@@ -93,48 +90,35 @@ class RungResult:
     reason: str = ""
 
     @classmethod
-    def idle(cls, name: str, access: str, n: int) -> RungResult:
-        """A step that has done nothing yet to ``n`` images."""
-        counts: dict[str, Any] = {field: torch.zeros(n, dtype=torch.int64) for field in _COUNTED[:5]}
-        margins: dict[str, Any] = {field: torch.full((n,), -torch.inf) for field in _COUNTED[5:]}
-        images: dict[str, Any] = {"attacked": torch.zeros(n, dtype=torch.bool), "safe": torch.ones(n)}
-        return cls(name, access, **images, **counts, **margins)
+    def empty(cls, name: str, access: str, n: int) -> RungResult:
+        """A result of ``n`` images of which none is attacked yet."""
+        passes: dict[str, Any] = {field: torch.zeros(n, dtype=torch.int64) for field in cls.PASSES}
+        margins: dict[str, Any] = {field: torch.full((n,), -torch.inf) for field in ("first", "top")}
+        attacked, robust = torch.zeros(n, dtype=torch.bool), torch.ones(n)
+        return cls(name, access, attacked, robust, **passes, **margins)
 
     @classmethod
-    def refused(cls, name: str, access: str, safe: Tensor, reason: str) -> RungResult:
-        """A step that does not exist for this system."""
-        return replace(cls.idle(name, access, len(safe)), safe=safe.clone(), reason=reason)
-
-    def with_part(self, rows: Tensor, counter: QueryCounter) -> RungResult:
-        """The step after some of its images, ``rows``, were attacked under ``counter``."""
-        rows = rows.cpu()
-        for name in _COUNTED:
-            getattr(self, name)[rows] = getattr(counter, name).cpu()
-        self.attacked[rows] = True
-        return replace(
-            self,
-            probabilities=counter.watch and counter.spread is not None and bool(counter.probabilities),
-            spread=None if counter.spread is None else float(counter.spread),
-            exhausted=self.exhausted or counter.exhausted,
-        )
+    def not_run(cls, name: str, access: str, robust: Tensor, reason: str = "") -> RungResult:
+        """A result without any attack: no image was left, or the attack could not run for a ``reason``."""
+        return replace(cls.empty(name, access, len(robust)), robust=robust.clone(), reason=reason)
 
     def at(self, rows: Tensor) -> RungResult:
-        """The step's doings to some of the images, int64 (M,)."""
-        images: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("attacked", "safe", *_COUNTED)}
+        """The result of some of the images, int64 (M,)."""
+        images: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("attacked", "robust", *self.COUNTED)}
         return replace(self, **images)
 
     @classmethod
     def join(cls, parts: list[RungResult]) -> RungResult:
-        """One step's doings to consecutive batches as one."""
-        spreads = [part.spread for part in parts if part.spread is not None]
-        asked = [part for part in parts if part.spread is not None]
+        """The results of one rung on consecutive batches as one."""
+        watched = [part for part in parts if part.spread is not None]
+        spreads = [part.spread for part in watched if part.spread is not None]
         joined: dict[str, Any] = {
-            name: torch.cat([getattr(part, name) for part in parts]) for name in ("attacked", "safe", *_COUNTED)
+            name: torch.cat([getattr(part, name) for part in parts]) for name in ("attacked", "robust", *cls.COUNTED)
         }
         return replace(
             parts[0],
             **joined,
-            probabilities=bool(asked) and all(part.probabilities for part in asked),
+            probabilities=bool(watched) and all(part.probabilities for part in watched),
             spread=sum(spreads) / len(spreads) if spreads else None,
             exhausted=any(part.exhausted for part in parts),
             repeated=sum(part.repeated for part in parts),
@@ -151,8 +135,8 @@ class Outcome:
         labels: int64 (N,).
         sites: (N,) client of each image.
         patients: (N,) patient of each image.
-        clean: verdicts on the clean images.
-        attacked: verdicts on the adversarial images.
+        clean: predictions on the clean images.
+        attacked: predictions on the adversarial images.
         distances: float32 (N,), adversarial distance in the threat model's norm.
         num_classes: K.
         lesion_class: class that sensitivity counts, or None.
@@ -173,13 +157,13 @@ class Outcome:
 
     @property
     def gradients(self) -> Tensor:
-        """int64 (N,), backward passes spent by all steps."""
-        return torch.stack([step.gradients for step in self.rungs]).sum(0)
+        """int64 (N,), backward passes spent on all rungs."""
+        return torch.stack([rung.gradients for rung in self.rungs]).sum(0)
 
     @property
     def queries(self) -> Tensor:
-        """int64 (N,), forward passes spent by all steps."""
-        return torch.stack([step.queries for step in self.rungs]).sum(0)
+        """int64 (N,), forward passes spent on all rungs."""
+        return torch.stack([rung.queries for rung in self.rungs]).sum(0)
 
     def at(self, site: str) -> Outcome:
         """The images of one client."""
@@ -194,7 +178,7 @@ class Outcome:
             attacked=self.attacked.at(rows),
             distances=self.distances[rows],
             index=self.index[rows],
-            rungs=tuple(step.at(rows) for step in self.rungs),
+            rungs=tuple(rung.at(rows) for rung in self.rungs),
         )
 
     @classmethod
@@ -209,5 +193,5 @@ class Outcome:
             attacked=Predictions.join([part.attacked for part in parts]),
             distances=torch.cat([part.distances for part in parts]),
             index=torch.cat([part.index for part in parts]),
-            rungs=tuple(RungResult.join(list(steps)) for steps in zip(*(part.rungs for part in parts), strict=True)),
+            rungs=tuple(RungResult.join(list(same)) for same in zip(*(part.rungs for part in parts), strict=True)),
         )

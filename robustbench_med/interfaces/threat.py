@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError
 from robustbench_med.plugins.references import FIRST, fraction, parse
-from robustbench_med.plugins.specs import NORMS
+from robustbench_med.plugins.specs import ACCESS, NORMS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Rungs of the access ladder, cheapest first, and the whole ladder in one go.
-ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query", "ladder")
 #: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
 Goal = Literal["untargeted", "hide-lesion", "fake-lesion"]
 GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion")
@@ -59,8 +57,8 @@ class ThreatModel:
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"eps must be > 0 and finite, such as 4/255, not {self.eps!r}")
-        if self.access not in ACCESS:
-            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}")
+        if self.access not in (*ACCESS, "ladder"):
+            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}, ladder")
         if self.goal not in GOALS:
             raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
 

@@ -19,6 +19,8 @@ INTERFACE = 2
 
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
+#: Rungs of the access ladder: what the adversary sees, cheapest first.
+ACCESS = ("oblivious", "transfer", "bpda", "full", "gate", "query")
 
 
 @dataclass(frozen=True, kw_only=True)

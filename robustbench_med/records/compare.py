@@ -1,4 +1,4 @@
-"""Do two records say the same? What the machine and the moment decide (times, memory, provenance) is left out."""
+"""Whether two records agree. Times, memory and provenance are left out: they depend on the machine and the moment."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any, Literal
 
 from robustbench_med.records.record import Record, latest
 
-#: What was found; the other fields say what was asked, and with what.
-RESULTS = ("status", "clients", "n", "metrics", "intervals", "per_client", "between_clients", "worst_client", "spent",
-           "rungs", "diagnostics", "reason")  # fmt: skip
+#: Fields that hold results.
+RESULTS = (
+    *("status", "clients", "n", "metrics", "intervals", "per_client", "between_clients", "worst_client"),
+    *("spent", "rungs", "diagnostics", "reason"),
+)
+#: Fields that say what was requested, and with which data and weights.
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
-#: What a figure depends on, beside what was asked: where these differ, other figures are no surprise.
+#: Differences of these names are not shown in notes: the figures that they follow from are.
+_QUIET = ("intervals.", "per_client.", "between_clients.", "diagnostics.", "dataset.asked", "attack.asked")
+#: Data and weights that figures depend on: where a digest differs, different figures are expected.
 DIGESTS = {"data set": "dataset.digest", "weights": "defense.weights.digest", "surrogate": "surrogate.digest"}
 
 Match = Literal["same", "within", "differs", "only left", "only right"]
 
 
 def flat(record: Record, fields: Sequence[str]) -> dict[str, Any]:
-    """Some fields of a record by dotted name, times left out."""
+    """Some fields of a record by dotted name, without times."""
     return dict(_flat(record.model_dump(mode="json", include=set(fields))))
 
 
@@ -32,14 +37,14 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     else:
         yield name, value
         return
-    yield name, type(value).__name__  # so that an empty one is seen
+    yield name, type(value).__name__  # so that an empty one is compared too
     for key, each in items:
         if key != "seconds":
             yield from _flat(each, f"{name}.{key}".lstrip("."))
 
 
 def changed(left: Record, right: Record, fields: Sequence[str] = RESULTS) -> dict[str, tuple[Any, Any]]:
-    """What two records say differently, by dotted name; what one lacks is None."""
+    """Values in which two records differ, by dotted name; None where a record does not have the name."""
     one, two = flat(left, fields), flat(right, fields)
     names = dict.fromkeys([*one, *two])
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
@@ -66,20 +71,19 @@ def other_digests(left: Record, right: Record) -> list[str]:
 
 
 def notes(left: Record, right: Record) -> tuple[str, ...]:
-    """One line for each thing that differs and that a reader wants to know: digests, parameters, revisions, figures."""
+    """One line for each difference that matters to a reader: digests, parameters, revisions, figures."""
     lines = other_digests(left, right)
     asked = changed(left, right, ASKED)
     shown = {name: values for name, values in asked.items() if name not in DIGESTS.values()}
     for name, (one, two) in {**shown, **changed(left, right)}.items():
-        if not name.startswith(("intervals.", "per_client.", "between_clients.", "diagnostics.", "dataset.asked",
-                                "attack.asked", "defense.weights.")):  # fmt: skip
+        if not name.startswith((*_QUIET, "defense.weights.")):
             lines.append(f"{name.removeprefix('metrics.')}: {_short(one)} -> {_short(two)}")
     return tuple(lines)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A cell of two folders: its records, whether they say the same, and what differs."""
+    """A cell of two folders: its records, whether they agree, and what differs."""
 
     left: Record | None
     right: Record | None
@@ -88,16 +92,16 @@ class Pair:
 
     @property
     def record(self) -> Record:
-        """One of the records, to name the cell by."""
+        """One of the records, which names the cell."""
         record = self.left or self.right
         assert record is not None
         return record
 
 
 def pairs(left: Sequence[Record], right: Sequence[Record]) -> list[Pair]:
-    """The cells of two folders side by side: by id, and where ids differ by what was asked for.
+    """The cells of two folders side by side: by id, and where ids differ by what was requested.
 
-    The same question has another id where the data, the weights or a revision changed in between.
+    The same request has another id where data, weights or a revision changed in between.
     """
     ones, twos = latest(left), latest(right)
     by_id = {record.cell_id: record for record in twos}
@@ -122,13 +126,14 @@ def _pair(one: Record, two: Record) -> Pair:
 
 
 def question(record: Record) -> tuple[str, ...]:
-    """What a record's cell was asked, without digests and revisions."""
+    """What was requested of a record's cell, without digests and revisions."""
     defense, attack, dataset = record.defense, record.attack, record.dataset
     facts = (
-        record.role, dataset["name"], dataset["params_passed"], dataset.get("asked"), dataset.get("partition"),
-        defense["name"], defense["params_passed"], defense.get("asked"), attack["name"], attack["params_passed"],
-        attack.get("asked"), record.threat, record.budget, record.draws, record.seed, record.limit, record.unseen,
-    )  # fmt: skip
+        *(record.role, record.threat, record.budget, record.draws, record.seed, record.limit, record.unseen),
+        *(dataset.name, dataset.params_passed, dataset.asked, dataset.partition),
+        *(defense.name, defense.params_passed, defense.asked),
+        *(attack.name, attack.params_passed, attack.asked),
+    )
     return tuple(map(repr, facts))
 
 

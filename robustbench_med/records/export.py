@@ -1,4 +1,4 @@
-"""Records as files that other programs read."""
+"""Records as files for other programs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from robustbench_med.records.table import to_frame
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """The table of the records, and what identifies each: digests, commit, device, time."""
+    """The table of the records, with digests, commit, device and time of each."""
     more = pd.DataFrame(
         {
-            "dataset_digest": [record.dataset.get("digest") for record in records],
-            "weights_digest": [record.defense.get("weights", {}).get("digest") for record in records],
+            "dataset_digest": [record.dataset.digest for record in records],
+            "weights_digest": [record.defense.weights.digest for record in records],
             "limit": [record.limit for record in records],
             "draws": [record.draws for record in records],
             "eot": [record.eot for record in records],
-            "commit": [record.provenance.get("commit") for record in records],
-            "device": [record.provenance.get("device") for record in records],
+            "commit": [record.provenance.commit for record in records],
+            "device": [record.provenance.device or None for record in records],
             "created": [record.created for record in records],
         }
     )

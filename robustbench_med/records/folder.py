@@ -1,4 +1,4 @@
-"""Folders of results: opened, and merged into one."""
+"""Folders of results: read, and merged into one."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def _better(record: Record, folder: Path, other: Record, place: Path) -> bool:
             ((name, values) for name, values in differs.items() if name.startswith("metrics.")),
             next(iter(differs.items())),
         )
-        cell = f"{record.defense['name']} / {record.attack['name']} / {record.threat['access']}"
+        cell = f"{record.defense.name} / {record.attack.name} / {record.threat.access}"
         raise DataError(
             f"cell {record.cell_id} ({cell}) has two results: {name} is {theirs} in {place} and {ours} in {folder}; "
-            "`rbmed verify` tells which one holds"
+            "`rbmed verify` shows which one is reproducible"
         )
     return False

@@ -1,4 +1,4 @@
-"""Records: one JSON line for each cell, whatever became of it.
+"""Records: one JSON line for each cell, whether it was measured, skipped or failed.
 
 A record holds unrounded floats with their intervals, so that tables and pages can be rebuilt from records alone. It
 holds no paths of the machine and no names of users.
@@ -19,94 +19,114 @@ from pydantic import Field
 
 from robustbench_med.errors import BadConfig, DataError, first_fault
 from robustbench_med.files import journal
-from robustbench_med.files.redact import redacted
 from robustbench_med.interfaces.rate import Rate, wilson
-from robustbench_med.records import schema
 from robustbench_med.records.migration import SCHEMA, migrated
-from robustbench_med.records.schema import Count, Name, checked
+from robustbench_med.records.sections.attack import AttackSection, BudgetSection, ThreatSection
+from robustbench_med.records.sections.base import Count, Name, Reason
+from robustbench_med.records.sections.dataset import DatasetSection
+from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
+from robustbench_med.records.sections.provenance import ProvenanceSection
+from robustbench_med.records.sections.results import DiagnosticsSection, FairnessSection, RungSection, SpentSection
 
-Facts = dict[str, Any]
-_Figures = dict[Name, float | None]
+Figures = dict[Name, float | None]
 
 
 class Record(pydantic.BaseModel):
-    """What became of one cell."""
+    """The result of one cell."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_version: int = Field(SCHEMA, ge=SCHEMA, le=SCHEMA, description="Version of this format.")
-    # It names files, so it must not lead anywhere.
-    cell_id: str = Field(pattern=r"^[0-9a-z]{1,64}$", description="Hash of everything that decides the numbers.")
-    status: Literal["ok", "skipped", "failed"] = Field(description="What became of the cell.")
-    role: Literal["claim", "probe", "cell"] = Field(
-        description="claim: the oblivious setting defenses are published in; probe: a quick ladder on a few images; "
-        "cell: asked for by name."
-    )
-    dataset: Annotated[Facts, checked(schema.Dataset)] = Field(
-        description="Name, parameters, digest, licence, whether it is synthetic, and what was asked for."
-    )
-    defense: Annotated[Facts, checked(schema.Defense)] = Field(
-        description="Name, distribution, parameters, parts, and digest of the weights."
-    )
-    attack: Annotated[Facts, checked(schema.Attack)] = Field(
-        description="Name, distribution, parameters as passed and in full, the variant that really ran, and what was "
-        "asked for."
-    )
-    threat: Annotated[Facts, checked(schema.Threat)] = Field(description="Norm, eps in pixel units, access, goal.")
-    budget: dict[Name, Count | None] = Field(
-        default_factory=dict, description="What an attack might spend on one image; null means no limit."
-    )
-    surrogate: Facts | None = Field(None, description="Defense whose classifier `transfer` attacked.")
-    eot: Count = Field(description="Noise draws averaged in each gradient (of a ladder: the most of its rungs).")
-    draws: Count = Field(description="Fresh noise draws each image was scored on.")
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = Field(description="Seed of attack, defense and scoring noise.")
-    limit: Count | None = Field(description="Images asked for; None means all of the test split.")
-    clients: list[Name] = Field(default_factory=list, description="Clients evaluated, each with its own pipeline.")
-    unseen: list[Name] = Field(
-        default_factory=list, description="Those of the clients asked for that took no part in training."
-    )
-    n: Count = Field(0, description="Images evaluated.")
-    metrics: _Figures = Field(default_factory=dict, description="Figures over all clients; null where undefined.")
-    intervals: dict[Name, tuple[float, float]] = Field(
-        default_factory=dict, description="Wilson 95 % intervals of those metrics that are shares."
-    )
-    per_client: dict[Name, _Figures] = Field(default_factory=dict, description="The same figures for each client.")
-    between_clients: Annotated[dict[str, dict[str, float | str]], checked(dict[Name, schema.Between])] = Field(
-        default_factory=dict,
-        description="Of each share of right answers: unweighted mean over clients, worst value and its client, spread, "
-        "standard deviation, number of clients. Empty for a single client.",
-    )
-    worst_client: Name | None = Field(None, description="The client with the lowest robust accuracy.")
-    seconds: float = Field(0.0, description="Wall time of the cell, loading of weights excluded.")
-    spent: dict[Name, float] = Field(
-        default_factory=dict, description="Gradients and queries of the attack per image (mean and largest)."
-    )
-    rungs: Annotated[list[Facts], checked(list[schema.Climbed | schema.LeftOut])] = Field(
-        default_factory=list,
-        description="Each attack in order: rung, attack, images it was given, share withstanding so far, cost, and the "
-        "reason where it could not run.",
-    )
-    diagnostics: Annotated[Facts, checked(schema.Diagnostics)] = Field(
-        default_factory=dict, description="Level, figures and raised flags: does the attack deserve to be believed?"
-    )
-    peak_memory_mib: float | None = Field(
-        None, description="Peak memory: of the GPU where one was used, else of the process."
-    )
-    reason: schema.Text | None = Field(None, description="Why a cell was skipped, or what failed.")
-    provenance: Annotated[Facts, checked(schema.Provenance)] = Field(
-        default_factory=dict, description="Versions, commit, command, hardware, threads, flags."
-    )
-    created: Name = Field(description="UTC time the cell ended.")
+    schema_version: int = Field(SCHEMA, ge=SCHEMA, le=SCHEMA)
+    """Version of this format."""
 
-    @pydantic.field_validator("reason")
-    @classmethod
-    def _reason(cls, value: str | None) -> str | None:
-        return None if value is None else redacted(value)
+    # It names files, so it must not contain a path.
+    cell_id: str = Field(pattern=r"^[0-9a-z]{1,64}$")
+    """Hash of everything that decides the numbers."""
 
-    @pydantic.field_validator("rungs")
-    @classmethod
-    def _rungs(cls, value: list[Facts]) -> list[Facts]:
-        return [{**rung, "reason": redacted(rung["reason"]) if rung["reason"] else rung["reason"]} for rung in value]
+    status: Literal["ok", "skipped", "failed"]
+    """Whether the cell was measured."""
+
+    role: Literal["claim", "probe", "cell"]
+    """claim: the oblivious setting in which defenses are published; probe: a quick ladder on a few images; cell: chosen
+    by the user."""
+
+    dataset: DatasetSection
+    """The data set."""
+
+    defense: DefenseSection
+    """The deployed system and its weights."""
+
+    attack: AttackSection
+    """The attack, or the ladder with its attacks."""
+
+    threat: ThreatSection
+    """The threat model."""
+
+    budget: BudgetSection = BudgetSection()
+    """What an attack might spend on one image."""
+
+    surrogate: SurrogateSection | None = None
+    """Defense whose classifier the rung `transfer` attacked."""
+
+    eot: Count
+    """Noise draws averaged in each gradient; of a ladder, the most of its rungs."""
+
+    draws: Count
+    """Fresh noise draws on which each image was scored."""
+
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    """Seed of the noise of attack, defense and scoring."""
+
+    limit: Count | None
+    """Number of images that was requested; null for the whole test split."""
+
+    clients: list[Name] = []
+    """Clients that were evaluated, each with its own pipeline."""
+
+    unseen: list[Name] = []
+    """Those of the requested clients that took no part in training."""
+
+    n: Count = 0
+    """Number of images that were evaluated."""
+
+    metrics: Figures = {}
+    """Figures over all clients; null where undefined."""
+
+    intervals: dict[Name, tuple[float, float]] = {}
+    """Wilson 95 % intervals of those metrics that are shares."""
+
+    per_client: dict[Name, Figures] = {}
+    """The same figures for each client."""
+
+    between_clients: dict[Name, FairnessSection] = {}
+    """Distribution over the clients of each share of correct answers; empty for a single client."""
+
+    worst_client: Name | None = None
+    """The client with the lowest robust accuracy."""
+
+    seconds: float = 0.0
+    """Wall time of the cell, without the loading of weights."""
+
+    spent: SpentSection = SpentSection()
+    """Calls of the attacks for each image."""
+
+    rungs: list[RungSection] = []
+    """What each attack did, in order; those that did not run come last."""
+
+    diagnostics: DiagnosticsSection = DiagnosticsSection()
+    """Whether the attack can be trusted."""
+
+    peak_memory_mib: float | None = None
+    """Peak memory: of the GPU where one was used, else of the process."""
+
+    reason: Reason | None = None
+    """Why a cell was skipped, or what failed."""
+
+    provenance: ProvenanceSection = ProvenanceSection()
+    """Versions, commit, command, hardware and settings."""
+
+    created: Name
+    """UTC time at which the cell ended."""
 
     @pydantic.model_validator(mode="after")
     def _worst(self) -> Record:

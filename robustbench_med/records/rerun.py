@@ -1,4 +1,4 @@
-"""What asks for a record's cell again: as options, and as a command to copy.
+"""The options and the command that request a record's cell again.
 
 Needs no torch and no plugin, so that pages and tables can show commands.
 """
@@ -13,57 +13,60 @@ from robustbench_med.errors import BadConfig
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
 from robustbench_med.records.record import Record
 
-#: The options that a record keeps as they were asked.
-REPEATED = {"dataset", "partition", "unseen_site", "client", "model", "strategy", "adversarial", "malicious", "engine",
-            "train_seed", "access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"}  # fmt: skip
+#: The options that a record keeps as they were given.
+REPEATED = {
+    *("dataset", "partition", "unseen_site", "client"),
+    *("model", "strategy", "adversarial", "malicious", "engine", "train_seed"),
+    *("access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"),
+}
 
 
 def request(record: Record) -> dict[str, Any]:
-    """The options of ``rbmed run`` that ask for a record's cell; of a claim or a probe also its other, made small.
+    """The options of ``rbmed run`` that request a record's cell.
+
+    Claim and probe are requested together: the one that is not of this record is made as small as possible.
 
     Raises:
-        BadConfig: the record does not say what was asked.
+        BadConfig: the record does not hold the options.
     """
-    data: dict[str, Any] | None = record.dataset.get("asked")
-    attack: dict[str, Any] | None = record.attack.get("asked")
-    if data is None or attack is None:
+    defense, attack, data, asked = record.defense, record.attack, record.dataset.asked, record.attack.asked
+    if data is None or asked is None:
         raise BadConfig(f"record {record.cell_id} does not say what was asked: it was written before records did")
-    trained = {name.replace("-", "_"): text for name, text in record.defense.get("asked", {}).items()}
-    options: dict[str, Any] = {**data, **trained, **record.defense.get("replaced", {}), **attack}
-    if strange := sorted(set(options) - REPEATED):  # a stranger's record must not train, or run something else
-        raise BadConfig(f"record {record.cell_id} asks for {strange[0]!r}, which is no part of a cell")
-    own: dict[str, Any] = {
-        "defense": {"name": record.defense["name"], **record.defense["params_passed"]},
+    trained = {name.replace("-", "_"): text for name, text in defense.asked.items()}
+    options: dict[str, Any] = {**data.model_dump(), **trained, **defense.replaced, **asked.model_dump()}
+    if strange := sorted(set(options) - REPEATED):  # a third party's record must not train, or run something else
+        raise BadConfig(f"record {record.cell_id} has the option {strange[0]!r}, which is not one of a cell")
+    options |= {
+        "defense": {"name": defense.name, **defense.params_passed},
         "baseline": "",
-        **{name: record.threat[name] for name in ("norm", "eps", "goal") if name in record.threat},
-        **{f"max_{name}": value for name, value in record.budget.items()},
+        "norm": record.threat.norm,
+        "eps": record.threat.eps,
+        "goal": record.threat.goal,
+        **{f"max_{name}": most for name, most in record.budget.limits.items()},
         "limit": record.limit,
         "seed": record.seed,
         "draws": record.draws,
-        "diagnostics": record.diagnostics.get("level", "off") if record.status == "ok" else "off",
+        "diagnostics": record.diagnostics.level if record.status == "ok" else "off",
     }
-    options |= own
-    ladder = attack.get("access") == "ladder"
     if record.role != "cell":
         options["access"] = None
     if record.role == "claim":
         options["probe_limit"] = 1
     elif record.role == "probe":
         options |= {"probe_limit": record.limit, "attack": None}
-    elif ladder:
-        options["access"] = f"ladder:{record.attack['params_passed'].get('preset')}"
-        options["attack"] = record.attack["params_passed"].get("attack")
+    elif asked.access == "ladder":
+        options |= {"access": f"ladder:{attack.preset}", "attack": attack.named or None}
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 
 def command(record: Record) -> str:
-    """The command that measures a record's cell again, weights included, on one line for a shell.
+    """The command that measures a record's cell again, training included, on one line for a shell.
 
-    ``probe_limit`` is no option of the command line: a claim is asked for as ``--access oblivious``, a probe as the
-    ladder it is.
+    ``probe_limit`` is not an option of the command line: a claim is requested with ``--access oblivious``, a probe as a
+    ladder.
 
     Raises:
-        BadConfig: the record does not say what was asked.
+        BadConfig: the record does not hold the options.
     """
     options = request(record)
     if "probe_limit" in options:

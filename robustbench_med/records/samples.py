@@ -41,12 +41,12 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
 
 
 def _broken_by(outcome: Outcome) -> list[str]:
-    """Per image, the first step after which it was broken; a plain cell judges by the verdicts instead."""
+    """Per image, the first rung after which it was broken; empty for a plain cell, where the predictions say it."""
     names = [""] * len(outcome.labels)
     if len(outcome.rungs) > 1:
-        for step in reversed(outcome.rungs):
-            for row in (step.attacked & (step.safe == 0)).nonzero().flatten().tolist():
-                names[row] = step.name
+        for rung in reversed(outcome.rungs):
+            for row in (rung.attacked & (rung.robust == 0)).nonzero().flatten().tolist():
+                names[row] = rung.name
     return names
 
 

@@ -1,4 +1,4 @@
-"""Records -> DataFrame: rebuilt from records alone, without plugins or torch."""
+"""Records as a DataFrame, made from records alone, without plugins or torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pandas as pd
 from robustbench_med.plugins.references import format_params
 from robustbench_med.records.record import Record
 
-#: Columns every table starts with.
-HEAD = ("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition",
-        "unseen", "attack", "attack_params", "norm", "eps", "access", "role",
-        "status", "n",
-        "seed")  # fmt: skip
+#: The first columns of every table.
+HEAD = (
+    *("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition"),
+    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "seed"),
+)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row per record: what was measured, each metric, and ``<metric>_low`` / ``_high`` for those with intervals.
 
-    ``clean_`` and ``robust_`` ``mean``, ``worst`` and ``spread`` are those of the accuracy between clients
+    ``clean_`` and ``robust_`` ``mean``, ``worst`` and ``spread`` are of the accuracy over the clients
     (`robustbench_med.records.fairness`).
     """
     rows = [_row(record) for record in records]
@@ -30,22 +30,22 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    strategy = record.defense.get("strategy", {})
+    strategy = record.defense.strategy
     row: dict[str, Any] = {
-        "dataset": record.dataset["name"],
-        "synthetic": record.dataset["synthetic"],
-        "defense": record.defense["name"],
-        "defense_params": format_params(record.defense["params_passed"]),
-        "strategy": strategy.get("name"),
-        "strategy_params": format_params(strategy.get("params_passed", {})),
-        "train_seed": record.defense.get("weights", {}).get("seed"),
-        "partition": record.dataset.get("partition"),
+        "dataset": record.dataset.name,
+        "synthetic": record.dataset.synthetic,
+        "defense": record.defense.name,
+        "defense_params": format_params(record.defense.params_passed),
+        "strategy": strategy.name if strategy else None,
+        "strategy_params": format_params(strategy.params_passed) if strategy else "",
+        "train_seed": record.defense.weights.seed,
+        "partition": record.dataset.partition,
         "unseen": ", ".join(record.unseen),
-        "attack": record.attack["name"],
-        "attack_params": format_params(record.attack["params_passed"]),
-        "norm": record.threat["norm"],
-        "eps": record.threat["eps"],
-        "access": record.threat["access"],
+        "attack": record.attack.name,
+        "attack_params": format_params(record.attack.params_passed),
+        "norm": record.threat.norm,
+        "eps": record.threat.eps,
+        "access": record.threat.access,
         "role": record.role,
         "status": record.status,
         "n": record.n,
@@ -59,9 +59,9 @@ def _row(record: Record) -> dict[str, Any]:
     if record.worst_client is not None:
         row["worst_client_robust_accuracy"] = record.per_client[record.worst_client].get("robust_accuracy")
     for short in ("clean", "robust"):
-        figure = record.between_clients.get(f"{short}_accuracy", {})
+        figure = record.between_clients.get(f"{short}_accuracy")
         for key in ("mean", "worst", "spread"):
-            row[f"{short}_{key}"] = figure.get(key)
+            row[f"{short}_{key}"] = getattr(figure, key, None)
     for name, (low, high) in record.intervals.items():
         row[f"{name}_low"], row[f"{name}_high"] = low, high
     return row

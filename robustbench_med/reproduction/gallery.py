@@ -14,26 +14,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_med.attacks.adversary import Systems
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.attacked_system import AttackedSystem
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.attacks.worst_case import WorstCase
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import new_folder
-from robustbench_med.grid.cell import label
-from robustbench_med.grid.ladder import Rung
 from robustbench_med.interfaces import System
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Example, Gallery
 from robustbench_med.leaderboard.schema import Entry
-from robustbench_med.leaderboard.sources.image_results import Outcome
-from robustbench_med.plugins.components import create
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.attack import RungAttackSection
 from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
 
@@ -94,14 +93,14 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
         UsageError: the record does not say what was asked, or data or weights are not here.
     """
     record = entry.records[0]
-    if not (record.dataset["synthetic"] or patients):
-        raise BadParameter(f"{entry.id}: images of {record.dataset['name']} are of patients, and are not shown")
+    if not (record.dataset.synthetic or patients):
+        raise BadParameter(f"{entry.id}: images of {record.dataset.name} are of patients, and are not shown")
     dataset, deployment = verifier.opened(record)
-    step = strongest(verifier, record)
+    rung = strongest(verifier, record)
     test, card = dataset.split("test"), dataset.card()
     rows = candidates(test, record, entry.outcomes[0] if entry.outcomes else None, 2 * images)
     seen = [
-        look(deployment, client, test.select(part), part, step, record)
+        look(deployment, client, test.select(part), part, rung, record)
         for client in sorted({test.sites[row] for row in rows.tolist()})
         if len(part := rows[torch.tensor([test.sites[row] == client for row in rows.tolist()])])
     ]
@@ -109,12 +108,10 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     target = folder / entry.id
     with new_folder(target) as draft:
         examples = write(chosen, card, draft)
-        licence = record.dataset.get("licence") or "licence not given"
-        whose = (
-            "synthetic" if record.dataset["synthetic"] else "images of patients: pass on only what the licence permits"
-        )
+        licence = record.dataset.licence or "licence not given"
+        whose = "synthetic" if record.dataset.synthetic else "images of patients: pass on only what the licence permits"
         told = (
-            f"Attacked by {step.name}, {record.threat['norm'].capitalize()} {format_eps(record.threat['eps'])}; one "
+            f"Attacked by {rung.name}, {record.threat.norm.capitalize()} {format_eps(record.threat.eps)}; one "
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
@@ -122,51 +119,50 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     return target
 
 
-def strongest(verifier: Verifier, record: Record) -> Step:
+def strongest(verifier: Verifier, record: Record) -> Rung:
     """The attack with a gradient that broke the most images of a cell; of equal ones the last.
 
     Raises:
         BadParameter: there is none.
     """
-    specs = record.attack.get("rungs") or [{**record.attack, "access": record.threat["access"]}]
-    broken = {rung["rung"]: rung.get("broken") or 0 for rung in record.rungs if not rung.get("reason")}
-    found: list[tuple[float, Step]] = []
-    for spec in specs:
-        rung = Rung(spec["access"], PartRef(spec["name"], spec["params_passed"]), None, spec.get("evasion", ""))
-        name = label(rung)
-        if rung.access in RUNGS and name in broken:
-            attack = create(verifier.registry, "attack", rung.attack)
-            step = Step(name, rung.access, attack, spec.get("eot", record.eot), rung.evasion or "orthogonal")
-            found.append((float(broken[name]), step))
+    attack, broken = record.attack, {rung.rung: rung.broken or 0 for rung in record.rungs if not rung.reason}
+    alone = RungAttackSection(
+        access=record.threat.access, eot=record.eot, name=attack.name, params_passed=attack.params_passed
+    )
+    found: list[tuple[float, Rung]] = []
+    for spec in attack.rungs or [alone]:
+        ref = RungRef(spec.access, PartRef(spec.name, spec.params_passed), spec.eot, spec.evasion)
+        if ref.access in RUNGS and ref.name in broken:
+            found.append((float(broken[ref.name]), resolve_rung(verifier.registry, ref, record.eot)))
     if not found:
-        raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was climbed")
+        raise BadParameter(f"cell {record.cell_id}: no attack with a gradient on the defense was run")
     return max(reversed(found), key=lambda each: each[0])[1]
 
 
-def candidates(test: Split, record: Record, outcome: Outcome | None, count: int) -> Tensor:
+def candidates(test: Split, record: Record, outcome: ImageResults | None, count: int) -> Tensor:
     """Rows of the test split to try, int64: as many that the ladder broke as that it did not, where that is known."""
     every = rows_to_evaluate(test, tuple(record.clients), record.limit)
     if outcome is None:
         return every[:count]
-    fate = {row: bool(safe > 0) for row, safe in zip(outcome.index, outcome.safe, strict=True)}
-    right = {row for row, share in zip(outcome.index, outcome.right, strict=True) if share == 1}
+    fate = {row: bool(safe > 0) for row, safe in zip(outcome.index, outcome.robust, strict=True)}
+    right = {row for row, share in zip(outcome.index, outcome.correct, strict=True) if share == 1}
     known = [row for row in every.tolist() if row in right]
     groups = [[row for row in known if fate[row] == kind] for kind in (False, True)]
     half = [group[: max(count // 2, count - len(other))] for group, other in zip(groups, reversed(groups), strict=True)]
     return torch.tensor(sorted(half[0] + half[1]), dtype=torch.int64)
 
 
-def look(deployment: Deployment, client: str, split: Split, rows: Tensor, step: Step, record: Record) -> Seen:
+def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: Rung, record: Record) -> Seen:
     """Attack images of one client as the record's cell did, and let its system answer them before and after."""
     pipeline, device = deployment.pipeline(client), deployment.device
     card = deployment.dataset.card()
-    threat = ThreatModel(
-        record.threat["norm"], float(record.threat["eps"]), step.access, record.threat.get("goal", "untargeted")
+    threat = ThreatModel(record.threat.norm, record.threat.eps, rung.access, record.threat.goal)
+    settings = EvaluationSettings(
+        threat, (rung,), len(card.classes), card.lesion_class, device, record.seed, watch=False
     )
-    setting = Setting(threat, (step,), len(card.classes), card.lesion_class, device, record.seed, watch=False)
     x, y, ids = split.images.to(device), split.labels.to(device), rows.to(device)
-    climbing = WorstCase(Systems(pipeline, setting), x, y, ids, setting, record.draws)
-    attacked = climbing.attack(step, torch.arange(len(x), device=device))
+    attacks = WorstCase(AttackedSystem(pipeline, settings), x, y, ids, settings, record.draws)
+    attacked = attacks.attack(rung, torch.arange(len(x), device=device))
     before, after = (_treated(pipeline, images, ids, record.seed) for images in (x, attacked))
     rng = Stream.named("gallery", record.seed, ids)
     errors = None
@@ -176,10 +172,17 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, step: 
             errors = pipeline.detector.error_map(attacked, system, rng.moment(0).fork("detector"))
     answers, scores, flagged = (torch.stack(pair) for pair in zip(before[:3], after[:3], strict=True))
     return Seen(
-        client, x.cpu(), attacked.cpu(), split.labels, answers, scores, flagged,
-        None if errors is None else errors.cpu(), None if pipeline.purifier is None else after[3],
+        client,
+        x.cpu(),
+        attacked.cpu(),
+        split.labels,
+        answers,
+        scores,
+        flagged,
+        None if errors is None else errors.cpu(),
+        None if pipeline.purifier is None else after[3],
         pipeline.gate.threshold if pipeline.gate else None,
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
@@ -230,8 +233,11 @@ def write(chosen: Sequence[tuple[Seen, int]], card: DataCard, folder: Path) -> l
         if "purified" in names:
             shown = each.purified is not None and not each.purified[at].isnan().any()
             assert each.purified is not None or not shown
-            tiles.append(image_grid.grey(each.purified[at : at + 1], 0, 1) if shown and each.purified is not None
-                         else _nothing(side))  # fmt: skip
+            tiles.append(
+                image_grid.grey(each.purified[at : at + 1], 0, 1)
+                if shown and each.purified is not None
+                else _nothing(side)
+            )
         strip = _strip(np.concatenate(tiles))
         file = f"{number}.png"
         strip.quantize(COLOURS, dither=Image.Dither.NONE).save(folder / file, optimize=True)

@@ -26,6 +26,7 @@ from robustbench_med.progress import Progress
 from robustbench_med.records import compare
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
+from robustbench_med.records.sections.provenance import ProvenanceSection
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader
@@ -34,8 +35,10 @@ from robustbench_med.training.loader import Loader
 #: within its interval; digest: data or weights are others than the record's; impossible: it cannot be run again here.
 Verdict = Literal["identical", "within", "differs", "digest", "impossible"]
 #: What must agree before figures on a CPU must be identical.
-ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine",
-               "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
+ENVIRONMENT = (
+    *("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine"),
+    *("hardware.processor", "hardware.instructions", "hardware.threads"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,20 @@ class Verifier:
             return Finding(record, "impossible", (str(error)[:500],))
 
     def _again(
-        self, record: Record, options: dict[str, Any], device: torch.device, folder: Path, samples: Path | None,
+        self,
+        record: Record,
+        options: dict[str, Any],
+        device: torch.device,
+        folder: Path,
+        samples: Path | None,
         weights: Path | None,
-    ) -> Finding:  # fmt: skip
+    ) -> Finding:
         config = build({**options, "device": str(device), "data_root": self.data_root, "out": folder})
         trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
         card = loader.dataset(trained).card()
-        if card.digest != record.dataset.get("digest"):
-            return Finding(record, "digest", (f"data set: digest {record.dataset.get('digest')} -> {card.digest}",))
-        wanted = record.defense.get("weights", {}).get("digest")
+        if card.digest != record.dataset.digest:
+            return Finding(record, "digest", (f"data set: digest {record.dataset.digest} -> {card.digest}",))
+        wanted = record.defense.weights.digest
         weights = weights or with_digest(loader.resolved(trained), card, str(wanted))
         if weights is None:
             return Finding(record, "digest", (f"weights: none with digest {wanted} are here; name them: --weights",))
@@ -116,8 +124,10 @@ class Verifier:
         notes = list(compare.notes(record, again))
         if again.cell_id != record.cell_id:
             notes.insert(0, f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
-        kept, made = (place / f"{each.cell_id}.parquet" if place else None
-                      for place, each in ((samples, record), (folder / "samples", again)))  # fmt: skip
+        kept, made = (
+            place / f"{each.cell_id}.parquet" if place else None
+            for place, each in ((samples, record), (folder / "samples", again))
+        )
         images = _other_images(kept, made)
         if images:
             notes.append(images)
@@ -141,9 +151,9 @@ class Verifier:
         trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
         dataset = loader.dataset(trained)
         card = dataset.card()
-        if card.digest != record.dataset.get("digest"):
-            raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.get('digest')}")
-        wanted = str(record.defense.get("weights", {}).get("digest"))
+        if card.digest != record.dataset.digest:
+            raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.digest}")
+        wanted = str(record.defense.weights.digest)
         folder_of = weights or with_digest(loader.resolved(trained), card, wanted)
         if folder_of is None:
             raise WeightsError(f"no weights with digest {wanted} are here; name them: --weights")
@@ -155,7 +165,7 @@ class Verifier:
     def _device(self, record: Record) -> torch.device:
         if self.device is not None:
             return find_device(self.device)
-        kind = str(record.provenance.get("device", "cpu")).partition(":")[0]
+        kind = (record.provenance.device or "cpu").partition(":")[0]
         return find_device("cuda" if kind == "cuda" and torch.cuda.is_available() else "cpu")
 
     def _loader(self, device: torch.device) -> Loader:
@@ -180,7 +190,9 @@ def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
 def _elsewhere(record: Record, device: torch.device) -> list[str]:
     """In what this machine is not that of the record; empty on a CPU where figures must be identical."""
     flat = compare.flat(record, ("provenance",))
-    here = compare.flat(record.model_copy(update={"provenance": provenance(device)}), ("provenance",))
+    here = compare.flat(
+        record.model_copy(update={"provenance": ProvenanceSection(**provenance(device))}), ("provenance",)
+    )
     found = [
         f"{name}: {flat.get(f'provenance.{name}')} -> {here.get(f'provenance.{name}')}"
         for name in ENVIRONMENT
@@ -208,8 +220,8 @@ def _other_images(kept: Path | None, made: Path | None) -> str | None:
 @contextmanager
 def _threads(record: Record, device: torch.device) -> Iterator[None]:
     """As many threads as the record's cell had: sums of floats depend on it."""
-    before, wanted = torch.get_num_threads(), record.provenance.get("hardware", {}).get("threads")
-    if device.type == "cpu" and isinstance(wanted, int) and 1 <= wanted <= 1024:
+    before, wanted = torch.get_num_threads(), record.provenance.hardware.threads
+    if device.type == "cpu" and wanted is not None and 1 <= wanted <= 1024:
         torch.set_num_threads(wanted)
     try:
         yield

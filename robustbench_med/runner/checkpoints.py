@@ -1,11 +1,11 @@
-"""Finished parts of cells: chunks of images and controls, as bytes, and kept on disk until their cell is over."""
+"""Checkpoints: finished chunks and controls of cells, as bytes, kept on disk until their cell is over."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk of images: what was found, and the seconds that took."""
+    """The results of a chunk of images, and the seconds that they took."""
 
     outcome: Outcome
     seconds: float = 0.0
@@ -32,35 +32,39 @@ def encode(chunk: Chunk) -> bytes:
     """A chunk as bytes."""
     outcome = chunk.outcome
     tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
-    for name, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
-        tensors |= {f"{name}.{field.name}": getattr(verdicts, field.name) for field in fields(Predictions)}
-    steps = []
-    for number, step in enumerate(outcome.rungs):
-        values = {field.name: getattr(step, field.name) for field in fields(RungResult)}
+    for name, predictions in (("clean", outcome.clean), ("attacked", outcome.attacked)):
+        tensors |= {f"{name}.{field.name}": getattr(predictions, field.name) for field in fields(Predictions)}
+    rungs = []
+    for number, rung in enumerate(outcome.rungs):
+        values = {field.name: getattr(rung, field.name) for field in fields(RungResult)}
         tensors |= {f"{number}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
-        steps.append({name: value for name, value in values.items() if not isinstance(value, Tensor)})
+        rungs.append({name: value for name, value in values.items() if not isinstance(value, Tensor)})
     facts = {
-        "sites": outcome.sites, "patients": outcome.patients, "num_classes": outcome.num_classes,
-        "lesion_class": outcome.lesion_class, "rungs": steps, "seconds": chunk.seconds,
-    }  # fmt: skip
+        "sites": outcome.sites,
+        "patients": outcome.patients,
+        "num_classes": outcome.num_classes,
+        "lesion_class": outcome.lesion_class,
+        "rungs": rungs,
+        "seconds": chunk.seconds,
+    }
     return checksummed.pack(facts, tensors)
 
 
 def decode(data: bytes) -> Chunk:
-    """The chunk.
+    """The chunk that was encoded.
 
     Raises:
-        ValueError: this is none.
+        ValueError: the bytes are not a chunk.
     """
     facts, tensors = checksummed.unpack(data)
     try:
-        climb = []
-        for number, step in enumerate(facts["rungs"]):
+        rungs = []
+        for number, rung in enumerate(facts["rungs"]):
             prefix = f"{number}."
             own: dict[str, Any] = {
                 name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
             }
-            climb.append(RungResult(**step, **own))
+            rungs.append(RungResult(**rung, **own))
         sides = {
             name: Predictions(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(Predictions)})
             for name in ("clean", "attacked")
@@ -75,7 +79,7 @@ def decode(data: bytes) -> Chunk:
             num_classes=facts["num_classes"],
             lesion_class=facts["lesion_class"],
             index=tensors["index"],
-            rungs=tuple(climb),
+            rungs=tuple(rungs),
         )
         return Chunk(outcome, facts["seconds"])
     except (KeyError, TypeError) as error:
@@ -91,7 +95,7 @@ def decode_controls(data: bytes) -> tuple[Controls, float]:
     """The controls, and the seconds they took."""
     (facts, seconds), _ = checksummed.unpack(data)
     again = facts.pop("again")
-    again = {name: (n, safe) for name, (n, safe) in again.items()} if again else again
+    again = {name: (n, robust) for name, (n, robust) in again.items()} if again else again
     return Controls(**facts, again=again), seconds
 
 
@@ -105,32 +109,32 @@ def controls_name(client: int) -> str:
     return f"{client:05d}-controls"
 
 
-def finished(pieces: Mapping[str, bytes], client: int) -> list[tuple[slice, Chunk]]:
+def finished_chunks(checkpoints: Mapping[str, bytes], client: int) -> list[tuple[slice, Chunk]]:
     """The chunks of a client that are done, without a gap from its first image on."""
     found: list[tuple[slice, Chunk]] = []
     prefix, at = f"{client:05d}-", 0
-    for name in sorted(pieces):
+    for name in sorted(checkpoints):
         start, _, stop = name.removeprefix(prefix).partition("-")
-        # Another batch size leaves chunks that overlap: what does not go on exactly where we are is done again.
+        # Another batch size leaves chunks that overlap: one that does not start where the last one ends is not used.
         if name.startswith(prefix) and stop.isdecimal() and int(start) == at:
-            found.append((slice(at, int(stop)), decode(pieces[name])))
+            found.append((slice(at, int(stop)), decode(checkpoints[name])))
             at = int(stop)
     return found
 
 
-class Unfinished:
-    """The pieces of cells that are not over, in a folder each.
+class CheckpointFolder:
+    """The checkpoints of cells that are not over, in a folder each.
 
     Args:
         folder: holds the cells' folders.
-        stamp: what must not have changed for a piece to be of use: the code, the hardware.
+        stamp: of the code and the hardware; a checkpoint of another stamp is not used.
     """
 
     def __init__(self, folder: Path, stamp: str) -> None:
         self.folder, self.stamp = folder, stamp
 
     def load(self, cell_id: str) -> dict[str, bytes]:
-        """The pieces of a cell by name; damaged and outdated ones are left out."""
+        """The checkpoints of a cell by name; damaged and outdated ones are left out."""
         try:
             paths = sorted((self.folder / cell_id).iterdir())
         except OSError:
@@ -139,7 +143,7 @@ class Unfinished:
         return {name: data for name, data in found if data is not None}
 
     def save(self, cell_id: str, name: str, data: bytes) -> None:
-        """Keep a piece.
+        """Keep a checkpoint.
 
         Raises:
             UsageError: it cannot be written.
@@ -150,11 +154,11 @@ class Unfinished:
             raise unwritable(self.folder, error) from None
 
     def drop(self, cell_id: str) -> None:
-        """Forget the pieces of a cell."""
+        """Delete the checkpoints of a cell."""
         shutil.rmtree(self.folder / cell_id, ignore_errors=True)
 
     def lock(self, cell_id: str) -> FileLock | None:
-        """The lock of a cell, held; None if another run holds it, or came in between.
+        """Lock a cell; None if another run holds the lock, or has just removed the folder.
 
         Raises:
             UsageError: the folder cannot be written to.
@@ -163,20 +167,20 @@ class Unfinished:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / f"{cell_id}.lock")
             lock.acquire(blocking=False)
-        except (Timeout, FileNotFoundError):  # another run may have tidied the folder away this very moment
+        except (Timeout, FileNotFoundError):
             return None
         except OSError as error:
             raise unwritable(self.folder, error) from None
         return lock
 
     def unlock(self, lock: FileLock) -> None:
-        """Let go of a cell; nobody else can have the lock's file open for long enough to mind that it goes."""
+        """Release the lock of a cell and remove its file; another run that has it open will retry."""
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
     def tidy(self) -> None:
-        """Remove locks that a killed run has left, and the folder if nothing is in it then."""
+        """Remove locks that a killed run has left, and the folder if it is empty then."""
         with suppress(OSError, UsageError):
             for path in self.folder.glob("*.lock"):
                 if lock := self.lock(path.stem):
@@ -185,42 +189,57 @@ class Unfinished:
 
 
 def unwritable(folder: Path, error: OSError) -> UsageError:
-    """What to say of a folder for results that cannot be written to."""
+    """The error for a folder of results that cannot be written to."""
     reason = error.strerror or os.strerror(error.errno or 0)
     return UsageError(
-        f"cannot write to {folder} (--out): {reason}; once it can be written to, the same command goes on from there"
+        f"cannot write to {folder} (--out): {reason}; once it can be written to, the same command resumes the run"
     )
 
 
-class Tally:
-    """The chunks of a cell that are done, by number of the client and first image."""
+class RunningTotals:
+    """What is finished of a cell.
 
-    def __init__(self, chunks: dict[tuple[int, int], Chunk]) -> None:
-        self.chunks: dict[tuple[int, int], Chunk] = {}
-        self.images, self._safe = 0, 0.0
-        for (client, start), chunk in chunks.items():
-            self.add(client, start, chunk)
+    Args:
+        chunks: number of the client, place among its images, and results of each chunk.
 
-    def add(self, client: int, start: int, chunk: Chunk) -> None:
-        """One more chunk."""
+    Attributes:
+        images: how many are done.
+        controls: of the diagnostics, over the clients so far.
+        controls_seconds: the time that they took.
+    """
+
+    def __init__(self, chunks: Iterable[tuple[int, slice, Chunk]] = ()) -> None:
+        self.images, self.controls, self.controls_seconds = 0, Controls(), 0.0
+        self._chunks: dict[tuple[int, int], Chunk] = {}
+        self._robust = 0.0
+        for client, place, chunk in chunks:
+            self.add(client, place, chunk)
+
+    def add(self, client: int, place: slice, chunk: Chunk) -> None:
+        """Add a chunk of images."""
         outcome = chunk.outcome
-        self.chunks[client, start] = chunk
+        self._chunks[client, place.start] = chunk
         self.images += len(outcome.labels)
-        self._safe += float(outcome.attacked.robust(outcome.labels).float().mean(0).sum())
+        self._robust += float(outcome.attacked.robust(outcome.labels).float().mean(0).sum())
+
+    def add_controls(self, controls: Controls, seconds: float) -> None:
+        """Add the controls of a client."""
+        self.controls.add(controls)
+        self.controls_seconds += seconds
 
     @property
-    def robust(self) -> float | None:
+    def robust_accuracy(self) -> float | None:
         """Robust accuracy so far."""
-        return self._safe / self.images if self.images else None
+        return self._robust / self.images if self.images else None
 
     def joined(self) -> Chunk:
-        """All of it, in the order of clients and of their images, whenever each was measured."""
-        ordered = [self.chunks[at] for at in sorted(self.chunks)]
+        """All chunks as one, in the order of clients and of their images, whenever each was measured."""
+        ordered = [self._chunks[at] for at in sorted(self._chunks)]
         return Chunk(Outcome.join([each.outcome for each in ordered]), sum(each.seconds for each in ordered))
 
 
 def timed(chunks: Iterator[tuple[slice, Outcome]]) -> Iterator[tuple[slice, Chunk]]:
-    """Each chunk with the seconds it took, those in which nobody asked for it left out."""
+    """Each chunk with the seconds it took, without the time between chunks."""
     while True:
         start = time.perf_counter()
         found = next(chunks, None)

@@ -1,4 +1,4 @@
-"""What a cell will cost: calls counted in a rehearsal of its attacks, times the seconds that one call takes here."""
+"""What a cell will cost: passes counted in a trial of its attacks, times the seconds that one pass takes here."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacks.accelerate import accelerated, attackers
+from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.diagnostics import CONTROL_SHARE, FULL_LIMIT, huge_count
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import View
-from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.attacks.rung import Rung
+from robustbench_med.attacks.target_model import TargetSettings
+from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.grid.cell import Cell
-from robustbench_med.grid.ladder import Rung
-from robustbench_med.interfaces import Attack, Detector, Purifier
+from robustbench_med.interfaces import Detector, Purifier
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.plugins.components import create
-from robustbench_med.plugins.registry import Registry
-from robustbench_med.runner.trial import Calls, per_image, rehearse
+from robustbench_med.runner.trial import Calls, count_calls, per_image
 from robustbench_med.runtime.isolation import isolated
 
 #: Images that calls are tried on.
@@ -34,7 +32,7 @@ FEW = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """What a cell takes at most: an image that is broken early, and one that is not purified, takes less.
+    """What a cell takes at most: images that are broken early or not purified take less.
 
     Attributes:
         gradients, queries: backward and forward passes of the attacks, over all images.
@@ -55,7 +53,7 @@ class Case:
         images: how many of each client.
         sample: some of them, (N, C, H, W).
         pipeline: a client's deployed system.
-        design: key of the defense's parts and their parameters; cells of equal design take equally long.
+        design: key of the defense's parts and their parameters; cells of equal design take the same time.
         num_classes: K.
         surrogate: that `transfer` attacks.
     """
@@ -70,17 +68,16 @@ class Case:
 
 
 class Costs:
-    """Foretells the cost of cells; what cells have in common is tried once.
+    """Estimates the cost of cells; what cells have in common is tried once.
 
     Args:
-        registry: where the attacks come from.
         device: where the cells will run.
         batch: images per chunk.
         diagnostics: off, cheap or full.
     """
 
-    def __init__(self, registry: Registry, device: torch.device, batch: int, diagnostics: str) -> None:
-        self.registry, self.device, self.batch, self.diagnostics = registry, device, batch, diagnostics
+    def __init__(self, device: torch.device, batch: int, diagnostics: str) -> None:
+        self.device, self.batch, self.diagnostics = device, batch, diagnostics
         self._calls: dict[str, Calls] = {}
         self._seconds: dict[str, float] = {}
         self._fast: dict[str, Pipeline] = {}
@@ -93,39 +90,37 @@ class Costs:
             Exception: whatever a part of the defense or an attack raises.
         """
         cell, total = case.cell, sum(case.images)
-        steps = [self._step(case, rung) for rung in cell.rungs]
-        decisions = cell.draws if case.pipeline.stochastic else 1
-        # Each image is answered before and after; on a ladder also after each step.
-        answers = decisions * (2 + (1 + len(steps)) * (len(steps) > 1 and case.pipeline.stochastic))
-        work = [seconds(total, list(case.images)) for _, seconds in steps]
-        spent = sum(work) + total * answers * self._answer(case)
+        rungs = [self._rung(case, rung) for rung in cell.rungs]
+        draws = cell.draws if case.pipeline.stochastic else 1
+        # Each image is answered before and after; on a ladder also after each rung.
+        answers = draws * (2 + (1 + len(rungs)) * (len(rungs) > 1 and case.pipeline.stochastic))
+        spent = sum(seconds(total, list(case.images)) for _, seconds in rungs) + total * answers * self._answer(case)
         if self.diagnostics != "off":
             few = [min(n, huge_count(total)) for n in case.images[:1]]
-            spent += max((seconds(sum(few), few) for _, seconds in steps), default=0.0)
+            spent += max((seconds(sum(few), few) for _, seconds in rungs), default=0.0)
             spent += 3 * CONTROL_SHARE * total * self._answer(case)
         if self.diagnostics == "full":
             again = [min(n, FULL_LIMIT) for n in case.images]
-            # As asked, half and double eps, another seed, and twice the steps.
-            spent += 6 * sum(seconds(sum(again), again) for _, seconds in steps)
+            # Unchanged, half and double eps, another seed, and twice the steps.
+            spent += 6 * sum(seconds(sum(again), again) for _, seconds in rungs)
         return Cost(
-            gradients=total * sum(calls.gradients for calls, _ in steps),
-            queries=total * sum(calls.queries for calls, _ in steps),
+            gradients=total * sum(calls.gradients for calls, _ in rungs),
+            queries=total * sum(calls.queries for calls, _ in rungs),
             seconds=spent,
         )
 
-    def _step(self, case: Case, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
-        """What one attack asks, and how long it takes on so many images, by client."""
+    def _rung(self, case: Case, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
+        """The passes of one attack, and a function from images in all and by client to seconds."""
         cell, pipeline = case.cell, case.pipeline
-        attack: Attack = create(self.registry, "attack", rung.attack)
         noisy = pipeline.classifier.stochastic if rung.access == "oblivious" else pipeline.stochastic
-        draws = max(rung.eot or cell.eot, attack.eot or 1) if noisy and rung.access != "transfer" else 1
+        draws = rung.eot if noisy and rung.access != "transfer" else 1
         classes = case.num_classes if cell.threat.goal == "untargeted" else 2
         shape = case.sample.shape[1:]
         query = rung.access == "query"
-        key = key_of([repr(rung.attack), query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])
+        key = key_of([repr(rung.ref.attack), query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])
         if key not in self._calls:
             access = "query" if query else "oblivious"
-            self._calls[key] = rehearse(attack, access, cell.threat, cell.budget, shape, classes, draws)
+            self._calls[key] = count_calls(rung.attack, access, cell.threat, cell.budget, shape, classes, draws)
         calls = self._calls[key]
         size = max(1, self.batch // draws)
         forward = self._call(case, rung, draws, size, gradient=False) if calls.queries > calls.gradients else 0.0
@@ -150,12 +145,17 @@ class Costs:
                 x = _repeated(images, n).requires_grad_(gradient)
                 y, ids = torch.zeros(n, dtype=torch.int64, device=self.device), torch.arange(n, device=self.device)
                 counter = QueryCounter(x.detach(), y, case.cell.threat, case.cell.budget)
-                view = View(
-                    pipeline, counter, draws, evasion=rung.evasion or "orthogonal", stand_in=stand_in,
-                    surrogate=case.surrogate, chunk=self.batch,
-                )  # fmt: skip
+                settings = TargetSettings(
+                    pipeline,
+                    counter,
+                    draws,
+                    evasion=rung.evasion,
+                    stand_in=stand_in,
+                    surrogate=case.surrogate,
+                    chunk=self.batch,
+                )
                 with isolated(0), torch.set_grad_enabled(gradient):
-                    logits = target_for(view, rung.access, Stream.named("trial", 0, ids))(x)
+                    logits = target_for(settings, rung.access, Stream.named("trial", 0, ids))(x)
                     if gradient:
                         torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
 
@@ -177,7 +177,7 @@ class Costs:
         return self._seconds[key]
 
     def _key(self, case: Case, *facts: object) -> str:
-        """Of what decides how long a call takes; the threat does where a gate chooses which images are purified."""
+        """A key of what decides how long a call takes; the threat does where a gate chooses the images to purify."""
         threat = case.cell.threat
         ball = (threat.norm, threat.eps) if case.pipeline.gate is not None else ()
         return key_of([case.design, list(case.sample.shape[1:]), ball, facts])
@@ -185,11 +185,11 @@ class Costs:
     def _fast_pipeline(self, case: Case) -> Pipeline:
         """The system as attacks run it."""
         if case.design not in self._fast:
-            self._fast[case.design] = attackers(case.pipeline)
+            self._fast[case.design] = accelerated_pipeline(case.pipeline)
         return self._fast[case.design]
 
     def _images(self, case: Case) -> Tensor:
-        """A few images after a step of an attack: clean ones are seldom flagged, and those that are take longest."""
+        """A few images after one step of an attack: clean ones are seldom flagged, and flagged ones take longest."""
         key = self._key(case, "images")
         if key not in self._attacked:
             clean = case.sample[:FEW].to(self.device)
@@ -203,20 +203,23 @@ class Costs:
 
 
 def untrained(resolved: ResolvedDefense, card: DataCard, device: torch.device) -> Pipeline:
-    """The system with the weights it starts its training with: it answers at random, and as fast as it will.
+    """The system with its initial weights, which takes the same time as a trained one.
 
     Raises:
         Exception: a part cannot be used before it is fitted.
     """
-    made = Assembly(resolved, card, PartFolders({}), device)
+    builder = PartBuilder(resolved, card, PartFolders({}), device)
     with torch.random.fork_rng(devices=[]):
         classifier = resolved.strategy.classifier(lambda: build_for(resolved.model, card))
-    detector, purifier = (part and made.fresh(part).to(device) for part in (resolved.detector, resolved.purifier))
+    detector, purifier = (part and builder.fresh(part).to(device) for part in (resolved.detector, resolved.purifier))
     gate = None if detector is None else Gate(threshold=0.0, low=0.0, high=1.0)
     return Pipeline(
-        classifier.to(device), cast("Detector | None", detector), cast("Purifier | None", purifier), gate,
+        classifier.to(device),
+        cast("Detector | None", detector),
+        cast("Purifier | None", purifier),
+        gate,
         resolved.recipe.strength,
-    )  # fmt: skip
+    )
 
 
 def surrogate_of(pipeline: Pipeline) -> nn.Module:

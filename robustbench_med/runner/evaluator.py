@@ -1,6 +1,6 @@
 """One cell -> its record: loads what it needs, attacks chunk by chunk, summarises.
 
-It writes nothing: what is finished leaves as messages, so that a cell can run in any process.
+It writes nothing: finished parts leave as messages, so that a cell can run in any process.
 """
 
 from __future__ import annotations
@@ -8,26 +8,25 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from robustbench_med.attacks import diagnostics
-from robustbench_med.attacks.batch_size import Sizes
-from robustbench_med.attacks.measure import measured
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.batch_size import BatchSizes
+from robustbench_med.attacks.measure import measure_chunks
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import DataError, HarnessError, NotDefined, UnknownName
 from robustbench_med.files.provenance import peak_memory, provenance
-from robustbench_med.grid.cell import Cell, label
+from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
-from robustbench_med.grid.plan import needs
-from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.plugins.components import create
@@ -37,13 +36,38 @@ from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
-from robustbench_med.runner import checkpoints, describe
-from robustbench_med.runner.checkpoints import Tally, timed
-from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job, Message
+from robustbench_med.records.sections.attack import AttackSection, draws
+from robustbench_med.records.sections.dataset import DatasetSection
+from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
+from robustbench_med.records.sections.results import RungSection, SpentSection
+from robustbench_med.runner import checkpoints
+from robustbench_med.runner.checkpoints import Chunk, RunningTotals, timed
+from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
 from robustbench_med.runtime.speed import Speed
 from robustbench_med.training.loader import Loader
+
+
+@dataclass
+class _ClientPart:
+    """A client's part of a cell.
+
+    Attributes:
+        number: of the client in the cell.
+        client: its name.
+        pipeline: its deployed system.
+        split: its images.
+        rows: their rows in the test split, int64 (N,).
+        finished: chunks that an earlier attempt has finished, with their places in the split.
+    """
+
+    number: int
+    client: str
+    pipeline: Pipeline
+    split: Split
+    rows: torch.Tensor
+    finished: list[tuple[slice, Chunk]]
 
 
 class Evaluator:
@@ -62,51 +86,43 @@ class Evaluator:
         self.config = config
         self.registry = registry
         self.device = find_device(config.device)
-        chunk_size(config.batch_size, self.device)  # a bad batch size is said before anything runs
+        chunk_size(config.batch_size, self.device)  # raises for a bad batch size before anything runs
         self.loader = Loader(registry, self.device, config.data_root, progress or Silent(), config.train)
         self.stamp = stamp(registry, self.device)
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
         self._shared = SharedResults(self.stamp) if config.share else None
-        self._sizes = Sizes(config.batch_size, self.device)
+        self._batch_sizes = BatchSizes(config.batch_size, self.device)
+        self._noise = _noise_control(registry)
         #: By cell, the plugins that broke in this run.
         self.tracebacks: dict[str, PluginTraceback] = {}
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 
-    # --- what a cell is about ---
+    # --- data and weights of a cell ---
 
     def deployment(self, cell: Cell) -> Deployment:
         """The trained defense."""
         return self.loader.deployment(cell.trained, self.explicit(cell))
 
     def explicit(self, cell: Cell) -> Path | None:
-        """The weights that were named; they are not the baseline's."""
+        """The folder of weights that was named, if any; it is not used for the baseline."""
         baseline = self.config.baseline
         return None if baseline and cell.defense.name == baseline else self.config.weights
 
     def surrogate(self, cell: Cell) -> Deployment | None:
-        """The defense whose classifier `transfer` attacks; None where no rung is `transfer` (any more)."""
-        wanted = any(rung.access == "transfer" for rung in cell.rungs)
-        return self.loader.deployment(cell.surrogate) if wanted and cell.surrogate else None
+        """The defense whose classifier `transfer` attacks; None where no rung of the cell is `transfer`."""
+        return self.loader.deployment(cell.surrogate) if cell.transfers and cell.surrogate else None
 
     def job(self, cell: Cell) -> Job:
         """The cell with its id and its weights."""
         deployment, surrogate = self.deployment(cell), self.surrogate(cell)
         return Job(
-            cell, _id(cell, deployment, surrogate), deployment.artifact.folder,
-            surrogate.artifact.folder if surrogate else None,
-        )  # fmt: skip
+            cell=cell,
+            cell_id=_id(cell, deployment, surrogate),
+            weights=deployment.artifact.folder,
+            surrogate=surrogate.artifact.folder if surrogate else None,
+        )
 
-    def steps(self, cell: Cell) -> tuple[Step, ...]:
-        """The attacks of the cell's rungs, built."""
-        steps = []
-        for rung in cell.rungs:
-            attack: Attack = create(self.registry, "attack", rung.attack)
-            eot = max(rung.eot or cell.eot, attack.eot or 1)
-            gradient = needs(self.registry, rung.attack) == "gradient"
-            steps.append(Step(label(rung), rung.access, attack, eot, rung.evasion or "orthogonal", gradient))
-        return tuple(steps)
-
-    # --- running it ---
+    # --- running a cell ---
 
     def run(self, job: Job) -> Iterator[Message]:
         """Run one cell; the last message is `Done`, whatever happens."""
@@ -120,95 +136,98 @@ class Evaluator:
             yield Done(status="failed", reason=reason[:500], traceback=plugin_traceback(error, self.registry))
 
     def _run(self, job: Job) -> Iterator[Message]:
-        cell = job.cell
-        self.loader.pin(cell.trained, job.weights)
-        if cell.surrogate is not None and job.surrogate is not None:
-            self.loader.pin(cell.surrogate, job.surrogate)
-        deployment, surrogate = self.deployment(cell), self.surrogate(cell)
-        if _id(cell, deployment, surrogate) != job.cell_id:
-            raise HarnessError("data or weights here are not those that the run was planned with")
-        test = deployment.dataset.split("test")
-        index = self._index(cell, deployment, test)
-        pipelines = {client: deployment.pipeline(client) for client in sorted({test.sites[i] for i in index.tolist()})}
+        self.loader.pin(job.cell.trained, job.weights)
+        if job.cell.surrogate is not None and job.surrogate is not None:
+            self.loader.pin(job.cell.surrogate, job.surrogate)
+        deployment, surrogate = self.deployment(job.cell), self.surrogate(job.cell)
+        if _id(job.cell, deployment, surrogate) != job.cell_id:
+            raise HarnessError("data or weights here differ from those with which the run was planned")
+        parts = self._client_parts(job, deployment)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        rows = [index[torch.tensor([test.sites[i] == client for i in index.tolist()])] for client in pipelines]
-        done = [checkpoints.finished(job.pieces, number) for number in range(len(rows))]
-        tally = Tally({(n, at.start): chunk for n, chunks in enumerate(done) for at, chunk in chunks})
-        yield Begun(len(index), tally.images, tally.robust)
-        controls, checking, huge = diagnostics.Controls(), 0.0, diagnostics.huge_count(len(index))
-        for number, (client, pipeline) in enumerate(pipelines.items()):
-            part = test.select(rows[number])
-            setting = self._setting(cell, client, deployment, surrogate)
-            what = key_of([job.weights, cell.facts, [rung.access for rung in cell.rungs]])
-            setting = replace(setting, batch=self._sizes.size(what, pipeline, part, rows[number], setting))
-            start = done[number][-1][0].stop if done[number] else 0
-            for place, chunk in timed(measured(pipeline, part, rows[number], setting, start)):
-                tally.add(number, place.start, chunk)
-                self._sizes.lower(what, place, len(part))
-                name, images = checkpoints.chunk_name(number, place), place.stop - place.start
-                yield Checkpoint(name, checkpoints.encode(chunk), images, tally.robust)
-            if self.config.diagnostics == "off":
-                continue
-            name = checkpoints.controls_name(number)
-            data = job.pieces.get(name)
-            if data is None:
-                found, seconds = self._controls(cell, pipeline, part, rows[number], setting, huge)
-                data = checkpoints.encode_controls(found, seconds)
-                yield Checkpoint(name, data, 0, tally.robust)
-            found, seconds = checkpoints.decode_controls(data)
-            controls.add(found)
-            checking += seconds
-            huge -= found.huge
-        chunk = tally.joined()
-        (system, *_) = pipelines.values()
-        record = self._summarise(cell, system, chunk.outcome, chunk.seconds + checking, controls, checking)
+        totals = RunningTotals([(part.number, *chunk) for part in parts for chunk in part.finished])
+        images = sum(len(part.split) for part in parts)
+        yield Started(images, totals.images, totals.robust_accuracy)
+        for part in parts:
+            settings = self._settings(job, part, deployment, surrogate)
+            yield from self._attack(job, part, settings, totals)
+            if self.config.diagnostics != "off":
+                yield from self._check(job, part, settings, totals, images)
+        chunk = totals.joined()
+        record = self._summarise(job.cell, parts[0].pipeline, chunk, totals)
         yield Done(record, checkpoints.encode(chunk))
 
-    def _index(self, cell: Cell, deployment: Deployment, test: Split) -> torch.Tensor:
-        """Rows of the test split that the cell looks at, int64 (N,)."""
-        card, clients = deployment.dataset.card(), cell.clients or deployment.artifact.clients
+    def _client_parts(self, job: Job, deployment: Deployment) -> list[_ClientPart]:
+        """The images of each client with its deployed system and what an earlier attempt has finished."""
+        cell, test, card = job.cell, deployment.dataset.split("test"), deployment.dataset.card()
+        clients = cell.clients or deployment.artifact.clients
         index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
         if not len(index):
             raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
-        return index
+        sites = [test.sites[row] for row in index.tolist()]
+        parts = []
+        for number, client in enumerate(sorted(set(sites))):
+            rows = index[torch.tensor([site == client for site in sites])]
+            finished = checkpoints.finished_chunks(job.checkpoints, number)
+            parts.append(_ClientPart(number, client, deployment.pipeline(client), test.select(rows), rows, finished))
+        return parts
 
-    def _setting(self, cell: Cell, client: str, deployment: Deployment, surrogate: Deployment | None) -> Setting:
-        card = deployment.dataset.card()
-        return Setting(
-            threat=cell.threat, steps=self.steps(cell), num_classes=len(card.classes), lesion_class=card.lesion_class,
-            device=self.device, seed=cell.seed, draws=cell.draws, budget=cell.budget,
-            surrogate=surrogate.pipeline(client).classifier if surrogate else None, stand_in=cell.stand_in,
-            watch=self.config.diagnostics != "off", speed=self.speed, shared=self._shared,
-            system=_identity(deployment, client), borrowed=_identity(surrogate, client) if surrogate else "",
-        )  # fmt: skip
+    def _settings(
+        self, job: Job, part: _ClientPart, deployment: Deployment, surrogate: Deployment | None
+    ) -> EvaluationSettings:
+        cell, card = job.cell, deployment.dataset.card()
+        settings = EvaluationSettings(
+            threat=cell.threat,
+            rungs=cell.rungs,
+            num_classes=len(card.classes),
+            lesion_class=card.lesion_class,
+            device=self.device,
+            seed=cell.seed,
+            draws=cell.draws,
+            budget=cell.budget,
+            surrogate=surrogate.classifier(part.client) if surrogate else None,
+            stand_in=cell.stand_in,
+            watch=self.config.diagnostics != "off",
+            speed=self.speed,
+            shared=self._shared,
+            system_key=deployment.key(part.client),
+            surrogate_key=surrogate.key(part.client) if surrogate else "",
+        )
+        batch = self._batch_sizes.size(_memory_key(job), part.pipeline, part.split, part.rows, settings)
+        return replace(settings, batch=batch)
 
-    def _controls(
-        self, cell: Cell, pipeline: Pipeline, part: Split, rows: torch.Tensor, setting: Setting, huge: int
-    ) -> tuple[diagnostics.Controls, float]:
-        """The controls of one client, and the seconds they took."""
-        start = time.perf_counter()
-        found = diagnostics.cheap(pipeline, part, rows, setting, self._noise(cell), huge)
-        if self.config.diagnostics == "full":
-            found.add(diagnostics.full(pipeline, part, rows, setting))
-        return found, time.perf_counter() - start
+    def _attack(
+        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals
+    ) -> Iterator[Message]:
+        """Attack and score the images of a client that are not finished yet."""
+        start = part.finished[-1][0].stop if part.finished else 0
+        for place, chunk in timed(measure_chunks(part.pipeline, part.split, part.rows, settings, start)):
+            totals.add(part.number, place, chunk)
+            self._batch_sizes.lower(_memory_key(job), place, len(part.split))
+            name, images = checkpoints.chunk_name(part.number, place), place.stop - place.start
+            yield Checkpoint(name, checkpoints.encode(chunk), images, totals.robust_accuracy)
 
-    def _noise(self, cell: Cell) -> Attack | None:
-        """The noise control, where it is installed and knows the norm."""
-        try:
-            entry = self.registry.find("attack", "noise")
-        except UnknownName:
-            return None
-        known = cell.threat.norm in getattr(entry.spec, "norms", ())
-        return create(self.registry, "attack", PartRef(entry.qualified)) if known else None
+    def _check(
+        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals, images: int
+    ) -> Iterator[Message]:
+        """The controls of the diagnostics for one client; ``images``: those of the whole cell."""
+        name = checkpoints.controls_name(part.number)
+        data = job.checkpoints.get(name)
+        if data is None:
+            start, huge = time.perf_counter(), diagnostics.huge_count(images) - totals.controls.huge
+            noise = self._noise.attack if self._noise and settings.threat.norm in self._noise.norms else None
+            found = diagnostics.cheap(part.pipeline, part.split, part.rows, settings, noise, huge)
+            if self.config.diagnostics == "full":
+                found.add(diagnostics.full(part.pipeline, part.split, part.rows, settings))
+            data = checkpoints.encode_controls(found, time.perf_counter() - start)
+            yield Checkpoint(name, data, 0, totals.robust_accuracy)
+        totals.add_controls(*checkpoints.decode_controls(data))
 
-    # --- what is said of it ---
+    # --- records ---
 
-    def _summarise(
-        self, cell: Cell, system: Pipeline, outcome: Outcome, seconds: float, controls: diagnostics.Controls,
-        checking: float,
-    ) -> Record:  # fmt: skip
-        """The figures of every metric, over all clients and for each."""
+    def _summarise(self, cell: Cell, pipeline: Pipeline, chunk: Chunk, totals: RunningTotals) -> Record:
+        """The record of a measured cell: the figures of every metric, over all clients and for each."""
+        outcome = chunk.outcome
         metrics, intervals = flatten(self._figures(outcome))
         per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
         ranked = [
@@ -216,11 +235,10 @@ class Evaluator:
             for site, figures in per_client.items()
             if "robust_accuracy" in figures
         ]
-        gradients, queries = outcome.gradients.double(), outcome.queries.double()
         level = self.config.diagnostics
         return self.record(
             cell,
-            system,
+            pipeline,
             status="ok",
             clients=sorted(set(outcome.sites)),
             n=len(outcome.labels),
@@ -229,15 +247,15 @@ class Evaluator:
             per_client=per_client,
             between_clients=fairness.between(per_client),
             worst_client=min(ranked)[1] if ranked else None,
-            seconds=seconds,
-            spent={
-                "gradients_mean": float(gradients.mean()),
-                "gradients_max": float(gradients.max()),
-                "queries_mean": float(queries.mean()),
-                "queries_max": float(queries.max()),
-            },
-            rungs=describe.rungs(cell, outcome),
-            diagnostics={} if level == "off" else diagnostics.report(level, outcome, metrics, controls, checking),
+            seconds=chunk.seconds + totals.controls_seconds,
+            spent=SpentSection.of(outcome),
+            rungs=[
+                *(RungSection.of(rung, len(outcome.rungs) > 1) for rung in outcome.rungs),
+                *map(RungSection.left_out, cell.left_out),
+            ],
+            diagnostics={}
+            if level == "off"
+            else diagnostics.report(level, outcome, metrics, totals.controls, totals.controls_seconds),
             peak_memory_mib=peak_memory(self.device),
         )
 
@@ -248,19 +266,19 @@ class Evaluator:
         return figures
 
     def record(self, cell: Cell, pipeline: Pipeline | None = None, **fields: Any) -> Record:
-        """A record with everything that is known before measuring; of a measured cell, one of its systems too."""
+        """A record with everything that is known before measuring; of a measured cell, one of its pipelines too."""
         deployment, surrogate = self.deployment(cell), self.surrogate(cell)
         card = deployment.dataset.card()
         return Record(
             cell_id=_id(cell, deployment, surrogate),
             role=cell.role,
-            dataset=describe.dataset(self.registry, cell, card),
-            defense=describe.defense(cell, deployment, pipeline),
-            attack=describe.attack(self.registry, cell, len(card.classes), deployment, self.config.precision),
+            dataset=DatasetSection.of(cell, card, self.registry.find("dataset", cell.dataset.name)),
+            defense=DefenseSection.of(cell, deployment, pipeline),
+            attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision),
             threat=asdict(cell.threat),
             budget=asdict(cell.budget),
-            surrogate=describe.surrogate(surrogate) if surrogate else None,
-            eot=max((describe.draws(step.access, step.eot, deployment) for step in self.steps(cell)), default=1),
+            surrogate=SurrogateSection.of(surrogate) if surrogate else None,
+            eot=max((draws(rung, deployment) for rung in cell.rungs), default=1),
             draws=cell.draws,
             seed=cell.seed,
             limit=cell.limit,
@@ -276,10 +294,15 @@ def _id(cell: Cell, deployment: Deployment, surrogate: Deployment | None) -> str
     return cell.id(deployment.dataset.card().digest, deployment.artifact.digest, borrowed)
 
 
-def _identity(deployment: Deployment, client: str) -> str:
-    """All that a client's deployed system depends on."""
-    gate = deployment.pipeline(client).gate
-    return key_of([
-        deployment.artifact.digest, deployment.resolved.describe(), deployment.resolved.recipe.strength,
-        deployment.dataset.card().digest, client, client in deployment.unseen, gate and asdict(gate),
-    ])  # fmt: skip
+def _memory_key(job: Job) -> str:
+    """A key of what decides how much memory an image needs: the defense, and the attacks on it."""
+    return key_of([job.weights, job.cell.facts, [rung.access for rung in job.cell.rungs]])
+
+
+def _noise_control(registry: Registry) -> Rung | None:
+    """The random noise that attacks are compared with, where it is installed."""
+    try:
+        entry = registry.find("attack", "noise")
+    except UnknownName:
+        return None
+    return resolve_rung(registry, RungRef("oblivious", PartRef(entry.qualified)))

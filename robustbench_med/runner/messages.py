@@ -1,12 +1,17 @@
-"""What goes back and forth between a run and whoever runs its cells; it can be sent to another process."""
+"""The messages between a run and its workers, and how jobs are sent to other processes."""
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from robustbench_med.attacks.rung import Rung, resolve_rung
 from robustbench_med.grid.cell import Cell
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.tracebacks import PluginTraceback
 from robustbench_med.records.record import Record
 
@@ -17,21 +22,21 @@ class Job:
 
     Attributes:
         cell: what to measure.
-        cell_id: its id; whoever runs it must come to the same one, or holds other data or weights.
+        cell_id: its id; a worker that computes another one holds other data or weights.
         weights: folder of the defense's weights.
         surrogate: folder of the surrogate's weights, where the cell has one.
-        pieces: what an earlier attempt has finished, by name.
+        checkpoints: what an earlier attempt has finished, by name.
     """
 
     cell: Cell
     cell_id: str
     weights: Path
     surrogate: Path | None = None
-    pieces: Mapping[str, bytes] = field(default_factory=dict)
+    checkpoints: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Begun:
+class Started:
     """The cell has ``images`` images, of which ``done`` are done already, with a robust accuracy of ``robust``."""
 
     images: int
@@ -41,12 +46,12 @@ class Begun:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A part of the cell that is finished and need not be done again.
+    """A finished part of the cell.
 
     Attributes:
         name: of the part within the cell.
-        data: what was found, as `robustbench_med.runner.checkpoints` reads it.
-        images: that are done with this piece; 0 for one that is no chunk of images.
+        data: its results, as `robustbench_med.runner.checkpoints` reads them.
+        images: images in this part; 0 for the controls of the diagnostics.
         robust: robust accuracy so far.
     """
 
@@ -64,7 +69,7 @@ class Done:
         record: of a cell that was measured.
         samples: its outcome, as `robustbench_med.runner.checkpoints` reads it.
         status, reason: of any other.
-        keep: its pieces are still good: it was stopped, not refuted.
+        keep: its checkpoints stay valid: it was stopped before its end.
         traceback: the plugin that broke, if one did.
     """
 
@@ -76,9 +81,31 @@ class Done:
     traceback: PluginTraceback | None = None
 
 
-Message = Begun | Checkpoint | Done
+Message = Started | Checkpoint | Done
 
 
-def title(cell: Cell) -> str:
-    """What a progress view says."""
-    return f"{cell.defense.name} / {cell.attack.name} / {cell.threat.access}"
+def pack(job: Job) -> bytes:
+    """A job as bytes for another process, which builds the attacks anew: they need not be picklable."""
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(job)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes, registry: Registry) -> Job:
+    """The job that was packed, its attacks built from the plugins of ``registry``."""
+    job: Job = _Unpickler(io.BytesIO(data), registry).load()
+    return job
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> Any:
+        return (obj.ref, obj.eot) if isinstance(obj, Rung) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, registry: Registry) -> None:
+        super().__init__(file)
+        self.registry = registry
+
+    def persistent_load(self, pid: Any) -> Rung:
+        return resolve_rung(self.registry, *pid)

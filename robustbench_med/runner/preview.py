@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: which cells are done, which will run, and what they will cost."""
+"""What a run would do: which cells are done, which will run, and what they will cost."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ State = Literal["done", "run", "train", "skip", "refused"]
 
 @dataclass(frozen=True)
 class Item:
-    """A cell and what would become of it.
+    """A cell and what a run would do with it.
 
     Attributes:
         cell: the cell.
         state: see `State`.
         reason: why it is skipped or refused, or why its cost is unknown.
-        cell_id: None where it depends on weights that are not there.
-        images: that it would look at; None for a cell that is skipped.
-        cost: None where it was not asked for, is unknown, or nothing is left to do.
+        cell_id: None where it depends on weights that do not exist.
+        images: that it would evaluate; None for a cell that is skipped.
+        cost: None where it was not requested, is unknown, or nothing is left to do.
     """
 
     cell: Cell
@@ -52,7 +52,7 @@ class Item:
 
 
 class Preview:
-    """Looks at what a configuration asks for; trains nothing, and writes nothing to its folder.
+    """Previews the run of a configuration; trains nothing, and writes nothing to its folder.
 
     Args:
         config: what to run.
@@ -62,17 +62,17 @@ class Preview:
 
     def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
         self.config, self.registry, self.progress = config, registry, progress or Silent()
-        # A runner that may not train: what has no weights is to be seen here, not made.
+        # The runner must not train: cells without weights are listed.
         self.runner = Runner(replace(config, train=False), registry, progress)
         self.loader = self.runner.loader
         batch = chunk_size(config.batch_size, self.runner.device)
         self._systems: dict[str, Pipeline] = {}
         self._lacks: dict[str, bool] = {}
         self._counted: dict[str, int] = {}
-        self.costs = Costs(registry, self.runner.device, batch, config.diagnostics)
+        self.costs = Costs(self.runner.device, batch, config.diagnostics)
 
     def items(self, estimate: bool = True) -> list[Item]:
-        """Every cell in the order in which it would run; ``estimate``: say what those to be run cost.
+        """Every cell in the order in which it would run; ``estimate``: with the cost of those to be run.
 
         Raises:
             UsageError: the run would refuse to start, for another reason than weights that are missing.
@@ -94,7 +94,7 @@ class Preview:
         )
 
     def idle(self) -> list[str]:
-        """Patterns of ``include`` and ``exclude`` that no cell fits, as they were written: likely mistyped."""
+        """Patterns of ``include`` and ``exclude`` that no cell fits, as they were written: probably mistyped."""
         patterns = [read_pattern(written) for written in (*self.config.include, *self.config.exclude)]
         if not patterns:
             return []
@@ -115,7 +115,7 @@ class Preview:
         if self.config.train and self._lacking(cell):
             return Item(cell, "train", images=self._images(cell))
         try:
-            deployment, settled = self.runner.deployment(cell), self.runner.settled(cell)
+            deployment, settled = self.runner.deployment(cell), self.runner.with_surrogate(cell)
         except WeightsError as error:
             if not self._lacking(cell):
                 raise  # corrupt, or not those that were named
@@ -124,14 +124,14 @@ class Preview:
             return Item(settled.cell, "skip", settled.reason)
         for client in cell.clients:
             deployment.known(client)
-        surrogate = self.loader.deployment(settled.surrogate) if settled.surrogate and _transfers(settled) else None
+        surrogate = self.loader.deployment(settled.surrogate) if settled.surrogate and settled.transfers else None
         digest = surrogate.artifact.digest if surrogate else ""
         cell_id = settled.id(deployment.dataset.card().digest, deployment.artifact.digest, digest)
         state: State = "done" if cell_id in done else "run"
         return Item(settled, state, cell_id=cell_id, images=self._images(settled))
 
     def _lacking(self, cell: Cell) -> list[TrainedRef]:
-        """What has no weights of all that the cell needs; weights that were named are not looked for.
+        """The trained defenses that the cell needs and that have no weights; weights that were named are not checked.
 
         Raises:
             WeightsError: there are some, and they are corrupt.
@@ -156,7 +156,7 @@ class Preview:
         return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
 
     def _images(self, cell: Cell) -> int:
-        """How many; cells that differ in the attack alone have the same."""
+        """How many images the cell evaluates; the same for cells that differ in the attack alone."""
         data = (cell.dataset, cell.trained.partition, cell.trained.unseen)
         key = repr((data, cell.clients, cell.limit, cell.threat.goal))
         if key not in self._counted:
@@ -164,12 +164,12 @@ class Preview:
         return self._counted[key]
 
     def _with_cost(self, item: Item) -> Item:
-        """The cell with its cost; where a part or an attack cannot be tried, with the reason instead."""
+        """The cell with its cost; with the reason where a part or an attack cannot be tried."""
         try:
             case = self._case(item)
             cost = self.costs.of(case) if case.images else Cost(0, 0, 0.0)
         except Exception as error:  # noqa: BLE001
-            # Whatever a plugin raises here it will raise in its cell, where it is recorded.
+            # A plugin that raises here raises again in its cell, where it is recorded.
             words = str(error) if isinstance(error, RbmedError) else f"{type(error).__name__}: {error}"
             return replace(item, reason=f"cost unknown: {' '.join(words.split())}"[:200])
         return replace(item, cost=cost)
@@ -180,7 +180,7 @@ class Preview:
         sites = [test.sites[row] for row in rows.tolist()]
         clients = sorted(set(sites))
         surrogate = None
-        if _transfers(cell) and cell.surrogate is not None:
+        if cell.transfers and cell.surrogate is not None:
             surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
         design, pipeline = self._system(cell.trained, clients[0], cell)
         return Case(
@@ -194,7 +194,7 @@ class Preview:
         )
 
     def _system(self, ref: TrainedRef, client: str, cell: Cell | None = None) -> tuple[str, Pipeline]:
-        """The deployed system and the key of its design; other weights of one design are as fast, and not loaded."""
+        """A deployed system and the key of its design; other weights of the same design are not loaded."""
         resolved, card = self.loader.resolved(ref), self.loader.dataset(ref).card()
         design = key_of([resolved.describe(), repr(ref.strategy), repr(ref.options), len(card.classes), card.size])
         if design not in self._systems:
@@ -208,7 +208,7 @@ class Preview:
 
 def _refs(cell: Cell) -> list[TrainedRef]:
     """The trained defenses that the cell needs."""
-    return [cell.trained, *([cell.surrogate] if cell.surrogate is not None and _transfers(cell) else [])]
+    return [cell.trained, *([cell.surrogate] if cell.surrogate is not None and cell.transfers else [])]
 
 
 def _transfers(cell: Cell) -> bool:

@@ -1,11 +1,11 @@
-"""The course of a run: which cells are done, who works on which, and what is written when.
+"""The loop of a run: which cells are done already, which are measured, and what is written when.
 
 Only the run writes to its folder::
 
     <out>/
-        records.jsonl            a line for each cell that is over
+        records.jsonl            one line for each cell that is over
         samples/<cell>.parquet   its images
-        partial/<cell>/          what is finished of a cell that is not over
+        partial/<cell>/          checkpoints of a cell that is not over
         partial/<cell>.lock      held by the run that is measuring the cell
 """
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -29,23 +29,23 @@ from robustbench_med.records.record import Record, append, parse, read
 from robustbench_med.runner import checkpoints
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import Executor
-from robustbench_med.runner.messages import Begun, Checkpoint, Done, Job, Message, title
+from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
 
 
 class RunLoop:
-    """The cells of one run on their way to the records.
+    """Runs the jobs of one configuration and writes their records.
 
     Args:
-        config: where to write, and what counts as done.
-        evaluator: describes cells that are not measured.
-        board: is told what becomes of each cell.
+        config: where to write, and which records are reused.
+        evaluator: makes the records of cells that are not measured.
+        board: shows the progress of each cell.
     """
 
     def __init__(self, config: RunConfig, evaluator: Evaluator, board: Grid) -> None:
         self.config, self.evaluator, self.board = config, evaluator, board
         self.records = config.out / "records.jsonl"
-        self.ledger = RecordIndex(self.records)
-        self.unfinished = checkpoints.Unfinished(config.out / "partial", evaluator.stamp)
+        self.index = RecordIndex(self.records)
+        self.checkpoints = checkpoints.CheckpointFolder(config.out / "partial", evaluator.stamp)
         self.locks: dict[str, FileLock] = {}
         self.resumed: set[str] = set()
         self.measured: set[str] = set()
@@ -58,89 +58,91 @@ class RunLoop:
             UsageError: the folder cannot be written to.
         """
         try:
-            with closing(executor.run(self._open(jobs))) as messages:  # type: ignore[type-var]
+            with closing(executor.run(self._jobs_to_run(jobs))) as messages:  # type: ignore[type-var]
                 for job, message in messages:
-                    self._hear(job, message)
+                    self._handle(job, message)
                     while self.ready:
                         yield self.ready.popleft()
             while self.ready:
                 yield self.ready.popleft()
         finally:
             for cell_id in list(self.locks):
-                self._let_go(cell_id)
-            self.unfinished.tidy()
+                self._unlock(cell_id)
+            self.checkpoints.tidy()
 
-    # --- cells that begin ---
+    # --- which cells to measure ---
 
-    def _open(self, jobs: Iterable[Job | Skip]) -> Iterator[Job | None]:
-        """The cells to measure, in their order; those that another run holds come last. None: ask again later."""
-        held: deque[Job] = deque()
+    def _jobs_to_run(self, jobs: Iterable[Job | Skip]) -> Iterator[Job | None]:
+        """The cells to measure, in their order, those locked by another run last. None: none is free at the moment."""
+        locked: list[Job] = []
         for job in jobs:
             if isinstance(job, Skip):
-                self._end(self.evaluator.record(job.cell, status="skipped", reason=job.reason), title(job.cell))
-            elif self._settled(job):
+                record = self.evaluator.record(job.cell, status="skipped", reason=job.reason)
+                self._finish(record, job.cell.short_title)
+            elif self._reuse_record(job):
                 continue
-            elif self._take(job):
-                yield from self._unless_settled(job)
+            elif self._lock(job):
+                yield from self._with_checkpoints(job)
             else:
-                held.append(job)
-        while held:
-            for _ in range(len(held)):
-                job = held.popleft()
-                if self._take(job):
-                    yield from self._unless_settled(job)
+                locked.append(job)
+        while locked:
+            waiting, locked = locked, []
+            for job in waiting:
+                if self._lock(job):
+                    yield from self._with_checkpoints(job)
                 else:
-                    held.append(job)
-            if held:
+                    locked.append(job)
+            if locked:
                 yield None
 
-    def _unless_settled(self, job: Job) -> Iterator[Job]:
-        """The job with what is finished of it, unless another run has measured the cell a moment ago."""
-        if self._settled(job):
-            self._let_go(job.cell_id)
+    def _with_checkpoints(self, job: Job) -> Iterator[Job]:
+        """The job with its checkpoints, unless another run has measured the cell just before it was locked."""
+        if self._reuse_record(job):
+            self._unlock(job.cell_id)
             return
-        found = self.unfinished.load(job.cell_id)
-        self.resumed |= {job.cell_id} if found else set()
-        yield Job(job.cell, job.cell_id, job.weights, job.surrogate, found)
+        found = self.checkpoints.load(job.cell_id)
+        if found:
+            self.resumed.add(job.cell_id)
+        yield replace(job, checkpoints=found)
 
-    def _settled(self, job: Job) -> bool:
-        """Whether the cell has a record that serves; it is passed on then."""
-        record = self.ledger.last(job.cell_id)
+    def _reuse_record(self, job: Job) -> bool:
+        """Yield the record that the cell has already; False where it has none that serves."""
+        record = self.index.last(job.cell_id)
         if record is None or not serves(record, self.config.diagnostics, self.evaluator.registry):
             return False
         if self.config.again and job.cell_id not in self.measured:
             return False
-        self.unfinished.drop(job.cell_id)  # the run that wrote the record may have been killed before it tidied up
-        self.board.finished(job.cell_id, title(job.cell), "done", None, False)
+        self.checkpoints.drop(job.cell_id)  # the run that wrote the record may have been killed before this
+        self.board.finished(job.cell_id, job.cell.short_title, "done", None, False)
         self.ready.append(record)
         return True
 
-    def _take(self, job: Job) -> bool:
-        """Whether the cell is ours now."""
-        lock = self.unfinished.lock(job.cell_id)
+    def _lock(self, job: Job) -> bool:
+        """Lock the cell for this run; False where another run holds it."""
+        lock = self.checkpoints.lock(job.cell_id)
         if lock is not None:
             self.locks[job.cell_id] = lock
         return lock is not None
 
-    def _let_go(self, cell_id: str) -> None:
-        self.unfinished.unlock(self.locks.pop(cell_id))
+    def _unlock(self, cell_id: str) -> None:
+        self.checkpoints.unlock(self.locks.pop(cell_id))
 
-    # --- cells at work ---
+    # --- messages of running cells ---
 
-    def _hear(self, job: Job, message: Message) -> None:
-        cell_id, name = job.cell_id, title(job.cell)
-        if isinstance(message, Begun):
+    def _handle(self, job: Job, message: Message) -> None:
+        cell_id, name = job.cell_id, job.cell.short_title
+        if isinstance(message, Started):
             self.board.started(cell_id, name, message.images)
             if message.done:
                 self.board.advanced(cell_id, message.done, message.robust)
         elif isinstance(message, Checkpoint):
-            self.unfinished.save(cell_id, message.name, message.data)
+            self.checkpoints.save(cell_id, message.name, message.data)
             if message.images:
                 self.board.advanced(cell_id, message.images, message.robust)
         else:
-            self._over(job, message)
+            self._handle_done(job, message)
 
-    def _over(self, job: Job, done: Done) -> None:
+    def _handle_done(self, job: Job, done: Done) -> None:
         record = done.record or self.evaluator.record(job.cell, status=done.status, reason=done.reason)
         if done.traceback is not None:
             self.evaluator.tracebacks[job.cell_id] = done.traceback
@@ -151,15 +153,15 @@ class RunLoop:
                 )
             except OSError as error:
                 raise checkpoints.unwritable(self.config.out, error) from None
-        self._end(record, title(job.cell))
+        self._finish(record, job.cell.short_title)
         self.measured.add(job.cell_id)
         if not done.keep:
-            self.unfinished.drop(job.cell_id)
-        self._let_go(job.cell_id)
+            self.checkpoints.drop(job.cell_id)
+        self._unlock(job.cell_id)
 
-    def _end(self, record: Record, name: str) -> None:
-        """Write the record of a cell that is over, unless it says once more what the last one says."""
-        before = self.ledger.last(record.cell_id)
+    def _finish(self, record: Record, name: str) -> None:
+        """Write the record of a cell that is over, unless it repeats why the cell was skipped before."""
+        before = self.index.last(record.cell_id)
         if record.status != "skipped" or before is None or (before.status, before.reason) != ("skipped", record.reason):
             try:
                 append(self.records, record)
@@ -170,28 +172,25 @@ class RunLoop:
         self.ready.append(record)
 
 
-#: Diagnostics by how much they look at.
+#: Levels of diagnostics, each with the checks of those before it.
 LEVELS = ("off", "cheap", "full")
 
 
 def serves(record: Record, level: str, registry: Registry) -> bool:
-    """Whether a record answers a request for diagnostics of ``level``: it is ok, and looked at no less.
+    """Whether a record answers a request for diagnostics of ``level``: it is ok, and its level is no lower.
 
     What was measured with a plugin file that has been edited since does not; installed plugins have revisions for that.
     """
     enough = LEVELS[LEVELS.index(level) :]
-    made_with = {part["distribution"] for part in (record.dataset, record.defense, *_attacks(record))}
+    attacks = {record.attack.distribution, *(rung.distribution for rung in record.attack.rungs)}
+    made_with = {record.dataset.distribution, record.defense.distribution, *attacks}
     now = {f"{entry.distribution} {entry.version}" for entry in registry.entries()}
     edited = any(" 0+" in origin and origin not in now for origin in made_with)
-    return record.status == "ok" and record.diagnostics.get("level", "off") in enough and not edited
-
-
-def _attacks(record: Record) -> list[dict[str, Any]]:
-    return [record.attack, *record.attack.get("rungs", ())]
+    return record.status == "ok" and record.diagnostics.level in enough and not edited
 
 
 class RecordIndex:
-    """The last record of each cell; what others append is taken in at each look.
+    """The last record of each cell; records that other runs append are read at each look-up.
 
     Args:
         path: ``records.jsonl``; it need not exist.
@@ -207,16 +206,16 @@ class RecordIndex:
 
     def last(self, cell_id: str) -> Record | None:
         """The cell's last record, if there is one."""
-        self._catch_up()
+        self._read_appended()
         return self._last.get(cell_id)
 
-    def _catch_up(self) -> None:
-        """Read only what was added: re-reading thousands of records before each cell would take longer than cells."""
+    def _read_appended(self) -> None:
+        """Read only what was added: reading thousands of records before each cell would take longer than cells."""
         try:
             size = self.path.stat().st_size
         except OSError:
             return
-        if size < self._size:  # somebody has rewritten the file
+        if size < self._size:  # the file was rewritten
             self._size = 0
         if size == self._size:
             return
@@ -229,5 +228,5 @@ class RecordIndex:
             try:
                 record = parse(line)
             except (ValueError, BadConfig):
-                continue  # whoever reads the whole file says what is wrong with it
+                continue  # reading the whole file reports the error
             self._last[record.cell_id] = record

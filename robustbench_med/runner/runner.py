@@ -1,4 +1,4 @@
-"""Plan, settle, prepare; hand the cells to an executor; append what comes back. A failed cell stops no other."""
+"""Plan the cells, check and prepare them, run them on an executor. A failed cell stops no other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
 from robustbench_med.files.atomic import check_writable
-from robustbench_med.grid.cell import Cell, Skip
+from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.dataset import SPLITS
@@ -63,30 +63,30 @@ class Runner:
     def run(self) -> Iterator[Record]:
         """Yield a record per cell; each is on disk before it is yielded.
 
-        A cell that has a record already is not run again unless ``again`` says so, and one that was interrupted goes
-        on after its last chunk. Cells that another run on the same folder is measuring are waited for.
+        A cell that has a record already is not run again unless the option ``again`` is set, and one that was
+        interrupted resumes after its last chunk. The run waits for cells that another run on the same folder measures.
 
         Raises:
-            UsageError: anything the user can mend, before the first cell runs and before anything is written; later
+            UsageError: anything the user can fix, before the first cell runs and before anything is written; later
                 only that the folder can no longer be written to.
         """
         cells = list(plan(self.config, self.registry))
         check_writable(self.config.out)
         for cell in cells:
-            self.check(cell.cell if isinstance(cell, Skip) else cell)
-        cells = [self.settled(cell) for cell in cells]
-        jobs = [self.prepared(cell) for cell in cells]
+            self.check(cell_of(cell))
+        cells = [self.with_surrogate(cell) for cell in cells]
+        jobs = [self.prepare(cell) for cell in cells]
         with self.progress.grid(len(jobs)) as board:
             yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
 
     def check(self, cell: Cell) -> None:
-        """What is wrong with the request and can be said before anything is trained."""
+        """Raise `UsageError` for whatever is wrong with the request and can be found before anything is trained."""
         dataset = self.loader.dataset(cell.trained)
         card = dataset.card()
         if cell.threat.goal != "untargeted" and card.lesion_class is None:
             raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
         trains = self.loader.train and self.evaluator.explicit(cell) is None
-        with _left_to_the_cell():
+        with _errors_left_to_the_cell():
             for name in SPLITS if trains else ("test",):
                 self._sites_of(cell, name)  # a partition may have more clients than a split has patients
         if trains and cell.clients:
@@ -103,11 +103,11 @@ class Runner:
             self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).split(split).sites)))
         return self._sites[key]
 
-    def settled(self, cell: Cell | Skip) -> Cell | Skip:
-        """The cell less the rungs for which a surrogate is wanted and none is at hand.
+    def with_surrogate(self, cell: Cell | Skip) -> Cell | Skip:
+        """The cell without `transfer` where no surrogate is available.
 
         Raises:
-            UsageError: `transfer` was asked for by name, and the surrogate has no weights.
+            UsageError: `transfer` was requested by name, and the surrogate has no weights.
         """
         if isinstance(cell, Skip) or cell.surrogate is None:
             return cell
@@ -124,15 +124,15 @@ class Runner:
             )
         return cell
 
-    def prepared(self, cell: Cell | Skip) -> Job | Skip:
-        """Everything else that can fail for reasons the user can mend: weights, clients, gates. Trains what is missing.
+    def prepare(self, cell: Cell | Skip) -> Job | Skip:
+        """Train what is missing, and build each client's pipeline once, since errors there are the user's to fix.
 
         Raises:
-            UsageError: what is to be mended.
+            UsageError: weights, clients or gates are wrong.
         """
-        inner = cell.cell if isinstance(cell, Skip) else cell
+        inner = cell_of(cell)
         deployment = self.deployment(inner)
-        with _left_to_the_cell():
+        with _errors_left_to_the_cell():
             for client in inner.clients or deployment.artifact.clients:
                 deployment.pipeline(client)
         return cell if isinstance(cell, Skip) else self.evaluator.job(cell)
@@ -143,8 +143,8 @@ class Runner:
 
 
 @contextmanager
-def _left_to_the_cell() -> Iterator[None]:
-    """A part that breaks is no wrong request: it breaks again inside its cell and is recorded there."""
+def _errors_left_to_the_cell() -> Iterator[None]:
+    """Ignore all but `UsageError`: a part that raises otherwise raises again in its cell, where it is recorded."""
     try:
         yield
     except UsageError:

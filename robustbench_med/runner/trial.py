@@ -1,4 +1,4 @@
-"""What an attack asks, tried on a system that never gives way, and what an answer takes, tried on a few images."""
+"""Trials for cost estimates: passes of an attack, counted on a robust toy system, and the time of a pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import View
+from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BudgetExceeded
 from robustbench_med.interfaces import Attack, Classifier
@@ -20,19 +20,19 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.runtime.isolation import isolated
 
-#: Seconds after which a trial of calls has seen enough.
+#: Seconds after which a trial of calls ends.
 ENOUGH = 0.2
 
 
 @dataclass(frozen=True)
 class Calls:
-    """What an attack asks of one image.
+    """What an attack spends on one image.
 
     Attributes:
         gradients: backward passes; each noise draw counts.
         queries: forward passes, those of the gradients among them.
         draws: noise draws in each call.
-        seconds: time of the attack's own work on one batch, answers not counted.
+        seconds: time of the attack itself on one batch, without the passes.
     """
 
     gradients: int
@@ -41,17 +41,17 @@ class Calls:
     seconds: float
 
 
-#: Of the grey images that are attacked in a rehearsal.
+#: Intensity of the images that are attacked in a trial.
 GREY = 0.1
 
 
-class Steadfast(Classifier):
-    """Calls dark images class 0 and bright ones class 1: a boundary that exists, and lies outside the ball.
+class RobustToy(Classifier):
+    """Predicts class 0 for dark images and class 1 for bright ones, with a boundary outside the ball.
 
     Args:
         num_classes: K; the other classes never win.
-        boundary: mean intensity at which the answer turns.
-        stochastic: be treated as a system whose answers are noisy.
+        boundary: mean intensity at which the prediction changes.
+        stochastic: treat the predictions as random.
     """
 
     def __init__(self, num_classes: int, boundary: float, stochastic: bool) -> None:
@@ -65,14 +65,14 @@ class Steadfast(Classifier):
         return torch.cat([-bright, bright - self.behind], 1)
 
 
-def rehearse(
+def count_calls(
     attack: Attack, access: str, threat: ThreatModel, budget: Budget, shape: torch.Size, num_classes: int, draws: int
 ) -> Calls:
-    """Let the attack run on a system that never gives way, and count: no image takes more calls than this.
+    """Count the passes of an attack on a system that it cannot break: no image takes more.
 
     Args:
         attack: any attack.
-        access: its rung; only ``query`` matters, which gives no gradient.
+        access: its rung; ``query`` gives no gradient, all others are treated alike.
         threat: norm and eps.
         budget: what it may spend.
         shape: of an image, (C, H, W).
@@ -83,15 +83,15 @@ def rehearse(
         Exception: whatever the attack raises.
     """
     images, y = torch.full((2, *shape), GREY), torch.zeros(2, dtype=torch.int64)
-    # How far the ball reaches in mean intensity; a random image has one of 0.5, and some attacks start from there.
+    # The ball's radius in mean intensity; a random image, from which some attacks start, has 0.5.
     reach = threat.eps / {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}[threat.norm]
-    system = Pipeline(Steadfast(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
+    system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
     counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))
-    seen = target_for(View(system, counter, eot=draws), "query" if access == "query" else "oblivious", rng)
+    target = target_for(TargetSettings(system, counter, eot=draws), "query" if access == "query" else "oblivious", rng)
     start = time.perf_counter()
-    with isolated(0), suppress(BudgetExceeded):  # the harness ends it there too
-        attack.run(seen, images.clone(), y, threat, budget, rng)
+    with isolated(0), suppress(BudgetExceeded):  # it ends there in a cell too
+        attack.run(target, images.clone(), y, threat, budget, rng)
     seconds = time.perf_counter() - start
     return Calls(int(counter.gradients.max()), int(counter.queries.max()), draws, seconds)
 
@@ -102,7 +102,7 @@ def per_image(call: Callable[[int], object], few: int, most: int, device: torch.
     Args:
         call: works on that many images.
         few: images to begin with.
-        most: images that are worked on at once in earnest.
+        most: images per batch in a cell.
         device: where it works.
     """
 

@@ -1,4 +1,4 @@
-"""For plugin authors: checks of what a plugin offers, and toys to try it on.
+"""For plugin authors: checks of a plugin's components, and toy images, models and outcomes.
 
 One call::
 

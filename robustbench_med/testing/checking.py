@@ -1,4 +1,4 @@
-"""What a check is: one sentence that must be true of a component, tried on a `Subject`."""
+"""A check: one sentence that must be true of a component, tested on a `Subject`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.components import create, load_target
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.entries import RegistryEntry, load_target
 from robustbench_med.plugins.references import PartRef
-from robustbench_med.plugins.registry import Registry, RegistryEntry
+from robustbench_med.plugins.registry import Registry
 
 T = TypeVar("T")
 
 
 class NotApplicable(Exception):
-    """A check does not concern this component; the message says why."""
+    """A check does not apply to this component; the message says why."""
 
 
 class Subject:
@@ -29,7 +30,7 @@ class Subject:
         entry: the component.
         params: its parameters, as in a reference.
         data_root: folder of the user's images, for data sets that need one.
-        parts: where a recipe's parts are looked up; ``registry`` by default.
+        parts: registry of a recipe's parts; ``registry`` by default.
     """
 
     def __init__(
@@ -55,10 +56,10 @@ class Subject:
         return create(self.registry, self.entry.spec.kind, self.ref, **arguments)
 
     def once(self, key: str, work: Callable[[], T]) -> T:
-        """The result of costly ``work`` that several checks look at; whoever asks first hears of its failure.
+        """The result of costly ``work`` that several checks use; the first check gets the error if it fails.
 
         Raises:
-            NotApplicable: the work has failed before.
+            NotApplicable: the work has failed in an earlier check.
         """
         if key not in self._made:
             try:
@@ -81,7 +82,7 @@ class Check:
     Attributes:
         name: lower case with dashes, unique within the kind.
         about: the sentence.
-        look: yields a line per fault; raises `NotApplicable` where the check does not concern the subject.
+        look: yields a line per fault; raises `NotApplicable` if the check does not apply to the subject.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Check:
     look: Callable[[Subject], Iterator[str]]
 
     def on(self, subject: Subject) -> Result:
-        """Try it; whatever the plugin raises is a fault."""
+        """Run the check; any exception of the plugin is a fault."""
         start = time.perf_counter()
         faults: list[str] = []
         reason = ""
@@ -99,19 +100,19 @@ class Check:
             reason = str(skip)
         except UsageError as error:
             faults = [str(error)]
-        except Exception as error:  # noqa: BLE001 -- whatever a plugin raises is a fault to list
+        except Exception as error:  # noqa: BLE001 -- any exception of a plugin is a fault
             faults = [f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"]
         return Result(subject, self, tuple(faults), reason, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        subject, check: who was asked what.
-        faults: a line each; empty: all is well.
-        skipped: why the check does not concern the subject, if so.
+        subject, check: the component and the check.
+        faults: a line each; empty if the check passed.
+        skipped: why the check does not apply; empty if it does.
         seconds: wall time.
     """
 
@@ -123,13 +124,13 @@ class Result:
 
 
 class Checks:
-    """Collects the checks of one kind, in the order in which they are shown."""
+    """The checks of one kind, in the order in which they are shown."""
 
     def __init__(self) -> None:
         self.all: list[Check] = []
 
     def __call__(self, name: str, about: str) -> Callable[[Callable[[Subject], Iterator[str]]], Check]:
-        """Make a function the check called ``name``."""
+        """A decorator that makes a function the check ``name``."""
 
         def add(look: Callable[[Subject], Iterator[str]]) -> Check:
             check = Check(name, about, look)

@@ -1,4 +1,4 @@
-"""What a plugin offers, checked: every check of every component, one after the other or as test cases."""
+"""Every check of every component of a plugin, one after the other or as test cases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from robustbench_med.errors import UnknownName
+from robustbench_med.plugins.entries import Plugin
 from robustbench_med.plugins.references import parse
-from robustbench_med.plugins.registry import Plugin, Registry
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing.checking import Check, NotApplicable, Result, Subject
 from robustbench_med.testing.checks import checks_of
 
@@ -20,7 +21,7 @@ Settings = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """One check of one component, as a test case; calling it raises what a test framework understands."""
+    """One check of one component, as a test case."""
 
     subject: Subject
     check: Check
@@ -30,7 +31,7 @@ class Case:
 
         Raises:
             AssertionError: with one line per fault.
-            NotApplicable: the check does not concern the component.
+            NotApplicable: the check does not apply to the component.
         """
         result = self.check.on(self.subject)
         if result.skipped:
@@ -51,8 +52,8 @@ def cases(plugin: str | ModuleType, settings: Settings | None = None, data_root:
         data_root: folder of the user's images, for data sets that need one.
 
     Raises:
-        AssertionError: something does not load, or nothing is offered.
-        UnknownName: ``settings`` names no component.
+        AssertionError: a component does not load, or there is none.
+        UnknownName: ``settings`` names an unknown component.
     """
     subjects, broken = _subjects(plugin, settings or {}, data_root)
     if broken:
@@ -61,14 +62,14 @@ def cases(plugin: str | ModuleType, settings: Settings | None = None, data_root:
 
 
 def results(subjects: Iterable[Subject]) -> Iterator[Result]:
-    """What every check says of these components."""
+    """The result of every check of these components."""
     for subject in subjects:
         for check in checks_of(subject.entry.spec.kind):
             yield check.on(subject)
 
 
 def faults(plugin: str | ModuleType, settings: Settings | None = None) -> list[str]:
-    """What `check_plugin` would complain about."""
+    """The faults that `check_plugin` reports."""
     subjects, lines = _subjects(plugin, settings or {})
     return lines + [f"{result.subject.entry}: {fault}" for result in results(subjects) for fault in result.faults]
 
@@ -103,7 +104,7 @@ def parametrize(plugin: str | ModuleType, settings: Settings | None = None, data
 
 
 def run_case(case: Case) -> None:
-    """Run one of `cases` under pytest: a check that does not concern the component is skipped."""
+    """Run one of `cases` under pytest: a check that does not apply to the component is skipped."""
     import pytest
 
     try:
@@ -115,7 +116,7 @@ def run_case(case: Case) -> None:
 def _subjects(
     plugin: str | ModuleType, settings: Settings, data_root: Path | None = None
 ) -> tuple[list[Subject], list[str]]:
-    """The components, and a line for each thing that does not load."""
+    """The components, and a line for each one that does not load."""
     if isinstance(plugin, ModuleType):
         name = plugin.__name__
         registry = Registry(only=())

@@ -13,11 +13,11 @@ from robustbench_med.testing.conformance import Case, run_case
 
 
 class Contract:
-    """What all contracts share.
+    """Base class of the contracts.
 
     Attributes:
-        component: which one, as a reference: ``"my-attack:steps=3"``.
-        plugin: file of an unpackaged plugin, if it is in one.
+        component: a reference such as ``"my-attack:steps=3"``.
+        plugin: file of an unpackaged plugin, if any.
         kind: set by the contract of each kind.
     """
 

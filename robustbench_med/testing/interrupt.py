@@ -6,7 +6,7 @@ from robustbench_med.progress import Grid, Silent
 
 
 class Stop(Exception):
-    """Stands for the user's Ctrl-C."""
+    """Simulates the user's Ctrl-C."""
 
 
 class StopAfter:
@@ -20,7 +20,7 @@ class StopAfter:
         return self
 
     def grid(self, total: int) -> Grid:
-        """A view nobody sees."""
+        """A display that is not shown."""
         return Silent().grid(total)
 
     def advance(self, steps: int = 1, note: str = "") -> None:

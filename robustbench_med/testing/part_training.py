@@ -1,4 +1,4 @@
-"""How detectors and purifiers learn, tried on toy images: over the clients, and at each client."""
+"""Trains detectors and purifiers on toy images, over the clients and at each client, and reports faults."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ STEPS = 2
 
 
 def seeded(work: Callable[[], Any]) -> Any:
-    """Do something that draws from torch's global generator, such as initial weights, leaving the caller's alone."""
+    """Run work that draws from torch's global generator, such as initial weights; restore the generator."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return work()
 
 
 def learning_faults(part: Part, system: System) -> Iterator[str]:
-    """Build a part, train it a little as the harness would, and say what is wrong with that.
+    """Build a part, train it for a few steps as the harness does, and yield the faults.
 
     Args:
-        part: fresh; fitted afterwards.
-        system: the other parts; the training sees those that the part ``needs``.
+        part: newly built; it is fitted afterwards.
+        system: the other parts; the training gets those in ``needs``.
     """
     seeded(lambda: part.build(1, SIZE))
-    if strangers := [inner for inner in part.inner() if inner not in set(part.modules())]:
-        yield f"inner() has a part that is no submodule: {type(strangers[0]).__name__}"
+    if foreign := [inner for inner in part.inner() if inner not in set(part.modules())]:
+        yield f"inner() has a part that is not a submodule: {type(foreign[0]).__name__}"
     for leaf in leaves(part):
         classifier = system.classifier if "classifier" in leaf.needs else NoClassifier()
         seen = System(classifier, system.purifier if "purifier" in leaf.needs else None)
@@ -48,10 +48,10 @@ def learning_faults(part: Part, system: System) -> Iterator[str]:
 def _learner_faults(part: Part, system: System) -> list[str]:
     found = []
     if "training" not in type(part).Params.model_fields:
-        found.append("overrides learner, and has no parameter 'training' that names the strategy")
+        found.append("overrides learner and has no parameter 'training' that names the strategy")
     learner = part.learner(system)
     names, own = set(learner.state_dict()), set(part.state_dict())
-    # What each client fits for itself is no state of the learner.
+    # The state that each client fits is not part of the learner's state.
     if names - own or (own - names and not fits(part)):
         odd = sorted(names ^ own)
         found.append(f"the learner's state names differ from the part's: {_few(odd)}")
@@ -83,7 +83,7 @@ def _fit_faults(part: Part, system: System) -> list[str]:
         found.append(f"fit must return finite numbers, not {figures}")
     after = part.state_dict()
     if before.keys() != after.keys() or all(torch.equal(value, after[name]) for name, value in before.items()):
-        found.append("fit must fill buffers that build has registered, or nothing that it learns is kept")
+        found.append("fit must fill buffers that build has registered, or its results are not stored")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Detectors and purifiers under test, built and trained a little on toy images."""
+"""Detectors and purifiers under test, built and trained for a few steps on toy images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from robustbench_med.testing.part_training import SIZE, learning_faults, seeded
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, states_differ
 from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images
 
-#: How a part is asked: the part, images, the rows asked about, their streams.
+#: Calls a part: the part, images, the selected rows, their streams.
 Ask = Callable[[Part, Tensor, Tensor | slice, Stream], Tensor]
 
 
@@ -29,10 +29,10 @@ class Trained:
     """A part on toy images.
 
     Attributes:
-        part: built, trained a little, in evaluation mode.
+        part: built, trained for a few steps, in evaluation mode.
         system: the other parts of its pipeline.
         x, rng: toy images (4, 1, 64, 64) and their streams.
-        faults: what was wrong with how it learns.
+        faults: faults of its training.
     """
 
     part: Part
@@ -43,7 +43,7 @@ class Trained:
 
 
 def trained(subject: Subject) -> Trained:
-    """The part, made once for all checks."""
+    """The trained part, created once for all checks."""
 
     def make() -> Trained:
         part: Part = subject.build()
@@ -59,14 +59,14 @@ def trained(subject: Subject) -> Trained:
 
 @torch.no_grad()
 def repeats(made: Trained, ask: Ask) -> Iterator[str]:
-    """Faults of a part that is no function of its images and its stream."""
-    everything = slice(None)
-    first, again = (ask(made.part, made.x, everything, made.rng[:]) for _ in range(2))
+    """Faults of a part that is not a function of its images and its stream."""
+    all_rows = slice(None)
+    first, again = (ask(made.part, made.x, all_rows, made.rng[:]) for _ in range(2))
     if not torch.equal(first, again):
         yield "gives another result when run again with the same stream"
-    other = ask(made.part, made.x, everything, made.rng.fork("another"))
+    other = ask(made.part, made.x, all_rows, made.rng.fork("another"))
     if not made.part.stochastic and not torch.equal(first, other):
-        yield "says stochastic = False, and its result follows the stream"
+        yield "declares stochastic = False, but its result depends on the stream"
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def draws_its_own(made: Trained, ask: Ask) -> Iterator[str]:
 
 @torch.no_grad()
 def treats_each_alone(made: Trained, ask: Ask, order: Tensor | None = None) -> Iterator[str]:
-    """Faults of a part whose result follows the batch: split in two parts, or in another ``order``."""
+    """Faults of a part whose result depends on the batch: split in two, or in another ``order``."""
     whole = ask(made.part, made.x, slice(None), made.rng[:])
     if order is not None:
         if far(ask(made.part, made.x, order, made.rng[order])[order.argsort()], whole):
@@ -93,7 +93,7 @@ def treats_each_alone(made: Trained, ask: Ask, order: Tensor | None = None) -> I
 
 @torch.no_grad()
 def leaves_inputs_alone(made: Trained, ask: Ask) -> Iterator[str]:
-    """Faults of a part that writes to what it is given, or to its own weights while it works."""
+    """Faults of a part that modifies its inputs or its own weights."""
     x = made.x.clone()
     watched = Unmodified(images=x)
     watched.add("classifier", made.system.classifier)
@@ -104,7 +104,7 @@ def leaves_inputs_alone(made: Trained, ask: Ask) -> Iterator[str]:
 
 @torch.no_grad()
 def survives_saving(subject: Subject, made: Trained, ask: Ask) -> Iterator[str]:
-    """Faults of a part that is another one after its state was stored as safetensors and read into a fresh one."""
+    """Faults of a part that differs after its state was stored as safetensors and loaded into a fresh one."""
     state = made.part.state_dict()
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
@@ -118,4 +118,4 @@ def survives_saving(subject: Subject, made: Trained, ask: Ask) -> Iterator[str]:
         yield f"these entries of its state do not survive saving: {', '.join(changed[:3])}"
     before, after = (ask(part.eval(), made.x, slice(None), made.rng[:]) for part in (made.part, fresh))
     if not torch.equal(before, after):
-        yield "gives other results after its state was saved and loaded; keep what it learns in buffers"
+        yield "gives other results after its state was saved and loaded; store its fitted state in buffers"

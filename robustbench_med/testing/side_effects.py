@@ -1,4 +1,4 @@
-"""Notices what a component must leave alone: random generators, inputs, weights."""
+"""Detects side effects of a component: on global random generators, inputs, weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 
 class GlobalDraws:
-    """Whether random numbers were drawn from a global generator; the generators are put back."""
+    """Detects draws from global random generators; the generators are restored."""
 
     def __init__(self) -> None:
         self.drawn: list[str] = []
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Look at what happens inside."""
-        # Saved and put back, never drawn from.
+        """Detect draws inside the block."""
+        # Saved and restored, never drawn from.
         states: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
             "torch": (torch.get_rng_state, torch.set_rng_state),
             "NumPy": (np.random.get_state, np.random.set_state),
@@ -43,14 +43,14 @@ class GlobalDraws:
 
 
 class Unmodified:
-    """Tensors by name that must be what they were."""
+    """Named tensors that must not change."""
 
     def __init__(self, **tensors: Tensor) -> None:
         self.tensors = tensors
         self.before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def add(self, name: str, module: nn.Module) -> None:
-        """Watch a module's weights and buffers too."""
+        """Add a module's weights and buffers."""
         for key, value in module.state_dict().items():
             self.tensors[f"{name} {key}"] = value
             self.before[f"{name} {key}"] = value.clone()

@@ -1,4 +1,4 @@
-"""Small, deterministic images, classifiers and outcomes to try components on."""
+"""Small, deterministic images, classifiers and outcomes to test components."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def toy_images(n: int = 6, channels: int = 1, size: int = 8) -> tuple[Tensor, St
 
 
 def toy_split(n: int = 24, channels: int = 1, size: int = 8) -> Split:
-    """``n`` of the toy images as one client holds them, of two classes."""
+    """``n`` toy images of one client, in two classes."""
     images, _ = toy_images(n, channels, size)
     return Split(images, torch.arange(n) % 2, tuple(f"p{i}" for i in range(n)), ("toy",) * n)
 
 
 def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
-    """What a cell of ``n`` images of two classes may have measured: every second answer turned by the attack."""
+    """An outcome of ``n`` images in two classes, in which the attack changes every second prediction."""
     labels = torch.arange(n) % 2
     attacked = torch.where(torch.arange(n) % 4 < 2, labels, 1 - labels)
 
@@ -102,5 +102,5 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         num_classes=2,
         lesion_class=1,
         index=torch.arange(n),
-        rungs=(replace(RungResult.idle("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
+        rungs=(replace(RungResult.empty("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
     )

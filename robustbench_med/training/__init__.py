@@ -1,1 +1,1 @@
-"""Training of defenses, once for each configuration, and the pictures of it."""
+"""Training of defenses, once for each configuration, and plots of it."""

@@ -1,4 +1,4 @@
-"""How long a training will take, from a trial on a few images of each client."""
+"""Estimates the duration of a training from a trial on a few images of each client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, learns
 from robustbench_med.defenses.weights import search
@@ -18,7 +18,7 @@ from robustbench_med.interfaces.dataset import Split
 from robustbench_med.training.loader import Loader
 from robustbench_med.training.parts import is_trained, part_folder
 
-#: Images of each client in a trial on the CPU; elsewhere a whole batch.
+#: Images of each client in a trial on the CPU; on other devices a whole batch.
 FEW = 8
 
 
@@ -28,10 +28,10 @@ class UntrainedPart:
 
     Attributes:
         part: ``classifier``, ``purifier`` or ``detector``.
-        strategy: what trains it.
+        strategy: trains it.
         build: a fresh learner.
         clients: their training images.
-        device: where it is trained.
+        device: of the training.
     """
 
     part: str
@@ -41,17 +41,17 @@ class UntrainedPart:
     device: torch.device
 
     def seconds(self) -> float | None:
-        """About how long the training takes; None where the strategy has no rounds and epochs to count.
+        """Estimated seconds of the training; None for a strategy without rounds and local epochs.
 
-        A round of one epoch and one of three, on a few images: their difference is the work on images, the rest is the
-        work of a round.
+        From a round of one epoch and one of three, on a few images: their difference is the work on images, the rest
+        is the overhead of a round.
         """
         params = self.strategy.params
         if not {"rounds", "local_epochs", "batch_size"} <= set(type(params).model_fields):
             return None
         few = min(FEW, params.batch_size) if self.device.type == "cpu" else params.batch_size
         clients = {name: own.select(torch.arange(min(few, len(own)))) for name, own in self.clients.items()}
-        self._trial(1, clients)  # the first is slow: memory is allocated and kernels are chosen
+        self._trial(1, clients)  # the first is slow: memory is allocated and kernels are selected
         one, three = self._trial(1, clients), self._trial(3, clients)
         epoch = max(three - one, 0.0) / 2
         share = sum(map(len, self.clients.values())) / sum(map(len, clients.values()))
@@ -71,7 +71,7 @@ class UntrainedPart:
 def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[UntrainedPart]:
     """The parts of these defenses that have to be trained over clients, each once.
 
-    What each client only fits, such as neighbours or moments, is not counted: it takes no time to speak of.
+    Parts that each client only fits, such as neighbours or moments, are not counted: this takes little time.
     """
     found: dict[str, UntrainedPart] = {}
     for ref in refs:
@@ -97,10 +97,10 @@ def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.
     part = resolved.learned()[name]
     if not learns(part):
         return None
-    made = Assembly(resolved, card, PartFolders({}), device)
+    made = PartBuilder(resolved, card, PartFolders({}), device)
 
     def learner() -> Learner:
-        # Parts that it needs are taken untrained: they are as slow.
+        # The parts that it needs may be untrained: they take the same time.
         purifier = None
         if "purifier" in part.needs and resolved.purifier is not None:
             purifier = cast("Purifier", made.fresh(resolved.purifier).to(device))

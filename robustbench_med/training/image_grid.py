@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, pixel for pixel, with captions."""
+"""Grids of images with captions, without interpolation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 Tiles = npt.NDArray[np.uint8]
 DPI = 100
-#: Pixels of a tile, about; smaller images are enlarged by a whole number, larger ones are thinned out.
+#: Approximate side of a tile in pixels; smaller images are enlarged by a whole number, larger ones subsampled.
 SIDE = 128
-#: Between tiles, and between groups of columns.
+#: Pixels between tiles, and between groups of columns.
 GAP, ASIDE = 4, 10
-#: Height of a line of text and width of a letter, in pixels; letters of a row's caption in a line.
+#: Height of a line of text and width of a letter, in pixels; letters per line of a row's caption.
 LINE, LETTER, CAPTION = 15, 7.0, 20
 
 
@@ -47,9 +47,9 @@ def blank(count: int, side: int) -> Tiles:
 
 
 def span(x: Tensor) -> tuple[float, float]:
-    """Values to show as black and white: 0 and 1 for what looks like images, else all but the outermost half percent.
+    """Values for black and white: 0 and 1 if the range is about that of images, else the 0.5 and 99.5 % quantiles.
 
-    So rows of images and of what is made of them can be compared, and a few pixels do not leave the rest dark.
+    So rows of images and of their reconstructions are comparable, and a few extreme pixels do not darken the others.
     """
     low, high = (float(torch.quantile(x.float().flatten().cpu(), share)) for share in (0.005, 0.995))
     if low > -0.25 and 0.5 < high < 1.25:
@@ -69,7 +69,7 @@ def write(
     Args:
         path: the file.
         rows: caption and tiles (N, H, W, 3) of each row, all of one shape.
-        columns: captions above, each with the number of columns that it stands over; they add up to N.
+        columns: captions above, each with the number of columns below it; they add up to N.
         title: above all.
         notes: for each row, short lines under its tiles; none by default.
     """
@@ -88,7 +88,7 @@ def write(
     width = max(edges[-1] + side + 12, round(LETTER * 1.2 * len(title)) + 20)
     canvas = np.full((top + len(drawn) * pitch + 8, width, 3), 255, dtype=np.uint8)
 
-    # A $ in a caption is no formula.
+    # A $ in a caption is not a formula.
     with mpl.rc_context({"text.parse_math": False, "font.size": 8.5}):
         figure = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI)
 
@@ -113,13 +113,13 @@ def write(
         figure.figimage(canvas)
         raw = io.BytesIO()
         figure.savefig(raw, format="rgba")
-    # A picture without colours takes a third of the room.
+    # A grey image takes a third of the size.
     picture = Image.frombytes("RGBA", (canvas.shape[1], canvas.shape[0]), raw.getvalue())
     picture.convert("RGB" if (canvas != canvas[..., :1]).any() else "L").save(path, optimize=True)
 
 
 def _sized(tiles: Tiles) -> Tiles:
-    """Tiles of about `SIDE` pixels, every pixel enlarged alike."""
+    """Tiles of about `SIDE` pixels, enlarged by a whole number or subsampled."""
     side = tiles.shape[1]
     if side > 2 * SIDE:
         step = side // SIDE
@@ -133,6 +133,6 @@ def _folded(caption: str) -> list[str]:
 
 
 def _clipped(text: str, pixels: float) -> str:
-    """As much of a text as fits."""
+    """The text, shortened to fit."""
     most = max(3, int(pixels / (0.9 * LETTER)))
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

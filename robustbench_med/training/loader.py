@@ -1,4 +1,4 @@
-"""Data sets and trained defenses, opened once where cells stand side by side; what has no weights may be trained."""
+"""Loads data sets and trained defenses and caches them for later cells; may train those without weights."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from robustbench_med.progress import Progress, Silent
 from robustbench_med.training.train import train
 
 Kept = TypeVar("Kept")
-#: How many data sets and trained defenses are held at once, so that memory does not grow with the grid.
+#: Number of cached data sets and trained defenses, so that memory does not grow with the grid.
 DATASETS, DEPLOYMENTS = 4, 8
 
 
 class _Recent(OrderedDict[str, Kept]):
-    """The things last asked for."""
+    """The most recently used values."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most = most
 
     def get_or(self, key: str, make: Callable[[], Kept]) -> Kept:
-        """What is held under ``key``, or else made."""
+        """The value of ``key``, computed if it is not cached."""
         if key not in self:
             made = make()
             while len(self) >= self.most:
@@ -45,11 +45,11 @@ class _Recent(OrderedDict[str, Kept]):
 
 
 class Loader:
-    """Opens and loads by reference, and keeps what was asked for last.
+    """Loads by reference, and caches the most recent results.
 
     Args:
-        registry: where the components come from.
-        device: where the pipelines live, and where parts are trained.
+        registry: of the components.
+        device: of the pipelines and of training.
         data_root: folder of the user's images.
         progress: opens progress bars.
         train: train a defense that has no weights, with its seed or 0.
@@ -73,11 +73,11 @@ class Loader:
         self._folders: dict[str, Path] = {}
 
     def resolved(self, ref: TrainedRef) -> ResolvedDefense:
-        """The defense's parts, untrained and not shared with anyone."""
+        """The defense's parts, untrained, newly built."""
         return resolve_defense(self.registry, ref.defense, ref.model, ref.strategy, ref.options)
 
     def dataset(self, ref: TrainedRef) -> Dataset:
-        """The data set, its patients dealt to clients."""
+        """The data set, its patients assigned to clients."""
         key = key_of([asdict(part) if part else None for part in (ref.dataset, ref.partition)] + [ref.unseen])
         return self._datasets.get_or(
             key,
@@ -92,10 +92,10 @@ class Loader:
         )
 
     def deployment(self, ref: TrainedRef, weights: Path | None = None) -> Deployment:
-        """The trained defense; ``weights`` is the only folder to look at, where one is named.
+        """The trained defense; ``weights``: load from this folder only.
 
         Raises:
-            WeightsError: there are no weights and none are to be trained, or they are corrupt.
+            WeightsError: there are no weights and training is off, or they are corrupt.
         """
         key = _key(ref, weights)
 
@@ -108,7 +108,7 @@ class Loader:
         return self._deployments.get_or(key, load)
 
     def pin(self, ref: TrainedRef, folder: Path) -> None:
-        """Take these weights for ``ref``, if they are on this machine, whatever newer ones there are."""
+        """Use these weights for ``ref``, if the folder exists, even if there are newer ones."""
         if folder.is_dir():
             self._folders.setdefault(_key(ref, None), folder)
 
@@ -119,12 +119,12 @@ class Loader:
         found, _ = search(resolved, card, seed=ref.seed, remake=True)
         if found is not None:
             return found
-        # A resolved of its own: training fills the parts, and loading builds them anew.
+        # Resolved again: training fills the parts, and loading needs untrained ones.
         fresh, job = self.resolved(ref), self.job(ref, resolved)
         return train(fresh, dataset, job, artifact_folder(fresh, card, job.seed), ref.unseen)
 
     def job(self, ref: TrainedRef, resolved: ResolvedDefense) -> TrainJob:
-        """How ``ref`` is trained."""
+        """The training job of ``ref``."""
         origin = ref.origin(resolved.recipe, self.data_root)
         return TrainJob(seed=ref.seed or 0, device=self.device, progress=self.progress, origin=origin)
 

@@ -1,4 +1,4 @@
-"""Train one part of a defense over the sites of a data set: through a strategy, or each client for itself."""
+"""Trains one part of a defense over the sites of a data set: by a strategy, or at each client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.defenses.artifact import digests, new_folder, personal, save_state, write_text
-from robustbench_med.defenses.building import Assembly, PartFolders, build_for
+from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, learns
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.paths import home
@@ -26,7 +26,7 @@ from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 
-#: Where parts lie, by name.
+#: Folders of trained parts, by name.
 Folders = dict[str, Path]
 FACTS = "training.json"
 
@@ -41,9 +41,9 @@ class PartJob:
         card: of the data set.
         split: the training images of all clients.
         job: seed, device, progress.
-        before: the parts that are trained already.
-        learned: folder of what a strategy has trained of this part; None: it is to be trained now.
-        fit: let each client fit the part, if it does.
+        before: folders of the parts that are trained already.
+        learned: folder with the states that a strategy has trained; None: train them now.
+        fit: let each client fit the part, if it overrides `fit`.
     """
 
     name: str
@@ -57,12 +57,12 @@ class PartJob:
 
 
 def part_folder(name: str, key: str, seed: int) -> Path:
-    """Where a part is kept."""
+    """Folder of a trained part."""
     return home() / "parts" / f"{name}-{key}-{seed}"
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether the part is there and undamaged; a training that was interrupted leaves it elsewhere."""
+    """Whether the trained part exists and is undamaged; an interrupted training leaves no such folder."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["files"] == digests(folder):
@@ -71,13 +71,13 @@ def is_trained(folder: Path) -> bool:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    message = f"{folder} is damaged: its files are not those that its {FACTS} names; the part is trained anew"
+    message = f"{folder} is damaged: its files do not match its {FACTS}; the part is trained again"
     warnings.warn(message, StoreWarning, stacklevel=2)
     return False
 
 
 def train_part(folder: Path, task: PartJob) -> None:
-    """Train one part into its folder, checkpointed beside it."""
+    """Train one part into its folder, with checkpoints in a temporary folder."""
     scratch = folder.with_name(f".{folder.name}.training")
     start = time.perf_counter()
     with new_folder(folder) as draft:
@@ -100,7 +100,7 @@ def _federate(
     task: PartJob, strategy: Strategy, build: Callable[[], Learner], job: TrainJob, draft: Path
 ) -> list[dict[str, Any]]:
     """Train over the clients and write the states; return the history."""
-    # The weights of fresh networks come from the global generator; it is put back afterwards.
+    # Initial weights come from the global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         federated = strategy.train(build, task.split.by_site(), job)
@@ -124,7 +124,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
     """Train a detector or purifier over the clients, then let each client fit it."""
     name, job = task.name, task.job
     part = task.resolved.learned()[name]
-    made = Assembly(task.resolved, task.card, PartFolders({**task.before, name: draft}), job.device)
+    made = PartBuilder(task.resolved, task.card, PartFolders({**task.before, name: draft}), job.device)
     metrics: dict[str, Any] = {}
     if task.learned is not None:
         copy_states(task.learned, draft)
@@ -144,7 +144,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
                 fitted, mine = made.unfitted(name, client), personal(name, client)
                 learned = made.learned(name, client)
                 metrics.setdefault("clients", {})[client] = fitted.fit(own, _needed(part, made, client), job)
-                # What clients share is stored once.
+                # The state that clients share is stored once.
                 kept = made.states.state(mine) if made.states.has(mine) else {}
                 new = {key: value for key, value in fitted.state_dict().items() if key not in learned}
                 save_state(draft / f"{mine}.safetensors", kept | new)
@@ -153,7 +153,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """How a part was trained, for the manifest of a whole, which has the digests of its own files."""
+    """Facts on the training of a part, for the manifest, without digests: the manifest has its own."""
     facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     del facts["files"]
     return facts
@@ -168,7 +168,7 @@ def copy_states(source: Path, target: Path) -> None:
 
 
 def _origin(task: PartJob, part: Part, strategy: Strategy) -> dict[str, str]:
-    """`TrainJob.origin` for a part; empty for one that other processes could not build, as it learns with others."""
+    """`TrainJob.origin` for a part; empty for a part with ``needs``, which other processes could not build."""
     origin = task.job.origin
     if part.needs or not origin:
         return {}
@@ -178,21 +178,21 @@ def _origin(task: PartJob, part: Part, strategy: Strategy) -> dict[str, str]:
 
 
 class NoClassifier(Classifier):
-    """Stands where a part gets no classifier, as it does not say that it needs one."""
+    """Placeholder for the classifier of a part that does not declare it in ``needs``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refuse.
+        """Raise an error.
 
         Raises:
             UsageError: always.
         """
-        raise UsageError("a part that learns with the classifier must say so: needs = ('classifier',)")
+        raise UsageError("a part that uses the classifier in training must declare it: needs = ('classifier',)")
 
     embed = forward
 
 
-def _needed(part: Part, made: Assembly, client: str | None) -> System:
-    """The other parts, as far as the part says that its weights depend on them."""
+def _needed(part: Part, made: PartBuilder, client: str | None) -> System:
+    """The other parts that the part declares in ``needs``."""
     purifier = made.part("purifier", client) if "purifier" in part.needs else None
     classifier = made.classifier(client) if "classifier" in part.needs else NoClassifier()
     return System(classifier, cast("Purifier | None", purifier))

@@ -1,6 +1,6 @@
-"""Pictures of a training, for people: images, what the parts make of them, losses, and the scores behind the gates.
+"""Plots of a training: images, the outputs of the parts, losses, and the detector scores with the gates.
 
-They lie beside the weights and are no part of them: nothing reads them, and no digest covers them.
+They are stored with the weights, but nothing reads them and no digest covers them.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.training import image_grid
 
 FOLDER = "pictures"
-#: Clients that a picture has room for.
+#: Most clients in a plot.
 CLIENTS = 12
-#: Images in the picture of a part, those of several clients together.
+#: Images in the plot of a part, of all its clients together.
 IMAGES = 8
 
 
 class PictureWarning(RbmedWarning):
-    """A part's own pictures could not be had."""
+    """A part's own pictures failed."""
 
 
 def draw(deployment: Deployment, train: Split) -> Path:
-    """Draw what `rbmed train` has made; return the folder, ``pictures`` beside the weights.
+    """Draw the plots of `rbmed train`; return their folder, ``pictures`` in that of the weights.
 
-    ``samples.png``: training images. ``<part>-learning.png``: losses by round. ``<part>.png``: what the part makes of
-    clean calibration images. ``scores.png``: their detector scores and the gates. What does not exist is left out, and
-    a part whose own pictures fail is named in a `PictureWarning`.
+    ``samples.png``: training images. ``<part>-learning.png``: losses by round. ``<part>.png``: the part on clean
+    calibration images. ``scores.png``: their detector scores and the gates. Plots without data are left out; a
+    part whose own pictures fail causes a `PictureWarning`.
 
     Args:
         deployment: the trained defense.
@@ -88,7 +88,7 @@ def _samples(card: DataCard, train: Split, path: Path) -> None:
 
 
 def _parts(deployment: Deployment, sites: Mapping[str, Split], folder: Path) -> None:
-    """A sheet for each part, with images of several clients, each as its own part sees them."""
+    """An image grid for each part, with images of several clients and each client's own part."""
     clients = [client for client in deployment.artifact.clients if client in sites][: IMAGES // 2]
     if not clients:
         return
@@ -106,7 +106,7 @@ def _parts(deployment: Deployment, sites: Mapping[str, Split], folder: Path) -> 
                     system = System(own.classifier, own.purifier)
                     found.append(rows_of(_shown(kind, own)[at][1], x, system, rng))
                 drawn = _drawn(found)
-            except Exception as error:  # noqa: BLE001 -- a plugin's pictures must not cost its training
+            except Exception as error:  # noqa: BLE001 -- a plugin's pictures must not make its training fail
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 warnings.warn(f"no picture of {kind} {part.spec_name!r}: {reason}", PictureWarning, stacklevel=2)
                 continue
@@ -116,7 +116,7 @@ def _parts(deployment: Deployment, sites: Mapping[str, Split], folder: Path) -> 
 
 
 def _shown(kind: str, pipeline: Pipeline) -> list[tuple[str, Part]]:
-    """The part by its file's name; of a wrapper, those parts inside it that learn."""
+    """The part by its file name; for a wrapper, the trained parts inside it."""
     part: Part | None = getattr(pipeline, kind)
     if part is None:
         return []
@@ -127,10 +127,10 @@ def _shown(kind: str, pipeline: Pipeline) -> list[tuple[str, Part]]:
 
 @torch.no_grad()
 def rows_of(part: Part, x: Tensor, system: System, rng: Stream) -> dict[str, Tensor]:
-    """What a part shows of images, (N, C, H, W) by caption, and a detector's error map, (N, H, W).
+    """A part's pictures of images, (N, C, H, W) by caption, and a detector's error map, (N, H, W).
 
     Raises:
-        ValueError: it shows other images than it was given, or values that are not finite.
+        ValueError: a picture has another shape than the images, or values that are not finite.
     """
     rows = part.pictures(x, rng)
     if isinstance(part, Detector):
@@ -146,7 +146,7 @@ def rows_of(part: Part, x: Tensor, system: System, rng: Stream) -> dict[str, Ten
 
 
 def _drawn(found: Sequence[Mapping[str, Tensor]]) -> list[tuple[str, image_grid.Tiles]]:
-    """Rows of tiles, each row with one scale for the images of all clients."""
+    """Rows of tiles, with one scale per row for the images of all clients."""
     drawn = []
     for caption in found[0]:
         values = torch.cat([rows[caption].float() for rows in found])
@@ -171,7 +171,7 @@ def _named(card: DataCard) -> str:
 
 
 def rounds(metrics: Any) -> list[Mapping[str, Any]]:
-    """The rounds of a training, as its manifest holds them; empty for a part that is only fitted."""
+    """The rounds of a training, from its manifest; empty for a part that is only fitted."""
     found = metrics.get("rounds", []) if isinstance(metrics, Mapping) else metrics
     return [entry for entry in found if isinstance(entry, Mapping)]
 
@@ -179,7 +179,7 @@ def rounds(metrics: Any) -> list[Mapping[str, Any]]:
 def curves(history: Sequence[Mapping[str, Any]], figure: str) -> dict[str, list[tuple[float, float]]]:
     """A figure by round, (round, value), for each client that reports it.
 
-    A round that has the figure itself, not by client, gives the curve of "all clients".
+    Figures of the round itself, not by client, give the curve of "all clients".
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for number, entry in enumerate(history, 1):
@@ -231,7 +231,7 @@ def _learning(title: str, history: Sequence[Mapping[str, Any]], path: Path) -> N
 
 
 def _mean(lines: Iterable[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """The mean over the clients of each round, of those that report it."""
+    """The mean of each round over the clients that report it."""
     by_round: dict[float, list[float]] = {}
     for points in lines:
         for number, value in points:
@@ -275,7 +275,7 @@ def _scores(deployment: Deployment, sites: Mapping[str, Split], path: Path) -> N
 
 
 def _mark(panel: Any, gate: Gate, follows: bool) -> None:
-    """The threshold and, where strength follows the score, the scores that mean none and full strength."""
+    """The threshold and, if strength follows the score, the scores of strength 0 and 1."""
     panel.axvline(gate.threshold, color=COLOURS[3], label="threshold: flagged above it")
     if follows:
         panel.axvline(gate.low, color="black", linestyle=":", label="strength 0")

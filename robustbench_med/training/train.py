@@ -1,8 +1,8 @@
-"""Train every part of a defense on one data set and put the parts together as an artifact.
+"""Trains every part of a defense on one data set and stores the parts as an artifact.
 
-A trained part is kept by itself, addressed by what it depends on: its parameters, its revision, the data and the seed.
-So a defense that shares a part with another, or an interrupted training, does only the work that is left. Each part
-learns over the sites of the data set as clients: through a strategy, or each client for itself.
+A trained part is stored separately, under a key of everything it depends on: its parameters, its revision, the data and
+the seed. So parts that another defense has trained, or that were finished before an interruption, are reused. The
+sites of the data set are the clients: a strategy trains a part over them, or each client fits it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SCHEMA = 2
 def train(
     resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
 ) -> Artifact:
-    """Train all parts; write them to ``target``; fix the gates; draw pictures.
+    """Train all parts; write them to ``target``; calibrate the gates; draw plots.
 
-    The sites ``unseen`` have no training images and get gates all the same.
+    The sites ``unseen`` have no training images, but get gates too.
 
     Raises:
         DataError: the data set has no training images.
@@ -73,13 +73,13 @@ def train(
 
 
 def train_parts(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, only: Sequence[str] = ()) -> Folders:
-    """Train the parts of a defense that are not there yet; return the folder of each.
+    """Train the missing parts of a defense; return the folder of each part.
 
     Args:
         resolved: the defense.
         dataset: its training images.
         job: seed, device, progress.
-        only: just these parts, and those that they need; all by default.
+        only: these parts and those that they need; all by default.
 
     Raises:
         BadParameter: the defense has no such part, or it needs no training.
@@ -100,7 +100,7 @@ def train_parts(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, only
 
 
 def _trained(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, folders: Folders, name: str, key: str) -> Path:
-    """The folder of one part, trained now if it is nowhere; ``folders`` has the parts of before."""
+    """The folder of one part, trained now if missing; ``folders``: the parts trained before it."""
     folder = part_folder(name, key, job.seed)
     if is_trained(folder) or _adopt(resolved, dataset, name, key, job.seed, folder):
         return folder
@@ -108,14 +108,14 @@ def _trained(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, folders
     if len(split) == 0:
         raise DataError(f"data set {dataset.card().name!r} has no training images")
     shared = resolved.shared_key(name, dataset.card())
-    # What a strategy trains serves other parts too; what each client then fits is this part's own.
+    # The states that a strategy trains are shared with other parts; those that each client fits are not.
     learned = None if shared in (None, key) else _trained(resolved, dataset, job, folders, name, shared)
     train_part(folder, PartJob(name, resolved, dataset.card(), split, job, folders, learned, fit=shared != key))
     return folder
 
 
 def _adopt(resolved: ResolvedDefense, dataset: Dataset, name: str, key: str, seed: int, folder: Path) -> bool:
-    """Take the part from weights that hold it already, such as those that ship with the defense."""
+    """Copy the part from weights that contain it, such as those shipped with the defense."""
     artifact = with_part(resolved, dataset.card(), name, key, seed)
     if artifact is None:
         return False

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacks.access import _width, steer, target_for
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.full import steer
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import View
+from robustbench_med.attacks.target_model import TargetSettings, soft_width
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
@@ -78,8 +79,8 @@ def seen(pipeline: Pipeline, access: str, eot: int = 1, **more: object) -> Calla
 
     def value(x: Tensor) -> Tensor:
         counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(eps=0.5), Budget())
-        view = View(pipeline, counter, eot, **more)  # type: ignore[arg-type]
-        return (target_for(view, access, STREAM)(x) * weight).sum()
+        settings = TargetSettings(pipeline, counter, eot, **more)  # type: ignore[arg-type]
+        return (target_for(settings, access, STREAM)(x) * weight).sum()
 
     return value
 
@@ -126,7 +127,7 @@ def test_full_adds_the_slope_of_the_soft_gate() -> None:
 
     def opened(x: Tensor) -> Tensor:
         scores = (x - 0.5).square().flatten(1).mean(1)
-        return torch.sigmoid((scores - GATE.threshold) / _width(pipeline)).view(-1, 1, 1, 1)
+        return torch.sigmoid((scores - GATE.threshold) / soft_width(pipeline)).view(-1, 1, 1, 1)
 
     weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
     jump, base = purified(x0) - x0, opened(x0)
@@ -149,8 +150,8 @@ def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
         counter = QueryCounter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         for wants in (True, False):
             counter.queries.zero_()
-            view = View(pipeline, counter)
-            logits = target_for(view, access, STREAM)(x.clone().requires_grad_(wants))
+            settings = TargetSettings(pipeline, counter)
+            logits = target_for(settings, access, STREAM)(x.clone().requires_grad_(wants))
             assert torch.equal(logits, deployed), access
 
 
@@ -202,7 +203,7 @@ def test_parts_without_a_gradient_are_named() -> None:
 def test_gate_counts_the_scores_gradient_too() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
     counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
-    module = target_for(View(pipeline, counter, 2), "gate", STREAM)
+    module = target_for(TargetSettings(pipeline, counter, 2), "gate", STREAM)
     x = images().requires_grad_()
     module(x).sum().backward()
     assert counter.gradients.tolist() == [4] * N
@@ -242,7 +243,7 @@ def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> Non
 
     def broken(access: str) -> int:
         counter = QueryCounter(images(), y, threat, Budget())
-        module = target_for(View(pipeline, counter, evasion=evasion), access, STREAM)
+        module = target_for(TargetSettings(pipeline, counter, evasion=evasion), access, STREAM)
         x, found = images(), torch.zeros(N, dtype=torch.bool)
         for _ in range(60):
             x = x.requires_grad_()
@@ -273,7 +274,7 @@ def test_bpda_with_a_detector_without_noise_asks_about_unflagged_images_once_and
         net = Noted()
         counter = QueryCounter(images(), torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         x = images().requires_grad_()
-        each = target_for(View(Pipeline(net, detector, Squash(), GATE), counter, 4), "bpda", STREAM).each(x)
+        each = target_for(TargetSettings(Pipeline(net, detector, Squash(), GATE), counter, 4), "bpda", STREAM).each(x)
         gradients.append(torch.autograd.grad(each.square().sum(), x)[0])
         answers.append(each.detach())
         asked.append(net.rows)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.attacks import accuracy, examined, run, setting, step
+from helpers.attacks import accuracy, examined, run, rung, rung_of, settings
 from torch import Tensor, nn
 
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.attacks.settings import Step
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
@@ -44,10 +43,10 @@ def images(n: int = N) -> Tensor:
     return torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def flags(pipeline: Pipeline, *steps: object, classes: int = 2, **more: object) -> list[str]:
+def flags(pipeline: Pipeline, *rungs: object, classes: int = 2, **more: object) -> list[str]:
     x = images()
     y = pipeline.classifier(x).argmax(1)
-    how = setting(*(steps or (step("oblivious", "apgd:steps=10"),)), threat=THREAT, classes=classes, **more)  # type: ignore[arg-type]
+    how = settings(*(rungs or (rung("oblivious", "apgd:steps=10"),)), threat=THREAT, classes=classes, **more)  # type: ignore[arg-type]
     found: list[str] = examined(pipeline, x, y, how)["flags"]
     return found
 
@@ -55,7 +54,7 @@ def flags(pipeline: Pipeline, *steps: object, classes: int = 2, **more: object) 
 def test_a_sound_evaluation_raises_no_flag() -> None:
     pipeline, x = Pipeline(Net()), images()
     y = pipeline.classifier(x).argmax(1)
-    how = setting(step("oblivious", "apgd:steps=10"), threat=THREAT)
+    how = settings(rung("oblivious", "apgd:steps=10"), threat=THREAT)
     report = examined(pipeline, x, y, how)
     assert report["flags"] == []
     assert report["figures"]["zero_gradients"] == 0
@@ -85,7 +84,7 @@ def test_logits_times_a_thousand() -> None:
     assert "large-logits" in flags(Pipeline(Net(after=lambda logits: 1000 * logits)))
     found = flags(
         Pipeline(Net(after=lambda logits: 1000 * logits, classes=5)),
-        step("oblivious", "apgd:steps=10,loss=ce"), classes=5,
+        rung("oblivious", "apgd:steps=10,loss=ce"), classes=5,
     )  # fmt: skip
     assert {"large-logits", "zero-gradients"} <= set(found)
 
@@ -107,17 +106,17 @@ class NoGrad(Smooth):
 
 def test_a_purifier_under_no_grad_leaves_the_ladder_incomplete_and_is_broken_by_the_rest() -> None:
     pipeline = Pipeline(Net(), None, NoGrad())
-    steps = [step("oblivious", "apgd:steps=10"), step("full", "apgd:steps=20"), step("bpda", "apgd:steps=20")]
+    rungs = [rung("oblivious", "apgd:steps=10"), rung("full", "apgd:steps=20"), rung("bpda", "apgd:steps=20")]
     x = images()
     y = pipeline(x, Stream.named("s", 0, torch.arange(N))).argmax(1)
     # A blur in the backward pass resembles the purifier, whose own gradient is cut.
-    how = setting(*steps, threat=THREAT, stand_in="blur")
+    how = settings(*rungs, threat=THREAT, stand_in="blur")
     report = examined(pipeline, x, y, how)
     assert "no-gradient" in report["flags"]
     outcome = run(pipeline, x, y, how)
     assert "purifier NoGrad gives no gradient" in outcome.rungs[1].reason
     assert not outcome.rungs[1].attacked.any()
-    exact = run(Pipeline(Net(), None, Smooth()), x, y, setting(step("full", "apgd:steps=20"), threat=THREAT))
+    exact = run(Pipeline(Net(), None, Smooth()), x, y, settings(rung("full", "apgd:steps=20"), threat=THREAT))
     assert accuracy(outcome) <= accuracy(exact) + 0.1
 
 
@@ -125,7 +124,7 @@ def test_undeclared_randomness() -> None:
     def flip(logits: Tensor) -> Tensor:
         return torch.where(torch.rand(len(logits), 1) < 0.2, -logits, logits)
 
-    assert "unstable" in flags(Pipeline(Net(after=flip)), step("oblivious", "noise"))
+    assert "unstable" in flags(Pipeline(Net(after=flip)), rung("oblivious", "noise"))
 
 
 def test_a_model_that_flips_five_per_cent_of_its_answers_is_scored_on_fresh_draws() -> None:
@@ -141,10 +140,10 @@ def test_a_model_that_flips_five_per_cent_of_its_answers_is_scored_on_fresh_draw
     keep = ((sure[:, 0] - sure[:, 1]).abs() > sure.diff(dim=1).abs().quantile(0.5)).nonzero().flatten()
     x, y = x[keep], sure[keep].argmax(1)
     small = ThreatModel(eps=1e-4)
-    outcome = run(Pipeline(easy), x, y, setting(step("oblivious", "apgd:steps=40", eot=1), threat=small, draws=10))
+    outcome = run(Pipeline(easy), x, y, settings(rung("oblivious", "apgd:steps=40", eot=1), threat=small, draws=10))
     assert accuracy(outcome) == pytest.approx(0.95, abs=0.015)
-    ladder = [step("oblivious", "apgd:steps=20"), step("query", "square:queries=40"), step("oblivious", "noise")]
-    climbed = run(Pipeline(easy), x, y, setting(*ladder, threat=small, draws=10))
+    ladder = [rung("oblivious", "apgd:steps=20"), rung("query", "square:queries=40"), rung("oblivious", "noise")]
+    climbed = run(Pipeline(easy), x, y, settings(*ladder, threat=small, draws=10))
     assert accuracy(climbed) == pytest.approx(0.95, abs=0.015)
     # The easiest mistake: an image counts as broken if any draw ever was wrong.
     assert float(outcome.attacked.robust(y).all(0).float().mean()) < 0.75
@@ -172,7 +171,7 @@ def test_a_random_detector_is_called_blind_and_a_seeing_one_is_not() -> None:
     assert "blind-detector" in flags(Pipeline(Net(), Coin(), Smooth(), gate))
     smooth = nn.functional.interpolate(images(N)[:, :, :2, :2], size=(8, 8), mode="bilinear")
     y = Net()(smooth).argmax(1)
-    how = setting(step("oblivious", "apgd:steps=10"), threat=THREAT)
+    how = settings(rung("oblivious", "apgd:steps=10"), threat=THREAT)
     seeing = Pipeline(Net(), Far(), Smooth(), Gate(threshold=0.01, low=0.0, high=0.02))
     assert "blind-detector" not in examined(seeing, smooth, y, how)["flags"]
 
@@ -181,9 +180,9 @@ def test_a_masked_gradient_is_broken_by_the_ladder() -> None:
     """A net that rounds its input has no gradient; scores and a surrogate still lead to an error."""
     masked, x = Pipeline(Net(before=lambda x: (x * 32).round() / 32)), images()
     y = masked.classifier(x).argmax(1)
-    alone = setting(step("oblivious", "apgd:steps=20"), threat=THREAT)
-    climb = [step("oblivious", "apgd:steps=20"), step("transfer", "apgd:steps=20"), step("query", "square:queries=300")]
-    ladder = setting(*climb, threat=THREAT, surrogate=Net())
+    alone = settings(rung("oblivious", "apgd:steps=20"), threat=THREAT)
+    rungs = [rung("oblivious", "apgd:steps=20"), rung("transfer", "apgd:steps=20"), rung("query", "square:queries=300")]
+    ladder = settings(*rungs, threat=THREAT, surrogate=Net())
     open_ = run(Pipeline(Net()), x, y, alone)
     assert accuracy(run(masked, x, y, alone)) > accuracy(open_) + 0.3
     assert accuracy(run(masked, x, y, ladder)) <= accuracy(open_) + 0.05
@@ -199,12 +198,12 @@ def test_noise_that_breaks_images_by_itself() -> None:
 
     x = torch.full((N, 1, 8, 8), 0.5)
     y = torch.zeros(N, dtype=torch.int64)
-    how = setting(step("oblivious", "noise"), threat=THREAT)
+    how = settings(rung("oblivious", "noise"), threat=THREAT)
     assert "noise-hurts" in examined(Pipeline(Brittle()), x, y, how)["flags"]
 
 
 def test_a_spent_budget_is_said() -> None:
-    found = flags(Pipeline(Net()), step("oblivious", "square:queries=30"), budget=Budget(queries=3))
+    found = flags(Pipeline(Net()), rung("oblivious", "square:queries=30"), budget=Budget(queries=3))
     assert "budget-exhausted" not in found  # square plans within its budget
     x = images()
 
@@ -221,8 +220,8 @@ def test_a_spent_budget_is_said() -> None:
 
     pipeline = Pipeline(Net())
     y = pipeline.classifier(x).argmax(1)
-    greedy = Step("greedy", "oblivious", Greedy(), follows_gradient=False)  # type: ignore[arg-type]
-    how = setting(greedy, threat=THREAT, budget=Budget(queries=7))
+    greedy = rung_of(Greedy(), needs="scores")
+    how = settings(greedy, threat=THREAT, budget=Budget(queries=7))
     assert "budget-exhausted" in examined(pipeline, x, y, how)["flags"]
 
 

@@ -8,7 +8,7 @@ from helpers.toys import Brightness, Halver, Linear, Noisy, images
 
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import PipelineTarget, View, collapse, withheld
+from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, abstained, collapse
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import BudgetExceeded, NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -22,8 +22,8 @@ def seen(
 ) -> PipelineTarget:
     x = images(n)
     counter = QueryCounter(x, torch.zeros(n, dtype=torch.int64), ThreatModel(eps=0.5), budget or Budget())
-    view = View(pipeline, counter, eot, **more)  # type: ignore[arg-type]
-    return target_for(view, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
+    settings = TargetSettings(pipeline, counter, eot, **more)  # type: ignore[arg-type]
+    return target_for(settings, access, Stream.named("defense-under-attack", 0, torch.arange(n)))
 
 
 def gradient(module: PipelineTarget, x: torch.Tensor) -> torch.Tensor:
@@ -68,9 +68,9 @@ def test_eot_averages_independent_draws() -> None:
 def test_meter_counts_draws_and_follows_a_shrinking_batch() -> None:
     module = seen(Pipeline(Linear(), None, Noisy()), "bpda", 4, eot=3)
     gradient(module, images(4))
-    assert module.view.counter.gradients.tolist() == [6] * 4  # two passes of three draws each
+    assert module.settings.counter.gradients.tolist() == [6] * 4  # two passes of three draws each
     module.at(torch.tensor([1, 3]))(images(2))
-    assert module.view.counter.queries.tolist() == [6, 9, 6, 9]
+    assert module.settings.counter.queries.tolist() == [6, 9, 6, 9]
 
 
 def test_noise_follows_the_image_into_a_smaller_batch() -> None:
@@ -137,14 +137,14 @@ def test_a_flexible_surface_recognises_images_in_any_order_and_number() -> None:
     order = torch.tensor([3, 3, 0, 4])
     near = (clean[order] + 0.02).clamp(0, 1)
     assert torch.allclose(loose(near), net(near))
-    assert module.view.counter.queries.tolist() == [1, 0, 0, 2, 1]
+    assert module.settings.counter.queries.tolist() == [1, 0, 0, 2, 1]
 
 
 def test_a_whole_flexible_batch_is_taken_in_order_however_far_its_images_are() -> None:
     module = seen(Pipeline(Linear()), "oblivious", 4)
     loose, clean = module.flexible(images(4)), images(4)
     loose(clean[[1, 1, 1, 1]])  # every one of them nearest to the second
-    assert module.view.counter.queries.tolist() == [1, 1, 1, 1]
+    assert module.settings.counter.queries.tolist() == [1, 1, 1, 1]
 
 
 def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> None:
@@ -153,14 +153,14 @@ def test_variants_of_one_image_in_a_flexible_batch_meet_different_noise() -> Non
     answers = loose(clean[[0, 0, 0]])
     assert not torch.allclose(answers[0], answers[1])
     assert not torch.allclose(answers[1], answers[2])
-    assert module.view.counter.queries.tolist() == [3, 0]
+    assert module.settings.counter.queries.tolist() == [3, 0]
 
 
 def test_the_budget_keeps_the_best_image_inside_the_ball() -> None:
     net, x = Linear(), images(3)
     y = net(x).argmax(1)
     counter = QueryCounter(x, y, ThreatModel(eps=0.1), Budget(queries=3))
-    module = target_for(View(Pipeline(net), counter), "oblivious", Stream.named("a", 0, torch.arange(3)))
+    module = target_for(TargetSettings(Pipeline(net), counter), "oblivious", Stream.named("a", 0, torch.arange(3)))
     toward = (net.weight[1] - net.weight[0]).view(1, 1, 4, 4) * torch.where(y == 0, 1, -1).view(-1, 1, 1, 1)
     near, better, outside = ((x + size * toward.sign()).clamp(0, 1) for size in (0.05, 0.1, 0.3))
     for shown in (near, better, outside):
@@ -187,7 +187,7 @@ def test_goals_collapse_the_classes_to_two_sides() -> None:
 
 def test_a_rejected_image_counts_as_answered_right_by_as_much_as_it_is_over() -> None:
     logits, y = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 0.0]]), torch.zeros(3, dtype=torch.int64)
-    seen_as = withheld(logits, y, torch.tensor([-1.0, 0.5, 0.5]))
+    seen_as = abstained(logits, y, torch.tensor([-1.0, 0.5, 0.5]))
     margins = seen_as[:, 1] - seen_as[:, 0]
     assert margins.tolist() == pytest.approx([2.0, -0.5, -3.5])
 

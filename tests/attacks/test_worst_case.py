@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.attacks import accuracy, run, setting, step
+from helpers.attacks import accuracy, run, rung, rung_of, settings
 from helpers.paths import TOY
 from helpers.toys import Brightness, Halver, Linear, Noisy
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.attacks.access import RUNGS
-from robustbench_med.attacks.settings import Step
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
@@ -26,6 +24,7 @@ from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.runtime.isolation import isolated
 
 N = 40
@@ -68,26 +67,26 @@ def test_the_ladder_takes_the_worst_of_every_image_and_spares_the_broken(easy: t
     net, x, y = easy
     first = Nudge(net, {key(image) for image in x[:10]})
     second = Nudge(net, {key(image) for image in x[:25]})
-    steps = [Step("one", "oblivious", first), Step("two", "query", second)]  # type: ignore[arg-type]
-    outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
+    rungs = [rung_of(first), rung_of(second, "query")]
+    outcome = run(Pipeline(net), x, y, settings(*rungs, threat=THREAT))
     assert accuracy(outcome) == pytest.approx(1 - 25 / N)
     assert (first.given, second.given) == ([N], [N - 10])
-    assert outcome.rungs[0].safe.sum() == N - 10
-    assert outcome.rungs[1].safe.sum() == N - 25
+    assert outcome.rungs[0].robust.sum() == N - 10
+    assert outcome.rungs[1].robust.sum() == N - 25
     assert outcome.rungs[1].attacked.sum() == N - 10
     assert outcome.queries.tolist() == [1] * 10 + [2] * (N - 10)
 
 
-def test_nobody_is_asked_about_no_images(easy: tuple[Linear, Tensor, Tensor]) -> None:
+def test_no_attack_runs_when_all_images_are_broken(easy: tuple[Linear, Tensor, Tensor]) -> None:
     """When everything is broken, what is left of the ladder has nothing to do: parts need not know empty batches."""
     net, x, y = easy
     every = {key(image) for image in x}
-    steps = [Step(name, "query", Nudge(net, every)) for name in ("one", "two")]  # type: ignore[arg-type]
-    outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
+    rungs = [rung_of(Nudge(net, every), "query") for _ in range(2)]
+    outcome = run(Pipeline(net), x, y, settings(*rungs, threat=THREAT))
     assert accuracy(outcome) == 0
-    assert steps[1].attack.given == []  # type: ignore[attr-defined]
-    assert [climb.attacked.sum() for climb in outcome.rungs] == [N, 0]
-    assert not outcome.rungs[1].safe.any()
+    assert rungs[1].attack.given == []  # type: ignore[attr-defined]
+    assert [result.attacked.sum() for result in outcome.rungs] == [N, 0]
+    assert not outcome.rungs[1].robust.any()
 
 
 def test_an_image_that_is_wrong_from_the_outset_counts_as_broken_and_costs_nothing(
@@ -96,8 +95,8 @@ def test_an_image_that_is_wrong_from_the_outset_counts_as_broken_and_costs_nothi
     net, x, y = easy
     y = torch.where(torch.arange(N) < 7, 1 - y, y)
     attack = Nudge(net, set())
-    steps = [Step("a", "oblivious", attack), Step("b", "oblivious", attack)]  # type: ignore[arg-type]
-    outcome = run(Pipeline(net), x, y, setting(*steps, threat=THREAT))
+    rungs = [rung_of(attack), rung_of(attack)]
+    outcome = run(Pipeline(net), x, y, settings(*rungs, threat=THREAT))
     assert attack.given == [N - 7] * 2
     assert accuracy(outcome) == pytest.approx(1 - 7 / N)
 
@@ -107,34 +106,34 @@ def test_more_rungs_never_help_the_defender() -> None:
     pipeline = Pipeline(net, Brightness(), Noisy(), Gate(threshold=0.5, low=0.4, high=0.6))
     x = images()
     y = net(x).argmax(1)
-    rungs = [step("oblivious", "apgd:steps=5"), step("full", "apgd:steps=5", eot=4), step("query", "square:queries=20")]
-    alone = [accuracy(run(pipeline, x, y, setting(rung, threat=THREAT, draws=8))) for rung in rungs]
-    together = accuracy(run(pipeline, x, y, setting(*rungs, threat=THREAT, draws=8)))
+    rungs = [rung("oblivious", "apgd:steps=5"), rung("full", "apgd:steps=5", eot=4), rung("query", "square:queries=20")]
+    alone = [accuracy(run(pipeline, x, y, settings(rung, threat=THREAT, draws=8))) for rung in rungs]
+    together = accuracy(run(pipeline, x, y, settings(*rungs, threat=THREAT, draws=8)))
     assert together <= min(alone) + 0.05  # chance of the scoring draws aside
 
 
-def test_luck_is_not_success() -> None:
+def test_chance_is_not_success() -> None:
     """Twelve attacks that do nothing: choosing the unluckiest of them must not lower the score of fresh draws."""
     net = Linear()
     pipeline = Pipeline(net, None, Noisy())
     x = 0.5 + 4 * (images() - 0.5)
     y = net(x).argmax(1)
-    idle = [Step(f"idle {i}", "query", Nudge(net, set())) for i in range(12)]  # type: ignore[arg-type]
-    once = run(pipeline, x, y, setting(idle[0], threat=THREAT, draws=4))
-    climbed = run(pipeline, x, y, setting(*idle, threat=THREAT, draws=4))
+    idle = [rung_of(Nudge(net, set()), "query") for _ in range(12)]
+    once = run(pipeline, x, y, settings(idle[0], threat=THREAT, draws=4))
+    ladder = run(pipeline, x, y, settings(*idle, threat=THREAT, draws=4))
     assert 0.5 < accuracy(once) < 0.99  # the noise alone turns some answers
-    assert accuracy(climbed) == pytest.approx(accuracy(once), abs=0.02)
+    assert accuracy(ladder) == pytest.approx(accuracy(once), abs=0.02)
 
 
 def test_a_rung_that_does_not_exist_is_noted_and_all_of_them_is_an_error(easy: tuple[Linear, Tensor, Tensor]) -> None:
     net, x, y = easy
     pipeline = Pipeline(net, None, Halver())
-    bad, good = step("query", "apgd:steps=2"), step("bpda", "apgd:steps=5")
-    outcome = run(pipeline, x, y, setting(bad, good, threat=THREAT))
+    bad, good = rung("query", "apgd:steps=2"), rung("bpda", "apgd:steps=5")
+    outcome = run(pipeline, x, y, settings(bad, good, threat=THREAT))
     assert "gives no gradient" in outcome.rungs[0].reason
     assert outcome.rungs[1].attacked.all()
     with pytest.raises(UsageError, match="gives no gradient"):
-        run(pipeline, x, y, setting(bad, bad, threat=THREAT))
+        run(pipeline, x, y, settings(bad, bad, threat=THREAT))
 
 
 def test_results_do_not_depend_on_the_batch() -> None:
@@ -143,36 +142,36 @@ def test_results_do_not_depend_on_the_batch() -> None:
     x = images()
     y = net(x).argmax(1)
     rungs = [
-        step("bpda", "apgd:steps=4", eot=2),
-        step("gate", "apgd:steps=4", eot=2),
-        step("query", "square:queries=9"),
+        rung("bpda", "apgd:steps=4", eot=2),
+        rung("gate", "apgd:steps=4", eot=2),
+        rung("query", "square:queries=9"),
     ]
-    whole, small = (run(pipeline, x, y, setting(*rungs, threat=THREAT, draws=3, batch=batch)) for batch in (64, 7))
+    whole, small = (run(pipeline, x, y, settings(*rungs, threat=THREAT, draws=3, batch=batch)) for batch in (64, 7))
     assert torch.equal(whole.attacked.predictions, small.attacked.predictions)
     assert torch.equal(whole.queries, small.queries)
     assert torch.allclose(whole.distances, small.distances, atol=1e-6)
 
 
-def test_presets_climb_from_cheap_to_dear_and_the_full_one_is_strong() -> None:
-    order = list(RUNGS)
+def test_presets_run_from_cheap_to_expensive_and_the_full_one_is_strong() -> None:
+    order = list(ACCESS)
     for ladder in PRESETS.values():
         places = [order.index(rung.access) for rung in ladder.rungs]
         assert places == sorted(places)
         assert set(order) == {rung.access for rung in ladder.rungs}
     registry = Registry()
-    for rung in PRESETS["full"].rungs:
-        made = rbmed.plugins.components.create(registry, "attack", rung.attack)
-        if rung.access in ("bpda", "full", "gate"):
-            assert rung.eot >= 16
+    for ref in PRESETS["full"].rungs:
+        made = rbmed.plugins.components.create(registry, "attack", ref.attack)
+        if ref.access in ("bpda", "full", "gate"):
+            assert ref.eot >= 16
             assert made.params.steps >= 100
     assert PRESETS["quick"].limit == 64
 
 
-def test_a_ladder_may_climb_with_another_attack() -> None:
+def test_a_ladder_may_run_another_attack() -> None:
     options = {"access": "ladder:quick", "attack": "pgd:steps=3", "baseline": ""}
     (cell,) = (cell for cell in plan(build(options), Registry()) if isinstance(cell, Cell))
-    assert {rung.attack.name for rung in cell.rungs if rung.access != "query"} == {"pgd"}
-    assert [rung.attack.name for rung in cell.rungs if rung.access == "query"] == ["square"]
+    assert {rung.ref.attack.name for rung in cell.rungs if rung.access != "query"} == {"pgd"}
+    assert [rung.ref.attack.name for rung in cell.rungs if rung.access == "query"] == ["square"]
     assert cell.limit == 64
     assert cell.attack.params["attack"] == "pgd:steps=3"
 
@@ -188,7 +187,9 @@ def test_a_goal_concerns_one_side_only(goal: str, kept: int) -> None:
     assert len(index) == int(((y == 1).long() == kept).sum())
     part = test.select(index)
     threat = ThreatModel(eps=0.3, goal=goal)
-    outcome = run(Pipeline(net), part.images, part.labels, setting(step("oblivious", "apgd"), threat=threat, classes=3))
+    outcome = run(
+        Pipeline(net), part.images, part.labels, settings(rung("oblivious", "apgd"), threat=threat, classes=3)
+    )
     answers = outcome.attacked.predictions[0]
     turned = answers != part.labels
     assert turned.float().mean() > 0.8
@@ -222,7 +223,7 @@ def test_an_attack_that_draws_from_global_generators_repeats_and_leaves_them_alo
             return threat.project(x + threat.eps * (shift - 1.5), x)
 
     net, x = Linear(), images()
-    how = setting(Step("careless", "oblivious", Careless()), threat=THREAT)  # type: ignore[arg-type]
+    how = settings(rung_of(Careless()), threat=THREAT)
     state = torch.get_rng_state()
     a, b = (run(Pipeline(net), x, net(x).argmax(1), how) for _ in range(2))
     assert torch.equal(a.distances, b.distances)
@@ -244,22 +245,22 @@ def test_a_ladder_leaves_a_record_of_every_rung(toys: Registry, tmp_path: Path) 
         registry=toys, dataset="stripes", defense="guarded", baseline="", access="ladder", eps="1/20",
         surrogate="bare", out=tmp_path,
     )  # fmt: skip
-    assert record.attack["name"] == "ladder"
-    assert [rung["access"] for rung in record.rungs] == [*list(RUNGS)[:5], "gate", "query"]
+    assert record.attack.name == "ladder"
+    assert [rung.access for rung in record.rungs] == [*ACCESS[:5], "gate", "query"]
     assert record.surrogate is not None
-    assert record.surrogate["name"] == "bare"
-    left = [rung["withstanding"] for rung in record.rungs]
+    assert record.surrogate.name == "bare"
+    left = [rung.withstanding for rung in record.rungs]
     assert left == sorted(left, reverse=True)
     assert record.eot == 2
     frame = pd.read_parquet(tmp_path / "samples" / f"{record.cell_id}.parquet")
-    assert set(frame["broken_by"]) <= {"", *(rung["rung"] for rung in record.rungs)}
+    assert set(frame["broken_by"]) <= {"", *(rung.rung for rung in record.rungs)}
 
 
 def test_rungs_that_a_defense_does_not_admit_are_named(toys: Registry, tmp_path: Path) -> None:
     (record,) = rbmed.evaluate(
         registry=toys, dataset="stripes", defense="bare", baseline="", access="ladder", surrogate="bare", out=tmp_path
     )
-    reasons = {rung["access"]: rung["reason"] for rung in record.rungs if rung["reason"]}
+    reasons = {rung.access: rung.reason for rung in record.rungs if rung.reason}
     assert set(reasons) == {"transfer", "bpda", "full", "gate"}
     assert "is the defense itself" in reasons["transfer"]
     assert record.metrics["robust_accuracy"] is not None
@@ -271,7 +272,7 @@ def test_transfer_to_itself_is_skipped_with_a_reason(toys: Registry, tmp_path: P
         attack="shift", diagnostics="off", out=tmp_path,
     )  # fmt: skip
     assert [r.status for r in records] == ["skipped", "ok"]
-    assert records[1].diagnostics == {}
+    assert records[1].diagnostics.model_dump() == {}
 
 
 def test_full_diagnostics_vary_eps_steps_and_seed(toys: Registry, tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def test_full_diagnostics_vary_eps_steps_and_seed(toys: Registry, tmp_path: Path
         registry=toys, dataset="stripes", defense="bare", baseline="", access="oblivious", attack="apgd:steps=5",
         eps="1/20", diagnostics="full", out=tmp_path,
     )  # fmt: skip
-    figures = record.diagnostics["figures"]
+    figures = record.diagnostics.figures
     assert figures["robust_half_eps"] >= figures["robust_as_asked"] >= figures["robust_double_eps"]
     assert figures["robust_double_steps"] <= figures["robust_as_asked"]
     assert figures["robust_as_asked"] == record.metrics["robust_accuracy"]
@@ -290,9 +291,9 @@ def test_a_budget_is_kept_and_recorded(toys: Registry, tmp_path: Path) -> None:
         registry=toys, dataset="stripes", defense="bare", baseline="", access="query", attack="square:queries=500",
         eps="1/100", max_queries=20, diagnostics="off", out=tmp_path,
     )  # fmt: skip
-    assert record.budget == {"gradients": None, "queries": 20}
-    assert 0 < record.spent["queries_max"] <= 20
-    assert Budget(**record.budget) == Budget(queries=20)
+    assert record.budget.model_dump() == {"gradients": None, "queries": 20}
+    assert 0 < record.spent.queries_max <= 20
+    assert Budget(**record.budget.model_dump()) == Budget(queries=20)
 
 
 @pytest.mark.parametrize("library", ["torchattacks:PGD,steps=50", "foolbox:LinfPGD,steps=50", "art:HopSkipJump"])
@@ -300,12 +301,12 @@ def test_a_third_party_attack_is_stopped_at_the_budget_and_its_best_image_is_use
     pytest.importorskip(library.partition(":")[0])
     net, x = Linear(), torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(3))
     y = net(x).argmax(1)
-    attack = step("oblivious", library)
-    stopped = run(Pipeline(net), x, y, setting(attack, threat=THREAT, budget=Budget(queries=6)))
+    attack = rung("oblivious", library)
+    stopped = run(Pipeline(net), x, y, settings(attack, threat=THREAT, budget=Budget(queries=6)))
     assert stopped.rungs[0].exhausted
     assert stopped.queries.max() <= 6
     assert (stopped.distances <= THREAT.eps + 1e-6).all()
-    whole = accuracy(run(Pipeline(net), x, y, setting(attack, threat=THREAT)))
+    whole = accuracy(run(Pipeline(net), x, y, settings(attack, threat=THREAT)))
     if "PGD" in library:  # a few steps break some images already, and they are not thrown away
         assert whole <= accuracy(stopped) < 1
     else:  # it had no time to come near: the images that it showed lie outside the ball

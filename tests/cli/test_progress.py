@@ -58,7 +58,7 @@ def test_pace_and_time_left(clock: Clock) -> None:
         clock.now += 1
         state.advanced("a", 10, 0.5)
     assert state.pace() == pytest.approx(10)
-    state.finished("a", "ok")
+    state.end("a", "ok")
     assert state.share() == 0.25
     assert state.left() == pytest.approx(30)  # three more like the first
     state.started("b", "b", 100)
@@ -73,7 +73,7 @@ def test_pace_and_time_left(clock: Clock) -> None:
 def test_what_earlier_runs_did_makes_neither_pace_nor_hope(clock: Clock) -> None:
     state = RunState(total=12, clock=clock)
     for number in range(10):
-        state.finished(f"old {number}", "done")
+        state.end(f"old {number}", "done")
     state.started("a", "a", 100)
     state.advanced("a", 90, 0.3)  # at once: these were done before
     clock.now = 10
@@ -105,8 +105,7 @@ def test_durations() -> None:
 
 
 def test_the_view_shows_counts_pace_time_left_and_robust_accuracy(clock: Clock) -> None:
-    grid = LiveGrid(RichProgress(terminal()), 5)
-    grid.state = RunState(5, clock)
+    grid = LiveGrid(RichProgress(terminal()), 5, clock)
     grid.finished("x", "x", "done", None, False)
     grid.finished("y", "y", "skipped", "no such thing", False)
     for number in range(2):
@@ -181,7 +180,7 @@ def test_both_ends_of_a_long_title_stay() -> None:
 
 def test_a_log_gets_a_line_for_each_cell_and_few_besides(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=40)
-    view = log.GridLog(console, 12, RunState(12, clock))
+    view = log.GridLog(console, 12, clock)
     with view as grid:
         for number in range(5):
             grid.finished(f"old {number}", "old", "done", None, False)

@@ -13,7 +13,6 @@ import pytest
 from helpers.paths import ROOT
 from typer.main import get_command
 
-from robustbench_med.attacks.access import RUNGS
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli.main import app
 from robustbench_med.grid.cell import Cell, cell_labels, cell_of
@@ -22,6 +21,7 @@ from robustbench_med.grid.filters import CELL_LABELS, read
 from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.plugins.specs import ACCESS
 
 DOCS = [
     ROOT / "README.md",
@@ -77,7 +77,7 @@ def test_commands_and_components_in_the_docs_exist(page: Path) -> None:
 
 def test_every_rung_preset_flag_and_attack_is_documented() -> None:
     ladder = (ROOT / "docs" / "ladder.md").read_text(encoding="utf-8")
-    missing = [name for name in (*RUNGS, *PRESETS, *FLAGS) if f"`{name}`" not in ladder]
+    missing = [name for name in (*ACCESS, *PRESETS, *FLAGS) if f"`{name}`" not in ladder]
     attacks = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
     ours = [entry.spec.name for entry in Registry().entries("attack") if entry.distribution == "rbmed-attacks"]
     assert not missing + [name for name in ours if f"| `{name}` |" not in attacks]

@@ -74,4 +74,4 @@ def test_reasons_in_records_are_redacted() -> None:
     left = {"rung": "transfer apgd", "access": "transfer", "reason": "no weights in /srv/anna/w/x; train them"}
     made = record(status="failed", reason="OSError: /srv/anna/data/a.png", rungs=[left])
     assert made.reason == "OSError: …/a.png"
-    assert made.rungs[0]["reason"] == "no weights in …/x; train them"
+    assert made.rungs[0].reason == "no weights in …/x; train them"

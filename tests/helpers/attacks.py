@@ -10,13 +10,14 @@ from torch import Tensor
 from robustbench_med import Split
 from robustbench_med.attacks import diagnostics
 from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.settings import Setting, Step
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
+from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.components import create
-from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.references import PartRef, parse
 from robustbench_med.plugins.registry import Registry
 
 REGISTRY = Registry()
@@ -27,9 +28,13 @@ def attack(text: str) -> Attack:
     return made
 
 
-def step(access: str, text: str, eot: int = 1, evasion: str = "orthogonal") -> Step:
-    gradient = REGISTRY.find("attack", parse(text).name).spec.access == "gradient"  # type: ignore[attr-defined]
-    return Step(f"{access} {text}", access, attack(text), eot, evasion, gradient)
+def rung(access: str, text: str, eot: int = 1, evasion: str = "orthogonal") -> Rung:
+    return resolve_rung(REGISTRY, RungRef(access, parse(text), eot, evasion))
+
+
+def rung_of(attack: Any, access: str = "oblivious", **more: Any) -> Rung:
+    """The rung of an attack that is no plugin."""
+    return Rung(RungRef(access, PartRef(type(attack).__name__.lower())), attack, **more)
 
 
 def split(x: Tensor, y: Tensor) -> Split:
@@ -37,17 +42,17 @@ def split(x: Tensor, y: Tensor) -> Split:
     return Split(images=x, labels=y, patients=names, sites=("here",) * len(x))
 
 
-def setting(*steps: Step, threat: ThreatModel, classes: int = 2, **more: Any) -> Setting:
-    return Setting(
-        threat=threat, steps=steps, num_classes=classes, lesion_class=1, device=torch.device("cpu"), **more
-    )  # fmt: skip
+def settings(*rungs: Rung, threat: ThreatModel, classes: int = 2, **more: Any) -> EvaluationSettings:
+    return EvaluationSettings(
+        threat=threat, rungs=rungs, num_classes=classes, lesion_class=1, device=torch.device("cpu"), **more
+    )
 
 
-def run(pipeline: Pipeline, x: Tensor, y: Tensor, how: Setting) -> Outcome:
+def run(pipeline: Pipeline, x: Tensor, y: Tensor, how: EvaluationSettings) -> Outcome:
     return measure(pipeline, split(x, y), torch.arange(len(x)), how)
 
 
-def examined(pipeline: Pipeline, x: Tensor, y: Tensor, how: Setting) -> dict[str, Any]:
+def examined(pipeline: Pipeline, x: Tensor, y: Tensor, how: EvaluationSettings) -> dict[str, Any]:
     """The ``diagnostics`` of a record, cheap level."""
     outcome, index = run(pipeline, x, y, how), torch.arange(len(x))
     noise = attack("noise")

@@ -12,7 +12,7 @@ import numpy as np
 from robustbench_med.leaderboard.build import write
 from robustbench_med.leaderboard.render.page.site import pages
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
 CLIENTS = ("hospital-1", "hospital-2")
@@ -39,12 +39,12 @@ def record(cell: str = "abc123", **changes: Any) -> Record:
     return Record.model_validate(facts | changes)
 
 
-def outcome(cell: str = "abc123") -> Outcome:
+def outcome(cell: str = "abc123") -> ImageResults:
     """Eight images, two draws; one withheld answer; a ROC curve."""
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int8)
     clean = np.stack([labels, labels])
     attacked = np.array([[0, 1, 1, 0, 1, 0, -1, 1], [0, 1, 1, 0, 1, 0, 0, 1]], dtype=np.int8)
-    return Outcome(cell, tuple(range(8)), labels, clean, attacked, ((0.05, 0.4), (0.2, 0.8)))
+    return ImageResults(cell, tuple(range(8)), labels, clean, attacked, ((0.05, 0.4), (0.2, 0.8)))
 
 
 def entry(name: str = "medfedpure", worst: float = 0.5, claim: float = 0.9, **changes: Any) -> Entry:

@@ -25,5 +25,5 @@ def outcome(n: int = 6, draws: int = 2) -> Outcome:
     return Outcome(
         labels=torch.randint(2, (n,), generator=chance), sites=("a",) * n, patients=tuple(map(str, range(n))),
         clean=verdicts(), attacked=verdicts(), distances=torch.rand(n, generator=chance), num_classes=2, lesion_class=1,
-        index=torch.arange(n), rungs=(RungResult.idle("none", "oblivious", n),),
+        index=torch.arange(n), rungs=(RungResult.empty("none", "oblivious", n),),
     )  # fmt: skip

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from robustbench_med.interfaces.rate import Rate, wilson
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, append
+from robustbench_med.records.sections.attack import AttackSection
 
 RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:queries=50")
 LEFT_OUT = ("bpda", "full", "gate")
@@ -53,18 +54,18 @@ def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = 
     ladder = climbed(cell, safe, **fields)
     return ladder.model_copy(
         update={
-            "attack": {"name": attack, "params_passed": {}},
-            "threat": ladder.threat | {"access": access},
+            "attack": AttackSection(name=attack, params_passed={}),
+            "threat": ladder.threat.model_copy(update={"access": access}),
             "rungs": [],
         }
     )
 
 
-def outcome(cell: str, safe: list[bool], start: int = 0) -> Outcome:
+def outcome(cell: str, safe: list[bool], start: int = 0) -> ImageResults:
     """The outcome of `climbed`."""
     labels = np.zeros(len(safe), dtype=np.int8)
     attacked = np.array([[0 if each else 1 for each in safe]], dtype=np.int8)
-    return Outcome(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
+    return ImageResults(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
 
 
 def record(**fields: object) -> Record:

@@ -63,6 +63,36 @@ def test_unknown_norm_and_access_say_what_is_valid() -> None:
         ThreatModel(goal="fame")
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("linf:4/255", ThreatModel("linf", 4 / 255)),
+        ("l2:eps=0.5,goal=hide-lesion", ThreatModel("l2", 0.5, goal="hide-lesion")),
+        ({"norm": "l1", "eps": 12}, ThreatModel("l1", 12.0)),
+    ],
+)
+def test_a_threat_is_read_from_text_or_a_table(written: str | dict[str, object], expected: ThreatModel) -> None:
+    assert ThreatModel.parse(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("linf", "a threat has a norm, an eps"),
+        ("linf:4/255,access=full", "a threat has a norm, an eps"),
+        ({"eps": 1}, "a threat has a norm, an eps"),
+        ("linf:four", "'four' is not a number or a fraction"),
+        ("l7:1", "unknown norm 'l7'; valid: linf, l2, l1"),
+        ("linf:0", "eps must be > 0"),
+        ("linf:1,goal=fame", "unknown goal 'fame'; valid: untargeted"),
+    ],
+)
+def test_a_threat_that_is_not_valid_is_one_line(written: str | dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        ThreatModel.parse(written)
+    assert "\n" not in str(caught.value)
+
+
 def test_l1_projection_is_the_nearest_point_of_the_ball() -> None:
     """Against an independent solver: bisection on the common amount taken off each entry."""
     generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,7 @@ from helpers.records import climbed, outcome, plain
 
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Paper
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.records.record import Record
 
 HALF = [True, False] * 8
@@ -65,7 +65,7 @@ def test_what_does_not_hold_has_no_rank(fields: dict[str, Any], why: str) -> Non
 
 
 def test_a_rung_that_leaves_more_than_the_one_before_is_no_ladder() -> None:
-    rungs = [dict(rung) for rung in climbed().rungs]
+    rungs = [rung.model_dump() for rung in climbed().rungs]
     rungs[2]["withstanding"] = 0.75
     assert "a later rung left more" in only(climbed(rungs=rungs)).why_not
 
@@ -118,9 +118,9 @@ def test_the_drop_is_taken_on_the_same_images() -> None:
     assert entry.claim is not None
     assert (entry.claim.value, entry.drop) == (0.75, 0.0)
     ladder = climbed("0", safe)
-    first = {**ladder.rungs[0], "withstanding": 0.75}
+    first = ladder.rungs[0].model_copy(update={"withstanding": 0.75})
     alone = only(ladder.model_copy(update={"rungs": [first, *ladder.rungs[1:]]}), plain("1", many))
-    assert (first["access"], alone.drop) == ("oblivious", 0.25)  # from the ladder's own first rung
+    assert (first.access, alone.drop) == ("oblivious", 0.25)  # from the ladder's own first rung
 
 
 def test_an_image_that_any_attack_has_broken_is_broken() -> None:
@@ -179,8 +179,8 @@ def test_rows_of_other_images_ladders_or_tracks_are_not_compared() -> None:
 
 
 def test_boards_are_of_one_data_set_and_threat_model() -> None:
-    data = climbed().dataset | {"digest": "other"}
-    threat = climbed().threat | {"eps": 8 / 255}
+    data = climbed().dataset.model_dump() | {"digest": "other"}
+    threat = climbed().threat.model_dump() | {"eps": 8 / 255}
     found = boards([climbed("0"), climbed("1", dataset=data), climbed("2", threat=threat)])
     assert len(found) == len({board.id for board in found}) == 3
     assert {board.eps_text for board in found} == {"4/255", "8/255"}
@@ -196,7 +196,7 @@ def test_an_id_does_not_change_with_the_figures_or_with_more_seeds() -> None:
 def test_what_others_claim_stands_beside_our_rows_and_their_data() -> None:
     claims = (Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"), Claim("G", "z", "", 0.9, 0.8, "", strategy="fedavg"),
               Claim("H", "z", "pgd", 0.9, 0.8, "x", defense="h"))  # fmt: skip
-    published = Published(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
+    published = Publications(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
     (board,) = boards([climbed()], None, published)
     (entry,) = board.entries
     assert ([c.name for c in entry.claims], [c.name for c in board.claims]) == (["F", "G"], ["F"])

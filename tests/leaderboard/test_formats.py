@@ -26,7 +26,7 @@ from robustbench_med.errors import BadConfig, DataError
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.escaping import markdown, tex
-from robustbench_med.leaderboard.sources.claims import Published, read_claims
+from robustbench_med.leaderboard.sources.claims import Publications, read_claims
 from robustbench_med.leaderboard.sources.folder import Sources, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, parse
 from robustbench_med.records.record import Record
@@ -144,8 +144,8 @@ class _Tags(HTMLParser):
 def hostile(root: Path) -> Path:
     text = json.dumps(HOSTILE)
     record = climbed(name=HOSTILE)
-    data: dict[str, Any] = record.dataset | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
-    defense = record.defense | {
+    data: dict[str, Any] = record.dataset.model_dump() | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
+    defense = record.defense.model_dump() | {
         "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}}, "params_passed": {HOSTILE: HOSTILE},
         "parts": {"model": {"name": HOSTILE}}, "reference": HOSTILE,
     }  # fmt: skip
@@ -211,7 +211,7 @@ def test_tex_has_no_open_brace_and_no_formula() -> None:
 def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     record = climbed(name="=1+1")
-    text = rendered(Sources({"a": [record]}, {}, Published()))["leaderboard.csv"]
+    text = rendered(Sources({"a": [record]}, {}, Publications()))["leaderboard.csv"]
     assert "'=1+1" in text
 
 
@@ -241,7 +241,7 @@ def test_claims_are_checked(tmp_path: Path, text: str) -> None:
 def test_an_outcome_comes_back_as_it_was() -> None:
     made = outcome("0", [True, False, True], start=7)
     again = parse(dumped(made))
-    assert (again.index, again.safe.tolist(), again.right.tolist()) == ((7, 8, 9), [1, 0, 1], [1, 1, 1])
+    assert (again.index, again.robust.tolist(), again.correct.tolist()) == ((7, 8, 9), [1, 0, 1], [1, 1, 1])
 
 
 def test_build_writes_what_check_then_finds(tmp_path: Path) -> None:

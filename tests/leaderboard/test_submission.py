@@ -102,7 +102,7 @@ def test_a_wrong_request_is_one_line(rbmed: Run, options: tuple[str, ...], messa
 def edited(change: Callable[[dict[str, Any]], None]) -> Submission:
     """A good submission of a made-up cell, changed."""
     asked = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "asked": {"access": "ladder"}},
-             "dataset": climbed().dataset | {"asked": {"dataset": "d"}},
+             "dataset": climbed().dataset.model_dump() | {"asked": {"dataset": "d"}},
              "provenance": {"versions": {"torch": "2"}}}  # fmt: skip
     facts = climbed("0", [True] * 8, **asked).model_dump(mode="json")
     change(facts)
@@ -161,7 +161,7 @@ def images_of(rbmed: Run, record: Record, how: str) -> Path:
 
 
 def test_images_of_others_are_scored_again_and_the_best_attack_wins(rbmed: Run) -> None:
-    record = next(each for each in read_sources(Path("board")).records if each.defense["name"] == "bare")
+    record = next(each for each in read_sources(Path("board")).records if each.defense.name == "bare")
     file = images_of(rbmed, record, "near")
     made = (
         "--cell",
@@ -188,7 +188,7 @@ def test_images_of_others_are_scored_again_and_the_best_attack_wins(rbmed: Run) 
 
 
 def test_images_outside_the_threat_model_are_refused(rbmed: Run) -> None:
-    record = next(each for each in read_sources(Path("board")).records if each.defense["name"] == "bare")
+    record = next(each for each in read_sources(Path("board")).records if each.defense.name == "bare")
     file = images_of(rbmed, record, "far")
     done = rbmed("leaderboard", "rescore", file, "--cell", record.cell_id, "--name", "far", "--attack", "x", *PAPER,
                  "--root", "board")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustbench_med.records.fairness import between
-from robustbench_med.runner.describe import federation
+from robustbench_med.records.sections.defense import FederationSection
 
 
 def test_mean_worst_spread_and_deviation_over_clients() -> None:
@@ -46,7 +46,7 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
         {"round": 1, "seconds": 2.0, "clients": {"a": client(100, 10), "b": client(300, 20)}, "suspected": ["b"]},
         {"round": 2, "seconds": 3.0, "clients": {"a": client(100, 10)}, "suspected": ["a", "b"], "missing": ["b"]},
     ])  # fmt: skip
-    assert federation(manifest) == {
+    assert FederationSection.of(manifest).model_dump() == {
         "rounds": 2,
         "clients": 2,
         "bytes_sent_per_round": (400 + 100) / 2,
@@ -59,5 +59,5 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
 
 @pytest.mark.parametrize("metrics", [[{"loss": 0.1}], [], {"loss": 0.1}, None])
 def test_without_a_history_of_rounds_there_are_no_facts(metrics: object) -> None:
-    assert federation(history(metrics)) is None
-    assert federation({}) is None
+    assert FederationSection.of(history(metrics)) is None
+    assert FederationSection.of({}) is None

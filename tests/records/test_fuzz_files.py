@@ -32,7 +32,7 @@ from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.build import rendered
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.plugins.components import resolve
 from robustbench_med.plugins.references import PartRef, format_ref
@@ -42,7 +42,7 @@ from robustbench_med.records.compare import pairs
 from robustbench_med.records.export import exported, frame
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
-from robustbench_med.runner.describe import federation
+from robustbench_med.records.sections.defense import FederationSection
 
 CASES = os.environ.get("FUZZ_CASES")
 FUZZ = settings(
@@ -158,7 +158,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
-    rendered(Sources({"a.jsonl": both}, {}, Published()))
+    rendered(Sources({"a.jsonl": both}, {}, Publications()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
     with refused(BadConfig):
@@ -244,7 +244,7 @@ def test_manifests(facts: dict[str, Any], files: dict[str, Any]) -> None:
             assert set(artifact.state("classifier")) == {"w"}
             assert len(artifact.digest) == 32
             assert all(isinstance(client, str) for client in artifact.clients)
-            federation(artifact.manifest)
+            FederationSection.of(artifact.manifest)
 
 
 TOY = Registry(files=[TOY])

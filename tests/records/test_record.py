@@ -94,7 +94,7 @@ def printed(table: object) -> list[str]:
 
 
 def test_rows_that_differ_by_strategy_or_seed_say_so() -> None:
-    seed_1 = federated().defense["weights"] | {"seed": 1}
+    seed_1 = federated().defense.weights.model_dump() | {"seed": 1}
     records = [
         federated(strategy=strategy("fedavg", adversarial="none")),
         federated(strategy=strategy("fedavg", adversarial="pgd:steps=5")),

@@ -139,14 +139,14 @@ def test_the_papers_rows_stand_beside_ours_and_the_worst_case(first: Result) -> 
     assert rows["bare"][1:3] == ["98.33", "49.50"]
     assert rows["whole"][1:3] == ["97.67", "87.33"]
     records = list(read(Path("results") / "reproduce-tiny" / "records.jsonl"))
-    seen = [(r.defense["name"], r.attack["name"], r.threat["access"], r.status) for r in records]
+    seen = [(r.defense.name, r.attack.name, r.threat.access, r.status) for r in records]
     names = ("undefended", "medfedpure", "medfedpure")
     assert seen == [(name, attack, "oblivious", "ok") for name in names for attack in ("pgd", "clamp")] + [
         (name, "ladder", "ladder", "ok") for name in names
     ]
     assert rows["whole"][3] == f"{100 * records[2].metrics['clean_accuracy']:.1f}"
     assert rows["random"][-2:] == [f"{records[4].n},", "4"]
-    assert all(record.threat["eps"] == 0.015 for record in records)
+    assert all(record.threat.eps == 0.015 for record in records)
     for words in ("Nobody, 2025", "clamp: control", "ladder:quick", "Nothing is learned in a moment."):
         assert words in first.stdout
 
@@ -154,9 +154,9 @@ def test_the_papers_rows_stand_beside_ours_and_the_worst_case(first: Result) -> 
 def test_the_worst_case_is_never_above_the_papers_attack(first: Result) -> None:
     records = list(read(Path("results") / "reproduce-tiny" / "records.jsonl"))
     for ladder in records[6:]:
-        left = [rung["withstanding"] for rung in ladder.rungs if not rung["reason"]]
+        left = [rung.withstanding for rung in ladder.rungs if not rung.reason]
         assert left == sorted(left, reverse=True)
-        assert {rung["rung"].split()[1] for rung in ladder.rungs} == {"apgd:steps=2", "square:queries=50"}
+        assert {rung.rung.split()[1] for rung in ladder.rungs} == {"apgd:steps=2", "square:queries=50"}
 
 
 def test_the_page_holds_the_same_table(first: Result) -> None:

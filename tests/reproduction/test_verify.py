@@ -67,7 +67,7 @@ def test_every_kind_of_cell_is_verified_as_identical(rbmed: Run) -> None:
 
 
 def test_what_a_record_asks_for_is_what_was_asked(rbmed: Run) -> None:
-    asked = {record.threat["access"]: request(record) for record in open_results(Path("plain"))}
+    asked = {record.threat.access: request(record) for record in open_results(Path("plain"))}
     assert asked["gate"] == {
         "dataset": "stripes:test=16", "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
         "strategy": "own:steps=5", "malicious": "site-0", "train_seed": "1",
@@ -102,7 +102,7 @@ def forged(folder: str, change: Callable[[dict[str, object]], None]) -> Path:
 
 
 def claim(path: Path) -> Record:
-    return next(r for r in open_results(path) if (r.defense["name"], r.role) == ("guarded", "claim"))
+    return next(r for r in open_results(path) if (r.defense.name, r.role) == ("guarded", "claim"))
 
 
 def verified(rbmed: Run, folder: Path) -> Result:
@@ -211,7 +211,7 @@ def test_a_record_cannot_ask_for_more_than_its_cell(rbmed: Run, part: str) -> No
 
     done = verified(rbmed, forged("greedy", greedy))
     assert done.exit_code == 1
-    assert "asks for 'train', which is no part of a cell" in done.stdout
+    assert "has the option 'train', which is not one of a cell" in done.stdout
 
 
 def test_verify_leaves_nothing_and_samples_repeatably(rbmed: Run) -> None:
@@ -340,16 +340,16 @@ def test_export_as_csv_parquet_and_json_says_the_same(rbmed: Run, tmp_path: Path
     for table in (frame, parquet.iloc[: len(records)]):
         assert list(table["cell_id"]) == [record.cell_id for record in records]
         assert list(table["robust_accuracy"].dropna()) == pytest.approx(robust, abs=1e-15)
-        assert set(table["weights_digest"]) == {record.defense["weights"]["digest"] for record in records}
+        assert set(table["weights_digest"]) == {record.defense.weights.digest for record in records}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "all.json", "all.parquet"]
 
 
 def test_a_record_keeps_where_it_came_from_and_no_paths(rbmed: Run) -> None:
     text = Path("first/records.jsonl").read_text() + Path("plain/records.jsonl").read_text()
     record = claim(Path("first"))
-    assert {"versions", "commit", "command", "hardware", "device", "flags"} == set(record.provenance)
-    assert {"processor", "threads", "cores", "instructions"} <= set(record.provenance["hardware"])
-    assert record.dataset["revision"] == record.defense["revision"] == record.attack["revision"] == 1
+    assert {"versions", "commit", "command", "hardware", "device", "flags"} == record.provenance.model_fields_set
+    assert {"processor", "threads", "cores", "instructions"} <= record.provenance.hardware.model_fields_set
+    assert record.dataset.revision == record.defense.revision == record.attack.revision == 1
     for path in (str(home()), str(Path.cwd()), str(TOY.parent)):
         assert path not in text
 
@@ -360,8 +360,8 @@ def test_verifier_uses_the_threads_of_the_record(rbmed: Run, monkeypatch: pytest
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     record = claim(Path("first"))
-    record = record.model_copy(
-        update={"provenance": {**record.provenance, "hardware": {**record.provenance["hardware"], "threads": 3}}}
-    )
+    provenance = record.provenance
+    hardware = provenance.hardware.model_copy(update={"threads": 3})
+    record = record.model_copy(update={"provenance": provenance.model_copy(update={"hardware": hardware})})
     Verifier(Registry(files=[TOY])).verify(record)
     assert asked == [3, torch.get_num_threads()]

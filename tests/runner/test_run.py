@@ -44,7 +44,7 @@ def run(toys: Registry, tmp_path: Path, **options: object):
 
 def test_a_first_run_shows_claim_probe_and_why_a_cell_is_skipped(toys: Registry, tmp_path: Path) -> None:
     records = run(toys, tmp_path)
-    seen = [(r.defense["name"], r.threat["access"], r.role, r.status) for r in records]
+    seen = [(r.defense.name, r.threat.access, r.role, r.status) for r in records]
     assert seen == [
         ("bare", "oblivious", "claim", "ok"),
         ("bare", "ladder", "probe", "skipped"),
@@ -62,7 +62,7 @@ def test_a_first_run_shows_claim_probe_and_why_a_cell_is_skipped(toys: Registry,
     assert bare.worst_client in bare.per_client
     assert guarded.metrics["detector_auroc"] is not None
     assert "detector_auroc" not in bare.metrics
-    assert guarded.spent["gradients_max"] == 1
+    assert guarded.spent.gradients_max == 1
 
 
 def test_records_and_samples_are_on_disk_and_agree(toys: Registry, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_records_and_samples_are_on_disk_and_agree(toys: Registry, tmp_path: Pat
             frame = pd.read_parquet(path)
             hits = (frame.attacked_prediction == frame.label) | frame.attacked_rejected
             assert hits.groupby(frame.draw).mean().mean() == pytest.approx(record.metrics["robust_accuracy"])
-            assert len(frame) == record.n * (record.draws if record.defense["name"] == "guarded" else 1)
+            assert len(frame) == record.n * (record.draws if record.defense.name == "guarded" else 1)
             assert not frame.duplicated(["index", "draw"]).any()
 
 
@@ -112,7 +112,7 @@ def test_repeated_options_make_a_grid(toys: Registry, tmp_path: Path) -> None:
     assert len(records) == 2 * 2 * 2 * 2
     assert sum(r.status == "skipped" for r in records) == 4
     small, large = (
-        [r.metrics["robust_accuracy"] for r in records if r.status == "ok" and r.threat["eps"] == eps]
+        [r.metrics["robust_accuracy"] for r in records if r.status == "ok" and r.threat.eps == eps]
         for eps in (1 / 255, 1 / 10)
     )
     assert all(a >= b for a, b in zip(small, large, strict=True))
@@ -125,7 +125,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         'eps = "1/100"\naccess = ["oblivious"]\n'
     )
     (record,) = rbmed.evaluate(registry=toys, config=file, out=tmp_path / "out", limit=4, dataset="stripes", seed=3)
-    assert (record.n, record.seed, record.threat["eps"]) == (4, 3, pytest.approx(0.01))
+    assert (record.n, record.seed, record.threat.eps) == (4, 3, pytest.approx(0.01))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"attack": "shfit"}, UnknownName, "shift"),
         ({"attack": "shift:fator=1"}, BadParameter, "factor"),
         ({"client": "site-9"}, UsageError, "unknown client 'site-9'"),
-        ({"device": "cuda:99"}, DeviceError, "not there"),
+        ({"device": "cuda:99"}, DeviceError, "does not exist"),
         ({"device": "abacus"}, DeviceError, "unknown device 'abacus'"),
         ({"batch_size": 0}, BadParameter, "batch size"),
         ({"limit": 0}, BadParameter, "--limit"),

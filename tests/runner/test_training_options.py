@@ -99,13 +99,13 @@ def test_training_and_running_agree_on_the_options(toys: Registry, tmp_path: Pat
     asked = {"strategy": "own", "adversarial": "pgd: steps = 5", "malicious": "site-0", "engine": "simulation"}
     artifact = rbmed.train_defense("guarded", "stripes", registry=toys, **asked)
     (record,) = run(toys, tmp_path, **asked)
-    assert record.defense["weights"]["digest"] == artifact.digest
-    assert record.defense["strategy"] == {
+    assert record.defense.weights.digest == artifact.digest
+    assert record.defense.strategy.model_dump() == {
         "name": "own",
         "params_passed": {"adversarial": "pgd:steps=5", "malicious": "site-0", "engine": "simulation"},
     }
-    assert record.defense["weights"]["federation"]["suspected"] == {"site-0": 1}
-    assert record.defense["weights"]["federation"]["bytes_sent_per_round"] == 2000
+    assert record.defense.weights.federation.suspected == {"site-0": 1}
+    assert record.defense.weights.federation.bytes_sent_per_round == 2000
     loaded = rbmed.load_defense("guarded", "stripes", registry=toys, **asked)
     assert loaded.artifact.digest == artifact.digest
     with pytest.raises(WeightsError, match="other parameters"):
@@ -123,8 +123,8 @@ def test_a_table_in_a_file_is_the_same_as_text(toys: Registry, tmp_path: Path, w
         'partition = {name = "iid", clients = 3}\ntrain_seed = 1\nmalicious = "x"\n'
     )
     (record,) = run(toys, tmp_path, config=file, malicious="")
-    assert record.defense["strategy"]["params_passed"] == {"steps": "7", "adversarial": "pgd:steps=5"}
-    assert record.dataset["partition"] == "iid:clients=3"
+    assert record.defense.strategy.params_passed == {"steps": "7", "adversarial": "pgd:steps=5"}
+    assert record.dataset.partition == "iid:clients=3"
     assert watch.jobs[0].origin == {
         "dataset": "stripes", "partition": "iid:clients=3", "model": "linear",
         "strategy": "own:steps=7,adversarial=[pgd:steps=5]",
@@ -139,13 +139,13 @@ def test_two_training_seeds_live_side_by_side(toys: Registry, tmp_path: Path) ->
     assert made[0].folder != made[1].folder
     assert made[0].digest != made[1].digest
     records = run(toys, tmp_path, train_seed=[0, 1])
-    assert [r.defense["weights"]["seed"] for r in records] == [0, 1]
-    assert [r.defense["weights"]["digest"] for r in records] == [artifact.digest for artifact in made]
+    assert [r.defense.weights.seed for r in records] == [0, 1]
+    assert [r.defense.weights.digest for r in records] == [artifact.digest for artifact in made]
     assert records[0].cell_id != records[1].cell_id
     assert list(to_frame(records)["train_seed"]) == [0, 1]
     assert rbmed.load_defense("guarded", "stripes", registry=toys, train_seed=0).artifact.digest == made[0].digest
     (newest,) = run(toys, tmp_path)
-    assert newest.defense["weights"]["seed"] == 1
+    assert newest.defense.weights.seed == 1
     with pytest.raises(WeightsError, match=r"seed 1 instead of 7.*--seed 7"):
         run(toys, tmp_path, train_seed=7)
     with pytest.raises(WeightsError, match="seed 1 instead of 0"):
@@ -190,8 +190,8 @@ def test_train_makes_the_surrogate_too(toys: Registry, tmp_path: Path) -> None:
         run(toys, tmp_path, strategy="own", access="transfer")
     (record,) = run(toys, tmp_path, strategy="own", access="transfer", train=True, train_seed=2)
     assert record.status == "ok"
-    assert (record.surrogate or {})["name"] == "bare"
-    assert (record.surrogate or {})["seed"] == record.defense["weights"]["seed"] == 2
+    assert record.surrogate.name == "bare"
+    assert record.surrogate.seed == record.defense.weights.seed == 2
 
 
 def test_a_wrong_request_is_refused_before_anything_is_trained(toys: Registry, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_unseen_sites_are_what_is_evaluated_unless_clients_are_named(toys: Regis
     (both,) = run(toys, tmp_path, **asked, client=["client-1", "client-2"])
     assert (both.clients, both.unseen) == (["client-1", "client-2"], ["client-2"])
     figures = [both.per_client[client]["robust_accuracy"] for client in both.clients]
-    assert both.between_clients["robust_accuracy"]["mean"] == pytest.approx(sum(figures) / 2)
+    assert both.between_clients["robust_accuracy"].mean == pytest.approx(sum(figures) / 2)
     assert list(to_frame([alone, known, both])["unseen"]) == ["client-2", "", "client-2"]
     with pytest.raises(UsageError, match=r"unknown client 'site-0' .*valid: client-1, client-3, client-2"):
         run(toys, tmp_path, **{**asked, "train": False}, client="site-0")

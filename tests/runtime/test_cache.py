@@ -76,7 +76,7 @@ def test_images_for_transfer_serve_every_defense(toys: Registry, tmp_path: Path)
     assert len(counter.read_text()) == 8
     assert len({record.cell_id for record in first}) == 3
     assert first[0].spent == first[1].spent
-    assert first[0].spent["queries_mean"] == 1
+    assert first[0].spent.queries_mean == 1
 
 
 def test_a_damaged_file_is_made_anew(toys: Registry, tmp_path: Path, decided: list[int]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.attacks import accuracy, setting, split, step
+from helpers.attacks import accuracy, rung, settings, split
 from helpers.grids import run, trained
 from helpers.toys import Brightness, Linear, Noisy, images
 from torch import Tensor
@@ -52,9 +52,9 @@ def test_decisions_that_precision_changes_are_attacked_in_float32(precision: str
     model = Coarse()
     data, index = labelled(model), torch.arange(48)
     assert 0 < int(data.labels.sum()) < 48
-    plan = step("oblivious", "apgd:steps=5")
-    exact = measure(Pipeline(model), data, index, setting(plan, threat=THREAT))
-    fast = measure(Pipeline(model), data, index, setting(plan, threat=THREAT, speed=Speed(precision=precision)))
+    plan = rung("oblivious", "apgd:steps=5")
+    exact = measure(Pipeline(model), data, index, settings(plan, threat=THREAT))
+    fast = measure(Pipeline(model), data, index, settings(plan, threat=THREAT, speed=Speed(precision=precision)))
     assert exact.rungs[0].repeated == 0
     assert fast.rungs[0].repeated > 0
     # Half precision sees one class only, so every image of the other one is attacked again, as in float32.
@@ -69,9 +69,9 @@ def test_decisions_that_precision_changes_are_attacked_in_float32(precision: str
 def test_what_both_decide_alike_is_not_attacked_again() -> None:
     model = Linear()
     data, index = labelled(model, 24), torch.arange(24)
-    plan = step("oblivious", "apgd:steps=5")
-    exact = measure(Pipeline(model), data, index, setting(plan, threat=THREAT))
-    fast = measure(Pipeline(model), data, index, setting(plan, threat=THREAT, speed=Speed(precision="bf16")))
+    plan = rung("oblivious", "apgd:steps=5")
+    exact = measure(Pipeline(model), data, index, settings(plan, threat=THREAT))
+    fast = measure(Pipeline(model), data, index, settings(plan, threat=THREAT, speed=Speed(precision="bf16")))
     assert fast.rungs[0].repeated <= 2
     assert abs(accuracy(exact) - accuracy(fast)) <= 2 / 24
 
@@ -81,14 +81,14 @@ def test_every_rung_runs_in_half_precision(access: str) -> None:
     model = Linear()
     pipeline = Pipeline(model, Brightness(), Noisy(), Gate(0.5, 0.3, 0.7))
     attack = "square:queries=6" if access == "query" else "apgd:steps=3"
-    how = setting(step(access, attack, eot=2), threat=THREAT, speed=Speed(precision="bf16"), draws=2)
+    how = settings(rung(access, attack, eot=2), threat=THREAT, speed=Speed(precision="bf16"), draws=2)
     outcome = measure(pipeline, labelled(model, 12), torch.arange(12), how)
     assert outcome.rungs[0].queries.min() > 0
     assert outcome.distances.max() <= THREAT.eps * 1.001
 
 
 def test_gradients_that_fp16_would_swallow_survive() -> None:
-    from robustbench_med.attacks.adversary import Systems, adversary
+    from robustbench_med.attacks.attacked_system import AttackedSystem
 
     class Faint(Linear):
         def forward(self, x: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ def test_gradients_that_fp16_would_swallow_survive() -> None:
     y, ids = torch.zeros(4, dtype=torch.int64), torch.arange(4)
     gradients = {}
     for precision in ("float32", "fp16"):
-        how = setting(step("oblivious", "apgd"), threat=THREAT, speed=Speed(precision=precision))
-        seen = adversary(Systems(Pipeline(model), how), how.steps[0], x, y, ids, how)
+        how = settings(rung("oblivious", "apgd"), threat=THREAT, speed=Speed(precision=precision))
+        seen = AttackedSystem(Pipeline(model), how).target(how.rungs[0], how.counter(x, y), ids, how)
         leaf = x.clone().requires_grad_()
         (seen(leaf)[:, 0] * 1e-4).sum().backward()
         gradients[precision] = leaf.grad
@@ -111,7 +111,7 @@ def test_precision_is_part_of_what_was_measured(toys: Registry, tmp_path: Path) 
     (fast,) = run(toys, tmp_path / "out", precision="bf16")
     (first,) = run(toys, tmp_path / "out", channels_last=False)
     assert exact.cell_id == first.cell_id != fast.cell_id
-    assert fast.provenance["speed"]["precision"] == "bf16"
+    assert fast.provenance.speed["precision"] == "bf16"
     assert "speed" not in exact.provenance
     assert fast.metrics["clean_accuracy"] == exact.metrics["clean_accuracy"]
 
@@ -126,4 +126,4 @@ def test_compiled_models_answer_the_same(toys: Registry, tmp_path: Path) -> None
     assert compiled.n == exact.n
     assert compiled.metrics["clean_accuracy"] == exact.metrics["clean_accuracy"]
     assert compiled.metrics["robust_accuracy"] == pytest.approx(exact.metrics["robust_accuracy"], abs=2 / 24)
-    assert compiled.provenance["speed"]["compile"]
+    assert compiled.provenance.speed["compile"]

@@ -74,7 +74,7 @@ def test_a_site_never_seen_has_no_fitted_detector(toys: Registry) -> None:
 
 def test_what_a_part_needs_it_must_name(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toys.load("detector", "margins"), "needs", ())
-    with pytest.raises(UsageError, match=r"must say so: needs = \('classifier',\)"):
+    with pytest.raises(UsageError, match=r"must declare it: needs = \('classifier',\)"):
         rbmed.train_defense("guarded:detector=margins", "stripes", registry=toys)
 
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import GradientAttack, State, Step, choose
+from rbmed_attacks.gradient_attack import GradientAttack, State, StepRule, choose
 from rbmed_attacks.losses import Loss, Objective, targeted, untargeted
 from rbmed_attacks.norms import on_sphere, per_image, sparse_sign, steepest
 from robustbench_med import Field, Stream, ThreatModel
@@ -69,12 +69,12 @@ class APGD(GradientAttack):
         """A random point on the rim of the ball."""
         return on_sphere(threat, x, rng)
 
-    def step(self, state: State, steps: int) -> Step:
+    def step(self, state: State, steps: int) -> StepRule:
         """With momentum in Linf and L2, sparse in L1."""
         return SparseAutoStep(state, steps) if state.threat.norm == "l1" else AutoStep(state, steps, self.params.rho)
 
 
-class AutoStep(Step):
+class AutoStep(StepRule):
     """Auto-PGD's step: momentum, and per image a step size that is halved at checkpoints.
 
     Checkpoints come after 22 % of the steps and then at intervals shorter by 3 % each, down to 6 %. At a checkpoint
@@ -120,7 +120,7 @@ class AutoStep(Step):
         self.since, self.interval = 0, max(self.interval - self.shorter, self.shortest)
 
 
-class SparseAutoStep(Step):
+class SparseAutoStep(StepRule):
     """Auto-PGD's step in L1: the signs of the largest slopes, of a total length of eps at first.
 
     Every 4 % of the steps an image learns how many pixels its best point changes: two thirds of them take part in its

@@ -59,9 +59,9 @@ class AutoAttack(rbmed.Attack):
         """
         p, rand = self.params, self._rand(random)
         kind = "aa-rand" if rand else "aa"
-        asked = (p.steps,) if rand else (p.steps, p.queries)
-        if asked != PUBLISHED[: len(asked)]:
-            return f"{kind}-custom-K{num_classes}-" + "-".join(map(str, asked))
+        used = (p.steps,) if rand else (p.steps, p.queries)
+        if used != PUBLISHED[: len(used)]:
+            return f"{kind}-custom-K{num_classes}-" + "-".join(map(str, used))
         if num_classes >= (3 if rand else 10) and norm != "l1":
             return kind if rand else "aa-standard"
         return f"{kind}-adapted-K{num_classes}" + ("-l1" if norm == "l1" else "")

@@ -70,7 +70,7 @@ class CW(rbmed.Attack):
         found = Nearest(threat, x, y, logits)
         rows = (~found.within()).nonzero().squeeze(1) if stop else torch.arange(len(x), device=x.device)
         if len(rows) == 0:
-            return found.result(model, ask=False)
+            return found.result(model, may_query=False)
         gaps, slopes = differences(model.at(rows) if stop else model, x[rows], y[rows], ranked[rows])
         gap, slope, column = nearest_plane(threat, gaps, slopes)
         state = _Weights(rows, ranked[rows, column], -gap, slope)

@@ -55,7 +55,7 @@ class FAB(rbmed.Attack):
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         if p.targeted:
             ranked = ranked[:, : p.n_targets]
-        elif budget.gradients is not None:  # Rather a step that looks at fewer classes than none.
+        elif budget.gradients is not None:  # A step with fewer classes is better than none.
             ranked = ranked[:, : max(budget.gradients // model.draws, 1)]
         runs, steps = self._plan(ranked.shape[1], budget, model.draws)
         for run in range(runs):

@@ -49,7 +49,7 @@ class GradientAttack(rbmed.Attack):
         return x
 
     @abstractmethod
-    def step(self, state: State, steps: int) -> Step:
+    def step(self, state: State, steps: int) -> StepRule:
         """The step of a run of ``steps`` steps, whose start was evaluated in ``state``."""
 
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
@@ -67,8 +67,8 @@ class GradientAttack(rbmed.Attack):
         if len(x) == 0:
             return best
         rows, ranked = torch.arange(len(x), device=x.device), y[:, None]
-        ask_first = stop or self.targets > 0
-        if ask_first:
+        first_look = stop or self.targets > 0
+        if first_look:
             logits = look(model, x)
             if self.targets:
                 wrong = logits.scatter(1, y[:, None], -torch.inf)
@@ -76,7 +76,7 @@ class GradientAttack(rbmed.Attack):
             if stop:
                 rows = (logits.argmax(1) == y).nonzero().squeeze(1)
                 rng = rng[rows]
-        runs, steps = self._plan(ranked.shape[1], budget, int(ask_first), model.draws)
+        runs, steps = self._plan(ranked.shape[1], budget, int(first_look), model.draws)
         for run in range(runs):
             if len(rows) == 0:
                 break
@@ -131,8 +131,8 @@ class GradientAttack(rbmed.Attack):
         found.store(state)
         return found
 
-    def _plan(self, targets: int, budget: Budget, asked: int, draws: int) -> tuple[int, int]:
-        """Runs, and steps of each run, that the budget allows after ``asked`` queries.
+    def _plan(self, targets: int, budget: Budget, spent: int, draws: int) -> tuple[int, int]:
+        """Runs, and steps of each run, that the budget allows after ``spent`` queries of the clean images.
 
         A run of full length is worth more than several short ones, since its schedule needs the steps; hence runs are
         dropped from the end first, and shortened only when not even one fits. A budget counts noise draws; one call of
@@ -142,7 +142,7 @@ class GradientAttack(rbmed.Attack):
         if budget.gradients is not None:
             runs, steps = fit(runs, steps, budget.gradients // draws)
         if budget.queries is not None:
-            runs, steps = fit(runs, steps, budget.queries // draws - asked, extra=1)
+            runs, steps = fit(runs, steps, budget.queries // draws - spent, extra=1)
         if steps < 1:
             raise too_small(budget)
         return runs, steps
@@ -198,7 +198,7 @@ class State(PerImage):
         return v.clamp_(self.low, self.high) if self.threat.norm == "linf" else project(self.threat, v, self.x)
 
 
-class Step(PerImage, ABC):
+class StepRule(PerImage, ABC):
     """The step of an attack. Tensors it holds per image are narrowed when images leave."""
 
     @abstractmethod

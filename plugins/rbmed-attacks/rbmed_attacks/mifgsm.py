@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import GradientAttack, State, Step
+from rbmed_attacks.gradient_attack import GradientAttack, State, StepRule
 from rbmed_attacks.norms import per_image, steepest
 from robustbench_med import Field
 
@@ -33,12 +33,12 @@ class MIFGSM(GradientAttack):
             "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
         )
 
-    def step(self, state: State, steps: int) -> Step:
+    def step(self, state: State, steps: int) -> StepRule:
         """Steps that add up to eps."""
         return MomentumStep(state, state.threat.eps / steps, self.params.decay)
 
 
-class MomentumStep(Step):
+class MomentumStep(StepRule):
     """Steepest steps of one length along the decaying sum of the gradients, each scaled to a mean magnitude of 1."""
 
     def __init__(self, state: State, size: float, decay: float) -> None:

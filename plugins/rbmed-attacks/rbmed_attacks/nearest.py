@@ -42,16 +42,16 @@ class Nearest:
         self.margin[rows] = torch.where(higher, value, self.margin[rows])
         return wrong
 
-    def result(self, model: TargetModel, ask: bool) -> Tensor:
+    def result(self, model: TargetModel, may_query: bool) -> Tensor:
         """An image of the ball for each clean one.
 
         Where the model stops on success: the nearest wrong image, brought into the ball if it lies outside. Elsewhere
-        a small margin is easily lost, so it is the image with the largest margin that was found inside, or, if ``ask``
-        allows one more query, the nearest wrong image moved away to the rim of the ball, if its margin is larger.
+        a small margin is easily lost, so it is the image with the largest margin that was found inside, or, if
+        ``may_query``, the nearest wrong image moved away to the rim of the ball, if its margin is larger.
         """
         if model.stop_on_success:
             return choose(self.within(), self.image, project(self.threat, self.image, self.x))
-        if not ask:
+        if not may_query:
             return self.inside
         rim = to_rim(self.threat, self.image, self.x, self.distance)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import GradientAttack, State, Step
+from rbmed_attacks.gradient_attack import GradientAttack, State, StepRule
 from rbmed_attacks.norms import in_ball, steepest
 from robustbench_med import Field, Number, Stream, ThreatModel
 
@@ -56,8 +56,8 @@ class PGD(GradientAttack):
         """A random point of the ball, or the image."""
         return in_ball(threat, x, rng) if self.params.random_start else x
 
-    def step(self, state: State, steps: int) -> Step:
-        """Of the length asked for."""
+    def step(self, state: State, steps: int) -> StepRule:
+        """Steps of ``step_size``."""
         return FixedStep(self.params.step_size or 2.5 * state.threat.eps / steps)
 
 
@@ -85,12 +85,12 @@ class LeeKim(GradientAttack):
             "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."
         )
 
-    def step(self, state: State, steps: int) -> Step:
+    def step(self, state: State, steps: int) -> StepRule:
         """The published share of eps, whatever the number of steps."""
         return FixedStep(0.007 / (8 / 255) * state.threat.eps)
 
 
-class FixedStep(Step):
+class FixedStep(StepRule):
     """Steepest steps of one length."""
 
     def __init__(self, size: float) -> None:

@@ -115,7 +115,7 @@ class Square(rbmed.Attack):
 
 
 class Proposal(ABC):
-    """Random starts and changes. ``numbers`` counts the random numbers a change takes beside one per channel."""
+    """Random starts and changes. ``numbers`` counts the random numbers of a change, besides one per channel."""
 
     numbers: int
 

@@ -1,4 +1,4 @@
-"""Small real models, and target models over them that count what is asked of them."""
+"""Small real models, and target models over them that count their passes."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_name_says_what_runs(settings, classes, norm, name):
     assert AutoAttack(AutoAttack.Params(**settings)).variant(classes, norm) == name
 
 
-def test_random_surfaces_get_the_version_for_them(convnet, images, counted):
+def test_random_models_get_the_version_for_them(convnet, images, counted):
     net, x = convnet(3), images(4)
     y = net(x).argmax(1)
     attack = quick()

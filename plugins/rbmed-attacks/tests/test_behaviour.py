@@ -69,14 +69,14 @@ def test_targets_are_tried_until_one_breaks(convnet, images, counted):
     adv = attack.run(model, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
     broken = net(adv).argmax(1) != y
     assert 0 < broken.sum() < 20
-    assert (model.gradients[~broken] == 4 * 10).all()  # There are 4 wrong classes, not the 9 that were asked for.
+    assert (model.gradients[~broken] == 4 * 10).all()  # There are 4 wrong classes, not the 9 of the default.
     few = counted(net, 20)
     APGD(APGD.Params(steps=10, targeted=True, n_targets=2)).run(few, x, y, ThreatModel(eps=0.006), Budget(), stream(20))
     assert few.gradients.max() == 2 * 10
 
 
 @pytest.mark.parametrize("settings", [{}, {"targeted": True}, {"loss": "dlr"}])
-def test_a_random_surface_is_judged_by_what_it_answered(convnet, images, settings):
+def test_a_random_model_is_judged_by_its_answers(convnet, images, settings):
     """Each iterate is evaluated once; the image returned is the one at the highest loss ever answered."""
     net, x = convnet(4), images(6)
     y = net(x).argmax(1)
@@ -150,7 +150,7 @@ class Detached(TargetModel):
 
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("attack", [APGD(), PGD(), FGSM(), MIFGSM(), LeeKim()])
-def test_a_surface_without_gradient_is_named(convnet, images, attack, frozen):
+def test_a_model_without_gradient_is_named(convnet, images, attack, frozen):
     net = convnet(2).requires_grad_(not frozen)
     with pytest.raises(UsageError, match="gives no gradient"):
         attack.run(Detached(net), images(2), torch.tensor([0, 1]), ThreatModel(), Budget(), stream(2))

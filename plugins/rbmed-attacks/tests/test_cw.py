@@ -67,7 +67,7 @@ def test_the_scale_of_the_logits_does_not_matter(convnet, images, counted):
     assert max(lengths) < 1.02 * min(lengths)
 
 
-def test_an_image_without_a_slope_harms_nobody(convnet, images, counted):
+def test_an_image_without_a_slope_harms_no_other(convnet, images, counted):
     net, x = convnet(2), images(3)
 
     class Flat(torch.nn.Module):

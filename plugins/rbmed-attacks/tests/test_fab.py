@@ -167,7 +167,7 @@ def test_restarts_do_not_depend_on_the_batch(convnet, images, counted, stop):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_a_surface_without_gradient_is_named(convnet, images, frozen):
+def test_a_model_without_gradient_is_named(convnet, images, frozen):
     class Detached(TargetModel):
         def __init__(self, net: nn.Module) -> None:
             super().__init__()

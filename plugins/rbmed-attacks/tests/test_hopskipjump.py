@@ -114,7 +114,7 @@ def test_a_budget_without_two_queries_is_refused(convnet, images, counted):
         )
 
 
-def test_a_random_surface_is_asked_about_all_images_in_fresh_noise(convnet, images, counted):
+def test_a_random_model_is_queried_with_all_images_in_fresh_noise(convnet, images, counted):
     net, x = convnet(2), images(6)
     model = counted(net, 6, stop=False, draws=2)
     attack = HopSkipJump(HopSkipJump.Params(steps=2, samples=4, starts=4))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
+from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 
 
 class Example(rbmed.Attack):
@@ -15,15 +16,7 @@ class Example(rbmed.Attack):
         steps: int = rbmed.Field(10, ge=1, description="Gradient steps.")
         length: float = rbmed.Field(0.25, gt=0, le=1, description="Length of a step, as a share of eps.")
 
-    def run(
-        self,
-        model: rbmed.TargetModel,
-        x: Tensor,
-        y: Tensor,
-        threat: rbmed.ThreatModel,
-        budget: rbmed.Budget,
-        rng: rbmed.Stream,
-    ) -> Tensor:
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
         """Adversarial images like ``x``; nothing is random, so ``rng`` is unused."""
         x_adv = x
         for _ in range(self.params.steps):

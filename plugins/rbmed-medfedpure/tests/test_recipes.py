@@ -266,7 +266,7 @@ def test_every_part_runs_from_training_to_records(trained: Path, tmp_path: Path)
         for record in records:
             if record.status == "ok":
                 assert record.clients == ["hospital-1", "hospital-2", "hospital-3", "hospital-4"]
-                assert record.dataset["synthetic"] is True
+                assert record.dataset.synthetic is True
     assert records[0].metrics["clean_accuracy"] is not None
 
 

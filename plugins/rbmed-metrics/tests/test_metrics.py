@@ -43,7 +43,7 @@ def outcome(clean: Predictions, attacked: Predictions, labels: list[int], lesion
         clean=clean,
         attacked=attacked,
         distances=torch.zeros(n),
-        rungs=(RungResult.idle("none", "oblivious", n),),
+        rungs=(RungResult.empty("none", "oblivious", n),),
         num_classes=2,
         lesion_class=lesion,
         index=torch.arange(n),

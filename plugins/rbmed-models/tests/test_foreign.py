@@ -119,7 +119,7 @@ def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential
             out=tmp_path / str(len(str(options))),
             **options,
         )
-        assert (record.status, record.defense["strategy"]["name"]) == ("ok", "pretrained"), record.reason
+        assert (record.status, record.defense.strategy.name) == ("ok", "pretrained"), record.reason
         return float(record.metrics["clean_accuracy"])
 
     dataset = rbmed.load_dataset(FEW)

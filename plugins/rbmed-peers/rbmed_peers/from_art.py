@@ -65,7 +65,7 @@ _CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "SimBA": {"attack": ("dct", "px"), "order": ("random", "diag")},
     "ElasticNet": {"decision_rule": ("EN", "L1", "L2", "END")},
 }
-# Attacks that want probabilities; all others get logits.
+# Attacks that need probabilities; all others get logits.
 _PROBABILITIES = ("NewtonFool", "SimBA")
 # Many attacks take one image at a time by default; SimBA always does.
 _BATCH = 64

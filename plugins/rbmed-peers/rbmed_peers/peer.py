@@ -59,7 +59,7 @@ class Catalogue:
         offers: by the library's name.
         refused: why a name of the library is not offered.
         owned: why a parameter may not be given.
-        without_gradient: attacks that never ask for one, so that the rung `query` runs them.
+        without_gradient: attacks that never need one, so that the rung `query` runs them.
     """
 
     library: str
@@ -105,7 +105,7 @@ class Passed(rbmed.Params):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What the user wrote besides the name."""
+        """The user's parameters without the name."""
         return dict(self.model_extra or {})
 
 

@@ -57,7 +57,7 @@ def test_what_a_library_changes_stays_without_effect(task):
 
 
 @pytest.mark.parametrize("constant", [False, True])
-def test_a_surface_without_a_gradient_is_refused(constant):
+def test_a_model_without_a_gradient_is_refused(constant):
     class Blocked(nn.Module):
         def forward(self, x):
             weight = torch.ones(2, requires_grad=True)

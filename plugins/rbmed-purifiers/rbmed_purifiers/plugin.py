@@ -2,120 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from robustbench_med import PurifierSpec, hookimpl
 
-
-@hookimpl
-def rbmed_purifiers() -> Iterator[PurifierSpec]:
-    """The purifiers."""
-    # --- diffusion: all but the bridge share one trained U-Net ---
-    yield PurifierSpec(
+PURIFIERS = (
+    # Diffusion; all but the bridge share one trained U-Net.
+    PurifierSpec(
         name="ddpm",
         target="rbmed_purifiers.diffusion.ddpm:DDPMPurifier",
         summary="Diffusion: noise the image to a time t that follows the strength, then all t ancestral steps",
         reference="Ho et al. 2020, arXiv:2006.11239; Karami et al. 2025, MedFedPure, arXiv:2511.11625",
         revision=2,
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="ddim",
         target="rbmed_purifiers.diffusion.ddim:DDIMPurifier",
         summary="Diffusion: noise the image to a time that follows the strength, then 1 to 20 deterministic steps",
         reference="Song et al. 2021, arXiv:2010.02502; Karami et al. 2025, MedFedPure, arXiv:2511.11625",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="one-step",
         target="rbmed_purifiers.diffusion.one_step:OneStepPurifier",
         summary="Diffusion: noise the image to a time that follows the strength, then one denoising step; fast",
         reference="Carlini et al. 2022, (Certified!!) adversarial robustness for free, arXiv:2206.10550",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="diffpure",
         target="rbmed_purifiers.diffusion.diffpure:DiffPurePurifier",
         summary="Diffusion: one fixed time, then the reverse stochastic differential equation by Euler-Maruyama",
         reference="Nie et al. 2022, DiffPure, arXiv:2205.07460",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="gdmp",
         target="rbmed_purifiers.diffusion.gdmp:GDMPPurifier",
         summary="Diffusion whose ancestral steps are guided towards the noised image",
         reference="Wang et al. 2022, Guided diffusion model for adversarial purification, arXiv:2205.14969",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="gradual",
         target="rbmed_purifiers.diffusion.gradual:GradualPurifier",
         summary="Diffusion: eight purifications in a row, at times that grow",
         reference="Lee & Kim 2023, arXiv:2303.09051",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="bridge",
         target="rbmed_purifiers.diffusion.bridge:BridgePurifier",
         summary="Diffusion trained to lead from noised attacked images to clean ones, in a few deterministic steps",
         reference="Li et al. 2024, ADBM, arXiv:2408.00315; Liu et al. 2024, ADDT, arXiv:2404.14309",
-    )
-    # --- classical, learned, wrappers, controls ---
-    yield PurifierSpec(
+    ),
+    # Classical, learned, wrappers, controls.
+    PurifierSpec(
         name="jpeg",
         target="rbmed_purifiers.classical.jpeg:JPEG",
         summary="JPEG compression with libjpeg's pixels and a gradient; quality decreases with strength",
         reference="Guo et al. 2018, arXiv:1711.00117; Shin & Song 2017, JPEG-resistant adversarial images",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="median",
         target="rbmed_purifiers.classical.median:MedianFilter",
         summary="Median filter, blended in by strength",
         reference="Xu et al. 2018, Feature squeezing, arXiv:1704.01155",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="bit-depth",
         target="rbmed_purifiers.classical.bitdepth:BitDepth",
         summary="Fewer bits per pixel with strength; no gradient unless gradient=straight",
         reference="Xu et al. 2018, Feature squeezing, arXiv:1704.01155",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="total-variation",
         target="rbmed_purifiers.classical.tv:TotalVariation",
         summary="Total-variation denoising, its weight set by strength",
         reference="Rudin, Osher & Fatemi 1992, Physica D 60:259-268; Guo et al. 2018, arXiv:1711.00117",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="gaussian",
         target="rbmed_purifiers.classical.gaussian:GaussianBlur",
         summary="Gaussian blur, its sigma set by strength",
         reference="Xu et al. 2018, Feature squeezing, arXiv:1704.01155 (spatial smoothing)",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="wavelet",
         target="rbmed_purifiers.classical.wavelet:Wavelet",
         summary="Soft thresholding of wavelet details, the threshold set by strength",
         reference="Donoho 1995, De-noising by soft-thresholding, IEEE Trans. Inf. Theory 41:613-627",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="dae",
         target="rbmed_purifiers.learned.dae:DAE",
         summary="Denoising autoencoder trained over the clients, blended in by strength",
         reference="Vincent et al. 2008, ICML; Meng & Chen 2017, MagNet, arXiv:1705.09064",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="majority",
         target="rbmed_purifiers.wrappers.majority:Majority",
         summary="Vote over several purified copies, each with its own noise: majority:purifier=[ddim:steps=4],copies=8",
         reference="Kassis et al. 2024, DiffBreak, arXiv:2411.16598",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="ensemble",
         target="rbmed_purifiers.wrappers.ensemble:Ensemble",
         summary="Vote over different purifiers: ensemble:purifiers=[[jpeg],[median:radius=2]]",
         reference="Kassis et al. 2024, DiffBreak, arXiv:2411.16598 (voting)",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="identity",
         target="rbmed_purifiers.controls:Identity",
         summary="Control: changes nothing",
-    )
-    yield PurifierSpec(
+    ),
+    PurifierSpec(
         name="clamp",
         target="rbmed_purifiers.controls:ClampPurifier",
         summary="Control: clamps to [0, 1], which changes no valid image",
-    )
+    ),
+)
+
+
+@hookimpl
+def rbmed_purifiers() -> Iterable[PurifierSpec]:
+    """The purifiers."""
+    return PURIFIERS

@@ -158,7 +158,7 @@ def log(
     table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
     for event in events(read_sources(root).files):
         record = event.record
-        if (defense and record.defense["name"] != defense) or (superseded and event.after is None):
+        if (defense and record.defense.name != defense) or (superseded and event.after is None):
             continue
         what = f"superseded by {event.after.cell_id[:8]}" if event.after else "counts"
         found = percent(record.metrics.get("robust_accuracy")) if record.status == "ok" else record.status

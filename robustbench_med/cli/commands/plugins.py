@@ -15,12 +15,10 @@ def plugins(as_json: AsJson = False) -> None:
     """Show which plugins loaded and which are broken, and why."""
     found = registry()
     if as_json:
-        console.emit_json({
-            "loaded": [asdict(plugin) for plugin in found.plugins],
-            "broken": [asdict(broken) for broken in found.failures],
-        })  # fmt: skip
+        loaded = [asdict(plugin) for plugin in found.plugins]
+        console.emit_json({"loaded": loaded, "broken": [asdict(failure) for failure in found.failures]})
         return
-    loaded = console.table("distribution", "version", "plugin", "offers")
+    table = console.table("distribution", "version", "plugin", "offers")
     for plugin in found.plugins:
         counts = Counter(
             entry.spec.kind
@@ -28,8 +26,8 @@ def plugins(as_json: AsJson = False) -> None:
             if (entry.distribution, entry.plugin) == (plugin.distribution, plugin.name)
         )
         offers = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items())
-        console.row(loaded, plugin.distribution, plugin.version, plugin.name, offers.replace("strategys", "strategies"))
-    console.out.print(loaded if found.plugins else "no plugin is installed")
+        console.row(table, plugin.distribution, plugin.version, plugin.name, offers.replace("strategys", "strategies"))
+    console.out.print(table if found.plugins else "no plugin is installed")
     if found.failures:
         broken = console.table("distribution", "plugin", "stage", "error", title="Broken")
         for item in found.failures:

@@ -18,7 +18,7 @@ from robustbench_med.cli.progress.state import duration
 if TYPE_CHECKING:
     from robustbench_med.interfaces.dataset import DataCard
     from robustbench_med.records.record import Record
-    from robustbench_med.reproduction.published import Line, Study
+    from robustbench_med.reproduction.published import MeasuredRow, Study
 
 
 @app.command(rich_help_panel=EVALUATION)
@@ -91,11 +91,11 @@ def _estimate(study: Study) -> None:
         err.print(f"training takes about {duration(total)} on {device}, estimated from a trial", markup=False)
 
 
-def figures(lines: Sequence[Line]) -> tuple[tuple[str, ...], list[list[str]]]:
+def figures(lines: Sequence[MeasuredRow]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Column names and the cells of each line: percent, with 95 % intervals."""
     from robustbench_med.cli.tables.records import percent
 
-    attacks = [record.attack["name"] for record in lines[0].measured]
+    attacks = [record.attack.name for record in lines[0].measured]
     head = ("defense", "paper clean", "paper attacked", "clean", *attacks, "FPR/TPR", "ladder, worst", "n")
     cells = []
     for line in lines:
@@ -139,15 +139,15 @@ def _setting(study: Study, records: Sequence[Record]) -> str:
     first, card = records[0], _card(study)
     parts = (
         f"{card.name} at {card.size} px{' (synthetic)' if card.synthetic else ''}",
-        first.dataset.get("partition") or "by site",
-        f"{name_of_attack(first)}, {first.threat['norm']} {first.threat['eps']:g}",
+        first.dataset.partition or "by site",
+        f"{name_of_attack(first)}, {first.threat.norm} {first.threat.eps:g}",
     )
     return "   ".join(parts)
 
 
 def _notes(study: Study, records: Sequence[Record]) -> list[str]:
     """The source of the numbers, and their meaning."""
-    names = [record.attack["name"] for record in records[: len(study.cells[0]) // len(study.reproduction.row)]]
+    names = [record.attack.name for record in records[: len(study.cells[0]) // len(study.reproduction.row)]]
     controls = f"; {', '.join(names[1:])}: control" if names[1:] else ""
     return [
         f"paper: {study.reproduction.source}. ours: accuracy in percent with 95 % intervals; {names[0]}: the paper's "

@@ -36,14 +36,14 @@ def check(file: File, root: Root = Path("leaderboard")) -> None:
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
         images = len(submitted.outcome.index)
-        plain(f"{file}: predictions for {images} images against {record.defense['name']}; check them with the images:")
-        plain("  rbmed leaderboard verify --images FILE")
+        plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
+        plain(f"  rbmed leaderboard verify {file} --images FILE")
         return
     own = f"submissions/{file.name}"
     there = {record.cell_id: record for name, records in sources.files.items() if name != own for record in records}
-    judged = review(submitted, there)
-    show(judged)
-    if judged.refused:
+    result = review(submitted, there)
+    show(result)
+    if result.refused:
         raise typer.Exit(1)
     plain(f"{file}: {len(submitted.records)} cells of {submitted.defense} are accepted")
 
@@ -147,7 +147,7 @@ def _verify_images(
 
 
 def _say(found: Evidence, record: Record) -> None:
-    safe, right = found.outcome.safe.mean(), found.outcome.right.mean()
+    safe, right = found.outcome.robust.mean(), found.outcome.correct.mean()
     plain(f"{safe:.1%} of {len(found.outcome.index)} images are robust, {right:.1%} are correct when clean")
     plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
 

@@ -34,14 +34,14 @@ def submit(
     from robustbench_med.leaderboard.sources.submission import collect, review, write
 
     made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
-    judged = review(made, cells(root))
-    show(judged)
-    if judged.refused:
+    result = review(made, cells(root))
+    show(result)
+    if result.refused:
         raise typer.Exit(1)
     write(target / f"{made.name}.json", made)
-    text = pull_request.text(made, judged, boards(made.records, made.outcomes))
+    text = pull_request.text(made, result, boards(made.records, made.outcomes))
     write_text(target / "pull-request.md", text)
-    plain(f"{target / made.name}.json: copy it to leaderboard/submissions; {target / 'pull-request.md'} is its text")
+    plain(f"{target / made.name}.json: copy it to leaderboard/submissions; the text is in {target / 'pull-request.md'}")
 
 
 def cells(root: Path) -> dict[str, Record]:
@@ -53,9 +53,9 @@ def cells(root: Path) -> dict[str, Record]:
     return {record.cell_id: record for record in read_sources(root).records}
 
 
-def show(judged: Review) -> None:
+def show(result: Review) -> None:
     """Print why it is refused, and the notes for readers."""
-    for note in judged.notes:
+    for note in result.notes:
         plain(f"note: {note}")
-    for reason in judged.refused:
+    for reason in result.refused:
         err.print(f"refused: {reason}", markup=False, soft_wrap=True)

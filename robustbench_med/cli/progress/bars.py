@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -108,8 +106,6 @@ class _Bar:
         else:
             self.display.update(self.id, advance=steps)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.display.stop_task(self.id)
         self.owner.leave(bar=self.id)

@@ -21,19 +21,19 @@ class Events:
     """Progress that is also printed as events.
 
     Args:
-        beside: the progress that is shown to people.
+        view: the progress that is shown to people.
     """
 
-    def __init__(self, beside: Progress) -> None:
-        self.beside = beside
+    def __init__(self, view: Progress) -> None:
+        self.view = view
 
     def task(self, description: str, total: int) -> Task:
         """Shown to people only."""
-        return self.beside.task(description, total)
+        return self.view.task(description, total)
 
     def grid(self, total: int) -> Grid:
         """Every call becomes an event of that name; ``grid`` and ``end`` enclose them."""
-        return _EventGrid(self.beside.grid(total), total)
+        return _EventGrid(self.view.grid(total), total)
 
     def record(self, record: Record) -> None:
         """The event ``record``."""
@@ -41,28 +41,28 @@ class Events:
 
 
 class _EventGrid:
-    def __init__(self, beside: Grid, total: int) -> None:
-        self.beside, self.total = beside, total
+    def __init__(self, view: Grid, total: int) -> None:
+        self.view, self.total = view, total
 
     def __enter__(self) -> _EventGrid:
         emit("grid", cells=self.total)
-        self.beside.__enter__()
+        self.view.__enter__()
         return self
 
     def started(self, cell_id: str, title: str, images: int) -> None:
         emit("started", cell_id=cell_id, title=title, images=images)
-        self.beside.started(cell_id, title, images)
+        self.view.started(cell_id, title, images)
 
     def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
         emit("advanced", cell_id=cell_id, images=images, robust=robust)
-        self.beside.advanced(cell_id, images, robust)
+        self.view.advanced(cell_id, images, robust)
 
     def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
         emit("finished", cell_id=cell_id, title=title, status=status, reason=reason, resumed=resumed)
-        self.beside.finished(cell_id, title, status, reason, resumed)
+        self.view.finished(cell_id, title, status, reason, resumed)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.beside.__exit__(kind, error, trace)
+        self.view.__exit__(kind, error, trace)
         emit("end", complete=kind is None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import TracebackType
+import time
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -33,52 +33,44 @@ class Display(Protocol):
     console: Console
 
     def enter(self, grid: LiveGrid | None = None) -> object:
-        """Start to show the view."""
+        """Start showing the view."""
 
     def leave(self, grid: LiveGrid | None = None) -> None:
-        """Stop to show it."""
+        """Stop showing it."""
 
 
-class LiveGrid:
+class LiveGrid(RunState):
     """The cells of one run.
 
     Args:
         owner: draws it.
         total: cells.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, owner: Display, total: int) -> None:
-        self.owner, self.state = owner, RunState(total)
+    def __init__(self, owner: Display, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(total, clock)
+        self.owner = owner
 
     def __enter__(self) -> LiveGrid:
         self.owner.enter(self)
         return self
 
-    def started(self, cell_id: str, title: str, images: int) -> None:
-        """A cell began."""
-        self.state.started(cell_id, title, images)
-
-    def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
-        """Some of its images are done."""
-        self.state.advanced(cell_id, images, robust)
-
     def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
         """A cell ended."""
-        cell = self.state.finished(cell_id, status)
+        cell = self.end(cell_id, status)
         if status in PRINTED:
-            seconds = self.state.clock() - cell.began if cell else 0.0
+            seconds = self.clock() - cell.began if cell else 0.0
             # A failure is printed in full; the title of the others is cut to one line.
             short = title if status == "failed" else shortened(title, max(20, self.owner.console.width - 38))
             self.owner.console.print(finished_line(short, status, reason, resumed, cell, seconds), soft_wrap=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.owner.leave(self)
-        self.owner.console.print(summary(self.state, stopped=kind is not None))
+        self.owner.console.print(summary(self, stopped=kind is not None))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        running = list(self.state.running.values())
+        running = list(self.running.values())
         parts: list[RenderableType] = [Text(""), self._whole(options.max_width)]
         if running:
             parts.append(self._cells(running[:SHOWN], options.max_width))
@@ -88,14 +80,13 @@ class LiveGrid:
 
     def _whole(self, width: int) -> RenderableType:
         """Counts, a bar over all cells, pace and time left."""
-        state = self.state
-        counts = Text("   ").join(_counts(state))
-        facts = [f"{pace:.3g} images/s" if (pace := state.pace()) is not None else "", duration(state.elapsed)]
-        facts += [f"about {duration(left)} left" if (left := state.left()) is not None else ""]
+        counts = Text("   ").join(_counts(self))
+        facts = [f"{pace:.3g} images/s" if (pace := self.pace()) is not None else "", duration(self.elapsed)]
+        facts += [f"about {duration(left)} left" if (left := self.left()) is not None else ""]
         line = Table.grid(padding=(0, 2))
         line.add_row(
-            _bar(state.share(), 1.0, min(40, width // 3)),
-            Text(f"{state.over()} of {state.total} cells"),
+            _bar(self.share(), 1.0, min(40, width // 3)),
+            Text(f"{self.over()} of {self.total} cells"),
             Text("   ".join(filter(None, facts)), style="dim"),
         )
         return Group(line, counts)

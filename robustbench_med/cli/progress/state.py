@@ -38,7 +38,7 @@ class RunningCell:
 
 
 class RunState:
-    """Running totals of a run; its methods are those of `robustbench_med.progress.Grid`.
+    """Running totals of a run; a view of a run adds how it is shown.
 
     Args:
         total: cells of the run.
@@ -66,7 +66,7 @@ class RunState:
         cell.done += images
         cell.robust = cell.robust if robust is None else robust
 
-    def finished(self, cell_id: str, status: str) -> RunningCell | None:
+    def end(self, cell_id: str, status: str) -> RunningCell | None:
         """It ended; returns its state, None for a cell that never began."""
         self.ended[status] += 1
         return self.running.pop(cell_id, None)

@@ -1,4 +1,4 @@
-"""What lies between the clients of a federation: who is served worst, how far apart they are, what they send."""
+"""Fairness across the clients of a federation: the worst client, the spread, and what each client sends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from robustbench_med.cli import console
-from robustbench_med.cli.tables.records import component, contrast, name_of_attack, percent, short
+from robustbench_med.cli.tables.records import contrast, name_of_attack, percent, short
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 
 def show(records: Sequence[Record]) -> Table | None:
@@ -21,8 +22,8 @@ def show(records: Sequence[Record]) -> Table | None:
     extra = {"kB": [_sent(record) for record in rows], "suspected": [_suspected(record) for record in rows]}
     extra = {name: cells for name, cells in extra.items() if any(cells)}
     figures = ("clean", "worst", "spread", "robust", "worst", "spread")
-    defenses, _ = without_shared_params([component(record.defense) for record in rows])
-    # What is the same in all rows need not stand in each.
+    defenses, _ = without_shared_params([formatted(record.defense) for record in rows])
+    # What is the same in all rows is said once, in the title.
     told = any(varies) and len(set(defenses)) == 1
     note = "spread: best - worst" + ("; kB: sent by each per round" if "kB" in extra else "")
     title = f"{defenses[0]}: between clients ({note})" if told else f"Between clients ({note})"
@@ -37,28 +38,23 @@ def show(records: Sequence[Record]) -> Table | None:
         label = " ".join(filter(None, ["" if told else defenses[at], *varies[at].values()]))
         cells = [_attack(record)] if attacks else []
         for name in ("clean_accuracy", "robust_accuracy"):
-            figure = record.between_clients.get(name, {})
-            cells += [percent(float(figure[key])) if figure else "" for key in ("mean", "worst", "spread")]
+            figure = record.between_clients.get(name)
+            cells += map(percent, (figure.mean, figure.worst, figure.spread)) if figure else [""] * 3
         console.row(table, short(label, 64), *cells, *(column[at] for column in extra.values()))
     return table
 
 
 def _attack(record: Record) -> str:
-    return "probe" if record.role == "probe" else f"{name_of_attack(record)} {record.threat['access']}"
-
-
-def _federation(record: Record) -> dict[str, float]:
-    return record.defense.get("weights", {}).get("federation") or {}
+    return "probe" if record.role == "probe" else f"{name_of_attack(record)} {record.threat.access}"
 
 
 def _sent(record: Record) -> str:
-    facts = _federation(record)
-    return f"{facts['bytes_sent_per_round'] / facts['clients'] / 1000:.0f}" if facts.get("clients") else ""
+    facts = record.defense.weights.federation
+    return f"{facts.bytes_sent_per_round / facts.clients / 1000:.0f}" if facts and facts.clients else ""
 
 
 def _suspected(record: Record) -> str:
     """``hospital-3 11/12``: in eleven of twelve rounds."""
-    facts = _federation(record)
-    suspected: dict[str, int] = facts.get("suspected", {})  # type: ignore[assignment]
-    often = sorted(suspected.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{client} {count}/{facts['rounds']}" for client, count in often)
+    facts = record.defense.weights.federation
+    often = sorted(facts.suspected.items(), key=lambda item: (-item[1], item[0])) if facts else ()
+    return ", ".join(f"{client} {count}/{facts.rounds}" for client, count in often if facts)

@@ -1,4 +1,4 @@
-"""How records look in a terminal: one table, then what it means in plain words."""
+"""Records in a terminal: one table, then what it means in plain words."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
-from robustbench_med.plugins.references import format_eps, format_params, without_shared_params
+from robustbench_med.plugins.references import format_eps, without_shared_params
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 
 def show(records: Sequence[Record]) -> Table:
     """The measured records as a table that fits 80 columns; figures in percent, ``worst`` is the worst client's.
 
-    Where strategies or training seeds are compared, columns say so, and an attack that is the same in all rows is said
-    in the title.
+    Where strategies or training seeds are compared, they have columns, and an attack that is the same in all rows is
+    named in the title.
     """
     rows = [record for record in records if record.status == "ok"]
     varies = contrast(rows)
-    names, shared = without_shared_params([component(record.defense) for record in rows])
+    names, shared = without_shared_params([formatted(record.defense) for record in rows])
     cells = [
         {"defense": _marked(name, record), **facts, **_cells(record)}
         for name, record, facts in zip(names, rows, varies, strict=True)
@@ -44,27 +45,28 @@ def show(records: Sequence[Record]) -> Table:
 
 
 def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
-    """For each record, what tells it from others of the same defense: data, training, threat, client, seed.
+    """For each record, in what it differs from others of the same defense: data, training, threat, client, seed.
 
     Each dict has the same keys: only those facts that differ within some defense.
     """
-    names = [record.defense["strategy"]["name"] if "strategy" in record.defense else "" for record in records]
-    full = [component(record.defense["strategy"]) if name else "" for record, name in zip(records, names, strict=True)]
+    strategies = [record.defense.strategy for record in records]
+    names = [strategy.name if strategy else "" for strategy in strategies]
+    full = [formatted(strategy) if strategy else "" for strategy in strategies]
     ambiguous = {name for name, text in set(zip(names, full, strict=True)) if text != name}
     alone = {record.clients[0] for record in records if len(record.clients) == 1}
     facts = [
         {
             "data": _dataset(record),
-            "model": str(record.defense.get("asked", {}).get("model", "")),
+            "model": record.defense.asked.get("model", ""),
             "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
-            "trained": "" if (seed := _train_seed(record)) is None else f"seed {seed}",
+            "trained": "" if (seed := record.defense.weights.seed) is None else f"seed {seed}",
             "threat": _threat(record),
             "client": _client(record) if len(alone) > 1 else "",
             "seed": str(record.seed),
         }
         for record, name, text in zip(records, names, full, strict=True)
     ]
-    labels = [component(record.defense) for record in records]
+    labels = [formatted(record.defense) for record in records]
     told = [
         fact
         for fact in ("data", "model", "strategy", "trained", "threat", "client", "seed")
@@ -76,11 +78,6 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
 def _forms(name: str, names: Sequence[str], full: Sequence[str]) -> set[str]:
     """The ways in which a strategy was parametrised."""
     return {text for other, text in zip(names, full, strict=True) if other == name}
-
-
-def _train_seed(record: Record) -> int | None:
-    seed: int | None = record.defense.get("weights", {}).get("seed")
-    return seed
 
 
 def unseen(records: Sequence[Record]) -> Iterator[str]:
@@ -99,9 +96,9 @@ def unmeasured(records: Sequence[Record]) -> Iterator[str]:
 
 def name_of(record: Record) -> str:
     """``defense / attack / access``."""
-    asked = [f"{name} {text}" for name, text in record.defense.get("asked", {}).items()]
+    asked = [f"{name} {text}" for name, text in record.defense.asked.items()]
     how = f" ({', '.join(asked)})" if asked else ""
-    return f"{component(record.defense)}{how} / {name_of_attack(record)} / {record.threat['access']}"
+    return f"{formatted(record.defense)}{how} / {name_of_attack(record)} / {record.threat.access}"
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -111,13 +108,14 @@ def _title(records: Sequence[Record]) -> str:
 
 
 def _dataset(record: Record) -> str:
-    words = [str(record.dataset["name"]), "(synthetic)" if record.dataset["synthetic"] else ""]
-    return " ".join(filter(None, [*words, record.dataset.get("partition")]))
+    data = record.dataset
+    return " ".join(filter(None, [data.name, "(synthetic)" if data.synthetic else "", data.partition]))
 
 
 def _threat(record: Record) -> str:
-    goal = record.threat.get("goal", "untargeted")
-    return " ".join(filter(None, [record.threat["norm"], _eps(record), "" if goal == "untargeted" else goal]))
+    threat = record.threat
+    goal = "" if threat.goal == "untargeted" else threat.goal
+    return " ".join(filter(None, [threat.norm, format_eps(threat.eps), goal]))
 
 
 def _client(record: Record) -> str:
@@ -125,22 +123,10 @@ def _client(record: Record) -> str:
     return record.clients[0] if len(record.clients) == 1 else "all"
 
 
-def _eps(record: Record) -> str:
-    return format_eps(float(record.threat["eps"]))
-
-
 def name_of_attack(record: Record) -> str:
     """The attack as on the command line; a ladder by its preset and, where it was named, its attack."""
-    if record.attack["name"] != "ladder":
-        return component(record.attack)
-    params = record.attack["params_passed"]
-    return f"ladder:{params.get('preset', '')}" + (f" {params['attack']}" if "attack" in params else "")
-
-
-def component(facts: dict[str, object]) -> str:
-    """A component as on the command line."""
-    params = format_params(facts["params_passed"])  # type: ignore[arg-type]
-    return f"{facts['name']}:{params}" if params else str(facts["name"])
+    attack = record.attack
+    return f"ladder:{attack.preset} {attack.named}".rstrip() if attack.is_ladder else formatted(attack)
 
 
 _FIGURES = ("clean", "robust [95%]", "worst", "FPR/TPR", "n")
@@ -166,7 +152,7 @@ def _cells(record: Record) -> dict[str, str]:
         gate = f"{percent(figures['detector_fpr'])}/{percent(figures.get('detector_tpr'))}"
     return {
         "attack": short(name_of_attack(record)),
-        "sees": "probe" if record.role == "probe" else record.threat["access"],
+        "sees": "probe" if record.role == "probe" else record.threat.access,
         "clean": percent(figures.get("clean_accuracy")),
         "robust [95%]": robust,
         "worst": percent(worst),
@@ -211,7 +197,7 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         claimed, probed = on_the_same_images(claim, probe, samples)
         gap = 100 * (claimed - probed)
         verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
-        name = escape(short(component(claim.defense)))
+        name = escape(short(formatted(claim.defense)))
         same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
         yield f"{name}: {same}: {verdict}."
         yield f"[dim]more: {escape(_again(claim))} --access ladder:full[/]"
@@ -219,48 +205,45 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
 
 def _again(record: Record) -> str:
     """The command that measures this defense with these weights."""
-    options = {"dataset": component(record.dataset), "defense": component(record.defense)}
-    options |= record.defense.get("asked", {})
-    if partition := record.dataset.get("partition"):
-        options["partition"] = partition
+    options = {"dataset": formatted(record.dataset), "defense": formatted(record.defense), **record.defense.asked}
+    if record.dataset.partition:
+        options["partition"] = record.dataset.partition
     words = [word for name, text in options.items() for word in (f"--{name}", text)]
     words += [word for site in record.unseen for word in ("--unseen-site", site)]
     return shlex.join(["rbmed", "run", *words])
 
 
 def ladder(record: Record) -> Table | None:
-    """How a ladder was climbed, rung by rung; None for other records."""
-    if record.attack["name"] != "ladder" or record.status != "ok":
+    """The results of a ladder, rung by rung; None for other records."""
+    if not record.attack.is_ladder or record.status != "ok":
         return None
     right = ("images", "left %", "grad", "query", "s")
-    table = console.table("rung", "attack", *right, "", title=f"{short(component(record.defense))} on the ladder",
-                        right=right)  # fmt: skip
+    title = f"{short(formatted(record.defense))} on the ladder"
+    table = console.table("rung", "attack", *right, "", title=title, right=right)
     table.padding = (0, 1, 0, 0)
     for rung in record.rungs:
-        access, _, attack = rung["rung"].partition(" ")
-        if rung["reason"]:
-            console.row(table, access, attack, "", "", "", "", "", "not climbed")
+        access, _, attack = rung.rung.partition(" ")
+        if rung.reason:
+            console.row(table, access, attack, "", "", "", "", "", "not run")
             continue
-        left = rung["withstanding"]  # of a single rung the metrics say it
-        figures = (f"{rung['gradients_mean']:.0f}", f"{rung['queries_mean']:.0f}", f"{rung['seconds']:.0f}")
-        console.row(
-            table, access, attack, str(rung["attacked"]), percent(left), *figures, "█" * round(10 * (left or 0.0))
-        )
+        figures = [f"{value:.0f}" for value in (rung.gradients_mean, rung.queries_mean, rung.seconds)]
+        bar = "█" * round(10 * (rung.withstanding or 0.0))
+        console.row(table, access, attack, str(rung.attacked), percent(rung.withstanding), *figures, bar)
     return table
 
 
 def not_climbed(record: Record) -> Iterator[str]:
     """A line for each kind of rung that was left out, and why."""
-    if record.attack["name"] == "ladder" and record.status == "ok":
-        for access, reason in dict.fromkeys((rung["access"], rung["reason"]) for rung in record.rungs):
+    if record.attack.is_ladder and record.status == "ok":
+        for access, reason in dict.fromkeys((rung.access, rung.reason) for rung in record.rungs):
             if reason:
-                yield f"{component(record.defense)}: no rung {access}: {reason}"
+                yield f"{formatted(record.defense)}: no rung {access}: {reason}"
 
 
 def warnings(records: Sequence[Record]) -> Iterator[str]:
     """One line for each raised flag of the diagnostics, with what to try."""
     for record in records:
-        for flag in record.diagnostics.get("flags", ()):
+        for flag in record.diagnostics.flags:
             yield f"{name_of(record)}: {flag}: {FLAGS.get(flag, 'a flag that this version does not know')}"
 
 
@@ -276,7 +259,6 @@ def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[flo
 
 def _key(record: Record) -> tuple[str, ...]:
     """What a claim and its probe have in common."""
-    facts = (record.dataset.get("digest"), component(record.defense), record.defense.get("weights", {}).get("digest"))
-    return tuple(
-        map(str, (*facts, record.threat["norm"], record.threat["eps"], record.seed, record.unseen, _client(record)))
-    )
+    facts = (record.dataset.digest, formatted(record.defense), record.defense.weights.digest)
+    threat = record.threat
+    return tuple(map(str, (*facts, threat.norm, threat.eps, record.seed, record.unseen, _client(record))))

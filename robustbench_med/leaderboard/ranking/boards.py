@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.entries import entry, separate, slugged
-from robustbench_med.leaderboard.ranking.ranks import Rival, ranks
+from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import rows, unique
 from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
 from robustbench_med.records.record import Record
@@ -28,9 +28,11 @@ Shares = npt.NDArray[np.float64]
 
 
 def boards(
-    records: Iterable[Record], outcomes: Mapping[str, Outcome] | None = None, published: Published | None = None,
+    records: Iterable[Record],
+    outcomes: Mapping[str, ImageResults] | None = None,
+    published: Publications | None = None,
     evidence: Sequence[Evidence] = (),
-) -> list[Board]:  # fmt: skip
+) -> list[Board]:
     """Every board, by data set and threat model. The order of the records does not matter.
 
     Args:
@@ -43,7 +45,7 @@ def boards(
     for record in unique(records):
         groups[identity.board_key(record)].append(record)
     made = [
-        _board(key, group, outcomes or {}, published or Published(), _on_board(group, evidence))
+        _board(key, group, outcomes or {}, published or Publications(), _on_board(group, evidence))
         for key, group in groups.items()
     ]
     return sorted(made, key=_place)
@@ -56,9 +58,12 @@ def _place(board: Board) -> tuple[Any, ...]:
 
 
 def _board(
-    key: tuple[str, ...], records: Sequence[Record], outcomes: Mapping[str, Outcome], published: Published,
+    key: tuple[str, ...],
+    records: Sequence[Record],
+    outcomes: Mapping[str, ImageResults],
+    published: Publications,
     evidence: Mapping[str, Sequence[Evidence]],
-) -> Board:  # fmt: skip
+) -> Board:
     systems: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         systems[identity.system_key(record)].append(record)
@@ -73,19 +78,19 @@ def _board(
             sections[each.track, each.ladder, each.images, each.clients].append(each)
     return Board(
         id=name,
-        dataset=first.dataset["name"],
-        digest=str(first.dataset.get("digest", "")),
-        options=format_params(first.dataset["params_passed"]),
-        partition=first.dataset.get("partition") or "",
-        synthetic=first.dataset["synthetic"],
-        licence=str(first.dataset.get("licence", "")),
-        norm=first.threat["norm"],
-        eps=float(first.threat["eps"]),
+        dataset=first.dataset.name,
+        digest=first.dataset.digest or "",
+        options=format_params(first.dataset.params_passed),
+        partition=first.dataset.partition or "",
+        synthetic=first.dataset.synthetic,
+        licence=first.dataset.licence,
+        norm=first.threat.norm,
+        eps=first.threat.eps,
         eps_text=identity.eps_text(first),
-        goal=str(first.threat.get("goal", "untargeted")),
+        goal=first.threat.goal,
         sections=tuple(_section(name, facts, sections[facts], images) for facts in sorted(sections, key=_order)),
         unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
-        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset["name"]),
+        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset.name),
     )
 
 
@@ -103,20 +108,17 @@ def _section(
     board: str, key: tuple[Any, ...], entries: Sequence[Entry], images: Mapping[str, Shares | None]
 ) -> Section:
     track, ladder, n, clients = key
-    rivals = [_rival(each, images[each.id], n) for each in entries]
-    ranked = [
-        replace(each, rank=rank.rank, tied=rank.tied)
-        for each, rank in zip(entries, ranks(rivals), strict=True)
-    ]  # fmt: skip
+    inputs = [_rival(each, images[each.id], n) for each in entries]
+    ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, ranks(inputs), strict=True)]
     ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked))
 
 
-def _rival(each: Entry, images: Shares | None, n: int) -> Rival:
+def _rival(each: Entry, images: Shares | None, n: int) -> RankInput:
     assert each.worst is not None
     low, high = each.worst.interval or (each.worst.value, each.worst.value)
-    return Rival(each.worst.value, low, high, images if images is not None and len(images) == n else None)
+    return RankInput(each.worst.value, low, high, images if images is not None and len(images) == n else None)
 
 
 def _value(each: Entry) -> float:

@@ -7,8 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.grid.ladder import PRESETS
-from robustbench_med.leaderboard.ranking.identity import has_part, is_control, is_ladder
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
 #: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
@@ -32,10 +31,10 @@ def record_faults(record: Record) -> Iterator[str]:
         yield f"the measurement failed: {record.reason or 'no reason is given'}"
     elif record.status == "skipped":
         yield f"not measured: {record.reason or 'no reason is given'}"
-    elif is_control(record):
-        yield f"only a control was run, no attack: {record.attack['name']}"
-    elif not is_ladder(record):
-        yield f"only one kind of attacker was tried ({record.threat['access']}): the ladder was not climbed"
+    elif record.attack.is_control:
+        yield f"only a control was run, no attack: {record.attack.name}"
+    elif not record.attack.is_ladder:
+        yield f"only one kind of attacker was tried ({record.threat.access}): the ladder was not climbed"
     else:
         yield from broken(record)
         yield from unclimbed(record)
@@ -43,16 +42,17 @@ def record_faults(record: Record) -> Iterator[str]:
             yield f"a probe on {record.n} images, which can show a weakness but not its absence"
 
 
-def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None]) -> Iterator[str]:
+def single_faults(records: Sequence[Record], outcomes: Sequence[ImageResults | None]) -> Iterator[str]:
     """Why a row made of single rungs has no rank: which attackers were not tried, or cannot be combined."""
-    if all(is_control(record) for record in records):
+    if all(record.attack.is_control for record in records):
         yield from (fault for record in records for fault in record_faults(record))
         return
-    tried = {record.threat["access"] for record in records}
+    tried = {record.threat.access for record in records}
     wanted = ["oblivious", "query"]
-    if has_part(records[0], "detector") or has_part(records[0], "purifier"):
+    parts = records[0].defense.parts
+    if parts.detector or parts.purifier:
         wanted += ["bpda", "full"]
-    wanted += ["gate"] if has_part(records[0], "detector") else []
+    wanted += ["gate"] if parts.detector else []
     if missing := [access for access in wanted if access not in tried]:
         yield f"the ladder was not climbed: {', '.join(missing)} not tried"
     elif any(outcome is None for outcome in outcomes):
@@ -63,10 +63,9 @@ def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None])
 
 def broken(record: Record) -> Iterator[str]:
     """Invariants that a measured record does not keep."""
-    level = record.diagnostics.get("level", "off")
-    if level == "off":
+    if record.diagnostics.level == "off":
         yield "no controls were run beside the attacks (--diagnostics off)"
-    for flag in record.diagnostics.get("flags", ()):
+    for flag in record.diagnostics.flags:
         if flag in BROKEN:
             yield BROKEN[flag]
     if record.n == 0:
@@ -78,32 +77,32 @@ def broken(record: Record) -> Iterator[str]:
         value = record.metrics.get(name)
         if value is None or not -2 * SLACK <= low - SLACK <= value <= high + SLACK <= 1 + 2 * SLACK:
             yield f"{name} does not lie in its interval"
-    left = [rung["withstanding"] for rung in record.rungs if rung.get("withstanding") is not None]
+    left = [rung.withstanding for rung in record.rungs if rung.withstanding is not None]
     if any(later > earlier + SLACK for earlier, later in itertools.pairwise(left)):
         yield "a later rung left more images standing than an earlier one"
-    if any(not math.isfinite(spent) or spent < 0 for spent in record.spent.values()):
+    if any(not math.isfinite(spent) or spent < 0 for _, spent in record.spent if spent is not None):
         yield "the calls of the attacks are no counts"
 
 
 def unclimbed(record: Record) -> Iterator[str]:
     """Rungs that a ladder's record does not account for."""
-    passed = record.attack["params_passed"]
-    preset = PRESETS.get(str(passed.get("preset")))
+    preset = PRESETS.get(record.attack.preset)
     if preset is None:
-        yield f"there is no ladder {passed.get('preset')!r}"
+        yield f"there is no ladder {record.attack.preset!r}"
         return
     if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
         yield f"climbed on {record.n} images; this ladder asks for {preset.limit or 'all'}"
-    if "attack" in passed:
-        yield f"the ladder was climbed with {passed['attack']} in place of its own attacks"
-    named = {rung["access"] for rung in record.rungs}
-    climbed = {rung["access"] for rung in record.rungs if rung.get("withstanding") is not None}
+    if record.attack.named:
+        yield f"the ladder was climbed with {record.attack.named} in place of its own attacks"
+    named = {rung.access for rung in record.rungs}
+    climbed = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
         if access not in named:
             yield f"the rung {access} is not accounted for"
         elif access in ("oblivious", "query") and access not in climbed:
             yield f"the rung {access} was not climbed"
-    if has_part(record, "purifier") and not climbed & {"bpda", "full"}:
+    parts = record.defense.parts
+    if parts.purifier and not climbed & {"bpda", "full"}:
         yield "no attack with gradients went through the purifier"
-    if has_part(record, "detector") and not has_part(record, "purifier") and not climbed & {"bpda", "full", "gate"}:
+    if parts.detector and not parts.purifier and not climbed & {"bpda", "full", "gate"}:
         yield "no attack with gradients saw the detector"

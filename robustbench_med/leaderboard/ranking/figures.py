@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.leaderboard.schema import Figure, Mark, RungFigure
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.results import RungSection
 
-#: Metrics that are told for each client.
-OF_CLIENTS = ("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity", "hidden_lesion_rate",
-              "fake_lesion_rate", "detector_fpr", "detector_tpr", "detector_auroc")  # fmt: skip
+#: Metrics that are shown for each client.
+OF_CLIENTS = (
+    *("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity"),
+    *("hidden_lesion_rate", "fake_lesion_rate", "detector_fpr", "detector_tpr", "detector_auroc"),
+)
 
 
 def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = ()) -> Figure | None:
@@ -68,36 +70,34 @@ def _of_client(records: Sequence[Record], client: str, name: str) -> Figure | No
 
 
 def rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
-    """The steps of the ladder, by name in the order of the first record; means over the seeds that climbed them."""
-    names = dict.fromkeys(rung["rung"] for record in records for rung in record.rungs)
-    return tuple(_rung(name, [r for record in records for r in record.rungs if r["rung"] == name]) for name in names)
+    """The steps of the ladder, by name in the order of the first record; means over the seeds for which they ran."""
+    names = dict.fromkeys(rung.rung for record in records for rung in record.rungs)
+    return tuple(_rung(name, [r for record in records for r in record.rungs if r.rung == name]) for name in names)
 
 
-def _rung(name: str, steps: Sequence[dict[str, Any]]) -> RungFigure:
-    climbed = [step for step in steps if not step.get("reason") and step.get("withstanding") is not None]
+def _rung(name: str, rungs: Sequence[RungSection]) -> RungFigure:
+    ran = [rung for rung in rungs if rung.left is not None]
 
     def mean(what: str) -> float:
-        return sum(float(step.get(what) or 0) for step in climbed) / len(climbed)
+        return sum(float(getattr(rung, what) or 0) for rung in ran) / len(ran)
 
-    access = str(steps[0]["access"])
-    if not climbed:
-        reason = next((str(step["reason"]) for step in steps if step.get("reason")), "the record does not say")
+    access = rungs[0].access
+    if not ran:
+        reason = next((rung.reason for rung in rungs if rung.reason), "the record does not say")
         return RungFigure(name, access, None, reason=reason)
-    return RungFigure(
-        name, access, mean("withstanding"), mean("attacked"), mean("broken"), mean("gradients_mean"),
-        mean("queries_mean"),
-    )  # fmt: skip
+    left, attacked, broken = mean("withstanding"), mean("attacked"), mean("broken")
+    return RungFigure(name, access, left, attacked, broken, mean("gradients_mean"), mean("queries_mean"))
 
 
 def marks(records: Sequence[Record]) -> tuple[Mark, ...]:
     """The raised flags of all records, each once, by name."""
-    flags = sorted({flag for record in records for flag in record.diagnostics.get("flags", ())})
+    flags = sorted({flag for record in records for flag in record.diagnostics.flags})
     return tuple(Mark(flag, FLAGS.get(flag, "a flag of another version or plugin")) for flag in flags)
 
 
 def mean_spent(records: Sequence[Record], name: str) -> float | None:
-    """Calls per image, of every record that counts them."""
-    found = [record.spent[name] for record in records if name in record.spent]
+    """Calls per image, a mean over the records that count them."""
+    found = [spent for record in records if (spent := getattr(record.spent, name)) is not None]
     return sum(found) / len(found) if found else None
 
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.leaderboard.schema import Track
-from robustbench_med.plugins.references import format_eps, format_params
+from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
-#: Attacks that look at nothing: what they leave standing says nothing of robustness.
-CONTROLS = frozenset({"noise", "clamp", "trigger"})
 #: Parameters of a defense that the columns strategy and model show.
 _SHOWN_APART = ("strategy", "model")
 
@@ -33,56 +32,42 @@ def board_key(record: Record) -> tuple[str, ...]:
     """Records with equal keys were measured on the same data set under the same threat model."""
     data, threat = record.dataset, record.threat
     return (
-        data["name"], str(data.get("digest", "")), data.get("partition") or "", threat["norm"],
-        f"{float(threat['eps']):.10g}", str(threat.get("goal", "untargeted")),
-    )  # fmt: skip
+        *(data.name, data.digest or "", data.partition or ""),
+        *(threat.norm, f"{threat.eps:.10g}", threat.goal),
+    )
 
 
 def system_key(record: Record) -> str:
-    """Names a trained system but for its training seed: the same for every attack on it, at every eps."""
-    defense = record.defense
-    asked = {name: text for name, text in defense.get("asked", {}).items() if name != "train-seed"}
-    data = record.dataset
+    """Identifies a trained system, apart from its training seed: the same for every attack on it, at every eps."""
+    data, defense = record.dataset, record.defense
+    asked = {name: text for name, text in defense.asked.items() if name != "train-seed"}
+    strategy = defense.strategy.model_dump() if defense.strategy else None
     return digest_of(
-        data["name"], data.get("digest"), data.get("partition"), sorted(record.unseen), defense["name"],
-        defense["params_passed"], defense.get("replaced", {}), asked, defense.get("strategy"), model(record),
-    )  # fmt: skip
+        *(data.name, data.digest, data.partition, sorted(record.unseen)),
+        *(defense.name, defense.params_passed, defense.replaced, asked, strategy, model(record)),
+    )
 
 
 def weights(record: Record) -> tuple[Any, ...]:
-    """What tells the trained weights of one system apart: training seed and digest."""
-    found = record.defense.get("weights", {})
-    return (train_seed(record), found.get("digest", ""))
+    """Identifies trained weights of a system: training seed and digest."""
+    return (train_seed(record), record.defense.weights.digest or "")
 
 
 def train_seed(record: Record) -> int:
     """Seed of the training; 0 where the record does not say, as the shipped weights were trained with it."""
-    seed = record.defense.get("weights", {}).get("seed")
-    return 0 if seed is None else int(seed)
+    return record.defense.weights.seed or 0
 
 
 def protocol(record: Record) -> str:
-    """What was asked of the attacks, as people write it; figures of different protocols are not compared."""
-    attack, passed = record.attack, record.attack["params_passed"]
-    if attack["name"] == "ladder":
-        name = f"ladder:{passed.get('preset', '')}"
-        words = [name, str(passed["attack"]) if "attack" in passed else ""]
-        revision = attack.get("revision", 1)
-        words += [f"(revision {revision})" if revision != 1 else ""]
+    """The attacks that were requested, as text; figures of different protocols are not compared."""
+    attack = record.attack
+    if attack.is_ladder:
+        revision = f"(revision {attack.revision})" if attack.revision != 1 else ""
+        words = [f"ladder:{attack.preset}", attack.named, revision]
     else:
-        words = [record.threat["access"], component(attack)]
-    words += [f"(at most {most} {what})" for what, most in sorted(record.budget.items()) if most is not None]
+        words = [record.threat.access, formatted(attack)]
+    words += [f"(at most {most} {what})" for what, most in record.budget.limits.items()]
     return " ".join(filter(None, words))
-
-
-def is_ladder(record: Record) -> bool:
-    """Whether the record gives the worst case over rungs."""
-    return bool(record.attack["name"] == "ladder")
-
-
-def is_control(record: Record) -> bool:
-    """Whether what ran is a control and no attack."""
-    return record.attack["name"] in CONTROLS
 
 
 def images(record: Record) -> tuple[Any, ...]:
@@ -95,60 +80,53 @@ def images(record: Record) -> tuple[Any, ...]:
 
 def track(record: Record) -> Track:
     """Static, deterministic or randomized; a record that scored images on several draws saw noise."""
-    parts = _mapping(record.defense.get("parts"))
-    randomized = record.defense.get("randomized")
+    randomized = record.defense.randomized
     if randomized is None:
         randomized = record.metrics.get("robust_any_of_n") is not None
     if randomized:
         return "randomized test-time"
-    if _mapping(parts.get("detector")) or _mapping(parts.get("purifier")):
-        return "deterministic test-time"
-    return "static"
-
-
-def has_part(record: Record, kind: str) -> bool:
-    """Whether the deployed system has a ``detector`` or a ``purifier``."""
-    return bool(_mapping(_mapping(record.defense.get("parts")).get(kind)))
-
-
-def component(facts: Mapping[str, Any]) -> str:
-    """A component as on the command line."""
-    params = format_params(facts["params_passed"])
-    return f"{facts['name']}:{params}" if params else str(facts["name"])
+    parts = record.defense.parts
+    return "deterministic test-time" if parts.detector or parts.purifier else "static"
 
 
 def defense(record: Record) -> str:
     """The defense as on the command line, without what the columns strategy and model show."""
-    passed = {name: value for name, value in record.defense["params_passed"].items() if name not in _SHOWN_APART}
-    return component({"name": record.defense["name"], "params_passed": passed})
+    passed = {name: value for name, value in record.defense.params_passed.items() if name not in _SHOWN_APART}
+    return format_ref(PartRef(record.defense.name, passed))
+
+
+def strategy_name(record: Record) -> str:
+    """The strategy without parameters; "" where the record does not name one."""
+    named = record.defense.strategy
+    return named.name if named else ""
 
 
 def strategy(record: Record) -> tuple[str, str]:
     """How the classifier was trained: in short, ``fedavg + pgd``, and as on the command line."""
-    named = record.defense.get("strategy")
+    named, part = record.defense.strategy, record.defense.parts.strategy
     if named is None:
         return "", ""
-    params = _mapping(_mapping(_mapping(record.defense.get("parts")).get("strategy")).get("params"))
-    passed = named["params_passed"]
-    extras = [_head(params.get(what, passed.get(what))) for what in ("adversarial", "malicious")]
-    words = [str(named["name"]), *(f"+ {extra}" for extra in extras if extra not in ("", "none"))]
-    return " ".join(words), component(named)
+    params = {**named.params_passed, **(part.params if part else {})}
+    extras = [_head(params.get(what)) for what in ("adversarial", "malicious")]
+    words = [named.name, *(f"+ {extra}" for extra in extras if extra not in ("", "none"))]
+    return " ".join(words), formatted(named)
 
 
 def model(record: Record) -> str:
     """The classifier's architecture."""
-    return str(_mapping(_mapping(record.defense.get("parts")).get("model")).get("name", ""))
+    part = record.defense.parts.model
+    return part.name if part else ""
 
 
 def parameters(record: Record) -> int | None:
     """Numbers in the deployed networks, where the record says so."""
-    counts = record.defense.get("parameters")
+    counts = record.defense.parameters
     return sum(counts.values()) if counts else None
 
 
 def eps_text(record: Record) -> str:
     """Eps as people write it."""
-    return format_eps(float(record.threat["eps"]))
+    return format_eps(record.threat.eps)
 
 
 def _head(value: Any) -> str:
@@ -156,7 +134,3 @@ def _head(value: Any) -> str:
     if isinstance(value, Mapping):
         return str(value.get("name", ""))
     return "" if value is None else str(value).partition(":")[0].strip("[]")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, dumped
 
 
 @dataclass(frozen=True)
-class Row:
+class RowRecords:
     """The records of one row.
 
     Attributes:
@@ -58,15 +58,17 @@ def slots(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
 
 def slot(record: Record) -> tuple[Any, ...]:
     """Records with equal keys answer the same question."""
-    asked = repr(record.dataset.get("asked", {}).get("client", []))
-    return (identity.board_key(record), identity.system_key(record), identity.protocol(record), record.role == "probe",
-            record.limit, asked, identity.train_seed(record), record.seed)  # fmt: skip
+    clients = tuple(record.dataset.asked.client) if record.dataset.asked else ()
+    return (
+        *(identity.board_key(record), identity.system_key(record), identity.protocol(record), record.role == "probe"),
+        *(record.limit, clients, identity.train_seed(record), record.seed),
+    )
 
 
-def rows(records: Sequence[Record]) -> list[Row]:
+def rows(records: Sequence[Record]) -> list[RowRecords]:
     """The rows of one system on one board; ``records`` are all of that system there."""
     counted = [answers[-1] for answers in slots(records).values()]
-    ladders = [record for record in counted if identity.is_ladder(record)]
+    ladders = [record for record in counted if record.attack.is_ladder]
     measured = [record for record in ladders if record.status == "ok"]
     found = []
     for (protocol, probe, _), group in _grouped(measured).items():
@@ -87,18 +89,16 @@ def rows(records: Sequence[Record]) -> list[Row]:
     return found or [_row(protocol, group, records) for (protocol, *_), group in _grouped(ladders).items()]
 
 
-def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[Row]:
+def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[RowRecords]:
     """Rows of a system whose ladder was not climbed: its single rungs on the images that most rungs saw."""
-    plain = [record for record in counted if not identity.is_ladder(record)]
-    attacks = [record for record in plain if record.status == "ok" and not identity.is_control(record)]
+    plain = [record for record in counted if not record.attack.is_ladder]
+    attacks = [record for record in plain if record.status == "ok" and not record.attack.is_control]
     if not attacks:
         return [_row(protocol, group, records, single=True) for (protocol, *_), group in _grouped(plain).items()]
     by_images = defaultdict(list)
     for record in attacks:
         by_images[identity.images(record)].append(record)
-    _, group = max(
-        by_images.items(), key=lambda item: (len({r.threat["access"] for r in item[1]}), item[0][1], item[0])
-    )
+    _, group = max(by_images.items(), key=lambda item: (len({r.threat.access for r in item[1]}), item[0][1], item[0]))
     protocol = " + ".join(sorted({identity.protocol(record) for record in group}))
     return [_row(protocol, group, records, single=True)]
 
@@ -111,14 +111,14 @@ def _grouped(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     return found
 
 
-def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> Row:
+def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> RowRecords:
     ordered = sorted(group, key=lambda r: (identity.train_seed(r), r.seed, identity.protocol(r), r.cell_id))
     own = {record.cell_id for record in group}
     others = sorted((record for record in records if record.cell_id not in own), key=lambda r: r.cell_id)
-    return Row(protocol, tuple(ordered), tuple(others), single)
+    return RowRecords(protocol, tuple(ordered), tuple(others), single)
 
 
-def oblivious(row: Row) -> tuple[Record, ...]:
+def oblivious(row: RowRecords) -> tuple[Record, ...]:
     """For every record of a row, the attack by one who does not know the defense, on the same weights.
 
     Of several the one with most images, then the one that left least standing. Empty where a record has none.
@@ -129,8 +129,8 @@ def oblivious(row: Row) -> tuple[Record, ...]:
             other
             for other in (*row.others, *row.records)
             if other.status == "ok"
-            and other.threat["access"] == "oblivious"
-            and not identity.is_control(other)
+            and other.threat.access == "oblivious"
+            and not other.attack.is_control
             and identity.weights(other) == identity.weights(record)
             and other.metrics.get("robust_accuracy") is not None
         ]
@@ -140,19 +140,19 @@ def oblivious(row: Row) -> tuple[Record, ...]:
     return tuple({each.cell_id: each for each in found}.values())
 
 
-def same_weights(row: Row, record: Record) -> list[Record]:
+def same_weights(row: RowRecords, record: Record) -> list[Record]:
     """Every measured attack on the weights of a record, itself left out."""
     return [
         other
         for other in itertools.chain(row.records, row.others)
         if other.cell_id != record.cell_id
         and other.status == "ok"
-        and not identity.is_control(other)
+        and not other.attack.is_control
         and identity.weights(other) == identity.weights(record)
     ]
 
 
-def outcomes_of(records: Iterable[Record], outcomes: Mapping[str, Outcome]) -> tuple[Outcome | None, ...]:
+def outcomes_of(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -> tuple[ImageResults | None, ...]:
     """The per-image results of records, where they are kept and are of as many images."""
     found = []
     for record in records:

@@ -13,11 +13,11 @@ from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.errors import BadParameter, DataError, shortened
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
-from robustbench_med.leaderboard.ranking.identity import is_ladder, protocol
+from robustbench_med.leaderboard.ranking.identity import protocol
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcome_of
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
@@ -48,7 +48,7 @@ class Submission:
     paper: Paper
     notes: str
     records: tuple[Record, ...]
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[str, ImageResults] = field(default_factory=dict)
 
 
 def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -> Submission:
@@ -62,9 +62,9 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
         raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
     checked_url(paper.url)
     found = open_results(out)
-    own = tuple(r for r in found if r.defense["name"] == defense and r.status != "skipped" and r.role != "probe")
+    own = tuple(r for r in found if r.defense.name == defense and r.status != "skipped" and r.role != "probe")
     if not own:
-        there = ", ".join(sorted({str(record.defense["name"]) for record in found}))
+        there = ", ".join(sorted({record.defense.name for record in found}))
         raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
     made = {record.cell_id: outcome_of(record, out / SAMPLES) for record in own if record.status == "ok"}
     return Submission(name, defense, paper, notes, own, {cell: each for cell, each in made.items() if each is not None})
@@ -88,9 +88,12 @@ def write(path: Path, submission: Submission) -> None:
         StoreError: it cannot be written.
     """
     head: dict[str, Any] = {
-        "format": FORMAT, "name": submission.name, "defense": submission.defense,
-        "paper": {"text": submission.paper.text, "url": submission.paper.url}, "notes": submission.notes,
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": submission.name,
+        "defense": submission.defense,
+        "paper": {"text": submission.paper.text, "url": submission.paper.url},
+        "notes": submission.notes,
+    }
     records = ",\n".join(dumped_record(record) for record in submission.records)
     outcomes = ",\n".join(kept.dumped(outcome) for outcome in submission.outcomes.values())
     text = f'{json.dumps(head)[:-1]}, "records": [\n{records}\n], "outcomes": [\n{outcomes}\n]}}\n'
@@ -144,14 +147,14 @@ def review(submission: Submission, there: Mapping[str, Record]) -> Review:
 
 
 def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[str]:
-    ladders = [record for record in submission.records if is_ladder(record)]
+    ladders = [record for record in submission.records if record.attack.is_ladder]
     if not ladders:
         yield "no ladder was climbed: rbmed run --access ladder:full (or standard, quick)"
     for record in submission.records:
         cell = f"cell {record.cell_id} ({protocol(record)})"
-        if record.defense["name"] != submission.defense:
-            yield f"{cell} is of {record.defense['name']!r}, not of {submission.defense!r}"
-        for fault in record_faults(record) if is_ladder(record) or record.status != "ok" else broken(record):
+        if record.defense.name != submission.defense:
+            yield f"{cell} is of {record.defense.name!r}, not of {submission.defense!r}"
+        for fault in record_faults(record) if record.attack.is_ladder or record.status != "ok" else broken(record):
             yield f"{cell}: {fault}"
         if record.cell_id in there:
             same = not changed(there[record.cell_id], record)
@@ -171,25 +174,25 @@ def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[s
 
 def _undocumented(record: Record) -> Iterator[str]:
     """What a record must say so that others can run it again."""
-    if not record.dataset.get("digest"):
+    if not record.dataset.digest:
         yield "no digest of the data set"
-    if not record.defense.get("weights", {}).get("digest"):
+    if not record.defense.weights.digest:
         yield "no digest of the weights"
-    if record.dataset.get("asked") is None or record.attack.get("asked") is None:
+    if record.dataset.asked is None or record.attack.asked is None:
         yield "it does not say what was asked, so it cannot be run again"
-    if not record.provenance.get("versions"):
+    if not record.provenance.versions:
         yield "it does not say with which versions it was measured"
 
 
 def _notes(submission: Submission) -> Iterator[str]:
     for record in submission.records:
-        for flag in record.diagnostics.get("flags", ()):
+        for flag in record.diagnostics.flags:
             yield f"mark {flag}: {FLAGS.get(flag, 'a flag of another version or plugin')}"
-        if str(record.provenance.get("commit") or "").endswith("+changes"):
+        if (record.provenance.commit or "").endswith("+changes"):
             yield "measured with an edited copy of robustbench-med"
-    presets = {protocol(record) for record in submission.records if is_ladder(record)}
+    presets = {protocol(record) for record in submission.records if record.attack.is_ladder}
     if presets and not any(preset.startswith("ladder:full") for preset in presets):
         yield f"climbed {', '.join(sorted(presets))}; it ranks among rows of this ladder, which stand below ladder:full"
-    seeds = {record.defense.get("weights", {}).get("seed") for record in submission.records}
+    seeds = {record.defense.weights.seed for record in submission.records}
     if len(seeds) < 3:
         yield f"{len(seeds)} training seed{'s' * (len(seeds) != 1)}; three are usual"

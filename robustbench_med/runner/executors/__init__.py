@@ -1,6 +1,6 @@
-"""Who runs the cells: this process, a process of their own, or workers on Ray.
+"""What runs the cells: this process, a separate process, or workers on Ray.
 
-Nothing heavy is imported before a run asks for it.
+Each executor is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Executor(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
-        """Every job's messages, the last of each `Done`; jobs may be at work side by side.
+        """Every job's messages, the last of each `Done`; several jobs may run at a time.
 
         Args:
-            jobs: asked for the next one when there is room for it; None: there is none yet, ask again.
+            jobs: the next one is taken when a worker is free; None: none is free yet, try again later.
         """
 
 
@@ -34,7 +34,7 @@ def find_executor(config: RunConfig, evaluator: Evaluator) -> Executor:
 
     Raises:
         BadParameter: there is no such executor, or not with these parameters.
-        UsageError: it is not installed, or does not go with the device.
+        UsageError: it is not installed, or does not support the device.
     """
     params = read(config.executor)
     if isinstance(params, OnRay):

@@ -13,7 +13,7 @@ from robustbench_med.plugins.components import read_choice
 class Local(Params):
     """One cell after another on this machine."""
 
-    process: bool = Field(False, description="In a process of their own, which is replaced when a cell breaks it.")
+    process: bool = Field(False, description="In a separate process, which is replaced when a cell breaks it.")
 
 
 class OnRay(Params):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.messages import Job, Message
 
-#: Seconds until another run that holds the remaining cells is asked again.
-PATIENCE = 0.5
+#: Seconds between two look-ups of cells that another run has locked.
+POLL = 0.5
 
 
 class LocalExecutor:
@@ -26,7 +26,7 @@ class LocalExecutor:
         """See `Executor`."""
         for job in jobs:
             if job is None:
-                time.sleep(PATIENCE)
+                time.sleep(POLL)
                 continue
             for message in self.evaluator.run(job):
                 yield job, message

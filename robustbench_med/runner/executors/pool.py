@@ -1,4 +1,4 @@
-"""Jobs for workers that may be lost: hand them out, stop what takes too long, run again what was lost."""
+"""Runs jobs on workers that may be lost: assigns them, stops what takes too long, repeats what was lost."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message
 
-#: How often a cell may lose its worker before it counts as failed.
+#: How often a cell may lose its worker before it fails.
 ATTEMPTS = 3
 #: Seconds a new worker may take to start, on top of the time limit.
 START = 180.0
-#: Seconds until another run that holds the remaining cells is asked again.
-PATIENCE = 0.5
+#: Seconds between two look-ups of cells that another run has locked.
+POLL = 0.5
 
 
-class Lost(Exception):
-    """A worker died; the message says of what."""
+class WorkerLost(Exception):
+    """A worker died; the message names the cause."""
 
 
 class WorkerPool(Protocol):
@@ -28,102 +28,138 @@ class WorkerPool(Protocol):
     size: int
 
     def send(self, worker: int, job: Job) -> None:
-        """Hand a job to a worker that has none; a worker that is not there is started."""
+        """Send a job to an idle worker; a worker that does not exist is started."""
 
     def wait(self, workers: list[int], seconds: float) -> int | None:
-        """One of the workers that has something to say, or has died; None if none has within that time."""
+        """A worker with a message, or one that has died; None if there is none within that time."""
 
     def receive(self, worker: int) -> Message:
-        """What it says.
+        """The next message of a worker.
 
         Raises:
-            Lost: it has died.
+            WorkerLost: it has died.
         """
 
     def stop(self, worker: int) -> None:
         """End a worker, whatever it is doing."""
 
-    def rest(self, worker: int) -> bool:
-        """A worker has finished its job; one that has grown too large may be ended. Whether it was."""
+    def recycle(self, worker: int) -> bool:
+        """End a worker between two jobs if it uses too much memory; True if it was ended."""
 
 
 @dataclass
-class _Turn:
+class _Assignment:
+    """A job at a worker, its attempt, and when it is stopped on the monotonic clock."""
+
     job: Job
     attempt: int
     deadline: float
 
 
-def dispatch(crew: WorkerPool, jobs: Iterator[Job | None], limit: float | None) -> Iterator[tuple[Job, Message]]:
+def dispatch(pool: WorkerPool, jobs: Iterator[Job | None], limit: float | None) -> Iterator[tuple[Job, Message]]:
     """The messages of all jobs.
 
     Args:
-        crew: the workers.
+        pool: the workers.
         jobs: see `robustbench_med.runner.executors.Executor`.
-        limit: seconds that a job may take, on a clock that nobody sets back.
+        limit: seconds that a job may take.
     """
-    turns: dict[int, _Turn] = {}
-    again: deque[tuple[Job, int]] = deque()
-    warm: set[int] = set()
-    source: Iterator[Job | None] | None = jobs
+    dispatcher = _Dispatcher(pool, jobs, limit)
     try:
-        while True:
-            waiting = False
-            for worker in [worker for worker in range(crew.size) if worker not in turns]:
-                if again:
-                    job, attempt = again.popleft()
-                elif source is None or waiting:
-                    break
-                else:
-                    try:
-                        found = next(source)
-                    except StopIteration:
-                        source = None
-                        break
-                    if found is None:
-                        waiting = True
-                        break
-                    job, attempt = found, 1
-                crew.send(worker, job)
-                allowed = float("inf") if limit is None else limit + (0 if worker in warm else START)
-                turns[worker] = _Turn(job, attempt, time.monotonic() + allowed)
-            if not turns:
-                if source is None and not again:
-                    return
-                time.sleep(PATIENCE)
-                continue
-            soon = min(turn.deadline for turn in turns.values()) - time.monotonic()
-            spoke = crew.wait(list(turns), max(0.0, min(soon, PATIENCE if waiting else 5.0)))
-            if spoke is not None:
-                turn = turns[spoke]
-                try:
-                    message = crew.receive(spoke)
-                except Lost as lost:
-                    del turns[spoke]
-                    warm.discard(spoke)
-                    if turn.attempt < ATTEMPTS:
-                        again.append((turn.job, turn.attempt + 1))
-                    else:
-                        reason = f"WorkerLost: the process that ran the cell died {ATTEMPTS} times ({lost})"
-                        yield turn.job, Done(status="failed", reason=reason, keep=True)
-                    continue
-                if spoke not in warm:
-                    warm.add(spoke)
-                    turn.deadline = float("inf") if limit is None else time.monotonic() + limit
-                if isinstance(message, Checkpoint):
-                    turn.job = replace(turn.job, pieces={**turn.job.pieces, message.name: message.data})
-                if isinstance(message, Done):
-                    del turns[spoke]
-                    if crew.rest(spoke):
-                        warm.discard(spoke)
-                yield turn.job, message
-            for worker, turn in list(turns.items()):
-                if time.monotonic() >= turn.deadline:
-                    crew.stop(worker)
-                    del turns[worker]
-                    warm.discard(worker)
-                    reason = f"TimeLimit: stopped after {limit:g} s (--time-limit)"
-                    yield turn.job, Done(status="failed", reason=reason, keep=True)
+        yield from dispatcher.run()
     finally:
-        for worker in range(crew.size):
-            crew.stop(worker)
+        for worker in range(pool.size):
+            pool.stop(worker)
+
+
+class _Dispatcher:
+    def __init__(self, pool: WorkerPool, jobs: Iterator[Job | None], limit: float | None) -> None:
+        self.pool, self.limit = pool, limit
+        self.jobs: Iterator[Job | None] | None = jobs  # None once all are assigned
+        self.assigned: dict[int, _Assignment] = {}
+        self.lost: deque[tuple[Job, int]] = deque()  # jobs to repeat, and their next attempt
+        self.started: set[int] = set()  # workers that have sent a message
+        self.waiting = False  # all jobs that are left are locked by other runs
+
+    def run(self) -> Iterator[tuple[Job, Message]]:
+        """The messages of all jobs."""
+        while True:
+            self._assign()
+            if not self.assigned:
+                if self.jobs is None and not self.lost:
+                    return
+                time.sleep(POLL)
+                continue
+            left = min(assignment.deadline for assignment in self.assigned.values()) - time.monotonic()
+            worker = self.pool.wait(list(self.assigned), max(0.0, min(left, POLL if self.waiting else 5.0)))
+            if worker is not None:
+                yield from self._receive(worker)
+            yield from self._stop_overdue()
+
+    def _assign(self) -> None:
+        """Send jobs to idle workers, as far as there are any."""
+        self.waiting = False
+        for worker in range(self.pool.size):
+            if worker in self.assigned:
+                continue
+            found = self._next_job()
+            if found is None:
+                return
+            job, attempt = found
+            self.pool.send(worker, job)
+            self.assigned[worker] = _Assignment(job, attempt, self._deadline(0 if worker in self.started else START))
+
+    def _next_job(self) -> tuple[Job, int] | None:
+        """A job and its attempt; None if there is none (at the moment)."""
+        if self.lost:
+            return self.lost.popleft()
+        if self.jobs is None:
+            return None
+        try:
+            job = next(self.jobs)
+        except StopIteration:
+            self.jobs = None
+            return None
+        self.waiting = job is None
+        return None if job is None else (job, 1)
+
+    def _deadline(self, extra: float = 0.0) -> float:
+        return float("inf") if self.limit is None else time.monotonic() + self.limit + extra
+
+    def _receive(self, worker: int) -> Iterator[tuple[Job, Message]]:
+        """The worker's next message."""
+        assignment = self.assigned[worker]
+        try:
+            message = self.pool.receive(worker)
+        except WorkerLost as lost:
+            self._forget(worker)
+            if assignment.attempt < ATTEMPTS:
+                self.lost.append((assignment.job, assignment.attempt + 1))
+            else:
+                reason = f"WorkerLost: the process that ran the cell died {ATTEMPTS} times ({lost})"
+                yield assignment.job, Done(status="failed", reason=reason, keep=True)
+            return
+        if worker not in self.started:
+            self.started.add(worker)
+            assignment.deadline = self._deadline()
+        if isinstance(message, Checkpoint):
+            known = {**assignment.job.checkpoints, message.name: message.data}
+            assignment.job = replace(assignment.job, checkpoints=known)
+        if isinstance(message, Done):
+            del self.assigned[worker]
+            if self.pool.recycle(worker):
+                self.started.discard(worker)
+        yield assignment.job, message
+
+    def _stop_overdue(self) -> Iterator[tuple[Job, Message]]:
+        """Stop the jobs that have reached the time limit; each of them fails."""
+        for worker, assignment in list(self.assigned.items()):
+            if time.monotonic() >= assignment.deadline:
+                self.pool.stop(worker)
+                self._forget(worker)
+                reason = f"TimeLimit: stopped after {self.limit:g} s (--time-limit)"
+                yield assignment.job, Done(status="failed", reason=reason, keep=True)
+
+    def _forget(self, worker: int) -> None:
+        del self.assigned[worker]
+        self.started.discard(worker)

@@ -1,4 +1,4 @@
-"""Cells one after another in a process of their own: it can be stopped, and dies alone."""
+"""Cells one after another in a separate process, which can be stopped, and whose end does not end the run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustbench_med.runner.executors.pool import Lost, dispatch
-from robustbench_med.runner.messages import Done, Job, Message
+from robustbench_med.runner.executors.pool import WorkerLost, dispatch
+from robustbench_med.runner.messages import Done, Job, Message, pack, unpack
 
 if TYPE_CHECKING:
     from robustbench_med.grid.config import RunConfig
     from robustbench_med.runner.evaluator import Evaluator
     from robustbench_med.runner.executors.config import Local
 
-#: Bytes by which a process may outgrow what it held after its first cell before it is replaced: a plugin leaks.
+#: Bytes by which a process may grow after its first cell before it is replaced: a plugin leaks memory.
 GROWTH = 2**30
 
 
@@ -31,7 +31,7 @@ class ProcessExecutor:
     Args:
         params: of the executor.
         config: with the time limit of a cell.
-        evaluator: what the process needs is taken from it.
+        evaluator: gives the plugins that the process loads.
     """
 
     def __init__(self, params: Local, config: RunConfig, evaluator: Evaluator) -> None:
@@ -39,11 +39,11 @@ class ProcessExecutor:
 
     def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
         """See `Executor`."""
-        yield from dispatch(_Alone(self.config, self.evaluator), jobs, self.config.time_limit)
+        yield from dispatch(_Process(self.config, self.evaluator), jobs, self.config.time_limit)
 
 
-class _Alone:
-    """A crew of one."""
+class _Process:
+    """A pool of one process."""
 
     size = 1
 
@@ -52,21 +52,21 @@ class _Alone:
         self.arguments = (worker_config(config), registry.files, registry.only)
         self.process: multiprocessing.process.BaseProcess | None = None
         self.pipe: Connection | None = None
-        self.first = 0  # bytes held after the first cell
+        self.first = 0  # bytes of memory after the first cell
 
     def send(self, worker: int, job: Job) -> None:
         if self.process is None:
             context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs, *self.arguments), name="cells")
+            self.pipe, other_end = context.Pipe()
+            self.process = context.Process(target=_serve, args=(other_end, *self.arguments), name="cells")
             self.process.start()
-            theirs.close()
+            other_end.close()
             self.first = 0
         assert self.pipe is not None
         try:
-            self.pipe.send(job)
+            self.pipe.send_bytes(pack(job))
         except OSError:
-            return  # it has died meanwhile, which `receive` finds out
+            return  # the process has died; `receive` raises for it
 
     def wait(self, workers: list[int], seconds: float) -> int | None:
         assert self.pipe is not None
@@ -81,7 +81,7 @@ class _Alone:
             self.process.join(10)
             code = self.process.exitcode
             self.stop(worker)
-            raise Lost(f"exit code {code}") from None
+            raise WorkerLost(f"exit code {code}") from None
         return message
 
     def stop(self, worker: int) -> None:
@@ -93,7 +93,7 @@ class _Alone:
             self.pipe.close()
         self.process = self.pipe = None
 
-    def rest(self, worker: int) -> bool:
+    def recycle(self, worker: int) -> bool:
         assert self.process is not None
         held = _held(self.process.pid) or 0
         self.first = self.first or held
@@ -104,12 +104,12 @@ class _Alone:
 
 
 def worker_config(config: RunConfig) -> RunConfig:
-    """The configuration for a worker: the run has trained what was missing, and a worker must not."""
+    """The configuration of a worker, which trains nothing: the run has trained what was missing."""
     return replace(config, train=False)
 
 
 def _held(pid: int | None) -> int | None:
-    """Bytes of memory that a process holds; None where the system does not say."""
+    """Bytes of memory that a process uses; None where the system does not tell."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -118,26 +118,27 @@ def _held(pid: int | None) -> int | None:
 
 
 def _serve(pipe: Connection, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None) -> None:
-    """Run jobs until nobody sends any."""
-    # Ctrl-C reaches every process of the terminal; the run decides what becomes of this one.
+    """Run jobs until the pipe is closed."""
+    # Ctrl-C reaches every process of the terminal; the run ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from robustbench_med.plugins.registry import Registry
     from robustbench_med.runner.evaluator import Evaluator
 
-    evaluator = Evaluator(config, Registry(files, only))
+    registry = Registry(files, only)
+    evaluator = Evaluator(config, registry)
     while True:
         try:
-            job: Job = pipe.recv()
+            data = pipe.recv_bytes()
         except EOFError:
             return
-        for message in evaluator.run(job):
+        for message in evaluator.run(unpack(data, registry)):
             pipe.send(message)
             if isinstance(message, Done):
                 break
 
 
-def _die_with_parent() -> None:
+def _end_with_parent() -> None:
     """A plugin that hangs would otherwise outlive a run that was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None

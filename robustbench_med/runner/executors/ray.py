@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_med.errors import HarnessError, UsageError
-from robustbench_med.runner.executors.pool import Lost, dispatch
+from robustbench_med.runner.executors.pool import WorkerLost, dispatch
 from robustbench_med.runner.executors.process import worker_config
-from robustbench_med.runner.messages import Done, Job, Message
+from robustbench_med.runner.messages import Done, Job, Message, pack, unpack
 
 if TYPE_CHECKING:
     from robustbench_med.grid.config import RunConfig
     from robustbench_med.runner.evaluator import Evaluator
     from robustbench_med.runner.executors.config import OnRay
 
-#: Ray: report nothing home, leave CUDA_VISIBLE_DEVICES alone, and start workers with this very interpreter.
+#: Ray: send no usage statistics, leave CUDA_VISIBLE_DEVICES alone, and start workers with this very interpreter.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -41,10 +41,10 @@ class RayExecutor:
     Args:
         params: of the executor.
         config: with the time limit of a cell.
-        evaluator: what the workers need is taken from it.
+        evaluator: gives the device and the plugins of the workers.
 
     Raises:
-        UsageError: Ray is not installed, or the device is not for it to choose.
+        UsageError: Ray is not installed, or a GPU is named, which Ray chooses itself.
     """
 
     def __init__(self, params: OnRay, config: RunConfig, evaluator: Evaluator) -> None:
@@ -59,18 +59,18 @@ class RayExecutor:
 
         Raises:
             HarnessError: Ray cannot start.
-            UsageError: it has no room for a single worker.
+            UsageError: it has too few resources for one worker.
         """
         gpus = self.params.gpus
         if gpus is None:
             gpus = 1.0 if self.evaluator.device.type == "cuda" else 0.0
         with _ray(self.params, gpus):
-            crew = _Actors(self.params, gpus, self.config, self.evaluator)
-            yield from dispatch(crew, jobs, self.config.time_limit)
+            pool = _RayPool(self.params, gpus, self.config, self.evaluator)
+            yield from dispatch(pool, jobs, self.config.time_limit)
 
 
 class _Worker:
-    """What an actor is made of."""
+    """The class of the actors."""
 
     def __init__(
         self, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None, threads: int, command: list[str]
@@ -82,15 +82,16 @@ class _Worker:
 
         sys.argv = command  # records name the command that was given
         torch.set_num_threads(threads)
-        self.evaluator = Evaluator(config, Registry(files, only))
+        self.registry = Registry(files, only)
+        self.evaluator = Evaluator(config, self.registry)
 
-    def run(self, job: Job) -> Iterator[Message]:
-        """The messages of one job."""
-        yield from self.evaluator.run(job)
+    def run(self, job: bytes) -> Iterator[Message]:
+        """The messages of one packed job."""
+        yield from self.evaluator.run(unpack(job, self.registry))
 
 
-class _Actors:
-    """A crew of actors."""
+class _RayPool:
+    """A pool of actors."""
 
     def __init__(self, params: OnRay, gpus: float, config: RunConfig, evaluator: Evaluator) -> None:
         import ray
@@ -110,52 +111,52 @@ class _Actors:
         files = [file.absolute() for file in registry.files]
         self.arguments = (worker_config(config), files, registry.only, params.cpus, list(sys.argv))
         self.actors: dict[int, Any] = {}
-        self.turns: dict[int, Any] = {}
+        self.messages: dict[int, Any] = {}
 
     def send(self, worker: int, job: Job) -> None:
         if worker not in self.actors:
             self.actors[worker] = self.actor.remote(*self.arguments)
         method = self.actors[worker].run.options(num_returns="streaming")
-        self.turns[worker] = method.remote(job)
+        self.messages[worker] = method.remote(pack(job))
 
     def wait(self, workers: list[int], seconds: float) -> int | None:
-        asked = {self.turns[worker]: worker for worker in workers}
-        ready, _ = self.ray.wait(list(asked), num_returns=1, timeout=seconds)
-        return asked[ready[0]] if ready else None
+        streams = {self.messages[worker]: worker for worker in workers}
+        ready, _ = self.ray.wait(list(streams), num_returns=1, timeout=seconds)
+        return streams[ready[0]] if ready else None
 
     def receive(self, worker: int) -> Message:
         try:
-            message: Message = self.ray.get(next(self.turns[worker]))
+            message: Message = self.ray.get(next(self.messages[worker]))
         except (self.ray.exceptions.RayError, StopIteration) as error:
             self.stop(worker)
-            raise Lost(" ".join(str(error).split())[:200]) from None
+            raise WorkerLost(" ".join(str(error).split())[:200]) from None
         if isinstance(message, Done):
-            del self.turns[worker]
+            del self.messages[worker]
         return message
 
     def stop(self, worker: int) -> None:
-        self.turns.pop(worker, None)
+        self.messages.pop(worker, None)
         actor = self.actors.pop(worker, None)
         if actor is not None:
-            with suppress(Exception):  # one that is dead already
+            with suppress(Exception):  # it is dead already
                 self.ray.kill(actor)
 
-    def rest(self, worker: int) -> bool:
+    def recycle(self, worker: int) -> bool:
         return False
 
 
 @contextmanager
 def _ray(params: OnRay, gpus: float) -> Iterator[None]:
-    """Ray as it runs already, on the cluster of ``RAY_ADDRESS``, or else on this machine alone and without traces.
+    """Ray: already running, on the cluster of ``RAY_ADDRESS``, or else on this machine, without anything left behind.
 
-    The caller's process is left as it was.
+    Environment and signal handlers are restored.
     """
     with warnings.catch_warnings():
         # Ray leaves log files open when it shuts down.
         warnings.simplefilter("ignore", ResourceWarning)
         before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in before})
-        # A short name: Ray puts sockets below it, whose paths may have about 100 characters.
+        # A short name: Ray creates sockets in it, whose paths are limited to about 100 characters.
         folder = tempfile.mkdtemp(prefix="r")
         try:
             import ray
@@ -187,11 +188,14 @@ def _ray(params: OnRay, gpus: float) -> Iterator[None]:
 
 
 def _here(params: OnRay, gpus: float, folder: str) -> dict[str, Any]:
-    """Options that start Ray on this machine, with the cores that the workers want even where there are fewer."""
+    """Options that start Ray on this machine with the cores that the workers request, even where there are fewer."""
     cores = params.cpus * params.workers if params.workers else max(os.cpu_count() or 1, params.cpus)
     options: dict[str, Any] = {
-        "num_cpus": cores, "_temp_dir": folder, "_node_ip_address": "127.0.0.1", "include_dashboard": False,
-    }  # fmt: skip
+        "num_cpus": cores,
+        "_temp_dir": folder,
+        "_node_ip_address": "127.0.0.1",
+        "include_dashboard": False,
+    }
     return options if gpus else {**options, "num_gpus": 0}
 
 

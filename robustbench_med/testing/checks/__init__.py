@@ -1,4 +1,4 @@
-"""The checks of every kind, the one source of `rbmed check`, of the contract classes and of parametrised tests."""
+"""The checks of every kind, used by `rbmed check`, the contract classes and parametrised tests."""
 
 from __future__ import annotations
 

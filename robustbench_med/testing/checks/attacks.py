@@ -1,4 +1,4 @@
-"""What must be true of an attack."""
+"""Checks of an attack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLASSES = (2, 4)
 
 @dataclass(frozen=True)
 class Trial:
-    """An attack on toy images under one threat, and what came of it."""
+    """An attack on toy images under one threat model, and its result."""
 
     attack: Attack
     threat: ThreatModel
@@ -49,12 +49,12 @@ class Trial:
 
 
 def _trials(subject: Subject) -> list[Trial]:
-    """For each norm that the spec names, on few and on more classes; the attack may refuse one of the two."""
+    """For each norm that the spec names, on few and on more classes; the attack may reject one of the two."""
     spec = subject.entry.spec
     assert isinstance(spec, AttackSpec)
     attack: Attack = subject.build()
     if not spec.norms:
-        raise UsageError("an attack must know at least one norm")
+        raise UsageError("an attack must support at least one norm")
     trials: list[Trial] = []
     refused: list[str] = []
     for norm in spec.norms:
@@ -68,7 +68,7 @@ def _trials(subject: Subject) -> list[Trial]:
             try:
                 with torch.random.fork_rng(devices=[]):
                     made = trial.run()
-            except UsageError as error:  # an attack may need more classes, and say so
+            except UsageError as error:  # an attack may require more classes
                 refused.append(str(error))
                 continue
             trials.append(Trial(attack, threat, classes, target, x, y, rng, made))
@@ -81,7 +81,7 @@ def _trials(subject: Subject) -> list[Trial]:
 
 
 def _access(subject: Subject) -> str:
-    """What the attack needs to see."""
+    """The access that the attack needs."""
     attack: Attack = subject.once("attack", subject.build)
     spec = subject.entry.spec
     assert isinstance(spec, AttackSpec)
@@ -114,7 +114,7 @@ def inside_the_ball(subject: Subject) -> Iterator[str]:
 
 @check("repeatable", "The same stream gives the same images")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """Bit by bit, on one device."""
+    """Bitwise, on one device."""
     for trial in _each(subject):
         if not all(torch.equal(trial.made, trial.run()) for _ in range(2)):
             yield f"{trial}: gives other images when run again with the same stream"
@@ -122,7 +122,7 @@ def repeatable(subject: Subject) -> Iterator[str]:
 
 @check("own-stream", "Random numbers come from the stream `rng` alone")
 def own_stream(subject: Subject) -> Iterator[str]:
-    """The global generators stay where they were."""
+    """The global generators must not change."""
     draws = GlobalDraws()
     trial = _each(subject)[0]
     with draws.watch():
@@ -141,7 +141,7 @@ def batch_split(subject: Subject) -> Iterator[str]:
 
 @check("batch-order", "An image's result does not depend on its place in the batch")
 def batch_order(subject: Subject) -> Iterator[str]:
-    """The batch from its end."""
+    """The batch in reverse order."""
     for trial in _each(subject):
         order = torch.arange(len(trial.x)).flip(0)
         if not torch.allclose(trial.made, trial.run(order)[order], atol=1e-4):
@@ -150,7 +150,7 @@ def batch_order(subject: Subject) -> Iterator[str]:
 
 @check("inputs-unmodified", "Images, labels and the target model's weights stay as they were")
 def inputs_unmodified(subject: Subject) -> Iterator[str]:
-    """In place changes would reach the next attack."""
+    """In-place changes would affect the next attack."""
     trial = _each(subject)[0]
     x, y = trial.x.clone(), trial.y.clone()
     watched = Unmodified(images=x, labels=y)
@@ -159,11 +159,11 @@ def inputs_unmodified(subject: Subject) -> Iterator[str]:
     yield from watched.faults()
 
 
-@check("lets-the-budget-through", "Once the budget is spent, `BudgetExceeded` leaves the attack")
+@check("lets-the-budget-through", "Once the budget is spent, the attack lets `BudgetExceeded` propagate")
 def lets_the_budget_through(subject: Subject) -> Iterator[str]:
-    """The harness raises it in the middle of a call, and uses the best image that the target model has been shown."""
+    """The harness raises it in the middle of a call, and uses the best image among the queries."""
     if _access(subject) == "none":
-        raise NotApplicable("it asks nothing")
+        raise NotApplicable("it does not query the model")
     for trial in _each(subject):
         limited = Limited(trial.target, calls=2)
         try:
@@ -171,12 +171,12 @@ def lets_the_budget_through(subject: Subject) -> Iterator[str]:
         except BudgetExceeded:
             continue
         if limited.raised:
-            yield f"{trial}: swallows BudgetExceeded and goes on"
+            yield f"{trial}: catches BudgetExceeded and continues"
 
 
-@check("sees-what-it-says", "It needs no more than its access says: gradient, scores, decision or none")
+@check("sees-what-it-says", "It uses no more than its declared access: gradient, scores, decision or none")
 def sees_what_it_says(subject: Subject) -> Iterator[str]:
-    """One that sees decisions only must do the same where the scores say nothing else; one that sees none asks none."""
+    """With access decision, the result must not depend on scores; with access none, the model is not queried."""
     access = _access(subject)
     if access not in ("decision", "none"):
         raise NotApplicable(
@@ -188,16 +188,16 @@ def sees_what_it_says(subject: Subject) -> Iterator[str]:
             with suppress(BudgetExceeded):
                 trial.run(target=limited)
             if limited.raised:
-                yield f"{trial}: access is none, and it asks the target model"
+                yield f"{trial}: access is none, but it queries the target model"
         elif not torch.allclose(trial.made, trial.run(target=Decisions(trial.target)), atol=1e-4):
-            yield f"{trial}: access is decision, and the result follows the scores"
+            yield f"{trial}: access is decision, but the result depends on the scores"
 
 
-@check("raises-the-loss", "What it returns is answered no better than the clean image")
+@check("raises-the-loss", "The loss of its images is no lower than that of the clean images")
 def raises_the_loss(subject: Subject) -> Iterator[str]:
-    """On a linear classifier, where every direction that lowers the true logit does."""
+    """On a linear classifier."""
     if _access(subject) == "none":
-        raise NotApplicable("a control does not look at the answers")
+        raise NotApplicable("a control does not use the model")
     for trial in _each(subject):
         with torch.no_grad():
             clean, attacked = (F.cross_entropy(trial.target(x), trial.y) for x in (trial.x, trial.made))
@@ -206,24 +206,24 @@ def raises_the_loss(subject: Subject) -> Iterator[str]:
 
 
 class Limited(TargetModel):
-    """Answers ``calls`` times, then raises as the harness does."""
+    """Answers ``calls`` queries, then raises as the harness does."""
 
     def __init__(self, inner: TargetModel, calls: int) -> None:
         super().__init__()
         self.inner, self.left, self.raised = inner, calls, False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, as long as any are left."""
+        """Logits, until the calls are used up."""
         if self.left == 0:
             self.raised = True
-            raise BudgetExceeded("the attack wants more than its budget")
+            raise BudgetExceeded("the attack exceeds its budget")
         self.left -= 1
         logits: Tensor = self.inner(x)
         return logits
 
 
 class Decisions(TargetModel):
-    """The same answers with nothing but the decision in them."""
+    """The same decisions, without scores."""
 
     def __init__(self, inner: TargetModel) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What must be true of a component of any kind."""
+"""Checks of components of any kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
 check = Checks()
-#: What `rbmed list` must not load.
+#: Packages that `rbmed list` must not import.
 HEAVY = ("diffusers", "flwr", "pandas", "pydantic", "scipy", "sklearn", "timm", "torch", "torchvision")
 
 
@@ -42,7 +42,7 @@ def light_hooks(subject: Subject) -> Iterator[str]:
 
 @check("default-constructible", "It can be built without any parameter")
 def default_constructible(subject: Subject) -> Iterator[str]:
-    """One that cannot is refused with a line, not a traceback, and is tried with the parameters given."""
+    """A component with required parameters is tested with the given parameters."""
     required = [name for name, info in subject.cls.Params.model_fields.items() if info.is_required()]
     if required and not subject.ref.params:
         yield f"parameters without a default cannot be tried: {', '.join(required)}"
@@ -52,7 +52,7 @@ def default_constructible(subject: Subject) -> Iterator[str]:
         create(subject.registry, subject.entry.spec.kind, PartRef(subject.entry.qualified))
 
 
-@check("parameters-described", "Every parameter says what it means and what it accepts")
+@check("parameters-described", "Every parameter has a description and a type")
 def parameters_described(subject: Subject) -> Iterator[str]:
     """`Params` refuses a class whose fields have no description at all."""
     for name, info in subject.cls.Params.model_fields.items():
@@ -60,33 +60,33 @@ def parameters_described(subject: Subject) -> Iterator[str]:
         if len(text) < 4 or "\n" in text:
             yield f"parameter {name!r} needs a description of one line, not {text!r}"
         if info.annotation is Any:
-            yield f"parameter {name!r} has no type, so nothing is refused"
+            yield f"parameter {name!r} has no type, so no value is rejected"
 
 
-@check("parameters-validated", "A parameter that is unknown, of another type or out of range is refused in one line")
+@check("parameters-validated", "A parameter that is unknown, of another type or out of range is rejected in one line")
 def parameters_validated(subject: Subject) -> Iterator[str]:
-    """A class whose unknown parameters are meant to go elsewhere takes them all."""
+    """A class that passes unknown parameters on, with `catalogue`, is exempt from the first rule."""
     params = subject.cls.Params
     if not params.model_config.get("frozen"):
         yield "parameters can be changed after they were validated; keep model_config frozen"
     if params.model_config.get("extra") != "forbid" and "catalogue" not in vars(params):
-        yield "unknown parameters are not refused; keep extra='forbid'"
+        yield "unknown parameters are not rejected; keep extra='forbid'"
     for name, wrong in _wrong_values(params):
         try:
             create(subject.registry, subject.entry.spec.kind, PartRef(subject.entry.qualified, {name: wrong}))
         except BadParameter as error:
             if "\n" in str(error):
-                yield f"{name}={wrong!r} is refused in more than one line"
+                yield f"{name}={wrong!r} is rejected in more than one line"
         except UsageError:
             continue
-        except Exception as error:  # noqa: BLE001 -- whatever a plugin raises is a fault to list
-            yield f"{name}={wrong!r} is refused by {type(error).__name__}, not by its type or bounds"
+        except Exception as error:  # noqa: BLE001 -- any exception of a plugin is a fault
+            yield f"{name}={wrong!r} is rejected by {type(error).__name__}, not by its type or bounds"
         else:
             yield f"{name}={wrong!r} is accepted"
 
 
 def _wrong_values(params: type[pydantic.BaseModel]) -> Iterator[tuple[str, Any]]:
-    """Values that each field must refuse, as its type and bounds say."""
+    """Values that each field must reject, by its type and bounds."""
     for name, info in params.model_fields.items():
         if info.annotation in (int, float, bool):
             yield name, "neither"
@@ -96,7 +96,7 @@ def _wrong_values(params: type[pydantic.BaseModel]) -> Iterator[tuple[str, Any]]
                     yield name, limit + off
 
 
-@check("parameters-round-trip", "Parameters as a record keeps them build the same component again")
+@check("parameters-round-trip", "Parameters from a record build the same component again")
 def parameters_round_trip(subject: Subject) -> Iterator[str]:
     """Through JSON."""
     component = subject.build()

@@ -1,4 +1,4 @@
-"""What must be true of a data set."""
+"""Checks of a data set."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def _card(subject: Subject) -> DataCard:
     return subject.once("card", lambda: _dataset(subject).card())
 
 
-@check("card", "Its card says what the spec says, and what a reader must know")
+@check("card", "Its card agrees with the spec and is complete")
 def card(subject: Subject) -> Iterator[str]:
     """Name, classes, licence, citation, digest."""
     spec, found = _spec(subject), _card(subject)
     if found.name != spec.name or found.synthetic != spec.synthetic:
         said = f"{found.name!r}, synthetic={found.synthetic}"
-        yield f"card says {said}; the spec {spec.name!r}, synthetic={spec.synthetic}"
+        yield f"card states {said}; the spec {spec.name!r}, synthetic={spec.synthetic}"
     if len(found.classes) < 2 or len(set(found.classes)) != len(found.classes):
         yield f"has fewer than two classes, or two of one name: {', '.join(found.classes)}"
     if found.lesion_class is not None and not 0 <= found.lesion_class < len(found.classes):
-        yield f"lesion_class={found.lesion_class} is no class"
+        yield f"lesion_class={found.lesion_class} is not a class"
     for name in ("licence", "citation", "digest"):
         if not getattr(found, name):
             yield f"the card's {name} is empty"
@@ -91,18 +91,18 @@ def labels(subject: Subject) -> Iterator[str]:
 
 @check("patients-apart", "No patient is in two splits")
 def patients_apart(subject: Subject) -> Iterator[str]:
-    """Or the test would measure memory."""
+    """Otherwise the test would measure memorisation."""
     for (one, a), (other, b) in combinations(_splits(subject).items(), 2):
         if both := sorted(set(a.patients) & set(b.patients)):
             yield f"{len(both)} patients are in {one} and in {other}: {', '.join(both[:3])}"
 
 
-@check("repeatable", "Asked again, it gives the same images under the same digest")
+@check("repeatable", "Opened again, it gives the same images and the same digest")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """Opened anew."""
+    """With a new instance."""
     again = _dataset(subject)
     if again.card() != _card(subject):
-        yield "its card is another one when opened again"
+        yield "its card differs when opened again"
     before, after = _splits(subject)["test"], again.split("test")
     if not (
         torch.equal(before.images, after.images) and replace(before, images=after.images).patients == after.patients
@@ -110,7 +110,7 @@ def repeatable(subject: Subject) -> Iterator[str]:
         yield "gives other images when opened again; the digest must change with them"
 
 
-@check("clear-errors", "A folder without its images is refused in one line")
+@check("clear-errors", "A folder without its images is rejected in one line")
 def clear_errors(subject: Subject) -> Iterator[str]:
     """With `DataError`, which names the folder."""
     if not _spec(subject).needs_root:
@@ -123,7 +123,7 @@ def clear_errors(subject: Subject) -> Iterator[str]:
             dataset.split("test")
         except DataError as error:
             if "\n" in str(error):
-                yield "an empty folder is refused in more than one line"
+                yield "an empty folder is rejected in more than one line"
             return
         if not problems:
             yield "an empty folder is accepted, and check() finds no problem in it"

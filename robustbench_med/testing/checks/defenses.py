@@ -1,4 +1,4 @@
-"""What must be true of a defense: a recipe that can be cooked."""
+"""Checks of a defense: its recipe, parts and weights."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def recipe(subject: Subject) -> Iterator[str]:
         if not isinstance(part, PartRef) and not (part is None and kind in ("detector", "purifier")):
             yield f"{kind} must be a PartRef, not {part!r}"
     if not 0 < found.fpr < 1:
-        yield f"fpr={found.fpr} is no share between 0 and 1"
+        yield f"fpr={found.fpr} is not between 0 and 1"
     if found.strength is not None and not 0 <= found.strength <= 1:
         yield f"strength={found.strength} is not in [0, 1]"
 
 
-@check("parts-found", "Its parts are found, and take the parameters that it gives them")
+@check("parts-found", "Its parts are found, and accept the parameters in the recipe")
 def parts_found(subject: Subject) -> Iterator[str]:
     """Whichever plugins they come from."""
     found = _recipe(subject)
@@ -54,22 +54,22 @@ def parts_found(subject: Subject) -> Iterator[str]:
         resolve_defense(subject.parts, subject.ref)
 
 
-@check("same-again", "It gives the same recipe every time")
+@check("same-again", "It returns the same recipe every time")
 def same_again(subject: Subject) -> Iterator[str]:
-    """Its parameters alone decide."""
+    """The recipe depends on the parameters only."""
     defense = subject.build()
     if defense.recipe() != defense.recipe():
-        yield "gives another recipe when asked again"
+        yield "returns another recipe the second time"
 
 
-@check("weights", "The weights that it says it ships are there")
+@check("weights", "The weights that it declares exist")
 def weights(subject: Subject) -> Iterator[str]:
     """As `package:folder`, a folder for each data set."""
     spec = subject.entry.spec
     assert isinstance(spec, DefenseSpec)
     if not spec.weights:
-        raise NotApplicable("it is to be trained")
+        raise NotApplicable("it ships no weights")
     package, _, folder = spec.weights.partition(":")
     place = importlib.resources.files(package) / folder
     if not (folder and place.is_dir()):
-        yield f"weights={spec.weights!r} is no folder; write package:folder"
+        yield f"weights={spec.weights!r} is not a folder; write package:folder"

@@ -1,4 +1,4 @@
-"""What must be true of a detector."""
+"""Checks of a detector."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from robustbench_med.training.plots import rows_of
 check = Checks()
 
 
-@check("learns", "What it learns is kept under the names of its own state, over the clients or at each client")
+@check("learns", "It can be trained, and its state contains the result")
 def learns(subject: Subject) -> Iterator[str]:
-    """A few steps of the training that it defines."""
+    """A few steps of its own training."""
     yield from trained(subject).faults
 
 
@@ -39,7 +39,7 @@ def _ask(made: Trained, part: Part, x: Tensor, rows: Tensor | slice, rng: Stream
 
 @check("scores", "It gives each image one finite number")
 def scores(subject: Subject) -> Iterator[str]:
-    """float32 (N,); the pipeline owns the threshold."""
+    """float32 (N,); the pipeline sets the threshold."""
     made = trained(subject)
     with torch.no_grad():
         found = _ask(made, made.part, made.x, slice(None), made.rng[:])
@@ -51,38 +51,38 @@ def scores(subject: Subject) -> Iterator[str]:
 
 @check("gradients", "Where the score has a gradient in the image, it is finite")
 def gradients(subject: Subject) -> Iterator[str]:
-    """Attackers that keep the detector quiet follow it."""
+    """Attacks that evade the detector use it."""
     made = trained(subject)
     x = made.x.clone().requires_grad_()
     found = _ask(made, made.part, x, slice(None), made.rng[:])
     if not found.requires_grad:
-        raise NotApplicable("it has none")
+        raise NotApplicable("it has no gradient")
     (slope,) = torch.autograd.grad(found.sum(), x)
     if not slope.isfinite().all():
         yield "the gradient of its score is not finite"
 
 
-@check("error-map", "If it says where in the image the suspicion lies: one number a pixel, 0 or more")
+@check("error-map", "If it has an error map: one number per pixel, 0 or more")
 def error_map(subject: Subject) -> Iterator[str]:
     """And its pictures can be drawn."""
     made = trained(subject)
     rows = rows_of(made.part, made.x[:1], made.system, made.rng[:1])
     errors = rows.get("error map")
     if errors is None:
-        raise NotApplicable("it does not say")
+        raise NotApplicable("it has no error map")
     if errors.min() < 0:
         yield f"error_map goes down to {float(errors.min()):.4g}; it must be 0 or more"
 
 
 @check("repeatable", "The same stream gives the same result; without `stochastic`, every stream does")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """Bit by bit, on one device."""
+    """Bitwise, on one device."""
     yield from repeats(trained(subject), _asks(subject))
 
 
 @check("own-stream", "Random numbers come from the stream `rng` alone")
 def own_stream(subject: Subject) -> Iterator[str]:
-    """The global generators stay where they were."""
+    """The global generators must not change."""
     yield from draws_its_own(trained(subject), _asks(subject))
 
 
@@ -94,14 +94,14 @@ def batch_split(subject: Subject) -> Iterator[str]:
 
 @check("batch-order", "An image's result does not depend on its place in the batch")
 def batch_order(subject: Subject) -> Iterator[str]:
-    """The batch from its end."""
+    """The batch in reverse order."""
     made = trained(subject)
     yield from treats_each_alone(made, _asks(subject), torch.arange(len(made.x)).flip(0))
 
 
 @check("inputs-unmodified", "Images, the classifier's weights and its own stay as they were")
 def inputs_unmodified(subject: Subject) -> Iterator[str]:
-    """In place changes would reach the next attack."""
+    """In-place changes would affect the next attack."""
     yield from leaves_inputs_alone(trained(subject), _asks(subject))
 
 

@@ -1,4 +1,4 @@
-"""What must be true of a metric, and of a report."""
+"""Checks of a metric, and of a report."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def figures(subject: Subject) -> Iterator[str]:
             yield f"names of figures become columns; write them like variables: {', '.join(map(repr, odd))}"
 
 
-@metrics("repeatable", "The same outcome gives the same figures, and stays as it was")
+@metrics("repeatable", "The same outcome gives the same figures, and is not modified")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """Other metrics see it too."""
+    """Other metrics use it too."""
     metric: Metric = subject.build()
     outcome = toy_outcome()
     watched = Unmodified(**dict(_tensors(outcome, "outcome")))
@@ -108,23 +108,23 @@ def _table() -> pd.DataFrame:
     return pd.DataFrame([whole, blind, {**failed, "status": "failed", "reason": "no memory", "cell_id": "c3", "n": 0}])
 
 
-@reports("renders", "It makes a text of any table: of several cells, of one, of failed ones")
+@reports("renders", "It renders tables of several cells, of one, and of failed ones")
 def renders(subject: Subject) -> Iterator[str]:
     """Not empty, as text."""
     report: Report = subject.build()
     for table in (_table(), _table()[:1], _table()[2:]):
         text = report.render(table.reset_index(drop=True))
         if not str(text or "").strip() or type(text) is not str:
-            yield f"of {len(table)} rows it makes {text!r:.60}"
+            yield f"of {len(table)} rows it renders {text!r:.60}"
 
 
-@reports("repeatable", "The same table gives the same text, and stays as it was")
+@reports("repeatable", "The same table gives the same text, and is not modified")
 def same_text(subject: Subject) -> Iterator[str]:
-    """Other reports see it too."""
+    """Other reports use it too."""
     report: Report = subject.build()
     table = _table()
     before = table.to_json()
     if report.render(table) != report.render(_table()):
         yield "gives another text for the same table"
     if table.to_json() != before:
-        yield "changes the table"
+        yield "modifies the table"

@@ -1,4 +1,4 @@
-"""What must be true of an architecture and of the classifiers that it builds."""
+"""Checks of an architecture and of the classifiers that it builds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def classifies(subject: Subject) -> Iterator[str]:
     """(N, K), for any number of classes and channels."""
     for built in _built(subject):
         if not isinstance(built.classifier, Classifier):
-            yield f"build returns a {type(built.classifier).__name__}, no robustbench_med.Classifier"
+            yield f"build returns a {type(built.classifier).__name__}, not a robustbench_med.Classifier"
             return
         logits = built.classifier(built.x)
         faults = list(like(logits, built.x, (4, built.classes), "the answer"))
@@ -70,14 +70,14 @@ def classifies(subject: Subject) -> Iterator[str]:
 @check("logits", "Its answers are logits, not probabilities")
 @torch.no_grad()
 def gives_logits(subject: Subject) -> Iterator[str]:
-    """Attacks take a softmax of their own."""
+    """Attacks apply the softmax themselves."""
     for built in _built(subject):
         logits = built.classifier(built.x)
         if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
-            yield f"{built}: returns probabilities; leave the softmax out"
+            yield f"{built}: returns probabilities; remove the softmax"
 
 
-@check("repeatable", "The same images give the same logits, unless it says that it is stochastic")
+@check("repeatable", "The same images give the same logits, unless it declares that it is stochastic")
 @torch.no_grad()
 def repeatable(subject: Subject) -> Iterator[str]:
     """And the same seed the same weights."""
@@ -88,10 +88,10 @@ def repeatable(subject: Subject) -> Iterator[str]:
         with draws.watch():
             first, again = built.classifier(built.x), built.classifier(built.x)
         if not torch.equal(first, again):
-            yield f"{built}: gives another result when run again; say so with stochastic = True"
+            yield f"{built}: gives another result when run again; declare stochastic = True"
         yield from draws.faults()
         if changed := states_differ(built.classifier.state_dict(), built.fresh().state_dict()):
-            yield f"{built}: initial weights do not follow torch's seed: {', '.join(changed[:3])}"
+            yield f"{built}: initial weights do not depend on torch's seed alone: {', '.join(changed[:3])}"
 
 
 @check("batch-split", "An image's logits do not depend on which others are in the batch")
@@ -107,7 +107,7 @@ def batch_split(subject: Subject) -> Iterator[str]:
 @check("batch-order", "An image's logits do not depend on its place in the batch")
 @torch.no_grad()
 def batch_order(subject: Subject) -> Iterator[str]:
-    """The batch from its end."""
+    """The batch in reverse order."""
     for built in _of_one_answer(subject):
         if far(built.classifier(built.x.flip(0)).flip(0), built.classifier(built.x)):
             yield f"{built}: an image's result depends on its place in the batch"
@@ -122,7 +122,7 @@ def _of_one_answer(subject: Subject) -> list[Built]:
 @check("inputs-unmodified", "Images and weights stay as they were")
 @torch.no_grad()
 def inputs_unmodified(subject: Subject) -> Iterator[str]:
-    """While it answers."""
+    """In a forward pass."""
     for built in _built(subject):
         x = built.x.clone()
         watched = Unmodified(images=x)
@@ -161,7 +161,7 @@ def learns(subject: Subject) -> Iterator[str]:
 
 @check("state-names", "`personal` and `heads` are beginnings of names in its state")
 def state_names(subject: Subject) -> Iterator[str]:
-    """Strategies go by them."""
+    """Strategies use them."""
     for built in _built(subject):
         names = list(built.classifier.state_dict())
         for prefix in (*built.classifier.personal, *built.classifier.heads):
@@ -169,15 +169,15 @@ def state_names(subject: Subject) -> Iterator[str]:
                 yield f"{built}: no entry of its state begins with {prefix!r}"
 
 
-@check("features", "If it offers features: finite, one row an image")
+@check("features", "If it has features: finite, one row per image")
 @torch.no_grad()
 def features(subject: Subject) -> Iterator[str]:
-    """(N, F), for detectors that look at them."""
+    """(N, F), for detectors that use them."""
     for built in _built(subject):
         try:
             found = built.classifier.embed(built.x)
         except NotDefined as error:
-            raise NotApplicable("it offers none") from error
+            raise NotApplicable("it has no features") from error
         if found.dim() != 2 or len(found) != 4 or not found.isfinite().all():
             yield f"{built}: embed returns shape {tuple(found.shape)}, not (4, F), or values that are not finite"
 

@@ -1,4 +1,4 @@
-"""What must be true of a purifier."""
+"""Checks of a purifier."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from robustbench_med.training.plots import rows_of
 check = Checks()
 
 
-@check("learns", "What it learns is kept under the names of its own state, over the clients or at each client")
+@check("learns", "It can be trained, and its state contains the result")
 def learns(subject: Subject) -> Iterator[str]:
-    """A few steps of the training that it defines."""
+    """A few steps of its own training."""
     yield from trained(subject).faults
 
 
 def _ask(part: Part, x: Tensor, rows: Tensor | slice, rng: Stream) -> Tensor:
-    """Each image at another strength."""
+    """Copies of the images, each at another strength."""
     assert isinstance(part, Purifier)
     return part.copies(x[rows], _strength(x)[rows], rng)
 
@@ -61,7 +61,7 @@ def purifies(subject: Subject) -> Iterator[str]:
         yield f"purified images span [{low:.4g}, {high:.4g}], outside [0, 1]"
 
 
-@check("joins", "It makes one answer of the logits of its copies")
+@check("joins", "It joins the logits of its copies into one prediction")
 def joins(subject: Subject) -> Iterator[str]:
     """(N, votes, K) -> (N, K)."""
     purifier = trained(subject).part
@@ -90,10 +90,10 @@ def strength(subject: Subject) -> Iterator[str]:
 
 @check(
     "gradients",
-    "Its images have a finite gradient in those given, or `differentiable = False` says that they have none",
+    "Its images have a finite gradient in the input, or it declares `differentiable = False`",
 )
 def gradients(subject: Subject) -> Iterator[str]:
-    """Attackers that know the purifier follow it."""
+    """Attacks that know the purifier use it."""
     made = trained(subject)
     purifier = made.part
     assert isinstance(purifier, Purifier)
@@ -101,20 +101,20 @@ def gradients(subject: Subject) -> Iterator[str]:
     pure = purifier.purify(x, _strength(made.x), made.rng[:])
     if not pure.requires_grad:
         if purifier.differentiable:
-            yield "purify gives no gradient in the images; say so with differentiable = False"
+            yield "purify gives no gradient in the images; declare differentiable = False"
         return
     if not purifier.differentiable:
-        yield "says differentiable = False, and purify has a gradient in the images"
+        yield "declares differentiable = False, but purify has a gradient in the images"
     (slope,) = torch.autograd.grad(pure.square().sum(), x)
     if not slope.isfinite().all():
         yield "the gradient is not finite"
     elif not slope.any():
-        yield "the gradient is zero everywhere; say so with differentiable = False and detach the images"
+        yield "the gradient is zero everywhere; declare differentiable = False and detach the images"
 
 
 @check("pictures", "Its pictures can be drawn")
 def pictures(subject: Subject) -> Iterator[str]:
-    """`rbmed train` writes them beside the weights."""
+    """`rbmed train` stores them with the weights."""
     made = trained(subject)
     rows_of(made.part, made.x[:1], made.system, made.rng[:1])
     yield from ()
@@ -122,13 +122,13 @@ def pictures(subject: Subject) -> Iterator[str]:
 
 @check("repeatable", "The same stream gives the same result; without `stochastic`, every stream does")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """Bit by bit, on one device."""
+    """Bitwise, on one device."""
     yield from repeats(trained(subject), _ask)
 
 
 @check("own-stream", "Random numbers come from the stream `rng` alone")
 def own_stream(subject: Subject) -> Iterator[str]:
-    """The global generators stay where they were."""
+    """The global generators must not change."""
     yield from draws_its_own(trained(subject), _ask)
 
 
@@ -140,14 +140,14 @@ def batch_split(subject: Subject) -> Iterator[str]:
 
 @check("batch-order", "An image's result does not depend on its place in the batch")
 def batch_order(subject: Subject) -> Iterator[str]:
-    """The batch from its end."""
+    """The batch in reverse order."""
     made = trained(subject)
     yield from treats_each_alone(made, _ask, torch.arange(len(made.x)).flip(0))
 
 
 @check("inputs-unmodified", "Images, the classifier's weights and its own stay as they were")
 def inputs_unmodified(subject: Subject) -> Iterator[str]:
-    """In place changes would reach the next attack."""
+    """In-place changes would affect the next attack."""
     yield from leaves_inputs_alone(trained(subject), _ask)
 
 

@@ -1,4 +1,4 @@
-"""What must be true of a strategy: it trains a small classifier over five clients."""
+"""Checks of a strategy, which trains a small classifier over five clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE, IMAGES = 8, 12
 
 
 class Small(Classifier):
-    """Features and a head, so that there is something to share and something to keep."""
+    """Features to share and a personal head."""
 
     personal = ("head.",)
     heads = ("head.",)
@@ -45,7 +45,7 @@ class Small(Classifier):
 
 @dataclass(frozen=True)
 class Training:
-    """A strategy, its clients, and what it made of them."""
+    """A strategy, its clients, and the result."""
 
     strategy: Strategy
     clients: dict[str, Split]
@@ -77,13 +77,13 @@ def _trained(subject: Subject) -> Training:
     return subject.once("trained", make)
 
 
-@check("trains", "It returns finite states that move away from where they began")
+@check("trains", "It returns finite states that differ from the initial ones")
 def trains(subject: Subject) -> Iterator[str]:
     """`shared`, and `personal` by client."""
     made = _trained(subject)
     federated = made.federated
     if not isinstance(federated, Federated):
-        yield f"train returns a {type(federated).__name__}, no robustbench_med.Federated"
+        yield f"train returns a {type(federated).__name__}, not a robustbench_med.Federated"
         return
     for name, state in {"shared": federated.shared, **federated.personal}.items():
         if wild := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
@@ -91,17 +91,17 @@ def trains(subject: Subject) -> Iterator[str]:
     fresh = dict(seeded(lambda: made.strategy.classifier(Small)).named_parameters())
     everyone = [federated.shared, *federated.personal.values()]
     if all(torch.equal(state[name], fresh[name]) for state in everyone for name in state.keys() & fresh.keys()):
-        yield "nothing was learned: all weights are what they were at first"
+        yield "nothing was learned: all weights are the initial ones"
 
 
 @check("state-fits", "Every client's state fits the classifier that is deployed")
 def state_fits(subject: Subject) -> Iterator[str]:
-    """What `shared` holds, less what `personal` replaces."""
+    """`shared`, with the entries of `personal`."""
     made = _trained(subject)
     federated = made.federated
     deployed = seeded(lambda: made.strategy.classifier(Small))
-    if strangers := sorted(set(federated.personal) - set(made.clients)):
-        yield f"personal state of clients that do not exist: {', '.join(strangers)}"
+    if unknown := sorted(set(federated.personal) - set(made.clients)):
+        yield f"personal state of clients that do not exist: {', '.join(unknown)}"
     for client in made.clients:
         state = federated.shared | federated.personal.get(client, {})
         try:
@@ -112,7 +112,7 @@ def state_fits(subject: Subject) -> Iterator[str]:
 
 @check("repeatable", "The same seed gives the same weights")
 def repeatable(subject: Subject) -> Iterator[str]:
-    """The harness seeds torch's global generator; nothing else may decide."""
+    """The result depends on torch's global generator, which the harness seeds, and on nothing else."""
     made = _trained(subject)
     again = made.run()
     if changed := states_differ(made.federated.shared, again.shared):
@@ -135,10 +135,10 @@ def inputs_unmodified(subject: Subject) -> Iterator[str]:
 
 @check("history", "Its history is a list of dicts that fit into JSON")
 def history(subject: Subject) -> Iterator[str]:
-    """The manifest keeps it."""
+    """The manifest stores it."""
     for entry in _trained(subject).federated.history:
         if not isinstance(entry, dict):
-            yield f"an entry of the history is a {type(entry).__name__}, no dict"
+            yield f"an entry of the history is a {type(entry).__name__}, not a dict"
             return
         try:
             json.dumps(entry, allow_nan=False)

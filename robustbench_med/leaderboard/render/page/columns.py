@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from robustbench_med.leaderboard.render.columns import BY_NAME, RUNGS, Column
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.leaderboard.render.page import words
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent
 from robustbench_med.leaderboard.schema import Entry
+from robustbench_med.plugins.specs import ACCESS
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text, a smaller line under it, and what the row is sorted by."""
 
     text: str
@@ -55,10 +56,10 @@ class Shown:
         """Whether the largest value comes first when people sort by it."""
         return self.column.falling
 
-    def cell(self, entry: Entry) -> Cell:
+    def cell(self, entry: Entry) -> TableCell:
         """What a row shows."""
         text = self.text(entry) if self.text else self.column.text(entry)
-        return Cell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
+        return TableCell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
 
 
 def _shown(name: str, heading: str, group: str = "", meaning: str = "", **how: Callable[[Entry], str]) -> Shown:
@@ -76,12 +77,23 @@ def _client(entry: Entry) -> str:
 COLUMNS = (
     _shown("clean", "Clean", meaning=words.TERMS["Clean"]),
     _shown("claim", "Claim", meaning=words.TERMS["Claim"]),
-    _shown("robust", "Worst case", meaning=words.TERMS["Worst case"], text=_worst,
-           small=lambda entry: interval(entry.worst)),
+    _shown(
+        "robust",
+        "Worst case",
+        meaning=words.TERMS["Worst case"],
+        text=_worst,
+        small=lambda entry: interval(entry.worst),
+    ),
     _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
-    *(_shown(f"rung-{rung}", rung, "attackers",
-             f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.")
-      for rung in RUNGS),
+    *(
+        _shown(
+            f"rung-{rung}",
+            rung,
+            "attackers",
+            f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.",
+        )
+        for rung in ACCESS
+    ),
     _shown("hidden", "Hidden lesions", "lesions"),
     _shown("sensitivity", "Sens.", "lesions"),
     _shown("specificity", "Spec.", "lesions"),
@@ -95,4 +107,4 @@ COLUMNS = (
     _shown("seeds", "Seeds", "about"),
     _shown("paper", "Paper", "about"),
     _shown("date", "Date", "about"),
-)  # fmt: skip
+)

@@ -13,7 +13,7 @@ from robustbench_med.errors import BadConfig
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.render.page import charts
-from robustbench_med.leaderboard.render.page.columns import Cell
+from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
@@ -22,7 +22,7 @@ from robustbench_med.records.rerun import command
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.gallery import Gallery
-    from robustbench_med.leaderboard.sources.image_results import Outcome
+    from robustbench_med.leaderboard.sources.image_results import ImageResults
     from robustbench_med.records.record import Record
 
 
@@ -64,7 +64,7 @@ class Page:
     gallery: Gallery | None = None
 
     @cached_property
-    def headline(self) -> list[tuple[str, Cell, str]]:
+    def headline(self) -> list[tuple[str, TableCell, str]]:
         """The four figures that a reader looks for first."""
         entry = self.entry
         asked = ", ".join(filter(None, [entry.claim_attack, f"{entry.claim_images} images" * bool(entry.claim_images)]))
@@ -73,13 +73,13 @@ class Page:
             ("Clean", _cell(entry.clean), ""),
             ("Claim", _cell(entry.claim), asked),
             ("Worst case", _cell(entry.worst), seeds),
-            ("Drop", Cell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
+            ("Drop", TableCell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
         ]
 
     @cached_property
     def climbed(self) -> bool:
         """Whether each record is a ladder or the only attack; else they are attackers measured one by one."""
-        return len({record.threat["access"] for record in self.entry.records}) <= 1
+        return len({record.threat.access for record in self.entry.records}) <= 1
 
     @cached_property
     def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
@@ -104,11 +104,15 @@ class Page:
         drawn = []
         for name, style, label in (("claim", "line-b", "claim"), ("worst", "line-a", "worst case")):
             points = [
-                charts.Point(board.eps / most, figure.value, charts.told(f"{board.eps_text}: {label}", figure),
-                             figure.interval if name == "worst" else None)
+                charts.Point(
+                    board.eps / most,
+                    figure.value,
+                    charts.told(f"{board.eps_text}: {label}", figure),
+                    figure.interval if name == "worst" else None,
+                )
                 for board, other in rows
                 if (figure := getattr(other, name)) is not None
-            ]  # fmt: skip
+            ]
             clean = self.entry.clean
             start = [charts.Point(0.0, clean.value, charts.told("0: clean", clean))] if clean is not None else []
             drawn.append(charts.Line(label, style, [*start, *points]))
@@ -141,9 +145,11 @@ class Page:
         kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
         if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
             return []
-        names = [str(name) for name in self.entry.records[0].dataset.get("classes", ())]
-        return [confusion("Clean", [(each.labels, each.clean) for each in kept], names),
-                confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
+        names = self.entry.records[0].dataset.classes
+        return [
+            confusion("Clean", [(each.labels, each.clean) for each in kept], names),
+            confusion("Under attack", [(each.labels, each.attacked) for each in kept], names),
+        ]
 
     @cached_property
     def detector(self) -> list[tuple[str, str, str]]:
@@ -163,7 +169,7 @@ class Page:
         return rows + bounds
 
     @property
-    def _curves(self) -> list[tuple[str, Outcome]]:
+    def _curves(self) -> list[tuple[str, ImageResults]]:
         """Outcomes with a ROC curve, and their seeds: of training, or of attack where there is one training."""
         entry = self.entry
         found = []
@@ -171,7 +177,7 @@ class Page:
             if outcome is not None and outcome.roc:
                 one = record.seed if len(entry.train_seeds) == 1 else train_seed(record)
                 name = f"seed {one}"
-                found.append((name if self.climbed else f"{record.threat['access']}, {name}", outcome))
+                found.append((name if self.climbed else f"{record.threat.access}, {name}", outcome))
         return found
 
     @cached_property
@@ -251,32 +257,32 @@ class Page:
         return [_facts(record) for record in self._kept]
 
 
-def _cell(figure: Figure | None) -> Cell:
-    return Cell(percent(figure.value if figure else None), interval(figure))
+def _cell(figure: Figure | None) -> TableCell:
+    return TableCell(percent(figure.value if figure else None), interval(figure))
 
 
 def _facts(record: Record) -> RecordFacts:
-    told, made = record.provenance, record.defense.get("weights", {})
-    versions, hardware = told.get("versions", {}), told.get("hardware", {})
-    seed = made.get("seed")
-    machine = [hardware.get("gpu"), hardware.get("processor"), f"{hardware.get('threads', '?')} threads"]
+    made_with, weights, data = record.provenance, record.defense.weights, record.dataset
+    hardware, seed = made_with.hardware, weights.seed
+    threads = "?" if hardware.threads is None else hardware.threads
+    machine = [hardware.gpu, hardware.processor, f"{threads} threads"]
     facts = [
-        ("Attack", f"{record.attack['name']} {format_params(record.attack['params_passed'])}".strip()),
+        ("Attack", f"{record.attack.name} {format_params(record.attack.params_passed)}".strip()),
         ("Role", record.role),
         ("Images", f"{record.n} of {', '.join(record.clients)}"),
         ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
-        ("Defense", f"{record.defense.get('distribution', DASH)}; {format_params(record.defense['params_passed'])}"),
-        ("Weights", f"digest {made.get('digest', DASH)}, trained {made.get('trained', DASH)}"),
-        ("Data", f"digest {record.dataset.get('digest', DASH)}; {record.dataset.get('licence', DASH)}"),
-        ("Notes on data", "; ".join(map(str, record.dataset.get("notes", ())))),
-        ("Commit", str(told.get("commit") or DASH)),
-        ("Command", str(told.get("command") or "")),
-        ("Machine", f"{told.get('device', DASH)}: {', '.join(str(part) for part in machine if part)}"),
-        ("Versions", listed(f"{name} {version}" for name, version in versions.items())),
+        ("Defense", f"{record.defense.distribution or DASH}; {format_params(record.defense.params_passed)}"),
+        ("Weights", f"digest {weights.digest or DASH}, trained {weights.trained or DASH}"),
+        ("Data", f"digest {data.digest or DASH}; {data.licence or DASH}"),
+        ("Notes on data", "; ".join(data.notes)),
+        ("Commit", made_with.commit or DASH),
+        ("Command", made_with.command or ""),
+        ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
+        ("Versions", listed(f"{name} {version}" for name, version in made_with.versions.items())),
         ("Measured", f"{record.created}, {record.seconds:.0f} s"),
-    ]  # fmt: skip
-    summary = f"{record.attack['name']} {record.threat['access']}, {record.n} images"
+    ]
+    summary = f"{record.attack.name} {record.threat.access}, {record.n} images"
     if seed is not None:
         summary += f", trained with seed {seed}"
     return RecordFacts(record.cell_id, summary, [(name, text) for name, text in facts if text])

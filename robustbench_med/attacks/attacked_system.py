@@ -1,0 +1,63 @@
+"""A deployed system, and the copies of it that attacks work on."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
+from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.query_counter import QueryCounter
+from robustbench_med.attacks.rung import Rung
+from robustbench_med.attacks.settings import EvaluationSettings
+from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.runtime.speed import Speed
+
+
+class AttackedSystem:
+    """The deployed system, and exact and fast copies of it and of the surrogate.
+
+    Args:
+        pipeline: the deployed system; it alone scores.
+        settings: their speed decides how the fast copies are made.
+    """
+
+    def __init__(self, pipeline: Pipeline, settings: EvaluationSettings) -> None:
+        self.deployed = pipeline
+        self.exact, self.surrogate = accelerated_pipeline(pipeline), _copy(settings.surrogate, Speed())
+        self.fast, self.fast_surrogate = self.exact, self.surrogate
+        if settings.speed != Speed(prefetch=settings.speed.prefetch):
+            self.fast = accelerated_pipeline(pipeline, settings.speed)
+            self.fast_surrogate = _copy(settings.surrogate, settings.speed)
+
+    def target(
+        self,
+        rung: Rung,
+        counter: QueryCounter,
+        ids: Tensor,
+        settings: EvaluationSettings,
+        speed: Speed | None = None,
+    ) -> PipelineTarget:
+        """What the adversary of a rung sees of the counter's images, which have these ids, int64 (N,).
+
+        ``speed`` is that of the settings unless given.
+        """
+        fast = speed is None or speed == settings.speed
+        target = TargetSettings(
+            pipeline=self.fast if fast else self.exact,
+            surrogate=self.fast_surrogate if fast else self.surrogate,
+            counter=counter,
+            eot=rung.eot,
+            goal_class=settings.goal_class,
+            evasion=rung.evasion,
+            stand_in=settings.stand_in,
+            chunk=settings.batch,
+            speed=speed or settings.speed,
+        )
+        noise = Stream.named(f"defense-under-attack:{rung.stream}", settings.seed, ids)
+        return target_for(target, rung.access, noise)
+
+
+def _copy(surrogate: nn.Module | None, speed: Speed) -> nn.Module | None:
+    return None if surrogate is None else accelerated(surrogate, speed)

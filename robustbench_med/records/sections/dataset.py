@@ -1,0 +1,89 @@
+"""`Record.dataset`: which images were used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from robustbench_med.plugins.references import format_ref
+from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
+
+if TYPE_CHECKING:
+    from robustbench_med.grid.cell import Cell
+    from robustbench_med.interfaces.dataset import DataCard
+    from robustbench_med.plugins.registry import RegistryEntry
+
+
+class DatasetOptions(RecordSection):
+    """The options on data that were given on the command line."""
+
+    dataset: Name | None = None
+    """The data set, with its parameters."""
+
+    partition: Name | None = None
+    """How clients were made of the data set; null for the data set's own."""
+
+    unseen_site: list[Name] = []
+    """Clients that take no part in training."""
+
+    client: list[Name] = []
+    """Clients that are evaluated; empty for all."""
+
+
+class DatasetSection(RecordSection):
+    """The data set of a cell."""
+
+    name: Name
+    """Name of the data set, as in its card."""
+
+    distribution: Name = ""
+    """Name and version of the distribution that offers it."""
+
+    params_passed: dict[Name, Any]
+    """Parameters that were given."""
+
+    partition: Name | None = None
+    """How clients were made of the data set; null for the data set's own."""
+
+    digest: Annotated[Name | None, NotNull] = None
+    """Hash that changes whenever images, labels or splits do; None where the record does not have it."""
+
+    synthetic: bool
+    """The images are simulated."""
+
+    licence: Text = ""
+    """Terms of the images."""
+
+    classes: list[Name] = []
+    """Names of the classes, in the order of the labels."""
+
+    notes: list[Text] = []
+    """Facts that a reader must know, such as a client that was left out."""
+
+    revision: Count = 1
+    """Revision of the component; it changes when the same parameters give other images."""
+
+    asked: Annotated[DatasetOptions | None, NotNull] = None
+    """Options that were given; None in records of formats before 4."""
+
+    @classmethod
+    def of(cls, cell: Cell, card: DataCard, entry: RegistryEntry) -> DatasetSection:
+        """The data set of a cell; ``entry`` is the plugin that offers it."""
+        partition = format_ref(cell.trained.partition) if cell.trained.partition else None
+        return cls(
+            name=card.name,
+            distribution=f"{entry.distribution} {entry.version}",
+            params_passed=dict(cell.dataset.params),
+            partition=partition,
+            digest=card.digest,
+            synthetic=card.synthetic,
+            licence=card.licence,
+            classes=list(card.classes),
+            notes=list(card.notes),
+            revision=entry.spec.revision,
+            asked=DatasetOptions(
+                dataset=format_ref(cell.dataset),
+                partition=partition,
+                unseen_site=list(cell.trained.unseen),
+                client=list(cell.clients),
+            ),
+        )
