@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import shutil
 import signal
 import socket
@@ -212,25 +213,35 @@ class RecordingProxy(threading.Thread):
                 self.connections[-1].start()
 
     def serve(self, connection: socket.socket) -> None:
+        sent: list[bytes] = []
         with contextlib.suppress(OSError), connection:
             client = self.outer.wrap_socket(connection, server_side=True)
-            with socket.create_connection(self.target) as plain, client:
-                server = self.inner.wrap_socket(plain, server_hostname=LOOPBACK)
-                with server:
-                    back = threading.Thread(target=self.copy, args=(server, client, None), daemon=True)
-                    back.start()
-                    sent: list[bytes] = []
-                    self.copy(client, server, sent)
-                    self.sent.append(b"".join(sent))
-                    back.join(5)
+            with (
+                client,
+                socket.create_connection(self.target) as plain,
+                self.inner.wrap_socket(plain, server_hostname=LOOPBACK) as server,
+            ):
+                self.forward(client, server, sent)
+        self.sent.append(b"".join(sent))
 
     @staticmethod
-    def copy(source, target, record) -> None:
-        with contextlib.suppress(OSError):
-            while part := source.recv(1 << 16):
-                if record is not None:
-                    record.append(part)
-                target.sendall(part)
+    def forward(client: ssl.SSLSocket, server: ssl.SSLSocket, sent: list[bytes]) -> None:
+        """Both directions in one thread: OpenSSL crashes if two threads use one connection at the same time."""
+        other = {client: server, server: client}
+        while True:
+            for source in [end for end in other if end.pending()] or select.select([*other], [], [])[0]:
+                source.setblocking(False)
+                try:
+                    part = source.recv(1 << 16)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    continue  # part of a message, or none for the application
+                finally:
+                    source.setblocking(True)
+                if not part:
+                    return
+                if source is client:
+                    sent.append(part)
+                other[source].sendall(part)
 
 
 NAMES = ("north", "south", "west")
