@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.records import climbed, outcome
+from helpers.records import ladder_record, outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -74,6 +74,6 @@ def test_the_same_images_tell_apart_what_intervals_cannot() -> None:
 @given(order=st.permutations(range(6)))
 def test_boards_do_not_depend_on_the_order_of_records(order: list[int]) -> None:
     rows = [[True] * k + [False] * (12 - k) for k in (12, 11, 4, 4, 0, 8)]
-    records = [climbed(str(k), row, name=f"f{k // 2}", seed=k % 2) for k, row in enumerate(rows)]
+    records = [ladder_record(str(k), row, name=f"f{k // 2}", seed=k % 2) for k, row in enumerate(rows)]
     outcomes = {str(k): outcome(str(k), row) for k, row in enumerate(rows)}
     assert boards([records[at] for at in order], outcomes) == boards(records, outcomes)

@@ -10,7 +10,7 @@ from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSe
 if TYPE_CHECKING:
     from robustbench_med.grid.cell import Cell
     from robustbench_med.interfaces.dataset import DataCard
-    from robustbench_med.plugins.registry import RegistryEntry
+    from robustbench_med.plugins.entries import RegistryEntry
 
 
 class DatasetOptions(RecordSection):
