@@ -54,8 +54,7 @@ class LinearClassifier(rbmed.Classifier):
         self.head = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(x.flatten(1) - 0.5)
-        return logits
+        return self.head(x.flatten(1) - 0.5)
 
 
 class LinearModel(rbmed.Model):
@@ -90,8 +89,7 @@ class Twin(rbmed.Classifier):
         self.one, self.other = one, other
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = (self.one(x) + self.other(x)) / 2
-        return logits
+        return (self.one(x) + self.other(x)) / 2
 
 
 class Own(rbmed.Strategy):
@@ -186,8 +184,7 @@ class Margins(rbmed.Detector):
         return self.known.mean() - self._certainty(x, system)
 
     def _certainty(self, x: Tensor, system: rbmed.System) -> Tensor:
-        certainty: Tensor = system.classifier(x).softmax(1).amax(1).detach()
-        return certainty
+        return system.classifier(x).softmax(1).amax(1).detach()
 
 
 class Blur(rbmed.Purifier):
@@ -307,50 +304,42 @@ class Bare(rbmed.Defense):
         return rbmed.Recipe(rbmed.PartRef("linear"), rbmed.PartRef("pooled"))
 
 
-def _specs(kind: type[Any], classes: dict[str, type[Any]], **more: Any) -> Iterator[Any]:
+def _specs(kind: type[Any], more: dict[str, Any] | None = None, /, **classes: type[Any]) -> Iterator[Any]:
     for name, cls in classes.items():
-        yield kind(name=name, target=f"{cls.__module__}:{cls.__name__}", summary=f"toy {name}", **more)
+        yield kind(name=name, target=f"{cls.__module__}:{cls.__name__}", summary=f"toy {name}", **(more or {}))
 
 
 @hookimpl
 def rbmed_datasets() -> Iterator[rbmed.DatasetSpec]:
-    return _specs(rbmed.DatasetSpec, {"stripes": Stripes}, synthetic=True)
+    return _specs(rbmed.DatasetSpec, {"synthetic": True}, stripes=Stripes)
 
 
 @hookimpl
 def rbmed_models() -> Iterator[rbmed.ModelSpec]:
-    return _specs(rbmed.ModelSpec, {"linear": LinearModel})
+    return _specs(rbmed.ModelSpec, linear=LinearModel)
 
 
 @hookimpl
 def rbmed_strategies() -> Iterator[rbmed.StrategySpec]:
-    return _specs(rbmed.StrategySpec, {"pooled": Pooled, "own": Own})
+    return _specs(rbmed.StrategySpec, pooled=Pooled, own=Own)
 
 
 @hookimpl
 def rbmed_detectors() -> Iterator[rbmed.DetectorSpec]:
-    return _specs(
-        rbmed.DetectorSpec,
-        {
-            "roughness": Roughness,
-            "margins": Margins,
-            "typical": Typical,
-            "certainty": Certainty,
-            "uncertainty": Uncertainty,
-        },
-    )
+    classes = (Roughness, Margins, Typical, Certainty, Uncertainty)
+    return _specs(rbmed.DetectorSpec, **{cls.__name__.lower(): cls for cls in classes})
 
 
 @hookimpl
 def rbmed_purifiers() -> Iterator[rbmed.PurifierSpec]:
-    return _specs(rbmed.PurifierSpec, {"blur": Blur, "retouch": Retouch, "several": Several})
+    return _specs(rbmed.PurifierSpec, blur=Blur, retouch=Retouch, several=Several)
 
 
 @hookimpl
 def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
-    yield _spec(rbmed.AttackSpec, "shift", Shift, norms=("linf",))
+    return _specs(rbmed.AttackSpec, {"norms": ("linf",)}, shift=Shift)
 
 
 @hookimpl
 def rbmed_defenses() -> Iterator[rbmed.DefenseSpec]:
-    return _specs(rbmed.DefenseSpec, {"guarded": Guarded, "bare": Bare})
+    return _specs(rbmed.DefenseSpec, guarded=Guarded, bare=Bare)
