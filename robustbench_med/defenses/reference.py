@@ -17,11 +17,11 @@ class TrainedRef:
 
     Attributes:
         defense: the recipe.
-        dataset: the data set, before its patients are dealt to clients.
+        dataset: the data set, before its patients are assigned to clients.
         model: architecture in place of the recipe's own.
         strategy: training strategy in place of the recipe's own.
         options: parameters of whichever strategy it is: ``adversarial``, ``malicious``, ``engine``.
-        partition: how patients are dealt to clients; None: by site.
+        partition: how patients are assigned to clients; None: by site.
         unseen: sites that take no part in training.
         seed: of the training; None: any, the newest weights first.
     """
