@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.metadata import version
 from typing import Any
 
-from robustbench_med import __version__
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
@@ -57,7 +57,7 @@ def defense(cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None
             "name": resolved.recipe.strategy.name,
             "params_passed": dict(resolved.recipe.strategy.params),
         },
-        "asked": cell.trained.asked() | ({} if seed is None else {"train-seed": str(seed)}),
+        "asked": cell.trained.options_given() | ({} if seed is None else {"train-seed": str(seed)}),
         "replaced": {
             kind: format_ref(ref) for kind in ("model", "strategy") if (ref := getattr(cell.trained, kind)) is not None
         },
@@ -159,7 +159,7 @@ def attack(cell: Cell, num_classes: int, deployment: Deployment, precision: str)
         {"access": rung.access, "eot": rung.ref.eot, "evasion": rung.ref.evasion, **one(rung)} for rung in cell.rungs
     ]
     named = {"name": "ladder", "params": dict(cell.attack.params), "params_passed": dict(cell.attack.params)}
-    distribution = f"robustbench-med {__version__}"
+    distribution = f"robustbench-med {version('robustbench-med')}"
     return {**named, "distribution": distribution, "revision": REVISION, "rungs": rungs, "asked": wanted}
 
 
