@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import ROOT
+from helpers.processes import run
 from packaging.requirements import Requirement
 
 import robustbench_med
@@ -107,7 +107,7 @@ def test_no_lock_file_is_tracked() -> None:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    names = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    names = run([git, "ls-files"], cwd=ROOT).stdout.splitlines()
     assert not [name for name in names if re.search(r"(^|/)(uv|poetry|Pipfile|pylock.*)\.(lock|toml)$", name)]
 
 

@@ -21,7 +21,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.cli.options import help_of as help_of_key
 from robustbench_med.grid.config import OPTIONS
 from robustbench_med.plugins import hookspecs
-from robustbench_med.plugins.components import load_target
+from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.registry import HOOKS, Registry
 from robustbench_med.testing import checks_of
 

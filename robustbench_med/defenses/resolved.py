@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
 from robustbench_med.interfaces.dataset import DataCard
-from robustbench_med.plugins.components import all_params, create, load_target
+from robustbench_med.plugins.components import all_params, create
+from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, parse
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces import Defense
-    from robustbench_med.plugins.registry import Registry, RegistryEntry
+    from robustbench_med.plugins.entries import RegistryEntry
+    from robustbench_med.plugins.registry import Registry
 
 
 def key_of(facts: Any) -> str:

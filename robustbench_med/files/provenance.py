@@ -17,6 +17,8 @@ import torch
 
 from robustbench_med.files.redact import command_line
 
+#: Seconds after which a commit counts as unknown.
+GIT_TIMEOUT = 60
 _WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "diffusers", "flwr", "numpy", "scipy")
 
 
@@ -61,8 +63,8 @@ def commit(file: Path = Path(__file__)) -> str | None:
         return None
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
+        command = ["git", "-C", str(root), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")

@@ -2,6 +2,7 @@
 
 - ``specs``: what a plugin offers, as inert descriptions; plugin authors read this first.
 - ``hookspecs``: one hook per kind; each docstring is a tutorial with an example.
+- ``entries``: an offered spec with its origin, and the class it names.
 - ``registry``: finds installed plugins and looks components up by name.
 - ``references``: reads and writes ``name:key=value``.
 - ``components``: imports a target, validates its parameters and builds it.

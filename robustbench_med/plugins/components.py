@@ -6,10 +6,6 @@ pydantic and the targets are imported only when a component is built.
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.metadata
-import inspect
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.errors import BadParameter
+from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, split_list, unbracket
 
 if TYPE_CHECKING:
@@ -25,7 +22,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from robustbench_med.interfaces import Params
-    from robustbench_med.plugins.registry import Registry, RegistryEntry
+    from robustbench_med.plugins.entries import RegistryEntry
+    from robustbench_med.plugins.registry import Registry
 
 P = TypeVar("P", bound="Params")
 
@@ -93,52 +91,6 @@ def valid_values(info: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     return f"{_type_name(info.annotation)} {', '.join(limits)}".strip()
-
-
-def load_target(entry: RegistryEntry) -> type[Any]:
-    """Import the class that a spec names.
-
-    Raises:
-        UsageError: the import fails (the message names a missing package and the extra that installs it), or the target
-            is not a complete class of the spec's kind.
-    """
-    try:
-        value = _import(entry.spec.target)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{entry} cannot be used: {_missing(entry, error)}") from error
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UsageError(f"{entry} cannot be used: target {entry.spec.target} fails: {reason}") from error
-    base = _import(entry.spec.base)
-    if not (isinstance(value, type) and issubclass(value, base)):
-        raise UsageError(f"{entry}: target {entry.spec.target} is not a subclass of robustbench_med.{base.__name__}")
-    if inspect.isabstract(value):
-        missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
-        raise UsageError(f"{entry}: class {entry.spec.target} does not implement {missing}")
-    return value
-
-
-def _import(target: str) -> Any:
-    """The object ``module:name``."""
-    module_name, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module_name), attribute)
-
-
-def _missing(entry: RegistryEntry, error: ModuleNotFoundError) -> str:
-    """The missing package, and the extra of the distribution that installs it."""
-    module = (error.name or "").partition(".")[0]
-    if module == entry.spec.target.partition(":")[0].partition(".")[0]:
-        return f"target {entry.spec.target} fails: {error}"
-    try:
-        requires = importlib.metadata.requires(entry.distribution) or []
-    except importlib.metadata.PackageNotFoundError:  # a file given with -p
-        requires = []
-    for requirement in requires:
-        package = re.match(r"[\w.-]+", requirement)
-        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", requirement)
-        if package and extra and package[0].replace("-", "_").lower() == module.lower():
-            return f"{module!r} is missing; install '{entry.distribution}[{extra[1]}]'"
-    return f"{module!r} is missing (imported by {entry.spec.target}); install the package that provides it"
 
 
 def read_choice(

@@ -15,7 +15,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +23,7 @@ import pluggy
 
 from robustbench_med.errors import AmbiguousName, UnknownName, UsageError
 from robustbench_med.plugins import hookspecs
+from robustbench_med.plugins.entries import LoadFailure, Plugin, RegistryEntry, load_target
 from robustbench_med.plugins.specs import INTERFACE, SPEC_TYPES, Spec
 
 GROUP = "rbmed"
@@ -40,53 +40,6 @@ HOOKS = {
     "report": "rbmed_reports",
 }
 _SPEC_OF = {HOOKS[spec.kind]: spec for spec in SPEC_TYPES}
-
-
-@dataclass(frozen=True)
-class RegistryEntry:
-    """A spec and where it came from.
-
-    Attributes:
-        spec: what is offered.
-        distribution: normalized name of the distribution, or the stem of a file given with ``-p``.
-        version: version of the distribution; of a file, ``0+`` and the start of its content's digest.
-        plugin: entry-point name, or path of the file.
-    """
-
-    spec: Spec
-    distribution: str
-    version: str
-    plugin: str
-
-    @property
-    def qualified(self) -> str:
-        """``distribution/name``, which is never ambiguous."""
-        return f"{self.distribution}/{self.spec.name}"
-
-    def __str__(self) -> str:
-        return f"{self.spec.kind} {self.spec.name!r} ({self.distribution} {self.version})"
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin that was imported (some of its hooks may have failed)."""
-
-    name: str
-    distribution: str
-    version: str
-
-
-@dataclass(frozen=True)
-class LoadFailure:
-    """A failed plugin or hook. Stages: ``metadata``, ``import``, ``interface``, ``register``, ``hook rbmed_...``."""
-
-    plugin: str
-    distribution: str
-    stage: str
-    error: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution} failed to load ({self.stage}: {self.error})"
 
 
 class Registry:
@@ -149,8 +102,6 @@ class Registry:
             UnknownName, AmbiguousName: as `find`.
             UsageError: the target cannot be imported or is not a class of that kind.
         """
-        from robustbench_med.plugins.components import load_target
-
         return load_target(self.find(kind, name))
 
     def _unknown(self, kind: str, name: str, offered: list[RegistryEntry]) -> str:

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_med.plugins.registry import Registry, RegistryEntry
+    from robustbench_med.plugins.entries import RegistryEntry
+    from robustbench_med.plugins.registry import Registry
 
 
 @dataclass(frozen=True)

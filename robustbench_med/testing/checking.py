@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.components import create, load_target
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.entries import RegistryEntry, load_target
 from robustbench_med.plugins.references import PartRef
-from robustbench_med.plugins.registry import Registry, RegistryEntry
+from robustbench_med.plugins.registry import Registry
 
 T = TypeVar("T")
 

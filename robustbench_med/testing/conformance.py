@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from robustbench_med.errors import UnknownName
+from robustbench_med.plugins.entries import Plugin
 from robustbench_med.plugins.references import parse
-from robustbench_med.plugins.registry import Plugin, Registry
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing.checking import Check, NotApplicable, Result, Subject
 from robustbench_med.testing.checks import checks_of
 

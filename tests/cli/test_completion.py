@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.distributions import GOOD, distribution
+from helpers.processes import run
 from typer.testing import CliRunner
 
 from robustbench_med.cli.commands.completion import SHELLS, VARIABLE
@@ -49,13 +49,7 @@ def test_what_is_offered_at_a_place(environment: dict[str, str]) -> None:
         "    print([item.partition(',')[2] for item in out.getvalue().split()])\n"
     )
     lines = [line for line, _ in FOUND]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *lines],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run([sys.executable, "-W", "ignore", "-c", code, *lines], env=environment)
     assert done.stdout.splitlines() == [str(options) for _, options in FOUND], done.stderr
 
 
@@ -67,7 +61,7 @@ def test_the_script_is_one_that_the_shell_reads(shell: str, tmp_path: Path) -> N
     if program := shutil.which(shell):
         file = tmp_path / "script"
         file.write_text(done.stdout, encoding="utf-8")
-        subprocess.run([program, "-n", file], check=True)
+        run([program, "-n", file])
 
 
 def test_an_unknown_shell_is_refused() -> None:

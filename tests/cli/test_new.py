@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.processes import run
 from typer.testing import CliRunner, Result
 
 import robustbench_med as rbmed
@@ -137,7 +137,7 @@ def _package(kind: str) -> Path:
 
 def _wheel(kind: str) -> Path:
     folder = _package(kind)
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=folder, check=True)
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=folder)
     (wheel,) = (folder / "dist").glob("*.whl")
     return wheel
 
@@ -145,12 +145,8 @@ def _wheel(kind: str) -> Path:
 def python(executable: Path | str, first: Path | str, *args: object) -> str:
     """What a Python prints that finds ``first`` before what is installed here."""
     paths = os.pathsep.join([str(first), *filter(None, sys.path)])
-    done = subprocess.run(
-        [executable, "-W", "ignore", "-m", *map(str, args)], env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    command = [executable, "-W", "ignore", "-m", *map(str, args)]
+    return run(command, env={**os.environ, "PYTHONPATH": paths}).stdout
 
 
 @pytest.mark.parametrize("kind", ["metric", *(pytest.param(k, marks=pytest.mark.slow) for k in HOOKS if k != "metric")])
@@ -171,8 +167,8 @@ def test_a_package_is_listed_once_installed_and_passes_its_own_tests(kind: str, 
 def test_every_package_installs_into_a_fresh_environment(kind: str, tmp_path: Path) -> None:
     """A virtual environment of its own, which borrows the libraries that are here."""
     wheel, environment = _wheel(kind), tmp_path / "env"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    run([sys.executable, "-m", "venv", environment])
     executable = environment / "bin" / "python"
-    subprocess.run([executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    run([executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel])
     (site,) = environment.glob("lib/python*/site-packages")
     assert ": none failed" in python(executable, site, "robustbench_med", "check", f"{kind}/my-{kind}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import board as boards
 from helpers.browser import PHONE, chromium, opened, requested, serious, show
+from helpers.processes import LIMIT
 from typer.testing import CliRunner, Result
 
 from robustbench_med.cli.main import app
@@ -90,7 +91,8 @@ def test_a_browser_that_fails_leaves_nothing(results: Path, monkeypatch: pytest.
 
 @pytest.mark.browser
 @pytest.mark.skipif(chromium() is None or shutil.which("chromium") is None, reason="no Chromium here")
-def test_pdf(results: Path) -> None:
+def test_pdf(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PATIENCE", LIMIT)
     done = rbmed(results, "--format", "pdf")
     assert done.exit_code == 0, done.stderr
     printed = (results / "report.pdf").read_bytes()

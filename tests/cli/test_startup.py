@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.distributions import GOOD, distribution
 from helpers.paths import ROOT
+from helpers.processes import run
 
 HEAVY = {"torch", "pandas", "numpy", "pydantic", "pyarrow", "scipy", "timm", "diffusers", "flwr"}
 
@@ -20,7 +20,7 @@ def loaded(code: str, path: Path) -> set[str]:
     tell = "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"
     script = f"import sys, json, atexit\n{tell}\n{code}"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]), "RBMED_PLUGINS": "rbmed-tgood"}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", script], env=env)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 

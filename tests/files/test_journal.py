@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from helpers.outcomes import outcome
 from helpers.paths import ROOT
+from helpers.processes import LIMIT, run, started
 from helpers.records import many, record
 
 from robustbench_med.errors import BadConfig, BadParameter, DataError, StoreError, StoreWarning
@@ -34,7 +36,7 @@ def test_many_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(120)
+        writer.join(LIMIT)
         assert writer.exitcode == 0
     found = list(read(file))
     assert sorted(r.cell_id for r in found) == sorted(f"{who}{n}" for who in "abc" for n in range(25))
@@ -117,23 +119,32 @@ def test_a_lock_that_is_never_given_up_is_one_line(tmp_path: Path, monkeypatch: 
     append(file, record())
 
 
-def test_a_reader_waits_for_a_line_that_is_being_written(tmp_path: Path) -> None:
+def test_a_reader_waits_for_a_line_that_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "records.jsonl"
     append(file, record())
     line = dumped(record(cell_id="1")) + "\n"
     script = f"""
-import pathlib, sys, time
+import pathlib, sys
 from filelock import FileLock
 path = pathlib.Path({str(file)!r})
 with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
     file.write({line[:50]!r}); file.flush()
     print("half", flush=True)
-    time.sleep(1)
+    sys.stdin.readline()
     file.write({line[50:]!r})
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+    with started([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
         assert writer.stdout is not None
         assert writer.stdout.readline() == "half\n"
+
+        def asks(path: Path, timeout: float) -> FileLock:
+            """The writer goes on when the reader asks for the lock."""
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+            return FileLock(path, timeout=LIMIT)
+
+        monkeypatch.setattr(journal, "FileLock", asks)
         assert [r.cell_id for r in read(file)] == ["0", "1"]  # and no warning
 
 
@@ -149,8 +160,6 @@ def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
 
 
 def test_a_link_in_place_of_the_samples_folder_is_refused(tmp_path: Path) -> None:
-    from test_samples import outcome
-
     from robustbench_med.records import samples
 
     (tmp_path / "elsewhere").mkdir()
@@ -239,7 +248,7 @@ assert [r.cell_id for r in read(file)] == [*found, "after"]
 """
     if shutil.which("unshare") is None:
         pytest.skip("no private mounts here")
-    done = subprocess.run(["unshare", "-m", sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = run(["unshare", "-m", sys.executable, "-c", script], check=False)
     if done.returncode == 77 or "unshare failed" in done.stderr:
         pytest.skip("no private mounts here")
     assert done.returncode == 0, done.stderr
@@ -332,8 +341,9 @@ def test_infinite_and_undefined_numbers_are_no_record() -> None:
     for bad in ("1e999", "NaN", "-Infinity", '"a"', "[]"):
         with pytest.raises(ValueError, match=r"metrics|expected|JSON|number"):
             parse(line.replace("0.5", bad))
+    free = {**record().dataset.model_dump(), "params_passed": {"free": 0.5}}
     with pytest.raises(ValueError, match="JSON"):
-        parse(dumped(record(spent={}, dataset={**record().dataset, "free": 0.5})).replace("0.5", "1e999"))
+        parse(dumped(record(spent={}, dataset=free)).replace("0.5", "1e999"))
 
 
 def test_appended_is_what_was_given(tmp_path: Path) -> None:

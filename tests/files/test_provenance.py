@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.processes import LIMIT, run
 
 from robustbench_med.files import provenance
 
 PROJECT = '[project]\nname = "robustbench-med"\n'
+
+
+@pytest.fixture(autouse=True)
+def slow_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "GIT_TIMEOUT", LIMIT)
 
 
 @pytest.fixture
@@ -27,8 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return run(["git", "-C", folder, *words]).stdout.strip()
 
 
 def package_file(root: Path) -> Path:

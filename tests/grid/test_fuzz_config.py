@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from helpers.paths import TOY
+from helpers.processes import LIMIT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,8 +26,6 @@ from robustbench_med.grid.filters import CELL_LABELS
 from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
 
-#: Milliseconds that one case may take; a hang is a failure. Importing what a plugin names is counted with the first.
-DEADLINE = 20_000
 #: Largest grid that a case expands; larger ones are valid, and only slow.
 LARGE = 200
 #: Longest message of an error: it is one line of a terminal or a few, never a page.
@@ -33,7 +33,7 @@ LONGEST = 1500
 
 CASES = os.environ.get("FUZZ_CASES")
 fuzz = settings(
-    max_examples=int(CASES or 100), deadline=DEADLINE, derandomize=CASES is None, database=None,
+    max_examples=int(CASES or 100), deadline=timedelta(seconds=LIMIT), derandomize=CASES is None, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+from helpers.processes import LIMIT, run
 
 #: Width and height of a desktop and of a phone.
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -41,6 +42,9 @@ def opened() -> Iterator[webdriver.Chrome]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(found[1]))
+    driver.command_executor.client_config.timeout = LIMIT
+    driver.set_page_load_timeout(LIMIT)
+    driver.set_script_timeout(LIMIT)
     try:
         yield driver
     finally:
@@ -94,10 +98,8 @@ def _axe() -> str:
         if npm is None:
             pytest.skip("no npm here, which fetches axe-core")
         cache.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", cache, f"axe-core@{AXE}"],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        words = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", cache, f"axe-core@{AXE}"]
+        done = run([npm, *words], check=False)
         if done.returncode:
             pytest.skip(f"npm cannot fetch axe-core: {done.stderr.strip().splitlines()[-1:]}")
     return script.read_text(encoding="utf-8")

@@ -96,10 +96,11 @@ def main() -> None:
         seconds, calls = time.monotonic() - start, grid.counted()
         kills, rounds, most = 0, 0, 0
         while kills < args.count:
-            out, lost = folder / f"round-{rounds}", 0
+            out, lost, longest = folder / f"round-{rounds}", 0, seconds
             while True:
                 children = [grid.start(out) for _ in range(chance.choice([1, 1, 2]))]
-                time.sleep(chance.uniform(0, seconds))
+                time.sleep(chance.uniform(0, longest))
+                longest *= 1.1  # the machine may have become slower
                 codes = []
                 for child in children:
                     os.kill(child, signal.SIGKILL)

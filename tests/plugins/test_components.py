@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter
 from robustbench_med.plugins.components import all_params, create, params_passed, read_choice, resolve, valid_values
+from robustbench_med.plugins.entries import Plugin
 from robustbench_med.plugins.references import FIRST, PartRef, format_ref, fraction, parse
-from robustbench_med.plugins.registry import Plugin, Registry
+from robustbench_med.plugins.registry import Registry
 
 HERE = sys.modules[__name__]
 

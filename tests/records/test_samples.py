@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.outcomes import outcome
+from helpers.processes import LIMIT
 
 from robustbench_med.records import samples
 
@@ -37,7 +38,7 @@ def test_two_writers_of_one_cell_leave_one_whole_file(tmp_path: Path) -> None:
         # Read at once: pandas opens a path more than once, and would see two files where one took the other's place.
         assert len(pd.read_parquet(io.BytesIO(file.read_bytes()))) in (6, 8, 10)
     for writer in writers:
-        writer.join(60)
+        writer.join(LIMIT)
         assert writer.exitcode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 

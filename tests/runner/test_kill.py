@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
 from helpers.paths import HELPERS
+from helpers.processes import run
 
 SCRIPT = HELPERS / "kill.py"
 
 
 def killed(count: int) -> str:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--count", str(count)],
-        capture_output=True, text=True, timeout=1800, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command = [sys.executable, SCRIPT, "--count", str(count)]
+    return run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}).stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner import trial
 from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
 from robustbench_med.runner.trial import count_calls, per_image
@@ -204,11 +206,14 @@ def test_a_budget_ends_the_rehearsal() -> None:
     assert 0 < calls.queries <= 50
 
 
-def test_a_call_is_tried_on_more_images_while_that_is_quick() -> None:
+def test_a_call_is_tried_on_more_images_while_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    seconds = per_image(tried.append, few=8, most=100, device=torch.device("cpu"))
+    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.001 * sum(tried)))
+    assert per_image(tried.append, few=8, most=100, device=torch.device("cpu")) == pytest.approx(0.001)
     assert tried == [8, 8, 32, 100]
-    assert 0 <= seconds < 0.1
+    tried.clear()
+    assert per_image(tried.append, few=300, most=1000, device=torch.device("cpu")) == pytest.approx(0.001)
+    assert tried == [300, 300]
 
 
 # --- the command ---

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from helpers.grids import BASE, FILES, lines, run, stripped, trained
 from helpers.paths import HELPERS, TOY
+from helpers.processes import LIMIT, started
+from helpers.processes import run as run_process
 
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.config import build
@@ -169,12 +171,16 @@ def test_two_runs_on_one_folder_share_the_cells(toys: Registry, tmp_path: Path) 
     calls, seeds = tmp_path / "calls", [str(seed) for seed in range(6)]
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out"), "--json"]
     command += ["--attack", f"rogue:seconds=0.05,file={calls}", *(f"--seed={seed}" for seed in seeds)]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    found = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    files = [
+        tmp_path / "one",
+        tmp_path / "other",
+    ]  # a full pipe would stop one, which the other waits for
+    with ExitStack() as stack:
+        both = [stack.enter_context(started(command, stdout=stack.enter_context(file.open("w")))) for file in files]
+        assert [process.wait(LIMIT) for process in both] == [0, 0]
     alone = run(toys, tmp_path / "alone", attack="rogue:seconds=0.05", seed=list(range(6)), diagnostics="off")
-    for text in found:
-        events = [json.loads(line) for line in text.splitlines()]
+    for file in files:
+        events = [json.loads(line) for line in file.read_text().splitlines()]
         records = [event["record"] for event in events if event["event"] == "record"]
         assert {r["seed"]: r["metrics"] for r in records} == {r.seed: r.metrics for r in alone}
     assert len(lines(tmp_path / "out")) == 6
@@ -239,9 +245,9 @@ def test_ctrl_c_in_a_terminal_keeps_finished_chunks(toys: Registry, tmp_path: Pa
     calls = tmp_path / "calls"
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out")]
     command += ["--attack", f"rogue:how=interrupt,after=4,times=1,file={calls}"]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    first = run_process(command, check=False)
     assert first.returncode == 130
     assert "Traceback" not in first.stderr
     assert len(list((tmp_path / "out" / "partial").glob("*/0*"))) == 4
-    second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    second = run_process(command, check=False)
     assert (second.returncode, len(calls.read_text())) == (0, 9)

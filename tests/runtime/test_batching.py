@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.grids import BASE, run, trained
+from helpers.processes import LIMIT
 
 import robustbench_med as rbmed
 from robustbench_med.attacks import batch_size
@@ -107,20 +109,33 @@ def test_auto_takes_what_fits(toys: Registry, tmp_path: Path, monkeypatch: pytes
     assert record.status == "ok"
 
 
-def test_a_probe_measures_what_a_pass_takes() -> None:
+def test_a_probe_measures_what_a_pass_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     if memory.resident() is None:
         pytest.skip("this system does not say how much memory a process holds")
-    device = torch.device("cpu")
-    held = 64 * 2**20
-
-    def work() -> None:
-        torch.ones(held // 4)
-
-    assert held * 0.9 < (memory.peak(work, device) or 0) < held * 2
-    each = 16 * 2**20
+    device, held, each = torch.device("cpu"), 64 * 2**20, 16 * 2**20
     free = memory.free(device)
     assert free is not None
-    most = memory.fitting(lambda n: torch.ones(n * each // 4).sum(), 2**20, device)
+    samples, resident = threading.Semaphore(0), memory.resident
+
+    def sampled() -> int | None:
+        found = resident()
+        samples.release()
+        return found
+
+    def work(size: int) -> None:
+        """Holds its memory until that was sampled, however busy the machine is."""
+        x = torch.ones(size // 4)
+        if any(thread.name == "memory" for thread in threading.enumerate()):
+            while samples.acquire(blocking=False):
+                pass
+            for _ in range(2):  # the first may have begun earlier
+                assert samples.acquire(timeout=LIMIT)
+        del x
+
+    monkeypatch.setattr(memory, "resident", sampled)
+    assert held * 0.9 < (memory.peak(lambda: work(held), device) or 0) < held * 2
+    monkeypatch.setattr(memory, "free", lambda device: free)  # other processes change it
+    most = memory.fitting(lambda n: work(n * each), 2**20, device)
     assert most & (most - 1) == 0
     assert 0.2 < most * each / (memory.SHARE * free) < 1.5
 

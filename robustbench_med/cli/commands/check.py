@@ -13,7 +13,8 @@ from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.completion import any_component
 from robustbench_med.cli.options import AsJson, DataRoot, PluginFiles, registry
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.registry import HOOKS, Registry, RegistryEntry
+from robustbench_med.plugins.entries import RegistryEntry
+from robustbench_med.plugins.registry import HOOKS, Registry
 
 if TYPE_CHECKING:
     from robustbench_med.testing import Result, Subject

@@ -15,7 +15,8 @@ from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.files.paths import data_root, register_root
-from robustbench_med.plugins.registry import Registry, RegistryEntry
+from robustbench_med.plugins.entries import RegistryEntry
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
 
 if TYPE_CHECKING:

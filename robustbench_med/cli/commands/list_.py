@@ -12,7 +12,8 @@ from robustbench_med.cli import console
 from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.completion import kinds
 from robustbench_med.cli.options import AsJson, registry
-from robustbench_med.plugins.registry import HOOKS, RegistryEntry
+from robustbench_med.plugins.entries import RegistryEntry
+from robustbench_med.plugins.registry import HOOKS
 from robustbench_med.plugins.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
 PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
