@@ -1,4 +1,4 @@
-"""What a stranger may send: weights, manifests, records, configurations. Refused with one line; nothing runs."""
+"""Untrusted input: weights, manifests, records, configurations. Refused with one line; nothing runs."""
 
 from __future__ import annotations
 
@@ -124,9 +124,19 @@ def test_a_manifest_cannot_reach_outside_or_hang(artifact: Path, name: str, word
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "[" * 100_000, '{"files": []}', '{"files": {"a": 1}, "clients": []}', '{"files": {}}',
-     '{"files": {}, "clients": [1]}', '{"files": {}, "clients": [], "parts": []}', "\xff"],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"files": []}',
+        '{"files": {"a": 1}, "clients": []}',
+        '{"files": {}}',
+        '{"files": {}, "clients": [1]}',
+        '{"files": {}, "clients": [], "parts": []}',
+        "\xff",
+    ],
+)
 def test_a_manifest_that_is_none_is_one_line(artifact: Path, text: str) -> None:
     (artifact / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(WeightsError, match="is unreadable") as caught:
@@ -165,7 +175,7 @@ def rbmed(*args: object) -> tuple[int, str]:
         ({"cell_id": "../../secret"}, "cell_id"),
         ({"dataset": {}}, "name"),
         ({"attack": {"name": "a\x1b[2J", "params_passed": {}}}, "name"),
-        ({"worst_client": "nobody"}, "worst_client"),
+        ({"worst_client": "missing"}, "worst_client"),
         ({"n": 10**30}, "n:"),
         ({"threat": {"norm": "linf", "eps": 1e308, "access": "full"}}, "eps"),
     ],

@@ -8,7 +8,7 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.leaderboard.sources.folder import OUTCOMES, RECORDS, read_records
-from robustbench_med.leaderboard.sources.image_results import Outcome, dumped
+from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
@@ -35,7 +35,7 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
     there = {path.stem: read_records(path) for path in sorted((root / RECORDS).glob("*.jsonl"))}
     place = {record.cell_id: (stem, record) for stem, records in there.items() for record in records}
     new: list[Record] = []
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[ImageResults]] = {}
     for record in open_results(out):
         stem, before = place.get(record.cell_id, (name, None))
         if before is not None and changed(before, record):
@@ -55,7 +55,7 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
     return len(new), sum(_keep(root / OUTCOMES / f"{stem}.jsonl", found) for stem, found in outcomes.items())
 
 
-def _keep(path: Path, found: list[Outcome]) -> int:
+def _keep(path: Path, found: list[ImageResults]) -> int:
     """Add outcomes to a file, each cell once; how many are new."""
     kept = {outcome.cell_id: outcome for outcome in (read_outcomes(path) if path.is_file() else [])}
     before = len(kept)

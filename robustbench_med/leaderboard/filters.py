@@ -1,4 +1,4 @@
-"""Parts of the boards: those rows that a reader asks for, in the order they ask for."""
+"""Selection of rows of the boards, and their order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robustbench_med.errors import BadParameter
+from robustbench_med.leaderboard.ranking.entries import METRICS
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
 from robustbench_med.plugins.specs import NORMS
@@ -15,7 +16,7 @@ from robustbench_med.plugins.specs import NORMS
 
 @dataclass(frozen=True)
 class Choice:
-    """What is asked for; None takes all.
+    """Which rows are selected; None selects all.
 
     Attributes:
         dataset: name of a data set.
@@ -36,10 +37,10 @@ class Choice:
 
 
 def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
-    """Boards with the rows asked for, empty ones left out.
+    """Boards with the selected rows, without empty boards.
 
     Raises:
-        BadParameter: a value is none that any board has; it is named, with those that are valid.
+        BadParameter: no board has a value; the message lists the valid ones.
     """
     _check(boards, choice)
     eps = None if choice.eps is None else _eps(choice.eps)
@@ -84,9 +85,7 @@ def _entries(entries: Sequence[Entry], choice: Choice) -> list[Entry]:
 
 def _of_client(entries: Sequence[Entry], client: str) -> Iterator[Entry]:
     """The rows that attacked a client, with its figures; a rank is that of all clients, and left out."""
-    shown = {"sensitivity": "robust_sensitivity", "specificity": "robust_specificity", "fpr": "detector_fpr",
-             "tpr": "detector_tpr", "auroc": "detector_auroc", "hidden_lesion": "hidden_lesion_rate",
-             "fake_lesion": "fake_lesion_rate", "clean": "clean", "worst": "worst"}  # fmt: skip
+    shown = {"clean": "clean", "worst": "worst", **METRICS}
     found = []
     for entry in entries:
         if figures := entry.per_client.get(client):

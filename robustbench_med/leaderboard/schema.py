@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from robustbench_med.leaderboard.sources.image_results import Outcome
+    from robustbench_med.leaderboard.sources.image_results import ImageResults
     from robustbench_med.records.record import Record
 
 #: static: a classifier alone; the others do something to an image, or withhold answers, when it is deployed.
@@ -199,7 +199,7 @@ class Entry:
     lowered: tuple[str, ...] = ()
     date: str = ""
     records: tuple[Record, ...] = field(default=(), repr=False)
-    outcomes: tuple[Outcome | None, ...] = field(default=(), repr=False)
+    outcomes: tuple[ImageResults | None, ...] = field(default=(), repr=False)
     claim_records: tuple[Record, ...] = field(default=(), repr=False)
 
     def rung(self, access: str) -> float | None:

@@ -35,10 +35,8 @@ def between(per_client: Mapping[str, Mapping[str, float | None]]) -> dict[str, d
     found: dict[str, dict[str, float | str]] = {}
     for name in names:
         values = {
-            client: value
-            for client, figures in sorted(per_client.items())
-            if (value := figures.get(name)) is not None
-        }  # fmt: skip
+            client: value for client, figures in sorted(per_client.items()) if (value := figures.get(name)) is not None
+        }
         if len(values) < 2:
             continue
         worst = min(values, key=lambda client: values[client])

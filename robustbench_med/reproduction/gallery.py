@@ -29,7 +29,7 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Example, Gallery
 from robustbench_med.leaderboard.schema import Entry
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_eps
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.attack import RungAttackSection
@@ -139,13 +139,13 @@ def strongest(verifier: Verifier, record: Record) -> Rung:
     return max(reversed(found), key=lambda each: each[0])[1]
 
 
-def candidates(test: Split, record: Record, outcome: Outcome | None, count: int) -> Tensor:
+def candidates(test: Split, record: Record, outcome: ImageResults | None, count: int) -> Tensor:
     """Rows of the test split to try, int64: as many that the ladder broke as that it did not, where that is known."""
     every = rows_to_evaluate(test, tuple(record.clients), record.limit)
     if outcome is None:
         return every[:count]
-    fate = {row: bool(safe > 0) for row, safe in zip(outcome.index, outcome.safe, strict=True)}
-    right = {row for row, share in zip(outcome.index, outcome.right, strict=True) if share == 1}
+    fate = {row: bool(safe > 0) for row, safe in zip(outcome.index, outcome.robust, strict=True)}
+    right = {row for row, share in zip(outcome.index, outcome.correct, strict=True) if share == 1}
     known = [row for row in every.tolist() if row in right]
     groups = [[row for row in known if fate[row] == kind] for kind in (False, True)]
     half = [group[: max(count // 2, count - len(other))] for group, other in zip(groups, reversed(groups), strict=True)]
@@ -172,10 +172,17 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: 
             errors = pipeline.detector.error_map(attacked, system, rng.moment(0).fork("detector"))
     answers, scores, flagged = (torch.stack(pair) for pair in zip(before[:3], after[:3], strict=True))
     return Seen(
-        client, x.cpu(), attacked.cpu(), split.labels, answers, scores, flagged,
-        None if errors is None else errors.cpu(), None if pipeline.purifier is None else after[3],
+        client,
+        x.cpu(),
+        attacked.cpu(),
+        split.labels,
+        answers,
+        scores,
+        flagged,
+        None if errors is None else errors.cpu(),
+        None if pipeline.purifier is None else after[3],
         pipeline.gate.threshold if pipeline.gate else None,
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
@@ -226,8 +233,11 @@ def write(chosen: Sequence[tuple[Seen, int]], card: DataCard, folder: Path) -> l
         if "purified" in names:
             shown = each.purified is not None and not each.purified[at].isnan().any()
             assert each.purified is not None or not shown
-            tiles.append(image_grid.grey(each.purified[at : at + 1], 0, 1) if shown and each.purified is not None
-                         else _nothing(side))  # fmt: skip
+            tiles.append(
+                image_grid.grey(each.purified[at : at + 1], 0, 1)
+                if shown and each.purified is not None
+                else _nothing(side)
+            )
         strip = _strip(np.concatenate(tiles))
         file = f"{number}.png"
         strip.quantize(COLOURS, dither=Image.Dither.NONE).save(folder / file, optimize=True)

@@ -32,7 +32,7 @@ from robustbench_med.records.record import Record
 from robustbench_med.runner.runner import Runner
 
 
-class Published(pydantic.BaseModel):
+class PublishedFigures(pydantic.BaseModel):
     """What the paper says, in percent."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -41,14 +41,14 @@ class Published(pydantic.BaseModel):
     attacked: float = pydantic.Field(ge=0, le=100)
 
 
-class Row(pydantic.BaseModel):
+class PublishedRow(pydantic.BaseModel):
     """A line of the table: a defense, and what was published of it."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     name: str
     defense: Ref
-    published: Published | None = None
+    published: PublishedFigures | None = None
 
 
 class Reproduction(pydantic.BaseModel):
@@ -62,11 +62,11 @@ class Reproduction(pydantic.BaseModel):
     size: dict[str, int] = pydantic.Field(min_length=1)
     run: dict[str, Any]
     adaptive: dict[str, Any]
-    row: tuple[Row, ...] = pydantic.Field(min_length=1)
+    row: tuple[PublishedRow, ...] = pydantic.Field(min_length=1)
 
 
 @dataclass(frozen=True)
-class Line:
+class MeasuredRow:
     """A row with its records.
 
     Attributes:
@@ -75,7 +75,7 @@ class Line:
         worst: of the ladder.
     """
 
-    row: Row
+    row: PublishedRow
     measured: tuple[Record, ...]
     worst: Record
 
@@ -151,15 +151,14 @@ class Study:
         for runner in self.runners:
             yield from runner.run()
 
-    def lines(self, records: list[Record]) -> list[Line]:
+    def lines(self, records: list[Record]) -> list[MeasuredRow]:
         """All records of `run`, in their order, as the lines of the table."""
         rows = self.reproduction.row
         attacks = len(self.cells[0]) // len(rows)
         first, rest = records[: len(self.cells[0])], records[len(self.cells[0]) :]
         return [
-            Line(row, tuple(first[at * attacks : (at + 1) * attacks]), rest[at])
-            for at, row in enumerate(rows)
-        ]  # fmt: skip
+            MeasuredRow(row, tuple(first[at * attacks : (at + 1) * attacks]), rest[at]) for at, row in enumerate(rows)
+        ]
 
 
 def configs(

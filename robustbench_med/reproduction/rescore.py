@@ -19,7 +19,7 @@ from robustbench_med.interfaces.results import Predictions
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources.evidence import Evidence
-from robustbench_med.leaderboard.sources.image_results import WITHHELD, Outcome
+from robustbench_med.leaderboard.sources.image_results import ABSTAINED, ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.reproduction.verify import Verifier
 
@@ -59,10 +59,10 @@ def rescore(
     if strange := sorted(set(clean.sites) - set(record.clients)):
         raise DataError(f"{file}: images of {strange[0]}, which is no client of the record")
 
-    def outcome(stream: str) -> Outcome:
+    def outcome(stream: str) -> ImageResults:
         before, after = (_answers(deployment, clean, x, index, record, stream) for x in (clean.images, images))
         labels = clean.labels.numpy().astype(np.int8)
-        return Outcome(record.cell_id, tuple(index.tolist()), labels, before, after)
+        return ImageResults(record.cell_id, tuple(index.tolist()), labels, before, after)
 
     return Evidence(name, record.cell_id, attack, paper, digest, outcome("evidence choice"), outcome("evidence"))
 
@@ -112,4 +112,4 @@ def _answers(
 
 
 def _codes(verdicts: Predictions) -> Tensor:
-    return torch.where(verdicts.rejected, WITHHELD, verdicts.predictions).to(torch.int8)
+    return torch.where(verdicts.rejected, ABSTAINED, verdicts.predictions).to(torch.int8)

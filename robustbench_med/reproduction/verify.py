@@ -35,8 +35,10 @@ from robustbench_med.training.loader import Loader
 #: within its interval; digest: data or weights are others than the record's; impossible: it cannot be run again here.
 Verdict = Literal["identical", "within", "differs", "digest", "impossible"]
 #: What must agree before figures on a CPU must be identical.
-ENVIRONMENT = ("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine",
-               "hardware.processor", "hardware.instructions", "hardware.threads")  # fmt: skip
+ENVIRONMENT = (
+    *("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine"),
+    *("hardware.processor", "hardware.instructions", "hardware.threads"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,14 @@ class Verifier:
             return Finding(record, "impossible", (str(error)[:500],))
 
     def _again(
-        self, record: Record, options: dict[str, Any], device: torch.device, folder: Path, samples: Path | None,
+        self,
+        record: Record,
+        options: dict[str, Any],
+        device: torch.device,
+        folder: Path,
+        samples: Path | None,
         weights: Path | None,
-    ) -> Finding:  # fmt: skip
+    ) -> Finding:
         config = build({**options, "device": str(device), "data_root": self.data_root, "out": folder})
         trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
         card = loader.dataset(trained).card()
@@ -117,8 +124,10 @@ class Verifier:
         notes = list(compare.notes(record, again))
         if again.cell_id != record.cell_id:
             notes.insert(0, f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
-        kept, made = (place / f"{each.cell_id}.parquet" if place else None
-                      for place, each in ((samples, record), (folder / "samples", again)))  # fmt: skip
+        kept, made = (
+            place / f"{each.cell_id}.parquet" if place else None
+            for place, each in ((samples, record), (folder / "samples", again))
+        )
         images = _other_images(kept, made)
         if images:
             notes.append(images)

@@ -36,7 +36,11 @@ from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
-from robustbench_med.runner import checkpoints, describe
+from robustbench_med.records.sections.attack import AttackSection, draws
+from robustbench_med.records.sections.dataset import DatasetSection
+from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
+from robustbench_med.records.sections.results import RungSection, SpentSection
+from robustbench_med.runner import checkpoints
 from robustbench_med.runner.checkpoints import Chunk, RunningTotals, timed
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
 from robustbench_med.runtime.batching import chunk_size, find_device
@@ -231,7 +235,6 @@ class Evaluator:
             for site, figures in per_client.items()
             if "robust_accuracy" in figures
         ]
-        gradients, queries = outcome.gradients.double(), outcome.queries.double()
         level = self.config.diagnostics
         return self.record(
             cell,
@@ -245,13 +248,11 @@ class Evaluator:
             between_clients=fairness.between(per_client),
             worst_client=min(ranked)[1] if ranked else None,
             seconds=chunk.seconds + totals.controls_seconds,
-            spent={
-                "gradients_mean": float(gradients.mean()),
-                "gradients_max": float(gradients.max()),
-                "queries_mean": float(queries.mean()),
-                "queries_max": float(queries.max()),
-            },
-            rungs=describe.rungs(cell, outcome),
+            spent=SpentSection.of(outcome),
+            rungs=[
+                *(RungSection.of(rung, len(outcome.rungs) > 1) for rung in outcome.rungs),
+                *map(RungSection.left_out, cell.left_out),
+            ],
             diagnostics={}
             if level == "off"
             else diagnostics.report(level, outcome, metrics, totals.controls, totals.controls_seconds),
@@ -271,13 +272,13 @@ class Evaluator:
         return Record(
             cell_id=_id(cell, deployment, surrogate),
             role=cell.role,
-            dataset=describe.dataset(self.registry, cell, card),
-            defense=describe.defense(cell, deployment, pipeline),
-            attack=describe.attack(cell, len(card.classes), deployment, self.config.precision),
+            dataset=DatasetSection.of(cell, card, self.registry.find("dataset", cell.dataset.name)),
+            defense=DefenseSection.of(cell, deployment, pipeline),
+            attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision),
             threat=asdict(cell.threat),
             budget=asdict(cell.budget),
-            surrogate=describe.surrogate(surrogate) if surrogate else None,
-            eot=max((describe.draws(rung, deployment) for rung in cell.rungs), default=1),
+            surrogate=SurrogateSection.of(surrogate) if surrogate else None,
+            eot=max((draws(rung, deployment) for rung in cell.rungs), default=1),
             draws=cell.draws,
             seed=cell.seed,
             limit=cell.limit,

@@ -84,8 +84,9 @@ def test_logits_times_a_thousand() -> None:
     assert "large-logits" in flags(Pipeline(Net(after=lambda logits: 1000 * logits)))
     found = flags(
         Pipeline(Net(after=lambda logits: 1000 * logits, classes=5)),
-        rung("oblivious", "apgd:steps=10,loss=ce"), classes=5,
-    )  # fmt: skip
+        rung("oblivious", "apgd:steps=10,loss=ce"),
+        classes=5,
+    )
     assert {"large-logits", "zero-gradients"} <= set(found)
 
 
@@ -143,8 +144,8 @@ def test_a_model_that_flips_five_per_cent_of_its_answers_is_scored_on_fresh_draw
     outcome = run(Pipeline(easy), x, y, settings(rung("oblivious", "apgd:steps=40", eot=1), threat=small, draws=10))
     assert accuracy(outcome) == pytest.approx(0.95, abs=0.015)
     ladder = [rung("oblivious", "apgd:steps=20"), rung("query", "square:queries=40"), rung("oblivious", "noise")]
-    climbed = run(Pipeline(easy), x, y, settings(*ladder, threat=small, draws=10))
-    assert accuracy(climbed) == pytest.approx(0.95, abs=0.015)
+    outcome = run(Pipeline(easy), x, y, settings(*ladder, threat=small, draws=10))
+    assert accuracy(outcome) == pytest.approx(0.95, abs=0.015)
     # The easiest mistake: an image counts as broken if any draw ever was wrong.
     assert float(outcome.attacked.robust(y).all(0).float().mean()) < 0.75
 

@@ -57,8 +57,8 @@ def test_eot_averages_independent_draws() -> None:
     pipeline = Pipeline(Linear(), None, Noisy())
     x = images(4)
     single = torch.stack([seen(pipeline, "bpda", 4)(x)])
-    surface_ = seen(pipeline, "bpda", 4)
-    spread = torch.stack([surface_(x) for _ in range(64)]).std(0)
+    target_model = seen(pipeline, "bpda", 4)
+    spread = torch.stack([target_model(x) for _ in range(64)]).std(0)
     averaged = seen(pipeline, "bpda", 4, eot=64)
     tighter = torch.stack([averaged(x) for _ in range(64)]).std(0)
     assert single.shape == (1, 4, 2)
@@ -104,7 +104,7 @@ def test_wrong_number_of_images_is_named() -> None:
         seen(Pipeline(Linear()), "oblivious", 4)(images(3))
 
 
-def test_every_call_sees_fresh_noise_also_through_a_part_of_the_surface() -> None:
+def test_every_call_sees_fresh_noise_also_through_a_part_of_the_target_model() -> None:
     module = seen(Pipeline(Linear(), None, Noisy()), "bpda", 4)
     x, one = images(4), torch.tensor([2])
     first = module(x)
@@ -130,7 +130,7 @@ def gradient_of(module: PipelineTarget, x: torch.Tensor) -> tuple[torch.Tensor, 
     return logits.detach(), torch.autograd.grad(logits[:, 1].sum(), x)[0]
 
 
-def test_a_flexible_surface_recognises_images_in_any_order_and_number() -> None:
+def test_a_flexible_target_model_recognises_images_in_any_order_and_number() -> None:
     net, clean = Linear(), images(5)
     module = seen(Pipeline(net), "oblivious", 5)
     loose = module.flexible(clean)

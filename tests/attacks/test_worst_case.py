@@ -113,7 +113,7 @@ def test_more_rungs_never_help_the_defender() -> None:
 
 
 def test_chance_is_not_success() -> None:
-    """Twelve attacks that do nothing: choosing the unluckiest of them must not lower the score of fresh draws."""
+    """Twelve attacks that do nothing: choosing the worst of them must not lower the score of fresh draws."""
     net = Linear()
     pipeline = Pipeline(net, None, Noisy())
     x = 0.5 + 4 * (images() - 0.5)
@@ -242,9 +242,15 @@ def toys(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-d
 
 def test_a_ladder_leaves_a_record_of_every_rung(toys: Registry, tmp_path: Path) -> None:
     (record,) = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="guarded", baseline="", access="ladder", eps="1/20",
-        surrogate="bare", out=tmp_path,
-    )  # fmt: skip
+        registry=toys,
+        dataset="stripes",
+        defense="guarded",
+        baseline="",
+        access="ladder",
+        eps="1/20",
+        surrogate="bare",
+        out=tmp_path,
+    )
     assert record.attack.name == "ladder"
     assert [rung.access for rung in record.rungs] == [*ACCESS[:5], "gate", "query"]
     assert record.surrogate is not None
@@ -268,18 +274,32 @@ def test_rungs_that_a_defense_does_not_admit_are_named(toys: Registry, tmp_path:
 
 def test_transfer_to_itself_is_skipped_with_a_reason(toys: Registry, tmp_path: Path) -> None:
     records = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="guarded", baseline="bare", access="transfer", surrogate="bare",
-        attack="shift", diagnostics="off", out=tmp_path,
-    )  # fmt: skip
+        registry=toys,
+        dataset="stripes",
+        defense="guarded",
+        baseline="bare",
+        access="transfer",
+        surrogate="bare",
+        attack="shift",
+        diagnostics="off",
+        out=tmp_path,
+    )
     assert [r.status for r in records] == ["skipped", "ok"]
     assert records[1].diagnostics.model_dump() == {}
 
 
 def test_full_diagnostics_vary_eps_steps_and_seed(toys: Registry, tmp_path: Path) -> None:
     (record,) = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="bare", baseline="", access="oblivious", attack="apgd:steps=5",
-        eps="1/20", diagnostics="full", out=tmp_path,
-    )  # fmt: skip
+        registry=toys,
+        dataset="stripes",
+        defense="bare",
+        baseline="",
+        access="oblivious",
+        attack="apgd:steps=5",
+        eps="1/20",
+        diagnostics="full",
+        out=tmp_path,
+    )
     figures = record.diagnostics.figures
     assert figures["robust_half_eps"] >= figures["robust_as_asked"] >= figures["robust_double_eps"]
     assert figures["robust_double_steps"] <= figures["robust_as_asked"]
@@ -288,9 +308,17 @@ def test_full_diagnostics_vary_eps_steps_and_seed(toys: Registry, tmp_path: Path
 
 def test_a_budget_is_kept_and_recorded(toys: Registry, tmp_path: Path) -> None:
     (record,) = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="bare", baseline="", access="query", attack="square:queries=500",
-        eps="1/100", max_queries=20, diagnostics="off", out=tmp_path,
-    )  # fmt: skip
+        registry=toys,
+        dataset="stripes",
+        defense="bare",
+        baseline="",
+        access="query",
+        attack="square:queries=500",
+        eps="1/100",
+        max_queries=20,
+        diagnostics="off",
+        out=tmp_path,
+    )
     assert record.budget.model_dump() == {"gradients": None, "queries": 20}
     assert 0 < record.spent.queries_max <= 20
     assert Budget(**record.budget.model_dump()) == Budget(queries=20)

@@ -30,7 +30,7 @@ DATA = """
 
         def card(self):
             return rbmed.DataCard(
-                name="folder", classes=("no", "yes"), channels=1, size=4, licence="CC0", citation="Nobody 2020",
+                name="folder", classes=("no", "yes"), channels=1, size=4, licence="CC0", citation="Unknown 2020",
                 digest="abc", lesion_class=1, notes=("[one] note",),
             )
 
@@ -127,8 +127,12 @@ def test_show_describes_parameters_and_origin():
         assert part in text
     shown = json.loads(rbmed("show", "attack/push", "--json").stdout)
     assert shown["params"][0] == {
-        "name": "steps", "default": 1, "required": False, "valid": "int >= 1, <= 9", "description": "Pushes.",
-    }  # fmt: skip
+        "name": "steps",
+        "default": 1,
+        "required": False,
+        "valid": "int >= 1, <= 9",
+        "description": "Pushes.",
+    }
 
 
 def test_plugins_shows_loaded_and_broken():
@@ -187,12 +191,16 @@ def test_data_list_says_where_images_are(plugin, images):
 
 def test_data_show_prints_the_card_and_split_sizes(plugin, images):
     result = rbmed("-p", plugin, "data", "show", "folder", "--data-root", images)
-    for part in ("Nobody 2020", "CC0", "abc", "images of patients", "[one] note", "calibration"):
+    for part in ("Unknown 2020", "CC0", "abc", "images of patients", "[one] note", "calibration"):
         assert part in result.stdout
     shown = json.loads(rbmed("-p", plugin, "data", "show", "folder", "--data-root", images, "--json").stdout)
     assert shown["splits"][0] == {
-        "split": "train", "site": "a", "patients": 2, "images": 2, "classes": {"no": 0, "yes": 2},
-    }  # fmt: skip
+        "split": "train",
+        "site": "a",
+        "patients": 2,
+        "images": 2,
+        "classes": {"no": 0, "yes": 2},
+    }
     fails(rbmed("-p", plugin, "data", "show", "folder"), "--data-root", "RBMED_DATA", "rbmed data register folder")
 
 

@@ -42,15 +42,17 @@ def test_a_narrow_terminal_gets_a_narrow_table(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_json_counts_everything_and_the_digest_follows_the_partition() -> None:
-    plain, dealt = (json.loads(partition("--json", *more).stdout) for more in ((), ("--partition", "iid:clients=3")))
+    plain, partitioned = (
+        json.loads(partition("--json", *more).stdout) for more in ((), ("--partition", "iid:clients=3"))
+    )
     assert (plain["digest"], plain["partition"], plain["synthetic"]) == ("stripes-24", "site", True)
-    assert dealt["digest"] != plain["digest"]
-    for shown, names in ((plain, ["site-0", "site-1"]), (dealt, ["client-1", "client-2", "client-3"])):
+    assert partitioned["digest"] != plain["digest"]
+    for shown, names in ((plain, ["site-0", "site-1"]), (partitioned, ["client-1", "client-2", "client-3"])):
         assert [row["site"] for row in shown["clients"] if row["split"] == "test"] == names
         assert sum(row["images"] for row in shown["clients"]) == 96 + 40 + 24
-    assert dealt["skew"]["train"] < 0.02
+    assert partitioned["skew"]["train"] < 0.02
     keys = {"split", "site", "patients", "images", "classes"}
-    assert all(row.keys() == keys and sum(row["classes"].values()) == row["images"] for row in dealt["clients"])
+    assert all(row.keys() == keys and sum(row["classes"].values()) == row["images"] for row in partitioned["clients"])
 
 
 @pytest.mark.parametrize("suffix", ["png", "SVG"])

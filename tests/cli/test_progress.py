@@ -97,8 +97,14 @@ def test_a_cell_that_began_again_has_advanced_nothing(clock: Clock) -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (0, 99, 100, 5999, 6000, 172799, 172800)] == [
-        "0 s", "99 s", "2 min", "100 min", "1.7 h", "48.0 h", "2.0 days",
-    ]  # fmt: skip
+        "0 s",
+        "99 s",
+        "2 min",
+        "100 min",
+        "1.7 h",
+        "48.0 h",
+        "2.0 days",
+    ]
 
 
 # --- on a terminal ---
@@ -227,10 +233,16 @@ def test_every_call_is_an_event(capsys: pytest.CaptureFixture[str]) -> None:
         {"event": "grid", "cells": 2},
         {"event": "started", "cell_id": "a", "title": "guarded", "images": 3},
         {"event": "advanced", "cell_id": "a", "images": 3, "robust": None},
-        {"event": "finished", "cell_id": "a", "title": "guarded", "status": "failed",
-         "reason": "RuntimeError: as\nasked", "resumed": False},
+        {
+            "event": "finished",
+            "cell_id": "a",
+            "title": "guarded",
+            "status": "failed",
+            "reason": "RuntimeError: as\nasked",
+            "resumed": False,
+        },
         {"event": "end", "complete": False},
-    ]  # fmt: skip
+    ]
 
 
 def test_events_leave_the_view_to_people(capsys: pytest.CaptureFixture[str]) -> None:

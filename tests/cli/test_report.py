@@ -23,8 +23,17 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "own results"
     metrics = {"clean_accuracy": 0.9, "robust_accuracy": 0.5}
     intervals = {name: [value - 0.1, value + 0.1] for name, value in metrics.items()}
-    rung = {"rung": "oblivious apgd", "access": "oblivious", "attacked": 60, "withstanding": 0.5, "broken": 10,
-            "gradients_mean": 20.0, "queries_mean": 21.0, "seconds": 1.0, "reason": ""}  # fmt: skip
+    rung = {
+        "rung": "oblivious apgd",
+        "access": "oblivious",
+        "attacked": 60,
+        "withstanding": 0.5,
+        "broken": 10,
+        "gradients_mean": 20.0,
+        "queries_mean": 21.0,
+        "seconds": 1.0,
+        "reason": "",
+    }
     append(folder / "records.jsonl", boards.record(metrics=metrics, intervals=intervals, rungs=[rung]))
     other = {"name": "undefended", "params_passed": {}, "weights": {"digest": "w2", "seed": 0}}
     skipped = boards.record(
@@ -60,9 +69,13 @@ def test_markdown_and_a_file_of_ones_own(results: Path, tmp_path: Path) -> None:
     assert "<b>" not in text
 
 
-@pytest.mark.parametrize(("args", "reason"), [
-    (["--out", "."], "--out . is a folder; name a file"), (["--format", "doc"], "'doc' is not one of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["--out", "."], "--out . is a folder; name a file"),
+        (["--format", "doc"], "'doc' is not one of"),
+    ],
+)
 def test_bad_requests_are_one_line(results: Path, args: list[str], reason: str) -> None:
     done = rbmed(results, *args)
     assert done.exit_code == 2

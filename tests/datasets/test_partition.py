@@ -1,4 +1,4 @@
-"""Patients dealt to clients: known answers, and what must hold for every scheme and seed."""
+"""Patients partitioned over clients: known answers, and what must hold for every scheme and seed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Toy(Dataset):
         )
 
 
-def dealt(dataset: Dataset, text: str) -> Dataset:
+def over_clients(dataset: Dataset, text: str) -> Dataset:
     return partitioned(dataset, parse(text))
 
 
@@ -67,7 +67,7 @@ def sizes(dataset: Dataset, name: str = "train") -> list[int]:
 
 def test_site_is_the_data_set_itself() -> None:
     toy = Toy()
-    assert dealt(toy, "site") is toy
+    assert over_clients(toy, "site") is toy
     assert without(toy, ()) is toy
 
 
@@ -75,18 +75,18 @@ def test_site_is_the_data_set_itself() -> None:
 @pytest.mark.parametrize("name", SPLITS)
 def test_only_the_sites_change(text: str, name: str) -> None:
     toy = Toy()
-    before, after = toy.split(name), dealt(toy, text).split(name)
+    before, after = toy.split(name), over_clients(toy, text).split(name)
     assert after.sites != before.sites
     assert set(after.sites) == {f"client-{number:02}" for number in range(1, 11)}
     for field in ("images", "labels", "masks", "counterfactuals"):
         assert torch.equal(getattr(after, field), getattr(before, field))
     assert after.patients == before.patients
-    assert len(set(zip(after.patients, after.sites, strict=True))) == len(set(after.patients))  # nobody is divided
+    assert len(set(zip(after.patients, after.sites, strict=True))) == len(set(after.patients))  # no patient is divided
 
 
 def test_a_split_is_loaded_once_and_the_card_loads_none() -> None:
     toy = Toy()
-    data = dealt(toy, "dirichlet")
+    data = over_clients(toy, "dirichlet")
     data.card()
     assert toy.loaded == []
     data.split("test")
@@ -94,33 +94,33 @@ def test_a_split_is_loaded_once_and_the_card_loads_none() -> None:
 
 
 def test_iid_gives_every_client_the_same() -> None:
-    assert list(patients(dealt(Toy(50, 25), "iid:clients=5")).values()) == [Counter({0: 40, 1: 20})] * 5
+    assert list(patients(over_clients(Toy(50, 25), "iid:clients=5")).values()) == [Counter({0: 40, 1: 20})] * 5
 
 
 @pytest.mark.parametrize("counts", [(5, 5, 5, 5), (7, 6, 4), (19,), (1, 1, 1, 1, 1, 1, 1, 1, 1, 1)])
 def test_iid_sizes_differ_by_one_at_most_where_nothing_divides_evenly(counts: tuple[int, ...]) -> None:
-    found = sizes(dealt(Toy(*counts, splits=(1, 1, 1)), "iid:clients=10"))
+    found = sizes(over_clients(Toy(*counts, splits=(1, 1, 1)), "iid:clients=10"))
     assert len(found) == 10
     assert max(found) - min(found) <= 1
 
 
 @pytest.mark.parametrize("per_client", [1, 2, 3])
 def test_shards_give_a_client_so_many_labels_at_most(per_client: int) -> None:
-    data = dealt(Toy(*[6] * 10), f"shards:clients=10,per_client={per_client}")
+    data = over_clients(Toy(*[6] * 10), f"shards:clients=10,per_client={per_client}")
     for name in SPLITS:
         found = patients(data, name)
         assert max(len(counts) for counts in found.values()) <= per_client
         assert len(set(sizes(data, name))) == 1
-        assert sum(found.values(), Counter()) == patients(dealt(data, "iid:clients=1"), name)["client-1"]
+        assert sum(found.values(), Counter()) == patients(over_clients(data, "iid:clients=1"), name)["client-1"]
 
 
 def test_one_shard_each_of_as_many_clients_as_classes_is_a_class_each() -> None:
-    found = patients(dealt(Toy(10, 20, 30), "shards:clients=3,per_client=1"))
+    found = patients(over_clients(Toy(10, 20, 30), "shards:clients=3,per_client=1"))
     assert sorted(found.values(), key=max) == [Counter({0: 40}), Counter({1: 80}), Counter({2: 120})]
 
 
 def test_quantity_changes_sizes_and_keeps_labels() -> None:
-    found = patients(dealt(Toy(400, 200), "quantity:alpha=1,clients=4,least=0"))
+    found = patients(over_clients(Toy(400, 200), "quantity:alpha=1,clients=4,least=0"))
     shares = [counts[0] / counts.total() for counts in found.values()]
     assert shares == pytest.approx([2 / 3] * 4, abs=0.01)
     counts = [counts.total() for counts in found.values()]
@@ -129,10 +129,10 @@ def test_quantity_changes_sizes_and_keeps_labels() -> None:
 
 def test_a_large_alpha_is_iid_and_a_small_one_gives_each_class_to_one_client() -> None:
     toy = Toy(100, 100, 100)
-    assert holdings(dealt(toy, "dirichlet:clients=5,alpha=1e6")).skew() < 0.02
-    assert sizes(dealt(toy, "quantity:clients=5,alpha=1e6")) == pytest.approx([240] * 5, abs=5)
+    assert holdings(over_clients(toy, "dirichlet:clients=5,alpha=1e6")).skew() < 0.02
+    assert sizes(over_clients(toy, "quantity:clients=5,alpha=1e6")) == pytest.approx([240] * 5, abs=5)
     for seed in range(5):
-        found = patients(dealt(toy, f"dirichlet:clients=5,alpha=0.001,least=0,seed={seed}"))
+        found = patients(over_clients(toy, f"dirichlet:clients=5,alpha=0.001,least=0,seed={seed}"))
         largest = [max(counts[label] for counts in found.values()) for label in range(3)]
         assert min(largest) >= 396  # all but the four that keep no client empty
 
@@ -141,13 +141,13 @@ def test_a_large_alpha_is_iid_and_a_small_one_gives_each_class_to_one_client() -
 def test_no_client_is_too_small_to_be_judged(name: str) -> None:
     toy = Toy(500, 500, splits=(1, 1, 1))
     for seed in range(8):
-        assert min(sizes(dealt(toy, f"{name}:seed={seed}"))) >= 0.25 * 100 - 1
-    assert min(min(sizes(dealt(toy, f"{name}:seed={seed},least=0"))) for seed in range(8)) < 10
+        assert min(sizes(over_clients(toy, f"{name}:seed={seed}"))) >= 0.25 * 100 - 1
+    assert min(min(sizes(over_clients(toy, f"{name}:seed={seed},least=0"))) for seed in range(8)) < 10
 
 
 def test_a_partition_that_cannot_be_drawn_says_what_to_change() -> None:
     with pytest.raises(BadParameter, match=r"least=0\.9 .* use a larger alpha, fewer clients or a smaller least"):
-        dealt(Toy(), "dirichlet:alpha=0.01,least=0.9").split("train")
+        over_clients(Toy(), "dirichlet:alpha=0.01,least=0.9").split("train")
 
 
 def test_dirichlet_shares_are_distributed_as_they_should_be() -> None:
@@ -160,7 +160,7 @@ def test_dirichlet_shares_are_distributed_as_they_should_be() -> None:
 
 @pytest.mark.parametrize("text", ["dirichlet:alpha=0.4,clients=4", "shards:clients=4", "quantity:clients=4,alpha=0.4"])
 def test_a_client_has_the_same_labels_in_all_splits(text: str) -> None:
-    held = holdings(dealt(Toy(300, 300, 300), text))
+    held = holdings(over_clients(Toy(300, 300, 300), text))
     assert held.images[0].sum(axis=1).min() < 0.6 * held.images[0].sum(axis=1).max() or text.startswith("shards")
     shares = held.patients / held.patients.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(shares[1:], shares[[0, 0]], atol=0.005)
@@ -176,7 +176,7 @@ def test_a_patient_counts_as_of_its_commonest_class() -> None:
             people = tuple(f"p{row // 3}" for row in range(60))
             return Split(torch.zeros(60, 1, 2, 2), labels, people, ("x",) * 60)
 
-    split = dealt(Mixed(), "shards:clients=2,per_client=1").split("train")
+    split = over_clients(Mixed(), "shards:clients=2,per_client=1").split("train")
     (one,) = {split.sites[row] for row in range(30)}
     (other,) = {split.sites[row] for row in range(30, 60)}
     assert one != other
@@ -186,7 +186,7 @@ def test_a_patient_counts_as_of_its_commonest_class() -> None:
     "text", ["dirichlet:alpha=0.001,least=0", "quantity:alpha=0.001,least=0", "shards:per_client=1", "iid"]
 )
 def test_no_client_is_empty_even_with_as_many_patients_as_clients(text: str) -> None:
-    assert sizes(dealt(Toy(3, 7, splits=(1, 1, 1)), text)) == [1] * 10
+    assert sizes(over_clients(Toy(3, 7, splits=(1, 1, 1)), text)) == [1] * 10
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,7 +198,7 @@ def test_no_client_is_empty_even_with_as_many_patients_as_clients(text: str) -> 
 )
 def test_every_partition_deals_everyone_once(counts: list[int], name: str, clients: int, seed: int) -> None:
     toy = Toy(*counts, splits=(2, 1, 1))
-    data = dealt(toy, f"{name}:clients={clients},seed={seed}")
+    data = over_clients(toy, f"{name}:clients={clients},seed={seed}")
     for split in SPLITS[:2]:
         if sum(counts) * toy.splits[split] < clients:
             with pytest.raises(DataError, match=f"{clients} clients are too many for the .* patients in {split}"):
@@ -217,8 +217,8 @@ def test_the_order_of_the_images_does_not_matter() -> None:
             split = super().split(name)
             return split.select(torch.arange(len(split)).flip(0))
 
-    sites = dealt(Toy(), "dirichlet").split("train").sites
-    assert dealt(Reversed(), "dirichlet").split("train").sites == sites[::-1]
+    sites = over_clients(Toy(), "dirichlet").split("train").sites
+    assert over_clients(Reversed(), "dirichlet").split("train").sites == sites[::-1]
 
 
 @pytest.mark.parametrize(
@@ -239,28 +239,36 @@ def test_another_process_deals_alike(text: str, clients: str) -> None:
             people = tuple(f"{name}-{row}" for row in range(24))
             return Split(torch.zeros(24, 1, 2, 2), torch.arange(24) % 2, people, ("x",) * 24)
 
-    sites = dealt(Plain(), text).split("train").sites
+    sites = over_clients(Plain(), text).split("train").sites
     assert "".join(site.removeprefix("client-") for site in sites) == clients
 
 
 def test_the_digest_follows_every_parameter_and_nothing_else() -> None:
     texts = [
-        "iid", "iid:clients=9", "iid:seed=1", "dirichlet", "dirichlet:alpha=0.5", "dirichlet:seed=1",
-        "dirichlet:clients=9", "quantity", "shards", "shards:per_client=3",
-    ]  # fmt: skip
-    digests = {text: dealt(Toy(), text).card().digest for text in texts}
+        "iid",
+        "iid:clients=9",
+        "iid:seed=1",
+        "dirichlet",
+        "dirichlet:alpha=0.5",
+        "dirichlet:seed=1",
+        "dirichlet:clients=9",
+        "quantity",
+        "shards",
+        "shards:per_client=3",
+    ]
+    digests = {text: over_clients(Toy(), text).card().digest for text in texts}
     assert len({*digests.values(), "toy"}) == len(texts) + 1
-    assert dealt(Toy(), "dirichlet:seed=0,clients=10,alpha=2/5").card().digest == digests["dirichlet"]
+    assert over_clients(Toy(), "dirichlet:seed=0,clients=10,alpha=2/5").card().digest == digests["dirichlet"]
 
     class Other(Toy):
         def card(self) -> DataCard:
             return replace(super().card(), digest="other")
 
-    assert dealt(Other(), "iid").card().digest != digests["iid"]
+    assert over_clients(Other(), "iid").card().digest != digests["iid"]
 
 
 def test_the_card_says_who_the_clients_are() -> None:
-    card = dealt(Toy(), "dirichlet").card()
+    card = over_clients(Toy(), "dirichlet").card()
     assert (card.name, card.classes) == ("toy", ("class-0", "class-1"))
     told = "clients: 10 by dirichlet (alpha 0.4, least 0.25, seed 0), patients re-dealt over hospitals"
     assert card.notes == ("a note", told)
@@ -279,7 +287,7 @@ def test_the_card_says_who_the_clients_are() -> None:
 )
 def test_what_is_wrong_with_a_partition_is_one_line(text: str, message: str) -> None:
     with pytest.raises(BadParameter) as error:
-        dealt(Toy(), text)
+        over_clients(Toy(), text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -302,7 +310,7 @@ def test_an_unseen_site_keeps_its_test_images_only() -> None:
 
 
 def test_a_client_of_a_partition_can_be_unseen() -> None:
-    data = without(dealt(Toy(), "iid:clients=3"), ("client-2",))
+    data = without(over_clients(Toy(), "iid:clients=3"), ("client-2",))
     assert set(data.split("train").sites) == {"client-1", "client-3"}
     assert set(data.split("test").sites) == {"client-1", "client-2", "client-3"}
 

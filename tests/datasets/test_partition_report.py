@@ -1,4 +1,4 @@
-"""What each client holds, counted and drawn."""
+"""What each client holds, counted and plotted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustbench_med.interfaces.dataset import DataCard, Split
 
 
 class Four(Dataset):
-    """Four patients with two images each; two clients in training, one elsewhere, nobody in test."""
+    """Four patients with two images each; two clients in training, one elsewhere, none in test."""
 
     def __init__(self, *classes: str) -> None:
         super().__init__()

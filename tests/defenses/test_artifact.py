@@ -15,7 +15,7 @@ from robustbench_med.errors import WeightsError
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    """A sealed folder with one weights file."""
+    """A checksummed folder with one weights file."""
     with new_folder(tmp_path / "artifact") as draft:
         save_state(draft / "classifier.safetensors", {"w": torch.randn(64, 64), "n": torch.tensor(3)})
         seal(draft, {"clients": ["a"]})

@@ -77,7 +77,7 @@ def test_damaged_weights_are_refused_and_made_anew_on_request(run: Run, damage: 
     assert "passed over" not in run("fourth").stderr
 
 
-def test_a_damaged_part_is_trained_anew_and_never_sealed(run: Run) -> None:
+def test_a_damaged_part_is_trained_again_and_never_checksummed(run: Run) -> None:
     flip(only("parts/classifier-*/classifier.safetensors"))
     shutil.rmtree(home() / "artifacts")
     done = run("second", "--train")

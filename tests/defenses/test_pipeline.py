@@ -46,19 +46,19 @@ def test_result_does_not_depend_on_the_batch() -> None:
 
 def test_detector_without_purifier_rejects() -> None:
     x = images(16)
-    verdicts = Pipeline(Linear(), Brightness(), None, Gate(0.5, 0.0, 1.0)).decide(x, rng(16))
-    assert torch.equal(verdicts.rejected, verdicts.flagged)
-    assert not verdicts.changed.any()
-    wrong = 1 - verdicts.predictions[0]
-    assert torch.equal(verdicts.robust(wrong), verdicts.rejected)
-    assert not verdicts.correct(verdicts.predictions[0])[verdicts.rejected].any()
+    decided = Pipeline(Linear(), Brightness(), None, Gate(0.5, 0.0, 1.0)).decide(x, rng(16))
+    assert torch.equal(decided.rejected, decided.flagged)
+    assert not decided.changed.any()
+    wrong = 1 - decided.predictions[0]
+    assert torch.equal(decided.robust(wrong), decided.rejected)
+    assert not decided.correct(decided.predictions[0])[decided.rejected].any()
 
 
 def test_purifier_without_detector_treats_everything() -> None:
-    verdicts = Pipeline(Linear(), None, Halver()).decide(images(4), rng(4), draws=2)
-    assert verdicts.changed.all()
-    assert verdicts.scores.isnan().all()
-    assert torch.equal(verdicts.predictions[0], verdicts.predictions[1])
+    decided = Pipeline(Linear(), None, Halver()).decide(images(4), rng(4), draws=2)
+    assert decided.changed.all()
+    assert decided.scores.isnan().all()
+    assert torch.equal(decided.predictions[0], decided.predictions[1])
 
 
 def test_draws_are_fresh_and_repeatable() -> None:

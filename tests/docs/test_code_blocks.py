@@ -79,7 +79,7 @@ def test_a_block_that_is_not_run_says_why() -> None:
     assert [str(block) for page in PAGES for block in blocks(page) if block.mark and len(block.why) < 10] == []
 
 
-def test_every_option_has_help_and_stands_on_the_generated_page() -> None:
+def test_every_option_has_help_and_is_on_the_generated_page() -> None:
     page = docs_pages.commands()  # raises where help is missing
     for name, command in docs_pages.every_command(get_command(app), "rbmed"):
         assert f"## {name}\n" in page
@@ -87,7 +87,7 @@ def test_every_option_has_help_and_stands_on_the_generated_page() -> None:
 
 
 def test_a_terminal_shows_the_whole_help() -> None:
-    """Also of arguments, and what stands in brackets."""
+    """Also of arguments, and what is in brackets."""
     for name, command in docs_pages.every_command(get_command(app), "rbmed"):
         printed = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "300"}).stdout
         shown = " ".join(printed.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())

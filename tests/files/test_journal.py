@@ -139,7 +139,7 @@ with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
         assert writer.stdout.readline() == "half\n"
 
         def asks(path: Path, timeout: float) -> FileLock:
-            """The writer goes on when the reader asks for the lock."""
+            """The writer continues when the reader asks for the lock."""
             writer.stdin.write("\n")
             writer.stdin.flush()
             return FileLock(path, timeout=LIMIT)
@@ -316,7 +316,7 @@ def test_records_of_a_newer_format_are_neither_read_nor_set_aside(tmp_path: Path
     for reader in (read, open_results):
         with pytest.raises(BadConfig, match=r"records\.jsonl: a record of format 5 was written by a newer"):
             list(reader(file))
-    append(file, record())  # its own run goes on
+    append(file, record())  # its own run continues
     assert file.read_text().splitlines()[0] == newer
     assert not journal.quarantine_of(file).exists()
 

@@ -33,9 +33,12 @@ LONGEST = 1500
 
 CASES = os.environ.get("FUZZ_CASES")
 fuzz = settings(
-    max_examples=int(CASES or 100), deadline=timedelta(seconds=LIMIT), derandomize=CASES is None, database=None,
+    max_examples=int(CASES or 100),
+    deadline=timedelta(seconds=LIMIT),
+    derandomize=CASES is None,
+    database=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +60,53 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 # --- what is written ---
 
-words = st.sampled_from([
-    "shift", "shift:factor=2", "guarded", "bare", "guarded:fpr=0.2", "stripes", "stripes:test=4", "linear", "own",
-    "pooled", "oblivious", "bpda", "ladder", "ladder:quick", "query", "4/255", "linf:4/255", "l2:1", "site-0", "auto",
-    "attack=shift*", "client=site-?", "seed=0", "each", "../../etc/passwd", "a\0b", "name:key=[", "x:=", "nan", "1e999",
-    "\ud800", "",
-])  # fmt: skip
+words = st.sampled_from(
+    [
+        "shift",
+        "shift:factor=2",
+        "guarded",
+        "bare",
+        "guarded:fpr=0.2",
+        "stripes",
+        "stripes:test=4",
+        "linear",
+        "own",
+        "pooled",
+        "oblivious",
+        "bpda",
+        "ladder",
+        "ladder:quick",
+        "query",
+        "4/255",
+        "linf:4/255",
+        "l2:1",
+        "site-0",
+        "auto",
+        "attack=shift*",
+        "client=site-?",
+        "seed=0",
+        "each",
+        "../../etc/passwd",
+        "a\0b",
+        "name:key=[",
+        "x:=",
+        "nan",
+        "1e999",
+        "\ud800",
+        "",
+    ]
+)
 scalars = st.one_of(
-    words, st.text(max_size=30), st.integers(), st.integers(0, 3), st.floats(), st.booleans(), st.none(),
-    st.dates(), st.datetimes(),
-)  # fmt: skip
+    words,
+    st.text(max_size=30),
+    st.integers(),
+    st.integers(0, 3),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.dates(),
+    st.datetimes(),
+)
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
@@ -111,8 +151,18 @@ def judged(toys: Registry, options: dict[str, object], file: Path | None = None)
 
 def cells_of(config: RunConfig) -> int:
     """An upper bound of the cells that this configuration lists."""
-    axes = (config.dataset, config.model, config.strategy, config.train_seed, (*config.defense, "baseline"),
-            config.threats, config.seed, config.client, (*config.attack, "probe"), config.access)  # fmt: skip
+    axes = (
+        config.dataset,
+        config.model,
+        config.strategy,
+        config.train_seed,
+        (*config.defense, "baseline"),
+        config.threats,
+        config.seed,
+        config.client,
+        (*config.attack, "probe"),
+        config.access,
+    )
     product = 1
     for axis in axes:
         product *= max(1, len(axis))

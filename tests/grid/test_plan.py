@@ -19,8 +19,14 @@ from robustbench_med.grid.filters import CELL_LABELS, chooser, read
 from robustbench_med.grid.plan import grouped, plan
 from robustbench_med.plugins.registry import Registry
 
-BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "access": "oblivious",
-        "surrogate": "bare"}  # fmt: skip
+BASE = {
+    "dataset": "stripes",
+    "defense": "guarded",
+    "baseline": "bare",
+    "attack": "shift",
+    "access": "oblivious",
+    "surrogate": "bare",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +65,8 @@ def test_a_cell_for_each_client_named_unseen_or_found(toys: Registry) -> None:
     assert [c.clients for c in cells(toys, **each, client=["b", "a"])] == [("b",), ("a",)]
     assert [c.clients for c in cells(toys, **each, unseen_site="site-1")] == [("site-1",)]
     assert [c.clients for c in cells(toys, baseline="", client=["b", "a"])] == [("b", "a")]
-    dealt = cells(toys, **each, partition="iid:clients=3")
-    assert len({c.clients for c in dealt}) == 3
+    partitioned = cells(toys, **each, partition="iid:clients=3")
+    assert len({c.clients for c in partitioned}) == 3
 
 
 def test_the_clients_come_from_the_data_sets_that_are_open_already(toys: Registry) -> None:
@@ -124,8 +130,9 @@ def named(**facts: str) -> dict[str, str]:
     ],
 )
 def test_a_pattern_fits_the_whole_of_every_name(pattern: str | dict[str, object], fits: bool) -> None:
-    names = named(attack="apgd:steps=20", client="hospital-1", seed="0", eps="4/255",
-                  defense="medfedpure:detector=[mae:passes=2]")  # fmt: skip
+    names = named(
+        attack="apgd:steps=20", client="hospital-1", seed="0", eps="4/255", defense="medfedpure:detector=[mae:passes=2]"
+    )
     assert read(pattern).fits(names) is fits
 
 
@@ -165,20 +172,37 @@ def test_include_then_exclude(toys: Registry) -> None:
 
 def test_patterns_that_leave_nothing_are_an_error(toys: Registry) -> None:
     with pytest.raises(BadParameter, match="leave none of 2 cells"):
-        cells(toys, include="defense=nobody")
+        cells(toys, include="defense=missing")
 
 
 # --- names and order ---
 
 
-def test_facets_say_what_a_cell_is_called(toys: Registry) -> None:
-    (cell,) = cells(toys, baseline="", access="ladder", client=["site-0", "site-1"], eps="4/255", train_seed=3,
-                    partition="iid:clients=3", attack="shift:factor=2")  # fmt: skip
+def test_labels_name_a_cell(toys: Registry) -> None:
+    (cell,) = cells(
+        toys,
+        baseline="",
+        access="ladder",
+        client=["site-0", "site-1"],
+        eps="4/255",
+        train_seed=3,
+        partition="iid:clients=3",
+        attack="shift:factor=2",
+    )
     assert cell_labels(cell) == named(
-        dataset="stripes", partition="iid:clients=3", train_seed="3", defense="guarded",
-        attack="ladder:quick shift:factor=2", access="ladder", norm="linf", eps="4/255", goal="untargeted",
-        client="site-0+site-1", seed="0", role="cell",
-    )  # fmt: skip
+        dataset="stripes",
+        partition="iid:clients=3",
+        train_seed="3",
+        defense="guarded",
+        attack="ladder:quick shift:factor=2",
+        access="ladder",
+        norm="linf",
+        eps="4/255",
+        goal="untargeted",
+        client="site-0+site-1",
+        seed="0",
+        role="cell",
+    )
 
 
 def test_titles_say_what_differs_and_nothing_else(toys: Registry) -> None:
@@ -192,9 +216,13 @@ def test_titles_say_what_differs_and_nothing_else(toys: Registry) -> None:
 
 def test_cells_that_share_data_weights_or_clean_predictions_stand_together(toys: Registry) -> None:
     made = cells(
-        toys, dataset=["stripes", "stripes:test=10"], seed=[0, 1], eps=["1/10", "2/10"], train_seed=[0, 1],
+        toys,
+        dataset=["stripes", "stripes:test=10"],
+        seed=[0, 1],
+        eps=["1/10", "2/10"],
+        train_seed=[0, 1],
         attack=["shift", "shift:factor=0.5"],
-    )  # fmt: skip
+    )
     assert len(made) == 2 * 2 * 2 * 2 * 2 * 2
 
     def changes(key: Callable[[Cell], object]) -> int:
@@ -229,7 +257,7 @@ def test_a_configuration_is_found_by_path_or_by_name(tmp_path: Path, monkeypatch
     (tmp_path / "mine").write_text("seed = 9")
     assert build({}, Path("mine")).seed == (9,)  # what is there wins
     with pytest.raises(BadConfig, match=r"no such file; by name in configs: mine, other"):
-        build({}, Path("nobody"))
+        build({}, Path("missing"))
     with pytest.raises(BadConfig, match="no such file"):
         build({}, Path("../configs/mine"))  # a name is no way out of the folder
     with pytest.raises(BadConfig, match="configs is not a file"):

@@ -12,23 +12,44 @@ BROKEN = [
     ("attack", "spec", 'summary="signed', 'summary="two\\nlines'),
     ("attack", "default-constructible", "rbmed.Field(10, ge", "rbmed.Field(ge"),
     ("attack", "parameters-described", '"Gradient steps."', '"?"'),
-    ("attack", "parameters-validated", "        steps: int", '        model_config = {"extra": "ignore"}\n'
-     "        steps: int"),
-    ("attack", "parameters-round-trip", "        steps: int", "        def model_dump(self, **_):\n"
-     "            return {'steps': self.steps + 1, 'length': self.length}\n\n        steps: int"),
+    (
+        "attack",
+        "parameters-validated",
+        "        steps: int",
+        '        model_config = {"extra": "ignore"}\n        steps: int',
+    ),
+    (
+        "attack",
+        "parameters-round-trip",
+        "        steps: int",
+        "        def model_dump(self, **_):\n"
+        "            return {'steps': self.steps + 1, 'length': self.length}\n\n        steps: int",
+    ),
     # --- attacks ---
     ("attack", "runs", "return x_adv\n", "return x_adv[:, :, 1:]\n"),
     ("attack", "inside-the-ball", "return x_adv\n", "return x_adv + 2 * threat.eps\n"),
-    ("attack", "repeatable", "return x_adv\n",
-     "self.calls = getattr(self, 'calls', 0) + 1\n        return threat.project(x_adv - 0.001 * self.calls, x)\n"),
+    (
+        "attack",
+        "repeatable",
+        "return x_adv\n",
+        "self.calls = getattr(self, 'calls', 0) + 1\n        return threat.project(x_adv - 0.001 * self.calls, x)\n",
+    ),
     ("attack", "own-stream", "return x_adv\n", "return threat.project(x_adv + torch.rand_like(x), x)\n"),
     ("attack", "batch-split", "return x_adv\n", "return threat.project(x_adv - 0.01 * len(x), x)\n"),
-    ("attack", "batch-order", "return x_adv\n",
-     "place = torch.arange(len(x)).view(-1, 1, 1, 1)\n        return threat.project(x_adv - 0.05 * place, x)\n"),
+    (
+        "attack",
+        "batch-order",
+        "return x_adv\n",
+        "place = torch.arange(len(x)).view(-1, 1, 1, 1)\n        return threat.project(x_adv - 0.05 * place, x)\n",
+    ),
     ("attack", "inputs-unmodified", "return x_adv\n", "x.mul_(0.99)\n        return x_adv\n"),
-    ("attack", "lets-the-budget-through", "            loss = torch",
-     "            try:\n                model(x_adv)\n            except Exception:\n                return x\n"
-     "            loss = torch"),
+    (
+        "attack",
+        "lets-the-budget-through",
+        "            loss = torch",
+        "            try:\n                model(x_adv)\n            except Exception:\n                return x\n"
+        "            loss = torch",
+    ),
     ("attack", "sees-what-it-says", 'norms=("linf", "l2")', 'norms=("linf", "l2"), access="none"'),
     ("attack", "raises-the-loss", "+ self.params.length", "- self.params.length"),
     # --- detectors ---
@@ -37,11 +58,14 @@ BROKEN = [
     ("detector", "repeatable", ".flatten(1).mean(1)", ".flatten(1).mean(1) + rng.uniform((len(x),))"),
     ("detector", "own-stream", ".flatten(1).mean(1)", ".flatten(1).mean(1) + 0 * x.new_empty(len(x)).uniform_()"),
     ("detector", "batch-split", ".flatten(1).mean(1)", ".flatten(1).mean(1) * len(x)"),
-    ("detector", "batch-order", ".flatten(1).mean(1)",
-     ".flatten(1).mean(1) * x.new_ones(len(x)).cumsum(0)"),
+    ("detector", "batch-order", ".flatten(1).mean(1)", ".flatten(1).mean(1) * x.new_ones(len(x)).cumsum(0)"),
     ("detector", "inputs-unmodified", "        r = self", "        x.mul_(0.99)\n        r = self"),
-    ("detector", "survives-saving", ".flatten(1).mean(1)\n",
-     ".flatten(1).mean(1) + getattr(self, 'hidden', 0)\n" + HIDES),
+    (
+        "detector",
+        "survives-saving",
+        ".flatten(1).mean(1)\n",
+        ".flatten(1).mean(1) + getattr(self, 'hidden', 0)\n" + HIDES,
+    ),
     ("detector", "gradients", ".flatten(1).mean(1)", ".flatten(1).mean(1) + 0 * (x - x).flatten(1).sum(1).sqrt()"),
     ("detector", "error-map", "return (x - smooth).square().mean(1)", "return -(x - smooth).square().mean(1)"),
     # --- purifiers ---
@@ -50,13 +74,16 @@ BROKEN = [
     ("purifier", "joins", "    def purify", "    def join(self, logits):\n        return logits\n\n    def purify"),
     ("purifier", "strength", "strength.view(-1, 1, 1, 1)", "(1 - strength.view(-1, 1, 1, 1))"),
     ("purifier", "gradients", "* (smooth - x)", "* (smooth - x).detach() - x + x.detach()"),
-    ("purifier", "pictures", "    def purify",
-     "    def pictures(self, x, rng):\n        return {'x': x[:, :, 1:]}\n\n    def purify"),
+    (
+        "purifier",
+        "pictures",
+        "    def purify",
+        "    def pictures(self, x, rng):\n        return {'x': x[:, :, 1:]}\n\n    def purify",
+    ),
     ("purifier", "repeatable", "* (smooth - x)", "* (smooth - x) * rng.uniform(tuple(x.shape))"),
     ("purifier", "own-stream", "* (smooth - x)", "* (smooth - x) + 0 * x.detach().clone().uniform_()"),
     ("purifier", "batch-split", "* (smooth - x)", "* (smooth - x) * (len(x) % 2)"),
-    ("purifier", "batch-order", "* (smooth - x)",
-     "* (smooth - x) / x.new_ones(len(x)).cumsum(0).view(-1, 1, 1, 1)"),
+    ("purifier", "batch-order", "* (smooth - x)", "* (smooth - x) / x.new_ones(len(x)).cumsum(0).view(-1, 1, 1, 1)"),
     ("purifier", "inputs-unmodified", "        r = self", "        x.data.mul_(0.99)\n        r = self"),
     ("purifier", "survives-saving", "* (smooth - x)\n", "* (smooth - x) * getattr(self, 'hidden', 1)\n" + HIDES),
     # --- models ---
@@ -68,16 +95,29 @@ BROKEN = [
     ("model", "inputs-unmodified", "return logits\n", "x.data.mul_(0.99)\n        return logits\n"),
     ("model", "learns", "return logits\n", "return logits.detach()\n"),
     ("model", "state-names", 'heads = ("head.",)', 'heads = ("tail.",)'),
-    ("model", "features", "return torch.as_tensor(self.features((x - 0.5) / 0.25))",
-     "return torch.as_tensor(self.features((x - 0.5) / 0.25))[:1].expand(1, -1)"),
+    (
+        "model",
+        "features",
+        "return torch.as_tensor(self.features((x - 0.5) / 0.25))",
+        "return torch.as_tensor(self.features((x - 0.5) / 0.25))[:1].expand(1, -1)",
+    ),
     ("model", "survives-saving", "return logits\n", "return logits + id(self) % 1009\n"),
     # --- strategies ---
     ("strategy", "trains", "optimizer.step()", "pass"),
     ("strategy", "state-fits", "shared=state,", "shared={'weight': next(iter(state.values()))},"),
-    ("strategy", "repeatable", "shared=state,",
-     "shared={k: v + __import__('time').time_ns() % 1000 if v.is_floating_point() else v for k, v in state.items()},"),
-    ("strategy", "inputs-unmodified", "optimizer.step()", "split.images.mul_(0.5)\n"
-     "                    optimizer.step()"),
+    (
+        "strategy",
+        "repeatable",
+        "shared=state,",
+        "shared={k: v + __import__('time').time_ns() % 1000 if v.is_floating_point() else v"
+        " for k, v in state.items()},",
+    ),
+    (
+        "strategy",
+        "inputs-unmodified",
+        "optimizer.step()",
+        "split.images.mul_(0.5)\n                    optimizer.step()",
+    ),
     ("strategy", "history", '{"round": number,', '{"round": {1, 2},'),
     # --- data sets ---
     ("dataset", "card", 'citation="none; drawn by this plugin"', 'citation=""'),
@@ -96,4 +136,4 @@ BROKEN = [
     ("metric", "repeatable", "        count = ", "        outcome.labels.add_(1)\n        count = "),
     ("report", "renders", "return str(", "return print("),
     ("report", "repeatable", "        return str(", "        table['more'] = 1\n        return str("),
-]  # fmt: skip
+]

@@ -31,7 +31,7 @@ def chromium() -> tuple[str, str] | None:
 
 @contextmanager
 def opened() -> Iterator[webdriver.Chrome]:
-    """A browser that keeps what is said in the console and what is requested; no name can be resolved in it."""
+    """A browser that keeps console messages and requests; no name can be resolved in it."""
     found = chromium()
     if found is None:
         pytest.skip("no Chromium with its driver here (Debian: chromium, chromium-driver)")
@@ -64,7 +64,7 @@ def show(driver: webdriver.Chrome, path: Path, behind: str = "", size: tuple[int
 
 
 def requested(driver: webdriver.Chrome) -> list[str]:
-    """The addresses that were asked for since the page was opened."""
+    """The addresses that were requested since the page was opened."""
     import json
 
     messages: list[dict[str, Any]] = [

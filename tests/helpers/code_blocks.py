@@ -1,6 +1,6 @@
 """Code blocks of the documentation, and why some are not run.
 
-A block is run unless a comment stands above it::
+A block is run unless a comment precedes it::
 
     <!-- not run: why -->        it is not
     <!-- planned: why -->        runs in it are planned: every name, parameter and option is looked up
@@ -24,7 +24,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it stands, its language, the file it is to be saved as, its text, and its mark."""
+    """A fenced block: where it is, its language, the file it is to be saved as, its text, and its mark."""
 
     page: Path
     line: int

@@ -10,11 +10,18 @@ import robustbench_med as rbmed
 from helpers.paths import HELPERS, TOY
 from robustbench_med.plugins.registry import Registry
 
-FILES = [TOY, HELPERS / "rogue_plugin.py"]
+FILES = [TOY, HELPERS / "faulty_plugin.py"]
 BASE: dict[str, Any] = {
-    "dataset": "stripes", "defense": "guarded", "baseline": "", "attack": "shift", "eps": "1/10", "surrogate": "bare",
-    "access": "oblivious", "batch_size": 3, "draws": 2,
-}  # fmt: skip
+    "dataset": "stripes",
+    "defense": "guarded",
+    "baseline": "",
+    "attack": "shift",
+    "eps": "1/10",
+    "surrogate": "bare",
+    "access": "oblivious",
+    "batch_size": 3,
+    "draws": 2,
+}
 #: What may differ between two runs: time and memory.
 VOLATILE = {"created", "seconds", "peak_memory_mib", "trained"}
 

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments over a small grid, resume, and compare with a run that nobody disturbed.
+"""Kill -9 at random moments over a small grid, resume, and compare with an undisturbed run.
 
 After every resumption records and samples must be those of the undisturbed run, to the byte but for time and memory,
 and no kill may cost more than the one chunk that was being worked on. Some attempts run two processes on one folder.
@@ -41,7 +41,7 @@ class Grid:
 
     def measure(self, out: Path) -> None:
         """Run the grid, or what is left of it."""
-        attack = f"rogue:seconds=0.02,file={self.calls}"
+        attack = f"faulty:seconds=0.02,file={self.calls}"
         # With one draw a chunk is attacked in one call.
         run(self.registry, out, attack=attack, seed=[0, 1], access=["oblivious", "full", "query"], eot=1)
 
@@ -76,7 +76,7 @@ def compare(out: Path, whole: Path) -> None:
     assert a.keys() == b.keys(), "other cells have samples"
     for name in a:
         pd.testing.assert_frame_equal(a[name], b[name])
-    assert not (out / "partial").exists(), "pieces were left behind"
+    assert not (out / "partial").exists(), "checkpoints were left behind"
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 
 def outcome(n: int = 6, draws: int = 2) -> Outcome:
-    """Predictions on ``n`` images, drawn by chance."""
+    """Random predictions on ``n`` images."""
     chance = torch.Generator().manual_seed(n)
     shape = (draws, n)
 
-    def verdicts() -> Predictions:
+    def decided() -> Predictions:
         return Predictions(
             predictions=torch.randint(2, shape, generator=chance),
             flagged=torch.rand(shape, generator=chance) > 0.5,
@@ -23,7 +23,14 @@ def outcome(n: int = 6, draws: int = 2) -> Outcome:
         )
 
     return Outcome(
-        labels=torch.randint(2, (n,), generator=chance), sites=("a",) * n, patients=tuple(map(str, range(n))),
-        clean=verdicts(), attacked=verdicts(), distances=torch.rand(n, generator=chance), num_classes=2, lesion_class=1,
-        index=torch.arange(n), rungs=(RungResult.empty("none", "oblivious", n),),
-    )  # fmt: skip
+        labels=torch.randint(2, (n,), generator=chance),
+        sites=("a",) * n,
+        patients=tuple(map(str, range(n))),
+        clean=decided(),
+        attacked=decided(),
+        distances=torch.rand(n, generator=chance),
+        num_classes=2,
+        lesion_class=1,
+        index=torch.arange(n),
+        rungs=(RungResult.empty("none", "oblivious", n),),
+    )

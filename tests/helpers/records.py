@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustbench_med.interfaces.rate import Rate, wilson
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, append
 from robustbench_med.records.sections.attack import AttackSection
 
@@ -16,42 +16,73 @@ RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:quer
 LEFT_OUT = ("bpda", "full", "gate")
 
 
-def climbed(
-    cell: str = "0", safe: list[bool] | None = None, name: str = "f", seed: int = 0, created: str = "2026-01-01T00:00",
+def ladder_record(
+    cell: str = "0",
+    safe: list[bool] | None = None,
+    name: str = "f",
+    seed: int = 0,
+    created: str = "2026-01-01T00:00",
     **fields: Any,
-) -> Record:  # fmt: skip
-    """A ladder that left the images ``safe`` standing; all images are right when clean."""
+) -> Record:
+    """A ladder after which the images ``safe`` are robust; all images are classified correctly when clean."""
     safe = [True, False] * 4 if safe is None else safe
     n, left = len(safe), sum(safe)
     share = left / n
     shares = {"clean_accuracy": Rate(n, n), "robust_accuracy": Rate(left, n), "hidden_lesion_rate": Rate(n - left, n)}
     steps: list[dict[str, Any]] = [
-        {"rung": rung, "access": rung.partition(" ")[0], "attacked": n, "withstanding": share, "broken": n - left,
-         "gradients_mean": 20.0, "queries_mean": 21.0, "seconds": 1.0, "reason": ""}
+        {
+            "rung": rung,
+            "access": rung.partition(" ")[0],
+            "attacked": n,
+            "withstanding": share,
+            "broken": n - left,
+            "gradients_mean": 20.0,
+            "queries_mean": 21.0,
+            "seconds": 1.0,
+            "reason": "",
+        }
         for rung in RUNGS
-    ]  # fmt: skip
+    ]
     steps += [{"rung": rung, "access": rung, "reason": "a bare classifier has none"} for rung in LEFT_OUT]
     values: dict[str, Any] = {
-        "cell_id": cell, "status": "ok", "role": "cell",
+        "cell_id": cell,
+        "status": "ok",
+        "role": "cell",
         "dataset": {"name": "d", "synthetic": True, "params_passed": {}, "digest": "abc", "licence": "CC0"},
-        "defense": {"name": name, "params_passed": {}, "strategy": {"name": "fedavg", "params_passed": {}},
-                    "parts": {"model": {"name": "resnet"}}, "weights": {"digest": f"w{name}{seed}", "seed": seed}},
+        "defense": {
+            "name": name,
+            "params_passed": {},
+            "strategy": {"name": "fedavg", "params_passed": {}},
+            "parts": {"model": {"name": "resnet"}},
+            "weights": {"digest": f"w{name}{seed}", "seed": seed},
+        },
         "attack": {"name": "ladder", "params_passed": {"preset": "quick"}},
         "threat": {"norm": "linf", "eps": 4 / 255, "access": "ladder", "goal": "untargeted"},
-        "eot": 1, "draws": 1, "seed": 0, "limit": None, "clients": ["a", "b"], "n": n, "created": created,
+        "eot": 1,
+        "draws": 1,
+        "seed": 0,
+        "limit": None,
+        "clients": ["a", "b"],
+        "n": n,
+        "created": created,
         "metrics": {key: rate.hits / rate.n for key, rate in shares.items()},
         "intervals": {key: wilson(rate) for key, rate in shares.items()},
-        "per_client": {"a": {"clean_accuracy": 1.0, "robust_accuracy": share},
-                       "b": {"clean_accuracy": 1.0, "robust_accuracy": share / 2}},
-        "worst_client": "b", "seconds": 2.0, "spent": {"gradients_mean": 40.0, "queries_mean": 95.0}, "rungs": steps,
+        "per_client": {
+            "a": {"clean_accuracy": 1.0, "robust_accuracy": share},
+            "b": {"clean_accuracy": 1.0, "robust_accuracy": share / 2},
+        },
+        "worst_client": "b",
+        "seconds": 2.0,
+        "spent": {"gradients_mean": 40.0, "queries_mean": 95.0},
+        "rungs": steps,
         "diagnostics": {"level": "cheap", "flags": []},
-    }  # fmt: skip
+    }
     return Record.model_validate(values | fields)
 
 
 def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = "apgd", **fields: Any) -> Record:
     """A single attack from one rung."""
-    ladder = climbed(cell, safe, **fields)
+    ladder = ladder_record(cell, safe, **fields)
     return ladder.model_copy(
         update={
             "attack": AttackSection(name=attack, params_passed={}),
@@ -61,22 +92,29 @@ def plain(cell: str, safe: list[bool], access: str = "oblivious", attack: str = 
     )
 
 
-def outcome(cell: str, safe: list[bool], start: int = 0) -> Outcome:
-    """The outcome of `climbed`."""
+def outcome(cell: str, safe: list[bool], start: int = 0) -> ImageResults:
+    """The outcome of `ladder_record`."""
     labels = np.zeros(len(safe), dtype=np.int8)
     attacked = np.array([[0 if each else 1 for each in safe]], dtype=np.int8)
-    return Outcome(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
+    return ImageResults(cell, tuple(range(start, start + len(safe))), labels, labels[None], attacked)
 
 
 def record(**fields: object) -> Record:
     """The smallest record, with these fields."""
     values: dict[str, object] = {
-        "cell_id": "0", "status": "ok", "role": "cell",
+        "cell_id": "0",
+        "status": "ok",
+        "role": "cell",
         "dataset": {"name": "d", "synthetic": True, "params_passed": {}},
-        "defense": {"name": "f", "params_passed": {"fpr": 0.1}}, "attack": {"name": "a", "params_passed": {}},
-        "threat": {"norm": "linf", "eps": 0.1, "access": "oblivious"}, "eot": 1, "draws": 1, "seed": 0, "limit": None,
+        "defense": {"name": "f", "params_passed": {"fpr": 0.1}},
+        "attack": {"name": "a", "params_passed": {}},
+        "threat": {"norm": "linf", "eps": 0.1, "access": "oblivious"},
+        "eot": 1,
+        "draws": 1,
+        "seed": 0,
+        "limit": None,
         "created": "2026-01-01T00:00:00+00:00",
-    }  # fmt: skip
+    }
     return Record.model_validate(values | fields)
 
 

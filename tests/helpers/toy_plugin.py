@@ -25,9 +25,16 @@ class Stripes(rbmed.Dataset):
 
     def card(self) -> rbmed.DataCard:
         return rbmed.DataCard(
-            name="stripes", classes=("left", "right"), channels=1, size=8, licence="none", citation="none",
-            digest=f"stripes-{self.params.test}", synthetic=True, lesion_class=1,
-        )  # fmt: skip
+            name="stripes",
+            classes=("left", "right"),
+            channels=1,
+            size=8,
+            licence="none",
+            citation="none",
+            digest=f"stripes-{self.params.test}",
+            synthetic=True,
+            lesion_class=1,
+        )
 
     def split(self, name: str) -> rbmed.Split:
         n = {"train": 96, "calibration": 40, "test": self.params.test}[name]
@@ -285,9 +292,14 @@ class Shift(rbmed.Attack):
         fail: bool = rbmed.Field(False, description="Raise instead.")
 
     def run(
-        self, target_model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self,
+        target_model: rbmed.TargetModel,
+        x: Tensor,
+        y: Tensor,
+        threat: rbmed.ThreatModel,
+        budget: rbmed.Budget,
         rng: rbmed.Stream,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         if self.params.fail:
             raise RuntimeError("as asked")
         x = x.clone().requires_grad_()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.records import climbed, outcome, plain
+from helpers.records import ladder_record, outcome, plain
 
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Paper
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.records.record import Record
 
 HALF = [True, False] * 8
@@ -27,7 +27,7 @@ def one_board(*records: Record) -> Board:
 
 
 def test_a_ladder_ranks_with_its_figures() -> None:
-    entry = only(climbed(safe=HALF))
+    entry = only(ladder_record(safe=HALF))
     assert (entry.ranked, entry.rank, entry.ladder, entry.images) == (True, 1, "ladder:quick", 16)
     assert entry.worst is not None
     assert entry.worst.value == 0.5
@@ -59,19 +59,19 @@ def test_a_ladder_ranks_with_its_figures() -> None:
     ],
 )
 def test_what_does_not_hold_has_no_rank(fields: dict[str, Any], why: str) -> None:
-    entry = only(climbed(**fields))
+    entry = only(ladder_record(**fields))
     assert (entry.ranked, entry.rank) == (False, None)
     assert why in entry.why_not
 
 
 def test_a_rung_that_leaves_more_than_the_one_before_is_no_ladder() -> None:
-    rungs = [rung.model_dump() for rung in climbed().rungs]
+    rungs = [rung.model_dump() for rung in ladder_record().rungs]
     rungs[2]["withstanding"] = 0.75
-    assert "a later rung left more" in only(climbed(rungs=rungs)).why_not
+    assert "a later rung left more" in only(ladder_record(rungs=rungs)).why_not
 
 
 def test_a_flag_is_a_mark_and_no_refusal() -> None:
-    entry = only(climbed(diagnostics={"level": "cheap", "flags": ["black-box-wins", "of-tomorrow"]}))
+    entry = only(ladder_record(diagnostics={"level": "cheap", "flags": ["black-box-wins", "of-tomorrow"]}))
     assert entry.ranked
     assert [mark.flag for mark in entry.marks] == ["black-box-wins", "of-tomorrow"]
     assert "gradients" in entry.marks[0].meaning
@@ -93,31 +93,31 @@ def test_a_control_is_no_attack() -> None:
 def test_attacks_with_several_seeds_on_the_same_weights_are_restarts() -> None:
     first, second = [True] * 12 + [False] * 4, [False] * 4 + [True] * 12
     outcomes = {"0": outcome("0", first), "1": outcome("1", second)}
-    records = climbed("0", first), climbed("1", second).model_copy(update={"seed": 1})
+    records = ladder_record("0", first), ladder_record("1", second).model_copy(update={"seed": 1})
     entry = only(*records, outcomes=outcomes)
     assert entry.worst is not None
     assert (entry.worst.value, entry.seeds, entry.lowered) == (0.5, (0, 1), ("ladder:quick: 4 more",))
     noisy = [r.model_copy(update={"metrics": r.metrics | {"robust_any_of_n": 0.5}}) for r in records]
-    drawn = only(*noisy, outcomes=outcomes)  # the lower of two shares of a few draws would be luck
+    drawn = only(*noisy, outcomes=outcomes)  # the lower of two shares of a few draws depends on chance
     assert drawn.worst is not None
     assert (drawn.worst.value, drawn.lowered) == (0.75, ())
 
 
 def test_the_claim_of_a_ladder_is_what_the_same_weights_left_to_one_who_does_not_know() -> None:
-    entry = only(climbed("0", HALF), plain("1", [True] * 12 + [False] * 4))
+    entry = only(ladder_record("0", HALF), plain("1", [True] * 12 + [False] * 4))
     assert entry.claim is not None
     assert (entry.claim.value, entry.claim_attack, entry.drop) == (0.75, "apgd", 0.25)
     other = plain("1", [True] * 12 + [False] * 4, seed=1)  # other weights
-    assert only(climbed("0", HALF), other).claim_attack == "apgd:steps=20"
+    assert only(ladder_record("0", HALF), other).claim_attack == "apgd:steps=20"
 
 
 def test_the_drop_is_taken_on_the_same_images() -> None:
     safe, many = [False] * 8 + [True] * 8, [False] * 8 + [True] * 24
     outcomes = {"0": outcome("0", safe), "1": outcome("1", many)}
-    entry = only(climbed("0", safe), plain("1", many), outcomes=outcomes)
+    entry = only(ladder_record("0", safe), plain("1", many), outcomes=outcomes)
     assert entry.claim is not None
     assert (entry.claim.value, entry.drop) == (0.75, 0.0)
-    ladder = climbed("0", safe)
+    ladder = ladder_record("0", safe)
     first = ladder.rungs[0].model_copy(update={"withstanding": 0.75})
     alone = only(ladder.model_copy(update={"rungs": [first, *ladder.rungs[1:]]}), plain("1", many))
     assert (first.access, alone.drop) == ("oblivious", 0.25)  # from the ladder's own first rung
@@ -126,7 +126,7 @@ def test_the_drop_is_taken_on_the_same_images() -> None:
 def test_an_image_that_any_attack_has_broken_is_broken() -> None:
     first, second = [True] * 12 + [False] * 4, [False] * 4 + [True] * 12
     outcomes = {"0": outcome("0", first), "1": outcome("1", second)}
-    entry = only(climbed("0", first), plain("1", second), outcomes=outcomes)
+    entry = only(ladder_record("0", first), plain("1", second), outcomes=outcomes)
     assert entry.worst is not None
     assert (entry.worst.value, entry.lowered) == (0.5, ("oblivious apgd: 4 more",))
 
@@ -142,7 +142,9 @@ def test_single_rungs_combine_image_by_image() -> None:
 
 
 def test_seeds_are_one_row_and_their_interval_holds_all() -> None:
-    records = [climbed(str(seed), [True] * k + [False] * (16 - k), seed=seed) for seed, k in enumerate((4, 8, 12))]
+    records = [
+        ladder_record(str(seed), [True] * k + [False] * (16 - k), seed=seed) for seed, k in enumerate((4, 8, 12))
+    ]
     entry = only(*records)
     assert entry.train_seeds == (0, 1, 2)
     assert entry.worst is not None
@@ -152,12 +154,12 @@ def test_seeds_are_one_row_and_their_interval_holds_all() -> None:
 
 
 def test_a_seed_that_failed_takes_the_rank_of_its_row() -> None:
-    failed = climbed("1", HALF, seed=1, status="failed", reason="nan")
-    assert not only(climbed("0", HALF), failed).ranked
+    failed = ladder_record("1", HALF, seed=1, status="failed", reason="nan")
+    assert not only(ladder_record("0", HALF), failed).ranked
 
 
 def test_the_newest_record_of_a_question_counts() -> None:
-    old, new = climbed("0", HALF), climbed("1", [True] * 16, created="2026-02-01T00:00:00")
+    old, new = ladder_record("0", HALF), ladder_record("1", [True] * 16, created="2026-02-01T00:00:00")
     entry = only(new, old)
     assert [record.cell_id for record in entry.records] == ["1"]
     assert entry.date == "2026-02-01"
@@ -166,38 +168,46 @@ def test_the_newest_record_of_a_question_counts() -> None:
 def test_rows_of_other_images_ladders_or_tracks_are_not_compared() -> None:
     weak = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}}}
     strong = {"attack": {"name": "ladder", "params_passed": {"preset": "standard"}}}
-    noisy = climbed("2", HALF, name="h", metrics=climbed(safe=HALF).metrics | {"robust_any_of_n": 0.5})
+    noisy = ladder_record("2", HALF, name="h", metrics=ladder_record(safe=HALF).metrics | {"robust_any_of_n": 0.5})
     board = one_board(
-        climbed("0", HALF, **weak), climbed("1", HALF, name="g", **strong), noisy, climbed("3", HALF * 2, name="i")
+        ladder_record("0", HALF, **weak),
+        ladder_record("1", HALF, name="g", **strong),
+        noisy,
+        ladder_record("3", HALF * 2, name="i"),
     )
     found = [(section.track, section.ladder, section.images) for section in board.sections]
     assert found == [
-        ("static", "ladder:standard", 16), ("static", "ladder:quick", 32), ("static", "ladder:quick", 16),
+        ("static", "ladder:standard", 16),
+        ("static", "ladder:quick", 32),
+        ("static", "ladder:quick", 16),
         ("randomized test-time", "ladder:quick", 16),
-    ]  # fmt: skip
+    ]
     assert all(entry.rank == 1 for entry in board.entries)
 
 
 def test_boards_are_of_one_data_set_and_threat_model() -> None:
-    data = climbed().dataset.model_dump() | {"digest": "other"}
-    threat = climbed().threat.model_dump() | {"eps": 8 / 255}
-    found = boards([climbed("0"), climbed("1", dataset=data), climbed("2", threat=threat)])
+    data = ladder_record().dataset.model_dump() | {"digest": "other"}
+    threat = ladder_record().threat.model_dump() | {"eps": 8 / 255}
+    found = boards([ladder_record("0"), ladder_record("1", dataset=data), ladder_record("2", threat=threat)])
     assert len(found) == len({board.id for board in found}) == 3
     assert {board.eps_text for board in found} == {"4/255", "8/255"}
 
 
 def test_an_id_does_not_change_with_the_figures_or_with_more_seeds() -> None:
-    alone = only(climbed("0", HALF))
-    more = only(climbed("1", [True] * 16), climbed("2", HALF, seed=1))
+    alone = only(ladder_record("0", HALF))
+    more = only(ladder_record("1", [True] * 16), ladder_record("2", HALF, seed=1))
     assert alone.id == more.id
-    assert alone.id != only(climbed("0", HALF, name="g")).id
+    assert alone.id != only(ladder_record("0", HALF, name="g")).id
 
 
-def test_what_others_claim_stands_beside_our_rows_and_their_data() -> None:
-    claims = (Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"), Claim("G", "z", "", 0.9, 0.8, "", strategy="fedavg"),
-              Claim("H", "z", "pgd", 0.9, 0.8, "x", defense="h"))  # fmt: skip
-    published = Published(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
-    (board,) = boards([climbed()], None, published)
+def test_published_claims_are_shown_next_to_our_rows_and_their_data() -> None:
+    claims = (
+        Claim("F", "d", "pgd", 0.9, 0.8, "x", defense="f"),
+        Claim("G", "z", "", 0.9, 0.8, "", strategy="fedavg"),
+        Claim("H", "z", "pgd", 0.9, 0.8, "x", defense="h"),
+    )
+    published = Publications(claims, {("defense", "f"): Paper("F 2020", "https://example.org")})
+    (board,) = boards([ladder_record()], None, published)
     (entry,) = board.entries
     assert ([c.name for c in entry.claims], [c.name for c in board.claims]) == (["F", "G"], ["F"])
     assert entry.paper == Paper("F 2020", "https://example.org")

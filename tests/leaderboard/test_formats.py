@@ -1,4 +1,4 @@
-"""The files of the leaderboard: byte for byte, harmless whatever strangers write, and as committed.
+"""The files of the leaderboard: byte for byte, harmless whatever third parties write, and as committed.
 
 After a change of a format that was meant, ``REWRITE_GOLDEN=1 pytest tests/leaderboard/test_formats.py`` writes the
 golden files anew; read the difference before it is committed.
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import ROOT
-from helpers.records import climbed, outcome, plain
+from helpers.records import ladder_record, outcome, plain
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
@@ -26,7 +26,7 @@ from robustbench_med.errors import BadConfig, DataError
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.escaping import markdown, tex
-from robustbench_med.leaderboard.sources.claims import Published, read_claims
+from robustbench_med.leaderboard.sources.claims import Publications, read_claims
 from robustbench_med.leaderboard.sources.folder import Sources, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, parse
 from robustbench_med.records.record import Record
@@ -72,10 +72,10 @@ def example(root: Path) -> Path:
         "3": [False] * 16,
     }
     records = [
-        climbed("0", rows["0"], name="guarded"),
-        climbed("1", rows["1"], name="guarded", seed=1),
-        climbed("2", rows["2"], name="held"),
-        climbed("3", rows["3"], name="bare", diagnostics={"level": "cheap", "flags": ["large-logits"]}),
+        ladder_record("0", rows["0"], name="guarded"),
+        ladder_record("1", rows["1"], name="guarded", seed=1),
+        ladder_record("2", rows["2"], name="held"),
+        ladder_record("3", rows["3"], name="bare", diagnostics={"level": "cheap", "flags": ["large-logits"]}),
         plain("4", rows["0"], name="guarded"),
         plain("5", rows["0"], name="guarded", seed=1),
         plain("6", rows["2"], name="other"),
@@ -143,20 +143,28 @@ class _Tags(HTMLParser):
 
 def hostile(root: Path) -> Path:
     text = json.dumps(HOSTILE)
-    record = climbed(name=HOSTILE)
+    record = ladder_record(name=HOSTILE)
     data: dict[str, Any] = record.dataset.model_dump() | {"name": HOSTILE, "partition": HOSTILE, "licence": HOSTILE}
     defense = record.defense.model_dump() | {
-        "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}}, "params_passed": {HOSTILE: HOSTILE},
-        "parts": {"model": {"name": HOSTILE}}, "reference": HOSTILE,
-    }  # fmt: skip
+        "strategy": {"name": HOSTILE, "params_passed": {HOSTILE: HOSTILE}},
+        "params_passed": {HOSTILE: HOSTILE},
+        "parts": {"model": {"name": HOSTILE}},
+        "reference": HOSTILE,
+    }
     fields: dict[str, Any] = {"dataset": data, "defense": defense}
     clients = {
         HOSTILE: {"clean_accuracy": 1.0, "robust_accuracy": 0.5},
         "b": {"clean_accuracy": 1.0, "robust_accuracy": 1.0},
     }
-    ranked = climbed("0", **fields, clients=list(clients), per_client=clients, worst_client=HOSTILE,
-                     diagnostics={"level": "cheap", "flags": [HOSTILE]})  # fmt: skip
-    failed = climbed("1", **fields, status="failed", reason=HOSTILE, limit=3)
+    ranked = ladder_record(
+        "0",
+        **fields,
+        clients=list(clients),
+        per_client=clients,
+        worst_client=HOSTILE,
+        diagnostics={"level": "cheap", "flags": [HOSTILE]},
+    )
+    failed = ladder_record("1", **fields, status="failed", reason=HOSTILE, limit=3)
     claims = "".join(f"{name} = {text}\n" for name in ("name", "dataset", "attack", "source", "note", "defense"))
     return folder(root, ranked, failed, claims=f"[[claim]]\n{claims}")
 
@@ -165,8 +173,25 @@ def test_hostile_text_is_text_in_markdown(tmp_path: Path) -> None:
     text = rendered(read_sources(hostile(tmp_path)))["README.md"]
     page = _Tags()
     page.feed(MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text))
-    assert page.seen <= {"h1", "h2", "h3", "p", "ul", "li", "strong", "code", "a", "table", "thead", "tbody", "tr",
-                         "th", "td", "details", "summary"}  # fmt: skip
+    assert page.seen <= {
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "ul",
+        "li",
+        "strong",
+        "code",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "details",
+        "summary",
+    }
     assert page.links <= {"../docs/leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"}
     shown = "".join(page.text)
     assert HOSTILE.replace("\u202e", "").strip() in " ".join(shown.split())
@@ -196,10 +221,22 @@ def test_hostile_text_is_text_in_the_other_formats(tmp_path: Path) -> None:
     assert not [cell for row in rows[1:] for cell in row if cell.startswith(("=", "@", "+")) or "\n" in cell]
     commands = set(re.findall(r"\\[a-z]+", files["leaderboard.tex"]))
     assert commands <= {
-        r"\begin", r"\end", r"\centering", r"\caption", r"\label", r"\toprule", r"\midrule", r"\bottomrule",
-        r"\usepackage", r"\textbackslash", r"\textless", r"\textgreater", r"\textbar", r"\textasciigrave",
+        r"\begin",
+        r"\end",
+        r"\centering",
+        r"\caption",
+        r"\label",
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\usepackage",
+        r"\textbackslash",
+        r"\textless",
+        r"\textgreater",
+        r"\textbar",
+        r"\textasciigrave",
         r"\textquotedbl",
-    }  # fmt: skip
+    }
 
 
 def test_tex_has_no_open_brace_and_no_formula() -> None:
@@ -210,13 +247,13 @@ def test_tex_has_no_open_brace_and_no_formula() -> None:
 
 def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
-    record = climbed(name="=1+1")
-    text = rendered(Sources({"a": [record]}, {}, Published()))["leaderboard.csv"]
+    record = ladder_record(name="=1+1")
+    text = rendered(Sources({"a": [record]}, {}, Publications()))["leaderboard.csv"]
     assert "'=1+1" in text
 
 
 def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
-    folder(tmp_path, climbed())
+    folder(tmp_path, ladder_record())
     with (tmp_path / "records" / "a.jsonl").open("a") as file:
         file.write('{"torn": \n')
     with pytest.raises(DataError, match=r"records/a\.jsonl: line 2 is not a record"):
@@ -225,13 +262,21 @@ def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ['{"cell_id": "0"}', "[]", "x", dumped(outcome("0", [True])).replace('"0"', '"0-7"')])
 def test_a_corrupt_outcomes_file_names_file_and_line(tmp_path: Path, line: str) -> None:
-    folder(tmp_path, climbed(), outcomes=f"{dumped(outcome('0', [True]))}\n{line}\n")
+    folder(tmp_path, ladder_record(), outcomes=f"{dumped(outcome('0', [True]))}\n{line}\n")
     with pytest.raises(DataError, match=r"outcomes/a\.jsonl: line 2 is no outcome"):
         read_sources(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[[claim]]\nname = 1", "nonsense = 1", "x", '[paper.model.x]\ntext = "a"',
-                                  '[paper.defense.x]\ntext = "a"\nurl = "javascript:alert(1)"'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[claim]]\nname = 1",
+        "nonsense = 1",
+        "x",
+        '[paper.model.x]\ntext = "a"',
+        '[paper.defense.x]\ntext = "a"\nurl = "javascript:alert(1)"',
+    ],
+)
 def test_claims_are_checked(tmp_path: Path, text: str) -> None:
     (tmp_path / "claims.toml").write_text(text)
     with pytest.raises(BadConfig, match=r"claims\.toml"):
@@ -241,7 +286,7 @@ def test_claims_are_checked(tmp_path: Path, text: str) -> None:
 def test_an_outcome_comes_back_as_it_was() -> None:
     made = outcome("0", [True, False, True], start=7)
     again = parse(dumped(made))
-    assert (again.index, again.safe.tolist(), again.right.tolist()) == ((7, 8, 9), [1, 0, 1], [1, 1, 1])
+    assert (again.index, again.robust.tolist(), again.correct.tolist()) == ((7, 8, 9), [1, 0, 1], [1, 1, 1])
 
 
 def test_build_writes_what_check_then_finds(tmp_path: Path) -> None:
@@ -274,9 +319,19 @@ def test_show_filters_sorts_and_picks_columns(tmp_path: Path) -> None:
     assert boards[0]["sections"][0]["entries"][0]["rank"] is None
 
 
-@pytest.mark.parametrize("options", [("--client", "z"), ("--dataset", "z"), ("--norm", "z"), ("--eps", "z"),
-                                     ("--track", "z"), ("--columns", "z"), ("--sort", "z"),
-                                     ("--root", "z")])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--client", "z"),
+        ("--dataset", "z"),
+        ("--norm", "z"),
+        ("--eps", "z"),
+        ("--track", "z"),
+        ("--columns", "z"),
+        ("--sort", "z"),
+        ("--root", "z"),
+    ],
+)
 def test_show_names_what_is_valid(tmp_path: Path, options: tuple[str, str]) -> None:
     code, text = show(example(tmp_path), *options)
     assert code == 2

@@ -86,8 +86,13 @@ def test_rows_that_are_gone_leave_no_page_and_other_files_stay(tmp_path: Path) -
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "brainsim.jsonl").write_text("kept")
     build([boards.board(boards.entry("alone", id="alone"))], tmp_path)
-    assert set(files(tmp_path)) == {"index.html", "assets/page.css", "assets/page.js", "entries/alone.html",
-                                    "records/brainsim.jsonl"}  # fmt: skip
+    assert set(files(tmp_path)) == {
+        "index.html",
+        "assets/page.css",
+        "assets/page.js",
+        "entries/alone.html",
+        "records/brainsim.jsonl",
+    }
 
 
 def test_no_boards_make_a_page_too(tmp_path: Path) -> None:
@@ -115,7 +120,9 @@ def test_published_claims_are_marked_as_such(tmp_path: Path) -> None:
 def test_answers_are_counted_from_images() -> None:
     clean, attacked = page_of(boards.entry()).confusion
     assert [(truth, [cell.text for cell in cells]) for truth, cells in clean.rows] == [
-        ("no tumour", ["4", "0"]), ("tumour", ["0", "4"])]  # fmt: skip
+        ("no tumour", ["4", "0"]),
+        ("tumour", ["0", "4"]),
+    ]
     assert attacked.answers == ["no tumour", "tumour", "withheld"]
     # Of the images with a tumour, one is answered wrong in both draws, and one is withheld in one draw and wrong in
     # the other.
@@ -180,13 +187,27 @@ def test_bars_and_charts_are_made_of_shares() -> None:
     assert "worst" not in charts.summary_bar(0.95, 0.9, None, None)
 
 
-@pytest.mark.parametrize(("shown", "text"), [
-    (percent(0.89063), "89.1"), (percent(None), DASH), (percent(-0.0052), f"{MINUS}0.5"), (percent(-0.0001), "0.0"),
-    (interval(Figure(0.5, 0.4449, 0.55)), f"44{DASH}55"), (interval(Figure(0.5)), ""), (interval(None), ""),
-    (count(640), "640"), (count(1_234_567), "1.23\N{NO-BREAK SPACE}M"), (count(12.34), "12.3"), (count(None), DASH),
-    (web("https://example.org/a"), "https://example.org/a"), (web("javascript:alert(1)"), ""), (web("//e.org"), ""),
-    (web("https://[bad"), ""), (web(" https:x"), ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (percent(0.89063), "89.1"),
+        (percent(None), DASH),
+        (percent(-0.0052), f"{MINUS}0.5"),
+        (percent(-0.0001), "0.0"),
+        (interval(Figure(0.5, 0.4449, 0.55)), f"44{DASH}55"),
+        (interval(Figure(0.5)), ""),
+        (interval(None), ""),
+        (count(640), "640"),
+        (count(1_234_567), "1.23\N{NO-BREAK SPACE}M"),
+        (count(12.34), "12.3"),
+        (count(None), DASH),
+        (web("https://example.org/a"), "https://example.org/a"),
+        (web("javascript:alert(1)"), ""),
+        (web("//e.org"), ""),
+        (web("https://[bad"), ""),
+        (web(" https:x"), ""),
+    ],
+)
 def test_figures_as_people_read_them(shown: str, text: str) -> None:
     assert shown == text
 
@@ -195,8 +216,14 @@ def gallery(folder: Path, row: str = "brainsim-linf-4-255.medfedpure", **changes
     place = folder / "gallery" / row
     place.mkdir(parents=True, exist_ok=True)
     (place / "1.png").write_bytes(b"picture")
-    facts: dict[str, object] = {"file": "1.png", "width": 320, "height": 64, "withstood": False,
-                                "told": "<b>hospital-1</b>", "alt": "five pictures"}  # fmt: skip
+    facts: dict[str, object] = {
+        "file": "1.png",
+        "width": 320,
+        "height": 64,
+        "withstood": False,
+        "told": "<b>hospital-1</b>",
+        "alt": "five pictures",
+    }
     manifest = {"told": "Attacked by apgd.", "columns": ["clean", "attacked"], "examples": [facts | changes]}
     (place / "gallery.json").write_text(json.dumps(manifest))
     return place
@@ -212,10 +239,14 @@ def test_pictures_are_linked_where_they_are(tmp_path: Path) -> None:
     assert "gallery/" not in other
 
 
-@pytest.mark.parametrize(("changes", "reason"), [
-    ({"file": "../../secret.png"}, "should match pattern"), ({"file": "2.png"}, "names 2.png, which is not there"),
-    ({"width": -1}, "greater than or equal to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"file": "../../secret.png"}, "should match pattern"),
+        ({"file": "2.png"}, "names 2.png, which is not there"),
+        ({"width": -1}, "greater than or equal to 1"),
+    ],
+)
 def test_a_damaged_gallery_is_named_and_nothing_is_written(
     tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:

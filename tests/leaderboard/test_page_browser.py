@@ -107,8 +107,11 @@ def test_rows_are_found_and_filtered_and_the_address_says_how(driver: Chrome, si
 
 def test_columns_are_chosen(driver: Chrome, site: Path) -> None:
     show(driver, site / "index.html", "#?cols=detector+attackers")
-    heads = [head.text for head in driver.find_elements(By.CSS_SELECTOR, "table.rows thead")[0].find_elements(
-        By.TAG_NAME, "th") if head.is_displayed()]  # fmt: skip
+    heads = [
+        head.text
+        for head in driver.find_elements(By.CSS_SELECTOR, "table.rows thead")[0].find_elements(By.TAG_NAME, "th")
+        if head.is_displayed()
+    ]
     assert "TPR" in heads
     assert "bpda" in heads
     assert "Sens." not in heads
@@ -199,14 +202,28 @@ HOSTILE = (
 def test_hostile_names_are_text(driver: Chrome, tmp_path: Path, text: str) -> None:
     bad = Claim(text, text, text, 0.5, 0.5, text, "javascript:window.taken=1", text)
     told = boards.record(
-        clients=[text], defense={"name": text, "params_passed": {text: text}}, provenance={"commit": text},
+        clients=[text],
+        defense={"name": text, "params_passed": {text: text}},
+        provenance={"commit": text},
         dataset={"name": text, "params_passed": {}, "synthetic": False, "classes": [text, text], "notes": [text]},
-    )  # fmt: skip
+    )
     entry = boards.entry(
-        text, id="hostile", defense_name=text, strategy=text, strategy_full=text, model=text, clients=(text,),
-        unseen=(text,), worst_client=text, per_client={text: {"clean": boards.share(0.5)}}, claims=(bad,),
-        marks=(Mark("a-mark", text),), paper=Paper(text, "javascript:window.taken=1"), records=(told,), lowered=(text,),
-    )  # fmt: skip
+        text,
+        id="hostile",
+        defense_name=text,
+        strategy=text,
+        strategy_full=text,
+        model=text,
+        clients=(text,),
+        unseen=(text,),
+        worst_client=text,
+        per_client={text: {"clean": boards.share(0.5)}},
+        claims=(bad,),
+        marks=(Mark("a-mark", text),),
+        paper=Paper(text, "javascript:window.taken=1"),
+        records=(told,),
+        lowered=(text,),
+    )
     lost = replace(entry, id="hostile-2", ranked=False, rank=None, why_not=text)
     board = replace(boards.board(entry, unranked=(lost,), claims=(bad,)), dataset=text, licence=text, partition=text)
     build([board], tmp_path)

@@ -1,4 +1,4 @@
-"""What is handed in: a ladder of the toys, submitted, checked, built, verified, and lowered by images of others."""
+"""Submissions: a ladder of the toys, submitted, checked, built, verified, and lowered by images of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import Result
 from helpers.paths import ROOT, TOY
-from helpers.records import climbed, outcome
+from helpers.records import ladder_record, outcome
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -47,8 +47,20 @@ def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
         for defense in ("guarded", "bare"):
             assert call("train", defense, "--dataset", "stripes").exit_code == 0
-        cell = ("--dataset", "stripes", "--baseline", "", "--surrogate", "bare", "--eps", "1/50", "--access", "ladder",
-                "--draws", "3")  # fmt: skip
+        cell = (
+            "--dataset",
+            "stripes",
+            "--baseline",
+            "",
+            "--surrogate",
+            "bare",
+            "--eps",
+            "1/50",
+            "--access",
+            "ladder",
+            "--draws",
+            "3",
+        )
         for defense in ("guarded", "bare"):
             done = call("run", "--defense", defense, *cell, "--out", "results")
             assert done.exit_code == 0, done.output
@@ -87,7 +99,7 @@ def test_what_is_there_already_is_refused(rbmed: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--defense", "nobody", *PAPER), "holds no measured cell of 'nobody'; of: bare, guarded"),
+        (("--defense", "missing", *PAPER), "holds no measured cell of 'missing'; of: bare, guarded"),
         (("--defense", "guarded", "--paper", "javascript:alert(1)"), "give the address of a page"),
         (("--defense", "guarded", *PAPER, "--name", "../x"), "use small letters"),
     ],
@@ -101,10 +113,12 @@ def test_a_wrong_request_is_one_line(rbmed: Run, options: tuple[str, ...], messa
 
 def edited(change: Callable[[dict[str, Any]], None]) -> Submission:
     """A good submission of a made-up cell, changed."""
-    asked = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "asked": {"access": "ladder"}},
-             "dataset": climbed().dataset.model_dump() | {"asked": {"dataset": "d"}},
-             "provenance": {"versions": {"torch": "2"}}}  # fmt: skip
-    facts = climbed("0", [True] * 8, **asked).model_dump(mode="json")
+    asked = {
+        "attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "asked": {"access": "ladder"}},
+        "dataset": ladder_record().dataset.model_dump() | {"asked": {"dataset": "d"}},
+        "provenance": {"versions": {"torch": "2"}},
+    }
+    facts = ladder_record("0", [True] * 8, **asked).model_dump(mode="json")
     change(facts)
     record = Record.model_validate(facts)
     return Submission("f", "f", Paper("F", "https://example.org"), "", (record,), {"0": outcome("0", [True] * 8)})
@@ -190,8 +204,20 @@ def test_images_of_others_are_scored_again_and_the_best_attack_wins(rbmed: Run) 
 def test_images_outside_the_threat_model_are_refused(rbmed: Run) -> None:
     record = next(each for each in read_sources(Path("board")).records if each.defense.name == "bare")
     file = images_of(rbmed, record, "far")
-    done = rbmed("leaderboard", "rescore", file, "--cell", record.cell_id, "--name", "far", "--attack", "x", *PAPER,
-                 "--root", "board")  # fmt: skip
+    done = rbmed(
+        "leaderboard",
+        "rescore",
+        file,
+        "--cell",
+        record.cell_id,
+        "--name",
+        "far",
+        "--attack",
+        "x",
+        *PAPER,
+        "--root",
+        "board",
+    )
     assert (done.exit_code, "lies 0.1 away" in done.output) == (2, True), done.output
 
 
@@ -199,19 +225,19 @@ def test_evidence_lowers_a_row_and_says_so() -> None:
     safe, broken = [True] * 8, [False] * 3 + [True] * 5
     answers = outcome("0", broken)
     against = evidence.Evidence("e", "0", "sharper", Paper("E 2026", "https://e.org"), "0" * 64, answers, answers)
-    (board,) = boards([climbed("0", safe)], {"0": outcome("0", safe)}, None, [against])
+    (board,) = boards([ladder_record("0", safe)], {"0": outcome("0", safe)}, None, [against])
     (entry,) = board.entries
     assert entry.worst is not None
     assert (entry.worst.value, entry.lowered) == (5 / 8, ("sharper (E 2026): 3 more",))
 
 
 def test_history_keeps_what_was_superseded() -> None:
-    old, new = climbed("0"), climbed("1", created="2026-02-01T00:00:00")
+    old, new = ladder_record("0"), ladder_record("1", created="2026-02-01T00:00:00")
     first, second = events({"a": [old], "b": [new]})
     assert (first.record, first.after, first.file, second.before, second.after) == (old, new, "a", old, None)
 
 
-def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
+def test_a_submission_that_is_committed_can_be_taken() -> None:
     root = ROOT / "leaderboard"
     sources = read_sources(root)  # reads evidence too
     for file in sorted((root / "submissions").glob("*.json")):
@@ -223,7 +249,7 @@ def test_what_was_handed_in_and_is_committed_can_be_taken() -> None:
 def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robustbench_med.cli.console.out.width", 160)  # else a line may be folded
     (tmp_path / "records").mkdir()
-    old, new = climbed("aaaa"), climbed("bbbb", created="2026-02-01T00:00:00")
+    old, new = ladder_record("aaaa"), ladder_record("bbbb", created="2026-02-01T00:00:00")
     (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")
     found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)])
     assert "superseded by bbbb" in found.output
@@ -236,10 +262,10 @@ def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
     for folder, share in (("board/records", [True] * 8), ("out", [False] * 8)):
         (tmp_path / folder).mkdir(parents=True)
         name = "records.jsonl" if folder == "out" else "x.jsonl"
-        (tmp_path / folder / name).write_text(f"{dumped(climbed('0', share))}\n")
+        (tmp_path / folder / name).write_text(f"{dumped(ladder_record('0', share))}\n")
     with pytest.raises(DataError, match=r"cell 0 of .* is in x\.jsonl with other results; records are not edited"):
         add(tmp_path / "board", tmp_path / "out", "y")
-    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(climbed('1'))}\n")
+    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(ladder_record('1'))}\n")
     with pytest.raises(BadParameter, match="--name NAME"):
         add(tmp_path / "board", tmp_path / "out")
     assert add(tmp_path / "board", tmp_path / "out", "x") == (1, 0)
@@ -247,7 +273,10 @@ def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
 
 
 def test_outcomes_that_do_not_give_the_record_stop_the_build(tmp_path: Path) -> None:
-    for folder, text in (("records", dumped(climbed("0", [True] * 8))), ("outcomes", kept(outcome("0", [False] * 8)))):
+    for folder, text in (
+        ("records", dumped(ladder_record("0", [True] * 8))),
+        ("outcomes", kept(outcome("0", [False] * 8))),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.jsonl").write_text(f"{text}\n")
     with pytest.raises(

@@ -128,9 +128,15 @@ def test_what_was_passed_can_be_told_from_defaults(registry):
     params = create(registry, "attack", "tunable:steps=10").params
     assert params_passed(params) == {"steps": 10}
     assert all_params(params) == {
-        "steps": 10, "step": 0.1, "limit": None, "loss": "ce", "widths": [8], "radii": [1.0], "eot": False,
+        "steps": 10,
+        "step": 0.1,
+        "limit": None,
+        "loss": "ce",
+        "widths": [8],
+        "radii": [1.0],
+        "eot": False,
         "part": "mae",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,11 +174,17 @@ def test_a_first_value_without_key_is_the_first_parameter(registry):
 @pytest.mark.parametrize(
     "params",
     [
-        {"widths": [1, 2]}, {"widths": (8,)}, {"radii": [0.5, 1.0]}, {"limit": None}, {"limit": 1.5}, {"eot": True},
-        {FIRST: 3, "part": "mae:score=[x:y=1,z=2]"}, {"part": "a:b"},
+        {"widths": [1, 2]},
+        {"widths": (8,)},
+        {"radii": [0.5, 1.0]},
+        {"limit": None},
+        {"limit": 1.5},
+        {"eot": True},
+        {FIRST: 3, "part": "mae:score=[x:y=1,z=2]"},
+        {"part": "a:b"},
     ],
-)  # fmt: skip
-def test_what_is_spelled_reads_back_as_the_same(registry, params):
+)
+def test_formatted_parameters_are_read_back_unchanged(registry, params):
     text = format_ref(PartRef("tunable", params))
     assert resolve(registry, "attack", text).params == resolve(registry, "attack", PartRef("tunable", params)).params
 

@@ -226,19 +226,29 @@ def test_parts_that_learn_and_vote_conform(tmp_path: Path) -> None:
         ('"known", torch.zeros(0)', '"other", torch.zeros(0)', "buffers that build has registered"),
         ('{"images": len(split)}', '{"images": float("nan")}', "fit must return finite numbers"),
         ('needs = ("classifier",)', "needs = ()", "must declare it: needs = ('classifier',)"),
-        ("near = system.purifier.purify(x,", "near = x + rng.normal(tuple(x.shape)) + 0 * system.purifier.purify(x,",
-         "declares stochastic = False"),
+        (
+            "near = system.purifier.purify(x,",
+            "near = x + rng.normal(tuple(x.shape)) + 0 * system.purifier.purify(x,",
+            "declares stochastic = False",
+        ),
         (BUILD, f"def error_map(self, x, system, rng):\n        return -x[:, 0]\n\n    {BUILD}", "error_map goes down"),
-        (BUILD, f"def pictures(self, x, rng):\n        return {{'x': x[:, :, 1:]}}\n\n    {BUILD}",
-         "picture 'x' of images (1, 1, 64, 64) has shape (1, 1, 63, 64)"),
+        (
+            BUILD,
+            f"def pictures(self, x, rng):\n        return {{'x': x[:, :, 1:]}}\n\n    {BUILD}",
+            "picture 'x' of images (1, 1, 64, 64) has shape (1, 1, 63, 64)",
+        ),
         ("votes = 2", "votes = 3", "returns shape (4, 2, 1, 64, 64), not (4, 3, 1, 64, 64)"),
         ("return logits.mean(1)", "return logits", "join makes (4, 2, 2) of the logits (4, 2, 2)"),
         ("return x / 2", "return x.detach() / 2", "declare differentiable = False"),
         ("return x / 2", "return x - 1", "outside [0, 1]"),
-        ("self.one = Purifier()", "self.hidden = [Purifier()]; self.one = self.hidden[0]; del self._modules['one'];"
-         " object.__setattr__(self, 'one', self.hidden[0])", "not a submodule: Purifier"),
+        (
+            "self.one = Purifier()",
+            "self.hidden = [Purifier()]; self.one = self.hidden[0]; del self._modules['one'];"
+            " object.__setattr__(self, 'one', self.hidden[0])",
+            "not a submodule: Purifier",
+        ),
     ],
-)  # fmt: skip
+)
 def test_conformance_sees_what_a_part_must_not_do(tmp_path: Path, right: str, wrong: str, fault: str) -> None:
     assert right in PARTS
     found = faults_of(PARTS.replace(right, wrong), tmp_path)

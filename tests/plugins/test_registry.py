@@ -97,7 +97,7 @@ def test_a_broken_plugin_is_kept_apart_and_shown(site, plugin, stage, error):
         registry.find("attack", "nothing-like-it")
 
 
-def test_one_bad_hook_spares_the_others_of_its_plugin(site):
+def test_one_bad_hook_does_not_affect_the_others_of_its_plugin(site):
     bad = "\n    @hookimpl\n    def rbmed_models():\n        yield 3\n"
     distribution(site, "rbmed-thalf", GOOD + bad)
     registry = Registry(only=["rbmed-thalf"])

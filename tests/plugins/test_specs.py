@@ -7,8 +7,16 @@ from robustbench_med.plugins.specs import KINDS, AttackSpec
 
 def test_every_kind_is_there():
     assert KINDS == (
-        "attack", "detector", "purifier", "strategy", "dataset", "model", "defense", "metric", "report",
-    )  # fmt: skip
+        "attack",
+        "detector",
+        "purifier",
+        "strategy",
+        "dataset",
+        "model",
+        "defense",
+        "metric",
+        "report",
+    )
 
 
 @pytest.mark.parametrize("name", ["", "Apgd", "a b", "a/b", "-a", "a:b", "ä"])

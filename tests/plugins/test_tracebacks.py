@@ -93,7 +93,7 @@ def test_the_plugin_nearest_to_the_error_is_named(file: Path) -> None:
     assert found.own.splitlines()[-1].startswith("RuntimeError: shape")
 
 
-def test_an_error_of_ours_is_nobodys() -> None:
+def test_an_error_of_the_core_names_no_plugin() -> None:
     with pytest.raises(UnknownName) as caught:
         Registry(only=()).find("attack", "x")
     assert plugin_traceback(caught.value, Registry(only=())) is None

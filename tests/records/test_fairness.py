@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from robustbench_med.records.fairness import between
-from robustbench_med.runner.describe import federation
+from robustbench_med.records.sections.defense import FederationSection
 
 
 def test_mean_worst_spread_and_deviation_over_clients() -> None:
-    found = between({
-        "a": {"clean_accuracy": 0.9, "robust_accuracy": 0.2, "detector_fpr": 0.1, "robust_majority": 0.1},
-        "b": {"clean_accuracy": 0.7, "robust_accuracy": 0.4, "detector_fpr": 0.2, "robust_majority": 0.2},
-        "c": {"clean_accuracy": 0.8, "robust_accuracy": 0.9, "detector_fpr": 0.3, "robust_majority": 0.3},
-    })  # fmt: skip
+    found = between(
+        {
+            "a": {"clean_accuracy": 0.9, "robust_accuracy": 0.2, "detector_fpr": 0.1, "robust_majority": 0.1},
+            "b": {"clean_accuracy": 0.7, "robust_accuracy": 0.4, "detector_fpr": 0.2, "robust_majority": 0.2},
+            "c": {"clean_accuracy": 0.8, "robust_accuracy": 0.9, "detector_fpr": 0.3, "robust_majority": 0.3},
+        }
+    )
     assert set(found) == {"clean_accuracy", "robust_accuracy"}
     clean, robust = found["clean_accuracy"], found["robust_accuracy"]
     assert (clean["worst_client"], clean["worst"], clean["clients"]) == ("b", 0.7, 3)
@@ -42,11 +44,13 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
     def client(sent: int, received: int) -> dict[str, int]:
         return {"bytes-sent": sent, "bytes-received": received, "num-examples": 7}
 
-    manifest = history([
-        {"round": 1, "seconds": 2.0, "clients": {"a": client(100, 10), "b": client(300, 20)}, "suspected": ["b"]},
-        {"round": 2, "seconds": 3.0, "clients": {"a": client(100, 10)}, "suspected": ["a", "b"], "missing": ["b"]},
-    ])  # fmt: skip
-    assert federation(manifest) == {
+    manifest = history(
+        [
+            {"round": 1, "seconds": 2.0, "clients": {"a": client(100, 10), "b": client(300, 20)}, "suspected": ["b"]},
+            {"round": 2, "seconds": 3.0, "clients": {"a": client(100, 10)}, "suspected": ["a", "b"], "missing": ["b"]},
+        ]
+    )
+    assert FederationSection.of(manifest).model_dump() == {
         "rounds": 2,
         "clients": 2,
         "bytes_sent_per_round": (400 + 100) / 2,
@@ -59,5 +63,5 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
 
 @pytest.mark.parametrize("metrics", [[{"loss": 0.1}], [], {"loss": 0.1}, None])
 def test_without_a_history_of_rounds_there_are_no_facts(metrics: object) -> None:
-    assert federation(history(metrics)) is None
-    assert federation({}) is None
+    assert FederationSection.of(history(metrics)) is None
+    assert FederationSection.of({}) is None

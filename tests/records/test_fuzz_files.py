@@ -32,7 +32,7 @@ from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.build import rendered
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.plugins.components import resolve
 from robustbench_med.plugins.references import PartRef, format_ref
@@ -42,18 +42,42 @@ from robustbench_med.records.compare import pairs
 from robustbench_med.records.export import exported, frame
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
-from robustbench_med.runner.describe import federation
+from robustbench_med.records.sections.defense import FederationSection
 
 CASES = os.environ.get("FUZZ_CASES")
 FUZZ = settings(
-    max_examples=int(CASES or 60), deadline=None, derandomize=CASES is None, database=None,
-    suppress_health_check=list(HealthCheck), print_blob=True,
-)  # fmt: skip
+    max_examples=int(CASES or 60),
+    deadline=None,
+    derandomize=CASES is None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.text(max_size=8),
-    st.sampled_from(["../../x", "/etc/passwd", "a\x1b[2J", "ladder", "ok", "1e999", "[a", "a:b=[c", -1,
-                     2**63, 1e308, "", "x" * 2000]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-3, 3),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(
+        [
+            "../../x",
+            "/etc/passwd",
+            "a\x1b[2J",
+            "ladder",
+            "ok",
+            "1e999",
+            "[a",
+            "a:b=[c",
+            -1,
+            2**63,
+            1e308,
+            "",
+            "x" * 2000,
+        ]
+    ),
+)
 JSON = st.recursive(
     LEAVES,
     lambda inner: (
@@ -149,8 +173,8 @@ def used(record: Record) -> None:
     console.print(records.show(both))
     if (clients := between.show(both)) is not None:
         console.print(clients)
-    if (climb := records.ladder(record)) is not None:
-        console.print(climb)
+    if (ladder := records.ladder(record)) is not None:
+        console.print(ladder)
     for lines in (records.unseen(both), records.unmeasured(both), records.warnings(both), records.not_climbed(record)):
         list(lines)
     list(records.explain(both, Path("samples")))
@@ -158,7 +182,7 @@ def used(record: Record) -> None:
     exported(both, "csv")
     exported(both, "json")
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
-    rendered(Sources({"a.jsonl": both}, {}, Published()))
+    rendered(Sources({"a.jsonl": both}, {}, Publications()))
     with refused(UsageError):
         assert isinstance(build(request(record)), RunConfig)
     with refused(BadConfig):
@@ -244,7 +268,7 @@ def test_manifests(facts: dict[str, Any], files: dict[str, Any]) -> None:
             assert set(artifact.state("classifier")) == {"w"}
             assert len(artifact.digest) == 32
             assert all(isinstance(client, str) for client in artifact.clients)
-            federation(artifact.manifest)
+            FederationSection.of(artifact.manifest)
 
 
 TOY = Registry(files=[TOY])
@@ -270,7 +294,7 @@ VALUES = st.recursive(
 
 @FUZZ
 @given(name=PLAIN, params=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True), VALUES, max_size=4))
-def test_references_that_were_spelled_are_read_back(name: str, params: dict[str, str]) -> None:
+def test_formatted_references_are_read_back(name: str, params: dict[str, str]) -> None:
     ref = PartRef(name, params)
     again = parse_ref(format_ref(ref))
     assert again.name == name

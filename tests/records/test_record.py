@@ -51,15 +51,23 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
         assert list(read(file)) == [record()]
 
 
-def test_parameters_are_spelled_so_that_they_can_be_typed_again() -> None:
+def test_formatted_parameters_can_be_typed_again() -> None:
     params = {"score": "consistency", "detector": "mae:epochs=1,passes=2", "fpr": 0.1}
     text = f"medfedpure:{format_params(params)}"
     assert dict(parse(text).params) == {name: str(value) for name, value in params.items()}
 
 
 def test_table_is_built_from_records_alone() -> None:
-    frame = to_frame([record(metrics={"robust_accuracy": 0.5}, intervals={"robust_accuracy": (0.4, 0.6)},
-                             per_client={"s": {"robust_accuracy": 0.5}}, worst_client="s")])  # fmt: skip
+    frame = to_frame(
+        [
+            record(
+                metrics={"robust_accuracy": 0.5},
+                intervals={"robust_accuracy": (0.4, 0.6)},
+                per_client={"s": {"robust_accuracy": 0.5}},
+                worst_client="s",
+            )
+        ]
+    )
     row = frame.iloc[0]
     assert (row.robust_accuracy, row.robust_accuracy_low, row.robust_accuracy_high) == (0.5, 0.4, 0.6)
     assert (row.defense_params, row.worst_client_robust_accuracy) == ("fpr=0.1", 0.5)
@@ -71,16 +79,25 @@ def federated(client: str = "s", **defense: object) -> Record:
         "digest": "d",
         "seed": 0,
         "federation": {
-            "rounds": 12, "clients": 10, "bytes_sent_per_round": 12_345_678.0, "bytes_received_per_round": 1.0,
-            "seconds": 1.0, "suspected": {client: 11}, "missing": {},
+            "rounds": 12,
+            "clients": 10,
+            "bytes_sent_per_round": 12_345_678.0,
+            "bytes_received_per_round": 1.0,
+            "seconds": 1.0,
+            "suspected": {client: 11},
+            "missing": {},
         },
-    }  # fmt: skip
+    }
     facts = {"name": "undefended", "params_passed": {}, "asked": {}, "weights": weights} | defense
     return record(
-        defense=facts, metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5}, n=320, worst_client=client,
-        intervals={"robust_accuracy": (0.4, 0.6)}, per_client={client: {"robust_accuracy": 0.25}},
+        defense=facts,
+        metrics={"clean_accuracy": 0.9, "robust_accuracy": 0.5},
+        n=320,
+        worst_client=client,
+        intervals={"robust_accuracy": (0.4, 0.6)},
+        per_client={client: {"robust_accuracy": 0.25}},
         between_clients={"clean_accuracy": figure, "robust_accuracy": figure | {"worst": 0.0625}},
-    )  # fmt: skip
+    )
 
 
 def strategy(name: str, **params: object) -> dict[str, object]:
@@ -117,8 +134,9 @@ def test_rows_that_differ_by_strategy_or_seed_say_so() -> None:
 
 def test_between_clients_in_80_columns() -> None:
     records = [
-        federated("hospital-10", strategy=strategy("fedavg")), federated("hospital-10", strategy=strategy("ditto")),
-    ]  # fmt: skip
+        federated("hospital-10", strategy=strategy("fedavg")),
+        federated("hospital-10", strategy=strategy("ditto")),
+    ]
     table = clients.show(records)
     rows = printed(table)
     assert rows[0] == "undefended: between clients (spread: best - worst; kB: sent by each per round)"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.paths import ROOT
-from helpers.records import climbed, record
+from helpers.records import ladder_record, record
 
 from robustbench_med.records.migration import SCHEMA
 from robustbench_med.records.record import dumped, parse
@@ -49,7 +49,7 @@ def test_values_are_not_converted(change: dict[str, Any], words: str) -> None:
 
 
 def test_a_rung_without_results_needs_a_reason() -> None:
-    facts = json.loads(dumped(climbed()))
+    facts = json.loads(dumped(ladder_record()))
     del facts["rungs"][0]["attacked"]
     with pytest.raises(ValueError, match="attacked is missing, and no reason is given"):
         parse(json.dumps(facts))

@@ -18,7 +18,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.page.gallery import find
-from robustbench_med.leaderboard.render.page.report import Report, html
+from robustbench_med.leaderboard.render.page.report import ResultsReport, html
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.plugins.registry import Registry
@@ -92,8 +92,8 @@ def test_images_are_taken_from_both_fates(made: tuple[Registry, Entry]) -> None:
     assert outcome is not None
     test = Verifier(registry).opened(record)[0].split("test")
     rows = candidates(test, record, outcome, 4).tolist()
-    fate = dict(zip(outcome.index, outcome.safe > 0, strict=True))
-    right = dict(zip(outcome.index, outcome.right == 1, strict=True))
+    fate = dict(zip(outcome.index, outcome.robust > 0, strict=True))
+    right = dict(zip(outcome.index, outcome.correct == 1, strict=True))
     assert rows == sorted(set(rows))
     assert len(rows) == min(4, sum(right.values()))
     assert all(right[row] for row in rows)
@@ -117,13 +117,13 @@ def test_a_report_holds_its_images(made: tuple[Registry, Entry], tmp_path: Path)
     assert gallery is not None
     assert "images of patients: pass on only what the licence permits" in gallery.told
     (board,) = boards([own.records[0]], {})
-    text = html(Report("mine", [board], []), tmp_path)
+    text = html(ResultsReport("mine", [board], []), tmp_path)
     shown = [unescape(found) for found in re.findall(r'<img src="([^"]+)"', text)]
     assert shown == [example.src for example in gallery.examples]
     kept = (tmp_path / own.id / gallery.examples[0].file).read_bytes()
     assert shown[0] == "data:image/png;base64," + b64encode(kept).decode()
     assert "img-src data:;" in text
-    assert "<img" not in html(Report("mine", [board], []))
+    assert "<img" not in html(ResultsReport("mine", [board], []))
 
 
 def test_markdown_holds_no_images(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ AROUND = f"detector=[mae:width=16,decoder_width=16,depth=1,decoder_depth=1,train
 NETWORK = f"purifier=[ddim:width=8,levels=2,training=[fedavg:{MOMENT}]]"
 TABLE = f"""
 title = "A tiny table"
-source = "Nobody, 2025"
+source = "Unknown, 2025"
 note = "Nothing is learned in a moment."
 
 [size]
@@ -147,7 +147,7 @@ def test_the_papers_rows_stand_beside_ours_and_the_worst_case(first: Result) -> 
     assert rows["whole"][3] == f"{100 * records[2].metrics['clean_accuracy']:.1f}"
     assert rows["random"][-2:] == [f"{records[4].n},", "4"]
     assert all(record.threat.eps == 0.015 for record in records)
-    for words in ("Nobody, 2025", "clamp: control", "ladder:quick", "Nothing is learned in a moment."):
+    for words in ("Unknown, 2025", "clamp: control", "ladder:quick", "Nothing is learned in a moment."):
         assert words in first.stdout
 
 
@@ -166,14 +166,17 @@ def test_the_page_holds_the_same_table(first: Result) -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     for cell in filter(None, cells):
         assert cell in first.stdout
-    assert "Nobody, 2025" in text
+    assert "Unknown, 2025" in text
 
 
 def test_each_missing_part_is_told_once_and_trained_once(first: Result, images: Path) -> None:
     told = [line.split(":")[1].strip() for line in first.stderr.splitlines() if line.startswith("to train")]
     assert told == [
-        "classifier with fedavg", "classifier with fedmoe", "purifier with fedavg", "detector with fedavg",
-    ]  # fmt: skip
+        "classifier with fedavg",
+        "classifier with fedmoe",
+        "purifier with fedavg",
+        "detector with fedavg",
+    ]
     assert "training takes about" in first.stderr
     registry = Registry()
     study = Study(find(registry, "tiny"), {"data_root": images, "device": "cpu"}, registry=registry)
@@ -211,8 +214,9 @@ def test_the_shipped_table_is_the_papers() -> None:
     registry = Registry()
     reproduction = find(registry, "medfedpure")
     assert [row.published.model_dump() if row.published else None for row in reproduction.row][:2] == [
-        {"clean": 98.33, "attacked": 49.50}, {"clean": 97.67, "attacked": 87.33},
-    ]  # fmt: skip
+        {"clean": 98.33, "attacked": 49.50},
+        {"clean": 97.67, "attacked": 87.33},
+    ]
     exact, ladder = configs(reproduction, {})
     cells = [cell for cell in plan(exact, registry) if isinstance(cell, Cell)]
     attack = next(cell for cell in cells if cell.attack.name == "pgd")

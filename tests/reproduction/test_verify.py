@@ -25,8 +25,11 @@ from robustbench_med.records.rerun import command, request
 from robustbench_med.reproduction.verify import Verifier
 
 Run = Callable[..., Result]
-CELL = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "bare", "--attack", "shift:factor=0.5", "--eps",
-        "1/10", "--surrogate", "bare")  # fmt: skip
+CELL = tuple(
+    shlex.split(
+        "--dataset stripes --defense guarded --baseline bare --attack shift:factor=0.5 --eps 1/10 --surrogate bare"
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,30 @@ def test_every_kind_of_cell_is_verified_as_identical(rbmed: Run) -> None:
 def test_what_a_record_asks_for_is_what_was_asked(rbmed: Run) -> None:
     asked = {record.threat.access: request(record) for record in open_results(Path("plain"))}
     assert asked["gate"] == {
-        "dataset": "stripes:test=16", "unseen_site": ["site-1"], "client": ["site-1"], "model": "linear",
-        "strategy": "own:steps=5", "malicious": "site-0", "train_seed": "1",
-        "defense": {"name": "guarded", "fpr": "0.2"}, "baseline": "", "norm": "linf", "eps": 0.1, "goal": "hide-lesion",
-        "evasion": "joint:0.5", "stand_in": "blur", "eot": 2, "precision": "float32", "max_gradients": 50, "limit": 6,
-        "seed": 3, "draws": 3, "diagnostics": "full", "access": "gate", "attack": "shift:factor=0.75",
-    }  # fmt: skip
+        "dataset": "stripes:test=16",
+        "unseen_site": ["site-1"],
+        "client": ["site-1"],
+        "model": "linear",
+        "strategy": "own:steps=5",
+        "malicious": "site-0",
+        "train_seed": "1",
+        "defense": {"name": "guarded", "fpr": "0.2"},
+        "baseline": "",
+        "norm": "linf",
+        "eps": 0.1,
+        "goal": "hide-lesion",
+        "evasion": "joint:0.5",
+        "stand_in": "blur",
+        "eot": 2,
+        "precision": "float32",
+        "max_gradients": 50,
+        "limit": 6,
+        "seed": 3,
+        "draws": 3,
+        "diagnostics": "full",
+        "access": "gate",
+        "attack": "shift:factor=0.75",
+    }
     assert asked["ladder"]["attack"] == "shift:factor=0.75"
     assert asked["transfer"]["surrogate"] == "bare"
 

@@ -64,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, over: Callable[[], bool]) -> None:
 def test_a_cell_that_hangs_is_stopped_and_the_other_cells_run(
     toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs, kept = f"rogue:how=hang,after=4,file={tmp_path / 'calls'}", tmp_path / "out" / "partial"
+    hangs, kept = f"faulty:how=hang,after=4,file={tmp_path / 'calls'}", tmp_path / "out" / "partial"
     clock(monkeypatch, lambda: len(list(kept.glob("*/0*"))) >= 4)
     records = run(toys, tmp_path / "out", attack=[hangs, "shift"], time_limit=1)
     assert [r.status for r in records] == ["failed", "ok"]
@@ -74,7 +74,7 @@ def test_a_cell_that_hangs_is_stopped_and_the_other_cells_run(
 
 
 def test_a_process_that_dies_is_replaced_and_its_cell_run_again(toys: Registry, tmp_path: Path) -> None:
-    dies = f"rogue:how=die,after=4,times=1,file={tmp_path / 'calls'}"
+    dies = f"faulty:how=die,after=4,times=1,file={tmp_path / 'calls'}"
     records = run(toys, tmp_path / "out", attack=[dies, "shift"], executor="local:process=true", diagnostics="off")
     assert [r.status for r in records] == ["ok", "ok"]
     assert len((tmp_path / "calls").read_text()) == 8 + 1  # it went on at the chunk that it died of
@@ -82,7 +82,7 @@ def test_a_process_that_dies_is_replaced_and_its_cell_run_again(toys: Registry, 
 
 @pytest.mark.slow
 def test_a_cell_that_kills_every_process_fails(toys: Registry, tmp_path: Path) -> None:
-    records = run(toys, tmp_path / "out", attack=["rogue:how=die", "shift"], executor="local:process=true")
+    records = run(toys, tmp_path / "out", attack=["faulty:how=die", "shift"], executor="local:process=true")
     assert [r.status for r in records] == ["failed", "ok"]
     assert records[0].reason == f"WorkerLost: the process that ran the cell died {pool.ATTEMPTS} times (exit code -9)"
 
@@ -99,7 +99,7 @@ def test_a_process_that_leaks_is_replaced(toys: Registry, tmp_path: Path, monkey
 
     monkeypatch.setattr(process._Process, "send", counted)
     asked = {"seed": list(range(4)), "executor": "local:process=true", "diagnostics": "off"}
-    records = run(toys, tmp_path / "out", attack="rogue:how=leak", **asked)  # 200 MiB a cell
+    records = run(toys, tmp_path / "out", attack="faulty:how=leak", **asked)  # 200 MiB a cell
     assert [r.status for r in records] == ["ok"] * 4
     assert started == [True, False, False, True]
 
@@ -158,8 +158,12 @@ def test_what_a_lost_worker_had_finished_goes_to_the_next_one() -> None:
     heard = [(job.cell_id, type(message).__name__) for job, message in pool.dispatch(scripted, iter([a, b]), None)]
     assert heard == [("a", "Started"), ("b", "Started"), ("a", "Checkpoint"), ("b", "Done"), ("a", "Done")]
     assert scripted.log == [
-        ("send", 0, "a", []), ("send", 1, "b", []), ("send", 0, "a", ["x"]), ("stop", 0), ("stop", 1),
-    ]  # fmt: skip
+        ("send", 0, "a", []),
+        ("send", 1, "b", []),
+        ("send", 0, "a", ["x"]),
+        ("stop", 0),
+        ("stop", 1),
+    ]
 
 
 ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
@@ -168,7 +172,7 @@ ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 @ray
 @pytest.mark.slow
 def test_ray_gives_the_same_records_and_replaces_workers_that_die(toys: Registry, tmp_path: Path) -> None:
-    dies = f"rogue:how=die,after=4,times=1,file={tmp_path / 'calls'}"
+    dies = f"faulty:how=die,after=4,times=1,file={tmp_path / 'calls'}"
     asked = {"attack": ["shift", dies], "seed": [0, 1], "diagnostics": "off", "access": ["oblivious", "transfer"]}
     records = run(toys, tmp_path / "a", **asked, executor="ray:workers=2")
     assert [r.status for r in records] == ["ok"] * 8
@@ -183,7 +187,7 @@ def test_ray_gives_the_same_records_and_replaces_workers_that_die(toys: Registry
 def test_ray_stops_what_takes_too_long(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = tmp_path / "calls"
     clock(monkeypatch, calls.exists)
-    asked = {"attack": [f"rogue:how=hang,file={calls}", "shift"], "time_limit": 1, "executor": "ray:workers=1"}
+    asked = {"attack": [f"faulty:how=hang,file={calls}", "shift"], "time_limit": 1, "executor": "ray:workers=1"}
     records = run(toys, tmp_path / "out", **asked)
     assert [r.status for r in records] == ["failed", "ok"]
     assert "TimeLimit" in (records[0].reason or "")

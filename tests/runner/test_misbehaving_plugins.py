@@ -30,7 +30,7 @@ REASONS = {
 
 
 def test_every_fault_is_a_record_with_its_reason(toys: Registry, tmp_path: Path) -> None:
-    records = run(toys, tmp_path / "out", attack=[*(f"rogue:how={how}" for how in REASONS), "shift"])
+    records = run(toys, tmp_path / "out", attack=[*(f"faulty:how={how}" for how in REASONS), "shift"])
     assert [record.status for record in records] == ["failed"] * len(REASONS) + ["ok"]
     for record, (how, reason) in zip(records, REASONS.items(), strict=False):
         assert reason in (record.reason or ""), how
@@ -39,14 +39,14 @@ def test_every_fault_is_a_record_with_its_reason(toys: Registry, tmp_path: Path)
 
 
 def test_a_fault_in_the_middle_of_a_cell_leaves_no_figures(toys: Registry, tmp_path: Path) -> None:
-    (record,) = run(toys, tmp_path / "out", attack=f"rogue:how=nan,after=5,file={tmp_path / 'calls'}")
+    (record,) = run(toys, tmp_path / "out", attack=f"faulty:how=nan,after=5,file={tmp_path / 'calls'}")
     assert (record.status, record.n, record.metrics) == ("failed", 0, {})
     assert not list((tmp_path / "out").glob("samples/*"))
 
 
 def test_settings_that_a_plugin_changes_do_not_outlive_its_call(toys: Registry, tmp_path: Path) -> None:
     before = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
-    records = run(toys, tmp_path / "a", attack=["rogue:how=meddle", "shift"])
+    records = run(toys, tmp_path / "a", attack=["faulty:how=meddle", "shift"])
     after = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
     assert before[:3] == after[:3]
     assert torch.equal(before[3], after[3])

@@ -1,4 +1,4 @@
-"""What a run would do is foretold truly: what is done, what is skipped, what it costs."""
+"""A preview matches the run: its cells, what is skipped, what it costs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
 from robustbench_med.runner.trial import count_calls, per_image
 
-BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",
-        "surrogate": "bare"}  # fmt: skip
+BASE = {
+    "dataset": "stripes",
+    "defense": "guarded",
+    "baseline": "bare",
+    "attack": "shift",
+    "eps": "1/10",
+    "surrogate": "bare",
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,7 @@ def test_what_failed_is_to_be_run_again(toys: Registry, tmp_path: Path) -> None:
     assert "cost unknown: RuntimeError: as asked" in item.reason
 
 
-def test_calls_are_foretold_as_they_are_spent(toys: Registry, tmp_path: Path) -> None:
+def test_estimated_calls_are_those_of_the_run(toys: Registry, tmp_path: Path) -> None:
     options = {"access": ["oblivious", "bpda", "full", "transfer"], "eot": 3, "limit": 5, "baseline": ""}
     items = preview(toys, tmp_path, **options).items()
     records = rbmed.evaluate(registry=toys, out=tmp_path / "out", **{**BASE, **options})
@@ -115,7 +121,7 @@ def test_a_surrogate_without_weights_is_trained_or_its_rung_is_left_out(toys: Re
     assert all(rung.access != "transfer" for rung in left_out.cell.rungs)
     (trained,) = preview(toys, tmp_path, **options, train=True).items(estimate=False)
     assert trained.state == "train"
-    (unknown,) = preview(toys, tmp_path, **{**options, "surrogate": "nobody"}, train=True).items(estimate=False)
+    (unknown,) = preview(toys, tmp_path, **{**options, "surrogate": "missing"}, train=True).items(estimate=False)
     assert unknown.state == "run"
     (alone,) = preview(toys, tmp_path, **{**options, "access": "transfer"}).items(estimate=False)
     assert alone.state == "refused"
@@ -127,7 +133,7 @@ def test_a_surrogate_without_weights_is_trained_or_its_rung_is_left_out(toys: Re
     [
         ({"client": "site-9"}, UsageError),
         ({"weights": "/nowhere"}, WeightsError),
-        ({"access": "transfer", "surrogate": "nobody"}, UnknownName),
+        ({"access": "transfer", "surrogate": "missing"}, UnknownName),
         ({"dataset": "nothing"}, UnknownName),
     ],
 )
@@ -220,8 +226,20 @@ def test_a_call_is_tried_on_more_images_while_that_is_quick(monkeypatch: pytest.
 
 
 def rbmed_plan(*args: str) -> Result:
-    fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "bare", "--eps", "1/10",
-             "--attack", "shift", "--surrogate", "bare")  # fmt: skip
+    fixed = (
+        "--dataset",
+        "stripes",
+        "--defense",
+        "guarded",
+        "--baseline",
+        "bare",
+        "--eps",
+        "1/10",
+        "--attack",
+        "shift",
+        "--surrogate",
+        "bare",
+    )
     return CliRunner().invoke(app, ["-p", str(TOY), "plan", *fixed, *args], env={"COLUMNS": "160"})
 
 

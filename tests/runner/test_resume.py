@@ -34,10 +34,29 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 COMMAND = [
-    sys.executable, "-m", "robustbench_med", "-p", str(TOY), "-p", str(HELPERS / "rogue_plugin.py"),
-    "run", "--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--access", "oblivious", "--eps", "1/10",
-    "--batch-size", "3", "--draws", "2",
-]  # fmt: skip
+    sys.executable,
+    "-m",
+    "robustbench_med",
+    "-p",
+    str(TOY),
+    "-p",
+    str(HELPERS / "faulty_plugin.py"),
+    "run",
+    "--dataset",
+    "stripes",
+    "--defense",
+    "guarded",
+    "--baseline",
+    "",
+    "--access",
+    "oblivious",
+    "--eps",
+    "1/10",
+    "--batch-size",
+    "3",
+    "--draws",
+    "2",
+]
 
 
 class Board(Silent):
@@ -72,10 +91,10 @@ def count(folder: Path) -> int:
     return len((folder / "calls").read_text()) if (folder / "calls").is_file() else 0
 
 
-def test_an_interrupted_cell_goes_on_at_its_next_chunk(toys: Registry, tmp_path: Path) -> None:
+def test_an_interrupted_cell_resumes_at_its_next_chunk(toys: Registry, tmp_path: Path) -> None:
     def options(folder: Path, how: str) -> dict[str, object]:
         # The attack is called once a chunk, and once more for each control at a huge eps.
-        return {"attack": f"rogue:how={how},after=6,times=1,file={folder / 'calls'}", "diagnostics": "cheap"}
+        return {"attack": f"faulty:how={how},after=6,times=1,file={folder / 'calls'}", "diagnostics": "cheap"}
 
     tmp_path.joinpath("a").mkdir()
     whole = run(toys, tmp_path / "a" / "out", **options(tmp_path / "a", "well"))
@@ -87,14 +106,22 @@ def test_an_interrupted_cell_goes_on_at_its_next_chunk(toys: Registry, tmp_path:
     assert not (broken / "out" / "records.jsonl").exists()
     kept = sorted(path.name for path in (broken / "out" / "partial").glob("*/*"))
     assert kept == [
-        "00000-0000000-0000003", "00000-0000003-0000006", "00000-0000006-0000009", "00000-0000009-0000012",
-        "00000-controls", "00001-0000000-0000003",
-    ]  # fmt: skip
+        "00000-0000000-0000003",
+        "00000-0000003-0000006",
+        "00000-0000006-0000009",
+        "00000-0000009-0000012",
+        "00000-controls",
+        "00001-0000000-0000003",
+    ]
     board = Board()
     (record,) = list(Runner(build(config), toys, board).run())
     assert board.said == [
-        ("grid", 1), ("started", 24), ("advanced", 15), *[("advanced", 3)] * 3, ("finished", "ok", True),
-    ]  # fmt: skip
+        ("grid", 1),
+        ("started", 24),
+        ("advanced", 15),
+        *[("advanced", 3)] * 3,
+        ("finished", "ok", True),
+    ]
     assert count(broken) == count(tmp_path / "a") + 1  # the call that was interrupted, and no other, was repeated
     assert record.seconds > 0
     text = (
@@ -107,12 +134,12 @@ def test_an_interrupted_cell_goes_on_at_its_next_chunk(toys: Registry, tmp_path:
     assert not (broken / "out" / "partial").exists()
 
 
-def test_damaged_and_outdated_pieces_are_made_anew(
+def test_damaged_and_outdated_checkpoints_are_made_again(
     toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(folder: Path) -> dict[str, object]:
         folder.mkdir()
-        attack = f"rogue:how=interrupt,after=5,times=1,file={folder / 'calls'}"
+        attack = f"faulty:how=interrupt,after=5,times=1,file={folder / 'calls'}"
         config = {**BASE, "attack": attack, "out": folder / "out", "diagnostics": "off"}
         with pytest.raises(KeyboardInterrupt):
             list(Runner(build(config), toys).run())
@@ -133,13 +160,15 @@ def test_damaged_and_outdated_pieces_are_made_anew(
 
 
 def test_cells_that_have_a_record_are_not_measured_again(toys: Registry, tmp_path: Path) -> None:
-    asked = {"attack": f"rogue:file={tmp_path / 'calls'}", "access": ["oblivious", "query"], "diagnostics": "off"}
+    asked = {"attack": f"faulty:file={tmp_path / 'calls'}", "access": ["oblivious", "query"], "diagnostics": "off"}
     first = run(toys, tmp_path / "out", **asked)
     assert [record.status for record in first] == ["ok", "skipped"]
     written, calls = lines(tmp_path / "out"), count(tmp_path)
     board = Board()
     config = {**BASE, **asked, "out": tmp_path / "out"}
-    assert list(Runner(build(config), toys, board).run()) == [first[0], *list(Runner(build(config), toys).run())[1:]]
+    again = list(Runner(build(config), toys, board).run())
+    assert again[0] == first[0]
+    assert again[1] == first[1].model_copy(update={"created": again[1].created})
     assert board.said == [("grid", 2), ("finished", "done", False), ("finished", "skipped", False)]
     assert (lines(tmp_path / "out"), count(tmp_path)) == (written, calls)
     run(toys, tmp_path / "out", **asked, again=True)
@@ -150,8 +179,8 @@ def test_cells_that_have_a_record_are_not_measured_again(toys: Registry, tmp_pat
 
 
 def test_a_plugin_file_that_was_edited_is_measured_anew(tmp_path: Path, toys: Registry) -> None:
-    file, asked = tmp_path / "edited.py", {"attack": f"edited/rogue:file={tmp_path / 'calls'}", "diagnostics": "off"}
-    text = (HELPERS / "rogue_plugin.py").read_text()
+    file, asked = tmp_path / "edited.py", {"attack": f"edited/faulty:file={tmp_path / 'calls'}", "diagnostics": "off"}
+    text = (HELPERS / "faulty_plugin.py").read_text()
     file.write_text(text)
     for _ in range(2):
         run(Registry(files=[FILES[0], file]), tmp_path / "out", **asked)
@@ -162,7 +191,7 @@ def test_a_plugin_file_that_was_edited_is_measured_anew(tmp_path: Path, toys: Re
 
 
 def test_failed_cells_are_tried_again(toys: Registry, tmp_path: Path) -> None:
-    attack = f"rogue:how=raise,times=1,file={tmp_path / 'calls'}"
+    attack = f"faulty:how=raise,times=1,file={tmp_path / 'calls'}"
     assert [record.status for record in run(toys, tmp_path / "out", attack=attack)] == ["failed"]
     assert [record.status for record in run(toys, tmp_path / "out", attack=attack)] == ["ok"]
 
@@ -170,7 +199,7 @@ def test_failed_cells_are_tried_again(toys: Registry, tmp_path: Path) -> None:
 def test_two_runs_on_one_folder_share_the_cells(toys: Registry, tmp_path: Path) -> None:
     calls, seeds = tmp_path / "calls", [str(seed) for seed in range(6)]
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out"), "--json"]
-    command += ["--attack", f"rogue:seconds=0.05,file={calls}", *(f"--seed={seed}" for seed in seeds)]
+    command += ["--attack", f"faulty:seconds=0.05,file={calls}", *(f"--seed={seed}" for seed in seeds)]
     files = [
         tmp_path / "one",
         tmp_path / "other",
@@ -178,7 +207,7 @@ def test_two_runs_on_one_folder_share_the_cells(toys: Registry, tmp_path: Path) 
     with ExitStack() as stack:
         both = [stack.enter_context(started(command, stdout=stack.enter_context(file.open("w")))) for file in files]
         assert [process.wait(LIMIT) for process in both] == [0, 0]
-    alone = run(toys, tmp_path / "alone", attack="rogue:seconds=0.05", seed=list(range(6)), diagnostics="off")
+    alone = run(toys, tmp_path / "alone", attack="faulty:seconds=0.05", seed=list(range(6)), diagnostics="off")
     for file in files:
         events = [json.loads(line) for line in file.read_text().splitlines()]
         records = [event["record"] for event in events if event["event"] == "record"]
@@ -231,7 +260,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
             written.append(path.name)
         write(path, data, stamp, sync=sync)
 
-    asked = {"attack": f"rogue:file={tmp_path / 'calls'}", "diagnostics": "off"}
+    asked = {"attack": f"faulty:file={tmp_path / 'calls'}", "diagnostics": "off"}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.checksummed, "write", full)
         with pytest.raises(UsageError, match="No space left on device; once it can be written to, the same command"):
@@ -244,7 +273,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
 def test_ctrl_c_in_a_terminal_keeps_finished_chunks(toys: Registry, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out")]
-    command += ["--attack", f"rogue:how=interrupt,after=4,times=1,file={calls}"]
+    command += ["--attack", f"faulty:how=interrupt,after=4,times=1,file={calls}"]
     first = run_process(command, check=False)
     assert first.returncode == 130
     assert "Traceback" not in first.stderr

@@ -23,8 +23,14 @@ from robustbench_med.errors import (
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import read
 
-BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "bare", "attack": "shift", "eps": "1/10",
-        "surrogate": "bare"}  # fmt: skip
+BASE = {
+    "dataset": "stripes",
+    "defense": "guarded",
+    "baseline": "bare",
+    "attack": "shift",
+    "eps": "1/10",
+    "surrogate": "bare",
+}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +147,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"diagnostics": "some"}, BadParameter, "--diagnostics"),
         ({"max_queries": 0}, BadParameter, "--max-queries"),
         ({"access": "transfer", "surrogate": "undefended"}, WeightsError, "no trained weights"),
-        ({"access": "transfer", "surrogate": "nobody"}, UnknownName, "unknown defense 'nobody'"),
+        ({"access": "transfer", "surrogate": "missing"}, UnknownName, "unknown defense 'missing'"),
         ({"access": "magic"}, UsageError, "unknown access 'magic'"),
         ({"attack": "shfit"}, UnknownName, "shift"),
         ({"attack": "shift:fator=1"}, BadParameter, "factor"),

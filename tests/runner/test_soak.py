@@ -20,9 +20,14 @@ def test_memory_does_not_grow_with_the_number_of_cells(tmp_path: Path, monkeypat
     # More trained defenses and data sets than are held at once, so that loading and dropping is part of it.
     datasets = [f"stripes:test={n}" for n in (12, 16, 20, 24, 28)]
     asked = {
-        "dataset": datasets, "defense": ["guarded", "guarded:fpr=0.2"], "attack": ["shift", "apgd:steps=2"],
-        "access": ["oblivious", "full"], "seed": list(range(5)), "train": True, "out": tmp_path / "out",
-    }  # fmt: skip
+        "dataset": datasets,
+        "defense": ["guarded", "guarded:fpr=0.2"],
+        "attack": ["shift", "apgd:steps=2"],
+        "access": ["oblivious", "full"],
+        "seed": list(range(5)),
+        "train": True,
+        "out": tmp_path / "out",
+    }
     held, cells = [], 0
     for record in Runner(build({**BASE, **asked}), registry).run():
         assert record.status == "ok", record.reason

@@ -25,8 +25,15 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
 from robustbench_med.records.table import to_frame
 
-BASE = {"dataset": "stripes", "defense": "guarded", "baseline": "", "attack": "shift", "eps": "1/10",
-        "access": "oblivious", "surrogate": "bare"}  # fmt: skip
+BASE = {
+    "dataset": "stripes",
+    "defense": "guarded",
+    "baseline": "",
+    "attack": "shift",
+    "eps": "1/10",
+    "access": "oblivious",
+    "surrogate": "bare",
+}
 
 
 @pytest.fixture
@@ -79,8 +86,11 @@ def test_options_reach_the_strategy_whoever_named_it_and_win(toys: Registry) -> 
     options = {"adversarial": "pgd:steps=5", "engine": "simulation"}
     named = resolve_defense(toys, parse("bare"), strategy=parse("own:steps=7,adversarial=trades"), options=options)
     assert named.strategy.params.model_dump() == {
-        "steps": 7, "adversarial": "pgd:steps=5", "malicious": "none", "engine": "simulation",
-    }  # fmt: skip
+        "steps": 7,
+        "adversarial": "pgd:steps=5",
+        "malicious": "none",
+        "engine": "simulation",
+    }
     first = resolve_defense(toys, parse("bare"), strategy=parse("own:7"), options=options)
     assert first.strategy.params == named.strategy.params
     plain = resolve_defense(toys, parse("bare"), strategy=parse("own:steps=7"))
@@ -112,8 +122,9 @@ def test_training_and_running_agree_on_the_options(toys: Registry, tmp_path: Pat
         rbmed.load_defense("guarded", "stripes", registry=toys, **{**asked, "adversarial": None})
     row = to_frame([record]).iloc[0]
     assert (row.strategy, row.strategy_params) == (
-        "own", "adversarial=[pgd:steps=5],malicious=site-0,engine=simulation",
-    )  # fmt: skip
+        "own",
+        "adversarial=[pgd:steps=5],malicious=site-0,engine=simulation",
+    )
 
 
 def test_a_table_in_a_file_is_the_same_as_text(toys: Registry, tmp_path: Path, watch: Watch) -> None:
@@ -126,9 +137,11 @@ def test_a_table_in_a_file_is_the_same_as_text(toys: Registry, tmp_path: Path, w
     assert record.defense.strategy.params_passed == {"steps": "7", "adversarial": "pgd:steps=5"}
     assert record.dataset.partition == "iid:clients=3"
     assert watch.jobs[0].origin == {
-        "dataset": "stripes", "partition": "iid:clients=3", "model": "linear",
+        "dataset": "stripes",
+        "partition": "iid:clients=3",
+        "model": "linear",
         "strategy": "own:steps=7,adversarial=[pgd:steps=5]",
-    }  # fmt: skip
+    }
 
 
 # --- seeds of the training ---
@@ -223,9 +236,12 @@ def test_a_partition_changes_clients_keys_and_origin(toys: Registry, tmp_path: P
     assert artifact.clients == ("client-1", "client-3")
     origin = watch.jobs[0].origin
     assert origin == {
-        "dataset": "stripes", "partition": "iid:clients=3", "unseen": "client-2", "model": "linear",
+        "dataset": "stripes",
+        "partition": "iid:clients=3",
+        "unseen": "client-2",
+        "model": "linear",
         "strategy": "own:steps=5",
-    }  # fmt: skip
+    }
     assert create(toys, "strategy", parse(origin["strategy"])).params.steps == 5
     again = rbmed.load_dataset(
         origin["dataset"], partition=origin["partition"], unseen_site=origin["unseen"].split(","), registry=toys
@@ -283,10 +299,17 @@ def call(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     return lambda *args: CliRunner().invoke(app, ["-p", str(TOY), *args])
 
 
-RUN = ("run", "--dataset", "stripes", "--defense", "guarded:fpr=0.2", "--baseline", "", "--attack", "shift", "--access",
-       "oblivious", "--eps", "1/10")  # fmt: skip
-HOW = ("--strategy", "own:steps=5", "--adversarial", "pgd:steps=5", "--malicious", "client-1", "--engine", "simulation",
-       "--partition", "iid:clients=3", "--unseen-site", "client-2")  # fmt: skip
+RUN = tuple(
+    shlex.split(
+        "run --dataset stripes --defense guarded:fpr=0.2 --baseline '' --attack shift --access oblivious --eps 1/10"
+    )
+)
+HOW = tuple(
+    shlex.split(
+        "--strategy own:steps=5 --adversarial pgd:steps=5 --malicious client-1 "
+        "--engine simulation --partition iid:clients=3 --unseen-site client-2"
+    )
+)
 
 
 def test_the_command_in_the_error_trains_exactly_what_is_missing(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +327,8 @@ def test_the_command_in_the_error_trains_exactly_what_is_missing(call: Any, monk
 
 
 def test_one_command_trains_compares_and_prints_what_differs(call: Any) -> None:
-    done = call(*RUN, "--strategy", "own", "--strategy", "own:steps=5", "--strategy", "pooled", "--train-seed", "0",
-                "--train-seed", "1", "--train", "--partition", "iid:clients=4")  # fmt: skip
+    options = "--strategy own --strategy own:steps=5 --strategy pooled --train-seed 0 --train-seed 1 --train"
+    done = call(*RUN, *options.split(), "--partition", "iid:clients=4")
     assert done.exit_code == 0, done.output
     lines = [" ".join(line.split()) for line in done.output.splitlines()]
     assert any(line.startswith("stripes (synthetic) iid:clients=4 linf 0.1 shift oblivious") for line in lines)
@@ -314,13 +337,8 @@ def test_one_command_trains_compares_and_prints_what_differs(call: Any) -> None:
         assert sum(line.startswith(f"{row} ") for line in lines) == 1, (row, done.output)
     again = call("table", "results/records.jsonl", "--report", "seeds")
     assert again.exit_code == 0, again.output
-    assert [line.split("|")[-2].strip() for line in again.stdout.splitlines() if line] == [
-        "seeds",
-        "---",
-        "2",
-        "2",
-        "2",
-    ]
+    seeds = [line.split("|")[-2].strip() for line in again.stdout.splitlines() if line]
+    assert seeds == ["seeds", "---", *"222"]
 
 
 def test_records_on_disk_are_shown_again_each_cell_once(call: Any) -> None:

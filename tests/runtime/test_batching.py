@@ -78,10 +78,10 @@ def test_an_image_that_does_not_fit_alone_and_other_errors_are_raised() -> None:
 
 
 def test_memory_that_runs_out_changes_no_result(toys: Registry, tmp_path: Path) -> None:
-    asked = {"attack": "rogue:how=memory", "seed": [0, 1], "batch_size": "auto"}
+    asked = {"attack": "faulty:how=memory", "seed": [0, 1], "batch_size": "auto"}
     tight = run(toys, tmp_path / "a", **asked)
     assert [r.status for r in tight] == ["ok"] * 2
-    roomy = run(toys, tmp_path / "b", **{**asked, "attack": "rogue"})
+    roomy = run(toys, tmp_path / "b", **{**asked, "attack": "faulty"})
     for small, large in zip(tight, roomy, strict=True):
         assert_equal(small, large)
         assert small.spent == large.spent

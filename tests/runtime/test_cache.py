@@ -37,7 +37,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-ASKED = {"diagnostics": "off", "attack": ["rogue", "shift"], "eps": ["1/10", "1/20"]}
+ASKED = {"diagnostics": "off", "attack": ["faulty", "shift"], "eps": ["1/10", "1/20"]}
 
 
 def test_clean_predictions_are_made_once(toys: Registry, tmp_path: Path, decided: list[int]) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_shared_where_that_was_asked_for(toys: Registry, tmp_path: Pa
 
 def test_images_for_transfer_serve_every_defense(toys: Registry, tmp_path: Path) -> None:
     counter = tmp_path / "calls"
-    asked = {"attack": f"rogue:file={counter}", "access": "transfer", "diagnostics": "off"}
+    asked = {"attack": f"faulty:file={counter}", "access": "transfer", "diagnostics": "off"}
     first = run(toys, tmp_path / "a", **asked, defense=["guarded", "guarded:fpr=0.3", "guarded:detector=certainty"])
     assert [record.status for record in first] == ["ok"] * 3
     assert len(counter.read_text()) == 8
@@ -105,7 +105,7 @@ def test_other_code_shares_nothing(tmp_path: Path) -> None:
 
 def test_the_stamp_follows_the_code_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mine.py"
-    file.write_text((HELPERS / "rogue_plugin.py").read_text())
+    file.write_text((HELPERS / "faulty_plugin.py").read_text())
     device = torch.device("cpu")
     before = stamp(Registry(files=[file]), device)
     assert before == stamp(Registry(files=[file]), device)
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written_to_costs_nothing(tmp_path: Path) -> Non
     assert SharedResults("code", tmp_path / "file").get(["what"], lambda: (1, {}))[0] == 1
 
 
-def test_a_sealed_file_is_whole_and_of_its_time_or_none(tmp_path: Path) -> None:
+def test_a_checksummed_file_is_complete_and_current_or_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
     checksummed.write(path, checksummed.pack({"x": 1.5}, {"t": torch.arange(3)}), "now", sync=True)
     data = checksummed.read(path, "now")

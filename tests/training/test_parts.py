@@ -173,10 +173,17 @@ def test_every_rung_sees_several_copies(toys: Registry, tmp_path: Path, access: 
     rbmed.train_defense("guarded:purifier=several,fpr=0.5", "stripes", registry=toys)
     rbmed.train_defense("bare", "stripes", registry=toys)
     (record,) = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="guarded:purifier=several,fpr=0.5", baseline="", access=access,
-        attack="shift" if access != "query" else "square:queries=20", eps="1/20", eot=3, surrogate="bare",
+        registry=toys,
+        dataset="stripes",
+        defense="guarded:purifier=several,fpr=0.5",
+        baseline="",
+        access=access,
+        attack="shift" if access != "query" else "square:queries=20",
+        eps="1/20",
+        eot=3,
+        surrogate="bare",
         out=tmp_path / "out",
-    )  # fmt: skip
+    )
     assert record.status == "ok"
 
 
@@ -186,9 +193,16 @@ def test_a_purifier_without_gradient_has_no_exact_rungs(
     monkeypatch.setattr(toys.load("purifier", "blur"), "differentiable", False)
     rbmed.train_defense("guarded", "stripes", registry=toys)
     records = rbmed.evaluate(
-        registry=toys, dataset="stripes", defense="guarded", baseline="", access=["full", "bpda"], attack="shift",
-        eps="1/20", surrogate="bare", out=tmp_path / "out",
-    )  # fmt: skip
+        registry=toys,
+        dataset="stripes",
+        defense="guarded",
+        baseline="",
+        access=["full", "bpda"],
+        attack="shift",
+        eps="1/20",
+        surrogate="bare",
+        out=tmp_path / "out",
+    )
     assert [record.status for record in records] == ["skipped", "ok"]
     assert "'blur' has no gradient" in str(records[0].reason)
 

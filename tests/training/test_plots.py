@@ -120,9 +120,14 @@ def test_curves_hold_the_figures_of_each_client() -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "expected"),
-    [(HISTORY, HISTORY), ({"rounds": HISTORY, "clients": {}}, HISTORY), ({"clients": {"a": {"images": 3}}}, []),
-     ({"loss": 0.2}, []), ([{"loss": 1.0}, "odd"], [{"loss": 1.0}])],
-)  # fmt: skip
+    [
+        (HISTORY, HISTORY),
+        ({"rounds": HISTORY, "clients": {}}, HISTORY),
+        ({"clients": {"a": {"images": 3}}}, []),
+        ({"loss": 0.2}, []),
+        ([{"loss": 1.0}, "odd"], [{"loss": 1.0}]),
+    ],
+)
 def test_rounds_are_found_in_any_metrics(metrics: object, expected: object) -> None:
     assert rounds(metrics) == expected
 

@@ -175,7 +175,7 @@ def test_one_copy_of_a_deterministic_purifier_is_that_purifier() -> None:
     assert math.isclose(float(made.join(SPLIT[:, :1]).exp().sum()), 1, rel_tol=1e-6)
 
 
-def test_voters_are_spelled_the_same_however_they_were_written() -> None:
+def test_voters_are_formatted_alike_however_they_were_written() -> None:
     expected = ("jpeg", "[jpeg:quality_min=10,gradient=soft]")
     for texts in (("jpeg", "jpeg:quality_min=10,gradient=soft"), ("[jpeg]", "[jpeg:quality_min=10,gradient=soft]")):
         assert EnsembleParams(purifiers=texts).purifiers == expected

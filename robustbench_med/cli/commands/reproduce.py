@@ -18,7 +18,7 @@ from robustbench_med.cli.progress.state import duration
 if TYPE_CHECKING:
     from robustbench_med.interfaces.dataset import DataCard
     from robustbench_med.records.record import Record
-    from robustbench_med.reproduction.published import Line, Study
+    from robustbench_med.reproduction.published import MeasuredRow, Study
 
 
 @app.command(rich_help_panel=EVALUATION)
@@ -91,7 +91,7 @@ def _estimate(study: Study) -> None:
         err.print(f"training takes about {duration(total)} on {device}, estimated from a trial", markup=False)
 
 
-def figures(lines: Sequence[Line]) -> tuple[tuple[str, ...], list[list[str]]]:
+def figures(lines: Sequence[MeasuredRow]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Column names and the cells of each line: percent, with 95 % intervals."""
     from robustbench_med.cli.tables.records import percent
 

@@ -147,7 +147,7 @@ def _verify_images(
 
 
 def _say(found: Evidence, record: Record) -> None:
-    safe, right = found.outcome.safe.mean(), found.outcome.right.mean()
+    safe, right = found.outcome.robust.mean(), found.outcome.correct.mean()
     plain(f"{safe:.1%} of {len(found.outcome.index)} images are robust, {right:.1%} are correct when clean")
     plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
 

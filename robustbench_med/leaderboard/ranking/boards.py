@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.entries import entry, separate, slugged
-from robustbench_med.leaderboard.ranking.ranks import Rival, ranks
+from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import rows, unique
 from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
 from robustbench_med.records.record import Record
@@ -28,9 +28,11 @@ Shares = npt.NDArray[np.float64]
 
 
 def boards(
-    records: Iterable[Record], outcomes: Mapping[str, Outcome] | None = None, published: Published | None = None,
+    records: Iterable[Record],
+    outcomes: Mapping[str, ImageResults] | None = None,
+    published: Publications | None = None,
     evidence: Sequence[Evidence] = (),
-) -> list[Board]:  # fmt: skip
+) -> list[Board]:
     """Every board, by data set and threat model. The order of the records does not matter.
 
     Args:
@@ -43,7 +45,7 @@ def boards(
     for record in unique(records):
         groups[identity.board_key(record)].append(record)
     made = [
-        _board(key, group, outcomes or {}, published or Published(), _on_board(group, evidence))
+        _board(key, group, outcomes or {}, published or Publications(), _on_board(group, evidence))
         for key, group in groups.items()
     ]
     return sorted(made, key=_place)
@@ -56,9 +58,12 @@ def _place(board: Board) -> tuple[Any, ...]:
 
 
 def _board(
-    key: tuple[str, ...], records: Sequence[Record], outcomes: Mapping[str, Outcome], published: Published,
+    key: tuple[str, ...],
+    records: Sequence[Record],
+    outcomes: Mapping[str, ImageResults],
+    published: Publications,
     evidence: Mapping[str, Sequence[Evidence]],
-) -> Board:  # fmt: skip
+) -> Board:
     systems: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         systems[identity.system_key(record)].append(record)
@@ -103,20 +108,17 @@ def _section(
     board: str, key: tuple[Any, ...], entries: Sequence[Entry], images: Mapping[str, Shares | None]
 ) -> Section:
     track, ladder, n, clients = key
-    rivals = [_rival(each, images[each.id], n) for each in entries]
-    ranked = [
-        replace(each, rank=rank.rank, tied=rank.tied)
-        for each, rank in zip(entries, ranks(rivals), strict=True)
-    ]  # fmt: skip
+    inputs = [_rival(each, images[each.id], n) for each in entries]
+    ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, ranks(inputs), strict=True)]
     ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked))
 
 
-def _rival(each: Entry, images: Shares | None, n: int) -> Rival:
+def _rival(each: Entry, images: Shares | None, n: int) -> RankInput:
     assert each.worst is not None
     low, high = each.worst.interval or (each.worst.value, each.worst.value)
-    return Rival(each.worst.value, low, high, images if images is not None and len(images) == n else None)
+    return RankInput(each.worst.value, low, high, images if images is not None and len(images) == n else None)
 
 
 def _value(each: Entry) -> float:

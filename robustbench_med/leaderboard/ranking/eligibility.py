@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.grid.ladder import PRESETS
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
 #: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
@@ -42,7 +42,7 @@ def record_faults(record: Record) -> Iterator[str]:
             yield f"a probe on {record.n} images, which can show a weakness but not its absence"
 
 
-def single_faults(records: Sequence[Record], outcomes: Sequence[Outcome | None]) -> Iterator[str]:
+def single_faults(records: Sequence[Record], outcomes: Sequence[ImageResults | None]) -> Iterator[str]:
     """Why a row made of single rungs has no rank: which attackers were not tried, or cannot be combined."""
     if all(record.attack.is_control for record in records):
         yield from (fault for record in records for fault in record_faults(record))

@@ -1,49 +1,41 @@
-"""A row's records -> its `Entry`, without the rank."""
+"""The `Entry` of a row, made from its records, without the rank."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
+from typing import Any
 
 from robustbench_med.leaderboard.ranking import figures, identity
 from robustbench_med.leaderboard.ranking.eligibility import faults, single_faults
-from robustbench_med.leaderboard.ranking.rows import Row, oblivious, outcomes_of, same_weights
-from robustbench_med.leaderboard.schema import TRACKS, Entry, Figure, Paper, RungFigure
-from robustbench_med.leaderboard.sources.claims import Published
+from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
+from robustbench_med.leaderboard.ranking.worst_case import Shares, accuracy_on, combined_rungs, worst_case, worst_shares
+from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Paper, RungFigure
+from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
-Shares = npt.NDArray[np.float64]
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Per record of a row, which share of draws each image withstood, (N,), after the worst attack that is known.
-
-    Attributes:
-        shares: one array for each record; None where a record's images are not kept.
-        lowered: other attacks that broke images which the record's own had left, and how many.
-    """
-
-    shares: tuple[Shares | None, ...]
-    lowered: tuple[str, ...]
-
-    @property
-    def images(self) -> Shares | None:
-        """(N,), mean over the records."""
-        known = [share for share in self.shares if share is not None]
-        return np.mean(known, axis=0) if known and len(known) == len(self.shares) else None
+#: Figures of an entry, and the metrics of records that they are.
+METRICS = {
+    "sensitivity": "robust_sensitivity",
+    "specificity": "robust_specificity",
+    "hidden_lesion": "hidden_lesion_rate",
+    "fake_lesion": "fake_lesion_rate",
+    "fpr": "detector_fpr",
+    "tpr": "detector_tpr",
+    "auroc": "detector_auroc",
+}
 
 
 def entry(
-    row: Row, outcomes: Mapping[str, Outcome], published: Published, evidence: Mapping[str, Sequence[Evidence]]
+    row: RowRecords,
+    outcomes: Mapping[str, ImageResults],
+    published: Publications,
+    evidence: Mapping[str, Sequence[Evidence]],
 ) -> tuple[Entry, Shares | None]:
     """The entry of a row, without rank, and its worst case per image, (N,), where that is known for every record.
 
@@ -51,78 +43,87 @@ def entry(
     """
     first, records = row.records[0], row.records
     own = outcomes_of(records, outcomes)
-    standing = _combined(row, own) if row.single else _standing(row, own, outcomes, evidence)
+    left = combined_rungs(row, own) if row.single else worst_shares(row, own, outcomes, evidence)
     measured = all(record.status == "ok" for record in records)
-    why_not = "; ".join(dict.fromkeys(single_faults(row.records, own) if row.single else faults(records)))
     claim_records = oblivious(row) if measured else ()
-    worst = _worst(row, standing) if measured else None
+    worst = worst_case(row, left) if measured else None
     rungs = _single_rungs(records) if row.single else figures.rungs(records)
     claim, attack, n = _claim(claim_records, () if first.attack.is_control else rungs, first)
-    short, full = identity.strategy(first)
-    worst_client, at_worst = figures.worst_client(records) if measured and not row.single else (None, None)
-    name = first.defense.name
-    facts = [identity.board_key(first), identity.system_key(first), row.protocol, identity.images(first)]
-    static = identity.track(first) == TRACKS[0]
-    dates = [found[0] for record in records if (found := _DATE.match(record.created))]
-
-    def metric(what: str) -> Figure | None:
-        return figures.figure(records, what) if measured and not row.single else None
-
+    why_not = "; ".join(dict.fromkeys(single_faults(records, own) if row.single else faults(records)))
     made = Entry(
-        id=slugged(first, name, short) + "-" + identity.digest_of(*facts),
-        system=identity.system_key(first),
+        **_names(row),
+        **(_figures(records) if measured and not row.single else {}),
         ranked=not why_not,
         why_not=why_not,
-        defense=identity.defense(first),
-        defense_name=name,
-        strategy=short,
-        strategy_full=full,
-        model=identity.model(first),
-        track=identity.track(first),
-        ladder=row.protocol,
-        images=first.n,
-        clients=tuple(sorted(first.clients)),
-        unseen=tuple(first.unseen),
         clean=figures.figure(records, "clean_accuracy") if measured else None,
         worst=worst,
         claim=claim,
         claim_attack=attack,
         claim_images=n,
-        drop=_drop(row, claim_records, standing.images, own, outcomes, claim, worst, rungs),
+        drop=_drop(row, claim_records, left.images, own, outcomes, claim, worst, rungs),
         rungs=rungs,
-        sensitivity=metric("robust_sensitivity"),
-        specificity=metric("robust_specificity"),
-        hidden_lesion=metric("hidden_lesion_rate"),
-        fake_lesion=metric("fake_lesion_rate"),
-        fpr=metric("detector_fpr"),
-        tpr=metric("detector_tpr"),
-        auroc=metric("detector_auroc"),
-        worst_client=worst_client,
-        worst_client_accuracy=at_worst,
-        per_client=figures.per_client(records) if measured and not row.single else {},
-        gradients=figures.mean_spent(records, "gradients_mean"),
-        queries=figures.mean_spent(records, "queries_mean"),
-        ms=figures.ms(records),
-        parameters=identity.parameters(first),
-        train_seeds=tuple(sorted({identity.train_seed(record) for record in records})),
-        seeds=tuple(sorted({record.seed for record in records})),
-        draws=max(record.draws for record in records),
         marks=figures.marks(records),
         paper=_paper(first, published),
-        claims=tuple(
-            each
-            for each in published.claims
-            if (each.defense and each.defense == name)
-            # A claim of a strategy is one of its classifier, and says nothing of what others put around it.
-            or (each.strategy and static and each.strategy == identity.strategy_name(first))
-        ),
-        lowered=standing.lowered,
-        date=max(dates, default=""),
+        claims=_claims_of(first, published),
+        lowered=left.lowered,
         records=records,
         outcomes=own,
         claim_records=claim_records,
     )
-    return made, standing.images if worst else None
+    return made, left.images if worst else None
+
+
+def _names(row: RowRecords) -> dict[str, Any]:
+    """What was measured, and what that cost."""
+    first, records = row.records[0], row.records
+    short, full = identity.strategy(first)
+    system = identity.system_key(first)
+    dates = [found[0] for record in records if (found := _DATE.match(record.created))]
+    facts = (identity.board_key(first), system, row.protocol, identity.images(first))
+    return {
+        "id": slugged(first, first.defense.name, short) + "-" + identity.digest_of(*facts),
+        "system": system,
+        "defense": identity.defense(first),
+        "defense_name": first.defense.name,
+        "strategy": short,
+        "strategy_full": full,
+        "model": identity.model(first),
+        "track": identity.track(first),
+        "ladder": row.protocol,
+        "images": first.n,
+        "clients": tuple(sorted(first.clients)),
+        "unseen": tuple(first.unseen),
+        "gradients": figures.mean_spent(records, "gradients_mean"),
+        "queries": figures.mean_spent(records, "queries_mean"),
+        "ms": figures.ms(records),
+        "parameters": identity.parameters(first),
+        "train_seeds": tuple(sorted({identity.train_seed(record) for record in records})),
+        "seeds": tuple(sorted({record.seed for record in records})),
+        "draws": max(record.draws for record in records),
+        "date": max(dates, default=""),
+    }
+
+
+def _figures(records: Sequence[Record]) -> dict[str, Any]:
+    """Figures under the worst attack, which records of a ladder hold."""
+    worst_client, at_worst = figures.worst_client(records)
+    return {
+        **{name: figures.figure(records, metric) for name, metric in METRICS.items()},
+        "worst_client": worst_client,
+        "worst_client_accuracy": at_worst,
+        "per_client": figures.per_client(records),
+    }
+
+
+def _claims_of(first: Record, published: Publications) -> tuple[Claim, ...]:
+    """Published figures of the row's defense, and of the strategy of a classifier without one."""
+    # What is published of a strategy is of its classifier alone.
+    strategy = identity.strategy_name(first) if identity.track(first) == TRACKS[0] else ""
+    return tuple(
+        claim
+        for claim in published.claims
+        if (claim.defense and claim.defense == first.defense.name) or (claim.strategy and claim.strategy == strategy)
+    )
 
 
 def slugged(record: Record, *words: str) -> str:
@@ -132,76 +133,8 @@ def slugged(record: Record, *words: str) -> str:
     return identity.slug(name, partition.partition(":")[0], norm, eps, "" if goal == "untargeted" else goal, *words)
 
 
-def _standing(
-    row: Row, own: Sequence[Outcome | None], outcomes: Mapping[str, Outcome], evidence: Mapping[str, Sequence[Evidence]]
-) -> Standing:
-    """An image that any attack on the same weights has broken is broken, also where another record says so.
-
-    Not so where answers are random: the lower of two shares of a few draws would count luck as success. Evidence has
-    draws of its own for the choice.
-    """
-    shares: list[Shares | None] = []
-    lowered: dict[str, int] = {}
-    for record, outcome in zip(row.records, own, strict=True):
-        share = None if outcome is None else outcome.safe.copy()
-        if outcome is not None and share is not None:
-            place = {index: at for at, index in enumerate(outcome.index)}
-            for what, found, choice in _attacks(row, record, outcomes, evidence):
-                rows = [(place[index], at) for at, index in enumerate(found.index) if index in place]
-                here, there = (np.array(side, dtype=int) for side in (zip(*rows, strict=True) if rows else ((), ())))
-                less = choice.safe[there] < share[here]
-                share[here[less]] = found.safe[there[less]]
-                if less.any():  # the same images, whichever of the row's records they are counted in
-                    lowered[what] = max(lowered.get(what, 0), int(less.sum()))
-        shares.append(share)
-    return Standing(tuple(shares), tuple(f"{what}: {n} more" for what, n in sorted(lowered.items())))
-
-
-def _attacks(
-    row: Row, record: Record, outcomes: Mapping[str, Outcome], evidence: Mapping[str, Sequence[Evidence]]
-) -> Iterator[tuple[str, Outcome, Outcome]]:
-    """Other attacks on the weights of a record: a name, the answers that count, and those that choose."""
-    if identity.track(record) != "randomized test-time":
-        for other in same_weights(row, record):
-            found = outcomes_of([other], outcomes)[0]
-            if found is not None:
-                yield identity.protocol(other), found, found
-    for each in evidence.get(str(identity.weights(record)[1]), ()):
-        yield f"{each.attack} ({each.paper.text})", each.outcome, each.choice
-
-
-def _combined(row: Row, own: Sequence[Outcome | None]) -> Standing:
-    """Single rungs of the same weights combined, image by image; one array for each training seed and seed."""
-    groups: dict[tuple[int, int], list[Shares | None]] = {}
-    for record, outcome in zip(row.records, own, strict=True):
-        groups.setdefault((identity.train_seed(record), record.seed), []).append(outcome.safe if outcome else None)
-    shares: list[Shares | None] = []
-    for group in groups.values():
-        known = [share for share in group if share is not None]
-        same = len(known) == len(group) and len({len(share) for share in known}) == 1
-        shares.append(np.minimum.reduce(known) if same else None)
-    return Standing(tuple(shares), ())
-
-
-def _worst(row: Row, standing: Standing) -> Figure | None:
-    """The worst case; of a single rung None, since nobody looked for a worse one."""
-    n = row.records[0].n
-    if row.single:
-        rungs = {record.threat.access for record in row.records}
-        values = [float(share.mean()) for share in standing.shares if share is not None]
-        return figures.share(values, n) if len(rungs) > 1 and len(values) == len(standing.shares) else None
-    if standing.lowered:
-        lowest = [
-            record.metrics.get("robust_accuracy") if share is None else float(share.mean())
-            for record, share in zip(row.records, standing.shares, strict=True)
-        ]
-        known = [value for value in lowest if value is not None]
-        return figures.share(known, n) if len(known) == len(lowest) else None
-    return figures.figure(row.records, "robust_accuracy")
-
-
 def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) -> tuple[Figure | None, str, int]:
-    """What an attacker leaves who does not know the defense, with which attack, on how many images."""
+    """Accuracy under an attacker who does not know the defense, with which attack, and on how many images."""
     if found:
         attacks = sorted({formatted(record.attack) for record in found})
         return figures.figure(found, "robust_accuracy"), " / ".join(attacks), min(record.n for record in found)
@@ -212,12 +145,18 @@ def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) 
 
 
 def _drop(
-    row: Row, found: Sequence[Record], images: Shares | None, own: Sequence[Outcome | None],
-    outcomes: Mapping[str, Outcome], claim: Figure | None, worst: Figure | None, rungs: Sequence[RungFigure],
-) -> float | None:  # fmt: skip
-    """How much of the claim an attacker takes who knows the defense, on the same images; None where there are none.
+    row: RowRecords,
+    found: Sequence[Record],
+    images: Shares | None,
+    own: Sequence[ImageResults | None],
+    outcomes: Mapping[str, ImageResults],
+    claim: Figure | None,
+    worst: Figure | None,
+    rungs: Sequence[RungFigure],
+) -> float | None:
+    """The claim minus the worst case on the same images; None where there are none.
 
-    Where the claim was measured on others, the ladder's own attack by one who does not know the defense stands for it.
+    Where the claim was measured on other images, the ladder's own rung `oblivious` takes its place.
     """
     if claim is None or worst is None:
         return None
@@ -227,7 +166,7 @@ def _drop(
     index = {outcome.index for outcome in own if outcome is not None}
     if images is not None and len(index) == 1:
         (rows,) = index
-        claimed = [_on(outcome, rows) for outcome in outcomes_of(found, outcomes)]
+        claimed = [accuracy_on(outcome, rows) for outcome in outcomes_of(found, outcomes)]
         known = [share for share in claimed if share is not None]
         if len(known) == len(claimed):
             return sum(known) / len(known) - float(images.mean())
@@ -237,16 +176,8 @@ def _drop(
 
 def _oblivious_rung(rungs: Sequence[RungFigure]) -> RungFigure | None:
     """The last step of a ladder that does not know the defense."""
-    climbed = [rung for rung in rungs if rung.access == "oblivious" and rung.withstanding is not None]
-    return climbed[-1] if climbed else None
-
-
-def _on(outcome: Outcome | None, rows: Sequence[int]) -> float | None:
-    """Share that withstood on some images; None unless all of them are known."""
-    place = {} if outcome is None else {row: at for at, row in enumerate(outcome.index)}
-    if outcome is None or not place.keys() >= set(rows):
-        return None
-    return float(outcome.safe[[place[row] for row in rows]].mean())
+    ran = [rung for rung in rungs if rung.access == "oblivious" and rung.withstanding is not None]
+    return ran[-1] if ran else None
 
 
 def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
@@ -263,8 +194,8 @@ def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
     return tuple(found)
 
 
-def _paper(record: Record, published: Published) -> Paper | None:
-    """As the maintainers filed it, else as it was handed in, else as the plugin says in the record."""
+def _paper(record: Record, published: Publications) -> Paper | None:
+    """From the leaderboard's file of claims, else from the submission, else from the plugin."""
     defense = record.defense
     for key in (("defense", defense.name), ("cell", record.cell_id), ("strategy", identity.strategy_name(record))):
         if key in published.papers:

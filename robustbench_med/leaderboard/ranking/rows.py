@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, dumped
 
 
 @dataclass(frozen=True)
-class Row:
+class RowRecords:
     """The records of one row.
 
     Attributes:
@@ -65,7 +65,7 @@ def slot(record: Record) -> tuple[Any, ...]:
     )
 
 
-def rows(records: Sequence[Record]) -> list[Row]:
+def rows(records: Sequence[Record]) -> list[RowRecords]:
     """The rows of one system on one board; ``records`` are all of that system there."""
     counted = [answers[-1] for answers in slots(records).values()]
     ladders = [record for record in counted if record.attack.is_ladder]
@@ -89,7 +89,7 @@ def rows(records: Sequence[Record]) -> list[Row]:
     return found or [_row(protocol, group, records) for (protocol, *_), group in _grouped(ladders).items()]
 
 
-def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[Row]:
+def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[RowRecords]:
     """Rows of a system whose ladder was not climbed: its single rungs on the images that most rungs saw."""
     plain = [record for record in counted if not record.attack.is_ladder]
     attacks = [record for record in plain if record.status == "ok" and not record.attack.is_control]
@@ -111,14 +111,14 @@ def _grouped(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     return found
 
 
-def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> Row:
+def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> RowRecords:
     ordered = sorted(group, key=lambda r: (identity.train_seed(r), r.seed, identity.protocol(r), r.cell_id))
     own = {record.cell_id for record in group}
     others = sorted((record for record in records if record.cell_id not in own), key=lambda r: r.cell_id)
-    return Row(protocol, tuple(ordered), tuple(others), single)
+    return RowRecords(protocol, tuple(ordered), tuple(others), single)
 
 
-def oblivious(row: Row) -> tuple[Record, ...]:
+def oblivious(row: RowRecords) -> tuple[Record, ...]:
     """For every record of a row, the attack by one who does not know the defense, on the same weights.
 
     Of several the one with most images, then the one that left least standing. Empty where a record has none.
@@ -140,7 +140,7 @@ def oblivious(row: Row) -> tuple[Record, ...]:
     return tuple({each.cell_id: each for each in found}.values())
 
 
-def same_weights(row: Row, record: Record) -> list[Record]:
+def same_weights(row: RowRecords, record: Record) -> list[Record]:
     """Every measured attack on the weights of a record, itself left out."""
     return [
         other
@@ -152,7 +152,7 @@ def same_weights(row: Row, record: Record) -> list[Record]:
     ]
 
 
-def outcomes_of(records: Iterable[Record], outcomes: Mapping[str, Outcome]) -> tuple[Outcome | None, ...]:
+def outcomes_of(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -> tuple[ImageResults | None, ...]:
     """The per-image results of records, where they are kept and are of as many images."""
     found = []
     for record in records:

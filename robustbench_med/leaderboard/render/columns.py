@@ -74,9 +74,14 @@ def _words(name: str, title: str, meaning: str, get: Callable[[Entry], str]) -> 
 
 def _rung(access: str) -> Column:
     return Column(
-        f"rung-{access}", access, f"share withstanding after the rung {access}",
-        lambda entry: percent(entry.rung(access)), lambda entry: entry.rung(access), right=True, falling=True,
-    )  # fmt: skip
+        f"rung-{access}",
+        access,
+        f"share withstanding after the rung {access}",
+        lambda entry: percent(entry.rung(access)),
+        lambda entry: entry.rung(access),
+        right=True,
+        falling=True,
+    )
 
 
 def worst_client(entry: Entry) -> str:
@@ -113,31 +118,64 @@ def published(entry: Entry) -> str:
 
 
 COLUMNS = (
-    Column("rank", "#", "one plus the number of rows that are better; rows that cannot be told apart share it", rank,
-           lambda entry: entry.rank, right=True),
+    Column(
+        "rank",
+        "#",
+        "one plus the number of rows that are better; rows that cannot be told apart share it",
+        rank,
+        lambda entry: entry.rank,
+        right=True,
+    ),
     _words("defense", "defense", "as on the command line", lambda entry: entry.defense),
     _words("strategy", "strategy", "how the classifier was trained over the clients", lambda entry: entry.strategy),
     _words("model", "model", "architecture of the classifier", lambda entry: entry.model),
     share("clean", "clean", "accuracy on clean images, through the whole defense", lambda entry: entry.clean),
-    share("robust", "robust [95 %]", "accuracy under the worst attack of the ladder, image by image",
-          lambda entry: entry.worst, bounds=True),
-    share("claim", "claim", "accuracy under an attacker who does not know the defense, what most papers report",
-          lambda entry: entry.claim),
-    Column("drop", "drop", "points between claim and worst case, on the same images",
-           lambda entry: percent(entry.drop), lambda entry: entry.drop, right=True),
+    share(
+        "robust",
+        "robust [95 %]",
+        "accuracy under the worst attack of the ladder, image by image",
+        lambda entry: entry.worst,
+        bounds=True,
+    ),
+    share(
+        "claim",
+        "claim",
+        "accuracy under an attacker who does not know the defense, what most papers report",
+        lambda entry: entry.claim,
+    ),
+    Column(
+        "drop",
+        "drop",
+        "points between claim and worst case, on the same images",
+        lambda entry: percent(entry.drop),
+        lambda entry: entry.drop,
+        right=True,
+    ),
     *map(_rung, ACCESS),
     share("sensitivity", "sens.", "lesions found under attack", lambda entry: entry.sensitivity),
     share("specificity", "spec.", "healthy images passed under attack", lambda entry: entry.specificity),
     share("hidden", "hidden", "lesions that the attack hid", lambda entry: entry.hidden_lesion),
     share("fpr", "FPR", "clean images that the detector flags", lambda entry: entry.fpr),
     share("tpr", "TPR", "attacked images that the detector flags", lambda entry: entry.tpr),
-    Column("worst-client", "worst client", "the client with the lowest accuracy under attack", worst_client,
-           lambda entry: entry.worst_client_accuracy.value if entry.worst_client_accuracy else None, falling=True),
+    Column(
+        "worst-client",
+        "worst client",
+        "the client with the lowest accuracy under attack",
+        worst_client,
+        lambda entry: entry.worst_client_accuracy.value if entry.worst_client_accuracy else None,
+        falling=True,
+    ),
     _number("gradients", "gradients", "gradient calls of the attacks per image", lambda entry: entry.gradients),
     _number("queries", "queries", "forward calls of the attacks per image", lambda entry: entry.queries),
     _number("ms", "ms", "milliseconds of the measurement per image, attacks included", lambda entry: entry.ms),
-    Column("parameters", "parameters", "numbers in the deployed networks", millions, lambda entry: entry.parameters,
-           right=True),
+    Column(
+        "parameters",
+        "parameters",
+        "numbers in the deployed networks",
+        millions,
+        lambda entry: entry.parameters,
+        right=True,
+    ),
     _words("seeds", "seeds", "seeds that the figures are means over", seeds),
     _words("flags", "marks", "raised flags of the diagnostics", lambda e: ", ".join(mark.flag for mark in e.marks)),
     _words("published", "published", "what the authors report, clean / attacked; not measured here", published),
@@ -147,5 +185,5 @@ COLUMNS = (
     _number("images", "images", "number of images", lambda entry: entry.images, "d"),
     _words("track", "track", "static, deterministic or randomized test-time", lambda entry: entry.track),
     _words("id", "id", "permanent name of the row", lambda entry: entry.id),
-)  # fmt: skip
+)
 BY_NAME = {column.name: column for column in COLUMNS}

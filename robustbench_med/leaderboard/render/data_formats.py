@@ -17,8 +17,10 @@ from robustbench_med.plugins.specs import ACCESS
 FORMAT = 1
 #: Of an entry: what JSON says otherwise, or leaves to the records.
 _ASIDE = {"per_client", "records", "outcomes", "claim_records"}
-_FIGURES = ("clean", "worst", "claim", "sensitivity", "specificity", "hidden_lesion", "fake_lesion", "fpr", "tpr",
-            "auroc", "worst_client_accuracy")  # fmt: skip
+_FIGURES = (
+    *("clean", "worst", "claim", "sensitivity", "specificity", "hidden_lesion", "fake_lesion", "fpr"),
+    *("tpr", "auroc", "worst_client_accuracy"),
+)
 
 
 def to_json(boards: Sequence[Board]) -> str:
@@ -100,25 +102,48 @@ def placed(boards: Sequence[Board]) -> Iterator[tuple[Board, Section | None, Ent
 
 def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "board": board.id, "dataset": board.dataset, "dataset_params": board.options, "partition": board.partition,
-        "synthetic": board.synthetic, "norm": board.norm, "eps": board.eps, "goal": board.goal,
-        "section": section.id if section else "", "track": entry.track, "ladder": entry.ladder, "images": entry.images,
-        "rank": entry.rank, "tied": entry.tied if entry.ranked else None, "ranked": entry.ranked,
+        "board": board.id,
+        "dataset": board.dataset,
+        "dataset_params": board.options,
+        "partition": board.partition,
+        "synthetic": board.synthetic,
+        "norm": board.norm,
+        "eps": board.eps,
+        "goal": board.goal,
+        "section": section.id if section else "",
+        "track": entry.track,
+        "ladder": entry.ladder,
+        "images": entry.images,
+        "rank": entry.rank,
+        "tied": entry.tied if entry.ranked else None,
+        "ranked": entry.ranked,
         "why_not": entry.why_not,
-        "id": entry.id, "defense": entry.defense, "strategy": entry.strategy_full, "model": entry.model,
-    }  # fmt: skip
+        "id": entry.id,
+        "defense": entry.defense,
+        "strategy": entry.strategy_full,
+        "model": entry.model,
+    }
     for name in _FIGURES:
         figure = getattr(entry, name)
         row[name] = figure.value if figure else None
         row[f"{name}_low"], row[f"{name}_high"] = figure.interval or (None, None) if figure else (None, None)
     row |= {
-        "drop": entry.drop, "claim_attack": entry.claim_attack, "claim_images": entry.claim_images or None,
+        "drop": entry.drop,
+        "claim_attack": entry.claim_attack,
+        "claim_images": entry.claim_images or None,
         **{f"rung_{access}": entry.rung(access) for access in ACCESS},
-        "worst_client": entry.worst_client, "gradients": entry.gradients, "queries": entry.queries, "ms": entry.ms,
-        "parameters": entry.parameters, "train_seeds": " ".join(map(str, entry.train_seeds)),
-        "seeds": " ".join(map(str, entry.seeds)), "draws": entry.draws,
-        "flags": " ".join(mark.flag for mark in entry.marks), "paper": entry.paper.text if entry.paper else "",
-        "paper_url": entry.paper.url if entry.paper else "", "date": entry.date,
+        "worst_client": entry.worst_client,
+        "gradients": entry.gradients,
+        "queries": entry.queries,
+        "ms": entry.ms,
+        "parameters": entry.parameters,
+        "train_seeds": " ".join(map(str, entry.train_seeds)),
+        "seeds": " ".join(map(str, entry.seeds)),
+        "draws": entry.draws,
+        "flags": " ".join(mark.flag for mark in entry.marks),
+        "paper": entry.paper.text if entry.paper else "",
+        "paper_url": entry.paper.url if entry.paper else "",
+        "date": entry.date,
         "records": " ".join(record.cell_id for record in entry.records),
-    }  # fmt: skip
+    }
     return {name: escaping.csv(value) if isinstance(value, str) else value for name, value in row.items()}

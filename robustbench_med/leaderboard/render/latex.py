@@ -8,8 +8,10 @@ from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.escaping import tex
 from robustbench_med.leaderboard.schema import Board, Section
 
-SHOWN = ("rank", "defense", "strategy", "clean", "robust", "claim", "drop", "sensitivity", "specificity", "hidden",
-         "seeds", "flags")  # fmt: skip
+SHOWN = (
+    *("rank", "defense", "strategy", "clean", "robust", "claim", "drop", "sensitivity", "specificity"),
+    *("hidden", "seeds", "flags"),
+)
 
 
 def to_tex(boards: Sequence[Board]) -> str:

@@ -9,17 +9,15 @@ from robustbench_med.leaderboard.render.escaping import markdown
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
-MAIN = ("rank", "defense", "strategy", "model", "clean", "robust", "claim", "drop", "sensitivity", "specificity",
-        "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper", "date")  # fmt: skip
+MAIN = (
+    *("rank", "defense", "strategy", "model", "clean", "robust", "claim", "drop", "sensitivity"),
+    *("specificity", "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper"),
+    *("date",),
+)
 MORE = (
-    "rank",
-    "defense",
-    "strategy",
+    *("rank", "defense", "strategy"),
     *(f"rung-{access}" for access in ACCESS),
-    "gradients",
-    "queries",
-    "ms",
-    "parameters",
+    *("gradients", "queries", "ms", "parameters"),
 )
 UNRANKED = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "seeds", "flags")
 #: What one should know of a ladder before believing in what it left.
@@ -131,7 +129,12 @@ def _claims(claims: Sequence[Claim]) -> Iterator[str]:
     for claim in claims:
         source = markdown(claim.source)
         cells = [
-            markdown(claim.name), markdown(claim.dataset), markdown(claim.attack), as_published(claim.clean),
-            as_published(claim.robust), f"[{source}]({claim.url})" if claim.url else source, markdown(claim.note),
-        ]  # fmt: skip
+            markdown(claim.name),
+            markdown(claim.dataset),
+            markdown(claim.attack),
+            as_published(claim.clean),
+            as_published(claim.robust),
+            f"[{source}]({claim.url})" if claim.url else source,
+            markdown(claim.note),
+        ]
         yield f"| {' | '.join(cells)} |"

@@ -36,7 +36,7 @@ _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$
 
 
 @dataclass(frozen=True)
-class Published:
+class Publications:
     """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for records that were handed in."""
 
     claims: tuple[Claim, ...] = ()
@@ -76,14 +76,14 @@ class _File(pydantic.BaseModel):
         return value
 
 
-def read_claims(path: Path) -> Published:
+def read_claims(path: Path) -> Publications:
     """Claims and papers of a file; none where there is no file.
 
     Raises:
         BadConfig: it is not TOML, or holds something else.
     """
     if not path.is_file():
-        return Published()
+        return Publications()
     try:
         found = _File.model_validate(toml_file.read(path))
     except pydantic.ValidationError as error:
@@ -97,7 +97,7 @@ def read_claims(path: Path) -> Published:
         for kind, named in found.paper.items()
         for name, paper in named.items()
     }
-    return Published(tuple(claims), papers)
+    return Publications(tuple(claims), papers)
 
 
 def _share(percent: float | None) -> float | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustbench_med.errors import DataError
-from robustbench_med.leaderboard.sources.image_results import Outcome, from_samples
+from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
 from robustbench_med.records.record import Record
 
 #: Records hold single-precision shares; the mean over images is taken in double precision.
 TOLERANCE = 1e-6
 
 
-def outcome_of(record: Record, samples: Path) -> Outcome | None:
+def outcome_of(record: Record, samples: Path) -> ImageResults | None:
     """What became of each image of a cell; None where that was not kept.
 
     Raises:
@@ -26,9 +26,9 @@ def outcome_of(record: Record, samples: Path) -> Outcome | None:
     return outcome
 
 
-def check(record: Record, outcome: Outcome, origin: Path | str) -> None:
+def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
     """Raise `DataError` unless the images give the record's accuracies."""
-    for what, shares in (("clean_accuracy", outcome.right), ("robust_accuracy", outcome.safe)):
+    for what, shares in (("clean_accuracy", outcome.correct), ("robust_accuracy", outcome.robust)):
         stated = record.metrics.get(what)
         if len(outcome.index) != record.n or stated is None or abs(float(shares.mean()) - stated) > TOLERANCE:
             raise DataError(

@@ -15,7 +15,7 @@ from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.submission import NAME, URL
 
 FORMAT = 1
@@ -40,8 +40,8 @@ class Evidence:
     attack: str
     paper: Paper
     digest: str
-    choice: Outcome
-    outcome: Outcome
+    choice: ImageResults
+    outcome: ImageResults
 
 
 def write(path: Path, evidence: Evidence) -> None:
@@ -51,9 +51,13 @@ def write(path: Path, evidence: Evidence) -> None:
         StoreError: it cannot be written.
     """
     facts = {
-        "format": FORMAT, "name": evidence.name, "cell_id": evidence.cell_id, "attack": evidence.attack,
-        "paper": asdict(evidence.paper), "images_sha256": evidence.digest,
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": evidence.name,
+        "cell_id": evidence.cell_id,
+        "attack": evidence.attack,
+        "paper": asdict(evidence.paper),
+        "images_sha256": evidence.digest,
+    }
     answers = f'"choice": {kept.dumped(evidence.choice)},\n"outcome": {kept.dumped(evidence.outcome)}'
     write_text(path, f"{json.dumps(facts)[:-1]},\n{answers}}}\n")
 

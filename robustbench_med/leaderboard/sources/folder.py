@@ -12,11 +12,11 @@ from pathlib import Path
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board
-from robustbench_med.leaderboard.sources.claims import Published, read_claims
+from robustbench_med.leaderboard.sources.claims import Publications, read_claims
 from robustbench_med.leaderboard.sources.consistency import check
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.submission import read as read_submission
 from robustbench_med.records.record import Record, split
@@ -36,8 +36,8 @@ class Sources:
     """
 
     files: dict[str, list[Record]]
-    outcomes: dict[str, Outcome]
-    published: Published
+    outcomes: dict[str, ImageResults]
+    published: Publications
     evidence: tuple[Evidence, ...] = ()
 
     @property
@@ -67,10 +67,10 @@ def read_sources(root: Path) -> Sources:
         outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
     published = read_claims(root / CLAIMS)
     for path in sorted((root / SUBMISSIONS).glob("*.json")):
-        handed_in = read_submission(path)
-        files[f"{SUBMISSIONS}/{path.name}"] = list(handed_in.records)
-        outcomes = dict(handed_in.outcomes) | outcomes
-        published.papers.update({("cell", record.cell_id): handed_in.paper for record in handed_in.records})
+        submitted = read_submission(path)
+        files[f"{SUBMISSIONS}/{path.name}"] = list(submitted.records)
+        outcomes = dict(submitted.outcomes) | outcomes
+        published.papers.update({("cell", record.cell_id): submitted.paper for record in submitted.records})
     for name, records in files.items():
         for record in records:
             if record.cell_id in outcomes and record.status == "ok":

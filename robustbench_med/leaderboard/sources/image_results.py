@@ -23,17 +23,17 @@ from robustbench_med.errors import DataError
 Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
 #: Stands for an answer that was withheld.
-WITHHELD = -1
+ABSTAINED = -1
 _NONE = -2
 _TABLE = np.full(256, _NONE, dtype=np.int8)
 _TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
-_TABLE[ord("-")] = WITHHELD
+_TABLE[ord("-")] = ABSTAINED
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
-class Outcome:
+class ImageResults:
     """What became of each image of a cell.
 
     Attributes:
@@ -52,17 +52,17 @@ class Outcome:
     roc: tuple[tuple[float, float], ...] = ()
 
     @cached_property
-    def right(self) -> Shares:
+    def correct(self) -> Shares:
         """(N,): share of draws that answered the clean image right; a withheld answer helps nobody."""
         return np.asarray((self.clean == self.labels).mean(0))
 
     @cached_property
-    def safe(self) -> Shares:
+    def robust(self) -> Shares:
         """(N,): share of draws that withstood the attack: right, or withheld."""
-        return np.asarray(((self.attacked == self.labels) | (self.attacked == WITHHELD)).mean(0))
+        return np.asarray(((self.attacked == self.labels) | (self.attacked == ABSTAINED)).mean(0))
 
 
-def dumped(outcome: Outcome) -> str:
+def dumped(outcome: ImageResults) -> str:
     """An outcome as one line of JSON."""
     facts: dict[str, Any] = {
         "cell_id": outcome.cell_id,
@@ -76,7 +76,7 @@ def dumped(outcome: Outcome) -> str:
     return json.dumps(facts, allow_nan=False)
 
 
-def parse(line: str | bytes) -> Outcome:
+def parse(line: str | bytes) -> ImageResults:
     """An outcome from one line of JSON.
 
     Raises:
@@ -97,10 +97,10 @@ def parse(line: str | bytes) -> Outcome:
         raise ValueError(str(error)) from None
     if not isinstance(cell_id, str) or not clean or not attacked:
         raise ValueError("no cell, or no answers")
-    return Outcome(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc)
+    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc)
 
 
-def from_samples(path: Path) -> Outcome:
+def from_samples(path: Path) -> ImageResults:
     """The outcome of a cell from its per-image results, ``OUT/samples/<cell>.parquet``.
 
     Raises:
@@ -115,7 +115,7 @@ def from_samples(path: Path) -> Outcome:
         index, labels = tuple(map(int, first["index"])), first["label"].to_numpy()
         answers = {}
         for side in ("clean", "attacked"):
-            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], WITHHELD)
+            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], ABSTAINED)
             answers[side] = told.to_numpy().reshape(draws, len(index))
         scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -123,10 +123,10 @@ def from_samples(path: Path) -> Outcome:
     if max(labels.max(), *(each.max() for each in answers.values())) >= len(_CLASSES):
         raise DataError(f"per-image results {path} have more than {len(_CLASSES)} classes")
     small = {side: each.astype(np.int8) for side, each in answers.items()}
-    return Outcome(path.stem, index, labels.astype(np.int8), small["clean"], small["attacked"], _roc(*scores))
+    return ImageResults(path.stem, index, labels.astype(np.int8), small["clean"], small["attacked"], _roc(*scores))
 
 
-def read(path: Path) -> list[Outcome]:
+def read(path: Path) -> list[ImageResults]:
     """The outcomes of a file.
 
     Raises:
@@ -161,7 +161,7 @@ def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[flo
 
 
 def _text(codes: Iterable[int]) -> str:
-    return "".join("-" if code == WITHHELD else _CLASSES[code] for code in codes)
+    return "".join("-" if code == ABSTAINED else _CLASSES[code] for code in codes)
 
 
 def _classes(text: Any, n: int) -> npt.NDArray[np.int8]:

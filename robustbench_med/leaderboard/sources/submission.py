@@ -17,7 +17,7 @@ from robustbench_med.leaderboard.ranking.identity import protocol
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcome_of
-from robustbench_med.leaderboard.sources.image_results import Outcome
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
@@ -48,7 +48,7 @@ class Submission:
     paper: Paper
     notes: str
     records: tuple[Record, ...]
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[str, ImageResults] = field(default_factory=dict)
 
 
 def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -> Submission:
@@ -88,9 +88,12 @@ def write(path: Path, submission: Submission) -> None:
         StoreError: it cannot be written.
     """
     head: dict[str, Any] = {
-        "format": FORMAT, "name": submission.name, "defense": submission.defense,
-        "paper": {"text": submission.paper.text, "url": submission.paper.url}, "notes": submission.notes,
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": submission.name,
+        "defense": submission.defense,
+        "paper": {"text": submission.paper.text, "url": submission.paper.url},
+        "notes": submission.notes,
+    }
     records = ",\n".join(dumped_record(record) for record in submission.records)
     outcomes = ",\n".join(kept.dumped(outcome) for outcome in submission.outcomes.values())
     text = f'{json.dumps(head)[:-1]}, "records": [\n{records}\n], "outcomes": [\n{outcomes}\n]}}\n'

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from robustbench_med.grid.ladder import REVISION
+from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection
+
+if TYPE_CHECKING:
+    from robustbench_med.attacks.rung import Rung
+    from robustbench_med.defenses.deployment import Deployment
+    from robustbench_med.grid.cell import Cell
 
 #: Controls, which are no attacks: robust accuracy under them does not show robustness.
 CONTROLS = frozenset({"noise", "clamp", "trigger"})
+
+
+def draws(rung: Rung, deployment: Deployment) -> int:
+    """Noise draws that a call from this rung averages: one where nothing that it sees is random."""
+    parts = (deployment.resolved.detector, deployment.resolved.purifier)
+    random = rung.sees_defense and any(part is not None and part.stochastic for part in parts)
+    return rung.eot if random else 1
 
 
 class AttackOptions(RecordSection):
@@ -95,6 +111,46 @@ class AttackSection(RecordSection):
 
     asked: Annotated[AttackOptions | None, NotNull] = None
     """Options that were given; None in records of formats before 4."""
+
+    @classmethod
+    def of(cls, cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> AttackSection:
+        """The attack of a cell; of a ladder, with every attack in it. ``precision`` is that of its passes."""
+        # A goal of two sides shows every attack a task of two classes.
+        classes = num_classes if cell.threat.goal == "untargeted" else 2
+
+        def facts(rung: Rung) -> dict[str, Any]:
+            return {
+                "name": rung.ref.attack.name,
+                "distribution": rung.distribution,
+                "params": all_params(rung.attack.params),
+                "params_passed": dict(rung.ref.attack.params),
+                "revision": rung.attack.spec_revision,
+                "variant": rung.attack.variant(classes, cell.threat.norm, draws(rung, deployment) > 1),
+            }
+
+        asked = AttackOptions(
+            access=cell.threat.access,
+            attack=format_ref(cell.attack),
+            evasion=next((rung.ref.evasion for rung in cell.rungs if rung.ref.evasion), None),
+            stand_in=cell.stand_in,
+            surrogate=format_ref(cell.surrogate.defense) if cell.surrogate else None,
+            eot=cell.eot,
+            precision=precision,
+        )
+        if cell.attack.name != "ladder":
+            return cls(**facts(cell.only_rung), asked=asked)
+        return cls(
+            name="ladder",
+            params=dict(cell.attack.params),
+            params_passed=dict(cell.attack.params),
+            distribution=f"robustbench-med {version('robustbench-med')}",
+            revision=REVISION,
+            rungs=[
+                RungAttackSection(access=rung.access, eot=rung.ref.eot, evasion=rung.ref.evasion, **facts(rung))
+                for rung in cell.rungs
+            ],
+            asked=asked,
+        )
 
     def _order(self, facts: Mapping[str, Any]) -> Iterable[str]:
         # The published order of a ladder's keys.

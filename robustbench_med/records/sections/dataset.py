@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
+
+if TYPE_CHECKING:
+    from robustbench_med.grid.cell import Cell
+    from robustbench_med.interfaces.dataset import DataCard
+    from robustbench_med.plugins.entries import RegistryEntry
 
 
 class DatasetOptions(RecordSection):
@@ -58,3 +64,26 @@ class DatasetSection(RecordSection):
 
     asked: Annotated[DatasetOptions | None, NotNull] = None
     """Options that were given; None in records of formats before 4."""
+
+    @classmethod
+    def of(cls, cell: Cell, card: DataCard, entry: RegistryEntry) -> DatasetSection:
+        """The data set of a cell; ``entry`` is the plugin that offers it."""
+        partition = format_ref(cell.trained.partition) if cell.trained.partition else None
+        return cls(
+            name=card.name,
+            distribution=f"{entry.distribution} {entry.version}",
+            params_passed=dict(cell.dataset.params),
+            partition=partition,
+            digest=card.digest,
+            synthetic=card.synthetic,
+            licence=card.licence,
+            classes=list(card.classes),
+            notes=list(card.notes),
+            revision=entry.spec.revision,
+            asked=DatasetOptions(
+                dataset=format_ref(cell.dataset),
+                partition=partition,
+                unseen_site=list(cell.trained.unseen),
+                client=list(cell.clients),
+            ),
+        )

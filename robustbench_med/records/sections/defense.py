@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
 
+from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
+
+if TYPE_CHECKING:
+    from robustbench_med.defenses.deployment import Deployment
+    from robustbench_med.defenses.pipeline import Pipeline
+    from robustbench_med.grid.cell import Cell
 
 
 class StrategySection(RecordSection):
@@ -73,6 +81,31 @@ class FederationSection(RecordSection):
     missing: dict[Name, Count] = {}
     """Clients that did not answer, and in how many rounds."""
 
+    @classmethod
+    def of(cls, manifest: dict[str, Any]) -> FederationSection | None:
+        """From the manifest of trained weights; None where no history of rounds is kept."""
+        try:
+            history = manifest["parts"]["classifier"]["metrics"]
+            rounds = [entry["clients"] for entry in history]
+
+            def per_round(name: str) -> float:
+                return sum(float(facts.get(name, 0)) for clients in rounds for facts in clients.values()) / len(rounds)
+
+            def noticed(name: str) -> dict[str, int]:
+                return dict(sorted(Counter(client for entry in history for client in entry.get(name, ())).items()))
+
+            return cls(
+                rounds=len(rounds),
+                clients=len(set().union(*rounds)),
+                bytes_sent_per_round=per_round("bytes-sent"),
+                bytes_received_per_round=per_round("bytes-received"),
+                seconds=sum(float(entry.get("seconds", 0)) for entry in history),
+                suspected=noticed("suspected"),
+                missing=noticed("missing"),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
+            return None
+
 
 class WeightsSection(RecordSection):
     """The trained weights."""
@@ -132,6 +165,36 @@ class DefenseSection(RecordSection):
     randomized: Annotated[bool | None, NotNull] = None
     """Two answers to one image may differ; None where the record does not say."""
 
+    @classmethod
+    def of(cls, cell: Cell, deployment: Deployment, pipeline: Pipeline | None = None) -> DefenseSection:
+        """The defense of a cell; with a pipeline of it also the size of its networks and whether it is random."""
+        resolved, trained, weights = deployment.resolved, cell.trained, deployment.artifact
+        strategy, manifest = resolved.recipe.strategy, deployment.artifact.manifest
+        refs = {"model": trained.model, "strategy": trained.strategy}
+        deployed: dict[str, Any] = {}
+        if pipeline is not None:
+            sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in pipeline.named_children()}
+            deployed = {"parameters": sizes, "randomized": pipeline.stochastic}
+        return cls(
+            name=cell.defense.name,
+            distribution=f"{resolved.entry.distribution} {resolved.entry.version}",
+            revision=resolved.entry.spec.revision,
+            params=all_params(resolved.defense.params),
+            params_passed=dict(cell.defense.params),
+            parts=PartsSection(**resolved.describe()),
+            strategy=StrategySection(name=strategy.name, params_passed=dict(strategy.params)),
+            asked=trained.options_given() | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),
+            replaced={kind: format_ref(ref) for kind, ref in refs.items() if ref is not None},
+            weights=WeightsSection(
+                digest=weights.digest,
+                seed=manifest.get("seed"),
+                trained=manifest.get("created"),
+                federation=FederationSection.of(manifest),
+            ),
+            reference=resolved.entry.spec.reference,
+            **deployed,
+        )
+
 
 class SurrogateSection(RecordSection):
     """The defense whose classifier the rung `transfer` attacked in place of the deployed one."""
@@ -147,3 +210,13 @@ class SurrogateSection(RecordSection):
 
     seed: int | None = None
     """Seed of the training."""
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> SurrogateSection:
+        """The defense of a deployment."""
+        return cls(
+            name=deployment.resolved.entry.spec.name,
+            params=all_params(deployment.resolved.defense.params),
+            digest=deployment.artifact.digest,
+            seed=deployment.artifact.manifest.get("seed"),
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 from pydantic import Field
 
 from robustbench_med.records.sections.base import Count, Name, NotNull, Reason, RecordSection, Text
+
+if TYPE_CHECKING:
+    from robustbench_med.attacks.rung import LeftOut
+    from robustbench_med.interfaces.results import Outcome, RungResult
 
 _Spent = Annotated[float | None, NotNull]
 
@@ -45,6 +49,29 @@ class RungSection(RecordSection):
 
     repeated: Count = 0
     """Images attacked again in float32, because faster passes decided differently."""
+
+    @classmethod
+    def of(cls, result: RungResult, ladder: bool) -> RungSection:
+        """What an attack did; ``ladder``: it is one of several."""
+        attacked = result.attacked
+        given = bool(attacked.any())
+        return cls(
+            rung=result.name,
+            access=result.access,
+            attacked=int(attacked.sum()),
+            withstanding=float(result.robust.mean()) if ladder else None,
+            broken=int((attacked & (result.robust == 0)).sum()) if ladder else None,
+            gradients_mean=float(result.gradients[attacked].double().mean()) if given else 0.0,
+            queries_mean=float(result.queries[attacked].double().mean()) if given else 0.0,
+            seconds=result.seconds,
+            reason=result.reason,
+            **({"repeated": result.repeated} if result.repeated else {}),
+        )
+
+    @classmethod
+    def left_out(cls, left_out: LeftOut) -> RungSection:
+        """A rung that was not run."""
+        return cls(rung=left_out.name, access=left_out.rung.access if left_out.rung else "", reason=left_out.reason)
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> RungSection:
@@ -99,6 +126,17 @@ class SpentSection(RecordSection):
 
     queries_max: _Spent = None
     """Queries, the most of any image."""
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> SpentSection:
+        """The calls of a measured cell."""
+        gradients, queries = outcome.gradients.double(), outcome.queries.double()
+        return cls(
+            gradients_mean=float(gradients.mean()),
+            gradients_max=float(gradients.max()),
+            queries_mean=float(queries.mean()),
+            queries_max=float(queries.max()),
+        )
 
 
 class DiagnosticsSection(RecordSection):

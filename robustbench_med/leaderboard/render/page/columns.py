@@ -13,7 +13,7 @@ from robustbench_med.plugins.specs import ACCESS
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text, a smaller line under it, and what the row is sorted by."""
 
     text: str
@@ -56,10 +56,10 @@ class Shown:
         """Whether the largest value comes first when people sort by it."""
         return self.column.falling
 
-    def cell(self, entry: Entry) -> Cell:
+    def cell(self, entry: Entry) -> TableCell:
         """What a row shows."""
         text = self.text(entry) if self.text else self.column.text(entry)
-        return Cell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
+        return TableCell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
 
 
 def _shown(name: str, heading: str, group: str = "", meaning: str = "", **how: Callable[[Entry], str]) -> Shown:
@@ -77,12 +77,23 @@ def _client(entry: Entry) -> str:
 COLUMNS = (
     _shown("clean", "Clean", meaning=words.TERMS["Clean"]),
     _shown("claim", "Claim", meaning=words.TERMS["Claim"]),
-    _shown("robust", "Worst case", meaning=words.TERMS["Worst case"], text=_worst,
-           small=lambda entry: interval(entry.worst)),
+    _shown(
+        "robust",
+        "Worst case",
+        meaning=words.TERMS["Worst case"],
+        text=_worst,
+        small=lambda entry: interval(entry.worst),
+    ),
     _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
-    *(_shown(f"rung-{rung}", rung, "attackers",
-             f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.")
-      for rung in ACCESS),
+    *(
+        _shown(
+            f"rung-{rung}",
+            rung,
+            "attackers",
+            f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.",
+        )
+        for rung in ACCESS
+    ),
     _shown("hidden", "Hidden lesions", "lesions"),
     _shown("sensitivity", "Sens.", "lesions"),
     _shown("specificity", "Spec.", "lesions"),
@@ -96,4 +107,4 @@ COLUMNS = (
     _shown("seeds", "Seeds", "about"),
     _shown("paper", "Paper", "about"),
     _shown("date", "Date", "about"),
-)  # fmt: skip
+)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Tally:
+class ConfusionCell:
     """A field of a confusion matrix: images (mean over draws and seeds), their share of the truth, whether right."""
 
     text: str
@@ -24,7 +24,7 @@ class Confusion:
 
     name: str
     answers: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Tally]]]
+    rows: Sequence[tuple[str, Sequence[ConfusionCell]]]
 
 
 def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:
@@ -41,7 +41,7 @@ def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) 
     for number, counts in enumerate(total):
         images = counts.sum() or 1.0
         cells = [
-            Tally(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
+            ConfusionCell(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
             for at in range(shown)
         ]
         rows.append((names[number], cells))

@@ -13,7 +13,7 @@ from robustbench_med.errors import BadConfig
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.render.page import charts
-from robustbench_med.leaderboard.render.page.columns import Cell
+from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
@@ -22,7 +22,7 @@ from robustbench_med.records.rerun import command
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.gallery import Gallery
-    from robustbench_med.leaderboard.sources.image_results import Outcome
+    from robustbench_med.leaderboard.sources.image_results import ImageResults
     from robustbench_med.records.record import Record
 
 
@@ -64,7 +64,7 @@ class Page:
     gallery: Gallery | None = None
 
     @cached_property
-    def headline(self) -> list[tuple[str, Cell, str]]:
+    def headline(self) -> list[tuple[str, TableCell, str]]:
         """The four figures that a reader looks for first."""
         entry = self.entry
         asked = ", ".join(filter(None, [entry.claim_attack, f"{entry.claim_images} images" * bool(entry.claim_images)]))
@@ -73,7 +73,7 @@ class Page:
             ("Clean", _cell(entry.clean), ""),
             ("Claim", _cell(entry.claim), asked),
             ("Worst case", _cell(entry.worst), seeds),
-            ("Drop", Cell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
+            ("Drop", TableCell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
         ]
 
     @cached_property
@@ -104,11 +104,15 @@ class Page:
         drawn = []
         for name, style, label in (("claim", "line-b", "claim"), ("worst", "line-a", "worst case")):
             points = [
-                charts.Point(board.eps / most, figure.value, charts.told(f"{board.eps_text}: {label}", figure),
-                             figure.interval if name == "worst" else None)
+                charts.Point(
+                    board.eps / most,
+                    figure.value,
+                    charts.told(f"{board.eps_text}: {label}", figure),
+                    figure.interval if name == "worst" else None,
+                )
                 for board, other in rows
                 if (figure := getattr(other, name)) is not None
-            ]  # fmt: skip
+            ]
             clean = self.entry.clean
             start = [charts.Point(0.0, clean.value, charts.told("0: clean", clean))] if clean is not None else []
             drawn.append(charts.Line(label, style, [*start, *points]))
@@ -142,8 +146,10 @@ class Page:
         if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
             return []
         names = self.entry.records[0].dataset.classes
-        return [confusion("Clean", [(each.labels, each.clean) for each in kept], names),
-                confusion("Under attack", [(each.labels, each.attacked) for each in kept], names)]  # fmt: skip
+        return [
+            confusion("Clean", [(each.labels, each.clean) for each in kept], names),
+            confusion("Under attack", [(each.labels, each.attacked) for each in kept], names),
+        ]
 
     @cached_property
     def detector(self) -> list[tuple[str, str, str]]:
@@ -163,7 +169,7 @@ class Page:
         return rows + bounds
 
     @property
-    def _curves(self) -> list[tuple[str, Outcome]]:
+    def _curves(self) -> list[tuple[str, ImageResults]]:
         """Outcomes with a ROC curve, and their seeds: of training, or of attack where there is one training."""
         entry = self.entry
         found = []
@@ -251,8 +257,8 @@ class Page:
         return [_facts(record) for record in self._kept]
 
 
-def _cell(figure: Figure | None) -> Cell:
-    return Cell(percent(figure.value if figure else None), interval(figure))
+def _cell(figure: Figure | None) -> TableCell:
+    return TableCell(percent(figure.value if figure else None), interval(figure))
 
 
 def _facts(record: Record) -> RecordFacts:
@@ -275,7 +281,7 @@ def _facts(record: Record) -> RecordFacts:
         ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
         ("Versions", listed(f"{name} {version}" for name, version in made_with.versions.items())),
         ("Measured", f"{record.created}, {record.seconds:.0f} s"),
-    ]  # fmt: skip
+    ]
     summary = f"{record.attack.name} {record.threat.access}, {record.n} images"
     if seed is not None:
         summary += f", trained with seed {seed}"

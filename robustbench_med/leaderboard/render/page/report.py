@@ -33,7 +33,7 @@ PATIENCE = 180
 
 
 @dataclass(frozen=True)
-class Report:
+class ResultsReport:
     """Results and what follows from them.
 
     Attributes:
@@ -47,7 +47,7 @@ class Report:
     unmeasured: Sequence[tuple[str, str]]
 
 
-def read(folders: Sequence[Path]) -> Report:
+def read(folders: Sequence[Path]) -> ResultsReport:
     """The report of folders of results, or of files of records.
 
     Raises:
@@ -62,10 +62,10 @@ def read(folders: Sequence[Path]) -> Report:
             if record.status == "ok" and (outcome := outcome_of(record, samples)) is not None:
                 outcomes[record.cell_id] = outcome
     missing = [(_named(record), record.reason or record.status) for record in records if record.status != "ok"]
-    return Report(", ".join(place.resolve().name for place in folders), boards(records, outcomes), missing)
+    return ResultsReport(", ".join(place.resolve().name for place in folders), boards(records, outcomes), missing)
 
 
-def html(report: Report, pictures: Path | None = None) -> str:
+def html(report: ResultsReport, pictures: Path | None = None) -> str:
     """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
@@ -73,16 +73,28 @@ def html(report: Report, pictures: Path | None = None) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     title = f"Report: {report.name}"
-    return environment().get_template("report.html").render(
-        boards=report.boards, pages=list(row_pages(report.boards, pictures)), unmeasured=report.unmeasured, root="",
-        policy=policy, inline=True, style=Markup(style), script=Markup(script), page_of=_within,
-        foot=foot(report.boards), brand="robustbench-med", title=title, heading=title,
+    template = environment().get_template("report.html")
+    return template.render(
+        boards=report.boards,
+        pages=list(row_pages(report.boards, pictures)),
+        unmeasured=report.unmeasured,
+        root="",
+        policy=policy,
+        inline=True,
+        style=Markup(style),
+        script=Markup(script),
+        page_of=_within,
+        foot=foot(report.boards),
+        brand="robustbench-med",
+        title=title,
+        heading=title,
         lead="What was measured, with the tables and charts of the leaderboard. Ranks count among these rows only.",
-        example=example(report.boards), marks=marks(report.boards),
-    )  # fmt: skip
+        example=example(report.boards),
+        marks=marks(report.boards),
+    )
 
 
-def md(report: Report) -> str:
+def md(report: ResultsReport) -> str:
     """The tables as Markdown."""
     head = f"# Report: {markdown(report.name)}\n\nRanks count among these rows only.\n"
     missing = [f"- {markdown(name)}: {markdown(reason)}" for name, reason in report.unmeasured]
@@ -90,7 +102,7 @@ def md(report: Report) -> str:
     return to_markdown(report.boards, head=head) + tail
 
 
-def write(report: Report, form: str, target: Path, pictures: Path | None = None) -> None:
+def write(report: ResultsReport, form: str, target: Path, pictures: Path | None = None) -> None:
     """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all; ``pictures`` is the folder of galleries.
 
     Raises:
@@ -116,9 +128,15 @@ def _print(text: str, target: Path) -> None:
         page, printed = Path(folder) / "report.html", Path(folder) / "report.pdf"
         page.write_text(text, encoding="utf-8")
         command = [
-            browser, "--headless=new", "--disable-gpu", *sandbox, f"--user-data-dir={folder}/profile",
-            "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri(),
-        ]  # fmt: skip
+            browser,
+            "--headless=new",
+            "--disable-gpu",
+            *sandbox,
+            f"--user-data-dir={folder}/profile",
+            "--no-pdf-header-footer",
+            f"--print-to-pdf={printed}",
+            page.as_uri(),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         except subprocess.TimeoutExpired:

@@ -41,14 +41,22 @@ def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tup
 
 def index(boards: Sequence[Board]) -> str:
     """The table of all boards."""
-    return environment().get_template("index.html").render(
-        boards=boards, root="", policy=POLICY, inline=False, page_of=_entry_page, foot=foot(boards),
-        brand="robustbench-med", title="Leaderboard: robustness of medical-imaging defenses",
+    template = environment().get_template("index.html")
+    return template.render(
+        boards=boards,
+        root="",
+        policy=POLICY,
+        inline=False,
+        page_of=_entry_page,
+        foot=foot(boards),
+        brand="robustbench-med",
+        title="Leaderboard: robustness of medical-imaging defenses",
         heading="What is left of a defense once the attacker knows it?",
         lead="Classifiers of medical images and what is deployed to protect them, attacked by adversaries who know "
-             "more and more of them.",
-        example=example(boards), marks=marks(boards),
-    )  # fmt: skip
+        "more and more of them.",
+        example=example(boards),
+        marks=marks(boards),
+    )
 
 
 def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None = None) -> Iterator[Page]:
@@ -85,10 +93,12 @@ def example(boards: Sequence[Board]) -> dict[str, Any] | None:
     board, entry = max(rows, key=lambda row: (row[1].drop, row[1].id))
     assert entry.claim is not None
     assert entry.worst is not None
-    told = [("Clean", "clean", figures.percent(_value(entry.clean)), "%"),
-            ("Claim", "claim", figures.percent(entry.claim.value), "%"),
-            ("Worst case", "worst", figures.percent(entry.worst.value), "%"),
-            ("Drop", "drop", figures.percent(entry.drop), "points")]  # fmt: skip
+    told = [
+        ("Clean", "clean", figures.percent(_value(entry.clean)), "%"),
+        ("Claim", "claim", figures.percent(entry.claim.value), "%"),
+        ("Worst case", "worst", figures.percent(entry.worst.value), "%"),
+        ("Drop", "drop", figures.percent(entry.drop), "points"),
+    ]
     return {"board": board, "entry": entry, "figures": told}
 
 
@@ -111,19 +121,39 @@ def foot(boards: Sequence[Board]) -> str:
 def environment() -> jinja2.Environment:
     """The templates, and what they call; whatever comes from a record is escaped."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     made.globals |= {
-        "columns": columns.COLUMNS, "words": words.TERMS, "rungs": words.RUNGS, "tracks": words.TRACKS,
+        "columns": columns.COLUMNS,
+        "words": words.TERMS,
+        "rungs": words.RUNGS,
+        "tracks": words.TRACKS,
         "ladders": words.LADDERS,
-        "groups": words.GROUPS, "shown": words.SHOWN, "first": FIRST, "percent": figures.percent,
-        "count": figures.count, "interval": figures.interval, "interval_bar": charts.interval_bar,
-        "summary_bar": _summary_bar, "key": _key, "threat": _threat, "clients": _clients, "choices": _choices,
+        "groups": words.GROUPS,
+        "shown": words.SHOWN,
+        "first": FIRST,
+        "percent": figures.percent,
+        "count": figures.count,
+        "interval": figures.interval,
+        "interval_bar": charts.interval_bar,
+        "summary_bar": _summary_bar,
+        "key": _key,
+        "threat": _threat,
+        "clients": _clients,
+        "choices": _choices,
         "about": _about,
-        "as_published": as_published, "whose": _whose, "source": _source,
-        "share": _share, "value": _value, "axis": _AXIS,
-    }  # fmt: skip
+        "as_published": as_published,
+        "whose": _whose,
+        "source": _source,
+        "share": _share,
+        "value": _value,
+        "axis": _AXIS,
+    }
     return made
 
 

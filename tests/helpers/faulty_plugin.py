@@ -16,7 +16,7 @@ from robustbench_med import hookimpl
 KEPT: list[Tensor] = []
 
 
-class Rogue(rbmed.Attack):
+class Faulty(rbmed.Attack):
     """Adds eps; from its call number ``after`` on, it misbehaves."""
 
     class Params(rbmed.Params):
@@ -29,9 +29,14 @@ class Rogue(rbmed.Attack):
         times: int = rbmed.Field(10**9, ge=0, description="How many calls go wrong.")
 
     def run(
-        self, model: rbmed.TargetModel, x: Tensor, y: Tensor, threat: rbmed.ThreatModel, budget: rbmed.Budget,
+        self,
+        model: rbmed.TargetModel,
+        x: Tensor,
+        y: Tensor,
+        threat: rbmed.ThreatModel,
+        budget: rbmed.Budget,
         rng: rbmed.Stream,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         model(x)
         calls = 0
         if self.params.file:
@@ -79,5 +84,5 @@ class Rogue(rbmed.Attack):
 @hookimpl
 def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
     yield rbmed.AttackSpec(
-        name="rogue", target=f"{Rogue.__module__}:Rogue", summary="misbehaves", norms=("linf",), access="gradient"
+        name="faulty", target=f"{Faulty.__module__}:Faulty", summary="misbehaves", norms=("linf",), access="gradient"
     )
