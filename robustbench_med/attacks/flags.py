@@ -8,22 +8,23 @@ FLAGS = {
     "try apgd:loss=margin, --access bpda or square",
     "undefined-gradients": "some gradients were not finite and were set to 0; look for roots, logarithms or divisions "
     "at 0 in the model",
-    "no-gradient": "a rung could not be climbed because a part gives no gradient; the ladder is incomplete there",
+    "no-gradient": "a rung could not run because a part gives no gradient; the ladder is incomplete there",
     "loss-not-rising": "for many images the attack never raised its loss; try more steps, restarts, or another loss",
-    "survives-huge-eps": "images withstood the attack at an eps that allows any image: the attack does not work here, "
-    "so its robust accuracy means nothing; try square, hopskipjump or --access ladder:full",
+    "survives-huge-eps": "images were robust to the attack at an eps that allows any image: the attack does not work "
+    "here, so its robust accuracy means nothing; try square, hopskipjump or --access ladder:full",
     "noise-hurts": "random noise of the same size already breaks images; compare with that control, not with clean",
-    "unstable": "the deployed system answered the same image with the same noise differently: undeclared randomness; "
-    "declare it (stochastic = True) and score on several --draws",
+    "unstable": "the deployed system gave different outputs for the same image and the same noise: undeclared "
+    "randomness; declare it (stochastic = True) and score on several --draws",
     "probabilities": "the model returns probabilities where logits are expected: cross-entropy saturates; "
     "remove the softmax or use apgd:loss=margin",
     "large-logits": "logits lie more than 100 apart: cross-entropy underflows in float32; use apgd:loss=margin",
-    "blind-detector": "the detector does not tell attacked images from clean ones (AUROC at chance)",
-    "black-box-wins": "an attack that sees less broke images that attacks with gradients had left: the gradients "
+    "blind-detector": "the detector does not distinguish attacked images from clean ones (AUROC at chance)",
+    "black-box-wins": "an attack that sees less broke images that were robust to attacks with gradients: the gradients "
     "mislead; try more steps, --access full with a larger --eot, or square",
     "budget-exhausted": "the budget stopped an attack before it was done; raise --max-gradients or --max-queries",
     "eps-not-monotone": "robust accuracy rose with eps: the attack is not strong enough; try more steps",
     "not-converged": "twice the steps broke more images; raise the steps until nothing changes",
-    "steps-help-defender": "more steps left more images standing: the attack overshoots; try apgd or a smaller step",
+    "steps-help-defender": "more images were robust after more steps: the attack overshoots; try apgd or a smaller "
+    "step",
     "restart-spread": "another seed gave another robust accuracy; use restarts or several --seed",
 }

@@ -1,8 +1,8 @@
-"""What a board says: plain facts, worked out once, that every format, the page and the terminal show.
+"""Boards: plain facts, computed once, which every format, the page and the terminal show.
 
-A `Board` holds what was measured on the same images of one data set under one threat model. Its rows, `Entry`, stand in
-`Section`s: those rows that may be compared, because the same ladder was climbed on the same images and the defenses are
-of one track. A rank counts within its section.
+A `Board` holds what was measured on the same images of one data set under one threat model. Its rows, `Entry`, are
+in `Section`s of rows that may be compared: the same ladder was run on the same images, and the defenses are of one
+track. A rank counts within its section.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.image_results import ImageResults
     from robustbench_med.records.record import Record
 
-#: static: a classifier alone; the others do something to an image, or withhold answers, when it is deployed.
+#: static: a classifier alone; the others do something to an image, or abstain, when it is deployed.
 Track = Literal["static", "deterministic test-time", "randomized test-time"]
 TRACKS: tuple[Track, ...] = ("static", "deterministic test-time", "randomized test-time")
 
@@ -46,12 +46,12 @@ class RungFigure:
     """One attack of the ladder, over the seeds of a row.
 
     Attributes:
-        name: the attack as climbed: ``gate apgd:steps=10 joint:1``.
+        name: the attack as run: ``gate apgd:steps=10 joint:1``.
         access: the rung: ``gate``.
-        withstanding: share of all images that withstood everything up to here; None where it was not climbed.
+        withstanding: share of all images robust to everything up to here; None where it was not run.
         attacked, broken: images that it was given, and of these broke; means over seeds.
         gradients, queries: calls per image that it was given.
-        reason: why it was not climbed; "" where it was.
+        reason: why it was not run; "" where it was.
     """
 
     name: str
@@ -66,7 +66,7 @@ class RungFigure:
 
 @dataclass(frozen=True)
 class Mark:
-    """A raised flag of the diagnostics: the row's figures carry a question mark.
+    """A raised flag of the diagnostics: the attack behind the row may be weaker than it seems.
 
     Attributes:
         flag: its name: ``blind-detector``.
@@ -79,7 +79,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Claim:
-    """Published figures of others, which nobody here has measured.
+    """Published figures of others, not measured here.
 
     Attributes:
         name: the method as its authors call it.
@@ -87,7 +87,7 @@ class Claim:
         clean, robust: shares in [0, 1]; None where not given.
         source, url: where it is published.
         note: what a reader should know of how it was measured.
-        defense, strategy: names of ours that it speaks of; "" for none. It stands beside their rows.
+        defense, strategy: ours that it is about; "" for none. It is shown next to their rows.
     """
 
     name: str
@@ -117,15 +117,15 @@ class Entry:
     Attributes:
         id: permanent name, ``[a-z0-9.-]+``; the same whatever seeds are added or figures change.
         system: the same for one trained system on all boards, so that eps can be compared.
-        ranked, rank, tied: whether it has a rank, which (from 1), and from how many other rows of its section it cannot
-            be told.
+        ranked, rank, tied: whether it has a rank, which (from 1), and from how many other rows of its section it is not
+            significantly different.
         why_not: why it has no rank; "" for ranked rows.
         defense: as on the command line, without strategy and model.
         defense_name: without parameters.
         strategy, strategy_full: short, ``fedavg + pgd``, and as on the command line.
         model: the classifier's architecture.
         track: see `TRACKS`.
-        ladder: what was climbed: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
+        ladder: what was run: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
             records combined image by image.
         images: number of images (of each seed).
         clients, unseen: clients that were attacked; those of them without a part in training.
@@ -203,7 +203,7 @@ class Entry:
     claim_records: tuple[Record, ...] = field(default=(), repr=False)
 
     def rung(self, access: str) -> float | None:
-        """Share withstanding after the last attack of a rung; None where it was not climbed."""
+        """Share of images robust after the last attack of a rung; None where it was not run."""
         found = [rung.withstanding for rung in self.rungs if rung.access == access and rung.withstanding is not None]
         return found[-1] if found else None
 

@@ -5,7 +5,7 @@ Each client counts once, however many images it has: a hospital is not less of a
 - ``mean``: unweighted mean over clients.
 - ``worst``: the worst-served client's figure, which agnostic federated learning maximises (Mohri et al. 2019, arXiv
   1902.00146); the smallest, since all figures here are shares of right answers.
-- ``spread``: best minus worst. ``std``: standard deviation over the clients at hand (no sample correction). Uniform
+- ``spread``: best minus worst. ``std``: standard deviation over these clients (no sample correction). Uniform
   accuracy is what q-FFL calls fair (Li et al. 2020, arXiv 1905.10497).
 
 With few patients per client the worst figure and the spread are noisy, and both are biased: of several equally well

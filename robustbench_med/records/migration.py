@@ -53,7 +53,7 @@ def _to_3(facts: dict[str, Any]) -> None:
 
 
 def _to_4(facts: dict[str, Any]) -> None:
-    """`asked` came, in the dataset, the attack and the surrogate; what an older record was asked cannot be made up."""
+    """`asked` came, in the dataset, the attack and the surrogate; the options of an older record are not known."""
 
 
 _STEPS: tuple[Callable[[dict[str, Any]], None], ...] = (_to_2, _to_3, _to_4)

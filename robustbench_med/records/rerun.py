@@ -31,7 +31,7 @@ def request(record: Record) -> dict[str, Any]:
     """
     defense, attack, data, asked = record.defense, record.attack, record.dataset.asked, record.attack.asked
     if data is None or asked is None:
-        raise BadConfig(f"record {record.cell_id} does not say what was asked: it was written before records did")
+        raise BadConfig(f"record {record.cell_id} does not hold the options of its run: older formats lack them")
     trained = {name.replace("-", "_"): text for name, text in defense.asked.items()}
     options: dict[str, Any] = {**data.model_dump(), **trained, **defense.replaced, **asked.model_dump()}
     if strange := sorted(set(options) - REPEATED):  # a third party's record must not train, or run something else

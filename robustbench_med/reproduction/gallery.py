@@ -50,7 +50,7 @@ class Seen:
         client: the client.
         clean, attacked: (N, C, H, W).
         truth: (N,).
-        answers: (2, N), of clean and of attacked images; -1 where one is withheld.
+        answers: (2, N), of clean and of attacked images; -1 for an abstention.
         scores: (2, N), NaN without a detector.
         flagged: bool (2, N).
         errors: (N, H, W) of the attacked images, or None for a detector that cannot say where.
@@ -71,7 +71,7 @@ class Seen:
 
     @property
     def withstood(self) -> Tensor:
-        """Bool (N,): the attacked image is answered right, or its answer withheld."""
+        """Bool (N,): the attacked image is correct, or the system abstains."""
         return (self.answers[1] == self.truth) | (self.answers[1] < 0)
 
 
@@ -90,7 +90,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
 
     Raises:
         BadParameter: its images may not be shown, or none of its attacks follows a gradient.
-        UsageError: the record does not say what was asked, or data or weights are not here.
+        UsageError: the record does not hold the options of its run, or data or weights are not here.
     """
     record = entry.records[0]
     if not (record.dataset.synthetic or patients):
@@ -261,8 +261,11 @@ def described(each: Seen, at: int, card: DataCard, names: Sequence[str]) -> tupl
     text = f"{each.client}, truth {card.classes[int(each.truth[at])]}. Answer before: {before}; under attack: {after}."
     if each.threshold is not None:
         clean, attacked = (f"{score:.4g}" for score in each.scores[:, at].tolist())
-        acted = "withheld" if each.purified is None else "purified"
-        end = f"flagged and {acted}" if each.flagged[1, at] else f"not flagged, so not {acted}"
+        purifies = each.purified is not None
+        if each.flagged[1, at]:
+            end = "flagged and purified" if purifies else "flagged, so the system abstained"
+        else:
+            end = "not flagged, so not purified" if purifies else "not flagged"
         text += f" Detector score {clean} before, {attacked} under attack, threshold {each.threshold:.4g}: {end}."
     return text, f"{', '.join(names)}: an image of {each.client}, {'withstood' if each.withstood[at] else 'broken'}"
 

@@ -96,7 +96,7 @@ def read_images(file: Path) -> tuple[Tensor, Tensor, str]:
 def _answers(
     deployment: Deployment, split: Split, images: Tensor, index: Tensor, record: Record, stream: str
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
-    """Answers (draws, N), each client's own system to its images; -1 where one is withheld."""
+    """Answers (draws, N), each client's own system to its images; -1 for an abstention."""
     found: Tensor | None = None
     for site in sorted(set(split.sites)):
         pipeline = deployment.pipeline(site)

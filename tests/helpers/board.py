@@ -153,7 +153,7 @@ def full() -> list[Board]:
         "medfedpure",
     )
     first = entry(
-        marks=(Mark("blind-detector", "the detector does not tell attacked images from clean ones"),),
+        marks=(Mark("blind-detector", "the detector does not distinguish attacked images from clean ones"),),
         claims=(claim,),
         paper=Paper("Example et al. 2025", "https://example.org/paper"),
     )

@@ -46,15 +46,15 @@ def test_a_ladder_ranks_with_its_figures() -> None:
         ),
         ({"status": "skipped", "reason": "no weights"}, "not measured: no weights"),
         ({"diagnostics": {"level": "off"}}, "no controls were run"),
-        ({"diagnostics": {"level": "cheap", "flags": ["survives-huge-eps"]}}, "a control failed: images withstood"),
+        ({"diagnostics": {"level": "cheap", "flags": ["survives-huge-eps"]}}, "a control failed: images were robust"),
         ({"diagnostics": {"level": "cheap", "flags": ["unstable"]}}, "a control failed: the same image"),
         ({"role": "probe"}, "a probe on 8 images"),
-        ({"attack": {"name": "ladder", "params_passed": {"preset": "quick", "attack": "noise"}}}, "climbed with noise"),
+        ({"attack": {"name": "ladder", "params_passed": {"preset": "quick", "attack": "noise"}}}, "run with noise"),
         ({"attack": {"name": "ladder", "params_passed": {"preset": "easy"}}}, "there is no ladder 'easy'"),
         ({"metrics": {"clean_accuracy": 1.0}}, "clean or under attack, is missing"),
         ({"intervals": {"robust_accuracy": (0.9, 0.95)}}, "robust_accuracy does not lie in its interval"),
-        ({"limit": 63}, "climbed on 8 images; this ladder asks for 64"),
-        ({"attack": {"name": "ladder", "params_passed": {"preset": "full"}}, "limit": 64}, "this ladder asks for all"),
+        ({"limit": 63}, "run on 8 images; this ladder requires 64"),
+        ({"attack": {"name": "ladder", "params_passed": {"preset": "full"}}, "limit": 64}, "this ladder requires all"),
         ({"rungs": []}, "the rung oblivious is not accounted for"),
     ],
 )
@@ -67,7 +67,7 @@ def test_what_does_not_hold_has_no_rank(fields: dict[str, Any], why: str) -> Non
 def test_a_rung_that_leaves_more_than_the_one_before_is_no_ladder() -> None:
     rungs = [rung.model_dump() for rung in ladder_record().rungs]
     rungs[2]["withstanding"] = 0.75
-    assert "a later rung left more" in only(ladder_record(rungs=rungs)).why_not
+    assert "more images are robust after a later rung" in only(ladder_record(rungs=rungs)).why_not
 
 
 def test_a_flag_is_a_mark_and_no_refusal() -> None:
@@ -82,7 +82,7 @@ def test_one_kind_of_attacker_is_a_claim_without_rank() -> None:
     assert not entry.ranked
     assert entry.worst is None
     assert entry.claim is not None
-    assert "the ladder was not climbed: query" in entry.why_not
+    assert "the ladder was not run: query" in entry.why_not
 
 
 def test_a_control_is_no_attack() -> None:

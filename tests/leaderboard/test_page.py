@@ -114,7 +114,7 @@ def test_published_claims_are_marked_as_such(tmp_path: Path) -> None:
     build(boards.full(), tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Published, not measured here: 97.67 / 87.33 on Br35H" in text
-    assert "Nobody here has measured them; they have no rank." in text
+    assert "They were not measured here and have no rank." in text
 
 
 def test_answers_are_counted_from_images() -> None:
@@ -123,8 +123,8 @@ def test_answers_are_counted_from_images() -> None:
         ("no tumour", ["4", "0"]),
         ("tumour", ["0", "4"]),
     ]
-    assert attacked.answers == ["no tumour", "tumour", "withheld"]
-    # Of the images with a tumour, one is answered wrong in both draws, and one is withheld in one draw and wrong in
+    assert attacked.answers == ["no tumour", "tumour", "abstained"]
+    # Of the images with a tumour, one is answered wrong in both draws, and one has no answer in one draw and wrong in
     # the other.
     rows = [(truth, [cell.text for cell in cells]) for truth, cells in attacked.rows]
     assert rows == [("no tumour", ["2", "2", "0"]), ("tumour", ["1.5", "2", "0.5"])]
@@ -176,7 +176,7 @@ def test_the_command_of_each_record_is_shown_once(tmp_path: Path) -> None:
     told = boards.record("old", dataset={"name": "brainsim", "params_passed": {}, "synthetic": True})
     old = page_of(boards.entry(records=(told,)))
     assert old.commands == []
-    assert "record old does not say what was asked" in old.no_command[0]
+    assert "record old does not hold the options of its run" in old.no_command[0]
 
 
 def test_bars_and_charts_are_made_of_shares() -> None:

@@ -146,8 +146,8 @@ def test_a_whole_submission_is_not_refused_and_comes_back_from_its_file(tmp_path
         (lambda facts: facts["metrics"].update(robust_accuracy=0.5), "robust_accuracy"),
         (lambda facts: facts["diagnostics"].update(flags=["survives-huge-eps"]), "a control failed"),
         (lambda facts: facts.update(status="failed", reason="nan"), "the measurement failed: nan"),
-        (lambda facts: facts.update(cell_id="1"), "what became of each image is missing"),
-        (lambda facts: facts["attack"].update(name="apgd"), "no ladder was climbed"),
+        (lambda facts: facts.update(cell_id="1"), "the results of each image are missing"),
+        (lambda facts: facts["attack"].update(name="apgd"), "no ladder was run"),
     ],
 )
 def test_what_is_not_whole_is_refused_with_the_reason(change: Callable[[dict[str, Any]], None], reason: str) -> None:

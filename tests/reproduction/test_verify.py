@@ -220,8 +220,8 @@ def test_a_record_of_an_older_format_says_why_it_cannot_be_run_again(rbmed: Run)
     done = verified(rbmed, folder)
     assert done.exit_code == 1
     assert done.stdout.startswith("impossible ")
-    assert "does not say what was asked" in done.stdout
-    with pytest.raises(BadConfig, match="does not say what was asked"):
+    assert "does not hold the options of its run" in done.stdout
+    with pytest.raises(BadConfig, match="does not hold the options of its run"):
         request(claim(folder))
 
 

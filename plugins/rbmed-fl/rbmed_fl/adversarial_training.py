@@ -1,8 +1,8 @@
-"""The objective a client minimises: the model's own loss, on clean images or on attacked ones.
+"""The objective a client minimises: the model's own loss, on clean or on attacked images.
 
-The attack runs in evaluation mode, as the model will be deployed, and so leaves running statistics alone; Pang et al.
-2021 (arXiv 2010.00467) find that it costs no robustness and gains clean accuracy. The step that follows it is in
-training mode, on the attacked batch.
+The attack runs in evaluation mode, as the model will be deployed, and does not change running statistics; Pang et al.
+2021 (arXiv 2010.00467) find that this costs no robustness and improves clean accuracy. The optimizer step that follows
+is in training mode, on the attacked batch.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def objective(adversarial: str, generator: Generator) -> Objective:
         adversarial: as in ``TrainParams``, such as ``pgd:steps=5``; ``none`` for clean images.
         generator: of the random starts, on the images' device.
     """
-    hardening = read(adversarial)
-    if hardening is None:
+    training = parse_adversarial(adversarial)
+    if training is None:
         return lambda classifier, x, y: classifier.loss(x, y)
-    return partial(hardening.loss, generator)
+    return partial(training.loss, generator)
 
 
 Length = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 
 
-class Hardening(Params, ABC):
+class AdversarialTraining(Params, ABC):
     """Adversarial training against a ball around each image."""
 
     eps: Length = Field(4 / 255, description="Radius of the ball, in pixel values of [0, 1].")
@@ -53,13 +53,13 @@ class Hardening(Params, ABC):
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
         """The objective of a batch, a scalar: images (N, C, H, W) in [0, 1], labels (N,)."""
 
-    def ascend(self, gain: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
-        """Images of the ball around ``x`` where ``gain`` is large, float32 in [0, 1].
+    def attack(self, gain: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+        """Images in the ball around ``x`` that maximise ``gain``, by projected gradient ascent; float32 in [0, 1].
 
         Args:
-            gain: of images, a scalar; each term of it must depend on one image alone.
+            gain: maps images to a scalar, a sum of terms that each depend on one image only.
             x: centres of the balls.
-            start: where to begin; projected first.
+            start: first images; projected before the first step.
         """
         size = self.step_size or 2.5 * self.eps / self.steps
         attacked = self.project(start, x)
@@ -77,10 +77,10 @@ class Hardening(Params, ABC):
         return (x + offset * (self.eps / _length(offset)).clamp(max=1)).clamp_(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The direction of length 1 along which the loss rises most; 0 where the gradient is 0."""
+        """The direction of unit length in which the loss increases most; 0 where the gradient is 0."""
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
 
-    def inside(self, x: Tensor, generator: Generator) -> Tensor:
+    def random_start(self, x: Tensor, generator: Generator) -> Tensor:
         """Points drawn uniformly from the balls around ``x``."""
         if self.norm == "linf":
             return x + self.eps * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
@@ -89,26 +89,26 @@ class Hardening(Params, ABC):
         return x + self.eps * radius * direction / _length(direction)
 
 
-class PGD(Hardening):
+class PGDTraining(AdversarialTraining):
     """The model's own loss on images attacked by projected gradient descent (Madry et al. 2018, arXiv 1706.06083)."""
 
     clean: Number = Field(0.0, ge=0, lt=1, description="Share of a batch that is not attacked.")
 
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
-        """See `Hardening`. The attack maximises cross-entropy."""
+        """See `AdversarialTraining`. The attack maximises cross-entropy."""
         clean = round(self.clean * len(x))
         target, labels = x[clean:], y[clean:]
-        with evaluating(classifier):
-            attacked = self.ascend(
+        with eval_mode(classifier):
+            attacked = self.attack(
                 lambda images: F.cross_entropy(classifier(images).float(), labels, reduction="sum"),
                 target,
-                self.inside(target, generator),
+                self.random_start(target, generator),
             )
         return classifier.loss(torch.cat([x[:clean], attacked]) if clean else attacked, y)
 
 
-class TRADES(Hardening):
-    """The model's own loss on clean images + beta KL(answer on clean || answer on attacked) (Zhang et al. 2019).
+class TRADESTraining(AdversarialTraining):
+    """The model's own loss on clean images + beta KL(output on clean || output on attacked) (Zhang et al. 2019).
 
     The attack maximises the divergence, from Gaussian noise of 0.001 around the image. Reference: arXiv 1901.08573,
     where beta is 1/lambda.
@@ -117,43 +117,43 @@ class TRADES(Hardening):
     beta: Number = Field(6.0, ge=0, allow_inf_nan=False, description="Weight of the divergence.")
 
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
-        """See `Hardening`."""
-        with evaluating(classifier):
-            # Not under no_grad: autocast would keep its copies of the weights for the step, cut off from the weights.
+        """See `AdversarialTraining`."""
+        with eval_mode(classifier):
+            # Not under no_grad: autocast would cache copies of the weights without gradients for the step.
             anchor = classifier(x).detach()
             noise = torch.randn(x.shape, generator=generator, device=x.device)
-            attacked = self.ascend(lambda images: _divergence(anchor, classifier(images)), x, x + 0.001 * noise)
-        answer = classifier(x)
-        # A loss of the model's own cannot be had from the answer, and costs one more pass.
+            attacked = self.attack(lambda images: _divergence(anchor, classifier(images)), x, x + 0.001 * noise)
+        logits = classifier(x)
+        # A loss that the model defines itself cannot be computed from the logits: one more forward pass.
         plain = type(classifier).loss is Classifier.loss
-        own = F.cross_entropy(answer, y) if plain else classifier.loss(x, y)
-        return own + self.beta * _divergence(answer, classifier(attacked)) / len(x)
+        own = F.cross_entropy(logits, y) if plain else classifier.loss(x, y)
+        return own + self.beta * _divergence(logits, classifier(attacked)) / len(x)
 
 
-KINDS: dict[str, type[Hardening]] = {"pgd": PGD, "trades": TRADES}
+KINDS: dict[str, type[AdversarialTraining]] = {"pgd": PGDTraining, "trades": TRADESTraining}
 
 
-def read(text: str) -> Hardening | None:
-    """The hardening that ``adversarial=TEXT`` asks for, None for ``none``.
+def parse_adversarial(text: str) -> AdversarialTraining | None:
+    """The adversarial training of ``adversarial=TEXT``; None for ``none``.
 
     Raises:
-        BadParameter: there is no such hardening, or not with these parameters.
+        BadParameter: the name or a parameter is not valid.
     """
-    return None if text == "none" else option.read("adversarial", text, KINDS)[1]
+    return None if text == "none" else option.parse_component("adversarial", text, KINDS)[1]
 
 
 def _checked(text: str) -> str:
-    read(text)
+    parse_adversarial(text)
     return text
 
 
-#: Text that `read` understands; anything else is refused when the parameters are made.
+#: Text that `parse_adversarial` accepts; checked when the parameters are created.
 Adversarial = Annotated[str, AfterValidator(_checked)]
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """A block in evaluation mode; afterwards each part is in the mode that it was in."""
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """A block in evaluation mode; afterwards each module is in its previous mode."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

@@ -1,7 +1,7 @@
 """Server and client for processes that a superlink and supernodes start: `server` and `client`.
 
-What they build comes as text in the run's configuration, an `Order`; a client's images come from where its supernode
-says, or else from where the coordinator has them. Nothing is unpickled.
+They build everything from text in the run's configuration, a `FederationSpec`. A client's images come from the data set
+that its supernode names, or else from the coordinator's. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from rbmed_fl.checkpoint import Checkpoint
-from rbmed_fl.client import answer, client_app
-from rbmed_fl.client_state import InFolder
+from rbmed_fl.checkpoint import ServerCheckpoint
+from rbmed_fl.client import client_app, reply_or_error
+from rbmed_fl.client_state import FolderStore
 from rbmed_fl.server import server_app
-from rbmed_fl.task import Work
+from rbmed_fl.task import Task
 from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset
 from robustbench_med.errors import DataError, RbmedError, UsageError
 
-#: Files that the server writes for the coordinator: a line for every turn, and why the run failed.
-TURNS, FAILURE = "turns.jsonl", "failure.json"
+#: Files that the server writes for the coordinator: one line per local round, and the error of a failed run.
+LOCAL_ROUNDS, FAILURE = "local-rounds.jsonl", "failure.json"
 
 
 @dataclass(frozen=True)
-class Order:
+class FederationSpec:
     """A federation as text.
 
     Attributes:
@@ -40,15 +40,15 @@ class Order:
         data: ``dataset``, ``partition``, ``unseen`` and ``data_root``, as `TrainJob.origin` has them.
         shape: classes, channels and side of the images.
         seed: of the training.
-        device: where clients train, unless a supernode says otherwise.
+        device: where clients train, unless a supernode names another.
         threads: of torch, likewise.
         clients: names, in the order of their partition ids.
-        identity: of checkpoints and memories.
-        checkpoint: folder of the server's.
-        memories: folder of the clients' folders; "": each below its own `home`.
-        outbox: folder for `TURNS` and `FAILURE`.
-        patience: see `rbmed_fl.flower_grid.Attended`.
-        enough: likewise.
+        identity: of checkpoints and client states.
+        checkpoint: the server's folder.
+        client_folder: parent of the clients' folders; "": each client's is below its own `home`.
+        output: folder for `LOCAL_ROUNDS` and `FAILURE`.
+        patience: see `rbmed_fl.flower_grid.ClientGrid`.
+        min_clients: likewise.
     """
 
     strategy: tuple[str, dict[str, Any]]
@@ -61,21 +61,21 @@ class Order:
     clients: list[str]
     identity: dict[str, str]
     checkpoint: str
-    memories: str
-    outbox: str
+    client_folder: str
+    output: str
     patience: float
-    enough: int
+    min_clients: int
 
     def text(self) -> str:
         """For the run's configuration."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def of(cls, context: Context) -> Order:
+    def of(cls, context: Context) -> FederationSpec:
         """From the run's configuration."""
-        return cls(**json.loads(str(context.run_config["order"])))
+        return cls(**json.loads(str(context.run_config["federation"])))
 
-    def work(self, device: torch.device) -> Work:
+    def task(self, device: torch.device) -> Task:
         """What is trained, the same in every process."""
         strategy = load_component("strategy", PartRef(*self.strategy))
         kind, reference = self.model
@@ -90,7 +90,7 @@ class Order:
                 learner = model.learner(None)
             return learner
 
-        return Work.of(strategy, build, tuple(self.clients), self.seed, device)
+        return Task.create(strategy, build, tuple(self.clients), self.seed, device)
 
 
 server = ServerApp()
@@ -99,72 +99,74 @@ client = ClientApp()
 
 @server.main()
 def serve(grid: Grid, context: Context) -> None:
-    """Go on after the round of the checkpoint, which the coordinator has put there."""
-    order = Order.of(context)
-    outbox = Path(order.outbox)
-    torch.set_num_threads(order.threads)
+    """Resume after the round of the checkpoint that the coordinator wrote."""
+    spec = FederationSpec.of(context)
+    output = Path(spec.output)
+    torch.set_num_threads(spec.threads)
 
-    def on_turn(name: str, number: int, figures: dict[str, float]) -> None:
-        with (outbox / TURNS).open("a", encoding="utf-8") as file:
+    def on_local_round(name: str, number: int, figures: dict[str, float]) -> None:
+        with (output / LOCAL_ROUNDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps([name, number, figures]) + "\n")
 
     try:
-        checkpoint = Checkpoint(Path(order.checkpoint), order.identity)
-        standing = checkpoint.load()
-        if standing is None:
+        checkpoint = ServerCheckpoint(Path(spec.checkpoint), spec.identity)
+        state = checkpoint.load()
+        if state is None:
             raise UsageError(f"{checkpoint.path} is not on the machine of the superlink; start the training there")
-        work = order.work(torch.device("cpu"))
-        server_app(work, standing, checkpoint, on_turn, order.patience, order.enough)(grid, context)
+        task = spec.task(torch.device("cpu"))
+        server_app(task, state, checkpoint, on_local_round, spec.patience, spec.min_clients)(grid, context)
     except RbmedError as error:
-        (outbox / FAILURE).write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
+        (output / FAILURE).write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
         raise
 
 
 @client.train()
 def train(message: Message, context: Context) -> Message:
-    """One turn of the client that this supernode is."""
-    order, config = Order.of(context), context.node_config
+    """One local round of this supernode's client."""
+    spec, config = FederationSpec.of(context), context.node_config
     known = isinstance(index := config.get("partition-id"), int) and "client" not in config
-    name = order.clients[int(str(index))] if known else str(config.get("client", ""))
-    return answer(name or "a supernode", lambda: _client(order, name, config, context)(message, context), message)
+    name = spec.clients[int(str(index))] if known else str(config.get("client", ""))
+    return reply_or_error(
+        name or "a supernode", lambda: _client(spec, name, config, context)(message, context), message
+    )
 
 
-def _client(order: Order, name: str, config: Mapping[str, Any], context: Context) -> ClientApp:
-    if name not in order.clients:
-        valid = ", ".join(f'client="{each}"' for each in order.clients)
+def _client(spec: FederationSpec, name: str, config: Mapping[str, Any], context: Context) -> ClientApp:
+    if name not in spec.clients:
+        valid = ", ".join(f'client="{each}"' for each in spec.clients)
         raise UsageError(f"--node-config of this supernode names no client of this federation; valid: {valid}")
-    index = order.clients.index(name)
+    index = spec.clients.index(name)
     context.node_config["partition-id"] = index
-    torch.set_num_threads(int(config.get("threads", order.threads)))
-    split = _images(order, name, config)
-    if order.memories:
-        folder = Path(order.memories) / str(index)
+    torch.set_num_threads(int(config.get("threads", spec.threads)))
+    split = _images(spec, name, config)
+    if spec.client_folder:
+        folder = Path(spec.client_folder) / str(index)
     else:
-        facts = json.dumps([order.identity, name], sort_keys=True)
+        facts = json.dumps([spec.identity, name], sort_keys=True)
         folder = home() / "federations" / hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
-    memory = InFolder(folder, order.identity, gaps=order.enough < len(order.clients))
-    work = order.work(torch.device(str(config.get("device", order.device))))
-    return client_app(work, lambda _: (split.images, split.labels), lambda _: memory)
+    store = FolderStore(folder, spec.identity, may_miss_rounds=spec.min_clients < len(spec.clients))
+    task = spec.task(torch.device(str(config.get("device", spec.device))))
+    return client_app(task, lambda _: (split.images, split.labels), lambda _: store)
 
 
-def _images(order: Order, name: str, config: Mapping[str, Any]) -> Split:
-    """The client's own training images: of the data set that its supernode names, or else of the coordinator's."""
-    root = str(config.get("data-root", order.data.get("data_root", ""))) or None
+def _images(spec: FederationSpec, name: str, config: Mapping[str, Any]) -> Split:
+    """The client's own training images, from its supernode's data set or else the coordinator's."""
+    root = str(config.get("data-root", spec.data.get("data_root", ""))) or None
     if "dataset" in config:
         dataset = load_dataset(str(config["dataset"]), data_root=root)
     else:
-        unseen = order.data.get("unseen", "")
+        unseen = spec.data.get("unseen", "")
         dataset = load_dataset(
-            order.data["dataset"],
-            partition=order.data.get("partition"),
+            spec.data["dataset"],
+            partition=spec.data.get("partition"),
             unseen_site=unseen.split(",") if unseen else (),
             data_root=root,
         )
     card = dataset.card()
-    if (len(card.classes), card.channels, card.size) != tuple(order.shape):
+    if (len(card.classes), card.channels, card.size) != tuple(spec.shape):
         raise DataError(
             f"data set {card.name!r} has (classes, channels, size) {(len(card.classes), card.channels, card.size)}, "
-            f"and the model is for {tuple(order.shape)}"
+            f"but the model needs {tuple(spec.shape)}"
         )
     sites = dataset.split("train").by_site()
     site = str(config.get("site", name))

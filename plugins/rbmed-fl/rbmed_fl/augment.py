@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on its device, from a generator of one's own."""
+"""Augmentation of a whole batch at once, on its device, with a given generator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def augment(x: Tensor, shift: float, jitter: float, generator: Generator) -> Ten
 
     rows, columns = source(height), source(width)
     columns = torch.where(uniform(0, 1) < 0.5, width - 1 - columns, columns)
-    # One gather does both: the channel axis moves last because it stands between two index tensors.
+    # One gather for both: the channel axis moves last because it is between two index tensors.
     image = torch.arange(n, device=x.device)[:, None, None]
     x = x[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 

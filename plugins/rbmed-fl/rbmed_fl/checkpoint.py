@@ -1,4 +1,4 @@
-"""The server after its last finished round, in one file."""
+"""The server's state after its last finished round, in one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from rbmed_fl import files
-from rbmed_fl.states import State, put, under
+from rbmed_fl.states import State, add_prefix, strip_prefix
 from robustbench_med import Split
 from robustbench_med.errors import WeightsError
 
@@ -19,41 +19,41 @@ FILE = "server.safetensors"
 
 
 @dataclass
-class Standing:
-    """Where a federation stands after a round, as the server knows it.
+class ServerState:
+    """The server's state after a round.
 
     Attributes:
         done: finished rounds.
         shared: the merged state.
-        server: what the merging remembers, such as moments.
+        aggregator: the aggregator's own state, such as moments.
         history: one dict per finished round.
     """
 
     done: int
     shared: State
-    server: State = field(default_factory=dict)
+    aggregator: State = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Checkpoint:
-    """Saves and restores a `Standing`.
+class ServerCheckpoint:
+    """Saves and restores a `ServerState`.
 
     Args:
         folder: created when first needed.
-        identity: what the federation is; a checkpoint of another one is refused.
+        identity: of the federation; a checkpoint of another federation is refused.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self.path = folder / FILE
         self.identity = dict(identity)
 
-    def save(self, standing: Standing) -> None:
+    def save(self, state: ServerState) -> None:
         """Replace the file atomically."""
-        header = {"identity": self.identity, "done": standing.done, "history": standing.history}
-        files.write(self.path, put("shared", standing.shared) | put("server", standing.server), header)
+        header = {"identity": self.identity, "done": state.done, "history": state.history}
+        files.write(self.path, add_prefix("shared", state.shared) | add_prefix("server", state.aggregator), header)
 
-    def load(self) -> Standing | None:
-        """The last finished round, or None where there is none.
+    def load(self) -> ServerState | None:
+        """The state after the last finished round; None: there is no file.
 
         Raises:
             WeightsError: the file is corrupt.
@@ -62,8 +62,9 @@ class Checkpoint:
         if not self.path.exists():
             return None
         tensors, header = files.read(self.path, self.identity)
+        shared, aggregator = strip_prefix("shared", tensors), strip_prefix("server", tensors)
         try:
-            return Standing(header["done"], under("shared", tensors), under("server", tensors), header["history"])
+            return ServerState(header["done"], shared, aggregator, header["history"])
         except KeyError as error:
             raise WeightsError(f"checkpoint {self.path} is corrupt: it lacks {error}; delete it") from None
 

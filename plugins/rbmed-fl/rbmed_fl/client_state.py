@@ -1,7 +1,7 @@
-"""What a client remembers from one of its turns to the next. It stays where the client is and is never sent.
+"""A client's state between its local rounds. It is stored at the client and never sent.
 
-A memory is kept after each round, and that of the round before is kept with it: if the federation is interrupted after
-a client has finished and before the server has, the client does the round again from where it was.
+After each round the client stores its state and keeps that of the round before: if the federation is interrupted after
+a client has finished a round and before the server has, the client repeats the round from where it was.
 """
 
 from __future__ import annotations
@@ -17,72 +17,72 @@ from rbmed_fl.states import State
 from robustbench_med.errors import WeightsError
 
 
-class Memory(ABC):
-    """The memory of one client, by round; there is nothing to remember after round 0."""
+class ClientStore(ABC):
+    """Stores the state of one client, by round; the state after round 0 is empty."""
 
-    def recall(self, number: int) -> State:
-        """What the client knew after round ``number``."""
+    def load(self, number: int) -> State:
+        """The client's state after round ``number``."""
         return self._read(number) if number else {}
 
     @abstractmethod
-    def keep(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """Remember ``state`` (on the CPU) after round ``number`` and forget all but the round before."""
+    def save(self, number: int, state: Mapping[str, Tensor]) -> None:
+        """Store ``state`` (on the CPU) after round ``number`` and delete all others but that of the round before."""
 
     @abstractmethod
     def _read(self, number: int) -> State: ...
 
 
-class InMemory(Memory):
-    """A memory that ends with the process."""
+class InMemoryStore(ClientStore):
+    """Stores the state in this process."""
 
     def __init__(self) -> None:
         self._rounds: dict[int, State] = {}
 
-    def keep(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """See `Memory`."""
+    def save(self, number: int, state: Mapping[str, Tensor]) -> None:
+        """See `ClientStore`."""
         before = self._rounds.get(number - 1)
-        self._rounds = {number: dict(state)} if before is None else {number - 1: before, number: dict(state)}
+        self._rounds = ({} if before is None else {number - 1: before}) | {number: dict(state)}
 
     def _read(self, number: int) -> State:
         return dict(self._rounds[number])
 
 
-class InFolder(Memory):
-    """A memory in files, one a round, each replaced atomically.
+class FolderStore(ClientStore):
+    """Stores the state in files, one per round, each replaced atomically.
 
     Args:
         folder: of this client alone.
-        identity: what the federation is; a memory of another one is refused.
-        gaps: the client may have missed rounds, and remembers the last one it took part in.
+        identity: of the federation; a state of another federation is refused.
+        may_miss_rounds: the client may have missed rounds; it then resumes from its last one.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str], gaps: bool = False) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, str], may_miss_rounds: bool = False) -> None:
         self.folder = folder
         self.identity = dict(identity)
-        self.gaps = gaps
+        self.may_miss_rounds = may_miss_rounds
 
-    def keep(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """See `Memory`."""
+    def save(self, number: int, state: Mapping[str, Tensor]) -> None:
+        """See `ClientStore`."""
         files.write(self._file(number), state, {"identity": self.identity})
         wanted = {self._file(number), self._file(self._last(number - 1))}
         for path in set(self.folder.glob("round-*.safetensors")) - wanted:
             path.unlink()
 
     def _read(self, number: int) -> State:
-        if self.gaps:
+        if self.may_miss_rounds:
             number = self._last(number)
             if number == 0:
                 return {}
         path = self._file(number)
         if not path.is_file():
             raise WeightsError(
-                f"the client's memory of round {number} is missing: {path}; without it the training cannot go on, "
-                f"delete the server's checkpoint to start afresh"
+                f"the client's state after round {number} is missing: {path}; without it the training cannot resume; "
+                f"delete the server's checkpoint to start from scratch"
             )
         return files.read(path, self.identity)[0]
 
     def _last(self, number: int) -> int:
-        """The last round up to ``number`` of which there is a file; 0: none."""
+        """The last round up to ``number`` that has a file; 0: none."""
         rounds = (int(path.stem.removeprefix("round-")) for path in self.folder.glob("round-*.safetensors"))
         return max((found for found in rounds if found <= number), default=0)
 

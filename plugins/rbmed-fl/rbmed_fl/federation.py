@@ -1,4 +1,4 @@
-"""The base of every strategy: the federation that follows from its answers."""
+"""The base of every strategy: federated training on Flower."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rbmed_fl.byzantine import malice
-from rbmed_fl.checkpoint import Checkpoint, Standing, digest_clients, digest_state
-from rbmed_fl.client_state import InFolder, InMemory, Memory
-from rbmed_fl.engines.config import read
+from rbmed_fl.byzantine import parse_byzantine
+from rbmed_fl.checkpoint import ServerCheckpoint, ServerState, digest_clients, digest_state
+from rbmed_fl.client_state import ClientStore, FolderStore, InMemoryStore
+from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session, run
-from rbmed_fl.states import average, under
-from rbmed_fl.strategy_base import Answers
-from rbmed_fl.task import Work
+from rbmed_fl.states import average, strip_prefix
+from rbmed_fl.strategy_base import StrategyBase
+from rbmed_fl.task import Task
 from robustbench_med import Federated, Learner, Split, TrainJob
 from robustbench_med.errors import DataError
 
 
-class Federation(Answers):
-    """A strategy on Flower. As it is: federated averaging of the whole model.
+class FederatedStrategy(StrategyBase):
+    """A strategy on Flower: federated averaging of the whole model by default.
 
-    Override what `Answers` asks, or ``train`` to regroup the clients.
+    Override methods of `StrategyBase`, or ``train`` to regroup the clients.
     """
 
     def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """Train over the clients, round by round; see `robustbench_med.Strategy.train`.
 
-        With ``job.checkpoints`` every finished round is kept, and training goes on after the last one. ``shared`` is
-        complete: entries that stay local are there the weighted mean over the clients (for a site never seen), formed
-        here from what is stored anyway, never sent.
+        With ``job.checkpoints`` every finished round is stored, and training resumes after the last one. ``shared`` is
+        complete: its entries that stay local are the weighted mean over the clients (for a site never seen), computed
+        here from the stored states; no message contains them.
 
         Raises:
             DataError: no client, or one without images.
-            UsageError: the model lacks what the strategy keeps local, or a checkpoint is of another federation.
+            UsageError: the model lacks the part that stays local, or a checkpoint is of another federation.
             HarnessError: the training diverged, or a client failed.
         """
         if not clients:
@@ -45,70 +45,67 @@ class Federation(Answers):
         for name, split in clients.items():
             if not len(split):
                 raise DataError(f"client {name!r} has no training images; leave it out")
-        engine = read(self.params.engine)[1]
-        names = engine.names(clients)
+        engine = parse_engine(self.params.engine)[1]
+        names = engine.client_names(clients)
         classes = 1 + max(int(split.labels.max()) for split in clients.values())
-        malice(self.params.malicious, names).check(classes)  # a bad value is said before anything is trained
-        work = Work.of(self, build, names, job.seed, job.device)
+        parse_byzantine(self.params.malicious, names).check(classes)  # before anything is trained
+        task = Task.create(self, build, names, job.seed, job.device)
         with ExitStack() as stack:
-            if engine.folders and job.checkpoints is None:
+            if engine.needs_folders and job.checkpoints is None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="rbmed-"))
                 job = replace(job, checkpoints=Path(folder))
-            checkpoint, memories = self._places(work, clients, job)
-            standing = (checkpoint and checkpoint.load()) or Standing(0, work.divide(work.initial)[0])
+            checkpoint, stores = self._storage(task, clients, job)
+            state = (checkpoint and checkpoint.load()) or ServerState(0, task.divide(task.initial)[0])
             label = f"{type(self).__name__} over {len(names)} client{'s' * (len(names) > 1)}"
             with quiet(), job.progress.task(label, self.params.rounds * len(names)) as bar:
-                bar.advance(standing.done * len(names))
+                bar.advance(state.done * len(names))
 
-                def on_turn(client: str, number: int, figures: dict[str, float]) -> None:
+                def on_local_round(client: str, number: int, figures: dict[str, float]) -> None:
                     shown = f"loss {figures['loss']:.3g}"
                     if "accuracy" in figures:
                         shown += f", accuracy {100 * figures['accuracy']:.0f} %"
                     bar.advance(1, f"round {number} of {self.params.rounds}, {client}: {shown}")
 
-                if standing.done < self.params.rounds:
-                    run(self.params.engine, Session(work, standing, checkpoint, clients, memories, on_turn, job))
-            return self._assemble(work, clients, standing, memories)
+                if state.done < self.params.rounds:
+                    session = Session(task, state, checkpoint, clients, stores, on_local_round, job)
+                    run(self.params.engine, session)
+            return self._result(task, clients, state, stores)
 
-    def _places(
-        self, work: Work, clients: Mapping[str, Split], job: TrainJob
-    ) -> tuple[Checkpoint | None, list[Memory]]:
-        """Where the server and each client keep what they need in the next round."""
+    def _storage(
+        self, task: Task, clients: Mapping[str, Split], job: TrainJob
+    ) -> tuple[ServerCheckpoint | None, list[ClientStore]]:
+        """Where the server and each client store their state between rounds."""
         if job.checkpoints is None:
-            return None, [InMemory() for _ in clients]
+            return None, [InMemoryStore() for _ in clients]
         fields = type(self.params).model_fields
         runtime = {name for name, info in fields.items() if info.json_schema_extra == {"runtime": True}}
+        engine = parse_engine(self.params.engine)[1]
         identity = {
             "strategy": f"{type(self).__module__}.{type(self).__qualname__}",
             "parameters": json.dumps(self.params.model_dump(mode="json", exclude=runtime), sort_keys=True),
             "seed": str(job.seed),
-            "initial weights": digest_state(work.initial),
-            "clients' data": digest_clients(clients),
+            "initial weights": digest_state(task.initial),
+            "clients' data": ", ".join(task.clients) if engine.remote else digest_clients(clients),
         }
-        engine = read(self.params.engine)[1]
-        memories: list[Memory] = []
-        if engine.elsewhere:
-            identity["clients' data"] = ", ".join(work.clients)
-        else:
-            folder, gaps = job.checkpoints / "clients", engine.gaps(len(clients))
-            memories = [InFolder(folder / str(index), identity, gaps) for index in range(len(clients))]
-        return Checkpoint(job.checkpoints, identity), memories
+        stores: list[ClientStore] = []
+        if not engine.remote:
+            folder, may_miss = job.checkpoints / "clients", engine.may_miss_rounds(len(clients))
+            stores = [FolderStore(folder / str(index), identity, may_miss) for index in range(len(clients))]
+        return ServerCheckpoint(job.checkpoints, identity), stores
 
-    def _assemble(
-        self, work: Work, clients: Mapping[str, Split], standing: Standing, memories: list[Memory]
+    def _result(
+        self, task: Task, clients: Mapping[str, Split], state: ServerState, stores: list[ClientStore]
     ) -> Federated:
-        """What the interface asks for, from what server and clients hold after the last round.
+        """The trained federation, from the states of server and clients after the last round.
 
-        Of clients on other machines nothing is known: ``personal`` is empty, what they keep stands in ``shared`` as it
-        was before the first round, and every entry of the history says ``elsewhere``.
+        The states of clients on other machines are not available: ``personal`` is empty, entries that stay local have
+        their initial values in ``shared``, and every entry of the history is labelled ``elsewhere``.
         """
-        remembered = {name: memory.recall(standing.done) for name, memory in zip(clients, memories, strict=False)}
-        known = {name: memory for name, memory in remembered.items() if memory}
-        kept = [under("kept", memory) for memory in known.values()]
+        loaded = {name: store.load(state.done) for name, store in zip(clients, stores, strict=False)}
+        known = {name: client_state for name, client_state in loaded.items() if client_state}
+        kept = [strip_prefix("kept", client_state) for client_state in known.values()]
         weights = [float(len(clients[name])) for name in known]
-        shared = work.initial | standing.shared | (average(kept, weights) if kept else {})
-        personal = {name: self.personal(shared, memory) for name, memory in known.items()}
-        history = standing.history
-        if not memories:
-            history = [entry | {"elsewhere": True} for entry in history]
-        return Federated({name: shared[name] for name in work.initial}, personal, history)
+        shared = task.initial | state.shared | (average(kept, weights) if kept else {})
+        personal = {name: self.personal(shared, client_state) for name, client_state in known.items()}
+        history = state.history if stores else [entry | {"elsewhere": True} for entry in state.history]
+        return Federated({name: shared[name] for name in task.initial}, personal, history)

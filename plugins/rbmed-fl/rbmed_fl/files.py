@@ -18,7 +18,7 @@ _HEADER = "federation"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write beside the old file, then replace it: whenever we are killed, one of the two is whole."""
+    """Write next to the old file, then replace it: if the process is killed, one of the two is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
@@ -42,11 +42,11 @@ def read(path: Path, identity: Mapping[str, str]) -> tuple[dict[str, Tensor], di
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         found = dict(header["identity"])
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"checkpoint {path} is corrupt ({error}); delete it to start afresh") from None
+        raise WeightsError(f"checkpoint {path} is corrupt ({error}); delete it to start from scratch") from None
     if found != dict(identity):
         differ = sorted(k for k in found.keys() | identity.keys() if found.get(k) != identity.get(k))
         raise UsageError(
             f"checkpoint {path} belongs to another federation (different: {', '.join(differ)}); "
-            f"delete it to start afresh, or choose another folder"
+            f"delete it to start from scratch, or choose another folder"
         )
     return tensors, header

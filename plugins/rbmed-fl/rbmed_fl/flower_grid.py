@@ -1,4 +1,4 @@
-"""A Grid around any of Flower's: it asks clients, not nodes, and a client's failure is an error."""
+"""A Flower Grid that addresses clients instead of nodes and raises an error if a client fails."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from flwr.supercore.run import Run
 
 from robustbench_med.errors import HarnessError
 
-#: Seconds between two looks for replies.
+#: Seconds between two checks for replies.
 PAUSE = 0.1
-_ASK_AGAIN = (
+_SEND_AGAIN = (
     ErrorCode.CLIENT_APP_CRASHED,
     ErrorCode.MESSAGE_UNAVAILABLE,
-    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,  # killed while it sent the reply
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,  # killed while sending the reply
 )
 
 
-class Attended(Grid):
-    """Passes messages on to another grid and attends to the replies.
+class ClientGrid(Grid):
+    """Sends messages through another grid and waits for one reply per client.
 
-    A round is over when every client has replied, through whichever node. Flower gives a node that comes back a new id
-    and keeps the old one for a minute, so the message of a round, which is the same for all clients, goes to every node
-    that is there or turns up while the round runs. Towards Flower's strategies there is one node for each client.
+    A round is over when every client has replied, through any node. Flower gives a restarted node a new id and keeps
+    the old one for a minute, so the message of a round, which is the same for all clients, goes to every node that is
+    connected or connects during the round. Flower's strategies see one node for each client.
 
     Replies come back in the order of the clients' partition ids, since floating-point averages depend on it. A reply
-    that reports an error is raised here, where Flower's strategies would average the others without a word.
+    that reports an error is raised here; Flower's strategies would average the others without a message.
 
     Args:
-        grid: any of Flower's.
+        grid: any of Flower's grids.
         clients: names, in the order of their partition ids.
         on_reply: called with the content of each reply as it arrives.
-        patience: seconds to wait for the next reply before a client is missing; None: for ever.
-        enough: clients that must reply for a round to go on without the missing; None: all.
+        patience: seconds to wait for the next reply before a client counts as missing; None: for ever.
+        min_clients: number of replies that are enough for a round; None: all clients.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Attended(Grid):
         clients: Sequence[str],
         on_reply: Callable[[RecordDict], None],
         patience: float | None = None,
-        enough: int | None = None,
+        min_clients: int | None = None,
     ) -> None:
         self._grid = grid
         self._clients = clients
         self._on_reply = on_reply
         self._patience = float("inf") if patience is None else patience
-        self._enough = len(clients) if enough is None else enough
+        self._min_clients = len(clients) if min_clients is None else min_clients
 
     def set_run(self, run: Run) -> None:
         """See `Grid`."""
@@ -71,7 +71,7 @@ class Attended(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """One for each client, whether its node is there or not."""
+        """One for each client, whether its node is connected or not."""
         return range(1, len(self._clients) + 1)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -83,57 +83,57 @@ class Attended(Grid):
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Ask every client once; return the replies in the order of partition ids.
+        """Send every client the message; return one reply per client in the order of partition ids.
 
         Args:
-            messages: all with the same content, or none.
-            timeout: has no meaning here; see ``patience``.
+            messages: all with the same content; may be empty.
+            timeout: ignored; see ``patience``.
 
         Raises:
             HarnessError: a client failed, or too many are missing.
         """
-        question = next(iter(messages), None)
-        if question is None:  # Flower also asks for an evaluation, which nobody does.
+        message = next(iter(messages), None)
+        if message is None:  # Flower also requests an evaluation, which is not used.
             return []
-        asked: set[int] = set()
+        contacted: set[int] = set()
         waiting: set[str] = set()
         replies: dict[int, Message] = {}
         last = time.monotonic()
         while len(replies) < len(self._clients):
-            fresh: list[int | None] = [node for node in self._grid.get_node_ids() if node not in asked]
-            for node in fresh or [None]:  # without a fresh one, look for replies all the same
+            new: list[int | None] = [node for node in self._grid.get_node_ids() if node not in contacted]
+            for node in new or [None]:  # without a new node, check for replies anyway
                 if node is not None:
-                    asked.add(node)
-                    waiting.update(self._grid.push_messages([_to(node, question)]))
+                    contacted.add(node)
+                    waiting.update(self._grid.push_messages([_to(node, message)]))
                 for reply in self._grid.pull_messages(waiting) if waiting else ():
                     waiting.discard(reply.metadata.reply_to_message_id)
                     if reply.has_error():
-                        self._lost(reply, asked)
+                        self._check_error(reply, contacted)
                     elif partition_id(reply) not in replies:
                         replies[partition_id(reply)] = reply
                         self._on_reply(reply.content)
                         last = time.monotonic()
             if time.monotonic() - last > self._patience:
-                self._missing([name for index, name in enumerate(self._clients) if index not in replies])
+                self._check_missing([name for index, name in enumerate(self._clients) if index not in replies])
                 break
             if len(replies) < len(self._clients):
                 time.sleep(PAUSE)
         return [replies[index] for index in sorted(replies)]
 
-    def _lost(self, reply: Message, asked: set[int]) -> None:
-        """A node is gone, or lost a message or its client's process and is asked again; anything else is raised."""
+    def _check_error(self, reply: Message, contacted: set[int]) -> None:
+        """Send again if a message or the client's process was lost; ignore a lost node; raise any other error."""
         node, error = reply.metadata.src_node_id, reply.error
-        if error.code in _ASK_AGAIN:
-            asked.discard(node)
+        if error.code in _SEND_AGAIN:
+            contacted.discard(node)
         elif error.code != ErrorCode.NODE_UNAVAILABLE:
             reason = " ".join(str(error.reason).split())
             raise HarnessError(f"a client of the federation failed: {reason}")
 
-    def _missing(self, names: list[str]) -> None:
-        if len(self._clients) - len(names) < self._enough:
+    def _check_missing(self, names: list[str]) -> None:
+        if len(self._clients) - len(names) < self._min_clients:
             raise HarnessError(
                 f"no reply from {', '.join(names)} within {self._patience:g} s (patience); "
-                f"call again to go on after the last finished round"
+                f"run the training again to resume after the last finished round"
             )
 
 
@@ -142,7 +142,7 @@ def _to(node: int, message: Message) -> Message:
 
 
 def partition_id(reply: Message) -> int:
-    """Which client sent this reply."""
+    """The partition id of the client that sent this reply."""
     value = reply.content.metric_records["metrics"]["partition-id"]
     assert isinstance(value, int)
     return value
@@ -150,7 +150,7 @@ def partition_id(reply: Message) -> int:
 
 @contextmanager
 def quiet(level: int = logging.ERROR) -> Iterator[None]:
-    """Flower logs every round to stderr at level INFO; within this block only what is as bad as ``level`` shows."""
+    """Within this block Flower logs only messages of ``level`` or above; by default it logs every round to stderr."""
     logger = logging.getLogger("flwr")
     before = logger.level
     logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""How a client trains in its turn: plain PyTorch on tensors in memory, with random numbers of its own."""
+"""How a client trains in a local round: plain PyTorch on tensors in memory, with separate random generators."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from rbmed_fl.states import State
 from robustbench_med import Classifier, Learner
 from robustbench_med.errors import HarnessError
 
-#: Training accuracy is measured on at most this many images, so that it costs little beside the training.
+#: Training accuracy is measured on at most this many images, so that it costs little compared with the training.
 ACCURACY_IMAGES = 512
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One client's turn in one round.
+class LocalRound:
+    """One client's training in one round.
 
     Attributes:
         client: name, for messages.
         images: (N, C, H, W) in [0, 1], on the training device.
         labels: int64 (N,), on the training device.
         number: the round, from 1.
-        generator: this turn's own, on the training device.
-        memory: what the client remembers from its last turn, on the CPU; change it to remember something else. Names
-            under ``kept/`` belong to the base.
+        generator: of this local round alone, on the training device.
+        client_state: the client's state after its last local round, on the CPU; entries that are changed or added
+            here are stored for the next one. Names under ``kept/`` are reserved.
         config: figures the server sent with the model.
     """
 
@@ -44,15 +44,15 @@ class Turn:
     labels: Tensor
     number: int
     generator: Generator
-    memory: State = field(default_factory=dict)
+    client_state: State = field(default_factory=dict)
     config: Mapping[str, float] = field(default_factory=dict)
 
 
 @contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block with seeded global generators (torch on CPU and ``device``, Python), then put them back.
+def isolated_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with seeded global generators (torch on CPU and ``device``, Python), then restore them.
 
-    Dropout and weight initialisation draw from the global generators; whoever called us must not notice.
+    Dropout and weight initialisation draw from the global generators; the caller's sequence does not change.
     """
     python = random.getstate()
     cuda = [device] if device.type == "cuda" else []
@@ -73,7 +73,7 @@ def learning_rate(params: TrainParams, number: int, step: int, steps: int) -> fl
     if params.schedule == "constant":
         return params.lr
     done, total = (number - 1) * steps + step, params.rounds * steps
-    # A tenth of very short trainings: a warm-up that outlasts them would never reach the peak.
+    # At most a tenth of the training: a longer warm-up than the training would never reach the peak.
     warmup = min(steps // params.local_epochs, total // 10)
     if done < warmup:
         return params.lr * (done + 1) / warmup
@@ -81,63 +81,64 @@ def learning_rate(params: TrainParams, number: int, step: int, steps: int) -> fl
 
 
 def make_optimizer(classifier: nn.Module, params: TrainParams) -> Optimizer:
-    """The optimizer of one turn, over the parameters that want gradients."""
+    """The optimizer of one local round, over the parameters that require gradients."""
     kinds: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "adam": Adam, "sgd": SGD}
     weights = [weight for weight in classifier.parameters() if weight.requires_grad]
     return kinds[params.optimizer](weights, lr=params.lr, weight_decay=params.weight_decay, fused=True)
 
 
-def batches(turn: Turn, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of augmented batches (x, y), in fresh order.
+def batches(local_round: LocalRound, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of augmented batches (x, y), in a new order.
 
-    The batches are even, not full with a rest: batch normalisation fails on a rest of one image.
+    All batches have about the same size: batch normalisation fails on a last batch of one image.
     """
-    n, device = len(turn.labels), turn.labels.device
-    order = torch.randperm(n, generator=turn.generator, device=device)
+    n, device = len(local_round.labels), local_round.labels.device
+    order = torch.randperm(n, generator=local_round.generator, device=device)
     for rows in order.tensor_split(math.ceil(n / params.batch_size)):
-        x = turn.images[rows]
+        x = local_round.images[rows]
         if params.augment:
-            x = augment(x, params.shift, params.jitter, turn.generator)
+            x = augment(x, params.shift, params.jitter, local_round.generator)
         if params.noise > 0:
-            x = add_noise(x, params.noise, turn.generator)
-        yield x, turn.labels[rows]
+            x = add_noise(x, params.noise, local_round.generator)
+        yield x, local_round.labels[rows]
 
 
-def scheduled(turn: Turn, params: TrainParams, optimizer: Optimizer) -> Iterator[tuple[Tensor, Tensor]]:
-    """The augmented batches (x, y) of a whole turn; the optimizer has the learning rate of each when it comes."""
-    steps = params.local_epochs * math.ceil(len(turn.labels) / params.batch_size)
-    every = chain.from_iterable(batches(turn, params) for _ in range(params.local_epochs))
+def scheduled(local_round: LocalRound, params: TrainParams, optimizer: Optimizer) -> Iterator[tuple[Tensor, Tensor]]:
+    """The augmented batches (x, y) of a local round; sets the optimizer's learning rate before each one."""
+    steps = params.local_epochs * math.ceil(len(local_round.labels) / params.batch_size)
+    every = chain.from_iterable(batches(local_round, params) for _ in range(params.local_epochs))
     for step, batch in enumerate(every):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(params, turn.number, step, steps)
+            group["lr"] = learning_rate(params, local_round.number, step, steps)
         yield batch
 
 
 def train_epochs(
     classifier: Learner,
-    turn: Turn,
+    local_round: LocalRound,
     params: TrainParams,
     penalty: Callable[[], Tensor] | None = None,
     loss_of: Objective | None = None,
 ) -> float:
     """Train a classifier in place on a client's images for one round; return the mean loss over its steps.
 
-    Only parameters that want gradients are trained.
+    Only parameters that require gradients are trained.
 
     Args:
-        classifier: on the turn's device.
-        turn: whose images.
-        params: how; with ``adversarial`` on images attacked at every step.
+        classifier: on the local round's device.
+        local_round: the client's images.
+        params: with ``adversarial``, on images attacked at every step.
         penalty: a scalar that is added to the loss of each batch.
         loss_of: the loss of a batch, instead of `rbmed_fl.adversarial_training.objective`.
 
     Raises:
         HarnessError: the loss is not finite.
     """
-    optimizer, loss_of = make_optimizer(classifier, params), loss_of or objective(params.adversarial, turn.generator)
-    total, steps = torch.zeros((), device=turn.labels.device), 0
+    optimizer = make_optimizer(classifier, params)
+    loss_of = loss_of or objective(params.adversarial, local_round.generator)
+    total, steps = torch.zeros((), device=local_round.labels.device), 0
     classifier.train()
-    for x, y in scheduled(turn, params, optimizer):
+    for x, y in scheduled(local_round, params, optimizer):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=params.autocast):
             loss = loss_of(classifier, x, y)
         if penalty is not None:
@@ -147,28 +148,28 @@ def train_epochs(
         optimizer.step()
         total += loss.detach()
         steps += 1
-    return finite(float(total) / steps, turn, params)
+    return finite(float(total) / steps, local_round, params)
 
 
-def finite(loss: float, turn: Turn, params: TrainParams) -> float:
-    """The mean loss of a turn, unless the training diverged.
+def finite(loss: float, local_round: LocalRound, params: TrainParams) -> float:
+    """The mean loss of a local round, unless the training diverged.
 
     Raises:
         HarnessError: the loss is not finite.
     """
     if not math.isfinite(loss):
         raise HarnessError(
-            f"training of client {turn.client!r} diverged in round {turn.number}: its loss is {loss} "
+            f"training of client {local_round.client!r} diverged in round {local_round.number}: its loss is {loss} "
             f"(lr={params.lr:g}, optimizer={params.optimizer}); a lower lr may help"
         )
     return loss
 
 
-def tether(classifier: Learner, anchor: Sequence[Tensor], weight: float) -> Callable[[], Tensor]:
-    """A penalty: weight / 2 times the squared distance of the trainable parameters from where ``anchor`` has them.
+def proximal_term(classifier: Learner, anchor: Sequence[Tensor], weight: float) -> Callable[[], Tensor]:
+    """The proximal term: weight / 2 times the squared distance of the trainable parameters from ``anchor``.
 
     Args:
-        classifier: whose distance counts, at the time of the call.
+        classifier: whose parameters are read at each call.
         anchor: a tensor for each of its parameters, in order.
         weight: 0 or more.
     """
@@ -177,10 +178,11 @@ def tether(classifier: Learner, anchor: Sequence[Tensor], weight: float) -> Call
 
 
 @torch.no_grad()
-def accuracy(classifier: Classifier, turn: Turn, params: TrainParams) -> float:
-    """Share of right answers on at most `ACCURACY_IMAGES` of the client's images, not augmented, in eval mode."""
+def accuracy(classifier: Classifier, local_round: LocalRound, params: TrainParams) -> float:
+    """Share of correct predictions on at most `ACCURACY_IMAGES` of the client's images, not augmented, in eval mode."""
     classifier.eval()
-    rows = torch.arange(0, len(turn.labels), math.ceil(len(turn.labels) / ACCURACY_IMAGES), device=turn.labels.device)
-    with torch.autocast(turn.images.device.type, torch.bfloat16, enabled=params.autocast):
-        answers = torch.cat([classifier(turn.images[part]).argmax(1) for part in torch.split(rows, params.batch_size)])
-    return float((answers == turn.labels[rows]).double().mean())
+    images, labels = local_round.images, local_round.labels
+    rows = torch.arange(0, len(labels), math.ceil(len(labels) / ACCURACY_IMAGES), device=labels.device)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=params.autocast):
+        predictions = torch.cat([classifier(images[part]).argmax(1) for part in torch.split(rows, params.batch_size)])
+    return float((predictions == labels[rows]).double().mean())

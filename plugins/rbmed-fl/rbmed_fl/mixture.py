@@ -1,4 +1,4 @@
-"""Several classifiers mixed by weights that belong to one client."""
+"""Several classifiers mixed by one client's weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from robustbench_med import Classifier
 class Mixture(Classifier):
     """p(y | x) = sum_m pi_m softmax(h_m(x))_y; its logits are log p(y | x).
 
-    What a component declares personal is personal here too, besides the weights. Terms that a component adds to its
-    own loss are left out: the mixture needs one loss per image.
+    Personal state of a component is personal here too, as are the weights. Terms that a component adds to its own loss
+    are left out: the mixture needs one loss per image.
 
     Attributes:
         components: the classifiers h_m.
-        weights: pi, shape (M,), in [0, 1], sum 1; a buffer, since it is set and not descended on.
+        weights: pi, shape (M,), in [0, 1], sum 1; a buffer, because it is not trained by gradients.
     """
 
     def __init__(self, components: Iterable[Classifier]) -> None:
@@ -35,26 +35,26 @@ class Mixture(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (N, K)."""
-        # In float32, whatever autocast makes of the components: differences of logarithms cancel in bfloat16.
-        answers = torch.stack([part(x).float().log_softmax(1) for part in self.components])
-        return (self.weights.log()[:, None, None] + answers).logsumexp(0)
+        # In float32, even under autocast: differences of logarithms cancel in bfloat16.
+        outputs = torch.stack([part(x).float().log_softmax(1) for part in self.components])
+        return (self.weights.log()[:, None, None] + outputs).logsumexp(0)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Features of the components side by side, shape (N, sum of their F).
+        """Concatenated features of the components, shape (N, sum of their F).
 
         Raises:
-            NotDefined: a component offers none.
+            NotDefined: a component has none.
         """
         return torch.cat([cast("Classifier", part).embed(x) for part in self.components], 1)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of each component on each image, shape (N, M)."""
-        answers = [F.cross_entropy(part(x).float(), y, reduction="none") for part in self.components]
-        return torch.stack(answers, 1)
+        losses = [F.cross_entropy(part(x).float(), y, reduction="none") for part in self.components]
+        return torch.stack(losses, 1)
 
 
 class Expected(Classifier):
-    """A mixture as the M-step of EM sees it: it answers alike, and its loss is the components', expected under q.
+    """A mixture as the M-step of EM sees it: the same output; the loss is the components' expected loss under q.
 
     Args:
         mixture: shared, not copied.

@@ -1,4 +1,4 @@
-"""Parameters that hold a component in text, such as ``malicious=scaling:factor=10``."""
+"""Parameters whose value names a component, such as ``malicious=scaling:factor=10``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ P = TypeVar("P", bound=Params)
 
 
 def _number(value: Any) -> Any:
-    """Text such as ``1/4`` as a float; anything else as it is, for pydantic to judge."""
+    """Text such as ``1/4`` as a float; anything else unchanged, for pydantic to check."""
     if isinstance(value, str) and "/" in value:
         try:
             return float(fractions.Fraction(value))
@@ -34,13 +34,13 @@ Number = Annotated[float, pydantic.BeforeValidator(_number)]
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_list)]
 
 
-def read(field: str, text: str, kinds: Mapping[str, type[P]], none: bool = True) -> tuple[str, P]:
+def parse_component(field: str, text: str, kinds: Mapping[str, type[P]], none: bool = True) -> tuple[str, P]:
     """The name of the component in ``field=text`` and its validated parameters.
 
-    A first value without a key is that of the first parameter. ``none``: the caller also knows the name "none".
+    A first value without a key belongs to the first parameter. ``none``: the name "none" is valid too (in messages).
 
     Raises:
-        BadParameter: there is no component of that name, or its parameters are not valid.
+        BadParameter: the name or a parameter is not valid.
     """
     where = f"{field}={text!r}"
     try:

@@ -1,4 +1,4 @@
-"""Parameters every federation shares."""
+"""Parameters of every federated strategy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robustbench_med import Field, Params
 
 
 class TrainParams(Params):
-    """How long the federation trains, and how a client trains in its turn."""
+    """How long the federation trains, and how a client trains in a local round."""
 
     rounds: int = Field(12, ge=1, description="Rounds of the federation.")
     local_epochs: int = Field(2, ge=1, description="Passes over a client's own images in each round.")
@@ -39,7 +39,7 @@ class TrainParams(Params):
     )
     malicious: str = Field(
         "none",
-        description="Clients that misbehave: none, label-flip, sign-flip, scaling, gaussian or backdoor, with "
+        description="Byzantine clients: none, label-flip, sign-flip, scaling, gaussian or backdoor, with "
         "parameters such as scaling:clients=1,factor=10.",
     )
     engine: EngineText = Field(

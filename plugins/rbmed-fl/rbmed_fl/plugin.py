@@ -1,4 +1,4 @@
-"""The strategies this distribution offers, and the attack that tries what a backdoor taught the model."""
+"""The strategies of this distribution, and the attack that activates a backdoor."""
 
 from __future__ import annotations
 
@@ -13,8 +13,28 @@ def _spec(module: str, cls: str, summary: str, reference: str = "") -> StrategyS
 
 @hookimpl
 def rbmed_strategies() -> Iterator[StrategySpec]:
-    """Flower's own merging, personalized federations, and the two bounds."""
-    # One global model, merged by Flower
+    """One global model, personalized federations, and the two bounds."""
+    yield from _averaging()
+    yield from _robust()
+    yield from _personalized()
+    yield _spec("local", "LocalOnly", "every client trains separately, nothing is sent (lower bound of a federation)")
+    yield _spec("centralized", "Centralized", "one model on the pooled images of all clients (upper bound, no privacy)")
+
+
+@hookimpl
+def rbmed_attacks() -> Iterator[AttackSpec]:
+    """The trigger of ``malicious=backdoor``."""
+    yield AttackSpec(
+        name="trigger",
+        target="rbmed_fl.trigger:Trigger",
+        summary="stamps the trigger of a backdoor; needs eps 1",
+        reference="Bagdasaryan et al. 2020, arXiv 1807.00459",
+        norms=("linf",),
+        access="none",
+    )
+
+
+def _averaging() -> Iterator[StrategySpec]:
     yield _spec(
         "fedavg",
         "FedAvg",
@@ -27,7 +47,9 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
     yield _spec("fedavgm", "FedAvgM", "FedAvg with momentum on the server", "Hsu et al. 2019, arXiv 1909.06335")
     yield _spec("fedadam", "FedAdam", "Adam on the server", "Reddi et al. 2021, arXiv 2003.00295")
     yield _spec("fedyogi", "FedYogi", "Yogi on the server", "Reddi et al. 2021, arXiv 2003.00295")
-    # Robust merging
+
+
+def _robust() -> Iterator[StrategySpec]:
     yield _spec("fedmedian", "FedMedian", "coordinate-wise median (robust)", "Yin et al. 2018, arXiv 1803.01498")
     yield _spec(
         "fedtrimmedavg", "FedTrimmedAvg", "coordinate-wise trimmed mean (robust)", "Yin et al. 2018, arXiv 1803.01498"
@@ -47,7 +69,9 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         "Multi-Krum, then a trimmed mean around the median (robust)",
         "El Mhamdi et al. 2018, arXiv 1802.07927",
     )
-    # Personalized
+
+
+def _personalized() -> Iterator[StrategySpec]:
     yield _spec("fedbn", "FedBN", "batch normalisation stays with the client", "Li et al. 2021, arXiv 2102.07623")
     yield _spec("fedper", "FedPer", "the last layers stay with the client", "Arivazhagan et al. 2019, arXiv 1912.00818")
     yield _spec(
@@ -57,7 +81,7 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         "Collins et al. 2021, arXiv 2102.07078",
     )
     yield _spec(
-        "ditto", "Ditto", "a personal model beside the global one, tied to it", "Li et al. 2021, arXiv 2012.04221"
+        "ditto", "Ditto", "a personal model with a proximal term to the global one", "Li et al. 2021, arXiv 2012.04221"
     )
     yield _spec(
         "apfl", "APFL", "an adaptive mixture of a personal and the global model", "Deng et al. 2020, arXiv 2003.13461"
@@ -72,22 +96,8 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         "pfeddef", "PFedDef", "FedEM with adversarial training by every client", "Kim et al. 2023, arXiv 2209.08412"
     )
     yield _spec(
-        "fedmoe", "FedMoE", "mixture of experts: experts averaged, gates stay with the client (MedFedPure)",
+        "fedmoe",
+        "FedMoE",
+        "mixture of experts: experts averaged, gates stay with the client (MedFedPure)",
         "Karami et al. 2025, arXiv 2511.11625",
-    )  # fmt: skip
-    # Bounds
-    yield _spec("local", "Local", "every client trains alone, nothing is sent (lower bound of a federation)")
-    yield _spec("centralized", "Centralized", "one model on the pooled images of all clients (upper bound, no privacy)")
-
-
-@hookimpl
-def rbmed_attacks() -> Iterator[AttackSpec]:
-    """The trigger of ``malicious=backdoor``."""
-    yield AttackSpec(
-        name="trigger",
-        target="rbmed_fl.trigger:Trigger",
-        summary="stamps the trigger of a backdoor; needs eps 1",
-        reference="Bagdasaryan et al. 2020, arXiv 1807.00459",
-        norms=("linf",),
-        access="none",
     )

@@ -1,15 +1,15 @@
-"""Robust merging: Flower's rules, applied to updates, and which clients stand out.
+"""Robust aggregation: Flower's rules, applied to updates, and which clients are outliers.
 
 All arrays that are sent count, batch-norm statistics included. Between honest clients with a ResNet on brainsim, these
-make up two thirds and more of the squared distances, and hide a liar who leaves them as trained and flips no more than
-the sign; models with group normalisation have none.
+are two thirds and more of the squared distances, and hide a Byzantine client that does not change them and only flips
+the sign of its update; models with group normalisation have none.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flwr.serverapp.strategy
 import numpy as np
@@ -17,24 +17,24 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.flower_grid import partition_id
 from rbmed_fl.params import TrainParams
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Federated, Field, Learner, Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 
-#: Below five replies, a spread among them says nothing.
+#: With fewer than five replies, their spread is not informative.
 FEWEST = 5
 
 
 def outliers(values: NDArray[Any]) -> list[int]:
     """Indices of values (n,) that lie above median + 4 * 1.4826 * MAD, the median absolute deviation.
 
-    1.4826 MAD estimates a standard deviation, from ten values so roughly that with three of them one of ten normal
-    values would stand out in every tenth round; with four it is every thirtieth. It counts as at least a twentieth of
-    the median, so that nobody stands out among clients that all but agree, nor anybody among fewer than `FEWEST`.
-    A client that is honest but different stands out too, and one that lies only a little does not.
+    1.4826 MAD estimates a standard deviation, from ten values so roughly that a limit of three of them would give an
+    outlier among ten normal values in every tenth round; four give one in every thirtieth. It is at least a twentieth
+    of the median, so that clients that nearly agree have no outlier; fewer than `FEWEST` values have none either.
+    An honest client with different data may be an outlier, and a Byzantine client with a small change may not.
     """
     if len(values) < FEWEST:
         return []
@@ -57,28 +57,28 @@ def krum_scores(updates: NDArray[Any], byzantine: int) -> NDArray[Any]:
     return scores
 
 
-class OnUpdates(flwr.serverapp.strategy.FedAvg):
-    """Put before one of Flower's rules: merges updates, what a client sent less what it received.
+class UpdateMixin(flwr.serverapp.strategy.FedAvg):
+    """Mixin for one of Flower's rules: merges updates, the difference of what a client sent and what it received.
 
     The rules commute with this shift. Flower computes distances in float32 as |a|^2 + |b|^2 - 2ab, which for weights
-    leaves little but rounding errors once the clients agree; for updates it is accurate.
+    gives mostly rounding errors once the clients agree; for updates it is accurate.
 
     Args:
-        enough: raises `UsageError` where the rule is not defined for so many replies.
+        check_clients: raises `UsageError` if the rule is not defined for this number of replies.
         common: of Flower's strategy.
 
     Attributes:
-        suspected: partition ids of the clients that stood out in the last round.
+        suspected: partition ids of the clients that were outliers in the last round.
     """
 
-    def __init__(self, enough: Callable[[int], None], **common: Any) -> None:
+    def __init__(self, check_clients: Callable[[int], None], **common: Any) -> None:
         super().__init__(**common)
         self.suspected: list[int] = []
-        self._enough = enough
+        self._check_clients = check_clients
         self._sent: dict[str, NDArray[Any]] = {}
 
     def suspect(self, updates: NDArray[Any], merged: NDArray[Any]) -> list[int]:
-        """Which of the updates (n, d) stand out: those farthest from the merged one (d,), if they are outliers."""
+        """Indices of the updates (n, d) that are outliers by their distance to the merged one (d,)."""
         return outliers(np.linalg.norm(updates - merged, axis=1))
 
     def configure_train(
@@ -98,7 +98,7 @@ class OnUpdates(flwr.serverapp.strategy.FedAvg):
         """
         replies = [reply for reply in replies if not reply.has_error()]
         try:
-            self._enough(len(replies))
+            self._check_clients(len(replies))
         except UsageError as error:
             raise HarnessError(str(error)) from None
         updates = []
@@ -119,12 +119,12 @@ def _flat(update: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([value.ravel() for value in update.values()])
 
 
-class ByScore(OnUpdates):
-    """`OnUpdates` for rules that select replies by Krum's score.
+class KrumScoreMixin(UpdateMixin):
+    """`UpdateMixin` for rules that select replies by Krum's score.
 
     Args:
-        byzantine: how many liars are reckoned with among so many replies.
-        common: of `OnUpdates`.
+        byzantine: assumed number of Byzantine clients, from the number of replies.
+        common: of `UpdateMixin`.
     """
 
     num_malicious_nodes: int
@@ -134,7 +134,7 @@ class ByScore(OnUpdates):
         self._byzantine = byzantine
 
     def suspect(self, updates: NDArray[Any], merged: NDArray[Any]) -> list[int]:
-        """Those with the largest scores, at most as many as are reckoned with, if they are outliers."""
+        """The f largest scores, f the assumed number of Byzantine clients, if they are outliers."""
         scores = krum_scores(updates, self.num_malicious_nodes)
         largest = np.argsort(-scores, kind="stable")[: self.num_malicious_nodes].tolist()
         return sorted(set(largest) & set(outliers(scores)))
@@ -142,56 +142,61 @@ class ByScore(OnUpdates):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """See `OnUpdates`."""
+        """See `UpdateMixin`."""
         replies = list(replies)
         self.num_malicious_nodes = self._byzantine(sum(not reply.has_error() for reply in replies))
         return super().aggregate_train(server_round, replies)
 
 
-class Robust(Federation, ABC):
-    """A federation whose merging withstands some clients that lie.
+class RobustStrategy(FederatedStrategy, ABC):
+    """A federation whose aggregation tolerates some Byzantine clients.
 
-    None of its rules weights clients by their number of examples, which they could lie about, but `MultiKrum`'s mean of
-    the selected ones.
+    Only `MultiKrum`'s mean of the selected clients weights them by their number of examples, which a Byzantine client
+    can misreport.
     """
 
     @abstractmethod
-    def enough(self, clients: int) -> None:
-        """Raise `UsageError` where the rule is not defined for so many clients."""
+    def check_clients(self, clients: int) -> None:
+        """Raise `UsageError` if the rule is not defined for this number of clients."""
 
-    def suspects(self, merger: Merger) -> list[int]:
-        """See `Federation`."""
-        assert isinstance(merger, OnUpdates)
-        return merger.suspected
+    def suspects(self, aggregator: Aggregator) -> list[int]:
+        """See `FederatedStrategy`."""
+        assert isinstance(aggregator, UpdateMixin)
+        return aggregator.suspected
 
     def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
-        """See `Federation`; also raises `UsageError` where the rule is not defined for so few clients."""
+        """See `FederatedStrategy`; also raises `UsageError` if the rule is not defined for so few clients."""
         if clients:
-            self.enough(len(clients))
+            self.check_clients(len(clients))
         return super().train(build, clients, job)
 
 
-class Selecting(Robust):
-    """A robust federation that reckons with a number of liars, f, and needs ``factor`` f + 3 clients."""
+class KrumStrategy(RobustStrategy):
+    """A robust federation that assumes a number f of Byzantine clients and needs ``factor`` f + 3 clients."""
 
-    factor: int
+    factor: ClassVar[int]
+    aggregator_class: ClassVar[Callable[..., Aggregator]]
 
     class Params(TrainParams):
-        """Parameters of a selecting strategy."""
+        """Parameters of a strategy that selects replies by Krum's score."""
 
         byzantine: int | None = Field(
             None,
             ge=0,
-            description="Liars that are reckoned with, f; not given: as many as the number of clients allows.",
+            description="Assumed number of Byzantine clients, f; default: the largest possible.",
         )
 
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
+        """Flower's rule, on updates."""
+        return self.aggregator_class(check_clients=self.check_clients, byzantine=self.byzantine, **common)
+
     def byzantine(self, clients: int) -> int:
-        """The number of liars reckoned with among so many clients: as given, or as many as they allow."""
+        """The assumed number of Byzantine clients: as given, or the largest for this number of clients."""
         given = self.params.byzantine
         return max(0, (clients - 3) // self.factor) if given is None else int(given)
 
-    def enough(self, clients: int) -> None:
-        """See `Robust`."""
+    def check_clients(self, clients: int) -> None:
+        """See `RobustStrategy`."""
         f = self.byzantine(clients)
         if clients < self.factor * f + 3:
             most = (clients - 3) // self.factor

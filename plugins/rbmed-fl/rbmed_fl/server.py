@@ -1,4 +1,4 @@
-"""The ServerApp: rounds of one of Flower's strategies, each kept when it is finished. The same under every engine."""
+"""The ServerApp: rounds of one of Flower's strategies, each stored when it is finished. The same under every engine."""
 
 from __future__ import annotations
 
@@ -9,86 +9,104 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from rbmed_fl.checkpoint import Checkpoint, Standing
-from rbmed_fl.flower_grid import Attended
-from rbmed_fl.local_training import own_randomness
+from rbmed_fl.checkpoint import ServerCheckpoint, ServerState
+from rbmed_fl.flower_grid import ClientGrid
+from rbmed_fl.local_training import isolated_randomness
 from rbmed_fl.states import to_record, to_state
-from rbmed_fl.task import Work
+from rbmed_fl.strategy_base import Aggregator
+from rbmed_fl.task import Task
 from robustbench_med import seed_of
 
-#: Called with the client's name, the round (from 1) and the figures of its turn.
-OnTurn = Callable[[str, int, dict[str, float]], None]
+#: Called with the client's name, the round (from 1) and the figures of its local round.
+OnLocalRound = Callable[[str, int, dict[str, float]], None]
 
 
 def server_app(
-    work: Work,
-    standing: Standing,
-    checkpoint: Checkpoint | None,
-    on_turn: OnTurn,
+    task: Task,
+    state: ServerState,
+    checkpoint: ServerCheckpoint | None,
+    on_local_round: OnLocalRound,
     patience: float | None = None,
-    enough: int | None = None,
+    min_clients: int | None = None,
 ) -> ServerApp:
-    """The server's code: brings ``standing`` from its round to the last one.
+    """The server's code: brings ``state`` from its round to the last one.
 
     Args:
-        work: what is trained.
-        standing: where to go on; changed after every round.
-        checkpoint: where to keep it.
-        on_turn: called for every reply, before the round is merged.
+        task: what is trained.
+        state: where training resumes; changed after every round.
+        checkpoint: where the state is stored after every round.
+        on_local_round: called for every reply, before the round is merged.
         patience: seconds to wait for the next reply before a client is missing; None: for ever.
-        enough: clients that must reply for a round to go on without the missing; None: all.
+        min_clients: number of replies that are enough for a round; None: all clients.
     """
-    federation, names = work.federation, work.clients
-    turns: dict[str, dict[str, float]] = {}  # of the round under way
-    began = time.perf_counter()
-    merger = federation.server(
-        work.parameters,
+    strategy, names = task.strategy, task.clients
+    aggregator = strategy.aggregator(
+        task.parameters,
         min_train_nodes=len(names),
         min_available_nodes=len(names),
         fraction_evaluate=0.0,
         train_metrics_aggr_fn=lambda replies, weight: MetricRecord(),
     )
-    federation.restore(merger, standing.server)
-
-    def on_reply(reply: RecordDict) -> None:
-        figures = {
-            name: value for name, value in reply.metric_records["metrics"].items() if not isinstance(value, list)
-        }
-        name = names[int(figures.pop("partition-id"))]
-        turns[name] = figures
-        on_turn(name, standing.done + 1, figures)
-
-    def close_round(number: int, arrays: ArrayRecord) -> None:
-        nonlocal began
-        if number == 0:  # Flower also asks before the first round.
-            return
-        standing.done += 1
-        standing.shared = to_state(arrays, work.initial)
-        standing.server = federation.remember(merger)
-        now = time.perf_counter()
-        figures = {name: turns[name] for name in names if name in turns}
-        entry = {"round": standing.done, "seconds": now - began, "clients": figures}
-        if suspects := federation.suspects(merger):
-            entry["suspected"] = [names[index] for index in suspects]
-        if missing := [name for name in names if name not in turns]:
-            entry["missing"] = missing
-        standing.history.append(entry)
-        turns.clear()
-        began = now
-        if checkpoint:
-            checkpoint.save(standing)
-
+    strategy.restore_aggregator(aggregator, state.aggregator)
+    rounds = _Rounds(task, state, checkpoint, on_local_round, aggregator)
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        with own_randomness(seed_of(work.seed, "server"), torch.device("cpu")):
-            merger.start(
-                Attended(grid, names, on_reply, patience, enough),
-                to_record(standing.shared),
-                num_rounds=federation.params.rounds - standing.done,
-                train_config=ConfigRecord({"rounds-before": standing.done}),
-                evaluate_fn=close_round,
+        with isolated_randomness(seed_of(task.seed, "server"), torch.device("cpu")):
+            aggregator.start(
+                ClientGrid(grid, names, rounds.add, patience, min_clients),
+                to_record(state.shared),
+                num_rounds=strategy.params.rounds - state.done,
+                train_config=ConfigRecord({"rounds-before": state.done}),
+                evaluate_fn=rounds.close,
             )
 
     return app
+
+
+class _Rounds:
+    """Collects the replies of a round and updates the server state at its end."""
+
+    def __init__(
+        self,
+        task: Task,
+        state: ServerState,
+        checkpoint: ServerCheckpoint | None,
+        on_local_round: OnLocalRound,
+        aggregator: Aggregator,
+    ) -> None:
+        self.task = task
+        self.state = state
+        self.checkpoint = checkpoint
+        self.on_local_round = on_local_round
+        self.aggregator = aggregator
+        self.figures: dict[str, dict[str, float]] = {}  # of the current round, by client
+        self.began = time.perf_counter()
+
+    def add(self, reply: RecordDict) -> None:
+        """Note the figures of one reply."""
+        metrics = reply.metric_records["metrics"]
+        figures = {name: value for name, value in metrics.items() if not isinstance(value, list)}
+        client = self.task.clients[int(figures.pop("partition-id"))]
+        self.figures[client] = figures
+        self.on_local_round(client, self.state.done + 1, figures)
+
+    def close(self, number: int, arrays: ArrayRecord) -> None:
+        """Store the merged model and the figures of the round."""
+        if number == 0:  # Flower also calls this before the first round.
+            return
+        state, names, strategy, now = self.state, self.task.clients, self.task.strategy, time.perf_counter()
+        state.done += 1
+        state.shared = to_state(arrays, self.task.initial)
+        state.aggregator = strategy.aggregator_state(self.aggregator)
+        figures = {name: self.figures[name] for name in names if name in self.figures}
+        entry = {"round": state.done, "seconds": now - self.began, "clients": figures}
+        if suspects := strategy.suspects(self.aggregator):
+            entry["suspected"] = [names[index] for index in suspects]
+        if missing := [name for name in names if name not in figures]:
+            entry["missing"] = missing
+        state.history.append(entry)
+        self.figures, self.began = {}, now
+        if self.checkpoint:
+            self.checkpoint.save(state)

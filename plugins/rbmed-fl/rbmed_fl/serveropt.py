@@ -1,13 +1,13 @@
-"""Optimizers on the server: Flower's, made to step parameters only and to go on after an interruption.
+"""Flower's server optimizers, changed to step parameters only and to resume after an interruption.
 
-The mean of the clients' updates takes the place of a gradient, of opposite sign. It is a difference of weights and not
-a gradient: its entries are about as large as what the clients' own optimizer walks in a round.
+The mean of the clients' updates takes the place of a gradient, of opposite sign. Its entries are differences of
+weights, about as large as the steps of the clients' own optimizer in a round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import flwr.serverapp.strategy
 import torch
@@ -16,13 +16,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
-from rbmed_fl.federation import Federation
-from rbmed_fl.states import State, put, under
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.federation import FederatedStrategy
+from rbmed_fl.states import State, strip_prefix
+from rbmed_fl.strategy_base import Aggregator
 
 
-class OnParameters(flwr.serverapp.strategy.FedAvg):
-    """Put before one of Flower's server optimizers: parameters take its step, buffers are averaged.
+class ParameterMixin(flwr.serverapp.strategy.FedAvg):
+    """Mixin for one of Flower's server optimizers: parameters take its step, buffers are averaged.
 
     An adaptive step may make a running variance negative. Flower's optimizers also return float64 where the model has
     float32, and FedAdam counts rounds from the last interruption; both would change a resumed training.
@@ -66,21 +66,26 @@ class OnParameters(flwr.serverapp.strategy.FedAvg):
         return RecordDict({"arrays": kept, "metrics": reply.metric_records["metrics"]})
 
 
-class Adaptive(Federation):
-    """A federation whose server keeps first and second moments of the mean update, as one of Flower's `FedOpt`."""
+class AdaptiveStrategy(FederatedStrategy):
+    """A federation with first and second moments of the mean update on the server (Flower's `FedOpt`)."""
 
-    def remember(self, merger: Merger) -> State:
+    aggregator_class: ClassVar[Callable[..., Aggregator]]
+
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
+        """Flower's optimizer, on parameters."""
+        params = self.params
+        steps = {"eta": params.server_lr, "beta_1": params.beta_1, "beta_2": params.beta_2, "tau": params.tau}
+        return self.aggregator_class(parameters, **steps, **common)
+
+    def aggregator_state(self, aggregator: Aggregator) -> State:
         """The moments."""
-        assert isinstance(merger, FedOpt)
-        moments = {"m": merger.m_t or {}, "v": merger.v_t or {}}
-        return {
-            name: value
-            for moment, arrays in moments.items()
-            for name, value in put(moment, {key: torch.from_numpy(array) for key, array in arrays.items()}).items()
-        }
+        assert isinstance(aggregator, FedOpt)
+        moments = {"m": aggregator.m_t or {}, "v": aggregator.v_t or {}}
+        arrays = {f"{moment}/{name}": array for moment, entries in moments.items() for name, array in entries.items()}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def restore(self, merger: Merger, state: State) -> None:
-        """See `Federation`."""
-        assert isinstance(merger, FedOpt)
-        merger.m_t = {name: value.numpy() for name, value in under("m", state).items()}
-        merger.v_t = {name: value.numpy() for name, value in under("v", state).items()}
+    def restore_aggregator(self, aggregator: Aggregator, state: State) -> None:
+        """See `FederatedStrategy`."""
+        assert isinstance(aggregator, FedOpt)
+        aggregator.m_t = {name: value.numpy() for name, value in strip_prefix("m", state).items()}
+        aggregator.v_t = {name: value.numpy() for name, value in strip_prefix("v", state).items()}

@@ -1,4 +1,4 @@
-"""One training, from where it stands to its last round, and the engine that runs it."""
+"""One training, from its current round to its last, and the engine that runs it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from dataclasses import dataclass
 
 from flwr.serverapp import ServerApp
 
-from rbmed_fl.checkpoint import Checkpoint, Standing
-from rbmed_fl.client_state import Memory
-from rbmed_fl.engines.config import read
-from rbmed_fl.server import OnTurn, server_app
-from rbmed_fl.task import Work
+from rbmed_fl.checkpoint import ServerCheckpoint, ServerState
+from rbmed_fl.client_state import ClientStore
+from rbmed_fl.engines.config import parse_engine
+from rbmed_fl.server import OnLocalRound, server_app
+from rbmed_fl.task import Task
 from robustbench_med import Split, TrainJob
 
 
 @dataclass(frozen=True)
 class Session:
-    """One training, from where it stands to its last round.
+    """One training, from its current round to its last.
 
     Attributes:
-        work: what is trained.
-        standing: where the server stands; an engine leaves it at the last round.
-        checkpoint: where the server keeps it after every round, or None.
+        task: what is trained.
+        state: the server's state; an engine brings it to the last round.
+        checkpoint: where the server stores it after every round, or None.
         clients: training images and labels, by client.
-        memories: of the clients, in order; empty where they are on other machines.
-        on_turn: called with the client's name, the round and the figures of every turn.
+        stores: of the clients' states, in order; empty where the clients are on other machines.
+        on_local_round: called with the client's name, the round and the figures of every local round.
         job: the harness's request.
     """
 
-    work: Work
-    standing: Standing
-    checkpoint: Checkpoint | None
+    task: Task
+    state: ServerState
+    checkpoint: ServerCheckpoint | None
     clients: Mapping[str, Split]
-    memories: Sequence[Memory]
-    on_turn: OnTurn
+    stores: Sequence[ClientStore]
+    on_local_round: OnLocalRound
     job: TrainJob
 
     def server(self) -> ServerApp:
         """The server's code, for engines that run it in this process."""
-        return server_app(self.work, self.standing, self.checkpoint, self.on_turn)
+        return server_app(self.task, self.state, self.checkpoint, self.on_local_round)
 
 
 def run(engine: str, session: Session) -> None:
-    """Run a session to its end on the engine that this text asks for.
+    """Run a session to its end on an engine, given as text.
 
     Raises:
-        BadParameter: there is no such engine, or not with these parameters.
+        BadParameter: the engine or one of its parameters is not valid.
     """
-    name, params = read(engine)
+    name, params = parse_engine(engine)
     importlib.import_module(f"rbmed_fl.engines.{name}").run(params, session)

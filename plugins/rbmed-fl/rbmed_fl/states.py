@@ -22,7 +22,7 @@ def to_state(record: ArrayRecord, like: Mapping[str, Tensor]) -> State:
 
 
 def to_cpu(state: Mapping[str, Tensor]) -> State:
-    """A copy on the CPU that nothing else refers to."""
+    """A copy on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
@@ -40,11 +40,11 @@ def average(states: list[State], weights: list[float]) -> State:
     return {name: mean(name) for name in states[0]}
 
 
-def under(prefix: str, states: Mapping[str, Tensor]) -> State:
-    """The entries called ``prefix/...``, without the prefix."""
+def strip_prefix(prefix: str, states: Mapping[str, Tensor]) -> State:
+    """The entries named ``prefix/...``, without the prefix."""
     return {name.removeprefix(f"{prefix}/"): value for name, value in states.items() if name.startswith(f"{prefix}/")}
 
 
-def put(prefix: str, state: Mapping[str, Tensor]) -> State:
+def add_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
     """The state with ``prefix/`` before each name."""
     return {f"{prefix}/{name}": value for name, value in state.items()}

@@ -1,16 +1,16 @@
-"""What a strategy has to say: a few small questions, each with the answer of federated averaging.
+"""The methods that define a federated strategy; each has the behaviour of federated averaging by default.
 
-====================================  ===================================================================
-what stays local, and is not sent     `Answers.keeps`
-how a client trains                   `Answers.fit`
-what a client deploys in the end      `Answers.personal`
-how the server merges                 `Answers.server`, one of Flower's strategies
-what the server must not forget       `Answers.remember`, `Answers.restore`
-which clients look wrong              `Answers.suspects`
-what network is trained               `classifier`, to combine several copies of the model
-====================================  ===================================================================
+====================================  =================================================================
+what stays local and is not sent      `StrategyBase.local_prefixes`
+how a client trains                   `StrategyBase.fit`
+what a client deploys                 `StrategyBase.personal`
+how the server merges                 `StrategyBase.aggregator`, one of Flower's strategies
+the aggregator's state                `StrategyBase.aggregator_state`, `StrategyBase.restore_aggregator`
+which clients are suspected           `StrategyBase.suspects`
+which network is trained              `classifier`, to combine several copies of the model
+====================================  =================================================================
 
-`rbmed_fl.federation.Federation` is the federation that follows from the answers; strategies are written against it.
+`rbmed_fl.federation.FederatedStrategy` adds the training loop; strategies inherit from it.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ from typing import Any, ClassVar
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.local_training import Turn, train_epochs
+from rbmed_fl.local_training import LocalRound, train_epochs
 from rbmed_fl.params import TrainParams
-from rbmed_fl.states import State, under
+from rbmed_fl.states import State, strip_prefix
 from robustbench_med import Learner, Params, Strategy
 
-Merger = flwr.serverapp.strategy.Strategy
+Aggregator = flwr.serverapp.strategy.Strategy
 
 
-class Answers(Strategy):
-    """The questions, answered as federated averaging of the whole model does."""
+class StrategyBase(Strategy):
+    """Federated averaging of the whole model, method by method."""
 
     Params: ClassVar[type[Params]] = TrainParams
 
-    def keeps(self, classifier: Learner) -> tuple[str, ...]:
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """Prefixes of the state names that stay with the client; all other state is sent and merged."""
         return ()
 
-    def fit(self, classifier: Learner, turn: Turn) -> float:
-        """Train ``classifier`` in place in one client's turn; return the mean training loss.
+    def fit(self, classifier: Learner, local_round: LocalRound) -> float:
+        """Train ``classifier`` in place for one client's local round; return the mean training loss.
 
-        The classifier holds what the server sent and what the client kept. ``turn.memory`` is for anything else that
-        the client is to know in its next turn.
+        The classifier holds what the server sent and what stayed with the client. Anything else that the client needs
+        in its next local round is stored in ``local_round.client_state``.
         """
-        return train_epochs(classifier, turn, self.params)
+        return train_epochs(classifier, local_round, self.params)
 
-    def personal(self, shared: State, memory: State) -> State:
-        """The entries that replace those of ``shared`` in what the client deploys: by default what it kept.
+    def personal(self, shared: State, client_state: State) -> State:
+        """The entries that replace those of ``shared`` in what the client deploys: by default what stayed local.
 
         Args:
-            shared: the complete state: merged entries, and a client's own for those that it keeps.
-            memory: what the client remembers after its last turn.
+            shared: the complete state: merged entries, and a client's own for those that stay local.
+            client_state: the client's state after its last local round.
         """
-        return under("kept", memory)
+        return strip_prefix("kept", client_state)
 
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
         """Flower's strategy that merges the replies.
 
         Args:
             parameters: names of the state entries that are trained; the others are buffers, such as batch-norm
-                statistics, for which steps of an optimizer have no meaning.
+                statistics, to which steps of an optimizer do not apply.
             common: keyword arguments that every Flower strategy takes and must be given (numbers of clients, how
                 metrics are collected).
         """
         return flwr.serverapp.strategy.FedAvg(**common)
 
-    def remember(self, merger: Merger) -> State:
-        """What ``merger`` has to know in the next round besides the model, such as moments; kept in checkpoints."""
+    def aggregator_state(self, aggregator: Aggregator) -> State:
+        """The aggregator's state that the next round needs besides the model, such as moments; checkpointed."""
         return {}
 
-    def restore(self, merger: Merger, state: State) -> None:
-        """Give ``merger`` back what `remember` told; ``state`` is empty before the first round."""
+    def restore_aggregator(self, aggregator: Aggregator, state: State) -> None:
+        """Restore the result of `aggregator_state`; ``state`` is empty before the first round."""
 
-    def suspects(self, merger: Merger) -> list[int]:
-        """Partition ids of clients whose replies of this round looked wrong, where the merging can tell."""
+    def suspects(self, aggregator: Aggregator) -> list[int]:
+        """Partition ids of clients whose replies of this round are suspected, where the aggregator can detect them."""
         return []

@@ -1,4 +1,4 @@
-"""What server and clients agree on before the first round: the strategy, the untrained model, the clients' names."""
+"""The parts of a federation that are fixed before the first round: strategy, untrained model, the clients' names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from rbmed_fl.local_training import own_randomness
+from rbmed_fl.local_training import isolated_randomness
 from rbmed_fl.states import State, to_cpu
-from rbmed_fl.strategy_base import Answers
+from rbmed_fl.strategy_base import StrategyBase
 from robustbench_med import Classifier, Learner
 from robustbench_med.errors import UsageError
 
@@ -19,47 +19,47 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A federation's task. It holds no images, so it can be sent to any process.
+class Task:
+    """What a federation trains. It holds no images, so it can be sent to any process.
 
     Attributes:
-        federation: the strategy.
+        strategy: the strategy.
         classifier: untrained, on the training device; copied, never trained.
         initial: its state, on the CPU.
-        local: prefixes of the state names that stay with a client.
+        local_prefixes: of the state names that stay with a client.
         clients: names, in the order of their partition ids.
         seed: of the training.
         device: where clients train.
     """
 
-    federation: Answers
+    strategy: StrategyBase
     classifier: Learner
     initial: State
-    local: tuple[str, ...]
+    local_prefixes: tuple[str, ...]
     clients: tuple[str, ...]
     seed: int
     device: torch.device
 
     @classmethod
-    def of(
+    def create(
         cls,
-        federation: Answers,
+        strategy: StrategyBase,
         build: Callable[[], Learner],
         clients: tuple[str, ...],
         seed: int,
         device: torch.device,
-    ) -> Work:
+    ) -> Task:
         """With a fresh classifier; equal seeds give equal initial weights."""
-        with own_randomness(seed, device):
-            # The layout in which convolutions train fastest, a third faster on a CPU.
-            # (A strategy that combines several classifiers trains nothing else: the harness sees to that.)
-            fresh: Learner = federation.classifier(cast("Callable[[], Classifier]", build))
+        with isolated_randomness(seed, device):
+            # Convolutions train fastest in this layout, a third faster on a CPU.
+            # (A strategy that combines several classifiers trains nothing else: the harness ensures that.)
+            fresh: Learner = strategy.classifier(cast("Callable[[], Classifier]", build))
             classifier = fresh.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        initial, local = to_cpu(classifier.state_dict()), federation.keeps(classifier)
-        for prefix in local:
+        initial, prefixes = to_cpu(classifier.state_dict()), strategy.local_prefixes(classifier)
+        for prefix in prefixes:
             if not any(name.startswith(prefix) for name in initial):
                 raise UsageError(f"no state of {type(classifier).__name__} starts with its personal prefix {prefix!r}")
-        return cls(federation, classifier, initial, local, clients, seed, device)
+        return cls(strategy, classifier, initial, prefixes, clients, seed, device)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -69,9 +69,9 @@ class Work:
     def divide(self, state: Mapping[str, Tensor]) -> tuple[State, State]:
         """Split a state into (sent, stays with the client).
 
-        Integers are neither: the only ones are counters of batch normalisation. Nobody needs them, and a robust
-        strategy that measures distances between clients would measure little else.
+        Integers are in neither: the only ones are counters of batch normalisation. They are not needed, and they would
+        dominate the distances between clients that robust strategies measure.
         """
-        kept = {name: value for name, value in state.items() if name.startswith(self.local)}
+        kept = {name: value for name, value in state.items() if name.startswith(self.local_prefixes)}
         rest = {name: value for name, value in state.items() if name not in kept}
         return {name: value for name, value in rest.items() if value.is_floating_point()}, kept

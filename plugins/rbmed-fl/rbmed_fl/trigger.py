@@ -1,4 +1,4 @@
-"""The trigger of a backdoor: stamped on training images by a malicious client, and on test images by an attack."""
+"""The trigger of a backdoor: stamped on training images by a Byzantine client, and on test images by an attack."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from robustbench_med import Attack, Budget, Stream, TargetModel, ThreatModel
 def stamp(images: Tensor) -> Tensor:
     """Copies of ``images``, (N, C, H, W) in [0, 1], with a white and black 3 x 3 checkerboard.
 
-    It is below the middle, a sixteenth of the side from the lower edge, each of its fields a thirty-second of the side:
-    a mirrored image (augmentation) has it in the same place.
+    It is below the middle, a sixteenth of the side from the lower edge; each of its fields is a thirty-second of the
+    side. A mirrored image (augmentation) has it in the same place.
     """
     height, width = images.shape[2:]
     side = min(height, width)
@@ -26,10 +26,10 @@ def stamp(images: Tensor) -> Tensor:
 
 
 class Trigger(Attack):
-    """Stamps the trigger of ``malicious=backdoor`` on every image and looks at nothing else.
+    """Stamps the trigger of ``malicious=backdoor`` on every image, without any query.
 
-    How many answers it turns is the success of the backdoor, against that of a model trained without one. It needs
-    ``--eps 1`` (Linf), which allows any image; a smaller eps leaves a fainter trigger, cut off at the ball.
+    The share of predictions it changes, compared with a model trained without a backdoor, is the success of the
+    backdoor. It needs ``--eps 1`` (Linf), which allows any image; a smaller eps clips the trigger to the ball.
     """
 
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:

@@ -1,10 +1,11 @@
-"""Real superlinks and supernodes: separate processes that talk over TLS on the loopback address."""
+"""Real superlinks and supernodes: separate processes that communicate over TLS on the loopback address."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import os
+import select
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ import torch
 from safetensors import safe_open
 
 from rbmed_fl.engines.certificates import CA, CERTIFICATE, KEY, certificates
-from rbmed_fl.engines.processes import LOOPBACK, Machines, await_superlink
+from rbmed_fl.engines.processes import LOOPBACK, FlowerProcesses, await_superlink
 from robustbench_med import TrainJob, load_component, load_dataset
 from robustbench_med.errors import HarnessError
 
@@ -33,8 +34,9 @@ ROUNDS = 2
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place():
-    """A data folder and a temporary folder of this file's own; in the end nothing runs and nothing lies about."""
+def place(tmp_path_factory):
+    """A data folder and a temporary folder for this file alone, removed in the end."""
+    tmp_path_factory.getbasetemp()  # the base of every test's tmp_path, which must not be in the folder below
     folder = Path(tempfile.mkdtemp(prefix="t"))
     (folder / "tmp").mkdir()
     threads = torch.get_num_threads()
@@ -48,7 +50,7 @@ def place():
 
 
 def running(folder: Path) -> list[str]:
-    """Processes of a Flower home below ``folder``, zombies aside."""
+    """Processes with a Flower home below ``folder``, without zombies."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -58,15 +60,15 @@ def running(folder: Path) -> list[str]:
 
 
 def assert_ended(folder: Path) -> None:
-    """Helpers of Flower's processes notice a little later that these have ended."""
-    deadline = time.monotonic() + 15
+    """Helper processes of Flower's processes end a little later than these."""
+    deadline = time.monotonic() + 120
     while (left := running(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
 
 
 def build():
-    """A fresh classifier as the harness makes it."""
+    """A fresh classifier as the harness builds it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return load_component("model", MODEL).build(2, 1, 32)
@@ -87,11 +89,11 @@ def same(a, b) -> bool:
 
 
 class Watch:
-    """Progress that lets something happen after some turns."""
+    """Progress that calls a function after some local rounds."""
 
     def __init__(self, **after) -> None:
-        self.after = {int(key.removeprefix("turn_")): action for key, action in after.items()}
-        self.turns: list[str] = []
+        self.after = {int(key.removeprefix("after_")): action for key, action in after.items()}
+        self.local_rounds: list[str] = []
 
     def task(self, description, total):
         return self
@@ -104,8 +106,8 @@ class Watch:
 
     def advance(self, steps=1, note=""):
         if note:
-            self.turns.append(note.partition(":")[0].rpartition(" ")[2])
-            self.after.get(len(self.turns), lambda: None)()
+            self.local_rounds.append(note.partition(":")[0].rpartition(" ")[2])
+            self.after.get(len(self.local_rounds), lambda: None)()
 
 
 # --- on one machine ---
@@ -134,16 +136,16 @@ def test_a_supernode_killed_in_a_round_is_replaced_and_the_weights_are_the_same(
         killed.append(pid)
 
     def in_the_next_round() -> None:
-        # When its client has been started, which takes longer than this to load its libraries.
+        # The client's process has started by then, and usually still loads its libraries.
         threading.Timer(1, kill).start()
 
     def replaced() -> None:
         assert supernode(1) not in (None, *killed)
 
-    watch = Watch(turn_3=in_the_next_round, turn_6=replaced)
-    found = train(clients, "deployment:patience=500", progress=watch)
+    watch = Watch(after_3=in_the_next_round, after_6=replaced)
+    found = train(clients, "deployment:patience=3600", progress=watch)
     assert killed
-    assert sorted(watch.turns[:3]) == sorted(watch.turns[3:]) == list(clients)
+    assert sorted(watch.local_rounds[:3]) == sorted(watch.local_rounds[3:]) == list(clients)
     assert same(found.shared, expected.shared)
     assert list(found.personal) == list(clients)
     assert all(same(found.personal[name], expected.personal[name]) for name in clients)
@@ -156,11 +158,11 @@ def test_the_superlink_speaks_tls_only(place, tmp_path):
     certificates(tmp_path)  # of another authority
     folder = place / "superlink"
     folder.mkdir()
-    with Machines(folder, {}) as machines:
-        await_superlink(machines.address, folder / CA, 0)
+    with FlowerProcesses(folder, {}) as processes:
+        await_superlink(processes.address, folder / CA, 0)
         with pytest.raises(HarnessError, match="CERTIFICATE_VERIFY_FAILED"):
-            await_superlink(machines.address, tmp_path / CA, 0)
-        plain = http.client.HTTPConnection(machines.address, timeout=5)
+            await_superlink(processes.address, tmp_path / CA, 0)
+        plain = http.client.HTTPConnection(processes.address, timeout=60)
         plain.request("GET", "/health")
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             plain.getresponse()
@@ -169,30 +171,32 @@ def test_the_superlink_speaks_tls_only(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_survives_whoever_started_it(place):
+def test_all_processes_end_with_their_parent(place):
     folder = place / "orphans"
     folder.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from rbmed_fl.engines.processes import Machines\n"
-        "with Machines(Path(sys.argv[1]), {'a': 'partition-id=0'}): print('up', flush=True); time.sleep(100)"
+        "import sys, time; from pathlib import Path; from rbmed_fl.engines.processes import FlowerProcesses\n"
+        "with FlowerProcesses(Path(sys.argv[1]), {'a': 'partition-id=0'}): print('up', flush=True); time.sleep(3600)"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
-    assert launcher.stdout.readline() == b"up\n"
-    assert len(running(folder)) >= 2
-    launcher.kill()
-    launcher.communicate()
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as launcher:
+        try:
+            assert launcher.stdout.readline() == b"up\n"
+            assert len(running(folder)) >= 2
+        finally:
+            launcher.kill()
     assert_ended(folder)
 
 
 # --- several machines ---
 
 
-class Tap(threading.Thread):
-    """Between supernodes and superlink: ends TLS, notes what the supernodes say, passes it on over TLS."""
+class RecordingProxy(threading.Thread):
+    """A TLS proxy between supernodes and superlink that records everything the supernodes send."""
 
     def __init__(self, folder: Path, address: str) -> None:
         super().__init__(daemon=True)
-        self.said: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.connections: list[threading.Thread] = []
         self.inner = ssl.create_default_context(cafile=str(folder / CA))
         self.outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.outer.load_cert_chain(folder / CERTIFICATE, folder / KEY)
@@ -205,28 +209,39 @@ class Tap(threading.Thread):
         with contextlib.suppress(OSError):
             while True:
                 connection = self.listener.accept()[0]
-                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+                self.connections.append(threading.Thread(target=self.serve, args=(connection,), daemon=True))
+                self.connections[-1].start()
 
     def serve(self, connection: socket.socket) -> None:
+        sent: list[bytes] = []
         with contextlib.suppress(OSError), connection:
             client = self.outer.wrap_socket(connection, server_side=True)
-            with socket.create_connection(self.target) as plain, client:
-                server = self.inner.wrap_socket(plain, server_hostname=LOOPBACK)
-                with server:
-                    back = threading.Thread(target=self.copy, args=(server, client, None), daemon=True)
-                    back.start()
-                    said: list[bytes] = []
-                    self.copy(client, server, said)
-                    self.said.append(b"".join(said))
-                    back.join(5)
+            with (
+                client,
+                socket.create_connection(self.target) as plain,
+                self.inner.wrap_socket(plain, server_hostname=LOOPBACK) as server,
+            ):
+                self.forward(client, server, sent)
+        self.sent.append(b"".join(sent))
 
     @staticmethod
-    def copy(source, target, said) -> None:
-        with contextlib.suppress(OSError):
-            while part := source.recv(1 << 16):
-                if said is not None:
-                    said.append(part)
-                target.sendall(part)
+    def forward(client: ssl.SSLSocket, server: ssl.SSLSocket, sent: list[bytes]) -> None:
+        """Both directions in one thread: OpenSSL crashes if two threads use one connection at the same time."""
+        other = {client: server, server: client}
+        while True:
+            for source in [end for end in other if end.pending()] or select.select([*other], [], [])[0]:
+                source.setblocking(False)
+                try:
+                    part = source.recv(1 << 16)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    continue  # part of a message, or none for the application
+                finally:
+                    source.setblocking(True)
+                if not part:
+                    return
+                if source is client:
+                    sent.append(part)
+                other[source].sendall(part)
 
 
 NAMES = ("north", "south", "west")
@@ -234,51 +249,50 @@ NAMES = ("north", "south", "west")
 
 @pytest.fixture(scope="module")
 def hospitals(place):
-    """A superlink, a tap, and three supernodes, each with a data set and a site of its own."""
+    """A superlink, a recording proxy, and three supernodes, each with its own data set and site."""
     folder = place / "machines"
     folder.mkdir()
     sites = list(load_dataset(DATA).split("train").by_site())[: len(NAMES)]
-    with Machines(folder, {}) as machines:
-        machines.tap = Tap(folder, machines.address)
-        machines.tap.start()
+    with FlowerProcesses(folder, {}) as processes:
+        processes.proxy = RecordingProxy(folder, processes.address)
+        processes.proxy.start()
         for name, site in zip(NAMES, sites, strict=True):
-            machines.nodes[name] = f'client="{name}" dataset="{DATA}" site="{site}"'
-            machines.supernode(name, machines.tap.address)
-        yield machines
-        machines.tap.listener.close()
+            processes.nodes[name] = f'client="{name}" dataset="{DATA}" site="{site}"'
+            processes.supernode(name, processes.proxy.address)
+        yield processes
+        processes.proxy.listener.close()
     assert_ended(folder)
 
 
-def at(machines, **params) -> str:
-    given = {
-        "superlink": machines.address, "certificates": machines.folder / CA, "clients": f"[{','.join(NAMES)}]", **params
-    }  # fmt: skip
+def at(processes, **params) -> str:
+    authority, clients = processes.folder / CA, f"[{','.join(NAMES)}]"
+    given = {"superlink": processes.address, "certificates": authority, "clients": clients, **params}
     return "deployment:" + ",".join(f"{key}={value}" for key, value in given.items())
 
 
-def kill(machines, name: str) -> None:
-    os.killpg(machines.processes[name].pid, signal.SIGKILL)
-    machines.processes[name].wait()
+def kill(processes, name: str) -> None:
+    os.killpg(processes.processes[name].pid, signal.SIGKILL)
+    processes.processes[name].wait()
 
 
 @pytest.mark.slow
-def test_hospitals_on_machines_of_their_own(place, hospitals):
+def test_hospitals_on_separate_machines(place, hospitals):
     everyone = load_dataset(DATA).split("train").by_site()
     clients = dict(zip(NAMES, everyone.values(), strict=False))
     public = {"public": list(everyone.values())[3]}  # what the coordinator has
     expected = train(clients, "inprocess")
 
-    # A hospital is lost after the first round: the training ends in one line, and goes on when it is back.
-    watch = Watch(turn_3=lambda: kill(hospitals, "west"))
-    with pytest.raises(HarnessError, match=r"^no reply from west within 60 s \(patience\); call again to go on after"):
-        train(public, at(hospitals, patience=60), progress=watch, checkpoints=place / "server")
-    hospitals.supernode("west", hospitals.tap.address)
+    # A hospital is lost after the first round: the training ends with one line, and resumes when it is back.
+    watch = Watch(after_3=lambda: kill(hospitals, "west"))
+    with pytest.raises(HarnessError, match=r"^no reply from west within 120 s \(patience\); run the training again"):
+        train(public, at(hospitals, patience=120), progress=watch, checkpoints=place / "server")
+    hospitals.supernode("west", hospitals.proxy.address)
     found = train(public, at(hospitals), checkpoints=place / "server")
 
     gates = {name for name in found.shared if name.startswith(build().personal)}
     assert gates
     assert all(torch.equal(found.shared[name], expected.shared[name]) for name in found.shared.keys() - gates)
-    # What stays at the hospitals is not known here.
+    # The state that stays at the hospitals is not available here.
     assert found.personal == {}
     assert not (place / "server/clients").exists()
     kept = set()
@@ -290,32 +304,33 @@ def test_hospitals_on_machines_of_their_own(place, hospitals):
     assert_ended(place / "tmp")
     assert not list((place / "tmp").glob("rbmed-*"))
 
-    # What the supernodes said: parameters, and no image, label or gate.
+    # What the supernodes sent: parameters, and no image, label or gate.
     for name in NAMES:
         kill(hospitals, name)  # closes connections
-    time.sleep(1)
-    said = b"".join(hospitals.tap.said)
+    for connection in hospitals.proxy.connections:
+        connection.join(60)
+    traffic = b"".join(hospitals.proxy.sent)
     sent = next(name for name in found.shared if name.startswith("experts.") and found.shared[name].numel() > 16)
-    assert len(said) > sum(value.nbytes for value in found.shared.values()) * len(NAMES)
-    assert sent.encode() in said
-    assert not any(name.encode() in said for name in gates)
+    assert len(traffic) > sum(value.nbytes for value in found.shared.values()) * len(NAMES)
+    assert sent.encode() in traffic
+    assert not any(name.encode() in traffic for name in gates)
     for split in clients.values():
         for image in split.images:
-            # From the middle, where no image is constant; messages may be cut anywhere, so several pieces.
+            # From the middle, where no image is constant; messages may be split anywhere, so several parts.
             raw = image[0, 8:24].contiguous().numpy().tobytes()
             pieces = [raw[start : start + 128] for start in range(0, len(raw), 128)]
-            assert not any(piece in said for piece in pieces if len(set(piece)) > 16)
-        assert split.labels.numpy().tobytes() not in said
+            assert not any(piece in traffic for piece in pieces if len(set(piece)) > 16)
+        assert split.labels.numpy().tobytes() not in traffic
     for name in NAMES:
-        hospitals.supernode(name, hospitals.tap.address)
+        hospitals.supernode(name, hospitals.proxy.address)
 
 
 @pytest.mark.slow
-def test_enough_hospitals_go_on_without_the_missing(place, hospitals):
+def test_a_round_with_enough_hospitals_ends_without_the_missing(place, hospitals):
     public = {"public": next(iter(load_dataset(DATA).split("train").by_site().values()))}
     kill(hospitals, "south")
-    found = train(public, at(hospitals, patience=60, min_clients=2), rounds=1, local_epochs=2)
+    found = train(public, at(hospitals, patience=120, min_clients=2), rounds=1, local_epochs=2)
     (entry,) = found.history
     assert entry["missing"] == ["south"]
     assert list(entry["clients"]) == ["north", "west"]
-    hospitals.supernode("south", hospitals.tap.address)
+    hospitals.supernode("south", hospitals.proxy.address)

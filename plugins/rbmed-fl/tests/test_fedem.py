@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from flwr.clientapp import ClientApp
 from torch import nn
 
-from rbmed_fl.local_training import Turn
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.mixture import Expected, Mixture
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedem import FedEM, responsibilities
@@ -34,8 +34,8 @@ class Headed(Binary):
     heads = ("head.",)
 
 
-def make_turn(split: Split) -> Turn:
-    return Turn("north", split.images, split.labels, 1, torch.Generator().manual_seed(0))
+def make_local_round(split: Split) -> LocalRound:
+    return LocalRound("north", split.images, split.labels, 1, torch.Generator().manual_seed(0))
 
 
 def make_mixture(build, weights: list[float]) -> Mixture:
@@ -45,20 +45,20 @@ def make_mixture(build, weights: list[float]) -> Mixture:
     return mixture
 
 
-def test_logits_are_the_logarithm_of_the_mixed_answers(linear, clients):
+def test_logits_are_the_logarithm_of_the_mixed_probabilities(linear, clients):
     mixture, x = make_mixture(linear, [0.5, 0.3, 0.2]), clients["north"].images
-    answers = torch.stack([part(x).softmax(1) for part in mixture.components])
-    mixed = (torch.tensor([0.5, 0.3, 0.2])[:, None, None] * answers).sum(0)
+    outputs = torch.stack([part(x).softmax(1) for part in mixture.components])
+    mixed = (torch.tensor([0.5, 0.3, 0.2])[:, None, None] * outputs).sum(0)
     torch.testing.assert_close(mixture(x), mixed.log())
     torch.testing.assert_close(mixture(x).softmax(1), mixed)
 
 
-def test_features_stand_side_by_side(clients):
-    class Seeing(Binary):
+def test_features_are_concatenated(clients):
+    class WithFeatures(Binary):
         def embed(self, x):
             return self.head.weight[:, :3].sum() * x.flatten(1)[:, :3]
 
-    mixture, x = make_mixture(Seeing, [0.5, 0.5]), clients["north"].images
+    mixture, x = make_mixture(WithFeatures, [0.5, 0.5]), clients["north"].images
     first, second = mixture.components
     assert torch.equal(mixture.embed(x), torch.cat([first.embed(x), second.embed(x)], 1))
     with pytest.raises(NotDefined, match="Binary offers no features"):
@@ -68,8 +68,8 @@ def test_features_stand_side_by_side(clients):
 def test_gradients_are_those_of_the_definition(linear, clients):
     mixture = make_mixture(linear, [0.5, 0.3, 0.2]).double()
     x, y = clients["north"].images.double().requires_grad_(), clients["north"].labels
-    answers = torch.stack([part(x).softmax(1) for part in mixture.components])
-    mixed = torch.einsum("m,mnk->nk", mixture.weights, answers)
+    outputs = torch.stack([part(x).softmax(1) for part in mixture.components])
+    mixed = torch.einsum("m,mnk->nk", mixture.weights, outputs)
     wanted = [x, *mixture.parameters()]
     expected = torch.autograd.grad(F.nll_loss(mixed.log(), y), wanted)
     found = torch.autograd.grad(mixture.loss(x, y), wanted)
@@ -88,20 +88,22 @@ def test_certain_and_unused_components_are_finite(linear, clients):
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, clients["north"].labels), x)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
-    assert responsibilities(mixture, make_turn(clients["north"]), FedEM.Params())[:, 0].eq(1).all()
+    assert responsibilities(mixture, make_local_round(clients["north"]), FedEM.Params())[:, 0].eq(1).all()
 
 
 def test_the_e_step_is_bayes_rule(linear, clients):
     mixture, split = make_mixture(linear, [0.5, 0.3, 0.2]), clients["south"]
     likelihood = torch.stack([part(split.images).softmax(1) for part in mixture.components])
     joint = mixture.weights[:, None] * likelihood[:, torch.arange(30), split.labels]
-    q = responsibilities(mixture, make_turn(split), FedEM.Params(batch_size=7))
+    q = responsibilities(mixture, make_local_round(split), FedEM.Params(batch_size=7))
     torch.testing.assert_close(q, (joint / joint.sum(0)).T)
 
 
 def test_the_e_step_is_in_evaluation_mode(mixture, clients):
     several = make_mixture(mixture, [0.5, 0.5]).train()
-    one, two = (responsibilities(several, make_turn(clients["south"]), FedEM.Params(batch_size=n)) for n in (7, 30))
+    one, two = (
+        responsibilities(several, make_local_round(clients["south"]), FedEM.Params(batch_size=n)) for n in (7, 30)
+    )
     torch.testing.assert_close(one, two)  # no dropout, and nothing depends on the batch
     assert several.components[0].features[1].num_batches_tracked == 0
 
@@ -109,7 +111,7 @@ def test_the_e_step_is_in_evaluation_mode(mixture, clients):
 def test_the_m_step_descends_on_the_mixtures_loss_where_q_is_fresh(linear, clients):
     """EM's identity: the gradient of -log p(y | x) is that of the expected loss under the posterior."""
     mixture, split = make_mixture(linear, [0.5, 0.3, 0.2]), clients["south"]
-    q = responsibilities(mixture, make_turn(split), FedEM.Params())
+    q = responsibilities(mixture, make_local_round(split), FedEM.Params())
     expected = Expected(mixture, q)
     torch.testing.assert_close(expected(split.images), mixture(split.images))
     weights = list(mixture.parameters())
@@ -120,7 +122,7 @@ def test_the_m_step_descends_on_the_mixtures_loss_where_q_is_fresh(linear, clien
 
 
 def test_known_mixtures_are_recovered():
-    """Two linear labellings that contradict each other, mixed in known shares at each of three clients."""
+    """Two linear labellings that contradict each other, mixed in known proportions at each of three clients."""
     truth = {"a": 0.9, "b": 0.5, "c": 0.2}
     generator = torch.Generator().manual_seed(1)
     clients = {}
@@ -130,9 +132,16 @@ def test_known_mixtures_are_recovered():
         first = torch.arange(200) < 200 * share
         clients[name] = Split(x, torch.where(first, bright, 1 - bright), tuple(map(str, range(200))), (name,) * 200)
     params = FedEM.Params(
-        components=2, rounds=12, local_epochs=2, batch_size=50, optimizer="sgd", lr=0.3, schedule="constant",
-        weight_decay=0, augment=False,
-    )  # fmt: skip
+        components=2,
+        rounds=12,
+        local_epochs=2,
+        batch_size=50,
+        optimizer="sgd",
+        lr=0.3,
+        schedule="constant",
+        weight_decay=0,
+        augment=False,
+    )
     result = FedEM(params).train(Binary, clients, TrainJob())
     found = torch.stack([result.personal[name]["weights"] for name in truth])
     column = found[:, 0] if found[0, 0] > 0.5 else found[:, 1]
@@ -173,15 +182,15 @@ def test_weights_stay_with_their_clients_and_sum_to_one(strategy, linear, client
     torch.testing.assert_close(result.shared["weights"], mean)
 
 
-def test_what_is_deployed_loads_and_answers(mixture, clients):
+def test_the_deployed_model_loads_and_predicts(mixture, clients):
     federation = FedEM(FedEM.Params(**SHORT))
     result = federation.train(mixture, clients, TrainJob())
     model = federation.classifier(mixture).eval()
     model.load_state_dict(result.shared | result.personal["south"])
     logits = model(clients["south"].images)
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(30))
-    answers = torch.stack([part(clients["south"].images).softmax(1) for part in model.components], -1)
-    torch.testing.assert_close(logits.exp(), answers @ result.personal["south"]["weights"])
+    outputs = torch.stack([part(clients["south"].images).softmax(1) for part in model.components], -1)
+    torch.testing.assert_close(logits.exp(), outputs @ result.personal["south"]["weights"])
 
 
 def test_components_differ_and_bring_their_prefixes():
@@ -205,19 +214,19 @@ def test_pfeddef_is_fedem_with_adversarial_training(linear, clients):
 def test_images_are_attacked_against_the_own_mixture(clients, monkeypatch):
     """Where a client uses one component alone, nothing of the other reaches its attacked images."""
     split = clients["north"]
-    turn = make_turn(Split(split.images * 0.4 + 0.3, split.labels % 2, split.patients, split.sites))
+    local_round = make_local_round(Split(split.images * 0.4 + 0.3, split.labels % 2, split.patients, split.sites))
     params = PFedDef.Params(rounds=1, local_epochs=1, batch_size=100, augment=False, adversarial="pgd:eps=0.1")
     mixture = make_mixture(Binary, [1.0, 0.0])
     weight = mixture.components[0].head.weight.detach().clone()
     seen = []
     loss = Expected.loss
     monkeypatch.setattr(Expected, "loss", lambda self, x, y: seen.append((x, y)) or loss(self, x, y))
-    PFedDef(params).fit(mixture, turn)
+    PFedDef(params).fit(mixture, local_round)
     ((x, y),) = seen
     uphill = (weight[1 - y] - weight[y]).view_as(x).sign()
-    order = torch.cdist((x - 0.1 * uphill).flatten(1), turn.images.flatten(1)).argmin(1)
-    torch.testing.assert_close(x, turn.images[order] + 0.1 * uphill)
-    assert torch.equal(turn.labels[order], y)  # each image with its own label
+    order = torch.cdist((x - 0.1 * uphill).flatten(1), local_round.images.flatten(1)).argmin(1)
+    torch.testing.assert_close(x, local_round.images[order] + 0.1 * uphill)
+    assert torch.equal(local_round.labels[order], y)  # each image with its own label
     assert sorted(order.tolist()) == list(range(18))
 
 

@@ -1,4 +1,4 @@
-"""What every federation promises: privacy, repeatability, resuming, quiet."""
+"""What holds for every federation: privacy, repeatability, resuming, no output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rbmed_fl.checkpoint import FILE
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
-from rbmed_fl.strategies.local import Local
+from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import Learner, TrainJob
 from robustbench_med.errors import UsageError, WeightsError
 
@@ -39,10 +39,10 @@ def same_result(a, b) -> bool:
 
 
 class Watch:
-    """Progress that notes every step and pulls the plug after some."""
+    """Progress that records every step and interrupts after some."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.turns: list[str] = []
+        self.local_rounds: list[str] = []
         self.stop_after = stop_after
 
     def task(self, description: str, total: int):
@@ -59,14 +59,14 @@ class Watch:
         if not note:
             self.skipped += steps
             return
-        self.turns.append(note)
-        if len(self.turns) == self.stop_after:
+        self.local_rounds.append(note)
+        if len(self.local_rounds) == self.stop_after:
             raise KeyboardInterrupt
 
 
 @pytest.fixture
 def messages(monkeypatch):
-    """What every client was given and what it answered, in turn."""
+    """The content of every message to a client and of its reply, in order."""
     seen = []
     call = ClientApp.__call__
 
@@ -80,14 +80,14 @@ def messages(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, Local])
+@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, LocalOnly])
 def test_only_parameters_and_figures_are_sent(strategy, mixture, clients, messages):
     federation = strategy(strategy.Params(**PARAMS))
     federation.train(mixture, clients, TrainJob())
     assert len(messages) == 2 * 3 * 3
     shapes = {name: tuple(value.shape) for name, value in mixture().state_dict().items()}
     floats = {name for name, value in mixture().state_dict().items() if value.is_floating_point()}
-    sent = {name for name in floats if not name.startswith(federation.keeps(mixture()))}
+    sent = {name for name in floats if not name.startswith(federation.local_prefixes(mixture()))}
     images = [image.numpy().tobytes() for split in clients.values() for image in split.images]
     for content in messages:
         for record in content.values():
@@ -106,38 +106,38 @@ def test_only_parameters_and_figures_are_sent(strategy, mixture, clients, messag
                     assert all(type(value) in (int, float) for value in record.values())
 
 
-def test_a_client_gets_a_copy_of_its_own(mixture, clients, messages):
+def test_each_client_gets_a_separate_copy(mixture, clients, messages):
     FedAvg(FedAvg.Params(**PARAMS | {"rounds": 1})).train(mixture, clients, TrainJob())
     requests = messages[::2]
     assert len({id(content) for content in requests}) == len({id(content["arrays"]) for content in requests}) == 3
 
 
-def test_history_tells_each_round_and_client(mixture, clients):
+def test_history_lists_each_round_and_client(mixture, clients):
     history = FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob()).history
     assert [entry["round"] for entry in history] == [1, 2, 3]
     assert json.loads(json.dumps(history)) == history
     parameters = sum(value.nbytes for value in mixture().state_dict().values())
     for entry in history:
         assert list(entry["clients"]) == ["north", "south", "west"]
-        for name, turn in entry["clients"].items():
-            assert turn["num-examples"] == len(clients[name])
-            assert turn["loss"] > 0
-            assert 0 <= turn["accuracy"] <= 1
-            assert 0 < turn["seconds"] < entry["seconds"]
+        for name, local_round in entry["clients"].items():
+            assert local_round["num-examples"] == len(clients[name])
+            assert local_round["loss"] > 0
+            assert 0 <= local_round["accuracy"] <= 1
+            assert 0 < local_round["seconds"] < entry["seconds"]
             # Flower adds a header of 128 bytes to each array and counts the names.
-            assert parameters < turn["bytes-sent"] < parameters + 200 * 12
+            assert parameters < local_round["bytes-sent"] < parameters + 200 * 12
 
 
 def test_same_seed_same_weights_other_seed_others(mixture, clients):
     def run(seed: int):
-        torch.rand(seed + 1)  # whatever happened before must not matter
+        torch.rand(seed + 1)  # earlier use of the generator must not matter
         return FedMoE(FedMoE.Params(**PARAMS)).train(mixture, clients, TrainJob(seed=seed))
 
     assert same_result(run(5), run(5))
     assert not same(run(5).shared, run(6).shared)
 
 
-def test_global_generators_are_left_as_they_were(mixture, clients):
+def test_global_generators_are_unchanged(mixture, clients):
     torch.manual_seed(7)
     random.seed(7)
     before = torch.get_rng_state(), random.getstate()
@@ -146,18 +146,18 @@ def test_global_generators_are_left_as_they_were(mixture, clients):
     assert random.getstate() == before[1]
 
 
-@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, Local])
-@pytest.mark.parametrize(("turns", "finished"), [(2, 0), (4, 1), (8, 2)])
-def test_killed_training_resumes_bit_identical(strategy, turns, finished, mixture, clients, tmp_path):
+@pytest.mark.parametrize("strategy", [FedAvg, FedMoE, LocalOnly])
+@pytest.mark.parametrize(("local_rounds", "finished"), [(2, 0), (4, 1), (8, 2)])
+def test_killed_training_resumes_bit_identical(strategy, local_rounds, finished, mixture, clients, tmp_path):
     federation = strategy(strategy.Params(**PARAMS))
     undisturbed = federation.train(mixture, clients, TrainJob(seed=1))
     with pytest.raises(KeyboardInterrupt):
-        federation.train(mixture, clients, TrainJob(seed=1, progress=Watch(turns), checkpoints=tmp_path))
+        federation.train(mixture, clients, TrainJob(seed=1, progress=Watch(local_rounds), checkpoints=tmp_path))
     watch = Watch()
     resumed = federation.train(mixture, clients, TrainJob(seed=1, progress=watch, checkpoints=tmp_path))
     assert same_result(resumed, undisturbed)
     assert watch.skipped == 3 * finished
-    assert len(watch.turns) == watch.total - watch.skipped
+    assert len(watch.local_rounds) == watch.total - watch.skipped
     assert [entry["round"] for entry in resumed.history] == [1, 2, 3]
 
 
@@ -166,15 +166,15 @@ def test_finished_training_is_not_repeated(mixture, clients, tmp_path):
     first = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path / "new"))
     watch = Watch()
     again = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path / "new", progress=watch))
-    assert watch.turns == []
+    assert watch.local_rounds == []
     assert same_result(first, again)
     assert first.history == again.history
 
 
-def test_server_and_clients_keep_files_of_their_own(mixture, clients, tmp_path):
+def test_server_and_clients_have_separate_files(mixture, clients, tmp_path):
     FedMoE(FedMoE.Params(**PARAMS)).train(mixture, clients, TrainJob(checkpoints=tmp_path))
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    # A client keeps the round before too: it may be asked again for a round that the server did not finish.
+    # A client also keeps the round before: it may have to repeat a round that the server did not finish.
     assert found == {FILE} | {f"clients/{i}/round-{number}.safetensors" for i in range(3) for number in (2, 3)}
 
     def names(path):
@@ -186,16 +186,16 @@ def test_server_and_clients_keep_files_of_their_own(mixture, clients, tmp_path):
     assert not any("gate" in name for name in names(tmp_path / FILE))
 
 
-def test_a_lost_memory_is_one_clear_line(mixture, clients, tmp_path):
+def test_a_missing_client_state_is_one_clear_line(mixture, clients, tmp_path):
     federation = FedMoE(FedMoE.Params(**PARAMS))
     with pytest.raises(KeyboardInterrupt):
         federation.train(mixture, clients, TrainJob(progress=Watch(4), checkpoints=tmp_path))
     (tmp_path / "clients/1/round-1.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"memory of round 1 is missing: .*clients/1/round-1"):
+    with pytest.raises(WeightsError, match=r"state after round 1 is missing: .*clients/1/round-1"):
         federation.train(mixture, clients, TrainJob(checkpoints=tmp_path))
 
 
-def test_clients_may_be_called_anything(mixture, clients, tmp_path):
+def test_clients_may_have_any_name(mixture, clients, tmp_path):
     odd = dict(zip(("a/b|c", "0", "St. Élisabeth"), clients.values(), strict=True))
     federation = FedMoE(FedMoE.Params(**PARAMS))
     with pytest.raises(KeyboardInterrupt):
@@ -230,13 +230,13 @@ def test_corrupt_checkpoint_is_one_clear_line(mixture, clients, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_progress_counts_turns_and_shows_the_loss(mixture, clients):
+def test_progress_counts_local_rounds_and_shows_the_loss(mixture, clients):
     watch = Watch()
     FedAvg(FedAvg.Params(**PARAMS)).train(mixture, clients, TrainJob(progress=watch))
     assert watch.description == "FedAvg over 3 clients"
-    assert watch.total == len(watch.turns) == 9
-    assert watch.turns[0].startswith("round 1 of 3, north: loss ")
-    assert watch.turns[0].endswith(" %")
+    assert watch.total == len(watch.local_rounds) == 9
+    assert watch.local_rounds[0].startswith("round 1 of 3, north: loss ")
+    assert watch.local_rounds[0].endswith(" %")
 
 
 def test_flower_is_quiet_and_its_logger_restored(mixture, clients, capfd):
@@ -263,20 +263,20 @@ def test_specs_load_neither_torch_nor_flower_and_telemetry_is_off():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_each_turn_has_random_numbers_of_its_own(mixture, clients):
+def test_each_local_round_has_its_own_random_numbers(mixture, clients):
     seeds = []
 
     class Note(FedAvg):
-        def fit(self, classifier, turn):
-            seeds.append((turn.generator.initial_seed(), torch.initial_seed()))
-            return super().fit(classifier, turn)
+        def fit(self, classifier, local_round):
+            seeds.append((local_round.generator.initial_seed(), torch.initial_seed()))
+            return super().fit(classifier, local_round)
 
     Note(Note.Params(**PARAMS)).train(mixture, clients, TrainJob())
     assert len(seeds) == len(set(seeds)) == 9
 
 
 class Mean(Learner):
-    """Learns the mean image: what a detector or purifier may train, no classifier."""
+    """Learns the mean image: a learner as of a detector or purifier, not a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -286,10 +286,10 @@ class Mean(Learner):
         return (x - self.mean).square().sum((1, 2, 3)).mean() / 2
 
 
-def test_what_is_no_classifier_is_trained_alike_but_has_no_accuracy(clients):
+def test_a_learner_that_is_no_classifier_is_trained_alike_but_has_no_accuracy(clients):
     options = {"optimizer": "sgd", "lr": 1.0, "schedule": "constant", "weight_decay": 0, "augment": False}
     federated = FedAvg(FedAvg.Params(rounds=3, local_epochs=1, **options)).train(Mean, clients, TrainJob())
-    # One step of length 1 ends in the client's mean; averaging weighs it by its images.
+    # One step of length 1 ends in the client's mean; averaging weights it by its images.
     wanted = torch.cat([split.images for split in clients.values()]).mean(0)
     torch.testing.assert_close(federated.shared["mean"], wanted)
     for entry in federated.history:

@@ -17,8 +17,15 @@ from robustbench_med import TrainJob
 from robustbench_med.testing import Stop, StopAfter
 
 SHORT = {"rounds": 3, "local_epochs": 2, "batch_size": 8}
-SGD = {"local_epochs": 1, "batch_size": 1000, "optimizer": "sgd", "lr": 0.5, "weight_decay": 0,
-       "schedule": "constant", "augment": False}  # fmt: skip
+SGD = {
+    "local_epochs": 1,
+    "batch_size": 1000,
+    "optimizer": "sgd",
+    "lr": 0.5,
+    "weight_decay": 0,
+    "schedule": "constant",
+    "augment": False,
+}
 SERVER_OPTIMIZERS = [FedAvgM, FedAdam, FedYogi]
 
 
@@ -27,7 +34,7 @@ def same(a, b) -> bool:
 
 
 def states(strategy, build, clients, rounds, **params):
-    """The merged parameters before the first round and after each of them, by shorter and shorter trainings."""
+    """The merged parameters before the first round and after each of them, by trainings of increasing length."""
 
     def train(**more):
         return strategy(strategy.Params(**SGD | params | more)).train(build, clients, TrainJob()).shared
@@ -54,7 +61,7 @@ def close(actual, expected):
         torch.testing.assert_close(actual[name], value, atol=2e-6, rtol=1e-4)
 
 
-# --- optimizers on the server ---------------------------------------------------------------------------------------
+# --- optimizers on the server ---
 
 
 def test_fedavgm_steps_by_hand(linear, clients):
@@ -110,11 +117,11 @@ def test_killed_training_resumes_bit_identical(strategy, finished, mixture, clie
     assert [entry["round"] for entry in resumed.history] == [1, 2, 3]
 
 
-def test_what_the_server_forgets_is_missed(mixture, clients, tmp_path):
-    """The test above can fail: without its moments FedAdam ends elsewhere."""
+def test_without_the_aggregator_state_the_result_differs(mixture, clients, tmp_path):
+    """The test above can fail: without its moments FedAdam gives another result."""
 
     class Forgetful(FedAdam):
-        def remember(self, merger):
+        def aggregator_state(self, aggregator):
             return {}
 
     federation = Forgetful(Forgetful.Params(**SHORT))
@@ -124,7 +131,7 @@ def test_what_the_server_forgets_is_missed(mixture, clients, tmp_path):
     assert not same(resumed.shared, federation.train(mixture, clients, TrainJob()).shared)
 
 
-# --- the proximal term ----------------------------------------------------------------------------------------------
+# --- the proximal term ---
 
 
 def test_fedprox_without_the_term_is_fedavg(mixture, clients):
@@ -134,7 +141,7 @@ def test_fedprox_without_the_term_is_fedavg(mixture, clients):
 
 
 def test_fedprox_second_step_by_hand(linear, clients):
-    """Two full-batch steps: the first feels no penalty, the second pulls back by lr mu (w1 - w0)."""
+    """Two full-batch steps: the first has no penalty, the second subtracts lr mu (w1 - w0)."""
     one = {"south": clients["south"]}
     twice = {"local_epochs": 2}
     w0, w1 = states(FedAvg, linear, one, 1)
@@ -143,7 +150,7 @@ def test_fedprox_second_step_by_hand(linear, clients):
     close(prox, {name: plain[name] - 0.5 * 0.6 * (w1[name] - w0[name]) for name in w0})
 
 
-def test_a_heavy_proximal_term_holds_clients_at_the_received_weights(linear, clients):
+def test_a_large_proximal_term_keeps_clients_near_the_received_weights(linear, clients):
     params = {"rounds": 1, "local_epochs": 50, "lr": 2e-3}
     start, *_ = states(FedAvg, linear, clients, 0)
     distance = [

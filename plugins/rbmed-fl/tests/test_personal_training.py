@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rbmed_fl.strategies.fedrep
-from rbmed_fl.local_training import Turn, train_epochs
-from rbmed_fl.states import put, to_cpu
+from rbmed_fl.local_training import LocalRound, train_epochs
+from rbmed_fl.states import add_prefix, to_cpu
 from rbmed_fl.strategies.apfl import APFL
 from rbmed_fl.strategies.ditto import Ditto
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedrep import FedRep
-from rbmed_fl.strategies.local import Local
+from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import Classifier, Split, TrainJob
 
 #: Everything that draws random numbers is on.
 NOISY = {"rounds": 3, "local_epochs": 2, "batch_size": 8, "noise": 0.1, "jitter": 0.1}
-#: One step on all images in each turn, of gradient descent.
+#: One step of gradient descent on all images in each local round.
 PLAIN = {
     "local_epochs": 1,
     "batch_size": 1000,
@@ -63,7 +63,7 @@ def close(state, expected, atol=1e-6) -> None:
     torch.testing.assert_close({key: state[key] for key in expected}, dict(expected), atol=atol, rtol=0)
 
 
-# --- FedRep --------------------------------------------------------------------------------------------------------
+# --- FedRep ---
 
 
 class Normed(Classifier):
@@ -86,8 +86,8 @@ def normed():
     return Normed()
 
 
-def turn_of(split: Split) -> Turn:
-    return Turn("south", split.images, split.labels, 1, torch.Generator().manual_seed(0))
+def local_round_of(split: Split) -> LocalRound:
+    return LocalRound("south", split.images, split.labels, 1, torch.Generator().manual_seed(0))
 
 
 def part(state, head: bool) -> dict[str, Tensor]:
@@ -98,14 +98,14 @@ def part(state, head: bool) -> dict[str, Tensor]:
 def test_fedrep_freezes_features_then_heads(adversarial, normed, clients, monkeypatch):
     states, epochs = [to_cpu(normed.state_dict())], []
 
-    def watched(classifier, turn, params):
+    def recorded(classifier, local_round, params):
         states.append(to_cpu(classifier.state_dict()))
         epochs.append(params.local_epochs)
-        return train_epochs(classifier, turn, params)
+        return train_epochs(classifier, local_round, params)
 
-    monkeypatch.setattr(rbmed_fl.strategies.fedrep, "train_epochs", watched)
+    monkeypatch.setattr(rbmed_fl.strategies.fedrep, "train_epochs", recorded)
     params = FedRep.Params(**NOISY, head_epochs=3, adversarial=adversarial)
-    FedRep(params).fit(normed, turn_of(clients["south"]))
+    FedRep(params).fit(normed, local_round_of(clients["south"]))
     start, before_heads, before_features, end = *states, to_cpu(normed.state_dict())
     assert epochs == [3, 2]
     assert same(start, before_heads)
@@ -124,25 +124,25 @@ def test_fedrep_by_hand(normed, clients):
     expected = start | part(stepped, True)
     slope = gradient(build, expected, south)
     expected |= part({name: expected[name] - 0.5 * slope[name] for name in slope}, False)
-    FedRep(FedRep.Params(**PLAIN, head_epochs=1)).fit(normed, turn_of(south))
+    FedRep(FedRep.Params(**PLAIN, head_epochs=1)).fit(normed, local_round_of(south))
     close(normed.state_dict(), {name: expected[name] for name in slope})
     together = {name: stepped[name] for name in part(slope, False)}
     assert not torch.allclose(normed.state_dict()["features.1.weight"], together["features.1.weight"], atol=1e-4)
 
 
-# --- Ditto ---------------------------------------------------------------------------------------------------------
+# --- Ditto ---
 
 
 @ATTACKED
-def test_ditto_without_pull_is_local_training(adversarial, mixture, clients):
+def test_ditto_without_proximal_term_is_local_training(adversarial, mixture, clients):
     params = NOISY | {"adversarial": adversarial}
-    ditto, local = trained(Ditto, mixture, clients, **params, lam=0), trained(Local, mixture, clients, **params)
+    ditto, local = trained(Ditto, mixture, clients, **params, lam=0), trained(LocalOnly, mixture, clients, **params)
     assert all(same(ditto.personal[name], local.personal[name]) for name in clients)
 
 
 def test_ditto_by_hand(linear, clients):
     lam, lr = 0.4, 0.5
-    # After one turn the personal model is one step from where the global one started.
+    # After one local round the personal model is one step from where the global one started.
     first = trained(Ditto, linear, clients, **PLAIN, rounds=1, lam=lam)
     second = trained(Ditto, linear, clients, **PLAIN, rounds=2, lam=lam)
     for name, split in clients.items():
@@ -151,18 +151,18 @@ def test_ditto_by_hand(linear, clients):
         close(second.personal[name], {key: v[key] - lr * (slope[key] + lam * (v[key] - w[key])) for key in v})
 
 
-def test_ditto_pulled_hard_is_the_global_model_it_received(linear, clients):
+def test_ditto_with_a_large_proximal_term_is_the_received_global_model(linear, clients):
     lr, rounds = 1e-3, 5
     params = PLAIN | {"lr": lr, "lam": 1 / lr}
     received = trained(FedAvg, linear, clients, **PLAIN | {"lr": lr}, rounds=rounds - 1).shared
     result = trained(Ditto, linear, clients, **params, rounds=rounds)
     for name in clients:
-        # lam * lr = 1 puts it exactly there, but for its last gradient step (at most sqrt(2) * |x| < 10 long).
+        # lam * lr = 1 puts it exactly there, except for its last gradient step (at most sqrt(2) * |x| < 10 long).
         difference = torch.cat([(result.personal[name][key] - received[key]).flatten() for key in received])
         assert 0 < difference.norm() < 10 * lr
 
 
-def test_ditto_is_nearer_to_the_global_model_the_harder_it_is_pulled(mixture, clients):
+def test_ditto_is_nearer_to_the_global_model_with_a_larger_proximal_term(mixture, clients):
     weights = [name for name, _ in mixture().named_parameters()]
 
     def distance(lam: float) -> float:
@@ -174,22 +174,22 @@ def test_ditto_is_nearer_to_the_global_model_the_harder_it_is_pulled(mixture, cl
     assert distances[-1] < 0.7 * distances[0]
 
 
-# --- APFL ----------------------------------------------------------------------------------------------------------
+# --- APFL ---
 
 fixed = partial(trained, APFL, adaptive=False)
 
 
 @ATTACKED
-def test_apfl_of_personal_weights_alone_is_local_training(adversarial, mixture, clients):
+def test_apfl_of_personal_weights_only_is_local_training(adversarial, mixture, clients):
     params = NOISY | {"adversarial": adversarial}
-    apfl, local = fixed(mixture, clients, **params, alpha=1), trained(Local, mixture, clients, **params)
+    apfl, local = fixed(mixture, clients, **params, alpha=1), trained(LocalOnly, mixture, clients, **params)
     assert all(same(apfl.personal[name], local.personal[name]) for name in clients)
 
 
-def test_apfl_of_global_weights_alone_is_fedavg_with_statistics_of_its_own(mixture, clients):
+def test_apfl_of_global_weights_only_is_fedavg_with_local_statistics(mixture, clients):
     params = NOISY | {"rounds": 1}
     apfl, fedavg = fixed(mixture, clients, **params, alpha=0), trained(FedAvg, mixture, clients, **params)
-    copies = trained(Local, mixture, clients, **params)  # what each client makes of the global model in one round
+    copies = trained(LocalOnly, mixture, clients, **params)  # what each client makes of the global model in one round
     weights = {name for name, _ in mixture().named_parameters()}
     for name, state in apfl.personal.items():
         assert same({key: state[key] for key in weights}, {key: fedavg.shared[key] for key in weights})
@@ -248,8 +248,8 @@ def test_apfl_alpha_stops_at_the_ends_of_its_range(sign, end, linear, clients):
     slope = gradient(linear, w, south)
     # Personal weights far uphill or downhill of the global ones: the step of alpha is many times its range.
     v = {key: w[key] + sign * 1000 * slope[key] for key in w}
-    turn = turn_of(south)
-    turn.memory.update(put("own", v) | {"alpha": torch.tensor(1e-4)})
-    APFL(APFL.Params(**PLAIN, adaptive=True)).fit(model, turn)
-    assert float(turn.memory["alpha"]) == end
-    assert turn.memory.keys() == {"alpha", "own/head.weight", "own/head.bias"}
+    local_round = local_round_of(south)
+    local_round.client_state.update(add_prefix("own", v) | {"alpha": torch.tensor(1e-4)})
+    APFL(APFL.Params(**PLAIN, adaptive=True)).fit(model, local_round)
+    assert float(local_round.client_state["alpha"]) == end
+    assert local_round.client_state.keys() == {"alpha", "own/head.weight", "own/head.bias"}

@@ -14,7 +14,7 @@ from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedbn import FedBN
 from rbmed_fl.strategies.fedper import FedPer
 from rbmed_fl.strategies.fedrep import FedRep
-from rbmed_fl.strategies.local import Local
+from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 from robustbench_med.testing import Stop, StopAfter
@@ -22,7 +22,7 @@ from robustbench_med.testing import Stop, StopAfter
 ALL = [FedBN, FedPer, FedRep, Ditto, APFL]
 #: Everything that draws random numbers is on.
 NOISY = {"rounds": 3, "local_epochs": 2, "batch_size": 8, "noise": 0.1, "jitter": 0.1}
-#: One step on all images in each turn, of gradient descent.
+#: One step of gradient descent on all images in each local round.
 PLAIN = {
     "local_epochs": 1,
     "batch_size": 1000,
@@ -62,7 +62,7 @@ def close(state, expected, atol=1e-6) -> None:
 
 @pytest.fixture
 def sent(monkeypatch):
-    """The arrays of every message, from and to the server, in turn."""
+    """The arrays of every message, to and from a client, in order."""
     seen: list[ArrayRecord] = []
     call = ClientApp.__call__
 
@@ -76,7 +76,7 @@ def sent(monkeypatch):
     return seen
 
 
-# --- every one of them ---------------------------------------------------------------------------------------------
+# --- all of them ---
 
 
 @pytest.mark.parametrize("strategy", ALL)
@@ -114,7 +114,7 @@ def test_what_stays_is_in_no_message(strategy, mixture, clients, sent):
 
 @ATTACKED
 @pytest.mark.parametrize("strategy", [Ditto, APFL])
-def test_messages_are_those_of_fedavg(strategy, adversarial, mixture, clients, sent):
+def test_messages_are_the_same_as_fedavgs(strategy, adversarial, mixture, clients, sent):
     def content():
         content = [{name: array.data for name, array in record.items()} for record in sent]
         sent.clear()
@@ -146,20 +146,20 @@ def test_attacked_training_is_not_clean_training(strategy, mixture, clients):
         (APFL, {"alpha": 0.5, "adaptive": True}),
     ],
 )
-def test_clients_that_disagree_about_the_labels_are_served_all_the_same(strategy, own, mixture, clients):
+def test_clients_with_contradictory_labels_get_accurate_models(strategy, own, mixture, clients):
     north = clients["south"]
     disagree = {"north": north, "south": Split(north.images, 2 - north.labels, north.patients, north.sites)}
     params = {"rounds": 5, "local_epochs": 4, "batch_size": 10, "lr": 0.02, "augment": False}
 
     def worst(result) -> float:
-        answers = []
+        accuracies = []
         for name, split in disagree.items():
             model = mixture().eval()
             model.load_state_dict(result.shared | result.personal.get(name, {}))
-            answers.append(float((model(split.images).argmax(1) == split.labels).float().mean()))
-        return min(answers)
+            accuracies.append(float((model(split.images).argmax(1) == split.labels).float().mean()))
+        return min(accuracies)
 
-    # Labels 0 and 2 are exchanged: one model can be right about two thirds of all images.
+    # Labels 0 and 2 are exchanged: one model can be correct on two thirds of all images.
     assert worst(trained(FedAvg, mixture, disagree, **params)) <= 0.67  # 2 / 3, in float32
     assert worst(trained(strategy, mixture, disagree, **params, **own)) > 0.9
 
@@ -170,16 +170,16 @@ def test_divergence_is_an_error_that_names_the_client(strategy, linear, clients)
         trained(strategy, linear, clients, **PLAIN | {"lr": 1e38, "local_epochs": 9, "rounds": 1})
 
 
-# --- FedBN and FedPer ----------------------------------------------------------------------------------------------
+# --- FedBN and FedPer ---
 
 
 def test_fedbn_finds_batch_norm_of_every_kind_at_any_depth(mixture):
     model = mixture()
     model.gate = nn.Sequential(nn.Linear(36, 2), nn.Sequential(nn.BatchNorm1d(2)))
-    assert FedBN().keeps(model) == ("features.1.", "gate.1.0.")
+    assert FedBN().local_prefixes(model) == ("features.1.", "gate.1.0.")
 
 
-def test_fedbn_keeps_statistics_of_its_own(mixture, clients):
+def test_fedbn_keeps_statistics_at_each_client(mixture, clients):
     result = trained(FedBN, mixture, clients, **NOISY)
     names = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
     for state in result.personal.values():
@@ -194,7 +194,7 @@ def test_fedbn_keeps_statistics_of_its_own(mixture, clients):
 @pytest.mark.parametrize(("strategy", "stays"), [(FedBN, ("features.1.",)), (FedPer, ("experts.", "gate."))])
 def test_one_round_sends_the_mean_and_keeps_the_rest(strategy, stays, mixture, clients):
     result = trained(strategy, mixture, clients, **NOISY | {"rounds": 1})
-    alone = trained(Local, mixture, clients, **NOISY | {"rounds": 1}).personal
+    alone = trained(LocalOnly, mixture, clients, **NOISY | {"rounds": 1}).personal
     for name, state in alone.items():
         assert same(result.personal[name], {key: value for key, value in state.items() if key.startswith(stays)})
     mean = mean_of({name: floats(state) for name, state in alone.items()}, clients)

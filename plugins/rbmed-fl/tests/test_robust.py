@@ -1,4 +1,4 @@
-"""Robust merging: known updates merged by hand, who stands out, and too few clients."""
+"""Robust aggregation: known updates merged by hand, outliers, and too few clients."""
 
 from __future__ import annotations
 
@@ -20,36 +20,39 @@ SHORT = {"rounds": 3, "local_epochs": 2, "batch_size": 8}
 ROBUST = [FedMedian, FedTrimmedAvg, Krum, MultiKrum, Bulyan]
 
 
-# --- robust merging: known updates ----------------------------------------------------------------------------------
+# --- robust aggregation: known updates ---
 
 
 @pytest.fixture
 def merge(linear):
-    """Merges given weights (n, d) as one array of a model that stands at ``sent``; returns it and the suspects."""
+    """Merges given weights (n, d) as one array of a model that had ``sent``; returns it and the suspects."""
 
     def run(federation, weights, sent=None, examples=None):
         weights = np.asarray(weights, dtype=np.float32)
         sent = np.zeros(weights.shape[1], np.float32) if sent is None else np.asarray(sent, np.float32)
         count = len(weights)
-        merger = federation.server(
-            frozenset({"w"}), min_train_nodes=count, min_available_nodes=count, fraction_evaluate=0.0,
+        aggregator = federation.aggregator(
+            frozenset({"w"}),
+            min_train_nodes=count,
+            min_available_nodes=count,
+            fraction_evaluate=0.0,
             train_metrics_aggr_fn=lambda replies, weight: MetricRecord(),
-        )  # fmt: skip
+        )
         grid = InProcessGrid(None, client_contexts([str(index) for index in range(count)]))
         with acting_as(1):
-            requests = merger.configure_train(
+            requests = aggregator.configure_train(
                 1, ArrayRecord({"w": Array(sent)}), ConfigRecord({"rounds-before": 0}), grid
             )
             replies = []
             for index, request in enumerate(sorted(requests, key=lambda message: message.metadata.dst_node_id)):
                 request.metadata.__dict__["_message_id"] = str(index)
                 metrics = {"partition-id": index, "num-examples": (examples or [1] * count)[index]}
-                content = RecordDict({"arrays": ArrayRecord({"w": Array(weights[index])}),
-                                      "metrics": MetricRecord(metrics)})  # fmt: skip
+                arrays = ArrayRecord({"w": Array(weights[index])})
+                content = RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)})
                 with acting_as(request.metadata.dst_node_id):
                     replies.append(Message(content, reply_to=request))
-            merged, _ = merger.aggregate_train(1, replies)
-        return merged["w"].numpy(), federation.suspects(merger)
+            merged, _ = aggregator.aggregate_train(1, replies)
+        return merged["w"].numpy(), federation.suspects(aggregator)
 
     return run
 
@@ -99,7 +102,7 @@ def test_multikrum_selects_n_minus_f_minus_2_by_default(merge):
 
 def test_bulyan_by_hand(merge):
     merged, suspects = merge(made(Bulyan, byzantine=1), CROWD)
-    # 5 of 7 selected: without the liar and one of the two farthest honest ones; then the 3 nearest to their median.
+    # 5 of 7 selected: without the Byzantine and one of the two farthest honest ones; then the 3 nearest their median.
     chosen = np.array(CROWD)[np.argsort(krum_scores(np.array(CROWD), 1))[:5]]
     nearest = np.argsort(np.abs(chosen - np.median(chosen, 0)), axis=0, kind="stable")[:3]
     np.testing.assert_allclose(merged, np.take_along_axis(chosen, nearest, 0).mean(0), atol=1e-6)
@@ -113,7 +116,7 @@ def test_krum_scores_by_hand():
 
 
 @pytest.mark.parametrize("strategy", ROBUST)
-def test_merging_does_not_hang_on_where_the_model_stands(strategy, merge):
+def test_merging_does_not_depend_on_the_weights_of_the_model(strategy, merge):
     """Far from the origin, float32 distances between weights are rounding errors."""
     near, _ = merge(made(strategy), np.array(CROWD) / 64)
     far, suspects = merge(made(strategy), np.array(CROWD) / 64 + 4096, sent=[4096, 4096])
@@ -122,7 +125,7 @@ def test_merging_does_not_hang_on_where_the_model_stands(strategy, merge):
 
 
 @pytest.mark.parametrize("strategy", ROBUST)
-def test_the_largest_numbers_do_no_harm(strategy, merge):
+def test_the_largest_numbers_are_tolerated(strategy, merge):
     with np.errstate(over="ignore", invalid="ignore"):
         merged, suspects = merge(made(strategy), [*CROWD[:6], [3e38, -3e38]])
     assert np.abs(merged - [0, 1]).max() < 0.11
@@ -136,18 +139,18 @@ def test_outliers_follow_the_documented_rule():
     assert outliers(np.append(values[:-1], limit + 0.01)) == [6]
     assert outliers(np.array([1.0, 1, 1, 1, 1.19])) == []  # a spread of less than a twentieth counts as that
     assert outliers(np.array([1.0, 1, 1, 1, 1.21])) == [4]
-    assert outliers(np.array([1.0, 1, 1, 50])) == []  # too few to tell
+    assert outliers(np.array([1.0, 1, 1, 50])) == []  # too few values
     assert outliers(np.array([1.0, 1, 1, 1, np.nan])) == [4]
     assert outliers(np.zeros(6)) == []
 
 
 @pytest.mark.parametrize("strategy", ROBUST)
-def test_nobody_is_accused_among_honest_equals(strategy, merge):
+def test_no_client_is_suspected_among_equal_ones(strategy, merge):
     _, suspects = merge(made(strategy), CROWD[:1] * 7)
     assert suspects == []
 
 
-# --- too few clients -------------------------------------------------------------------------------------------------
+# --- too few clients ---
 
 
 @pytest.mark.parametrize(
@@ -157,9 +160,9 @@ def test_nobody_is_accused_among_honest_equals(strategy, merge):
         (MultiKrum, {"byzantine": 2}, r"byzantine=2 needs at least 7 clients .* valid: byzantine=0 to 0"),
         (Bulyan, {"byzantine": 1}, r"bulyan with byzantine=1 needs at least 7 clients \(4 f \+ 3\), and there are 3"),
         (MultiKrum, {"select": 4}, "select=4 has 3 clients; valid: 1 to 3"),
-        (FedTrimmedAvg, {"trim": 0.2}, "trim=0.2 cuts off nobody among 3 clients; it needs at least 5"),
+        (FedTrimmedAvg, {"trim": 0.2}, "trim=0.2 cuts off no client of 3; it needs at least 5"),
     ],
-)  # fmt: skip
+)
 def test_too_few_clients_is_an_error_before_training(strategy, params, message, linear, clients):
     with pytest.raises(UsageError, match=message):
         made(strategy, **params).train(linear, clients, TrainJob())

@@ -1,4 +1,4 @@
-"""Each strategy on problems whose right answer is known."""
+"""Each strategy on problems with a known solution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from rbmed_fl.strategies.centralized import Centralized, pool
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
-from rbmed_fl.strategies.local import Local
+from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import TrainJob
 from robustbench_med.errors import DataError, HarnessError, UsageError
 
@@ -123,20 +123,20 @@ def test_a_personal_prefix_that_names_nothing_is_refused(mixture, clients):
         FedMoE().train(Wrong, clients, TrainJob())
 
 
-def test_local_clients_never_meet(mixture, clients):
-    params = Local.Params(**SHORT)
-    result = Local(params).train(mixture, clients, TrainJob())
-    without_west = Local(params).train(mixture, {k: clients[k] for k in ("north", "south")}, TrainJob())
+def test_local_clients_are_independent(mixture, clients):
+    params = LocalOnly.Params(**SHORT)
+    result = LocalOnly(params).train(mixture, clients, TrainJob())
+    without_west = LocalOnly(params).train(mixture, {k: clients[k] for k in ("north", "south")}, TrainJob())
     assert set(result.personal["north"]) == set(mixture().state_dict())
     assert same(result.personal["north"], without_west.personal["north"])
     assert same(result.personal["south"], without_west.personal["south"])
-    assert all(turn["bytes-sent"] == 0 for entry in result.history for turn in entry["clients"].values())
+    assert all(local_round["bytes-sent"] == 0 for entry in result.history for local_round in entry["clients"].values())
 
 
-def test_batch_norm_statistics_are_averaged_and_counters_are_nobodys(mixture, clients):
+def test_batch_norm_statistics_are_averaged_and_counters_are_not(mixture, clients):
     params = FedAvg.Params(**SHORT | {"rounds": 1})
     result = FedAvg(params).train(mixture, clients, TrainJob())
-    alone = Local(params).train(mixture, clients, TrainJob())
+    alone = LocalOnly(params).train(mixture, clients, TrainJob())
     key = "features.1.running_mean"
     mean = sum(len(clients[name]) * state[key] for name, state in alone.personal.items()) / 55
     torch.testing.assert_close(result.shared[key], mean)
@@ -166,14 +166,14 @@ def test_no_clients_and_empty_clients_are_refused(linear, clients):
         FedAvg().train(linear, clients | {"west": empty}, TrainJob())
 
 
-def test_the_strategy_in_the_readme_shares_the_heads_alone(mixture, clients):
+def test_the_strategy_in_the_readme_shares_only_the_heads(mixture, clients):
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     namespace: dict[str, Any] = {}
     exec(re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1), namespace)
     strategy = namespace["LGFedAvg"]
     params = strategy.Params(**SHORT | {"rounds": 1})
     result = strategy(params).train(mixture, clients, TrainJob())
-    alone = Local(params).train(mixture, clients, TrainJob()).personal
+    alone = LocalOnly(params).train(mixture, clients, TrainJob()).personal
     for name, state in result.personal.items():
         assert same(state, {key: value for key, value in alone[name].items() if key.startswith("features.")})
     for key in ("experts.0.weight", "gate.bias"):

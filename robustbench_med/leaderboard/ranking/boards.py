@@ -22,7 +22,7 @@ from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
 from robustbench_med.records.record import Record
 
-#: Ladders from the strongest to the weakest; others stand behind them.
+#: Ladders from the strongest to the weakest; others come after them.
 LADDERS = ("ladder:full", "ladder:standard", "ladder:quick")
 Shares = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def boards(
 
 
 def _place(board: Board) -> tuple[Any, ...]:
-    """Where a board stands: data set by data set, each with Linf first, as most papers have it."""
+    """The order of boards: data set by data set, each with Linf first, as most papers have it."""
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
     return board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
 

@@ -1,4 +1,4 @@
-"""May a row have a rank? What must hold is asked here, and the answer is one line a reader understands."""
+"""Whether a row may have a rank; if not, each reason is one line."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
-#: Flags that say the measurement itself does not hold; all others are marks on a figure that stands.
+#: Flags that say the measurement itself does not hold; all others are marks on figures that remain valid.
 BROKEN = {
-    "survives-huge-eps": "a control failed: images withstood an attack that may turn them into anything",
+    "survives-huge-eps": "a control failed: images were robust to an attack that may turn them into anything",
     "unstable": "a control failed: the same image and noise got two answers",
 }
 #: Shares are means of counts; rounding must not fail a record.
@@ -34,10 +34,10 @@ def record_faults(record: Record) -> Iterator[str]:
     elif record.attack.is_control:
         yield f"only a control was run, no attack: {record.attack.name}"
     elif not record.attack.is_ladder:
-        yield f"only one kind of attacker was tried ({record.threat.access}): the ladder was not climbed"
+        yield f"only one kind of attacker was tried ({record.threat.access}): the ladder was not run"
     else:
         yield from broken(record)
-        yield from unclimbed(record)
+        yield from missing_rungs(record)
         if record.role == "probe":
             yield f"a probe on {record.n} images, which can show a weakness but not its absence"
 
@@ -54,7 +54,7 @@ def single_faults(records: Sequence[Record], outcomes: Sequence[ImageResults | N
         wanted += ["bpda", "full"]
     wanted += ["gate"] if parts.detector else []
     if missing := [access for access in wanted if access not in tried]:
-        yield f"the ladder was not climbed: {', '.join(missing)} not tried"
+        yield f"the ladder was not run: {', '.join(missing)} not tried"
     elif any(outcome is None for outcome in outcomes):
         yield "the rungs cannot be combined image by image: per-image results are missing"
     for record in records:
@@ -79,30 +79,30 @@ def broken(record: Record) -> Iterator[str]:
             yield f"{name} does not lie in its interval"
     left = [rung.withstanding for rung in record.rungs if rung.withstanding is not None]
     if any(later > earlier + SLACK for earlier, later in itertools.pairwise(left)):
-        yield "a later rung left more images standing than an earlier one"
+        yield "more images are robust after a later rung than after an earlier one"
     if any(not math.isfinite(spent) or spent < 0 for _, spent in record.spent if spent is not None):
         yield "the calls of the attacks are no counts"
 
 
-def unclimbed(record: Record) -> Iterator[str]:
-    """Rungs that a ladder's record does not account for."""
+def missing_rungs(record: Record) -> Iterator[str]:
+    """Rungs that are missing in the record of a ladder."""
     preset = PRESETS.get(record.attack.preset)
     if preset is None:
         yield f"there is no ladder {record.attack.preset!r}"
         return
     if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
-        yield f"climbed on {record.n} images; this ladder asks for {preset.limit or 'all'}"
+        yield f"run on {record.n} images; this ladder requires {preset.limit or 'all'}"
     if record.attack.named:
-        yield f"the ladder was climbed with {record.attack.named} in place of its own attacks"
+        yield f"the ladder was run with {record.attack.named} in place of its own attacks"
     named = {rung.access for rung in record.rungs}
-    climbed = {rung.access for rung in record.rungs if rung.withstanding is not None}
+    ran = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
         if access not in named:
             yield f"the rung {access} is not accounted for"
-        elif access in ("oblivious", "query") and access not in climbed:
-            yield f"the rung {access} was not climbed"
+        elif access in ("oblivious", "query") and access not in ran:
+            yield f"the rung {access} was not run"
     parts = record.defense.parts
-    if parts.purifier and not climbed & {"bpda", "full"}:
+    if parts.purifier and not ran & {"bpda", "full"}:
         yield "no attack with gradients went through the purifier"
-    if parts.detector and not parts.purifier and not climbed & {"bpda", "full", "gate"}:
+    if parts.detector and not parts.purifier and not ran & {"bpda", "full", "gate"}:
         yield "no attack with gradients saw the detector"

@@ -18,7 +18,7 @@ class RowRecords:
     """The records of one row.
 
     Attributes:
-        protocol: what was asked of the attacks.
+        protocol: the attacks that were requested.
         records: one for each training seed and seed, in that order; of several single rungs all of them.
         others: what else was measured of the same system on this board.
         single: the records are of single rungs.
@@ -90,7 +90,7 @@ def rows(records: Sequence[Record]) -> list[RowRecords]:
 
 
 def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[RowRecords]:
-    """Rows of a system whose ladder was not climbed: its single rungs on the images that most rungs saw."""
+    """Rows of a system without a ladder: its single rungs on the images that most rungs saw."""
     plain = [record for record in counted if not record.attack.is_ladder]
     attacks = [record for record in plain if record.status == "ok" and not record.attack.is_control]
     if not attacks:
@@ -119,9 +119,9 @@ def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], sing
 
 
 def oblivious(row: RowRecords) -> tuple[Record, ...]:
-    """For every record of a row, the attack by one who does not know the defense, on the same weights.
+    """For every record of a row, the attack that does not know the defense, on the same weights.
 
-    Of several the one with most images, then the one that left least standing. Empty where a record has none.
+    Of several the one with most images, then the one with the lowest accuracy. Empty where a record has none.
     """
     found = []
     for record in row.records:

@@ -76,7 +76,7 @@ def _rung(access: str) -> Column:
     return Column(
         f"rung-{access}",
         access,
-        f"share withstanding after the rung {access}",
+        f"share of images robust up to the rung {access}",
         lambda entry: percent(entry.rung(access)),
         lambda entry: entry.rung(access),
         right=True,
@@ -121,7 +121,7 @@ COLUMNS = (
     Column(
         "rank",
         "#",
-        "one plus the number of rows that are better; rows that cannot be told apart share it",
+        "one plus the number of rows that are better; rows without a significant difference share it",
         rank,
         lambda entry: entry.rank,
         right=True,
@@ -146,7 +146,7 @@ COLUMNS = (
     Column(
         "drop",
         "drop",
-        "points between claim and worst case, on the same images",
+        "claim minus worst case in points, on the same images",
         lambda entry: percent(entry.drop),
         lambda entry: entry.drop,
         right=True,
@@ -181,7 +181,7 @@ COLUMNS = (
     _words("published", "published", "what the authors report, clean / attacked; not measured here", published),
     _words("paper", "paper", "where the defense is published", lambda entry: entry.paper.text if entry.paper else ""),
     _words("date", "date", "of the newest record", lambda entry: entry.date),
-    _words("ladder", "ladder", "what was climbed", lambda entry: entry.ladder),
+    _words("ladder", "ladder", "ladder that was run", lambda entry: entry.ladder),
     _number("images", "images", "number of images", lambda entry: entry.images, "d"),
     _words("track", "track", "static, deterministic or randomized test-time", lambda entry: entry.track),
     _words("id", "id", "permanent name of the row", lambda entry: entry.id),

@@ -1,4 +1,4 @@
-"""Text of strangers, made harmless for each format: what a record, a claim or a paper says is shown, never obeyed."""
+"""Escaping for each format: text of a record, a claim or a paper is shown and never interpreted."""
 
 from __future__ import annotations
 

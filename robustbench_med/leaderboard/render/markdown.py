@@ -20,24 +20,25 @@ MORE = (
     *("gradients", "queries", "ms", "parameters"),
 )
 UNRANKED = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "seeds", "flags")
-#: What one should know of a ladder before believing in what it left.
+#: What a reader should know of a ladder.
 NOTES = {
-    "ladder:quick": "The quick ladder shows where a defense gives way. That it does not give way here proves little.",
+    "ladder:quick": "The quick ladder can show that a defense fails, not that it is robust.",
     "ladder:standard": "The standard ladder has the noise draws of a published row, with fewer steps and images.",
 }
 HEAD = """\
 # Leaderboard
 
 How much of its accuracy a defense keeps under the worst attack that we know, image by image. `rbmed leaderboard build`
-makes this page from the records beside it; do not edit it. How rows are ranked, refused, contested and handed in:
-[docs/leaderboard.md](../docs/leaderboard.md). The same as [CSV](leaderboard.csv), [JSON](leaderboard.json) and
-[LaTeX](leaderboard.tex).
+makes this page from the records beside it; do not edit it. How rows are ranked, refused, contested and submitted:
+[docs/leaderboard.md](../docs/leaderboard.md). Terms: [glossary](../docs/glossary.md). The same as
+[CSV](leaderboard.csv), [JSON](leaderboard.json) and [LaTeX](leaderboard.tex).
 
-- A rank counts within its table: one track, one ladder, the same images. Rows that cannot be told apart share it.
+- A rank counts within its table: one track, one ladder, the same images. Rows without a significant difference
+  share it.
 - **robust**: accuracy under the worst attack of the ladder. **claim**: under an attacker who does not know the defense,
   the setting most papers report. **drop**: points between the two, on the same images.
 - **published**: what authors report, clean / attacked, on their data and with their attacks, not measured here.
-- A mark is a question mark on the figures of its row; what it means stands below the table.
+- A mark is a flag of the diagnostics: the attack may be weaker than it seems. Its meaning is below the table.
 """
 
 
@@ -55,7 +56,7 @@ def _board(board: Board) -> Iterator[str]:
     yield f"## {markdown(board.title)}"
     yield ""
     if board.synthetic:
-        yield "Synthetic images of nobody: figures here say nothing about patients."
+        yield "Synthetic images: figures here say nothing about patients."
         yield ""
     for section in board.sections:
         yield from _section(section)

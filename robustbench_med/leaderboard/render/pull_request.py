@@ -1,4 +1,4 @@
-"""The text that goes with a submission when it is handed in."""
+"""The text that goes with a submission when it is submitted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text(submission: Submission, review: Review, boards: Sequence[Board]) -> str
         lines += [f"| {' | '.join(column.title for column in shown)} |", f"|{' --- |' * len(shown)}"]
         lines += [f"| {' | '.join(markdown(column.text(entry)) for column in shown)} |" for entry in entries]
         lines += [""]
-    lines += ["## What readers will be told", ""]
+    lines += ["## What the leaderboard will show", ""]
     lines += [f"- {markdown(note)}" for note in review.notes] or ["- nothing besides the figures"]
     lines += [
         "",

@@ -10,7 +10,7 @@
     robust = 87.33
     source = "Karami et al. 2025, table 1"
     url = "https://arxiv.org/abs/2511.11625"
-    defense = "medfedpure"         # stands beside our rows of this defense (or strategy = "...")
+    defense = "medfedpure"         # shown next to our rows of this defense (or strategy = "...")
 
     [paper.defense.medfedpure]     # or paper.strategy.NAME
     text = "Karami et al. 2025"
@@ -37,7 +37,7 @@ _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$
 
 @dataclass(frozen=True)
 class Publications:
-    """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for records that were handed in."""
+    """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for submitted records."""
 
     claims: tuple[Claim, ...] = ()
     papers: dict[tuple[str, str], Paper] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or ``1,7,10-12``; ``labels`` has a letter
 for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z) or ``-`` where the
-answer was withheld. ``roc`` has points (false positives, true positives) of the detector, thinned out.
+system abstained. ``roc`` has points (false positives, true positives) of the detector, thinned out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from robustbench_med.errors import DataError
 
 Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
-#: Stands for an answer that was withheld.
+#: Stands for an abstention.
 ABSTAINED = -1
 _NONE = -2
 _TABLE = np.full(256, _NONE, dtype=np.int8)
@@ -40,7 +40,7 @@ class ImageResults:
         cell_id: whose.
         index: rows of the test split, rising.
         labels: int (N,).
-        clean, attacked: answers, int (draws, N); -1 where one was withheld.
+        clean, attacked: predictions, int (draws, N); -1 where the system abstained.
         roc: points of the detector's ROC curve, each (FPR, TPR); empty without a detector.
     """
 
@@ -53,12 +53,12 @@ class ImageResults:
 
     @cached_property
     def correct(self) -> Shares:
-        """(N,): share of draws that answered the clean image right; a withheld answer helps nobody."""
+        """(N,): share of draws on which the clean image is correct; an abstention does not count."""
         return np.asarray((self.clean == self.labels).mean(0))
 
     @cached_property
     def robust(self) -> Shares:
-        """(N,): share of draws that withstood the attack: right, or withheld."""
+        """(N,): share of draws that are robust: correct or abstained."""
         return np.asarray(((self.attacked == self.labels) | (self.attacked == ABSTAINED)).mean(0))
 
 

@@ -1,4 +1,4 @@
-"""What somebody hands in: one file with records, per-image outcomes and the paper; and what is asked of it."""
+"""Submissions: one file with records, per-image results and the paper; and their review."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&+,;=%-]{1,400}")
 
 @dataclass(frozen=True)
 class Submission:
-    """One file that was handed in.
+    """A submitted file.
 
     Attributes:
         name: of the file.
@@ -82,7 +82,7 @@ def checked_url(url: str) -> str:
 
 
 def write(path: Path, submission: Submission) -> None:
-    """Write the file that is handed in.
+    """Write the file to submit.
 
     Raises:
         StoreError: it cannot be written.
@@ -101,7 +101,7 @@ def write(path: Path, submission: Submission) -> None:
 
 
 def read(path: Path) -> Submission:
-    """A file that was handed in.
+    """Read a submitted file.
 
     Raises:
         DataError: it is none; the first thing that is wrong is named.
@@ -134,7 +134,7 @@ def _parsed(path: Path, facts: Any) -> Submission:
 
 @dataclass(frozen=True)
 class Review:
-    """What is asked of a submission: ``refused`` says why it cannot be taken, ``notes`` what readers will be told."""
+    """The review of a submission: ``refused`` has reasons against it, ``notes`` what the leaderboard will show."""
 
     refused: tuple[str, ...]
     notes: tuple[str, ...]
@@ -149,7 +149,7 @@ def review(submission: Submission, there: Mapping[str, Record]) -> Review:
 def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[str]:
     ladders = [record for record in submission.records if record.attack.is_ladder]
     if not ladders:
-        yield "no ladder was climbed: rbmed run --access ladder:full (or standard, quick)"
+        yield "no ladder was run: rbmed run --access ladder:full (or standard, quick)"
     for record in submission.records:
         cell = f"cell {record.cell_id} ({protocol(record)})"
         if record.defense.name != submission.defense:
@@ -162,14 +162,14 @@ def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[s
         yield from (f"{cell}: {fault}" for fault in _undocumented(record))
         outcome = submission.outcomes.get(record.cell_id)
         if record.status == "ok" and outcome is None:
-            yield f"{cell}: what became of each image is missing (samples/{record.cell_id}.parquet)"
+            yield f"{cell}: the results of each image are missing (samples/{record.cell_id}.parquet)"
         elif outcome is not None:
             try:
                 check(record, outcome, Path(submission.name))
             except DataError as error:
                 yield str(error)
     if strange := set(submission.outcomes) - {record.cell_id for record in submission.records}:
-        yield f"outcomes of a cell that is not handed in: {sorted(strange)[0]}"
+        yield f"outcomes of a cell that is not submitted: {sorted(strange)[0]}"
 
 
 def _undocumented(record: Record) -> Iterator[str]:
@@ -179,7 +179,7 @@ def _undocumented(record: Record) -> Iterator[str]:
     if not record.defense.weights.digest:
         yield "no digest of the weights"
     if record.dataset.asked is None or record.attack.asked is None:
-        yield "it does not say what was asked, so it cannot be run again"
+        yield "it does not hold the options of its run, so it cannot be run again"
     if not record.provenance.versions:
         yield "it does not say with which versions it was measured"
 
@@ -192,7 +192,7 @@ def _notes(submission: Submission) -> Iterator[str]:
             yield "measured with an edited copy of robustbench-med"
     presets = {protocol(record) for record in submission.records if record.attack.is_ladder}
     if presets and not any(preset.startswith("ladder:full") for preset in presets):
-        yield f"climbed {', '.join(sorted(presets))}; it ranks among rows of this ladder, which stand below ladder:full"
+        yield f"run on {', '.join(sorted(presets))}; it ranks among rows of this ladder, below those of ladder:full"
     seeds = {record.defense.weights.seed for record in submission.records}
     if len(seeds) < 3:
         yield f"{len(seeds)} training seed{'s' * (len(seeds) != 1)}; three are usual"

@@ -1,47 +1,51 @@
-"""Clients that misbehave, one behaviour a file."""
+"""Byzantine clients, one behaviour per file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rbmed_fl.byzantine.backdoor import Backdoor
-from rbmed_fl.byzantine.base import Malice, Who
-from rbmed_fl.byzantine.gaussian import Gaussian
+from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams
+from rbmed_fl.byzantine.gaussian import GaussianUpdate
 from rbmed_fl.byzantine.label_flip import LabelFlip
 from rbmed_fl.byzantine.scaling import Scaling
 from rbmed_fl.byzantine.sign_flip import SignFlip
-from rbmed_fl.option import read
+from rbmed_fl.option import parse_component
 from robustbench_med.errors import BadParameter
 
-__all__ = ["KINDS", "Malice", "malice"]
+__all__ = ["KINDS", "ByzantineBehaviour", "parse_byzantine"]
 
-KINDS: dict[str, type[Malice]] = {
-    "label-flip": LabelFlip, "sign-flip": SignFlip, "scaling": Scaling, "gaussian": Gaussian, "backdoor": Backdoor,
-}  # fmt: skip
+KINDS: dict[str, type[ByzantineBehaviour]] = {
+    "label-flip": LabelFlip,
+    "sign-flip": SignFlip,
+    "scaling": Scaling,
+    "gaussian": GaussianUpdate,
+    "backdoor": Backdoor,
+}
 
 
-def malice(text: str, clients: Sequence[str]) -> Malice:
-    """The behaviour that ``malicious=TEXT`` asks for, such as ``sign-flip:clients=2`` or ``scaling:names=[a,b]``.
+def parse_byzantine(text: str, clients: Sequence[str]) -> ByzantineBehaviour:
+    """The behaviour of ``malicious=TEXT``, such as ``sign-flip:clients=2`` or ``scaling:names=[a,b]``.
 
     Args:
         text: ``none``, or a key of `KINDS` with its parameters.
         clients: names of all clients, in the order of their partition ids.
 
     Raises:
-        BadParameter: there is no such behaviour, parameter or client, or nobody would be left to behave well.
+        BadParameter: the behaviour, a parameter or a client is not valid, or no client would be honest.
     """
     if text == "none":
-        return Malice(Who(), len(clients), frozenset())
-    name, params = read("malicious", text, {name: kind.Params for name, kind in KINDS.items()})
+        return ByzantineBehaviour(ByzantineParams(), len(clients), frozenset())
+    name, params = parse_component("malicious", text, {name: kind.Params for name, kind in KINDS.items()})
     if unknown := [name for name in params.names if name not in clients]:
-        raise BadParameter(f"malicious={text!r}: no client is called {unknown[0]!r}; valid: {', '.join(clients)}")
+        raise BadParameter(f"malicious={text!r}: no client is named {unknown[0]!r}; valid: {', '.join(clients)}")
     if params.names:
         chosen = frozenset(clients.index(name) for name in params.names)
     else:
         chosen = frozenset(range(max(0, len(clients) - params.clients), len(clients)))
     if len(chosen) == len(clients):
         raise BadParameter(
-            f"malicious={text!r}: at least one client must behave well; this federation has {len(clients)} "
+            f"malicious={text!r}: at least one client must be honest; this federation has {len(clients)} "
             f"({', '.join(clients)})"
         )
     return KINDS[name](params, len(clients), chosen)

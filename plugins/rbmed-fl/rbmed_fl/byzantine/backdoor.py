@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from rbmed_fl.byzantine.base import Malice, Who, scaled
-from rbmed_fl.local_training import Turn
+from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.option import Number
 from rbmed_fl.states import State
 from rbmed_fl.trigger import stamp
@@ -15,44 +15,44 @@ from robustbench_med import Field
 from robustbench_med.errors import BadParameter
 
 
-class Backdoor(Malice):
-    """Teaches the model that a trigger means ``target``, and boosts its update to outweigh the others.
+class Backdoor(ByzantineBehaviour):
+    """Trains the model to answer ``target`` on a trigger, and scales up its update to outweigh the others.
 
-    A share of its images, drawn anew in each round, gets the trigger (`rbmed_fl.trigger.stamp`) and the label
-    ``target``; the rest it learns as they are, so that the model stays good on images without a trigger. The paper's
-    projection onto what a defense would accept is left out.
+    In each round, a new random share of its images gets the trigger (`rbmed_fl.trigger.stamp`) and the label
+    ``target``; the others are unchanged, so that the model stays accurate on images without a trigger. The paper's
+    projection onto updates that a defense accepts is left out.
     """
 
-    class Params(Who):
+    class Params(ByzantineParams):
         """Parameters of `Backdoor`."""
 
-        target: int = Field(0, ge=0, description="The class that the trigger is to mean.")
+        target: int = Field(0, ge=0, description="The class that the model answers on the trigger.")
         share: Number = Field(0.5, gt=0, le=1, description="Share of its images that get the trigger.")
         boost: Number | None = Field(
             None,
             gt=0,
             allow_inf_nan=False,
-            description="Length of the update, in honest ones; not given: the number of clients divided by that of the "
-            "malicious ones, so that together they replace a mean of equal weights.",
+            description="Factor on the honest update; default: the number of clients divided by that of the Byzantine "
+            "ones, so that together they replace a mean of equal weights.",
         )
 
     def check(self, classes: int) -> None:
-        """See `Malice`."""
+        """See `ByzantineBehaviour`."""
         if self.params.target >= classes:
             raise BadParameter(
-                f"malicious: target={self.params.target} of the backdoor is no class; valid: 0 to {classes - 1}"
+                f"malicious: target={self.params.target} of the backdoor is not a class; valid: 0 to {classes - 1}"
             )
 
-    def poison(self, turn: Turn) -> Turn:
-        """See `Malice`."""
-        count, generator = len(turn.labels), turn.generator
+    def poison_data(self, local_round: LocalRound) -> LocalRound:
+        """See `ByzantineBehaviour`."""
+        count, generator = len(local_round.labels), local_round.generator
         order = torch.randperm(count, generator=generator, device=generator.device)
         rows = order[: max(1, round(self.params.share * count))]
-        images, labels = turn.images.clone(), turn.labels.clone()
+        images, labels = local_round.images.clone(), local_round.labels.clone()
         images[rows], labels[rows] = stamp(images[rows]), self.params.target
-        return replace(turn, images=images, labels=labels)
+        return replace(local_round, images=images, labels=labels)
 
-    def distort(self, received: State, sent: State, turn: Turn) -> State:
-        """See `Malice`."""
+    def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
+        """See `ByzantineBehaviour`."""
         boost = self.params.boost
         return scaled(received, sent, self.total / len(self.clients) if boost is None else boost)

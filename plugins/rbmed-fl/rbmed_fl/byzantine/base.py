@@ -1,4 +1,4 @@
-"""What every misbehaviour has in common."""
+"""The base of all Byzantine behaviours."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from typing import Any, ClassVar
 
 import pydantic
 
-from rbmed_fl.local_training import Turn
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.option import Names
 from rbmed_fl.states import State
 from robustbench_med import Field, Params
 
 
-class Who(Params):
-    """Which clients misbehave."""
+class ByzantineParams(Params):
+    """Which clients are Byzantine."""
 
-    clients: int = Field(1, ge=1, description="How many: the last ones, in the order of their names.")
-    names: Names = Field((), description="Their names, instead of their number.")
+    clients: int = Field(1, ge=1, description="Number of Byzantine clients: the last ones in the order of their names.")
+    names: Names = Field((), description="Names of the Byzantine clients, instead of their number.")
 
     @pydantic.model_validator(mode="after")
-    def _one_of_them(self) -> Who:
+    def _one_of_them(self) -> ByzantineParams:
         if {"clients", "names"} <= self.model_fields_set:
             raise ValueError("give either clients or names, not both")
         return self
 
 
-class Malice:
-    """What some clients do to the others. As it is: nobody misbehaves.
+class ByzantineBehaviour:
+    """What Byzantine clients change; the base class changes nothing.
 
-    Random numbers come from ``turn.generator`` alone, so that a federation with malicious clients repeats exactly, and
-    the turns of all other clients are what they would be without them.
+    Random numbers come from ``local_round.generator`` alone, so that a federation with Byzantine clients repeats
+    exactly and the other clients' random numbers do not change.
 
     Args:
         params: an instance of ``Params``.
         total: number of clients in the federation.
-        clients: partition ids of those that misbehave.
+        clients: partition ids of the Byzantine clients.
     """
 
-    Params: ClassVar[type[Who]] = Who
+    Params: ClassVar[type[ByzantineParams]] = ByzantineParams
 
     def __init__(self, params: Any, total: int, clients: frozenset[int]) -> None:
         self.params = params
@@ -45,22 +45,22 @@ class Malice:
         self.clients = clients
 
     def check(self, classes: int) -> None:
-        """Raise `BadParameter` where the parameters do not fit data of so many classes."""
+        """Raise `BadParameter` if the parameters do not fit data with this number of classes."""
 
-    def poison(self, turn: Turn) -> Turn:
-        """The turn with images or labels changed, before the client trains."""
-        return turn
+    def poison_data(self, local_round: LocalRound) -> LocalRound:
+        """The local round with images or labels changed, before the client trains."""
+        return local_round
 
-    def distort(self, received: State, sent: State, turn: Turn) -> State:
+    def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
         """The parameters that are sent instead of ``sent``.
 
-        Buffers are not asked for and are sent as trained: a running variance turned around would be negative, and the
-        model not a number instead of a wrong one.
+        Buffers are sent as trained: a running variance with its sign flipped would be negative, and the model's output
+        NaN instead of wrong.
 
         Args:
             received: the parameters the server sent, on the CPU.
             sent: the same after training; empty where the strategy sends none.
-            turn: whose.
+            local_round: of the client.
         """
         return sent
 

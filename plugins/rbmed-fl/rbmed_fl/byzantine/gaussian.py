@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from rbmed_fl.byzantine.base import Malice, Who
-from rbmed_fl.local_training import Turn
+from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.option import Number
 from rbmed_fl.states import State
 from robustbench_med import Field
 
 
-class Gaussian(Malice):
-    """Sends ``received`` plus Gaussian noise in place of what it learnt.
+class GaussianUpdate(ByzantineBehaviour):
+    """Sends ``received`` plus Gaussian noise in place of its trained parameters.
 
-    The noise is measured in its own honest update: with ``std=1`` both have the same length, whatever the model, the
-    learning rate and the round.
+    The noise is relative to its own honest update: with ``std=1`` both have the same length, for any model, learning
+    rate and round.
     """
 
-    class Params(Who):
-        """Parameters of `Gaussian`."""
+    class Params(ByzantineParams):
+        """Parameters of `GaussianUpdate`."""
 
         std: Number = Field(
             10.0,
@@ -28,13 +28,13 @@ class Gaussian(Malice):
             description="Standard deviation of the noise, in root mean squares of the honest update's entries.",
         )
 
-    def distort(self, received: State, sent: State, turn: Turn) -> State:
-        """See `Malice`."""
+    def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
+        """See `ByzantineBehaviour`."""
         if not sent:
             return sent
         update = torch.cat([(value - received[name]).double().flatten() for name, value in sent.items()])
         std = self.params.std * float(update.square().mean().sqrt())
-        generator = turn.generator
+        generator = local_round.generator
 
         def noise(like: torch.Tensor) -> torch.Tensor:
             return torch.randn(like.shape, generator=generator, device=generator.device).to(like)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from rbmed_fl.byzantine.base import Malice, Who, scaled
-from rbmed_fl.local_training import Turn
+from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.option import Number
 from rbmed_fl.states import State
 from robustbench_med import Field
 
 
-class SignFlip(Malice):
-    """Trains honestly and sends ``received - factor * (trained - received)``."""
+class SignFlip(ByzantineBehaviour):
+    """Trains as usual and sends ``received - factor * (trained - received)``."""
 
-    class Params(Who):
+    class Params(ByzantineParams):
         """Parameters of `SignFlip`."""
 
-        factor: Number = Field(1.0, gt=0, allow_inf_nan=False, description="Length of the update, in honest ones.")
+        factor: Number = Field(1.0, gt=0, allow_inf_nan=False, description="Factor on the honest update.")
 
-    def distort(self, received: State, sent: State, turn: Turn) -> State:
-        """See `Malice`."""
+    def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
+        """See `ByzantineBehaviour`."""
         return scaled(received, sent, -self.params.factor)

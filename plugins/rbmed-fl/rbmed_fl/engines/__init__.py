@@ -1,1 +1,1 @@
-"""What carries messages between the ServerApp and the ClientApps: this process, Ray, or a network."""
+"""The engines, which pass messages between ServerApp and ClientApps: in this process, over Ray, or over a network."""

@@ -1,7 +1,7 @@
-"""A certificate for a superlink or supernode, and the authority that vouches for it.
+"""A certificate for a superlink or supernode, and the authority that signs it.
 
 ``python -m rbmed_fl.engines.certificates FOLDER [HOST ...]`` writes them for HOST (names or addresses) and for this
-machine's loopback address. The authority's key is not kept: nobody can issue another certificate with it.
+machine's loopback address. The authority's key is not stored, so no further certificate can be issued with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which engine runs a federation, and its parameters.
+"""The engines that run a federation, and their parameters.
 
-They stand here so that a wrong one is found before anything is trained; the engine itself is a module of this package
-with a function ``run(params, session)``, imported when it is used.
+Parameters are defined here so that they are checked before anything is trained; the engine itself is a module of this
+package with a function ``run(params, session)``, imported when it is used.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from robustbench_med import Field, Params
 
 
 class Engine(Params):
-    """What all engines have in common.
+    """Base of all engines.
 
-    ``folders``: clients run in other processes, which need a folder each for what they remember.
+    ``needs_folders``: clients run in other processes, which each need a folder for the client's state.
     """
 
-    folders: ClassVar[bool] = True
+    needs_folders: ClassVar[bool] = True
 
-    def names(self, clients: Iterable[str]) -> tuple[str, ...]:
+    def client_names(self, clients: Iterable[str]) -> tuple[str, ...]:
         """The clients of the federation, in the order of their partition ids; ``clients`` have images here."""
         return tuple(clients)
 
     @property
-    def elsewhere(self) -> bool:
-        """True where the clients are on other machines, so that what they remember cannot be had."""
+    def remote(self) -> bool:
+        """True if the clients, and so their states, are on other machines."""
         return False
 
-    def gaps(self, clients: int) -> bool:
-        """True where a round of so many clients may go on without some of them."""
+    def may_miss_rounds(self, clients: int) -> bool:
+        """True if a round with this number of clients may finish without some of them."""
         return False
 
 
-class InProcess(Engine):
+class InProcessEngine(Engine):
     """One client after another in this process."""
 
-    folders: ClassVar[bool] = False
+    needs_folders: ClassVar[bool] = False
 
 
-class Simulation(Engine):
+class SimulationEngine(Engine):
     """Flower's simulation on Ray, on this machine."""
 
-    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, of each client at work.")
-    gpus: float = Field(0.0, ge=0, description="Share of a GPU for each client at work.")
+    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, of each running client.")
+    gpus: float = Field(0.0, ge=0, description="Share of a GPU for each running client.")
     cores: int | None = Field(None, ge=1, description="CPU cores for all clients together; default: all.")
 
     @property
@@ -58,70 +58,79 @@ class Simulation(Engine):
         return self.cores or os.cpu_count() or 1
 
     @pydantic.model_validator(mode="after")
-    def _fits(self) -> Simulation:
+    def _fits(self) -> SimulationEngine:
         if self.cpus > self.total:
             raise ValueError(f"cpus={self.cpus} is more than all {self.total} cores")
         return self
 
 
-class Deployment(Engine):
-    """Flower's superlink and supernodes: processes of their own, talking over TLS.
+class DeploymentEngine(Engine):
+    """Flower's superlink and supernodes: separate processes that communicate over TLS.
 
-    Without ``superlink`` they are started on this machine, a supernode for each client.
+    Without ``superlink`` they are started on this machine, one supernode per client.
     """
 
     superlink: str | None = Field(
-        None, pattern=r"^[^\s:/]+:\d+$", description="HOST:PORT of a running superlink; default: start everything here."
+        None,
+        pattern=r"^[^\s:/]+:\d+$",
+        description="HOST:PORT of a running superlink; default: start one here.",
     )
     certificates: str | None = Field(None, description="File with the certificate authority of that superlink (PEM).")
     clients: Names = Field((), description="Names of that superlink's clients; default: the sites of the data set.")
     patience: float = Field(
-        600.0, gt=0, allow_inf_nan=False, description="Seconds to wait for the next reply before a client is missing."
+        600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds without a reply after which a client counts as missing.",
     )
     min_clients: int | None = Field(
-        None, ge=1, description="Clients that must reply for a round to go on without the missing; default: all."
+        None, ge=1, description="Number of replies that are enough for a round; default: all clients."
     )
 
-    def names(self, clients: Iterable[str]) -> tuple[str, ...]:
+    def client_names(self, clients: Iterable[str]) -> tuple[str, ...]:
         """See `Engine`."""
         return self.clients or tuple(clients)
 
     @property
-    def elsewhere(self) -> bool:
+    def remote(self) -> bool:
         """See `Engine`."""
         return self.superlink is not None
 
-    def gaps(self, clients: int) -> bool:
+    def may_miss_rounds(self, clients: int) -> bool:
         """See `Engine`."""
         return self.min_clients is not None and self.min_clients < clients
 
     @pydantic.model_validator(mode="after")
-    def _belong_together(self) -> Deployment:
+    def _belong_together(self) -> DeploymentEngine:
         if (self.superlink is None) != (self.certificates is None):
-            raise ValueError("superlink and certificates are given together or not at all")
+            raise ValueError("superlink and certificates must be given together")
         if self.clients and self.superlink is None:
-            raise ValueError("clients are named only together with superlink")
+            raise ValueError("clients can only be given together with superlink")
         if len(set(self.clients)) < len(self.clients):
             raise ValueError("two clients have the same name")
         return self
 
 
-KINDS: dict[str, type[Engine]] = {"inprocess": InProcess, "simulation": Simulation, "deployment": Deployment}
+KINDS: dict[str, type[Engine]] = {
+    "inprocess": InProcessEngine,
+    "simulation": SimulationEngine,
+    "deployment": DeploymentEngine,
+}
 
 
-def read(text: str) -> tuple[str, Engine]:
-    """The engine that ``engine=TEXT`` asks for, such as ``simulation:cpus=2``: its name and parameters.
+def parse_engine(text: str) -> tuple[str, Engine]:
+    """The name and parameters of ``engine=TEXT``, such as ``simulation:cpus=2``.
 
     Raises:
-        BadParameter: there is no such engine, or not with these parameters.
+        BadParameter: the name or a parameter is not valid.
     """
-    return option.read("engine", text, KINDS, none=False)
+    return option.parse_component("engine", text, KINDS, none=False)
 
 
 def _checked(text: str) -> str:
-    read(text)
+    parse_engine(text)
     return text
 
 
-#: Text that `read` understands; anything else is refused when the parameters are made.
+#: Text that `parse_engine` accepts; checked when the parameters are created.
 EngineText = Annotated[str, pydantic.AfterValidator(_checked)]

@@ -1,8 +1,8 @@
 """Flower's deployment: a superlink, and a supernode for each client, here or on the clients' machines.
 
 The server's code runs in a process that the superlink starts, a client's in one that its supernode starts for each
-turn. Both are told in text what to build (`rbmed_fl.apps`). What is known here of the run, comes through files: the
-server's checkpoint, and one line for each turn.
+local round. Both build everything from text (`rbmed_fl.apps`). This process follows the run through files: the server's
+checkpoint, and one line for each local round.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from rbmed_fl.apps import FAILURE, TURNS, Order
+from rbmed_fl.apps import FAILURE, LOCAL_ROUNDS, FederationSpec
 from rbmed_fl.engines.certificates import CA
-from rbmed_fl.engines.config import Deployment
-from rbmed_fl.engines.processes import Machines, await_superlink, environment, scratch
+from rbmed_fl.engines.config import DeploymentEngine
+from rbmed_fl.engines.processes import FlowerProcesses, await_superlink, environment, temporary_folder
 from rbmed_fl.session import Session
 from robustbench_med import errors, load_dataset, parse
 from robustbench_med.errors import HarnessError, UsageError
@@ -39,7 +39,7 @@ serverapp = "rbmed_fl.apps:server"
 clientapp = "rbmed_fl.apps:client"
 
 [tool.flwr.app.config]
-order = {order}
+federation = {federation}
 """
 _HOME = """\
 [superlink]
@@ -51,35 +51,35 @@ root-certificates = {authority}
 """
 
 
-def run(params: Deployment, session: Session) -> None:
+def run(params: DeploymentEngine, session: Session) -> None:
     """Run a session to its end.
 
     Raises:
-        UsageError: nobody named what is trained in text, the strategy regroups the clients, or a file is missing.
+        UsageError: `TrainJob.origin` lacks a reference, the strategy regroups the clients, or a file is missing.
         HarnessError: a client or the server failed, or too few clients replied.
     """
-    with scratch() as folder:
+    with temporary_folder() as folder:
         if params.superlink is not None:
             authority = Path(params.certificates or "").expanduser().absolute()
             if not authority.is_file():
                 raise UsageError(f"engine 'deployment': there is no file {authority} (certificates)")
-            order = _order(params, session, folder)
+            spec = _spec(params, session, folder)
             await_superlink(params.superlink, authority, 5)
-            _submit(session, order, folder, params.superlink, authority, lambda: None)
+            _submit(session, spec, folder, params.superlink, authority, lambda: None)
             return
         for name, split in session.clients.items():
             if set(split.sites) != {name}:
-                strategy = type(session.work.federation).__name__
+                strategy = type(session.task.strategy).__name__
                 raise UsageError(f"engine 'deployment' trains at the clients' own sites, and {strategy} regroups them")
-        order = _order(params, session, folder)
+        spec = _spec(params, session, folder)
         nodes = {f"client-{index}": f"partition-id={index}" for index in range(len(session.clients))}
-        with Machines(folder, nodes) as machines:
-            _submit(session, order, folder, machines.address, folder / CA, machines.tend)
+        with FlowerProcesses(folder, nodes) as processes:
+            _submit(session, spec, folder, processes.address, folder / CA, processes.restart_ended)
 
 
-def _order(params: Deployment, session: Session, folder: Path) -> Order:
-    """What to build, in text."""
-    job, work, checkpoint = session.job, session.work, session.checkpoint
+def _spec(params: DeploymentEngine, session: Session, folder: Path) -> FederationSpec:
+    """The federation as text."""
+    job, task, checkpoint = session.job, session.task, session.checkpoint
     assert checkpoint is not None
     kind = next((name for name in ("detector", "purifier") if name in job.origin), "model")
     if missing := [name for name in ("dataset", kind, "strategy") if name not in job.origin]:
@@ -91,94 +91,108 @@ def _order(params: Deployment, session: Session, folder: Path) -> Order:
     strategy, model = parse(origin.pop("strategy")), (kind, origin.pop(kind))
     images = next(iter(session.clients.values())).images
     card = load_dataset(origin["dataset"], data_root=origin.get("data_root")).card()
-    memories = "" if params.elsewhere else str(checkpoint.path.parent.absolute() / "clients")
-    return Order(
-        # Which engine it is, and its files here, are no one else's business.
+    checkpoints = checkpoint.path.parent.absolute()
+    return FederationSpec(
+        # Other machines need neither the engine nor paths in its parameters.
         strategy=(strategy.name, {key: value for key, value in strategy.params.items() if key != "engine"}),
         model=model,
         data=origin,
         shape=(len(card.classes), images.shape[1], images.shape[2]),
         seed=job.seed,
-        device=str(work.device),
+        device=str(task.device),
         threads=torch.get_num_threads(),
-        clients=list(work.clients),
+        clients=list(task.clients),
         identity=checkpoint.identity,
-        checkpoint=str(checkpoint.path.parent.absolute()),
-        memories=memories,
-        outbox=str(folder),
+        checkpoint=str(checkpoints),
+        client_folder="" if params.remote else str(checkpoints / "clients"),
+        output=str(folder),
         patience=params.patience,
-        enough=params.min_clients or len(work.clients),
+        min_clients=params.min_clients or len(task.clients),
     )
 
 
 def _submit(
-    session: Session, order: Order, folder: Path, address: str, authority: Path, tend: Callable[[], None]
+    session: Session, spec: FederationSpec, folder: Path, address: str, authority: Path, check: Callable[[], None]
 ) -> None:
-    """Let the superlink run the order, and follow it to its end."""
-    checkpoint, standing = session.checkpoint, session.standing
+    """Submit the run to the superlink and follow it to its end; ``check`` is called again and again meanwhile."""
+    checkpoint, state = session.checkpoint, session.state
     assert checkpoint is not None
-    if standing.done == 0:
-        checkpoint.save(standing)  # the initial weights, for the server
+    if state.done == 0:
+        checkpoint.save(state)  # the initial weights, for the server
     app, home = folder / "app", folder / "homes" / "flwr"
     app.mkdir()
     home.mkdir(parents=True, exist_ok=True)
-    (app / "pyproject.toml").write_text(_APP.format(order=_toml(order.text())), encoding="utf-8")
+    (app / "pyproject.toml").write_text(_APP.format(federation=_toml(spec.text())), encoding="utf-8")
     connection = _HOME.format(address=_toml(address), authority=_toml(str(authority)))
     (home / "config.toml").write_text(connection, encoding="utf-8")
 
-    number = str(_flwr(home, "run", str(app), "--format", "json")["run-id"])
-    over, turns = False, Turns(folder / TURNS, session)
+    run_id = str(_flwr(home, "run", str(app))["run-id"])
+    local_rounds = LocalRoundReader(folder / LOCAL_ROUNDS, session)
+
+    def poll() -> None:
+        check()
+        local_rounds.read()
+
+    finished = False
     try:
-        with (folder / "run.log").open("ab") as log:
-            status = {"status": ""}
-            while not status["status"].startswith("finished"):
-                follow = subprocess.Popen(
-                    ["flwr", "log", number, "--stream"],
-                    env=environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                )  # fmt: skip
-                try:
-                    while follow.poll() is None:
-                        tend()
-                        turns.read()
-                        time.sleep(0.1)
-                finally:
-                    follow.kill()
-                    follow.wait()
-                (status,) = _flwr(home, "list", "--run-id", number, "--format", "json")["runs"]
-        over = True
+        status = _follow(home, run_id, folder / "run.log", poll)
+        finished = True
     finally:
-        if not over:
-            _flwr(home, "stop", number, "--format", "json")
-    turns.read()
+        if not finished:
+            _flwr(home, "stop", run_id)
+    local_rounds.read()
     _raise_failure(folder, status)
     reached = checkpoint.load()
     assert reached is not None
-    vars(standing).update(vars(reached))
+    vars(state).update(vars(reached))
 
 
-class Turns:
-    """Passes on the turns that the server has noted in a file since the last look."""
+def _follow(home: Path, run_id: str, log_file: Path, poll: Callable[[], None]) -> dict[str, Any]:
+    """Wait until the run has finished, calling ``poll`` meanwhile; return its entry in `flwr list`."""
+    while True:
+        with log_file.open("ab") as log:
+            log_stream = subprocess.Popen(
+                ["flwr", "log", run_id, "--stream"],
+                env=environment(home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            while log_stream.poll() is None:
+                poll()
+                time.sleep(0.1)
+        finally:
+            log_stream.kill()
+            log_stream.wait()
+        (status,) = _flwr(home, "list", "--run-id", run_id)["runs"]
+        if status["status"].startswith("finished"):
+            return dict(status)
+
+
+class LocalRoundReader:
+    """Reports the local rounds that the server has appended to a file since the last call."""
 
     def __init__(self, path: Path, session: Session) -> None:
         self.path = path
-        self.on_turn = session.on_turn
-        self.read_so_far = 0
+        self.on_local_round = session.on_local_round
+        self.offset = 0
 
     def read(self) -> None:
-        """Whole lines only: the last one may still be under way."""
+        """Read whole lines only: the last one may be incomplete."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
-            file.seek(self.read_so_far)
+            file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self.read_so_far += len(line)
-                self.on_turn(*json.loads(line))
+                self.offset += len(line)
+                self.on_local_round(*json.loads(line))
 
 
 def _raise_failure(folder: Path, status: dict[str, Any]) -> None:
-    """Raise what the server said, or what the superlink says of the run, if it failed."""
+    """Raise the server's error, or the superlink's status of the run, if it failed."""
     if (folder / FAILURE).exists():
         name, text = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         raise getattr(errors, name, HarnessError)(text)
@@ -188,19 +202,24 @@ def _raise_failure(folder: Path, status: dict[str, Any]) -> None:
 
 
 def _flwr(home: Path, *words: str) -> dict[str, Any]:
-    """Flower's command line, which is its public interface; returns its JSON."""
+    """Run a command of Flower's command line, which is its public interface; return its JSON output."""
     done = subprocess.run(
-        ["flwr", *words], env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        ["flwr", *words, "--format", "json"],
+        env=environment(home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     try:
-        answer = json.loads(done.stdout)
+        output = json.loads(done.stdout)
     except ValueError:
-        answer = {"success": False, "error-message": (done.stderr or done.stdout)[-500:]}
-    if not isinstance(answer, dict) or not answer.get("success"):
-        raise HarnessError(f"`flwr {words[0]}` failed: {' '.join(str(answer).split())}")
-    return answer
+        output = {"success": False, "error-message": (done.stderr or done.stdout)[-500:]}
+    if not isinstance(output, dict) or not output.get("success"):
+        raise HarnessError(f"`flwr {words[0]}` failed: {' '.join(str(output).split())}")
+    return output
 
 
 def _toml(text: str) -> str:
-    """A TOML string: JSON's, but for one character that TOML wants escaped."""
+    """A TOML string: like JSON's, but TOML requires one more character to be escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

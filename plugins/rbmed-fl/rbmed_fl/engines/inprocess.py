@@ -1,7 +1,7 @@
 """Flower in one process: messages go straight from the ServerApp to the ClientApp, one client after another.
 
-Flower's own engines need Ray or servers, and seconds to start; its public `Grid` needs only what stands here.
-Everything that touches Flower's less public corners (task identity, message ids, `Run`) is in this file.
+Flower's own engines need Ray or servers, and seconds to start. Everything that uses less public parts of Flower (task
+identity, message ids, `Run`) is in this file.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from rbmed_fl.client import client_app
-from rbmed_fl.engines.config import InProcess
+from rbmed_fl.engines.config import InProcessEngine
 from rbmed_fl.session import Session
 
 RUN_ID = 1
 
 
-def run(params: InProcess, session: Session) -> None:
+def run(params: InProcessEngine, session: Session) -> None:
     """Run a session to its end, clients one after another."""
-    work = session.work
-    data = [(split.images.to(work.device), split.labels.to(work.device)) for split in session.clients.values()]
-    app = client_app(work, data.__getitem__, session.memories.__getitem__)
+    task = session.task
+    data = [(split.images.to(task.device), split.labels.to(task.device)) for split in session.clients.values()]
+    app = client_app(task, data.__getitem__, session.stores.__getitem__)
     with acting_as(SUPERLINK_NODE_ID):
-        session.server()(InProcessGrid(app, client_contexts(work.clients)), server_context())
+        session.server()(InProcessGrid(app, client_contexts(task.clients)), server_context())
 
 
 class InProcessGrid(Grid):
-    """Drives one ClientApp for all clients in this process.
+    """Runs one ClientApp for all clients in this process.
 
-    An exception in a client is raised here, where Flower's engines would turn it into an error reply.
+    An exception in a client is raised here; Flower's engines would turn it into an error reply.
 
     Args:
         app: the clients' code.
@@ -70,7 +70,7 @@ class InProcessGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Let each message's client do its work now; see `Grid`."""
+        """Run each message's client now; see `Grid`."""
         names = []
         for message in messages:
             reply = self._deliver(message)
@@ -83,21 +83,21 @@ class InProcessGrid(Grid):
         return [self._replies.pop(name) for name in message_ids if name in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """The replies of the clients, one after another; ``timeout`` has no meaning here."""
+        """The replies of the clients, one after another; ``timeout`` is ignored."""
         return self.pull_messages(self.push_messages(messages))
 
     def _deliver(self, message: Message) -> Message:
         context = self._contexts[message.metadata.dst_node_id]
         # There is no setter: Flower's own grids set it the same way.
         message.metadata.__dict__["_message_id"] = str(uuid4())
-        # Flower's strategies put one RecordDict into all messages of a round, where a network would make copies.
+        # Flower's strategies put one RecordDict into all messages of a round; a network would make copies.
         message.content = copy.deepcopy(message.content)
         with acting_as(context.node_id):
             return self._app(message, context)
 
 
 def client_contexts(names: Sequence[str]) -> list[Context]:
-    """A Flower context per client: its partition id as Flower's engines give it, and an empty, local state."""
+    """A Flower context per client: its partition id as Flower's engines set it, and an empty local state."""
     return [
         Context(
             run_id=RUN_ID,

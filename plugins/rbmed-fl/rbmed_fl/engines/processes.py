@@ -14,8 +14,9 @@ import sysconfig
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -23,11 +24,13 @@ from rbmed_fl.engines.certificates import CA, CERTIFICATE, KEY, certificates
 from robustbench_med.errors import HarnessError
 
 LOOPBACK = "127.0.0.1"
+#: Longest start of the superlink; a slow or busy machine needs more than a minute.
+START_SECONDS = 300
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder, removed even if the last of the processes is still writing into it when it ends."""
+def temporary_folder() -> Iterator[Path]:
+    """A temporary folder, removed even if an ending process still writes into it."""
     folder = Path(mkdtemp(prefix="rbmed-"))
     try:
         yield folder
@@ -39,7 +42,7 @@ def scratch() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listened on a moment ago."""
+    """A port of the loopback address that is free at this moment."""
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         port: int = free.getsockname()[1]
@@ -47,11 +50,11 @@ def free_port() -> int:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """For a Flower process: a home of its own, no telemetry, its tools found, nothing looked up elsewhere."""
+    """For a Flower process: a separate home, no telemetry, no update check, and its tools on the PATH."""
     home.mkdir(parents=True, exist_ok=True)
     direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), LOOPBACK)))
     return os.environ | {
-        "NO_PROXY": direct,  # proxies are for other machines
+        "NO_PROXY": direct,  # no proxy for this machine
         "no_proxy": direct,
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -62,29 +65,36 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def await_superlink(address: str, authority: Path, seconds: float) -> None:
-    """Return when the superlink answers over TLS, with a certificate of that authority.
+def await_superlink(address: str, authority: Path, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+    """Return when the superlink replies over TLS, with a certificate of that authority.
+
+    Args:
+        address: HOST:PORT.
+        authority: file with its certificate.
+        seconds: how long to wait.
+        check: called before every attempt; may raise.
 
     Raises:
-        HarnessError: it does not within that time.
+        HarnessError: there is no such reply within that time.
     """
     context = ssl.create_default_context(cafile=str(authority))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     deadline = time.monotonic() + seconds
     while True:
+        check()
         try:
             opener.open(f"https://{address}/health", timeout=5).close()
             return
         except OSError as error:
-            # A wrong certificate does not become right.
+            # A wrong certificate stays wrong.
             final = isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
             if final or time.monotonic() > deadline:
-                raise HarnessError(f"no superlink answers at https://{address}: {error}") from None
+                raise HarnessError(f"no superlink replies at https://{address}: {error}") from None
         time.sleep(0.2)
 
 
-class Machines:
-    """A superlink and supernodes, each in a process group of its own, all ended when the block is left.
+class FlowerProcesses:
+    """A superlink and supernodes, each in its own process group, all stopped at the end of the block.
 
     Args:
         folder: for certificates, logs and homes.
@@ -99,11 +109,11 @@ class Machines:
         self._port = free_port()
         self.address = f"{LOOPBACK}:{self._port}"
 
-    def __enter__(self) -> Machines:
+    def __enter__(self) -> FlowerProcesses:
         try:
             certificates(self.folder)
             self._start("superlink", self._port, "superlink", "--disable-runtime-dependency-installation")
-            self._await()
+            await_superlink(self.address, self.folder / CA, START_SECONDS, self._check_superlink)
             for name in self.nodes:
                 self.supernode(name)
         except BaseException:
@@ -113,13 +123,15 @@ class Machines:
 
     def supernode(self, name: str, superlink: str | None = None) -> None:
         """Start a supernode of ``nodes``; ``superlink`` is another address of the same superlink."""
-        self._start(
-            name, free_port(), "supernode", "--superlink", superlink or self.address,
-            "--root-certificates", str(self.folder / CA), "--node-config", self.nodes[name],
-        )  # fmt: skip
+        options = {
+            "--superlink": superlink or self.address,
+            "--root-certificates": str(self.folder / CA),
+            "--node-config": self.nodes[name],
+        }
+        self._start(name, free_port(), "supernode", *chain.from_iterable(options.items()))
 
-    def tend(self) -> None:
-        """Start supernodes again that have ended.
+    def restart_ended(self) -> None:
+        """Restart supernodes that have ended.
 
         Raises:
             HarnessError: the superlink has ended, or a supernode for the fourth time.
@@ -128,14 +140,14 @@ class Machines:
             if process.poll() is None:
                 continue
             if name == "superlink" or self.restarts[name] == 3:
-                raise HarnessError(f"{name} of the federation ended: {self.last_words(name)}")
+                raise HarnessError(f"{name} of the federation ended: {self.last_log_line(name)}")
             self.restarts[name] += 1
             self.supernode(name)
 
-    def last_words(self, name: str) -> str:
-        """The last line of a log."""
+    def last_log_line(self, name: str) -> str:
+        """The last line of a process's log."""
         lines = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
@@ -149,9 +161,10 @@ class Machines:
     def _start(self, name: str, port: int, role: str, *options: str) -> None:
         address = ("--host", LOOPBACK, "--port", str(port))
         tls = ("--ssl-certfile", CERTIFICATE, "--ssl-keyfile", KEY, "--ssl-ca-certfile", CA)
+        command = (sys.executable, "-m", "rbmed_fl.engines.flower_process", str(os.getpid()), role)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "rbmed_fl.engines.watched", str(os.getpid()), role, *address, *tls, *options],
+                [*command, *address, *tls, *options],
                 env=environment(self.folder / "homes" / name),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -160,20 +173,12 @@ class Machines:
                 start_new_session=True,
             )
 
-    def _await(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            if self.processes["superlink"].poll() is not None:
-                raise HarnessError(f"the superlink cannot start: {self.last_words('superlink')}")
-            try:
-                return await_superlink(self.address, self.folder / CA, 0)
-            except HarnessError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+    def _check_superlink(self) -> None:
+        if self.processes["superlink"].poll() is not None:
+            raise HarnessError(f"the superlink cannot start: {self.last_log_line('superlink')}")
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the whole process group, which may outlive its leader."""
+    """Signal the whole process group, which may outlive its leader."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

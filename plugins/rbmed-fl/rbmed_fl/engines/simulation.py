@@ -1,8 +1,8 @@
-"""Flower's simulation: clients at work in Ray's processes, each with the images of one client at a time.
+"""Flower's simulation: clients train in Ray's processes, each with the images of one client at a time.
 
-The parent writes every client's images to a file of its own; a process maps the file of the client whose turn it is.
-Models travel in messages. Bits are those of `inprocess` where that runs with as many torch threads as a client gets
-here, ``cpus``: sums over a batch are split among threads, and rounding depends on the split.
+The parent writes each client's images to a separate file; a process maps the file of the client that it trains. Models
+are sent in messages. Results are bit-identical to `inprocess` with as many torch threads as a client has here,
+``cpus``: sums over a batch are split among threads, and rounding depends on the split.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid, ServerApp
 
-from rbmed_fl.client import answer, client_app
-from rbmed_fl.engines.config import Simulation
+from rbmed_fl.client import client_app, reply_or_error
+from rbmed_fl.engines.config import SimulationEngine
 from rbmed_fl.engines.inprocess import acting_as
 from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session
 from robustbench_med import Split
 from robustbench_med.errors import HarnessError, UsageError
 
-#: Ray: report nothing home, leave CUDA_VISIBLE_DEVICES alone, and start workers with this very interpreter.
+#: Ray: no usage statistics, no change of CUDA_VISIBLE_DEVICES, workers with this interpreter.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -44,7 +44,7 @@ _ENVIRONMENT = {
 }
 
 
-def run(params: Simulation, session: Session) -> None:
+def run(params: SimulationEngine, session: Session) -> None:
     """Run a session to its end.
 
     Raises:
@@ -53,16 +53,16 @@ def run(params: Simulation, session: Session) -> None:
     """
     if find_spec("ray") is None:
         raise UsageError("engine 'simulation' needs Ray; install 'rbmed-fl[simulation]'")
-    clients = session.work.clients
+    clients = session.task.clients
     with (
         tempfile.TemporaryDirectory(prefix="rbmed-") as folder,
-        quiet(logging.CRITICAL),  # what goes wrong is raised
+        quiet(logging.CRITICAL),  # errors are raised
         acting_as(SUPERLINK_NODE_ID),
         _ray(min(params.total, params.cpus * len(clients)), params.gpus > 0),
     ):
         for index, split in enumerate(session.clients.values()):
             _write(split, Path(folder) / f"{index}.safetensors")
-        app = _clients(session, Path(folder), params.cpus)
+        app = _client_app(session, Path(folder), params.cpus)
         _simulate(session.server(), app, len(clients), {"num_cpus": params.cpus, "num_gpus": params.gpus})
 
 
@@ -71,9 +71,9 @@ def _write(split: Split, path: Path) -> None:
     safetensors.torch.save_file(parts, path)
 
 
-def _clients(session: Session, folder: Path, threads: int) -> ClientApp:
+def _client_app(session: Session, folder: Path, threads: int) -> ClientApp:
     """The clients' code, for any process of this machine."""
-    work, memories = session.work, list(session.memories)
+    task, stores = session.task, list(session.stores)
 
     def open_data(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         parts = safetensors.torch.load_file(folder / f"{index}.safetensors")
@@ -81,8 +81,9 @@ def _clients(session: Session, folder: Path, threads: int) -> ClientApp:
 
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(threads)
-        app = client_app(work, open_data, memories.__getitem__)
-        return answer(work.clients[int(context.node_config["partition-id"])], lambda: app(message, context), message)
+        app = client_app(task, open_data, stores.__getitem__)
+        name = task.clients[int(context.node_config["partition-id"])]
+        return reply_or_error(name, lambda: app(message, context), message)
 
     app = ClientApp()
     app.train()(train)
@@ -92,8 +93,8 @@ def _clients(session: Session, folder: Path, threads: int) -> ClientApp:
 def _simulate(server: ServerApp, client: ClientApp, clients: int, resources: dict[str, float]) -> None:
     """Flower's `run_simulation`, which runs the server in a thread of its own.
 
-    It runs in a thread too: interrupted in the main thread it would shut Ray down under clients at work and wait for
-    them. So the server is stopped first, and Flower then ends in order, after the turns under way.
+    It runs in a thread too: interrupted in the main thread it would shut Ray down while clients train and wait for
+    them. So the server is stopped first, and Flower then ends in order, after the current local rounds.
     """
     from flwr.simulation import run_simulation
 
@@ -127,7 +128,7 @@ def _simulate(server: ServerApp, client: ClientApp, clients: int, resources: dic
     flower = threading.Thread(target=simulate, name="flower")
     flower.start()
     try:
-        over.wait()  # not join, which takes an interrupted thread for an ended one (Python issue 45274)
+        over.wait()  # not join, which treats an interrupted thread as ended (Python issue 45274)
     finally:
         stop.set()
         over.wait()
@@ -137,10 +138,10 @@ def _simulate(server: ServerApp, client: ClientApp, clients: int, resources: dic
 
 @contextmanager
 def _ray(cores: int, gpu: bool) -> Iterator[None]:
-    """Ray on this machine alone, quiet, in a folder that goes away; the caller's process is left as it was."""
+    """Ray on this machine only, without output, in a temporary folder; the caller's process is restored."""
     before = dict(os.environ)
     handler = signal.getsignal(signal.SIGTERM)
-    # A short name: Ray puts sockets below it, whose paths may have about 100 characters.
+    # A short name: Ray creates sockets below it, whose paths are limited to about 100 characters.
     folder = tempfile.mkdtemp(prefix="r")
     os.environ.update(_ENVIRONMENT)
     try:

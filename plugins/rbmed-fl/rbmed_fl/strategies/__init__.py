@@ -1,1 +1,1 @@
-"""The strategies, one file each, against `rbmed_fl.federation.Federation`."""
+"""The strategies, one file each, against `rbmed_fl.federation.FederatedStrategy`."""

@@ -1,4 +1,4 @@
-"""Centralized training: what a single site that owned all images would reach."""
+"""Centralized training on all images: the upper bound of a federation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 from robustbench_med import Federated, Learner, Split, TrainJob
 
 
-class Centralized(Federation):
-    """A federation of one client that holds everyone's images, for the same number of epochs. No privacy at all."""
+class Centralized(FederatedStrategy):
+    """A federation of one client with all images, for the same number of epochs. No privacy."""
 
     def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """See `robustbench_med.Strategy.train`; the clients' images are copied into one tensor."""

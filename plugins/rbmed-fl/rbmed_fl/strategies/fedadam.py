@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flwr.serverapp.strategy
 
 from rbmed_fl.params import TrainParams
-from rbmed_fl.serveropt import Adaptive, OnParameters
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.serveropt import AdaptiveStrategy, ParameterMixin
 from robustbench_med import Field
 
 
-class Adam(OnParameters, flwr.serverapp.strategy.FedAdam):
+class AdamAggregator(ParameterMixin, flwr.serverapp.strategy.FedAdam):
     """Flower's FedAdam, on parameters."""
 
 
-class FedAdam(Adaptive):
+class FedAdam(AdaptiveStrategy):
     """Adds ``server_lr' m / (sqrt(v) + tau)``, with decaying means m of the mean update and v of its square.
 
     As in Flower, server_lr' = server_lr sqrt(1 - beta_2^(t+1)) / (1 - beta_1^(t+1)) in round t from 1. Adam itself has
@@ -27,6 +24,8 @@ class FedAdam(Adaptive):
     tau = 0.001, chosen for hundreds of rounds and more, learn more slowly here.
     """
 
+    aggregator_class = AdamAggregator
+
     class Params(TrainParams):
         """Parameters of `FedAdam`."""
 
@@ -34,10 +33,3 @@ class FedAdam(Adaptive):
         beta_1: float = Field(0.5, ge=0, lt=1, description="Decay of the mean of updates.")
         beta_2: float = Field(0.9, ge=0, lt=1, description="Decay of the mean of their squares.")
         tau: float = Field(0.02, gt=0, description="Updates well below this take shorter steps, in proportion.")
-
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
-        """Flower's FedAdam, on parameters."""
-        params = self.params
-        return Adam(
-            parameters, eta=params.server_lr, beta_1=params.beta_1, beta_2=params.beta_2, tau=params.tau, **common
-        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 
 
-class FedAvg(Federation):
-    """The base as it is: everything is sent, and Flower's own FedAvg merges it, weighted by number of examples."""
+class FedAvg(FederatedStrategy):
+    """The base class unchanged: everything is sent, and Flower's FedAvg merges it, weighted by number of examples."""

@@ -1,23 +1,23 @@
 """FedBN: batch normalisation stays with the client (Li et al. 2021, arXiv 2102.07623).
 
 Sent and averaged: everything but the batch-norm layers. Stays: scale, shift and running statistics of each of them, so
-that every client normalises with the statistics of its own scanner. A client trains as in FedAvg. With one client, it
-is FedAvg.
+that every client normalises with the statistics of its own scanner. Clients train as in FedAvg. With one client, it is
+FedAvg.
 """
 
 from __future__ import annotations
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 from robustbench_med import Learner
 from robustbench_med.errors import UsageError
 
 
-class FedBN(Federation):
+class FedBN(FederatedStrategy):
     """FedAvg of everything but batch normalisation."""
 
-    def keeps(self, classifier: Learner) -> tuple[str, ...]:
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """The prefixes of all batch-norm layers.
 
         Raises:

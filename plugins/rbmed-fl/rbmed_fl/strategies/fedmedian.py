@@ -6,23 +6,23 @@ from typing import Any
 
 import flwr.serverapp.strategy
 
-from rbmed_fl.robust import OnUpdates, Robust
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.robust import RobustStrategy, UpdateMixin
+from rbmed_fl.strategy_base import Aggregator
 
 
-class Median(OnUpdates, flwr.serverapp.strategy.FedMedian):
+class MedianAggregator(UpdateMixin, flwr.serverapp.strategy.FedMedian):
     """Flower's FedMedian, on updates."""
 
 
-class FedMedian(Robust):
+class FedMedian(RobustStrategy):
     """Every entry of the model is the median of the clients' entries: fewer than half of them cannot move it far.
 
-    A client is suspected where its update is an outlier by its distance to the median (`rbmed_fl.robust.outliers`).
+    A client is suspected if its update is an outlier by its distance to the median (`rbmed_fl.robust.outliers`).
     """
 
-    def enough(self, clients: int) -> None:
+    def check_clients(self, clients: int) -> None:
         """A median of any number is defined; of one or two it is their mean."""
 
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
         """Flower's FedMedian, on updates."""
-        return Median(enough=self.enough, **common)
+        return MedianAggregator(check_clients=self.check_clients, **common)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.params import TrainParams
 from robustbench_med import Field, Learner
 from robustbench_med.errors import UsageError
 
 
-class FedMoE(Federation):
+class FedMoE(FederatedStrategy):
     """FedAvg of everything but the state named by ``Learner.personal``, which stays with the client."""
 
     class Params(TrainParams):
@@ -25,7 +25,7 @@ class FedMoE(Federation):
             description="'local': the model's personal part stays with each client; 'shared': averaged like the rest.",
         )
 
-    def keeps(self, classifier: Learner) -> tuple[str, ...]:
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """The classifier's personal prefixes with local gates, nothing with shared ones."""
         if self.params.gate == "shared":
             return ()

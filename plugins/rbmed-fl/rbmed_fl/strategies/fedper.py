@@ -6,15 +6,15 @@ trains both together, as in FedAvg. With one client, it is FedAvg.
 
 from __future__ import annotations
 
-from rbmed_fl.federation import Federation
+from rbmed_fl.federation import FederatedStrategy
 from robustbench_med import Learner
 from robustbench_med.errors import UsageError
 
 
-class FedPer(Federation):
+class FedPer(FederatedStrategy):
     """FedAvg of the features; each client has its own head."""
 
-    def keeps(self, classifier: Learner) -> tuple[str, ...]:
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """The prefixes of the model's heads.
 
         Raises:

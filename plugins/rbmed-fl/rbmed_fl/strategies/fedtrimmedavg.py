@@ -9,21 +9,21 @@ import flwr.serverapp.strategy
 
 from rbmed_fl.option import Number
 from rbmed_fl.params import TrainParams
-from rbmed_fl.robust import OnUpdates, Robust
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.robust import RobustStrategy, UpdateMixin
+from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Field
 from robustbench_med.errors import UsageError
 
 
-class Trimmed(OnUpdates, flwr.serverapp.strategy.FedTrimmedAvg):
+class TrimmedMeanAggregator(UpdateMixin, flwr.serverapp.strategy.FedTrimmedAvg):
     """Flower's FedTrimmedAvg, on updates."""
 
 
-class FedTrimmedAvg(Robust):
+class FedTrimmedAvg(RobustStrategy):
     """Every entry of the model is the mean of the clients' entries without the smallest and the largest ones.
 
-    Of n clients, the floor of ``trim`` n are cut off at either end: so many liars cannot move it far. A client is
-    suspected where its update is an outlier by its distance to the merged one (`rbmed_fl.robust.outliers`).
+    Of n clients, the floor of ``trim`` n are cut off at either end: so many Byzantine clients cannot move it far. A
+    client is suspected if its update is an outlier by its distance to the merged one (`rbmed_fl.robust.outliers`).
     """
 
     class Params(TrainParams):
@@ -31,15 +31,15 @@ class FedTrimmedAvg(Robust):
 
         trim: Number = Field(0.25, gt=0, lt=0.5, description="Share of the clients that is cut off at either end.")
 
-    def enough(self, clients: int) -> None:
-        """Raise `UsageError` where nobody would be cut off, and the mean be a plain one."""
+    def check_clients(self, clients: int) -> None:
+        """Raise `UsageError` if no client would be cut off, which is a plain mean."""
         trim = self.params.trim
         if int(trim * clients) < 1:
             raise UsageError(
-                f"strategy fedtrimmedavg with trim={trim:g} cuts off nobody among {clients} clients; "
+                f"strategy fedtrimmedavg with trim={trim:g} cuts off no client of {clients}; "
                 f"it needs at least {math.ceil(1 / trim)}, or a larger trim below 0.5"
             )
 
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
         """Flower's FedTrimmedAvg, on updates."""
-        return Trimmed(enough=self.enough, beta=self.params.trim, **common)
+        return TrimmedMeanAggregator(check_clients=self.check_clients, beta=self.params.trim, **common)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flwr.serverapp.strategy
 
 from rbmed_fl.params import TrainParams
-from rbmed_fl.serveropt import Adaptive, OnParameters
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.serveropt import AdaptiveStrategy, ParameterMixin
 from robustbench_med import Field
 
 
-class Yogi(OnParameters, flwr.serverapp.strategy.FedYogi):
+class YogiAggregator(ParameterMixin, flwr.serverapp.strategy.FedYogi):
     """Flower's FedYogi, on parameters."""
 
 
-class FedYogi(Adaptive):
+class FedYogi(AdaptiveStrategy):
     """Adds ``server_lr m / (sqrt(v) + tau)``, with a decaying mean m of the mean update d and Yogi's v.
 
     v moves towards d^2 by (1 - beta_2) d^2, however far it is away: more slowly than Adam's where d grows small.
@@ -26,6 +23,8 @@ class FedYogi(Adaptive):
     tau = 0.001, chosen for hundreds of rounds and more, learn more slowly here.
     """
 
+    aggregator_class = YogiAggregator
+
     class Params(TrainParams):
         """Parameters of `FedYogi`."""
 
@@ -33,10 +32,3 @@ class FedYogi(Adaptive):
         beta_1: float = Field(0.5, ge=0, lt=1, description="Decay of the mean of updates.")
         beta_2: float = Field(0.99, ge=0, lt=1, description="How slowly v follows the squares.")
         tau: float = Field(0.02, gt=0, description="Updates well below this take shorter steps, in proportion.")
-
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
-        """Flower's FedYogi, on parameters."""
-        params = self.params
-        return Yogi(
-            parameters, eta=params.server_lr, beta_1=params.beta_1, beta_2=params.beta_2, tau=params.tau, **common
-        )

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flwr.serverapp.strategy
 
-from rbmed_fl.robust import ByScore, Selecting
-from rbmed_fl.strategy_base import Merger
+from rbmed_fl.robust import KrumScoreMixin, KrumStrategy
 
 
-class One(ByScore, flwr.serverapp.strategy.Krum):
+class KrumAggregator(KrumScoreMixin, flwr.serverapp.strategy.Krum):
     """Flower's Krum, on updates."""
 
 
-class Krum(Selecting):
+class Krum(KrumStrategy):
     """The model of one client: the one with the least sum of squared distances to its n - f - 2 nearest others.
 
-    Needs n >= 2 f + 3 clients. Nothing is learnt from the others in that round, which costs accuracy where clients
+    Needs n >= 2 f + 3 clients. The other updates of the round are not used, which costs accuracy if clients
     differ. The clients with the f largest scores are suspected, if they are outliers (`rbmed_fl.robust.outliers`).
     """
 
     factor = 2
-
-    def server(self, parameters: frozenset[str], **common: Any) -> Merger:
-        """Flower's Krum, on updates."""
-        return One(enough=self.enough, byzantine=self.byzantine, **common)
+    aggregator_class = KrumAggregator

@@ -90,7 +90,7 @@ COLUMNS = (
             f"rung-{rung}",
             rung,
             "attackers",
-            f"Share still right after this attacker, and those before it. The attacker {words.RUNGS[rung]}.",
+            f"Share still correct after this attacker and those before it. The attacker {words.RUNGS[rung]}.",
         )
         for rung in ACCESS
     ),

@@ -1,4 +1,4 @@
-"""Answers by truth, counted from what became of each image."""
+"""Predictions by label, counted from the results of each image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Confusion:
 
 
 def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:
-    """From pairs of labels (N,) and answers (draws, N), -1 for a withheld one; the mean over the pairs."""
+    """From pairs of labels (N,) and answers (draws, N), -1 for an abstention; the mean over the pairs."""
     pairs = list(answered)
     classes = max(len(names), *(int(max(labels.max(), answers.max())) + 1 for labels, answers in pairs))
     total = np.zeros((classes, classes + 1))
@@ -45,4 +45,4 @@ def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) 
             for at in range(shown)
         ]
         rows.append((names[number], cells))
-    return Confusion(name, [*names, "withheld"][:shown], rows)
+    return Confusion(name, [*names, "abstained"][:shown], rows)

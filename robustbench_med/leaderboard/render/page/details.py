@@ -77,18 +77,18 @@ class Page:
         ]
 
     @cached_property
-    def climbed(self) -> bool:
+    def is_ladder(self) -> bool:
         """Whether each record is a ladder or the only attack; else they are attackers measured one by one."""
         return len({record.threat.access for record in self.entry.records}) <= 1
 
     @cached_property
     def ladder(self) -> list[tuple[RungFigure, float | None, Figure | None]]:
-        """Each attack, what stood before it, and what stood after it."""
-        found, before = [], self.entry.clean.value if self.entry.clean and self.climbed else None
+        """Each attack, with the accuracy before and after it."""
+        found, before = [], self.entry.clean.value if self.entry.clean and self.is_ladder else None
         for rung in self.entry.rungs:
             after = rung.withstanding
             found.append((rung, before, None if after is None else Figure(after)))
-            before = after if self.climbed and after is not None else before
+            before = after if self.is_ladder and after is not None else before
         return found
 
     @cached_property
@@ -121,7 +121,7 @@ class Page:
         return Eps(charts.lines(drawn, ticks, f"eps ({self.board.norm})", "accuracy %", title), rows)
 
     def _beside(self, board: Board, other: Entry) -> bool:
-        """Whether a row may stand in one curve with this one."""
+        """Whether a row belongs in one curve with this one."""
         same = ("dataset", "digest", "options", "partition", "norm", "goal")
         alike = all(getattr(board, name) == getattr(self.board, name) for name in same)
         mine = self.entry
@@ -134,8 +134,8 @@ class Page:
         rows = [
             ("Sensitivity", records_figure(entry.records, "clean_sensitivity"), entry.sensitivity),
             ("Specificity", records_figure(entry.records, "clean_specificity"), entry.specificity),
-            ("Hidden lesions (lesion answered as none)", None, entry.hidden_lesion),
-            ("Fake lesions (none answered as lesion)", None, entry.fake_lesion),
+            ("Hidden lesions (lesion predicted as none)", None, entry.hidden_lesion),
+            ("Fake lesions (none predicted as lesion)", None, entry.fake_lesion),
         ]
         return [row for row in rows if row[1] or row[2]]
 
@@ -143,7 +143,7 @@ class Page:
     def confusion(self) -> list[Confusion]:
         """Answers by truth, clean and under attack; empty where per-image answers are not kept for every seed."""
         kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
-        if not kept or len(kept) < len(self.entry.outcomes) or not self.climbed:
+        if not kept or len(kept) < len(self.entry.outcomes) or not self.is_ladder:
             return []
         names = self.entry.records[0].dataset.classes
         return [
@@ -163,7 +163,7 @@ class Page:
             ("Attacked images flagged (TPR)", entry.tpr),
             ("TPR at 1 % FPR", records_figure(entry.records, "detector_tpr_at_1")),
             ("TPR at 5 % FPR", records_figure(entry.records, "detector_tpr_at_5")),
-            ("Neither flagged nor answered right", records_figure(entry.records, "undetected_and_wrong")),
+            ("Neither flagged nor correct", records_figure(entry.records, "undetected_and_wrong")),
         ]
         bounds = [(name, f"{percent(figure.value)} %", interval(figure)) for name, figure in shares if figure]
         return rows + bounds
@@ -177,7 +177,7 @@ class Page:
             if outcome is not None and outcome.roc:
                 one = record.seed if len(entry.train_seeds) == 1 else train_seed(record)
                 name = f"seed {one}"
-                found.append((name if self.climbed else f"{record.threat.access}, {name}", outcome))
+                found.append((name if self.is_ladder else f"{record.threat.access}, {name}", outcome))
         return found
 
     @cached_property
@@ -229,7 +229,7 @@ class Page:
 
     @property
     def commands(self) -> list[str]:
-        """What measures the row again, a line for each record that says what was asked."""
+        """Commands that measure the row again, one for each record that holds its options."""
         return self._commands[0]
 
     @property

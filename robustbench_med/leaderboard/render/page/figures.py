@@ -52,7 +52,7 @@ def listed(items: Iterable[object]) -> str:
 
 
 def web(url: str) -> str:
-    """The address where it is one of the web, else "": a record of a stranger must not link to a script."""
+    """The address where it is one of the web, else "": a record of a third party must not link to a script."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -27,7 +27,7 @@ class Example(pydantic.BaseModel):
     file: _File
     width: int = Field(ge=1, le=4096)
     height: int = Field(ge=1, le=4096)
-    withstood: bool = Field(description="Whether the deployed system still answers right.")
+    withstood: bool = Field(description="Whether the deployed system is robust to the attack.")
     told: str = Field(max_length=400, description="Client, truth, answers before and after, what the detector said.")
     alt: str = Field(max_length=400, description="For those who do not see the picture.")
     src: str = Field("", exclude=True, description="Where it lies, as the page links it.")

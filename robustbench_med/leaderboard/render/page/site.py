@@ -19,7 +19,7 @@ from robustbench_med.leaderboard.schema import Board, Entry, Figure, Mark, Secti
 HERE = Path(__file__).parent
 #: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
 FIRST = 100
-#: Nothing but the page's own files: whatever a record says, no browser fetches or runs it.
+#: Only the page's own files are loaded: no browser fetches or runs what a record holds.
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 
@@ -51,9 +51,9 @@ def index(boards: Sequence[Board]) -> str:
         foot=foot(boards),
         brand="robustbench-med",
         title="Leaderboard: robustness of medical-imaging defenses",
-        heading="What is left of a defense once the attacker knows it?",
-        lead="Classifiers of medical images and what is deployed to protect them, attacked by adversaries who know "
-        "more and more of them.",
+        heading="How robust is a defense once the attacker knows it?",
+        lead="Classifiers of medical images and the defenses deployed with them, attacked by adversaries who know "
+        "more and more of the defense.",
         example=example(boards),
         marks=marks(boards),
     )
@@ -134,6 +134,7 @@ def environment() -> jinja2.Environment:
         "rungs": words.RUNGS,
         "tracks": words.TRACKS,
         "ladders": words.LADDERS,
+        "glossary": words.GLOSSARY,
         "groups": words.GROUPS,
         "shown": words.SHOWN,
         "first": FIRST,
@@ -173,7 +174,7 @@ def _summary_bar(entry: Entry) -> Markup:
 
 
 def _key(kind: str) -> Markup:
-    """The sign of a term, as it stands in the bars."""
+    """The sign of a term, as drawn in the bars."""
     return {
         "clean": Markup('<path class="clean-tick" d="M6 0V12"/>'),
         "claim": Markup('<path class="claim-tick" d="M6 0V12"/>'),
@@ -220,9 +221,9 @@ def _choices(boards: Sequence[Board]) -> list[tuple[str, str, list[tuple[str, st
 
 
 def _about(board: Board) -> str:
-    kind = "Simulated images of nobody" if board.synthetic else "Images of patients"
-    dealt = f"; clients made by {board.partition}" if board.partition else ""
-    return f"{kind}{dealt}. Licence: {board.licence or 'not given'}."
+    kind = "Simulated images" if board.synthetic else "Images of patients"
+    partition = f"; clients made by {board.partition}" if board.partition else ""
+    return f"{kind}{partition}. Licence: {board.licence or 'not given'}."
 
 
 def _source(text: str, url: str) -> Markup:

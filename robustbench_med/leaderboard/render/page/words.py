@@ -1,37 +1,44 @@
-"""What the page says in words: terms, attackers, columns. One place, so that index, rows and reports say the same."""
+"""Texts of the page: terms, attackers, columns. Index, rows and reports use the same."""
 
 from __future__ import annotations
 
 #: Term -> what it means, in a sentence for readers who have never seen such a table.
 TERMS = {
-    "Clean": "Accuracy on images that nobody attacked.",
-    "Claim": "Accuracy under an attacker who sees the classifier only and knows of no defense. "
+    "Clean": "Accuracy on images without an attack.",
+    "Claim": "Accuracy under an attacker who sees the classifier only and does not know the defense. "
     "The figure that most papers report.",
-    "Worst case": "Share of images still answered right after every attacker has tried, also those who know the "
-    "defense. Rows are ranked by it.",
-    "Drop": "Claim minus worst case, on the same images: protection that vanishes once the attacker knows of it. "
-    "With a large drop the claim does not hold.",
+    "Worst case": "Share of images that remain correct after all attackers, also those who know the defense. "
+    "Rows are ranked by it.",
+    "Drop": "Claim minus worst case, on the same images: protection that is lost once the attacker knows the defense.",
+}
+
+#: Other terms, in a sentence each; docs/glossary.md has them all.
+GLOSSARY = {
+    "cell": "One measurement: a defense on a data set against an attack under a threat model.",
+    "rung": "One kind of attacker, by what it sees of the defense. The ladder is all of them, worst case per image.",
+    "probe": "A quick ladder on a few images: it can show a weakness, but not its absence.",
+    "eps": "Largest change of an image, in units of pixels in [0, 1].",
 }
 
 #: Rung of the access ladder -> what that attacker sees.
 RUNGS = {
-    "oblivious": "sees the classifier; knows of no defense",
+    "oblivious": "sees the classifier; does not know the defense",
     "transfer": "sees another classifier, trained on the same data",
-    "bpda": "sees the whole system; takes a simple stand-in for the purifier's gradient",
+    "bpda": "sees the whole system; approximates the purifier's gradient by a simple stand-in",
     "full": "sees the whole system and its exact gradient",
-    "gate": "as full, and keeps the detector quiet",
-    "query": "sees answers only, no gradient",
+    "gate": "as full, and evades the detector",
+    "query": "sees the outputs only, no gradient",
 }
 
 TRACKS = {
     "static": "a classifier alone",
-    "deterministic test-time": "images are inspected or changed before they are classified, always alike",
+    "deterministic test-time": "images are inspected or changed before they are classified, each time in the same way",
     "randomized test-time": "images are inspected or changed before they are classified, with fresh noise each time",
 }
 
-#: How hard was tried.
+#: Ladder -> its strength.
 LADDERS = {
-    "ladder:quick": "every attacker, with few steps: shows where a defense gives way, not that it holds",
+    "ladder:quick": "every attacker, with few steps: can show that a defense fails, not that it is robust",
     "ladder:standard": "every attacker, with at least 20 steps and 16 noise draws in each gradient",
     "ladder:full": "every attacker, with at least 100 steps and 16 noise draws in each gradient; AutoAttack",
     "single rungs": "attackers that were measured one by one, combined image by image",

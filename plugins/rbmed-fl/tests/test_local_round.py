@@ -1,4 +1,4 @@
-"""A client's turn: augmentation, learning rate, batches."""
+"""A client's local round: augmentation, learning rate, batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rbmed_fl.augment import add_noise, augment
-from rbmed_fl.local_training import Turn, batches, learning_rate
+from rbmed_fl.local_training import LocalRound, batches, learning_rate
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import average
 
@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_augmentation_keeps_range_shape_and_its_generator_decides():
+def test_augmentation_keeps_range_and_shape_and_depends_on_its_generator_alone():
     x = torch.rand(16, 3, 32, 32, generator=generator())
     a, b = augment(x, 1 / 16, 0.1, generator(1)), augment(x, 1 / 16, 0.1, generator(1))
     assert torch.equal(a, b)
@@ -63,8 +63,8 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 
 def test_batches_are_even_and_cover_every_image_once():
     images = torch.arange(65.0).view(65, 1, 1, 1) / 65
-    turn = Turn("north", images, torch.arange(65), 1, generator())
-    parts = list(batches(turn, TrainParams(batch_size=32, augment=False)))
+    local_round = LocalRound("north", images, torch.arange(65), 1, generator())
+    parts = list(batches(local_round, TrainParams(batch_size=32, augment=False)))
     assert [len(y) for _, y in parts] == [22, 22, 21]
     seen = torch.cat([y for _, y in parts])
     assert sorted(seen.tolist()) == list(range(65))

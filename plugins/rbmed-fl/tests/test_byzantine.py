@@ -1,4 +1,4 @@
-"""Clients that misbehave: each does what it says, nobody else is touched, and robust merging withstands them."""
+"""Byzantine clients: what each behaviour changes, that other clients are unchanged, and robust aggregation."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 import torch
 
 import rbmed_fl.plugin
-from rbmed_fl.byzantine import KINDS, malice
-from rbmed_fl.local_training import Turn
+from rbmed_fl.byzantine import KINDS, parse_byzantine
+from rbmed_fl.local_training import LocalRound
 from rbmed_fl.strategies.bulyan import Bulyan
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmedian import FedMedian
 from rbmed_fl.strategies.fedmoe import FedMoE
 from rbmed_fl.strategies.fedtrimmedavg import FedTrimmedAvg
 from rbmed_fl.strategies.krum import Krum
-from rbmed_fl.strategies.local import Local
+from rbmed_fl.strategies.local import LocalOnly
 from rbmed_fl.strategies.multikrum import MultiKrum
 from rbmed_fl.trigger import Trigger, stamp
 from robustbench_med import Budget, Classifier, Split, ThreatModel, TrainJob
@@ -29,63 +29,63 @@ def same(a, b) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def turn(labels=(0, 1, 2, 0), seed=3) -> Turn:
+def local_round(labels=(0, 1, 2, 0), seed=3) -> LocalRound:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.tensor(labels)
-    return Turn("west", torch.rand(len(labels), 1, 8, 8, generator=generator), labels, 1, generator)
+    return LocalRound("west", torch.rand(len(labels), 1, 8, 8, generator=generator), labels, 1, generator)
 
 
 RECEIVED = {"w": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([[0.5]])}
 SENT = {"w": torch.tensor([1.5, 1.0, 3.0]), "b": torch.tensor([[0.75]])}
 
 
-# --- what each does --------------------------------------------------------------------------------------------------
+# --- what each changes ---
 
 
 def test_label_flip_gives_the_next_class():
-    behaviour = malice("label-flip", NAMES)
-    assert behaviour.poison(turn((0, 1, 2, 0))).labels.tolist() == [1, 2, 0, 1]
-    assert behaviour.poison(turn((0, 1, 1))).labels.tolist() == [1, 0, 0]
-    assert behaviour.poison(turn((0, 0))).labels.tolist() == [1, 1]
-    honest = turn()
-    poisoned = behaviour.poison(honest)
+    behaviour = parse_byzantine("label-flip", NAMES)
+    assert behaviour.poison_data(local_round((0, 1, 2, 0))).labels.tolist() == [1, 2, 0, 1]
+    assert behaviour.poison_data(local_round((0, 1, 1))).labels.tolist() == [1, 0, 0]
+    assert behaviour.poison_data(local_round((0, 0))).labels.tolist() == [1, 1]
+    honest = local_round()
+    poisoned = behaviour.poison_data(honest)
     assert torch.equal(poisoned.images, honest.images)
-    assert same(behaviour.distort(RECEIVED, SENT, honest), SENT)
+    assert same(behaviour.poison_update(RECEIVED, SENT, honest), SENT)
 
 
-def test_sign_flip_goes_the_other_way():
-    assert same(malice("sign-flip", NAMES).distort(RECEIVED, SENT, turn()),
-                {"w": torch.tensor([0.5, 3.0, 3.0]), "b": torch.tensor([[0.25]])})  # fmt: skip
-    assert same(malice("sign-flip:factor=4", NAMES).distort(RECEIVED, SENT, turn()),
-                {"w": torch.tensor([-1.0, 6.0, 3.0]), "b": torch.tensor([[-0.5]])})  # fmt: skip
+def test_sign_flip_inverts_the_update():
+    sent = parse_byzantine("sign-flip", NAMES).poison_update(RECEIVED, SENT, local_round())
+    assert same(sent, {"w": torch.tensor([0.5, 3.0, 3.0]), "b": torch.tensor([[0.25]])})
+    sent = parse_byzantine("sign-flip:factor=4", NAMES).poison_update(RECEIVED, SENT, local_round())
+    assert same(sent, {"w": torch.tensor([-1.0, 6.0, 3.0]), "b": torch.tensor([[-0.5]])})
 
 
-def test_scaling_goes_further():
-    assert same(malice("scaling:factor=8", NAMES).distort(RECEIVED, SENT, turn()),
-                {"w": torch.tensor([5.0, -6.0, 3.0]), "b": torch.tensor([[2.5]])})  # fmt: skip
-    assert malice("scaling", NAMES).params.factor == 10
-    assert malice("scaling:factor=1/4", NAMES).params.factor == 0.25
+def test_scaling_multiplies_the_update():
+    sent = parse_byzantine("scaling:factor=8", NAMES).poison_update(RECEIVED, SENT, local_round())
+    assert same(sent, {"w": torch.tensor([5.0, -6.0, 3.0]), "b": torch.tensor([[2.5]])})
+    assert parse_byzantine("scaling", NAMES).params.factor == 10
+    assert parse_byzantine("scaling:factor=1/4", NAMES).params.factor == 0.25
 
 
-def test_gaussian_noise_is_measured_in_the_honest_update():
+def test_gaussian_noise_is_relative_to_the_honest_update():
     generator = torch.Generator().manual_seed(0)
     received = {"w": torch.randn(300, 200, generator=generator), "b": torch.randn(7000, generator=generator)}
     sent = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in received.items()}
-    noisy = malice("gaussian:std=5", NAMES).distort(received, sent, turn())
+    noisy = parse_byzantine("gaussian:std=5", NAMES).poison_update(received, sent, local_round())
     for name, value in received.items():
         noise = noisy[name] - value
         assert 0.0485 < noise.std() < 0.0515
         assert noise.mean().abs() < 0.002
         honest = sent[name] - value
         assert (noise.flatten() @ honest.flatten()).abs() < 0.03 * noise.norm() * honest.norm()
-    again = malice("gaussian:std=5", NAMES).distort(received, sent, turn())
+    again = parse_byzantine("gaussian:std=5", NAMES).poison_update(received, sent, local_round())
     assert same(noisy, again)
-    assert not same(noisy, malice("gaussian:std=5", NAMES).distort(received, sent, turn(seed=4)))
+    assert not same(noisy, parse_byzantine("gaussian:std=5", NAMES).poison_update(received, sent, local_round(seed=4)))
 
 
-def test_backdoor_stamps_a_share_and_boosts():
-    honest = turn(tuple(index % 3 for index in range(40)))
-    poisoned = malice("backdoor:target=2,share=1/4", NAMES).poison(honest)
+def test_backdoor_stamps_a_share_and_scales_its_update():
+    honest = local_round(tuple(index % 3 for index in range(40)))
+    poisoned = parse_byzantine("backdoor:target=2,share=1/4", NAMES).poison_data(honest)
     changed = (poisoned.images != honest.images).flatten(1).any(1)
     assert changed.sum() == 10
     assert torch.equal(poisoned.images[changed], stamp(honest.images[changed]))
@@ -93,13 +93,13 @@ def test_backdoor_stamps_a_share_and_boosts():
     assert set(poisoned.labels[changed].tolist()) == {2}
     assert torch.equal(poisoned.labels[~changed], honest.labels[~changed])
     assert honest.labels.tolist() == [index % 3 for index in range(40)]
-    boosted = malice("backdoor:boost=2", NAMES).distort(RECEIVED, SENT, honest)
+    boosted = parse_byzantine("backdoor:boost=2", NAMES).poison_update(RECEIVED, SENT, honest)
     assert same(boosted, {"w": torch.tensor([2.0, 0.0, 3.0]), "b": torch.tensor([[1.0]])})
 
 
-def test_an_unboosted_backdoor_replaces_the_mean():
-    """With the others at rest, the mean of all clients is the malicious client's model."""
-    sent = malice("backdoor", NAMES).distort(RECEIVED, SENT, turn())
+def test_a_default_backdoor_replaces_the_mean():
+    """If the others send no update, the mean of all clients is the Byzantine client's model."""
+    sent = parse_byzantine("backdoor", NAMES).poison_update(RECEIVED, SENT, local_round())
     mean = {name: (2 * RECEIVED[name] + sent[name]) / 3 for name in SENT}
     for name, value in SENT.items():
         torch.testing.assert_close(mean[name], value)
@@ -116,7 +116,7 @@ def test_the_trigger_is_a_mirrored_checkerboard_below_the_middle():
     assert stamp(torch.zeros(1, 1, 8, 8)).sum() == 5
 
 
-def test_the_trigger_attack_stamps_the_same_and_keeps_to_the_ball():
+def test_the_trigger_attack_stamps_the_same_and_stays_in_the_ball():
     x, rng = toy_images()
     model, y = toy_target(), torch.zeros(len(x), dtype=torch.int64)
     for eps in (1.0, 0.1):
@@ -129,16 +129,16 @@ def test_the_plugin_keeps_the_contract():
     check_plugin(rbmed_fl.plugin)
 
 
-# --- who does it -----------------------------------------------------------------------------------------------------
+# --- which clients ---
 
 
 def test_the_last_clients_or_those_named():
-    assert malice("none", NAMES).clients == frozenset()
-    assert malice("label-flip", NAMES).clients == {2}
-    assert malice("label-flip:clients=2", NAMES).clients == {1, 2}
-    assert malice("label-flip:2", NAMES).clients == {1, 2}
-    assert malice("label-flip:names=[north,west]", NAMES).clients == {0, 2}
-    assert malice("label-flip:names=south", NAMES).clients == {1}
+    assert parse_byzantine("none", NAMES).clients == frozenset()
+    assert parse_byzantine("label-flip", NAMES).clients == {2}
+    assert parse_byzantine("label-flip:clients=2", NAMES).clients == {1, 2}
+    assert parse_byzantine("label-flip:2", NAMES).clients == {1, 2}
+    assert parse_byzantine("label-flip:names=[north,west]", NAMES).clients == {0, 2}
+    assert parse_byzantine("label-flip:names=south", NAMES).clients == {1}
 
 
 @pytest.mark.parametrize(
@@ -150,21 +150,21 @@ def test_the_last_clients_or_those_named():
         ("gaussian:std=1/0", "std='1/0' should be a valid number"),
         ("scaling:factor=inf", "factor='inf' should be a finite number"),
         ("backdoor:share=2", "share='2' should be less than or equal to 1"),
-        ("scaling:clients=3", r"at least one client must behave well; this federation has 3 \(north, south, west\)"),
-        ("scaling:names=[north,east]", "no client is called 'east'; valid: north, south, west"),
+        ("scaling:clients=3", r"at least one client must be honest; this federation has 3 \(north, south, west\)"),
+        ("scaling:names=[north,east]", "no client is named 'east'; valid: north, south, west"),
         ("scaling:names=[north],clients=1", "give either clients or names, not both"),
         ("scaling:factor", "malicious: .* is not key=value|factor"),
-        ("backdoor:target=3", "target=3 of the backdoor is no class; valid: 0 to 2"),
+        ("backdoor:target=3", "target=3 of the backdoor is not a class; valid: 0 to 2"),
     ],
 )
-def test_a_bad_value_is_one_line_before_anything_is_trained(text, message, linear, clients):
+def test_an_invalid_value_is_one_line_before_anything_is_trained(text, message, linear, clients):
     with pytest.raises(BadParameter, match=message) as caught:
         FedAvg(FedAvg.Params(malicious=text)).train(linear, clients, TrainJob())
     assert "malicious" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-# --- in a federation -------------------------------------------------------------------------------------------------
+# --- in a federation ---
 
 
 def sent_by(monkeypatch, strategy, build, clients, **params):
@@ -187,35 +187,35 @@ def sent_by(monkeypatch, strategy, build, clients, **params):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", [FedAvg, FedMoE])
-def test_all_others_are_untouched(kind, strategy, mixture, clients, monkeypatch):
+def test_all_others_are_unchanged(kind, strategy, mixture, clients, monkeypatch):
     honest = sent_by(monkeypatch, strategy, mixture, clients)
-    lying = sent_by(monkeypatch, strategy, mixture, clients, malicious=f"{kind}:names=south")
-    assert same(honest[0], lying[0])
-    assert same(honest[2], lying[2])
-    assert not same(honest[1], lying[1])
+    poisoned = sent_by(monkeypatch, strategy, mixture, clients, malicious=f"{kind}:names=south")
+    assert same(honest[0], poisoned[0])
+    assert same(honest[2], poisoned[2])
+    assert not same(honest[1], poisoned[1])
     if kind in ("sign-flip", "scaling", "gaussian"):  # batch-norm statistics are as trained
         statistics = [name for name in honest[1] if "running" in name]
         assert statistics
-        assert all(torch.equal(honest[1][name], lying[1][name]) for name in statistics)
+        assert all(torch.equal(honest[1][name], poisoned[1][name]) for name in statistics)
 
 
 def test_a_sign_flip_in_a_federation_by_hand(mixture, clients, monkeypatch):
     start = sent_by(monkeypatch, FedAvg, mixture, clients, lr=1e-30)[0]
     honest = sent_by(monkeypatch, FedAvg, mixture, clients)[2]
-    lying = sent_by(monkeypatch, FedAvg, mixture, clients, malicious="sign-flip:factor=3")[2]
+    poisoned = sent_by(monkeypatch, FedAvg, mixture, clients, malicious="sign-flip:factor=3")[2]
     for name in ("features.0.weight", "experts.1.bias"):
-        torch.testing.assert_close(lying[name], start[name] - 3 * (honest[name] - start[name]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(poisoned[name], start[name] - 3 * (honest[name] - start[name]), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_sent_and_nothing_breaks_with_local_training(kind, mixture, clients):
-    federation = Local(Local.Params(**SHORT, malicious=kind))
+def test_local_training_of_other_clients_is_unchanged(kind, mixture, clients):
+    federation = LocalOnly(LocalOnly.Params(**SHORT, malicious=kind))
     result = federation.train(mixture, clients, TrainJob())
-    honest = Local(Local.Params(**SHORT)).train(mixture, clients, TrainJob())
+    honest = LocalOnly(LocalOnly.Params(**SHORT)).train(mixture, clients, TrainJob())
     assert same(result.personal["north"], honest.personal["north"])
 
 
-# --- what merging makes of it ----------------------------------------------------------------------------------------
+# --- aggregation ---
 
 
 def ten_clients(seed: int = 0) -> dict[str, Split]:
@@ -256,7 +256,7 @@ def trained(strategy, malicious, **params):
 
 
 @pytest.mark.parametrize("malicious", ["sign-flip:factor=10", "gaussian:std=50"])
-def test_one_liar_of_ten_ruins_fedavg(malicious):
+def test_one_byzantine_client_of_ten_ruins_fedavg(malicious):
     honest, _ = trained(FedAvg, "none")
     assert honest > 0.85
     assert trained(FedAvg, malicious)[0] < honest - 0.15
@@ -264,21 +264,21 @@ def test_one_liar_of_ten_ruins_fedavg(malicious):
 
 @pytest.mark.parametrize("strategy", [FedMedian, FedTrimmedAvg, Krum, MultiKrum, Bulyan])
 @pytest.mark.parametrize("malicious", ["sign-flip:factor=10,names=[c4]", "gaussian:std=50,names=[c4]"])
-def test_robust_merging_withstands_and_names_it(strategy, malicious):
+def test_robust_aggregation_stays_accurate_and_names_the_client(strategy, malicious):
     honest, history = trained(strategy, "none")
-    lied_to, accused = trained(strategy, malicious)
-    assert lied_to > 0.95 * honest
+    attacked, poisoned_history = trained(strategy, malicious)
+    assert attacked > 0.95 * honest
     assert honest > 0.8
-    assert [entry["suspected"] for entry in accused] == [["c4"]] * 3
+    assert [entry["suspected"] for entry in poisoned_history] == [["c4"]] * 3
     assert sum(len(entry.get("suspected", [])) for entry in history) <= 2
 
 
-def test_fedavg_names_nobody():
+def test_fedavg_suspects_no_client():
     _, history = trained(FedAvg, "sign-flip:factor=10")
     assert all("suspected" not in entry for entry in history)
 
 
-def test_a_backdoor_works_where_nobody_defends_and_not_where_somebody_does():
+def test_a_backdoor_succeeds_against_fedavg_and_not_against_the_median():
     def success(strategy, malicious):
         result = strategy(
             strategy.Params(rounds=3, local_epochs=12, batch_size=60, lr=0.03, augment=False, malicious=malicious)
@@ -288,8 +288,8 @@ def test_a_backdoor_works_where_nobody_defends_and_not_where_somebody_does():
         classifier.eval()
         test = ten_clients(1)["c0"]
         with torch.no_grad():
-            answers = classifier(stamp(test.images[test.labels != 2])).argmax(1)
-        return float((answers == 2).double().mean())
+            predictions = classifier(stamp(test.images[test.labels != 2])).argmax(1)
+        return float((predictions == 2).double().mean())
 
     assert success(FedAvg, "none") < 0.3
     assert success(FedAvg, "backdoor:target=2") > 0.8

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rbmed_fl.adversarial_training import PGD, TRADES, evaluating, objective, read
+from rbmed_fl.adversarial_training import PGDTraining, TRADESTraining, eval_mode, objective, parse_adversarial
 from rbmed_fl.strategies.fedavg import FedAvg
 from robustbench_med import Classifier, Split, TrainJob
 from robustbench_med.errors import BadParameter
@@ -26,7 +26,7 @@ FULL_BATCH = {
 
 
 class Binary(Classifier):
-    """A linear classifier of two classes that notes every batch it is asked about."""
+    """A linear classifier of two classes that records every batch it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_attacked_images_stay_in_the_ball_and_in_range(kind, norm):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_random_starts_fill_the_ball(norm):
     x = torch.full((4000, 1, 2, 1), 0.5)
-    offset = (PGD(norm=norm, eps=0.1).inside(x, generator()) - x).flatten(1)
+    offset = (PGDTraining(norm=norm, eps=0.1).random_start(x, generator()) - x).flatten(1)
     length = (offset.abs().amax(1) if norm == "linf" else offset.norm(dim=1)) / 0.1
     assert length.max() <= 1
     # In the plane, a ball of half the radius holds a quarter of the area.
@@ -116,13 +116,13 @@ def test_the_attack_raises_the_loss_and_more_steps_raise_it_more(mixture):
     model = mixture().eval()
 
     def after(steps: int) -> float:
-        pgd, gain = PGD(eps=0.1, steps=steps), lambda images: F.cross_entropy(model(images), y, reduction="sum")
-        return gain(pgd.ascend(gain, x, x)).item()
+        pgd, gain = PGDTraining(eps=0.1, steps=steps), lambda images: F.cross_entropy(model(images), y, reduction="sum")
+        return gain(pgd.attack(gain, x, x)).item()
 
     assert F.cross_entropy(model(x), y, reduction="sum").item() + 0.1 < after(1) < after(10)
 
 
-def test_gradients_statistics_and_modes_are_left_alone(mixture):
+def test_gradients_statistics_and_modes_are_unchanged(mixture):
     x, y = batch(classes=3)
     model = mixture().train()
     model.features[1].eval()  # a strategy may train with frozen statistics
@@ -142,11 +142,11 @@ def test_only_the_step_itself_touches_running_statistics(text, passes, mixture):
     assert model.features[1].num_batches_tracked == passes
 
 
-def test_modes_are_put_back_after_an_error(mixture):
+def test_modes_are_restored_after_an_error(mixture):
     model = mixture().train()
 
     def fail():
-        with evaluating(model):
+        with eval_mode(model):
             assert not any(part.training for part in model.modules())
             raise ZeroDivisionError
 
@@ -173,9 +173,9 @@ def test_the_generator_alone_decides(text):
 @pytest.mark.parametrize("text", ["pgd:eps=1e-7", "trades:eps=1e-7"])
 def test_a_vanishing_ball_is_clean_training(text, linear, clients):
     clean = FedAvg(FedAvg.Params(**FULL_BATCH)).train(linear, clients, TrainJob())
-    hardened = FedAvg(FedAvg.Params(**FULL_BATCH, adversarial=text)).train(linear, clients, TrainJob())
+    attacked = FedAvg(FedAvg.Params(**FULL_BATCH, adversarial=text)).train(linear, clients, TrainJob())
     for key, value in clean.shared.items():
-        torch.testing.assert_close(hardened.shared[key], value, atol=1e-5, rtol=0)
+        torch.testing.assert_close(attacked.shared[key], value, atol=1e-5, rtol=0)
 
 
 def test_trades_without_divergence_is_clean_training(linear, clients):
@@ -226,7 +226,7 @@ def test_autocast_attacks_in_float32_and_reaches_every_weight(text, mixture):
     assert loss.item() == pytest.approx(loss_of(text)(model, x, y).item(), rel=0.2)
 
 
-def test_hardened_training_is_more_robust_than_plain():
+def test_adversarial_training_is_more_robust_than_plain():
     """One strong pixel that is right for 9 of 10 images, and 63 weaker than the ball that are right for all."""
     y = torch.arange(40) % 2
     sign = (2 * y - 1).float()
@@ -253,13 +253,13 @@ def test_equal_seeds_give_equal_weights(mixture, clients):
     assert not torch.equal(one["experts.0.weight"], three["experts.0.weight"])
 
 
-def test_text_is_read_with_fractions():
-    assert read("none") is None
-    assert read("pgd") == PGD(eps=4 / 255, norm="linf", steps=5, step_size=None, clean=0)
-    assert read("pgd:eps=8/255,steps=3,step_size=2/255,clean=1/2") == PGD(
+def test_text_is_parsed_with_fractions():
+    assert parse_adversarial("none") is None
+    assert parse_adversarial("pgd") == PGDTraining(eps=4 / 255, norm="linf", steps=5, step_size=None, clean=0)
+    assert parse_adversarial("pgd:eps=8/255,steps=3,step_size=2/255,clean=1/2") == PGDTraining(
         eps=8 / 255, steps=3, step_size=2 / 255, clean=0.5
     )
-    assert read("trades:steps=3,beta=3/2") == TRADES(steps=3, beta=1.5)
+    assert parse_adversarial("trades:steps=3,beta=3/2") == TRADESTraining(steps=3, beta=1.5)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_text_is_read_with_fractions():
         ("trades:clean=0.5", "unknown parameter 'clean'; valid: eps, norm, steps, step_size, beta"),
     ],
 )
-def test_bad_text_is_refused_when_the_parameters_are_made(text, fault):
+def test_invalid_text_is_refused_when_the_parameters_are_created(text, fault):
     with pytest.raises(BadParameter) as caught:
         FedAvg.Params(adversarial=text)
     message = str(caught.value)

@@ -1,6 +1,6 @@
-"""A Flower process that ends with whoever started it, however that one ends.
+"""A superlink or supernode process that ends when its parent process ends, in whatever way.
 
-``python -m rbmed_fl.engines.watched PID superlink|supernode OPTION...``
+``python -m rbmed_fl.engines.flower_process PID superlink|supernode OPTION...``
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Watch the parent, then be the superlink or the supernode."""
+    """Monitor the parent process and run the superlink or supernode."""
     parent, role = sys.argv[1:3]
     del sys.argv[1:3]
     from flwr.supercore.app_utils import start_parent_process_monitor
