@@ -1,4 +1,4 @@
-"""Names a trained defense, so that it can be looked for, trained, and asked for again."""
+"""A reference to a trained defense: enough to find its weights, or to train it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class TrainedRef:
     unseen: tuple[str, ...] = ()
     seed: int | None = None
 
-    def asked(self) -> dict[str, str]:
-        """What was asked for in place of the recipe's own parts, by option."""
+    def options_given(self) -> dict[str, str]:
+        """What replaces the recipe's own parts, by option of the command line."""
         parts = {"model": self.model, "strategy": self.strategy}
         return {name: format_ref(ref) for name, ref in parts.items() if ref} | dict(self.options)
 
     def command(self, data_root: Path | None = None) -> str:
         """The command that trains exactly this."""
         words = ["rbmed", "train", format_ref(self.defense), "--dataset", format_ref(self.dataset)]
-        for name, text in self.asked().items():
+        for name, text in self.options_given().items():
             words += [f"--{name}", text]
         if self.partition:
             words += ["--partition", format_ref(self.partition)]

@@ -22,7 +22,7 @@ from rbmed_fl.checkpoint import ServerCheckpoint
 from rbmed_fl.client import client_app, reply_or_error
 from rbmed_fl.client_state import FolderStore
 from rbmed_fl.server import server_app
-from rbmed_fl.task import Task
+from rbmed_fl.task import TrainingTask
 from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset
 from robustbench_med.errors import DataError, RbmedError, UsageError
 
@@ -75,7 +75,7 @@ class FederationSpec:
         """From the run's configuration."""
         return cls(**json.loads(str(context.run_config["federation"])))
 
-    def task(self, device: torch.device) -> Task:
+    def task(self, device: torch.device) -> TrainingTask:
         """What is trained, the same in every process."""
         strategy = load_component("strategy", PartRef(*self.strategy))
         kind, reference = self.model
@@ -90,7 +90,7 @@ class FederationSpec:
                 learner = model.learner(None)
             return learner
 
-        return Task.create(strategy, build, tuple(self.clients), self.seed, device)
+        return TrainingTask.create(strategy, build, tuple(self.clients), self.seed, device)
 
 
 server = ServerApp()

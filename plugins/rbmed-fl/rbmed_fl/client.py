@@ -16,7 +16,7 @@ from rbmed_fl.byzantine import parse_byzantine
 from rbmed_fl.client_state import ClientStore
 from rbmed_fl.local_training import LocalRound, accuracy, isolated_randomness
 from rbmed_fl.states import State, add_prefix, strip_prefix, to_cpu, to_record, to_state
-from rbmed_fl.task import Task
+from rbmed_fl.task import TrainingTask
 from robustbench_med import Classifier, seed_of
 from robustbench_med.errors import RbmedError
 
@@ -25,7 +25,7 @@ OpenData = Callable[[int], tuple[Tensor, Tensor]]
 OpenStore = Callable[[int], ClientStore]
 
 
-def client_app(task: Task, open_data: OpenData, open_store: OpenStore) -> ClientApp:
+def client_app(task: TrainingTask, open_data: OpenData, open_store: OpenStore) -> ClientApp:
     """The clients' code. Only this code reads images and labels.
 
     Args:
@@ -62,7 +62,7 @@ def client_app(task: Task, open_data: OpenData, open_store: OpenStore) -> Client
     return app
 
 
-def _train(task: Task, index: int, local_round: LocalRound, start: State) -> tuple[State, dict[str, float]]:
+def _train(task: TrainingTask, index: int, local_round: LocalRound, start: State) -> tuple[State, dict[str, float]]:
     """One local round from the state ``start``, which changes ``local_round.client_state``.
 
     Returns:

@@ -17,7 +17,7 @@ from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session, run
 from rbmed_fl.states import average, strip_prefix
 from rbmed_fl.strategy_base import StrategyBase
-from rbmed_fl.task import Task
+from rbmed_fl.task import TrainingTask
 from robustbench_med import Federated, Learner, Split, TrainJob
 from robustbench_med.errors import DataError
 
@@ -49,7 +49,7 @@ class FederatedStrategy(StrategyBase):
         names = engine.client_names(clients)
         classes = 1 + max(int(split.labels.max()) for split in clients.values())
         parse_byzantine(self.params.malicious, names).check(classes)  # before anything is trained
-        task = Task.create(self, build, names, job.seed, job.device)
+        task = TrainingTask.create(self, build, names, job.seed, job.device)
         with ExitStack() as stack:
             if engine.needs_folders and job.checkpoints is None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="rbmed-"))
@@ -72,7 +72,7 @@ class FederatedStrategy(StrategyBase):
             return self._result(task, clients, state, stores)
 
     def _storage(
-        self, task: Task, clients: Mapping[str, Split], job: TrainJob
+        self, task: TrainingTask, clients: Mapping[str, Split], job: TrainJob
     ) -> tuple[ServerCheckpoint | None, list[ClientStore]]:
         """Where the server and each client store their state between rounds."""
         if job.checkpoints is None:
@@ -94,7 +94,7 @@ class FederatedStrategy(StrategyBase):
         return ServerCheckpoint(job.checkpoints, identity), stores
 
     def _result(
-        self, task: Task, clients: Mapping[str, Split], state: ServerState, stores: list[ClientStore]
+        self, task: TrainingTask, clients: Mapping[str, Split], state: ServerState, stores: list[ClientStore]
     ) -> Federated:
         """The trained federation, from the states of server and clients after the last round.
 

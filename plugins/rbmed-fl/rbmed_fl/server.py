@@ -14,7 +14,7 @@ from rbmed_fl.flower_grid import ClientGrid
 from rbmed_fl.local_training import isolated_randomness
 from rbmed_fl.states import to_record, to_state
 from rbmed_fl.strategy_base import Aggregator
-from rbmed_fl.task import Task
+from rbmed_fl.task import TrainingTask
 from robustbench_med import seed_of
 
 #: Called with the client's name, the round (from 1) and the figures of its local round.
@@ -22,7 +22,7 @@ OnLocalRound = Callable[[str, int, dict[str, float]], None]
 
 
 def server_app(
-    task: Task,
+    task: TrainingTask,
     state: ServerState,
     checkpoint: ServerCheckpoint | None,
     on_local_round: OnLocalRound,
@@ -70,7 +70,7 @@ class _Rounds:
 
     def __init__(
         self,
-        task: Task,
+        task: TrainingTask,
         state: ServerState,
         checkpoint: ServerCheckpoint | None,
         on_local_round: OnLocalRound,

@@ -12,7 +12,7 @@ from rbmed_fl.checkpoint import ServerCheckpoint, ServerState
 from rbmed_fl.client_state import ClientStore
 from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.server import OnLocalRound, server_app
-from rbmed_fl.task import Task
+from rbmed_fl.task import TrainingTask
 from robustbench_med import Split, TrainJob
 
 
@@ -30,7 +30,7 @@ class Session:
         job: the harness's request.
     """
 
-    task: Task
+    task: TrainingTask
     state: ServerState
     checkpoint: ServerCheckpoint | None
     clients: Mapping[str, Split]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What a federation trains. It holds no images, so it can be sent to any process.
 
     Attributes:
@@ -48,7 +48,7 @@ class Task:
         clients: tuple[str, ...],
         seed: int,
         device: torch.device,
-    ) -> Task:
+    ) -> TrainingTask:
         """With a fresh classifier; equal seeds give equal initial weights."""
         with isolated_randomness(seed, device):
             # Convolutions train fastest in this layout, a third faster on a CPU.
