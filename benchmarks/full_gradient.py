@@ -73,7 +73,7 @@ def peak(device: torch.device) -> float:
 
 
 def in_own_process(mode: str, steps: int, args: argparse.Namespace) -> dict[str, Any]:
-    """`gradient` in a fresh process, whose peak is nobody else's."""
+    """`gradient` in a fresh process, whose peak memory is its own."""
     options = ["--images", str(args.images), "--runs", str(args.runs), "--device", args.device, "--steps", str(steps)]
     command = [sys.executable, __file__, "--only", mode, *options]
     answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

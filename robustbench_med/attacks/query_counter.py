@@ -1,4 +1,4 @@
-"""What the harness sees while an attack runs: passes per image, the best image so far, the health of the gradients.
+"""Counts what an attack spends: passes per image; also the best image so far, and figures of the gradients.
 
 Nothing here is read back from the device while the attack runs, unless a budget has to be enforced.
 """
@@ -19,12 +19,12 @@ _COUNTS = ("queries", "gradients", "zero", "broken", "backward_calls")
 
 
 class QueryCounter:
-    """Counts an attack's passes per image, enforces its budget, and remembers the best image it has shown.
+    """Counts an attack's passes per image, enforces its budget, and keeps the best image so far.
 
     Args:
         x: clean images, (N, C, H, W).
         y: their labels, as the attack sees them, int64 (N,).
-        threat: norm and eps; images outside are never remembered.
+        threat: norm and eps; images outside are never kept.
         budget: what may be spent on one image.
         watch: also keep the figures that diagnostics need.
 
@@ -80,14 +80,14 @@ class QueryCounter:
             raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
         return after
 
-    def as_kept(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Facts and tensors from which `take_kept` restores this counter, with the attack's ``images``."""
+    def saved(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Facts and tensors from which `restore` restores this counter, with the attack's ``images``."""
         spread = None if self.spread is None else float(self.spread)
         facts = {"exhausted": self.exhausted, "probabilities": bool(self.probabilities), "spread": spread}
         return facts, {"images": images, **{name: getattr(self, name) for name in (*_COUNTS, "first", "top")}}
 
-    def take_kept(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Become the counter of an attack that was made before."""
+    def restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take the state of the counter of an earlier attack."""
         device = self.x.device
         for name in (*_COUNTS, "first", "top"):
             setattr(self, name, tensors[name].to(device))
@@ -96,15 +96,15 @@ class QueryCounter:
         self.spread = None if facts["spread"] is None else torch.tensor(facts["spread"], device=device)
 
     def repeat(self, rows: Tensor, other: QueryCounter) -> None:
-        """Take in what a second attack on the images ``rows`` spent, and found, under ``other``."""
+        """Add what a second attack on the images ``rows`` spent, and take its margins, from the counter ``other``."""
         for name in _COUNTS:
             getattr(self, name).index_add_(0, rows, getattr(other, name))
         self.first[rows], self.top[rows] = other.first, other.top
         self.exhausted |= other.exhausted
 
     @torch.no_grad()
-    def seen(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
-        """Take in the answers (M, K) that the attack got to images ``x``, variants of the images ``rows``."""
+    def record(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
+        """Record the logits (M, K) of images ``x`` (M, C, H, W), variants of the images ``rows``."""
         if not (self.watch or self.limited) or not len(rows):
             return
         now = margin(logits, self.y[rows]).float()
@@ -117,14 +117,14 @@ class QueryCounter:
             if self.spread is None:
                 self.spread = (logits.amax(1) - logits.amin(1)).mean()
         if self.limited:
-            self._remember(rows, x, now)
+            self._keep_best(rows, x, now)
 
-    def _remember(self, rows: Tensor, x: Tensor, now: Tensor) -> None:
+    def _keep_best(self, rows: Tensor, x: Tensor, now: Tensor) -> None:
         near = self.threat.distance(x, self.x[rows]) <= self.threat.eps * (1 + 1e-6)
         ranged = (x.flatten(1).amin(1) >= 0) & (x.flatten(1).amax(1) <= 1)
         now = torch.where(near & ranged, now, -torch.inf)
         before = self.best_margin[rows]
         self.best_margin.scatter_reduce_(0, rows, now, "amax")
-        # An image may be asked about several times in one batch: only the best of them replaces it.
+        # A batch may hold several variants of an image: only the best of them replaces it.
         won = (now > before) & (now == self.best_margin[rows])
         self.best[rows[won]] = x[won]

@@ -84,7 +84,7 @@ class PipelineTarget(TargetModel):
     Args:
         settings: what the adversary knows and wants.
         rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
-            image's noise depends on how many passes it has had, never on the images beside it.
+            image's noise depends on how many passes it has had, never on the other images of the batch.
         rows: which images of the counter this target model holds.
     """
 
@@ -140,7 +140,7 @@ class PipelineTarget(TargetModel):
         if speed.scale != 1:
             logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
-        counter.seen(rows, x, logits.mean(1))
+        counter.record(rows, x, logits.mean(1))
         return logits
 
     def _all_draws(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:

@@ -131,9 +131,9 @@ class WorstCase:
         # An attack on the surrogate sees nothing of the deployed system, so its images serve against every defense.
         facts, tensors = shared.get(
             self._transfer_key(rung, rows, speed),
-            lambda: counter.as_kept(self._checked_images(rung, rows, counter, speed)),
+            lambda: counter.saved(self._checked_images(rung, rows, counter, speed)),
         )
-        counter.take_kept(facts, tensors)
+        counter.restore(facts, tensors)
         return tensors["images"].to(self.x.device), counter
 
     def _checked_images(self, rung: Rung, rows: Tensor, counter: QueryCounter, speed: Speed) -> Tensor:

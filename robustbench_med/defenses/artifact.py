@@ -1,4 +1,4 @@
-"""Where trained parts live: safetensors beside a manifest that says how they came to be.
+"""Trained parts on disk: safetensors, and a manifest that says how they were trained.
 
 ::
 
@@ -10,8 +10,8 @@
         clients/<part>/<name>.safetensors   and of another part
         calibration.json         gates (see `robustbench_med.defenses.deployment`)
 
-Weights are safetensors only, never pickles. A folder is written beside its place and renamed, so it is there whole or
-not at all.
+Weights are safetensors only, never pickles. A folder is written under another name and renamed, so it exists
+completely or not at all.
 """
 
 from __future__ import annotations

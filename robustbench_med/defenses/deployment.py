@@ -175,7 +175,7 @@ class Deployment:
         return torch.cat(parts)
 
     def save_calibration(self) -> None:
-        """Fix the gates and keep them beside the weights, so that a run need not render calibration images."""
+        """Fix the gates and store them next to the weights, so that a run need not render calibration images."""
         if self.resolved.detector is not None:
             write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
 

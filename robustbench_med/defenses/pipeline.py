@@ -1,6 +1,6 @@
 """The deployed system: classifier + optional detector + optional purifier + gate, as one module.
 
-Images go in, a decision comes out; labels never do. Every step treats each image by itself, so a decision does not
+Images go in, a decision comes out; labels never go in. Every step treats each image by itself, so a decision does not
 depend on what else is in the batch.
 """
 
@@ -149,7 +149,7 @@ class Pipeline(nn.Module):
             x: the images.
             rows: int64 (F,), ascending.
             copies: (F, votes, C, H, W).
-            classify: what is asked instead of the classifier.
+            classify: what replaces the classifier.
         """
         classify = classify or self.classifier
         if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""Names a trained defense, so that it can be looked for, trained, and asked for again."""
+"""A reference to a trained defense: enough to find its weights, or to train it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class TrainedRef:
 
     Attributes:
         defense: the recipe.
-        dataset: the data set, before its patients are dealt to clients.
+        dataset: the data set, before its patients are assigned to clients.
         model: architecture in place of the recipe's own.
         strategy: training strategy in place of the recipe's own.
         options: parameters of whichever strategy it is: ``adversarial``, ``malicious``, ``engine``.
-        partition: how patients are dealt to clients; None: by site.
+        partition: how patients are assigned to clients; None: by site.
         unseen: sites that take no part in training.
         seed: of the training; None: any, the newest weights first.
     """
@@ -35,15 +35,15 @@ class TrainedRef:
     unseen: tuple[str, ...] = ()
     seed: int | None = None
 
-    def asked(self) -> dict[str, str]:
-        """What was asked for in place of the recipe's own parts, by option."""
+    def options_given(self) -> dict[str, str]:
+        """What replaces the recipe's own parts, by option of the command line."""
         parts = {"model": self.model, "strategy": self.strategy}
         return {name: format_ref(ref) for name, ref in parts.items() if ref} | dict(self.options)
 
     def command(self, data_root: Path | None = None) -> str:
         """The command that trains exactly this."""
         words = ["rbmed", "train", format_ref(self.defense), "--dataset", format_ref(self.dataset)]
-        for name, text in self.asked().items():
+        for name, text in self.options_given().items():
             words += [f"--{name}", text]
         if self.partition:
             words += ["--partition", format_ref(self.partition)]

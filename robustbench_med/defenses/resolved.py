@@ -86,9 +86,7 @@ class ResolvedDefense:
 
     def parts(self) -> dict[str, Component]:
         """The components by kind, absent ones left out."""
-        parts = {
-            "model": self.model, "strategy": self.strategy, "detector": self.detector, "purifier": self.purifier,
-        }  # fmt: skip
+        parts = {kind: getattr(self, kind) for kind in ("model", "strategy", "detector", "purifier")}
         return {kind: part for kind, part in parts.items() if part is not None}
 
     @property

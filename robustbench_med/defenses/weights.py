@@ -1,4 +1,4 @@
-"""Where the weights of a defense are: named, trained here, or shipped with its plugin."""
+"""Finds the weights of a defense: named, trained here, or shipped with its plugin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_artifact(
     name = resolved.entry.spec.name
     train = f"train them with `{command}`, or let `rbmed run --train` do it"
     if differs:
-        where = f"weights {explicit}" if explicit else f"the weights at hand for {name!r} on {card.name!r}"
+        where = f"weights {explicit}" if explicit else f"the available weights for {name!r} on {card.name!r}"
         raise WeightsError(
             f"{where} were trained with other parameters, data or seed ({', '.join(sorted(differs))}); {train}"
         )

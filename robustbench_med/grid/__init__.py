@@ -1,1 +1,1 @@
-"""From what was asked for to the cells of a grid."""
+"""From the options of a run to the cells of a grid."""

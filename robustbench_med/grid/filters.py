@@ -1,4 +1,4 @@
-"""Which cells of a grid are wanted: patterns over the names that a cell goes by.
+"""Which cells of a grid are selected: patterns over the labels of a cell.
 
 A pattern is ``key=text,key=text`` or a table of the same; a cell fits if every key does. In a text ``*`` stands for any
 characters and ``?`` for one; a list of texts, in a table, fits if one of them does.
@@ -14,7 +14,7 @@ from typing import Any
 from robustbench_med.errors import BadParameter
 from robustbench_med.plugins.references import format_eps, fraction, split_list, unbracket
 
-#: What a cell is known by, in the order in which it is shown; `robustbench_med.grid.cell` has the texts.
+#: The labels of a cell, in the order in which they are shown; `robustbench_med.grid.cell` fills them.
 CELL_LABELS = (
     "dataset", "partition", "model", "strategy", "train_seed", "defense", "attack", "access", "norm", "eps", "goal",
     "client", "seed", "role",

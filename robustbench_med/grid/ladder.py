@@ -61,7 +61,7 @@ PRESETS = {
         ),
         limit=64,
     ),
-    # What a published row asks for: at least 100 steps, at least 16 noise draws in each gradient.
+    # What a published row requires: at least 100 steps, at least 16 noise draws in each gradient.
     "full": Preset(
         (
             _rung("oblivious", "autoattack"),
@@ -94,7 +94,10 @@ BARE = "nothing besides the classifier is deployed: `oblivious` already sees the
 
 
 def inapplicable(rung: Rung, threat: ThreatModel, defense: ResolvedDefense) -> str | None:
-    """Why this rung cannot run against a defense under a threat model; None where it can."""
+    """Why this rung cannot run against a defense under a threat model; None where it can.
+
+    The reasons are in published records, which `rbmed verify` compares word for word: do not reword them.
+    """
     attack, access = rung.ref.attack.name, rung.access
     if threat.norm not in rung.norms:
         return f"attack {attack!r} is not defined for {threat.norm}; it knows {', '.join(rung.norms)}"
@@ -105,5 +108,5 @@ def inapplicable(rung: Rung, threat: ThreatModel, defense: ResolvedDefense) -> s
     if access in ("full", "gate") and defense.purifier is not None and not defense.purifier.differentiable:
         return f"purifier {defense.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
     if access == "gate" and defense.detector is None:
-        return "there is no detector to evade: `full` already sees the whole system"
+        return "there is no detector to keep quiet: `full` already sees the whole system"
     return None

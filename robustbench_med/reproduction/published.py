@@ -122,7 +122,7 @@ class Study:
         progress: opens progress bars.
 
     Raises:
-        UsageError: anything the user can mend; nothing has been trained or written then.
+        UsageError: anything the user can fix; nothing has been trained or written then.
     """
 
     def __init__(

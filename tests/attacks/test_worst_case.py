@@ -1,4 +1,4 @@
-"""Several attacks on one system: worst case per image, cheapest first, broken images spared."""
+"""Several attacks on one system: worst case per image, cheapest first, broken images skipped."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_a_damaged_part_is_trained_again_and_never_checksummed(run: Run) -> None
     flip(only("parts/classifier-*/classifier.safetensors"))
     shutil.rmtree(home() / "artifacts")
     done = run("second", "--train")
-    assert "is damaged: its files are not those that its training.json names" in done.stderr
+    assert "is damaged: its files do not match its training.json" in done.stderr
     same_as_before(done, "second")
 
 

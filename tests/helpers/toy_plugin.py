@@ -14,13 +14,14 @@ from torch import Tensor, nn
 import robustbench_med as rbmed
 from robustbench_med import hookimpl
 
+Build = Callable[[], rbmed.Classifier]
+Clients = Mapping[str, rbmed.Split]
+
 
 class Stripes(rbmed.Dataset):
     """Bright left half or bright right half, two sites, no patient twice."""
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         test: int = rbmed.Field(24, ge=0, description="Test images.")
 
     def card(self) -> rbmed.DataCard:
@@ -53,8 +54,7 @@ class LinearClassifier(rbmed.Classifier):
         self.head = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(x.flatten(1) - 0.5)
-        return logits
+        return self.head(x.flatten(1) - 0.5)
 
 
 class LinearModel(rbmed.Model):
@@ -62,20 +62,23 @@ class LinearModel(rbmed.Model):
         return LinearClassifier(channels * size * size, num_classes)
 
 
+def descend(model: rbmed.Classifier, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> float:
+    """Gradient steps on all images at once; returns the last loss."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = model.loss(x, y)
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
 class Pooled(rbmed.Strategy):
-    def train(
-        self, build: Callable[[], rbmed.Classifier], clients: Mapping[str, rbmed.Split], job: rbmed.TrainJob
-    ) -> rbmed.Federated:
+    def train(self, build: Build, clients: Clients, job: rbmed.TrainJob) -> rbmed.Federated:
         model = build()
         x = torch.cat([split.images for split in clients.values()])
         y = torch.cat([split.labels for split in clients.values()])
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-        for _ in range(100):
-            optimizer.zero_grad()
-            loss = model.loss(x, y)
-            loss.backward()
-            optimizer.step()
-        return rbmed.Federated(shared=model.state_dict(), history=[{"loss": loss.item()}])
+        loss = descend(model, x, y, torch.optim.Adam(model.parameters(), lr=0.05), 100)
+        return rbmed.Federated(shared=model.state_dict(), history=[{"loss": loss}])
 
 
 class Twin(rbmed.Classifier):
@@ -86,35 +89,27 @@ class Twin(rbmed.Classifier):
         self.one, self.other = one, other
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = (self.one(x) + self.other(x)) / 2
-        return logits
+        return (self.one(x) + self.other(x)) / 2
 
 
 class Own(rbmed.Strategy):
     """Two classifiers for each client, trained on its own images; the shared state is their mean."""
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         steps: int = rbmed.Field(30, ge=1, description="Gradient steps.")
         adversarial: str = rbmed.Field("none", description="Any word.")
         malicious: str = rbmed.Field("none", description="Who is suspected: none or the name of a client.")
         engine: str = rbmed.Field("inprocess", description="Any word.", json_schema_extra={"runtime": True})
 
-    def classifier(self, build: Callable[[], rbmed.Classifier]) -> rbmed.Classifier:
+    def classifier(self, build: Build) -> rbmed.Classifier:
         return Twin(build(), build())
 
-    def train(
-        self, build: Callable[[], rbmed.Classifier], clients: Mapping[str, rbmed.Split], job: rbmed.TrainJob
-    ) -> rbmed.Federated:
+    def train(self, build: Build, clients: Clients, job: rbmed.TrainJob) -> rbmed.Federated:
         states = {}
         for number, (client, split) in enumerate(clients.items(), 1):
             model = self.classifier(build)
             optimizer = torch.optim.SGD(model.parameters(), lr=number)
-            for _ in range(self.params.steps):
-                optimizer.zero_grad()
-                model.loss(split.images, split.labels).backward()
-                optimizer.step()
+            descend(model, split.images, split.labels, optimizer, self.params.steps)
             states[client] = model.state_dict()
         names = next(iter(states.values()))
         shared = {name: torch.stack([state[name] for state in states.values()]).mean(0) for name in names}
@@ -143,8 +138,6 @@ class Roughness(rbmed.Detector):
     family = "mean-image-detector"
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         training: str = rbmed.Field("pooled", description="Strategy.")
 
     def build(self, channels: int, size: int) -> None:
@@ -159,8 +152,6 @@ class Roughness(rbmed.Detector):
 
 class Typical(Roughness):
     """The same, in units of what it is for the client's own training images."""
-
-    family = "mean-image-detector"
 
     def build(self, channels: int, size: int) -> None:
         super().build(channels, size)
@@ -193,8 +184,7 @@ class Margins(rbmed.Detector):
         return self.known.mean() - self._certainty(x, system)
 
     def _certainty(self, x: Tensor, system: rbmed.System) -> Tensor:
-        certainty: Tensor = system.classifier(x).softmax(1).amax(1).detach()
-        return certainty
+        return system.classifier(x).softmax(1).amax(1).detach()
 
 
 class Blur(rbmed.Purifier):
@@ -231,8 +221,6 @@ class Retouch(rbmed.Purifier):
     family = "mean-image"
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         training: str = rbmed.Field("pooled", description="Strategy.")
         share: float = rbmed.Field(
             0.5, ge=0, le=1, description="How far, at strength 1.", json_schema_extra={"runtime": True}
@@ -254,8 +242,6 @@ class Several(rbmed.Purifier):
     votes = 4
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         one: str = rbmed.Field("blur", description="A purifier.")
         other: str = rbmed.Field("retouch", description="Another.")
 
@@ -286,20 +272,10 @@ class Shift(rbmed.Attack):
     """One signed gradient step, or beyond the ball on request."""
 
     class Params(rbmed.Params):
-        """Parameters."""
-
         factor: float = rbmed.Field(1.0, ge=0, description="Step in units of eps.")
         fail: bool = rbmed.Field(False, description="Raise instead.")
 
-    def run(
-        self,
-        target_model: rbmed.TargetModel,
-        x: Tensor,
-        y: Tensor,
-        threat: rbmed.ThreatModel,
-        budget: rbmed.Budget,
-        rng: rbmed.Stream,
-    ) -> Tensor:
+    def run(self, target_model, x, y, threat, budget, rng):
         if self.params.fail:
             raise RuntimeError("as asked")
         x = x.clone().requires_grad_()
@@ -310,8 +286,6 @@ class Shift(rbmed.Attack):
 
 class Guarded(rbmed.Defense):
     class Params(rbmed.Params):
-        """Parameters."""
-
         fpr: float = rbmed.Field(0.1, gt=0, lt=1, description="False-positive rate.")
         detector: str = rbmed.Field("roughness", description="Detector.")
         purifier: str = rbmed.Field("blur", description="Purifier.")
@@ -330,48 +304,42 @@ class Bare(rbmed.Defense):
         return rbmed.Recipe(rbmed.PartRef("linear"), rbmed.PartRef("pooled"))
 
 
-def _spec(kind: type[Any], name: str, cls: type[Any], **more: Any) -> Any:
-    return kind(name=name, target=f"{cls.__module__}:{cls.__name__}", summary=f"toy {name}", **more)
+def _specs(kind: type[Any], more: dict[str, Any] | None = None, /, **classes: type[Any]) -> Iterator[Any]:
+    for name, cls in classes.items():
+        yield kind(name=name, target=f"{cls.__module__}:{cls.__name__}", summary=f"toy {name}", **(more or {}))
 
 
 @hookimpl
 def rbmed_datasets() -> Iterator[rbmed.DatasetSpec]:
-    yield _spec(rbmed.DatasetSpec, "stripes", Stripes, synthetic=True)
+    return _specs(rbmed.DatasetSpec, {"synthetic": True}, stripes=Stripes)
 
 
 @hookimpl
 def rbmed_models() -> Iterator[rbmed.ModelSpec]:
-    yield _spec(rbmed.ModelSpec, "linear", LinearModel)
+    return _specs(rbmed.ModelSpec, linear=LinearModel)
 
 
 @hookimpl
 def rbmed_strategies() -> Iterator[rbmed.StrategySpec]:
-    yield _spec(rbmed.StrategySpec, "pooled", Pooled)
-    yield _spec(rbmed.StrategySpec, "own", Own)
+    return _specs(rbmed.StrategySpec, pooled=Pooled, own=Own)
 
 
 @hookimpl
 def rbmed_detectors() -> Iterator[rbmed.DetectorSpec]:
-    yield _spec(rbmed.DetectorSpec, "roughness", Roughness)
-    yield _spec(rbmed.DetectorSpec, "margins", Margins)
-    yield _spec(rbmed.DetectorSpec, "typical", Typical)
-    yield _spec(rbmed.DetectorSpec, "certainty", Certainty)
-    yield _spec(rbmed.DetectorSpec, "uncertainty", Uncertainty)
+    classes = (Roughness, Margins, Typical, Certainty, Uncertainty)
+    return _specs(rbmed.DetectorSpec, **{cls.__name__.lower(): cls for cls in classes})
 
 
 @hookimpl
 def rbmed_purifiers() -> Iterator[rbmed.PurifierSpec]:
-    yield _spec(rbmed.PurifierSpec, "blur", Blur)
-    yield _spec(rbmed.PurifierSpec, "retouch", Retouch)
-    yield _spec(rbmed.PurifierSpec, "several", Several)
+    return _specs(rbmed.PurifierSpec, blur=Blur, retouch=Retouch, several=Several)
 
 
 @hookimpl
 def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
-    yield _spec(rbmed.AttackSpec, "shift", Shift, norms=("linf",))
+    return _specs(rbmed.AttackSpec, {"norms": ("linf",)}, shift=Shift)
 
 
 @hookimpl
 def rbmed_defenses() -> Iterator[rbmed.DefenseSpec]:
-    yield _spec(rbmed.DefenseSpec, "guarded", Guarded)
-    yield _spec(rbmed.DefenseSpec, "bare", Bare)
+    return _specs(rbmed.DefenseSpec, guarded=Guarded, bare=Bare)

@@ -124,7 +124,7 @@ def test_answers_are_counted_from_images() -> None:
         ("tumour", ["0", "4"]),
     ]
     assert attacked.answers == ["no tumour", "tumour", "abstained"]
-    # Of the images with a tumour, one is answered wrong in both draws, and one is withheld in one draw and wrong in
+    # Of the images with a tumour, one is answered wrong in both draws, and one has no answer in one draw and wrong in
     # the other.
     rows = [(truth, [cell.text for cell in cells]) for truth, cells in attacked.rows]
     assert rows == [("no tumour", ["2", "2", "0"]), ("tumour", ["1.5", "2", "0.5"])]

@@ -17,14 +17,14 @@ N = 24
 ROWS = st.lists(st.lists(st.booleans(), min_size=N, max_size=N), min_size=1, max_size=7)
 
 
-def rival(safe: list[bool], images: bool = True) -> RankInput:
+def entry(safe: list[bool], images: bool = True) -> RankInput:
     low, high = wilson(Rate(sum(safe), len(safe)))
     return RankInput(sum(safe) / len(safe), low, high, np.array(safe, dtype=float) if images else None)
 
 
 @given(rows=ROWS, images=st.lists(st.booleans(), min_size=7, max_size=7), order=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows: list[list[bool]], images: list[bool], order) -> None:  # type: ignore[no-untyped-def]
-    inputs = [rival(row, known) for row, known in zip(rows, images, strict=False)]
+    inputs = [entry(row, known) for row, known in zip(rows, images, strict=False)]
     at = list(range(len(inputs)))
     order.shuffle(at)
     again = ranks([inputs[i] for i in at])
@@ -33,7 +33,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[list[bool]], images: list[
 
 @given(rows=ROWS, images=st.lists(st.booleans(), min_size=7, max_size=7))
 def test_a_higher_figure_never_ranks_lower(rows: list[list[bool]], images: list[bool]) -> None:
-    inputs = [rival(row, known) for row, known in zip(rows, images, strict=False)]
+    inputs = [entry(row, known) for row, known in zip(rows, images, strict=False)]
     found = ranks(inputs)
     assert min(rank.rank for rank in found) == 1
     for one, its in zip(inputs, found, strict=True):
@@ -47,13 +47,13 @@ def test_a_higher_figure_never_ranks_lower(rows: list[list[bool]], images: list[
 @given(rows=ROWS, gained=st.sets(st.integers(0, N - 1), min_size=1))
 def test_a_row_that_withstands_more_is_never_ranked_lower_than_before(rows: list[list[bool]], gained: set[int]) -> None:
     better = [each or at in gained for at, each in enumerate(rows[0])]
-    before = ranks([rival(row) for row in rows])[0].rank
-    assert ranks([rival(better), *map(rival, rows[1:])])[0].rank <= before
+    before = ranks([entry(row) for row in rows])[0].rank
+    assert ranks([entry(better), *map(entry, rows[1:])])[0].rank <= before
 
 
 @given(one=st.lists(st.booleans(), min_size=N, max_size=N), two=st.lists(st.booleans(), min_size=N, max_size=N))
 def test_ties_are_symmetric(one: list[bool], two: list[bool]) -> None:
-    first, second = ranks([rival(one), rival(two)])
+    first, second = ranks([entry(one), entry(two)])
     assert first.tied == second.tied
     assert (first.rank == second.rank) == (first.tied == 1)
 
@@ -66,9 +66,9 @@ def test_the_threshold_is_that_of_the_binomial_test_on_images_that_differ(wins: 
 
 def test_the_same_images_tell_apart_what_intervals_cannot() -> None:
     one, two = [True] * 20 + [False] * 20, [True] * 12 + [False] * 28
-    assert rival(one).low < rival(two).high
-    assert [rank.rank for rank in ranks([rival(one), rival(two)])] == [1, 2]
-    assert [rank.rank for rank in ranks([rival(one, images=False), rival(two, images=False)])] == [1, 1]
+    assert entry(one).low < entry(two).high
+    assert [rank.rank for rank in ranks([entry(one), entry(two)])] == [1, 2]
+    assert [rank.rank for rank in ranks([entry(one, images=False), entry(two, images=False)])] == [1, 1]
 
 
 @given(order=st.permutations(range(6)))

@@ -1,63 +1,31 @@
-"""Verify, diff, merge and export, on records of the toy plugin."""
+"""Records of the toy plugin are measured again and compared."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import Result
+from helpers.first_runs import Run, claim, finished, forged
 from helpers.paths import TOY
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
-from robustbench_med.errors import BadConfig, BadParameter, DataError
+from robustbench_med.errors import BadConfig
 from robustbench_med.files.paths import home
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.records.compare import pairs
-from robustbench_med.records.folder import merge, open_results
-from robustbench_med.records.record import Record, append, dumped, read
+from robustbench_med.records.folder import open_results
 from robustbench_med.records.rerun import command, request
 from robustbench_med.reproduction.verify import Verifier
-
-Run = Callable[..., Result]
-CELL = tuple(
-    shlex.split(
-        "--dataset stripes --defense guarded --baseline bare --attack shift:factor=0.5 --eps 1/10 --surrogate bare"
-    )
-)
 
 
 @pytest.fixture(scope="module")
 def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """``rbmed -p toy_plugin.py ...`` in a folder of its own; ``first`` holds a first run, ``plain`` a plain cell."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("COLUMNS", "160")
-        patch.chdir(tmp_path_factory.mktemp("work"))
-
-        def call(*args: object) -> Result:
-            return CliRunner().invoke(app, ["-p", str(TOY), *map(str, args)])
-
-        for defense in ("guarded", "bare"):
-            assert call("train", defense, "--dataset", "stripes").exit_code == 0
-        first = call("run", *CELL, "--out", "first")
-        assert first.exit_code == 0, first.output
-        table = Path("grid.toml")
-        table.write_text(
-            'dataset = {name = "stripes", test = 16}\ndefense = {name = "guarded", fpr = 0.2}\nbaseline = ""\n'
-            'attack = {name = "shift", factor = 0.75}\neps = [0.1]\naccess = ["gate", "transfer", "ladder:quick"]\n'
-            'surrogate = "bare"\nmodel = "linear"\nstrategy = {name = "own", steps = 5}\nclient = ["site-1"]\n'
-            'evasion = "joint:0.5"\neot = 2\nlimit = 6\nseed = 3\ntrain_seed = 1\nunseen_site = ["site-1"]\n'
-            'malicious = "site-0"\nmax_gradients = 50\nstand_in = "blur"\ngoal = "hide-lesion"\ndiagnostics = "full"\n'
-        )
-        patched = call("run", table, "--train", "--out", "plain")
-        assert patched.exit_code in (0, 1), patched.output
-        yield call
+    with finished(tmp_path_factory) as run:
+        yield run
 
 
 def test_every_kind_of_cell_is_verified_as_identical(rbmed: Run) -> None:
@@ -108,22 +76,6 @@ def test_the_command_of_a_record_measures_its_cell_again(rbmed: Run) -> None:
         done = rbmed(*words[1:])
         assert done.exit_code == 0, (words, done.output)
         assert record.metrics in [again.metrics for again in open_results(Path(words[-1]))], words
-
-
-def forged(folder: str, change: Callable[[dict[str, object]], None]) -> Path:
-    """A copy of the first run whose guarded claim says something else."""
-    target = Path(folder)
-    shutil.rmtree(target, ignore_errors=True)
-    for record in open_results(Path("first")):
-        facts = json.loads(dumped(record))
-        if (facts["defense"]["name"], facts["role"]) == ("guarded", "claim"):
-            change(facts)
-        append(target / "records.jsonl", Record.model_validate(facts))
-    return target
-
-
-def claim(path: Path) -> Record:
-    return next(r for r in open_results(path) if (r.defense.name, r.role) == ("guarded", "claim"))
 
 
 def verified(rbmed: Run, folder: Path) -> Result:
@@ -265,104 +217,6 @@ def test_bad_usage_is_one_line_and_leaves_nothing(rbmed: Run, args: tuple[str, .
     assert words in done.output
     assert done.exit_code == (1 if "--device" in args else 2), done.output
     assert not Path("new").exists()
-
-
-def test_diff_of_a_folder_with_itself_and_with_a_forged_one(rbmed: Run) -> None:
-    done = rbmed("diff", "first", "first")
-    assert (done.exit_code, done.stdout) == (0, "4 same\n")
-
-    def worse(facts: dict[str, object]) -> None:
-        facts["metrics"]["robust_accuracy"] = 0.0  # type: ignore[index]
-        facts["seconds"] = 99.0
-
-    done = rbmed("diff", "first", forged("forged", worse))
-    assert done.exit_code == 1
-    assert done.stdout.splitlines()[0].startswith("differs ")
-    assert "robust_accuracy: " in done.stdout
-    assert "seconds" not in done.stdout
-    assert done.stdout.splitlines()[-1] == "1 differs, 3 same"
-    (entry,) = [each for each in json.loads(rbmed("diff", "first", "forged", "--json").stdout) if each["notes"]]
-    assert (entry["match"], entry["left"]) == ("differs", claim(Path("first")).cell_id)
-
-
-def test_diff_finds_the_same_question_under_another_id_and_says_what_is_new(rbmed: Run) -> None:
-    def newer(facts: dict[str, object]) -> None:
-        facts["cell_id"] = "e" * 16
-        facts["defense"]["weights"]["digest"] = "new"  # type: ignore[index]
-        facts["attack"]["revision"] = 7  # type: ignore[index]
-
-    done = rbmed("diff", "first", forged("forged", newer))
-    assert "weights: digest " in done.stdout
-    assert " -> new" in done.stdout
-    found = pairs(open_results(Path("first")), open_results(Path("forged")))
-    assert [pair.match for pair in found] == ["same"] * 4
-    lone = pairs(open_results(Path("first")), open_results(Path("forged"))[:1])
-    assert [pair.match for pair in lone] == ["same", "only left", "only left", "only left"]
-
-
-def test_merge_keeps_records_and_samples_and_verifies(rbmed: Run, tmp_path: Path) -> None:
-    target = tmp_path / "merged"
-    done = rbmed("merge", "first", "plain", "first", "--out", target)
-    assert done.exit_code == 0, done.output
-    records = list(read(target / "records.jsonl"))
-    assert records == [*open_results(Path("first")), *open_results(Path("plain"))]
-    assert {file.stem for file in (target / "samples").iterdir()} == {r.cell_id for r in records if r.status == "ok"}
-    assert rbmed("verify", target, "--sample", "1").exit_code == 0
-
-
-def test_two_results_of_one_cell_are_refused_and_both_named(rbmed: Run, tmp_path: Path) -> None:
-    def other(facts: dict[str, object]) -> None:
-        facts["metrics"]["robust_accuracy"] = 0.0  # type: ignore[index]
-
-    folder, target = forged("forged", other), tmp_path / "merged"
-    done = rbmed("merge", "first", folder, "--out", target)
-    assert done.exit_code == 2
-    true = claim(Path("first"))
-    assert f"robust_accuracy is {true.metrics['robust_accuracy']} in first and 0.0 in forged" in done.stderr
-    assert true.cell_id in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_measured_cell_wins_over_a_failed_one(rbmed: Run, tmp_path: Path) -> None:
-    def failed(facts: dict[str, object]) -> None:
-        facts |= {"status": "failed", "metrics": {}, "intervals": {}, "reason": "torn"}
-
-    folder = forged("failed", failed)
-    for at, order in enumerate(((folder, Path("first")), (Path("first"), folder))):
-        merged = merge(order, tmp_path / str(at))
-        assert all(record.status != "failed" for record in merged)
-
-
-def test_merge_follows_no_link_and_replaces_nothing(rbmed: Run, tmp_path: Path) -> None:
-    folder = forged("linked", lambda facts: None)
-    (folder / "samples").mkdir()
-    secret = tmp_path / "secret"
-    secret.write_text("secret")
-    (folder / "samples" / f"{claim(folder).cell_id}.parquet").symlink_to(secret)
-    with pytest.raises(DataError, match="symbolic link"):
-        merge([folder], tmp_path / "merged")
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BadParameter, match="is there already"):
-        merge([Path("first")], tmp_path / "link")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "secret"]
-
-
-def test_export_as_csv_parquet_and_json_says_the_same(rbmed: Run, tmp_path: Path) -> None:
-    text = rbmed("export", "first", "--format", "csv").stdout
-    csv = tmp_path / "all.csv"
-    csv.write_text(text)
-    assert rbmed("export", "first", "plain", "--format", "parquet", "--out", tmp_path / "all.parquet").exit_code == 0
-    assert rbmed("export", "first", "--format", "json", "--out", tmp_path / "all.json").exit_code == 0
-    frame, whole = pd.read_csv(csv), json.loads((tmp_path / "all.json").read_text())
-    parquet = pd.read_parquet(tmp_path / "all.parquet")
-    records = open_results(Path("first"))
-    assert [Record.model_validate(each) for each in whole] == records
-    robust = [record.metrics.get("robust_accuracy") for record in records if record.status == "ok"]
-    for table in (frame, parquet.iloc[: len(records)]):
-        assert list(table["cell_id"]) == [record.cell_id for record in records]
-        assert list(table["robust_accuracy"].dropna()) == pytest.approx(robust, abs=1e-15)
-        assert set(table["weights_digest"]) == {record.defense.weights.digest for record in records}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "all.json", "all.parquet"]
 
 
 def test_a_record_keeps_where_it_came_from_and_no_paths(rbmed: Run) -> None:

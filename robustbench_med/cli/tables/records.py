@@ -172,7 +172,7 @@ def percent(value: float | None) -> str:
 
 
 def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
-    """What claim and probe mean, and how to go on; nothing where the user chose the rungs.
+    """What claim and probe mean, and what to run next; nothing where the user chose the rungs.
 
     ``samples`` is the folder of per-image results: the gap is taken over the images that both attacks saw.
     """

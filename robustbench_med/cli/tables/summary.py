@@ -23,8 +23,8 @@ def show(records: Sequence[Record], samples: Path) -> None:
         out.print()
         out.print(clients)
     for record in records:
-        if (climb := results.ladder(record)) is not None:
-            out.print(climb)
+        if (ladder := results.ladder(record)) is not None:
+            out.print(ladder)
         for line in results.not_climbed(record):
             plain(line)
     for line in results.explain(records, samples):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from robustbench_med import __version__
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
@@ -143,7 +143,7 @@ class AttackSection(RecordSection):
             name="ladder",
             params=dict(cell.attack.params),
             params_passed=dict(cell.attack.params),
-            distribution=f"robustbench-med {__version__}",
+            distribution=f"robustbench-med {version('robustbench-med')}",
             revision=REVISION,
             rungs=[
                 RungAttackSection(access=rung.access, eot=rung.ref.eot, evasion=rung.ref.evasion, **facts(rung))

@@ -183,7 +183,7 @@ class DefenseSection(RecordSection):
             params_passed=dict(cell.defense.params),
             parts=PartsSection(**resolved.describe()),
             strategy=StrategySection(name=strategy.name, params_passed=dict(strategy.params)),
-            asked=trained.asked() | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),
+            asked=trained.options_given() | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),
             replaced={kind: format_ref(ref) for kind, ref in refs.items() if ref is not None},
             weights=WeightsSection(
                 digest=weights.digest,

@@ -2,7 +2,7 @@
 
 A chart of matplotlib takes a few tenths of a second; a board has thousands. These are written like the rest of the
 page, take their colours from its style sheet (so they follow light and dark), keep their text as text, and are the same
-bytes each time. Every chart stands beside a table with the same figures.
+bytes each time. Every chart is shown next to a table with the same figures.
 """
 
 from __future__ import annotations
