@@ -25,11 +25,11 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
     with no_collection():
         boards = sources.boards()
         return {
-            "README.md": to_markdown(boards, sources.published.claims),
+            "README.md": to_markdown(boards, sources.published.claims, notice=sources.notice),
             "leaderboard.csv": to_csv(boards),
             "leaderboard.json": to_json(boards),
             "leaderboard.tex": to_tex(boards),
-            **dict(pages(boards, pictures)),
+            **dict(pages(boards, pictures, sources.notice)),
         }
 
 

@@ -93,6 +93,15 @@ def test_every_format_is_what_it_was(name: str, tmp_path: Path) -> None:
     assert text == (GOLDEN / name).read_text()
 
 
+def test_a_notice_is_shown_above_the_boards_and_cannot_inject_markup(tmp_path: Path) -> None:
+    root = example(tmp_path)
+    (root / "notice.txt").write_text("Rows are\ntoo high: <b>62.5 %</b>\n")
+    files = rendered(read_sources(root))
+    assert "> Rows are too high" in files["README.md"].partition("## ")[0]
+    assert "Rows are too high: &lt;b&gt;62.5 %" in files["index.html"].partition('<main id="boards"')[0]
+    assert all("<b>62.5" not in text for text in files.values())
+
+
 def test_the_order_of_files_and_lines_changes_nothing(tmp_path: Path) -> None:
     sources = read_sources(example(tmp_path))
     turned = Sources({"z": sources.records[::-1]}, dict(reversed(sources.outcomes.items())), sources.published)

@@ -42,9 +42,9 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 """
 
 
-def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD) -> str:
-    """The boards as one page below ``head``; ``claims`` are all that are known, shown at its end."""
-    lines = [head]
+def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD, notice: str = "") -> str:
+    """The boards as one page below ``head`` and ``notice``; ``claims`` are all that are known, shown at its end."""
+    lines = [head, f"> {markdown(notice)}\n"] if notice else [head]
     for board in boards:
         lines += [*_board(board), ""]
     if claims:

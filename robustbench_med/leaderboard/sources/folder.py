@@ -22,6 +22,8 @@ from robustbench_med.leaderboard.sources.submission import read as read_submissi
 from robustbench_med.records.record import Record, split
 
 RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
+#: What every reader should know of the published rows, one paragraph of plain text; optional.
+NOTICE = "notice.txt"
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Sources:
         outcomes: by cell.
         published: claims and papers.
         evidence: answers to adversarial images of others.
+        notice: a paragraph shown above the boards; empty for none.
     """
 
     files: dict[str, list[Record]]
     outcomes: dict[str, ImageResults]
     published: Publications
     evidence: tuple[Evidence, ...] = ()
+    notice: str = ""
 
     @property
     def records(self) -> list[Record]:
@@ -77,7 +81,8 @@ def read_sources(root: Path) -> Sources:
                 check(record, outcomes[record.cell_id], f"outcomes of {root / RECORDS / name}")
     evidence = tuple(read_evidence(path) for path in sorted((root / EVIDENCE).glob("*.json")))
     _known(evidence, files)
-    return Sources(files, outcomes, published, evidence)
+    notice = " ".join((root / NOTICE).read_text(encoding="utf-8").split()) if (root / NOTICE).is_file() else ""
+    return Sources(files, outcomes, published, evidence, notice)
 
 
 def _known(evidence: Iterable[Evidence], files: Mapping[str, Sequence[Record]]) -> None:

@@ -23,23 +23,24 @@ FIRST = 100
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 
-def pages(boards: Sequence[Board], pictures: Path | None = None) -> Iterator[tuple[str, str]]:
+def pages(boards: Sequence[Board], pictures: Path | None = None, notice: str = "") -> Iterator[tuple[str, str]]:
     """The files of the page, path below its folder and text, one after the other.
 
     Args:
         boards: what to show.
         pictures: folder of the rows' galleries, ``<row>/gallery.json``.
+        notice: a paragraph shown above the boards.
     """
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
-    yield "index.html", index(boards)
+    yield "index.html", index(boards, notice)
     template, said = environment().get_template("entry.html"), foot(boards)
     for page in row_pages(boards, pictures, "../gallery"):
         text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
         yield f"entries/{page.entry.id}.html", text
 
 
-def index(boards: Sequence[Board]) -> str:
+def index(boards: Sequence[Board], notice: str = "") -> str:
     """The table of all boards."""
     template = environment().get_template("index.html")
     return template.render(
@@ -54,6 +55,7 @@ def index(boards: Sequence[Board]) -> str:
         heading="How robust is a defense once the attacker knows it?",
         lead="Classifiers of medical images and the defenses deployed with them, attacked by adversaries who know "
         "more and more of the defense.",
+        notice=notice,
         example=example(boards),
         marks=marks(boards),
     )
