@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.attacks.bpda import BPDA
-from robustbench_med.attacks.full import Full, Gate
+from robustbench_med.attacks.full import Full, GateEvading
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, collapse
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -77,7 +77,7 @@ class _NoGradient(torch.autograd.Function):
 
 #: The target model of each rung.
 TARGETS: dict[str, type[PipelineTarget]] = dict(
-    zip(ACCESS, (Oblivious, Transfer, BPDA, Full, Gate, Query), strict=True)
+    zip(ACCESS, (Oblivious, Transfer, BPDA, Full, GateEvading, Query), strict=True)
 )
 
 

@@ -69,7 +69,7 @@ class Full(PipelineTarget):
         return copies
 
 
-class Gate(Full):
+class GateEvading(Full):
     """As `Full`, with gradients that also keep the detector's score under its threshold.
 
     ``joint:WEIGHT`` follows the attack's gradient minus WEIGHT times that of the score, both scaled to length 1, while
@@ -111,7 +111,7 @@ class Gate(Full):
 
 
 def steer(attack: Tensor, score: Tensor, flagged: Tensor, wrong: Tensor, evasion: str) -> Tensor:
-    """The direction that raises the attack's loss and keeps the score low; see `Gate`.
+    """The direction that raises the attack's loss and keeps the score low; see `GateEvading`.
 
     Args:
         attack: gradient of the attack's loss, (N, C, H, W).

@@ -45,7 +45,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Case:
+class CostInput:
     """A cell with all that its cost depends on.
 
     Attributes:
@@ -83,7 +83,7 @@ class Costs:
         self._fast: dict[str, Pipeline] = {}
         self._attacked: dict[str, Tensor] = {}
 
-    def of(self, case: Case) -> Cost:
+    def of(self, case: CostInput) -> Cost:
         """The cost of one cell.
 
         Raises:
@@ -109,7 +109,7 @@ class Costs:
             seconds=spent,
         )
 
-    def _rung(self, case: Case, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
+    def _rung(self, case: CostInput, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
         """The passes of one attack, and a function from images in all and by client to seconds."""
         cell, pipeline = case.cell, case.pipeline
         noisy = pipeline.classifier.stochastic if rung.access == "oblivious" else pipeline.stochastic
@@ -134,7 +134,7 @@ class Costs:
         counted = replace(calls, gradients=2 * calls.gradients) if rung.access == "gate" else calls
         return counted, seconds
 
-    def _call(self, case: Case, rung: Rung, draws: int, size: int, gradient: bool) -> float:
+    def _call(self, case: CostInput, rung: Rung, draws: int, size: int, gradient: bool) -> float:
         """Seconds that a call takes for each image, all draws together."""
         stand_in = case.cell.stand_in
         key = self._key(case, rung.access, rung.evasion, draws, stand_in, gradient)
@@ -162,7 +162,7 @@ class Costs:
             self._seconds[key] = per_image(call, len(images), size, self.device)
         return self._seconds[key]
 
-    def _answer(self, case: Case) -> float:
+    def _answer(self, case: CostInput) -> float:
         """Seconds that the deployed system takes to answer an image once."""
         key = self._key(case, "answer")
         if key not in self._seconds:
@@ -176,19 +176,19 @@ class Costs:
             self._seconds[key] = per_image(call, len(images), self.batch, self.device)
         return self._seconds[key]
 
-    def _key(self, case: Case, *facts: object) -> str:
+    def _key(self, case: CostInput, *facts: object) -> str:
         """A key of what decides how long a call takes; the threat does where a gate chooses the images to purify."""
         threat = case.cell.threat
         ball = (threat.norm, threat.eps) if case.pipeline.gate is not None else ()
         return key_of([case.design, list(case.sample.shape[1:]), ball, facts])
 
-    def _fast_pipeline(self, case: Case) -> Pipeline:
+    def _fast_pipeline(self, case: CostInput) -> Pipeline:
         """The system as attacks run it."""
         if case.design not in self._fast:
             self._fast[case.design] = accelerated_pipeline(case.pipeline)
         return self._fast[case.design]
 
-    def _images(self, case: Case) -> Tensor:
+    def _images(self, case: CostInput) -> Tensor:
         """A few images after one step of an attack: clean ones are seldom flagged, and flagged ones take longest."""
         key = self._key(case, "images")
         if key not in self._attacked:

@@ -21,7 +21,7 @@ from robustbench_med.interfaces.dataset import Split
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import latest, read
-from robustbench_med.runner.cost import Case, Cost, Costs, surrogate_of, untrained
+from robustbench_med.runner.cost import Cost, CostInput, Costs, surrogate_of, untrained
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
 from robustbench_med.training.estimate import UntrainedPart, missing
@@ -174,7 +174,7 @@ class Preview:
             return replace(item, reason=f"cost unknown: {' '.join(words.split())}"[:200])
         return replace(item, cost=cost)
 
-    def _case(self, item: Item) -> Case:
+    def _case(self, item: Item) -> CostInput:
         cell = item.cell
         test, rows = self._rows(cell)
         sites = [test.sites[row] for row in rows.tolist()]
@@ -183,7 +183,7 @@ class Preview:
         if cell.transfers and cell.surrogate is not None:
             surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
         design, pipeline = self._system(cell.trained, clients[0], cell)
-        return Case(
+        return CostInput(
             cell=cell,
             images=tuple(sites.count(client) for client in clients),
             sample=test.images[rows[:64]],

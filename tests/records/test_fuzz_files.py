@@ -175,7 +175,12 @@ def used(record: Record) -> None:
         console.print(clients)
     if (ladder := records.ladder(record)) is not None:
         console.print(ladder)
-    for lines in (records.unseen(both), records.unmeasured(both), records.warnings(both), records.not_climbed(record)):
+    for lines in (
+        records.unseen(both),
+        records.unmeasured(both),
+        records.warnings(both),
+        records.left_out(record),
+    ):
         list(lines)
     list(records.explain(both, Path("samples")))
     frame(both).to_parquet(io.BytesIO())

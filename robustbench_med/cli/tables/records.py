@@ -232,7 +232,7 @@ def ladder(record: Record) -> Table | None:
     return table
 
 
-def not_climbed(record: Record) -> Iterator[str]:
+def left_out(record: Record) -> Iterator[str]:
     """A line for each kind of rung that was left out, and why."""
     if record.attack.is_ladder and record.status == "ok":
         for access, reason in dict.fromkeys((rung.access, rung.reason) for rung in record.rungs):

@@ -25,7 +25,7 @@ def show(records: Sequence[Record], samples: Path) -> None:
     for record in records:
         if (ladder := results.ladder(record)) is not None:
             out.print(ladder)
-        for line in results.not_climbed(record):
+        for line in results.left_out(record):
             plain(line)
     for line in results.explain(records, samples):
         out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line

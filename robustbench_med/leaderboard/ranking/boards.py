@@ -108,14 +108,14 @@ def _section(
     board: str, key: tuple[Any, ...], entries: Sequence[Entry], images: Mapping[str, Shares | None]
 ) -> Section:
     track, ladder, n, clients = key
-    inputs = [_rival(each, images[each.id], n) for each in entries]
+    inputs = [_rank_input(each, images[each.id], n) for each in entries]
     ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, ranks(inputs), strict=True)]
     ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked))
 
 
-def _rival(each: Entry, images: Shares | None, n: int) -> RankInput:
+def _rank_input(each: Entry, images: Shares | None, n: int) -> RankInput:
     assert each.worst is not None
     low, high = each.worst.interval or (each.worst.value, each.worst.value)
     return RankInput(each.worst.value, low, high, images if images is not None and len(images) == n else None)
