@@ -11,6 +11,7 @@ from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
+from robustbench_med.leaderboard.render.columns import percent
 from robustbench_med.plugins.references import format_eps, without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -164,11 +165,6 @@ def _cells(record: Record) -> dict[str, str]:
 def short(name: str, longest: int = 32) -> str:
     """A name that leaves room for the figures; the record holds it in full."""
     return name if len(name) <= longest else name[: longest - 1] + "…"
-
-
-def percent(value: float | None) -> str:
-    """One decimal, without the sign."""
-    return "" if value is None else f"{100 * value:.1f}"
 
 
 def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
