@@ -15,14 +15,17 @@ import torch
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.rung import Rung
+from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import UnknownName
 from robustbench_med.interfaces import Attack
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.results import Outcome, RungResult
 from robustbench_med.interfaces.threat import Budget
+from robustbench_med.plugins.references import PartRef
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.runtime.batching import in_chunks
 from robustbench_med.runtime.isolation import isolated
 
@@ -101,6 +104,15 @@ def cheap(
 def huge_count(n: int) -> int:
     """How many of a cell's ``n`` images are attacked again at a huge eps."""
     return max(2, round(HUGE_SHARE * n))
+
+
+def noise_control(registry: Registry) -> Rung | None:
+    """The random noise that attacks are compared with, where it is installed."""
+    try:
+        entry = registry.find("attack", "noise")
+    except UnknownName:
+        return None
+    return resolve_rung(registry, RungRef("oblivious", PartRef(entry.qualified)))
 
 
 def _at_huge_eps(

@@ -1,4 +1,4 @@
-"""Shares and their confidence intervals."""
+"""Shares, their confidence intervals and their text."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def wilson(rate: Rate, z: float = 1.959963984540054) -> tuple[float, float]:
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At p = 0 and p = 1 the bounds equal p, in spite of rounding.
     return (max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)))
+
+
+def percent(share: float | None) -> str:
+    """``89.1`` for 0.8906, without the sign; never ``-0.0``, and nothing for None or NaN."""
+    return "" if share is None or math.isnan(share) else f"{100 * share:z.1f}"

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     import pydantic
     from pydantic.fields import FieldInfo
 
-    from robustbench_med.interfaces import Params
     from robustbench_med.plugins.entries import RegistryEntry
     from robustbench_med.plugins.registry import Registry
 
-P = TypeVar("P", bound="Params")
+P = TypeVar("P", bound="pydantic.BaseModel")
 
 #: Of the component that is being built.
 _registry: ContextVar[Registry | None] = ContextVar("registry", default=None)
@@ -37,7 +36,7 @@ class Resolved:
 
     entry: RegistryEntry
     cls: type[Any]
-    params: Params
+    params: pydantic.BaseModel
 
 
 def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) -> Any:
@@ -71,12 +70,12 @@ def resolve(registry: Registry, kind: str, ref: PartRef | str) -> Resolved:
     return Resolved(entry, cls, validate_params(str(entry), cls.Params, ref.params))
 
 
-def all_params(params: Params) -> dict[str, Any]:
+def all_params(params: pydantic.BaseModel) -> dict[str, Any]:
     """Every parameter, defaults included, as JSON types."""
     return params.model_dump(mode="json")
 
 
-def params_passed(params: Params) -> dict[str, Any]:
+def params_passed(params: pydantic.BaseModel) -> dict[str, Any]:
     """Only the parameters that the user wrote, as JSON types."""
     return params.model_dump(mode="json", exclude_unset=True)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from robustbench_med import INTERFACE
 from robustbench_med.errors import UsageError
 from robustbench_med.plugins.registry import HOOKS, known_kind
+from robustbench_med.plugins.specs import INTERFACE
 
 SOURCE = "rbmed_example"
 #: The first command to run, by kind; ``{name}`` is the component's.

@@ -22,6 +22,14 @@ from collections.abc import Mapping
 FIGURE = re.compile(r"(clean|robust)_(balanced_)?(accuracy|sensitivity|specificity)")
 
 
+def worst_client(per_client: Mapping[str, Mapping[str, float | None]]) -> str | None:
+    """The client with the lowest robust accuracy; None where no client has that figure."""
+    robust = {
+        client: figures["robust_accuracy"] for client, figures in per_client.items() if "robust_accuracy" in figures
+    }
+    return min(robust, key=lambda client: (robust[client] or 0.0, client), default=None)
+
+
 def between(per_client: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float | str]]:
     """``mean``, ``worst``, ``worst_client``, ``spread``, ``std`` and ``clients`` (how many) of each figure.
 

@@ -17,13 +17,12 @@ import torch
 from robustbench_med.attacks import diagnostics
 from robustbench_med.attacks.batch_size import BatchSizes
 from robustbench_med.attacks.measure import measure_chunks
-from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
-from robustbench_med.errors import DataError, HarnessError, NotDefined, UnknownName
+from robustbench_med.errors import DataError, HarnessError, NotDefined
 from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
@@ -92,7 +91,7 @@ class Evaluator:
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
         self._shared = SharedResults(self.stamp) if config.share else None
         self._batch_sizes = BatchSizes(config.batch_size, self.device)
-        self._noise = _noise_control(registry)
+        self._noise = diagnostics.noise_control(registry)
         #: By cell, the plugins that broke in this run.
         self.tracebacks: dict[str, PluginTraceback] = {}
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
@@ -230,11 +229,6 @@ class Evaluator:
         outcome = chunk.outcome
         metrics, intervals = flatten(self._figures(outcome))
         per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
-        ranked = [
-            (figures["robust_accuracy"] or 0.0, site)
-            for site, figures in per_client.items()
-            if "robust_accuracy" in figures
-        ]
         level = self.config.diagnostics
         return self.record(
             cell,
@@ -246,7 +240,7 @@ class Evaluator:
             intervals=intervals,
             per_client=per_client,
             between_clients=fairness.between(per_client),
-            worst_client=min(ranked)[1] if ranked else None,
+            worst_client=fairness.worst_client(per_client),
             seconds=chunk.seconds + totals.controls_seconds,
             spent=SpentSection.of(outcome),
             rungs=[
@@ -297,12 +291,3 @@ def _id(cell: Cell, deployment: Deployment, surrogate: Deployment | None) -> str
 def _memory_key(job: Job) -> str:
     """A key of what decides how much memory an image needs: the defense, and the attacks on it."""
     return key_of([job.weights, job.cell.facts, [rung.access for rung in job.cell.rungs]])
-
-
-def _noise_control(registry: Registry) -> Rung | None:
-    """The random noise that attacks are compared with, where it is installed."""
-    try:
-        entry = registry.find("attack", "noise")
-    except UnknownName:
-        return None
-    return resolve_rung(registry, RungRef("oblivious", PartRef(entry.qualified)))

@@ -125,7 +125,7 @@ class Runner:
         return cell
 
     def prepare(self, cell: Cell | Skip) -> Job | Skip:
-        """Train what is missing, and build each client's pipeline once, since errors there are the user's to fix.
+        """Train what is missing and fix each client's gate, since errors there are the user's to fix.
 
         Raises:
             UsageError: weights, clients or gates are wrong.
@@ -134,7 +134,7 @@ class Runner:
         deployment = self.deployment(inner)
         with _errors_left_to_the_cell():
             for client in inner.clients or deployment.artifact.clients:
-                deployment.pipeline(client)
+                deployment.gate(client)
         return cell if isinstance(cell, Skip) else self.evaluator.job(cell)
 
     def deployment(self, cell: Cell) -> Deployment:

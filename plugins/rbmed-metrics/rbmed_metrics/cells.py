@@ -34,8 +34,3 @@ def component(name: str | float | None, params: str) -> str:
 def words(*parts: str | float | None) -> str:
     """The non-empty words, joined by spaces."""
     return " ".join(part for part in parts if isinstance(part, str) and part)
-
-
-def percent(share: float) -> str:
-    """A share in percent with one decimal; nothing where it is undefined."""
-    return "" if pd.isna(share) else f"{100 * share:.1f}"

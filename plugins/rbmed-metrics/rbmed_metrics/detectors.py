@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, percent, words
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, words
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Report, without_shared_params
+from robustbench_med import Report, percent, without_shared_params
 
 #: One cell for each combination of these.
 KEYS = (*ATTACK, *DEFENSE, "train_seed")

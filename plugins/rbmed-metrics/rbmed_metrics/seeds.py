@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, percent
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Rate, Report, wilson, without_shared_params
+from robustbench_med import Rate, Report, percent, wilson, without_shared_params
 
 #: One row for each combination of these; training seeds are averaged.
 KEYS = [*ATTACK, *DEFENSE]

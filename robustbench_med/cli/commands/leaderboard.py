@@ -150,9 +150,9 @@ def log(
     superseded: Annotated[bool, typer.Option("--superseded", help="Only records that were superseded.")] = False,
 ) -> None:
     """Show what was measured when, and what superseded it."""
+    from robustbench_med.interfaces.rate import percent
     from robustbench_med.leaderboard.ranking import identity
     from robustbench_med.leaderboard.ranking.history import events
-    from robustbench_med.leaderboard.render.columns import percent
     from robustbench_med.leaderboard.sources.folder import read_sources
 
     table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))

@@ -93,7 +93,7 @@ def _estimate(study: Study) -> None:
 
 def figures(lines: Sequence[MeasuredRow]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Column names and the cells of each line: percent, with 95 % intervals."""
-    from robustbench_med.leaderboard.render.columns import percent
+    from robustbench_med.interfaces.rate import percent
 
     attacks = [record.attack.name for record in lines[0].measured]
     head = ("defense", "paper clean", "paper attacked", "clean", *attacks, "FPR/TPR", "ladder, worst", "n")
@@ -119,7 +119,7 @@ def figures(lines: Sequence[MeasuredRow]) -> tuple[tuple[str, ...], list[list[st
 
 
 def _robust(record: Record) -> str:
-    from robustbench_med.leaderboard.render.columns import percent
+    from robustbench_med.interfaces.rate import percent
 
     if record.status != "ok":
         return record.status

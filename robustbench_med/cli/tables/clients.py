@@ -8,7 +8,7 @@ from rich.table import Table
 
 from robustbench_med.cli import console
 from robustbench_med.cli.tables.records import contrast, name_of_attack, short
-from robustbench_med.leaderboard.render.columns import percent
+from robustbench_med.interfaces.rate import percent
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted

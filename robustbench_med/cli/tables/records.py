@@ -11,7 +11,7 @@ from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
-from robustbench_med.leaderboard.render.columns import percent
+from robustbench_med.interfaces.rate import percent
 from robustbench_med.plugins.references import format_eps, without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted

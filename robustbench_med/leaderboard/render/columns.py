@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.schema import Entry, Figure
 from robustbench_med.plugins.specs import ACCESS
 
@@ -30,11 +31,6 @@ class Column:
     value: Callable[[Entry], float | str | None]
     right: bool = False
     falling: bool = False
-
-
-def percent(value: float | None) -> str:
-    """One decimal, without the sign."""
-    return "" if value is None else f"{100 * value:.1f}"
 
 
 def with_interval(figure: Figure | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from robustbench_med.interfaces import rate
 from robustbench_med.leaderboard.schema import Figure
 
 DASH = "\N{EN DASH}"
@@ -12,10 +13,8 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def percent(value: float | None) -> str:
-    """0.8906 -> ``89.1``; a minus sign is one, and there is no minus zero."""
-    if value is None:
-        return DASH
-    return f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", MINUS)
+    """`rate.percent` with a typographic minus, and a dash for nothing."""
+    return or_dash(rate.percent(value).replace("-", MINUS))
 
 
 def interval(figure: Figure | None) -> str:
