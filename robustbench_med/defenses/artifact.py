@@ -3,7 +3,7 @@
 ::
 
     <artifact>/
-        manifest.json            what was trained, on what, with which figures; digests of all files
+        manifest.json            what was trained, on what, with which figures; digests of the tensors of all files
         classifier.safetensors   state that every client holds
         detector.safetensors  purifier.safetensors
         clients/<name>.safetensors   what belongs to one client of the classifier, if anything
@@ -29,6 +29,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from robustbench_med.defenses.tensor_digest import digest_tensors
 from robustbench_med.errors import DataError, WeightsError, first_fault
 from robustbench_med.files.atomic import new_folder as new_folder
 from robustbench_med.files.atomic import store_errors
@@ -40,20 +41,18 @@ MANIFEST = "manifest.json"
 HALF_FROM = 1024
 
 
-def digest_file(path: Path) -> str:
-    """blake2b hex digest (32 bytes) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
-
-
 def digest_of(files: Mapping[str, str]) -> str:
-    """blake2b hex digest (16 bytes) of file names and their digests."""
+    """blake2b hex digest (16 bytes) of file names and the digests of their tensors."""
     return hashlib.blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digest of every weights file in a folder, by relative name."""
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(folder.rglob("*.safetensors"))}
+    """Digest of the tensors of every weights file in a folder, by relative name.
+
+    Raises:
+        ValueError: a file is not in safetensors format.
+    """
+    return {path.relative_to(folder).as_posix(): digest_tensors(path) for path in sorted(folder.rglob("*.safetensors"))}
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -160,7 +159,7 @@ class Artifact:
         try:
             inside = path.resolve().is_relative_to(self.folder.resolve())
             there = inside and path.is_file()
-            found = digest_file(path) if there else ""
+            found = _found(path) if there else ""
         except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, links in a circle
             reason = getattr(error, "strerror", None) or f"{error}"[:80]
             raise WeightsError(f"manifest {manifest} names a file that cannot be read: {shown} ({reason})") from None
@@ -200,6 +199,14 @@ class Artifact:
         return tuple(self.manifest["clients"])
 
 
+def _found(path: Path) -> str:
+    """The digest of a file's tensors; "" where it holds none, as it is damaged then."""
+    try:
+        return digest_tensors(path)
+    except ValueError:
+        return ""
+
+
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of a finished folder, with the digest of every weights file in it."""
+    """Write the manifest of a finished folder, with the digest of the tensors of every weights file in it."""
     write_text(folder / MANIFEST, json.dumps({**manifest, "files": digests(folder)}, indent=1, sort_keys=True) + "\n")

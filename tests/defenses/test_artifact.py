@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, new_folder, save_state, seal, write_text
+from robustbench_med.defenses.tensor_digest import digest_tensors
 from robustbench_med.errors import WeightsError
 
 
@@ -43,6 +46,35 @@ def test_corrupt_weights_are_named(artifact: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"\x00\x01")
     with pytest.raises(WeightsError, match=r"classifier\.safetensors are corrupt"):
         Artifact(artifact)
+
+
+def test_the_digest_is_that_of_the_tensors_and_not_of_the_file(artifact: Path) -> None:
+    before, file = Artifact(artifact).digest, artifact / "classifier.safetensors"
+    state = load_file(file)
+    save_file(dict(reversed(state.items())), file, metadata={"written by": "something else"})
+    assert Artifact(artifact).digest == before
+    for other in ({**state, "n": torch.tensor(4)}, {**state, "n": torch.tensor(3.0)}, {**state, "m": torch.tensor(3)}):
+        save_file(other, file)
+        with pytest.raises(WeightsError, match=r"classifier\.safetensors are corrupt"):
+            Artifact(artifact)
+    save_file({**state, "w": state["w"].reshape(32, 128)}, file)
+    with pytest.raises(WeightsError, match=r"classifier\.safetensors are corrupt"):
+        Artifact(artifact)
+
+
+def test_the_canonical_form_is_what_safetensors_writes(tmp_path: Path) -> None:
+    """Digests of files from before tensors were digested stay valid."""
+    kinds = (
+        *(torch.int64, torch.float64, torch.float32, torch.int32, torch.bfloat16, torch.float16),
+        *(torch.int16, torch.int8, torch.uint8, torch.bool),
+    )
+    state = {f'{name}{kind}é"': torch.ones(3, 2).to(kind) for name in "ba" for kind in kinds}
+    file = tmp_path / "x.safetensors"
+    save_file(state | {"empty": torch.zeros(0, 3), "scalar": torch.tensor(1.0)}, file)
+    assert digest_tensors(file) == hashlib.blake2b(file.read_bytes(), digest_size=32).hexdigest()
+    file.write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match="not in safetensors format"):
+        digest_tensors(file)
 
 
 def test_missing_weights_and_missing_manifest_are_named(artifact: Path, tmp_path: Path) -> None:

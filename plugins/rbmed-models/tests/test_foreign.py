@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import robustbench_med as rbmed
@@ -103,6 +103,8 @@ def test_weights_that_could_run_code_or_do_not_fit_are_refused(weights: Path, tm
 def test_two_files_of_one_name_are_two_models(weights: Path) -> None:
     before = model(f"{NET}:build,weights={weights}").params.digest
     assert re.fullmatch("[0-9a-f]{16}", before)
+    save_file(load_file(weights), weights, metadata={"the same": "tensors"})
+    assert model(f"{NET}:build,weights={weights}").params.digest == before
     save_file({"x": torch.zeros(1)}, weights)
     assert model(f"{NET}:build,weights={weights}").params.digest != before
 
