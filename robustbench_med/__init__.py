@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
+    from robustbench_med.files.escaping import escape_markdown as escape_markdown
     from robustbench_med.files.paths import home as home
     from robustbench_med.interfaces import Attack as Attack
     from robustbench_med.interfaces import Classifier as Classifier
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.references import fraction as fraction
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
+    from robustbench_med.records.table import to_csv as to_csv
     from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
@@ -82,6 +84,7 @@ hookimpl = pluggy.HookimplMarker("rbmed")
 _LAZY = {
     "pydantic": "Field",
     "robustbench_med.api": "evaluate load_component load_dataset load_defense train_defense",
+    "robustbench_med.files.escaping": "escape_markdown",
     "robustbench_med.files.paths": "home",
     "robustbench_med.interfaces": (
         "Attack Classifier Dataset Defense Detector Federated Learner Metric Model Number Params Part Purifier Recipe "
@@ -95,6 +98,7 @@ _LAZY = {
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
+    "robustbench_med.records.table": "to_csv",
     "robustbench_med.runtime.isolation": "isolated",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robustbench_med.files.escaping import line
+
 if TYPE_CHECKING:
     import pydantic
 
@@ -98,10 +100,9 @@ def first_fault(error: pydantic.ValidationError) -> str:
     """The first error that pydantic reports, on one line: ``dataset.name: Field required``."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
-    line = f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    return shortened(line)
+    return shortened(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
 
 
 def shortened(text: str) -> str:
     """The text on one line of at most 300 printable characters, for untrusted text."""
-    return "".join(char if char.isprintable() else " " for char in text)[:300]
+    return line(text)[:300]

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from robustbench_med.files import escaping
+
+
+class PlainConsole(Console):
+    """A console on which no text is a command: only our own styles reach the terminal.
+
+    Records, plugins and file names hold text of others: escape sequences are left out, and controls that turn the
+    direction of writing are shown.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See `rich.console.Console`."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else escaping.lines(text), style, control)
+
 
 def _console(stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, emoji=False)
+    console = PlainConsole(stderr=stderr, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120  # a pipe has no width of its own, and 80 columns would fold most summaries
     return console
@@ -27,7 +43,7 @@ err = _console(stderr=True)
 def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
     """An empty table; the first column is emphasised and never folded, those named in ``right`` are aligned right."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    made.title, made.title_justify, made.title_style = title or None, "left", "bold"
+    made.title, made.title_justify = Text(title, style="bold") if title else None, "left"  # it is not read as markup
     for at, name in enumerate(columns):
         made.add_column(
             Text(name),
@@ -75,7 +91,7 @@ def notes(lines: Sequence[str], most: int = 8) -> None:
 
 def emit_json(value: Any) -> None:
     """Machine output on stdout, never folded or coloured."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(value, indent=2, default=str))
 
 
 def error(message: str) -> None:
@@ -89,4 +105,4 @@ def warn(message: str) -> None:
 
 
 def _line(label: str, style: str, message: str) -> None:
-    err.print(Text.assemble((label, style), " ".join(message.split())), soft_wrap=True)
+    err.print(Text.assemble((label, style), escaping.line(message)), soft_wrap=True)

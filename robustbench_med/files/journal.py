@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from robustbench_med.errors import StoreError, StoreWarning
+from robustbench_med.errors import StoreError, StoreWarning, shortened
 from robustbench_med.files.atomic import replacing, store_errors, sync_folder
 
 T = TypeVar("T")
@@ -112,8 +112,7 @@ def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[l
             try:
                 good.append(parse(line))
             except ValueError as error:
-                reason = "".join(char if char.isprintable() else " " for char in str(error))
-                bad.append(InvalidLine(number, line, reason[:300]))
+                bad.append(InvalidLine(number, line, shortened(str(error))))
     return good, bad
 
 

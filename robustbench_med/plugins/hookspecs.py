@@ -128,7 +128,7 @@ def rbmed_reports() -> Iterable[ReportSpec]:
 
         class Csv(rbmed.Report):
             def render(self, table):
-                return table.to_csv(index=False)
+                return rbmed.to_csv(table)
 
 
         @rbmed.hookimpl

@@ -11,7 +11,7 @@ import pandas as pd
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import replacing
 from robustbench_med.records.record import Record
-from robustbench_med.records.table import to_frame
+from robustbench_med.records.table import to_csv, to_frame
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -35,8 +35,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 def exported(records: Sequence[Record], form: str) -> str:
     """The records as text: ``csv`` with a row per cell, or ``json``, an array of whole records."""
     if form == "csv":
-        text: str = frame(records).to_csv(index=False, lineterminator="\n")
-        return text
+        return to_csv(frame(records))
     return json.dumps([record.model_dump(mode="json") for record in records], indent=1, allow_nan=False) + "\n"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_med.files.escaping import escape_csv
 from robustbench_med.plugins.references import format_params
 from robustbench_med.records.record import Record
 
@@ -27,6 +28,22 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     head = [column for column in HEAD if column in frame]
     return frame[[*head, *(column for column in frame if column not in head)]]
+
+
+def to_csv(table: pd.DataFrame, **options: Any) -> str:
+    """A table as CSV of which a spreadsheet takes nothing for a formula, without the index.
+
+    Args:
+        table: any; its columns' names are cells too.
+        options: of `pandas.DataFrame.to_csv`, such as ``sep``.
+    """
+    cells = {name: table[name].map(_cell) if table[name].dtype.kind == "O" else table[name] for name in table}
+    safe = pd.DataFrame(cells, index=table.index).rename(columns=_cell)
+    return str(safe.to_csv(**{"index": False, "lineterminator": "\n", **options}))
+
+
+def _cell(value: Any) -> Any:
+    return escape_csv(value) if isinstance(value, str) else value
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from helpers.paths import ROOT
 from helpers.records import ladder_record, outcome, plain
@@ -23,14 +24,15 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.files.escaping import escape_csv, escape_markdown, escape_tex
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.render.columns import BY_NAME
-from robustbench_med.leaderboard.render.escaping import markdown, tex
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims
 from robustbench_med.leaderboard.sources.folder import Sources, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, parse
 from robustbench_med.records.record import Record
 from robustbench_med.records.record import dumped as dumped_record
+from robustbench_med.records.table import to_csv
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = ROOT / "leaderboard"
@@ -214,7 +216,9 @@ def test_hostile_text_is_text_in_markdown(tmp_path: Path) -> None:
     "text", [HOSTILE, "a|b", "www.x.org", "http://x.org", "`code`", "1. *x*", "# x", "<b>", "a\nb|\n- c", "&lt;"]
 )
 def test_any_text_is_one_plain_cell(text: str) -> None:
-    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(f"| a |\n| --- |\n| {markdown(text)} |\n")
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(
+        f"| a |\n| --- |\n| {escape_markdown(text)} |\n"
+    )
     page = _Tags()
     page.feed(html)
     assert page.seen == {"table", "thead", "tbody", "tr", "th", "td"}
@@ -250,7 +254,7 @@ def test_hostile_text_is_text_in_the_other_formats(tmp_path: Path) -> None:
 
 
 def test_tex_has_no_open_brace_and_no_formula() -> None:
-    shown = re.sub(r"\\[{}$&#_%]", "", tex(HOSTILE))
+    shown = re.sub(r"\\[{}$&#_%]", "", escape_tex(HOSTILE))
     assert not set(shown) & set("$&#_%~^|`")
     assert shown.count("{") == shown.count("}")
 
@@ -260,6 +264,13 @@ def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     record = ladder_record(name="=1+1")
     text = rendered(Sources({"a": [record]}, {}, Publications()))["leaderboard.csv"]
     assert "'=1+1" in text
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufe62", "\u2212"])
+@pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\n", "\x1b[0m", "\x00"])
+def test_no_form_of_a_formula_survives(sign: str, before: str) -> None:
+    assert escape_csv(f"{before}{sign}1").startswith("'")
+    assert to_csv(pd.DataFrame({f"{before}{sign}a": [f"{before}{sign}b"], "c": [-1]})).count("'") == 2
 
 
 def test_a_corrupt_records_file_names_file_and_line(tmp_path: Path) -> None:

@@ -15,4 +15,4 @@ class Example(rbmed.Report):
 
     def render(self, table: pd.DataFrame) -> str:
         """The table as text."""
-        return str(table.to_csv(sep=";", index=False, float_format=f"%.{self.params.digits}f"))
+        return rbmed.to_csv(table, sep=";", float_format=f"%.{self.params.digits}f")

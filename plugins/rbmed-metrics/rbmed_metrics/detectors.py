@@ -6,7 +6,7 @@ import pandas as pd
 
 from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, words
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Report, percent, without_shared_params
+from robustbench_med import Report, escape_markdown, percent, without_shared_params
 
 #: One cell for each combination of these.
 KEYS = (*ATTACK, *DEFENSE, "train_seed")
@@ -46,7 +46,7 @@ class Detectors(Report):
         for column in ("defense", "strategy"):
             frame[column], shared = without_shared_params(frame[column])
             notes += [shared] if shared else []
-        note = f"\nAll with {', '.join(notes)}.\n" if notes else ""
+        note = f"\nAll with {escape_markdown(', '.join(notes))}.\n" if notes else ""
         return Markdown().render(frame.loc[:, (frame != "").any()]) + note
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_med import Report
+from robustbench_med import Report, escape_markdown, to_csv
 
 
 class Markdown(Report):
@@ -13,7 +13,7 @@ class Markdown(Report):
     def render(self, table: pd.DataFrame) -> str:
         """The table as Markdown."""
         cells = [[_shown(value) for value in row] for row in table.itertuples(index=False)]
-        head = [str(column) for column in table.columns]
+        head = [escape_markdown(str(column)) for column in table.columns]
         lines = [head, ["---"] * len(head), *cells]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -23,10 +23,10 @@ class CSV(Report):
 
     def render(self, table: pd.DataFrame) -> str:
         """The table as CSV."""
-        return str(table.to_csv(index=False))
+        return to_csv(table)
 
 
 def _shown(value: object) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Rate, Report, percent, wilson, without_shared_params
+from robustbench_med import Rate, Report, escape_markdown, percent, wilson, without_shared_params
 
 #: One row for each combination of these; training seeds are averaged.
 KEYS = [*ATTACK, *DEFENSE]
@@ -32,7 +32,7 @@ class Seeds(Report):
             frame[column], shared = without_shared_params(frame[column])
             notes.append(shared)
         # The strategy is a parameter of the defense or a column of its own; what all rows share is noted once.
-        note = f"\nAll with {notes[-1] or notes[0]}.\n" if any(notes) else ""
+        note = f"\nAll with {escape_markdown(notes[-1] or notes[0])}.\n" if any(notes) else ""
         return Markdown().render(frame) + note
 
 

@@ -103,9 +103,26 @@ def test_purification_figures() -> None:
 
 
 def test_reports_render_a_table() -> None:
-    table = pd.DataFrame({"defense": ["a|b"], "robust_accuracy": [0.123456], "worst_client": [None]})
-    assert Markdown().render(table).splitlines()[2] == "| a\\|b | 0.1235 |  |"
-    assert CSV().render(table).splitlines()[1] == "a|b,0.123456,"
+    table = pd.DataFrame({"defense": ["a_b"], "robust_accuracy": [-0.123456], "worst_client": [None]})
+    assert Markdown().render(table).splitlines()[2] == "| a_b | -0.1235 |  |"
+    assert CSV().render(table).splitlines() == ["defense,robust_accuracy,worst_client", "a_b,-0.123456,"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a|b", "<img src=x>", "[a](javascript:b)", "www.a.org", "a\n\n# b", "\u202eab", "`x`"]
+)
+def test_a_report_is_a_table_whatever_records_hold(text: str) -> None:
+    shown = Markdown().render(pd.DataFrame({text: [text]}))
+    assert len(shown.splitlines()) == 3
+    assert all(line.count("|") == 2 for line in shown.splitlines())
+    assert not set("<>[]`\u202e#") & set(shown.replace("&#", ""))
+    assert "www." not in shown
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\uff20a"])
+def test_a_report_as_csv_holds_no_formula(text: str) -> None:
+    cells = [cell for line in CSV().render(pd.DataFrame({text: [text]})).splitlines() for cell in line.split(",")]
+    assert [cell[:1] for cell in cells] == ["'", "'"]
 
 
 def test_seeds_are_averaged_and_everything_else_stays_apart(measured) -> None:

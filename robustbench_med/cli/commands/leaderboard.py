@@ -44,7 +44,7 @@ def build(
         plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
         return
     if found := stale(root, files):
-        err.print(f"{root} is out of date: {_few(found)}; run rbmed leaderboard build")
+        err.print(f"{root} is out of date: {_few(found)}; run rbmed leaderboard build", markup=False)
         raise typer.Exit(1)
     plain(f"{root} is up to date")
 

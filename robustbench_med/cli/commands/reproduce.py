@@ -65,7 +65,7 @@ def reproduce(
     text = markdown.render(pd.DataFrame(cells, columns=list(head)))
     paragraphs = [f"# {reproduction.title}", _setting(study, records), text.rstrip(), *notes]
     (folder / "table.md").write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
-    out.print(f"[dim]records: {folder / 'records.jsonl'}   table: {folder / 'table.md'}[/]")
+    out.print(f"records: {folder / 'records.jsonl'}   table: {folder / 'table.md'}", style="dim", markup=False)
     for warning in warnings(records):
         err.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     failed = [record for record in records if record.status == "failed"]

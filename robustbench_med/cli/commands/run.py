@@ -72,7 +72,8 @@ def run(
         plain(renderer.render(to_frame(records)))
     elif not as_json:
         show(records, settings.out / "samples")
-        out.print(f"[dim]records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}[/]")
+        where = f"records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}"
+        out.print(where, style="dim", markup=False)
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from robustbench_med.files import escaping
+
 #: Images that are reported sooner than this many seconds after their cell began were measured by an earlier run.
 INSTANT = 0.02
 #: Seconds over which the pace is taken: long enough to be steady, short enough to follow.
@@ -129,7 +131,7 @@ def finished_line(
     if resumed:
         line.append(" (resumed)", style="dim")
     if reason:
-        line.append(f": {' '.join(reason.split())}", style=COLOURS[status])
+        line.append(f": {escaping.line(reason)}", style=COLOURS[status])
     return line
 
 

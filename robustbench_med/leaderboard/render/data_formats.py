@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from robustbench_med.leaderboard.render import escaping
+from robustbench_med.files.escaping import escape_csv
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, Section
 from robustbench_med.plugins.specs import ACCESS
 
@@ -146,4 +146,4 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "date": entry.date,
         "records": " ".join(record.cell_id for record in entry.records),
     }
-    return {name: escaping.csv(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {name: escape_csv(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from robustbench_med.files.escaping import escape_tex
 from robustbench_med.leaderboard.render.columns import BY_NAME
-from robustbench_med.leaderboard.render.escaping import tex
 from robustbench_med.leaderboard.schema import Board, Section
 
 SHOWN = (
@@ -29,14 +29,14 @@ def _table(board: Board, section: Section) -> Iterator[str]:
     caption = f"{board.title}; {section.track}, {section.ladder}, {section.images} images"
     yield r"\begin{table}"
     yield r"\centering"
-    yield rf"\caption{{{tex(caption)}. Worst case over the ladder, image by image.}}"
+    yield rf"\caption{{{escape_tex(caption)}. Worst case over the ladder, image by image.}}"
     yield rf"\label{{tab:{section.id}}}"
     yield rf"\begin{{tabular}}{{{''.join('r' if column.right else 'l' for column in shown)}}}"
     yield r"\toprule"
-    yield " & ".join(tex(column.title) for column in shown) + r" \\"
+    yield " & ".join(escape_tex(column.title) for column in shown) + r" \\"
     yield r"\midrule"
     for entry in section.entries:
-        yield " & ".join(tex(column.text(entry)) for column in shown) + r" \\"
+        yield " & ".join(escape_tex(column.text(entry)) for column in shown) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield r"\end{table}"

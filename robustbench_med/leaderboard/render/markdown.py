@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published
-from robustbench_med.leaderboard.render.escaping import markdown
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
@@ -44,7 +44,7 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 
 def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD, notice: str = "") -> str:
     """The boards as one page below ``head`` and ``notice``; ``claims`` are all that are known, shown at its end."""
-    lines = [head, f"> {markdown(notice)}\n"] if notice else [head]
+    lines = [head, f"> {escape_markdown(notice)}\n"] if notice else [head]
     for board in boards:
         lines += [*_board(board), ""]
     if claims:
@@ -53,7 +53,7 @@ def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str
 
 
 def _board(board: Board) -> Iterator[str]:
-    yield f"## {markdown(board.title)}"
+    yield f"## {escape_markdown(board.title)}"
     yield ""
     if board.synthetic:
         yield "Synthetic images: figures here say nothing about patients."
@@ -75,7 +75,7 @@ def _board(board: Board) -> Iterator[str]:
 
 def _section(section: Section) -> Iterator[str]:
     clients = f", {len(section.clients)} clients" if len(section.clients) > 1 else ""
-    yield f"### {section.track.capitalize()}: {markdown(section.ladder)}, {section.images} images{clients}"
+    yield f"### {section.track.capitalize()}: {escape_markdown(section.ladder)}, {section.images} images{clients}"
     yield ""
     if note := NOTES.get(section.ladder):
         yield note
@@ -85,9 +85,10 @@ def _section(section: Section) -> Iterator[str]:
     marks = {mark.flag: mark.meaning for entry in section.entries for mark in entry.marks}
     lowered = [entry for entry in section.entries if entry.lowered]
     for flag, meaning in sorted(marks.items()):
-        yield f"- {markdown(flag)}: {markdown(meaning)}"
+        yield f"- {escape_markdown(flag)}: {escape_markdown(meaning)}"
     for entry in lowered:
-        yield f"- {markdown(entry.defense)}: other attacks broke images too: {markdown('; '.join(entry.lowered))}"
+        others = escape_markdown("; ".join(entry.lowered))
+        yield f"- {escape_markdown(entry.defense)}: other attacks broke images too: {others}"
     if marks or lowered:
         yield ""
     yield "<details><summary>Rung by rung, and cost</summary>"
@@ -111,14 +112,14 @@ def _table(
         cells = [_cell(column, entry) for column in shown]
         if anchors:
             cells[0] = f'<a id="{entry.id}"></a>{cells[0]}'
-        cells += [markdown(entry.why_not)] if why else []
+        cells += [escape_markdown(entry.why_not)] if why else []
         yield f"| {' | '.join(cells)} |"
 
 
 def _cell(column: Column, entry: Entry) -> str:
     text = column.text(entry)
     if not column.right:  # numbers are ours
-        text = markdown(text)
+        text = escape_markdown(text)
     if column.name == "paper" and entry.paper and entry.paper.url:
         return f"[{text}]({entry.paper.url})"
     return text
@@ -128,14 +129,14 @@ def _claims(claims: Sequence[Claim]) -> Iterator[str]:
     yield "| claim of | data | attack | clean | attacked | source | note |"
     yield "| --- | --- | --- | ---: | ---: | --- | --- |"
     for claim in claims:
-        source = markdown(claim.source)
+        source = escape_markdown(claim.source)
         cells = [
-            markdown(claim.name),
-            markdown(claim.dataset),
-            markdown(claim.attack),
+            escape_markdown(claim.name),
+            escape_markdown(claim.dataset),
+            escape_markdown(claim.attack),
             as_published(claim.clean),
             as_published(claim.robust),
             f"[{source}]({claim.url})" if claim.url else source,
-            markdown(claim.note),
+            escape_markdown(claim.note),
         ]
         yield f"| {' | '.join(cells)} |"

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from robustbench_med.errors import DataError, StoreError
 from robustbench_med.files.atomic import replacing, write_text
+from robustbench_med.files.escaping import escape_markdown, straight
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.render.escaping import markdown
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.site import HERE, environment, example, foot, marks, row_pages
 from robustbench_med.leaderboard.schema import Board, Entry
@@ -74,7 +74,7 @@ def html(report: ResultsReport, pictures: Path | None = None) -> str:
     )
     title = f"Report: {report.name}"
     template = environment().get_template("report.html")
-    return template.render(
+    text = template.render(
         boards=report.boards,
         pages=list(row_pages(report.boards, pictures)),
         unmeasured=report.unmeasured,
@@ -92,12 +92,13 @@ def html(report: ResultsReport, pictures: Path | None = None) -> str:
         example=example(report.boards),
         marks=marks(report.boards),
     )
+    return straight(text)
 
 
 def md(report: ResultsReport) -> str:
     """The tables as Markdown."""
-    head = f"# Report: {markdown(report.name)}\n\nRanks count among these rows only.\n"
-    missing = [f"- {markdown(name)}: {markdown(reason)}" for name, reason in report.unmeasured]
+    head = f"# Report: {escape_markdown(report.name)}\n\nRanks count among these rows only.\n"
+    missing = [f"- {escape_markdown(name)}: {escape_markdown(reason)}" for name, reason in report.unmeasured]
     tail = "\n".join(["", "## Not measured", "", *missing, ""]) if missing else ""
     return to_markdown(report.boards, head=head) + tail
 

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from robustbench_med.files.escaping import straight
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, gallery, words
 from robustbench_med.leaderboard.render.page.details import Page
@@ -37,13 +38,13 @@ def pages(boards: Sequence[Board], pictures: Path | None = None, notice: str = "
     template, said = environment().get_template("entry.html"), foot(boards)
     for page in row_pages(boards, pictures, "../gallery"):
         text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
-        yield f"entries/{page.entry.id}.html", text
+        yield f"entries/{page.entry.id}.html", straight(text)
 
 
 def index(boards: Sequence[Board], notice: str = "") -> str:
     """The table of all boards."""
     template = environment().get_template("index.html")
-    return template.render(
+    text = template.render(
         boards=boards,
         root="",
         policy=POLICY,
@@ -59,6 +60,7 @@ def index(boards: Sequence[Board], notice: str = "") -> str:
         example=example(boards),
         marks=marks(boards),
     )
+    return straight(text)
 
 
 def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None = None) -> Iterator[Page]:

@@ -1,0 +1,104 @@
+"""Text of others (records, plugins, claims, file names): shown on one line, and never interpreted.
+
+Neither a terminal, a spreadsheet, Markdown, HTML nor LaTeX takes any of it for a command.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Escape sequences of terminals: colours, cursor, titles, links; a title or a link may never end.
+_ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+#: What turns the direction of writing, or is not seen at all; lone halves of characters, which no file can hold.
+_HIDDEN = ("Cf", "Cs", "Co", "Cn")
+#: Controls of the direction of writing: what they enclose reads as something else.
+_TURNS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+#: An underline within a word has no effect, and names are full of them.
+_MARKUP = re.compile(r"[^A-Za-z0-9 .,:;%+=/()_-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+#: A figure with its interval: ``[27.6, 53.8]`` is no link.
+_FIGURE = re.compile(r"[0-9 .,%\[\]-]*")
+#: What renderers turn into links by themselves; the last letter becomes an entity.
+_LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "[": "{[}",
+    "]": "{]}",
+    "…": r"\dots{}",
+}
+
+
+def line(text: str) -> str:
+    """On one line: no escape sequences of a terminal, white space and controls as one space, hidden characters shown.
+
+    A mark that turns the direction of writing is shown by its number, U+202E in Python's notation, without its effect.
+    """
+    if text.isprintable() and "  " not in text:  # nearly all texts
+        return text.strip()
+    return " ".join("".join(map(_shown, _ANSI.sub("", text))).split())
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    if unicodedata.category(char) not in _HIDDEN:
+        return " "
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+def lines(text: str) -> str:
+    """As `line`, but line ends, tabs and spaces stay as they are."""
+    if text.isprintable():
+        return text
+    kept = _ANSI.sub("", text)
+    return "".join(char if char in "\n\t" else _shown(char) for char in kept)
+
+
+def straight(text: str) -> str:
+    """Without marks that turn the direction of writing: they are shown by their number."""
+    return text if text.isascii() else _TURNS.sub(lambda found: _shown(found[0]), text)
+
+
+def escape_markdown(text: str) -> str:
+    """As plain text of a Markdown table's cell: no markup, HTML, mention, formula or link comes out of it."""
+    shown = line(text)
+    return shown if _FIGURE.fullmatch(shown) else _LINK.sub(_entity, _MARKUP.sub(_entity, shown))
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
+
+
+def escape_tex(text: str) -> str:
+    """As plain text of LaTeX; what is not ASCII becomes a question mark, since fonts differ."""
+    shown = "".join(_TEX.get(char, char if char.isascii() else "?") for char in line(text))
+    return shown.replace("--", "-{}-")
+
+
+def escape_csv(text: str) -> str:
+    """As text of a spreadsheet's cell: an apostrophe in front keeps a formula from being one.
+
+    Spreadsheets also take the full-width and small forms of the signs for a formula.
+    """
+    shown = line(text)
+    return f"'{shown}" if unicodedata.normalize("NFKC", shown[:1]).startswith(("=", "+", "-", "@", "\u2212")) else shown
