@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from robustbench_med.interfaces.component import Component
 from robustbench_med.progress import Progress, Silent
+
+#: What a data set may say about its lesions.
+LESIONS = {"radius": "Radius of the lesion, mm", "contrast": "Contrast of the lesion, of [0, 1]"}
 
 
 class Dataset(Component, ABC):
@@ -52,6 +56,8 @@ class Split:
         sites: (N,) tuple of site (hospital) ids.
         masks: bool (N, 1, H, W), the lesion, or None.
         counterfactuals: float32 like ``images``, the same scan without its lesion, or None.
+        lesions: measurements of the lesions by their name in `LESIONS`, float32 (N,), NaN without a lesion; results are
+            also reported by them. Empty if the data set has none.
     """
 
     images: Tensor
@@ -60,6 +66,7 @@ class Split:
     sites: tuple[str, ...]
     masks: Tensor | None = None
     counterfactuals: Tensor | None = None
+    lesions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,6 +81,7 @@ class Split:
             sites=tuple(self.sites[i] for i in rows),
             masks=None if self.masks is None else self.masks[index],
             counterfactuals=None if self.counterfactuals is None else self.counterfactuals[index],
+            lesions={name: values[index] for name, values in self.lesions.items()},
         )
 
     def by_site(self) -> dict[str, Split]:

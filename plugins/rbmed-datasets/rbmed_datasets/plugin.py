@@ -19,6 +19,14 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         synthetic=True,
     )
     yield DatasetSpec(
+        name="brainsim2",
+        target="rbmed_datasets.brainsim.dataset:BrainSim2",
+        summary="brainsim, second edition: tumours of graded size and contrast; 600 test patients (synthetic)",
+        reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
+        licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
+        synthetic=True,
+    )
+    yield DatasetSpec(
         name="lgg",
         target="rbmed_datasets.lgg:Lgg",
         summary="FLAIR slices of low-grade glioma patients (TCGA); clients are the hospitals",

@@ -1,16 +1,18 @@
-"""The data set `brainsim`: synthetic brain MRI of four hospitals, tumour or not."""
+"""The data sets `brainsim` and `brainsim2`: synthetic brain MRI of four hospitals, first and second edition."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rbmed_datasets import cache
 from rbmed_datasets.brainsim import sampling
+from rbmed_datasets.brainsim.tumours import KINDS
 from rbmed_datasets.brainsim.worker import render_all
 from robustbench_med import DataCard, Dataset, Split, home
 from robustbench_med import Params as BaseParams
@@ -19,8 +21,96 @@ from robustbench_med.errors import BadParameter
 SPLITS = ("train", "calibration", "test")
 
 
-class BrainSim(Dataset):
-    """Simulated axial brain MRI; every image is synthetic. See ``docs/brainsim.md``."""
+class Simulated(Dataset):
+    """Simulated axial brain MRI; every image is synthetic. See ``docs/brainsim.md``.
+
+    Attributes:
+        graded: the splits tell size and contrast of every lesion.
+    """
+
+    graded: bool = False
+
+    @property
+    @abstractmethod
+    def settings(self) -> sampling.Common:
+        """The parameters for the simulator."""
+
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+
+    def card(self) -> DataCard:
+        """The data card; it needs no rendering."""
+        classes, edition = self.classes(), self.settings.edition
+        return DataCard(
+            name="brainsim" if edition == 1 else f"brainsim{edition}",
+            classes=classes,
+            channels=1,
+            size=self.params.size,
+            licence="Apache-2.0; the atlas is a derivative of ICBM152-2009 (permissive notice in brainsim/data/NOTICE)",
+            citation="Fonov et al., NeuroImage 54:313-327, 2011 (ICBM152-2009 atlas)",
+            digest=self.settings.digest(),
+            synthetic=True,
+            lesion_class=1 if len(classes) == 2 else None,
+            notes=("Synthetic: simulated images of nobody; results here say nothing about patients.",),
+        )
+
+    def split(self, name: str) -> Split:
+        """Images of one split, rendered on first use and cached; patients hospital by hospital.
+
+        Raises:
+            BadParameter: unknown split, or no tumour is as visible as the parameters say.
+            DataError: the cache cannot be written.
+        """
+        if name not in SPLITS:
+            raise BadParameter(f"{self.card().name} has no split {name!r}; valid: {', '.join(SPLITS)}")
+        settings = self.settings
+        path = home() / "brainsim" / f"{settings.digest()}-{name}.npz"
+        names = [
+            "images",
+            "masks",
+            *(["counterfactuals"] if name == "test" else []),
+            *(["lesions"] if self.graded else []),
+        ]
+        bundle = cache.read(path, names)
+        if bundle is None:
+            bundle = self._render(settings, name)
+            cache.save(path, bundle)
+        slices = settings.slices_in(name)
+        people = [patient for patient in sampling.patients(settings, name) for _ in range(slices)]
+        images, others = bundle["images"], bundle.get("counterfactuals")
+        shape = images.shape
+        masks = np.unpackbits(bundle["masks"].ravel(), count=images.size).reshape(shape).astype(bool)
+        return Split(
+            images=_tensor(images),
+            labels=torch.from_numpy(np.repeat(sampling.labels(settings, name), slices)),
+            patients=tuple(patient.id for patient in people),
+            sites=tuple(patient.site for patient in people),
+            masks=torch.from_numpy(masks)[:, None],
+            counterfactuals=None if others is None else _tensor(others),
+            lesions=_lesions(bundle["lesions"]) if self.graded else {},
+        )
+
+    def _render(self, settings: sampling.Common, name: str) -> dict[str, NDArray[Any]]:
+        people, labels = sampling.patients(settings, name), sampling.labels(settings, name)
+        count, side = settings.slices_in(name), settings.size
+        images, others = (np.zeros((len(people) * count, side, side), dtype=np.uint8) for _ in range(2))
+        masks, lesions = np.zeros(images.shape, dtype=bool), np.zeros((2, len(images)))
+        jobs = list(zip(people, labels.tolist(), strict=True))
+        with self.progress.task(f"{self.card().name} (synthetic): {name}", len(images)) as bar:
+            for position, arrays in render_all(settings, jobs):
+                rows = slice(position * count, (position + 1) * count)
+                images[rows], masks[rows], others[rows], lesions[:, rows] = arrays
+                bar.advance(count)
+        bundle: dict[str, NDArray[Any]] = {"images": images, "masks": np.packbits(masks)}
+        if self.graded:
+            bundle["lesions"] = lesions
+        # Counterfactuals are used in analyses of the test split only.
+        return bundle | {"counterfactuals": others} if name == "test" else bundle
+
+
+class BrainSim(Simulated):
+    """First edition: large tumours of high contrast, tumour or not."""
 
     class Params(BaseParams):
         """Parameters of the simulation; every field changes the images."""
@@ -44,65 +134,69 @@ class BrainSim(Dataset):
         """The parameters for the simulator."""
         return sampling.Settings(**self.params.model_dump())
 
-    def card(self) -> DataCard:
-        """The data card; it needs no rendering."""
-        return DataCard(
-            name="brainsim",
-            classes=("no tumour", "tumour"),
-            channels=1,
-            size=self.params.size,
-            licence="Apache-2.0; the atlas is a derivative of ICBM152-2009 (permissive notice in brainsim/data/NOTICE)",
-            citation="Fonov et al., NeuroImage 54:313-327, 2011 (ICBM152-2009 atlas)",
-            digest=self.settings.digest(),
-            synthetic=True,
-            lesion_class=1,
-            notes=("Synthetic: simulated images of nobody; results here say nothing about patients.",),
+    def classes(self) -> tuple[str, ...]:
+        """Without and with a tumour."""
+        return ("no tumour", "tumour")
+
+
+class BrainSim2(Simulated):
+    """Second edition: tumours of graded size and contrast, tumour or not, or which kind of tumour."""
+
+    graded = True
+
+    class Params(BaseParams):
+        """Parameters of the simulation; every field changes the images."""
+
+        task: Literal["presence", "kind"] = Field(
+            "presence",
+            description="presence: tumour or not; kind: glioma, meningioma or metastasis, all with a tumour.",
+        )
+        size: int = Field(64, ge=32, le=224, multiple_of=2, description="Side of the images in pixels (even).")
+        seed: int = Field(0, ge=0, description="Seed of all patients and scans.")
+        train_patients: int = Field(750, ge=1, description="Training patients of each hospital.")
+        calibration_patients: int = Field(100, ge=1, description="Calibration patients of each hospital.")
+        test_patients: int = Field(150, ge=1, description="Test patients of each hospital.")
+        slices: int = Field(2, ge=1, le=4, description="Slices of each training and calibration patient.")
+        test_slices: int = Field(1, ge=1, le=4, description="Slices of each test patient.")
+        gap: int = Field(3, ge=1, le=4, description="Distance between a patient's slices in mm.")
+        min_radius: float = Field(4.0, ge=3, le=27, description="Least radius of a tumour, mm.")
+        max_radius: float = Field(27.0, ge=3, le=27, description="Largest radius of a tumour, mm.")
+        min_contrast: float = Field(
+            0.08, gt=0, le=0.4, description="Least contrast of a tumour against the same scan without it, of [0, 1]."
+        )
+        max_contrast: float = Field(0.32, gt=0, le=0.4, description="Largest contrast of a tumour, of [0, 1].")
+        detail: float = Field(
+            0.8, ge=0, le=4, description="Least product of contrast and radius in mm: small tumours have more contrast."
         )
 
-    def split(self, name: str) -> Split:
-        """Images of one split, rendered on first use and cached; patients hospital by hospital.
+        @model_validator(mode="after")
+        def _ordered(self) -> BrainSim2.Params:
+            for name in ("radius", "contrast"):
+                low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+                if low > high:
+                    raise ValueError(f"min_{name}={low:g} is larger than max_{name}={high:g}")
+            span = (max(self.slices, self.test_slices) - 1) * self.gap
+            if span > self.min_radius:
+                raise ValueError(
+                    f"slices over {span} mm: a tumour of min_radius={self.min_radius:g} mm may miss some; use fewer "
+                    f"slices, a smaller gap or a larger min_radius"
+                )
+            return self
 
-        Raises:
-            BadParameter: unknown split, or no tumour satisfies ``min_cnr`` and ``min_area``.
-            DataError: the cache cannot be written.
-        """
-        if name not in SPLITS:
-            raise BadParameter(f"brainsim has no split {name!r}; valid: {', '.join(SPLITS)}")
-        settings = self.settings
-        path = home() / "brainsim" / f"{settings.digest()}-{name}.npz"
-        names = ("images", "masks", "counterfactuals") if name == "test" else ("images", "masks")
-        bundle = cache.read(path, names)
-        if bundle is None:
-            bundle = self._render(settings, name)
-            cache.save(path, bundle)
-        people = [patient for patient in sampling.patients(settings, name) for _ in range(settings.slices)]
-        images, others = bundle["images"], bundle.get("counterfactuals")
-        shape = images.shape
-        masks = np.unpackbits(bundle["masks"].ravel(), count=images.size).reshape(shape).astype(bool)
-        return Split(
-            images=_tensor(images),
-            labels=torch.from_numpy(np.repeat(sampling.labels(settings, name), settings.slices)),
-            patients=tuple(patient.id for patient in people),
-            sites=tuple(patient.site for patient in people),
-            masks=torch.from_numpy(masks)[:, None],
-            counterfactuals=None if others is None else _tensor(others),
-        )
+    @property
+    def settings(self) -> sampling.Graded:
+        """The parameters for the simulator."""
+        return sampling.Graded(**self.params.model_dump())
 
-    def _render(self, settings: sampling.Settings, name: str) -> dict[str, NDArray[Any]]:
-        people, sick = sampling.patients(settings, name), sampling.labels(settings, name)
-        count, side = settings.slices, settings.size
-        images, others = (np.zeros((len(people) * count, side, side), dtype=np.uint8) for _ in range(2))
-        masks = np.zeros(images.shape, dtype=bool)
-        jobs = [(patient, bool(label)) for patient, label in zip(people, sick, strict=True)]
-        with self.progress.task(f"brainsim (synthetic): {name}", len(images)) as bar:
-            for position, (image, mask, other) in render_all(settings, jobs):
-                rows = slice(position * count, (position + 1) * count)
-                images[rows], masks[rows], others[rows] = image, mask, other
-                bar.advance(count)
-        bundle: dict[str, NDArray[Any]] = {"images": images, "masks": np.packbits(masks)}
-        # Counterfactuals are used in analyses of the test split only.
-        return bundle | {"counterfactuals": others} if name == "test" else bundle
+    def classes(self) -> tuple[str, ...]:
+        """Without and with a tumour, or its kinds."""
+        return KINDS if self.params.task == "kind" else ("no tumour", "tumour")
 
 
 def _tensor(images: NDArray[Any]) -> torch.Tensor:
     return (torch.from_numpy(images).to(torch.float32) / 255)[:, None]
+
+
+def _lesions(measured: NDArray[Any]) -> dict[str, torch.Tensor]:
+    radius, contrast = torch.from_numpy(measured).to(torch.float32)
+    return {"radius": radius, "contrast": contrast}

@@ -21,16 +21,14 @@ from rbmed_datasets.brainsim.anatomy import (
 )
 from rbmed_datasets.brainsim.atlas import Atlas, Bytes, Floats, load_atlas
 from rbmed_datasets.brainsim.distractors import paint
-from rbmed_datasets.brainsim.sampling import Patient, Settings, generator
+from rbmed_datasets.brainsim.placing import add_tumour
+from rbmed_datasets.brainsim.sampling import Common, Patient, generator
 from rbmed_datasets.brainsim.scanner import HOSPITALS, Scan, acquire, draw_scan, fine_size, resample
 from rbmed_datasets.brainsim.signal import Sequence, Tissue, draw_sequence, draw_tissues
-from rbmed_datasets.brainsim.tumours import Tumour, draw_tumour
-from robustbench_med.errors import BadParameter
+from rbmed_datasets.brainsim.tumours import Tumour
 
 #: Noise of a human reader (texture, perception), share of the display window, added in quadrature to the scanner's.
 READER_NOISE = 0.04
-#: Draws of a tumour before the settings are rejected as impossible.
-MAX_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +39,33 @@ class Rendered:
         images: uint8 (K, S, S).
         masks: the tumour with its oedema, bool (K, S, S).
         counterfactuals: the same scan without the tumour, uint8 (K, S, S).
+        lesions: size and contrast of the tumour in each slice, float64 (K,) each; NaN where there is none. ``radius``
+            is that of the disc with the area of the tumour without its oedema, mm; ``contrast`` the mean absolute
+            change of the mask's pixels against the counterfactual, for images in [0, 1].
         facts: the nuisance variables, and ``tumour`` (kind or None), ``cnr``, ``draws``.
     """
 
     images: Bytes
     masks: NDArray[np.bool_]
     counterfactuals: Bytes
+    lesions: dict[str, Floats]
     facts: dict[str, Any]
 
 
 class Scene:
     """One patient on one scanner, before a tumour is added; it does not depend on the label."""
 
-    def __init__(self, settings: Settings, patient: Patient) -> None:
+    def __init__(self, settings: Common, patient: Patient) -> None:
         where = (patient.split, patient.hospital, patient.number)
-        hospital = HOSPITALS[patient.hospital]
+        hospital, slices = HOSPITALS[patient.hospital], settings.slices_in(patient.split)
         self.settings = settings
         self.atlas: Atlas = load_atlas()
         body, scanning = generator(settings, "anatomy", *where), generator(settings, "scan", *where)
-        self.anatomy: Anatomy = draw_anatomy(body, self.atlas, settings.slices, settings.gap)
+        self.anatomy: Anatomy = draw_anatomy(body, self.atlas, slices, settings.gap)
         self.tissues: dict[str, Tissue] = draw_tissues(body)
         name = str(scanning.choice(list(hospital.mix), p=list(hospital.mix.values())))
         self.sequence: Sequence = draw_sequence(scanning, name)
-        self.scan: Scan = draw_scan(scanning, hospital, settings.size, settings.slices)
+        self.scan: Scan = draw_scan(scanning, hospital, settings.size, slices)
         self.levels = np.asarray(self.anatomy.levels, dtype=np.float64)
         self.side = fine_size(settings.size)
         self.grid = ScanGrid.square(self.side, self.scan.field_of_view)
@@ -106,7 +108,8 @@ class Scene:
         living, dead, oedema = tumour.fractions(depth, white)
         a, b, c = tumour.signal(self.sequence)
         share = living + dead + oedema
-        inner = brain * (1 - share) + (living * a + dead * b + oedema * c) * self.texture
+        diseased = tumour.density * (living * a + dead * b + oedema * c)
+        inner = brain * (1 - tumour.density * share) + diseased * self.texture
         return self.head + self.inside * inner, self.inside * share
 
     def visibility(self, signal: Floats, share: Floats) -> tuple[float, float]:
@@ -119,34 +122,41 @@ class Scene:
         gain = self.scan.bias / self.ceiling
         change = np.abs(np.clip(signal * gain, 0, 1) - np.clip(self.healthy * gain, 0, 1))
         noise = float(np.hypot(self.scan.sigma, READER_NOISE))
-        lesion = share > 0.5
-        pixels = np.maximum(lesion.sum(axis=(1, 2)), 1)
-        cnr = (change * lesion).sum(axis=(1, 2)) / pixels / noise
+        cnr = _over_lesion(change, share) / noise
         area = (change > 2 * noise).sum(axis=(1, 2)) * (self.scan.field_of_view / self.side) ** 2
         return float(cnr.min()), float(area.min())
 
+    def contrast(self, signal: Floats, share: Floats) -> float:
+        """Mean absolute change by a tumour before the scan, relative to white, in the slice where it is least.
 
-def add_tumour(scene: Scene, rng: np.random.Generator) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
-    """Draw tumours until one is visible in every slice; the scene stays as it is.
+        Without the limit at white it is nearly proportional to the tumour's density.
+        """
+        change = np.abs(signal - self.healthy) * (self.scan.bias / self.ceiling)
+        return float(_over_lesion(change, share).min())
 
-    Raises:
-        BadParameter: no visible tumour in `MAX_DRAWS` draws: the thresholds are too high.
-    """
-    settings = scene.settings
-    for draw in range(1, MAX_DRAWS + 1):
-        tumour = draw_tumour(rng, scene.atlas, scene.anatomy, scene.tissues)
-        signal, share = scene.with_tumour(tumour)
-        cnr, area = scene.visibility(signal, share)
-        if cnr >= settings.min_cnr and area >= settings.min_area:
-            return tumour, signal, share, {"cnr": cnr, "area": area, "draws": draw}
-    raise BadParameter(
-        f"brainsim: no tumour with min_cnr={settings.min_cnr} and min_area={settings.min_area} mm^2 "
-        f"in {MAX_DRAWS} draws; lower them"
-    )
+    def radius(self, tumour: Tumour) -> Floats:
+        """Radius in each slice of the disc with the area of the tumour without its oedema, mm, (K,)."""
+        depth, _, _ = tumour.outline(self.grid, self.levels)
+        area = ((depth < 0) * self.inside).sum(axis=(1, 2)) * (self.scan.field_of_view / self.side) ** 2
+        return np.asarray(np.sqrt(area / np.pi))
 
 
-def render(settings: Settings, patient: Patient, sick: bool) -> Rendered:
-    """All slices of a patient, with a tumour if ``sick``, and the same scan without it."""
+def _over_lesion(change: Floats, share: Floats) -> Floats:
+    """Mean of ``change`` over the lesion in each slice, (K,); 0 where the slice misses it."""
+    lesion = share > 0.5
+    pixels = np.maximum(lesion.sum(axis=(1, 2)), 1)
+    return np.asarray((change * lesion).sum(axis=(1, 2)) / pixels)
+
+
+def _mask(share: Floats, size: int) -> NDArray[np.bool_]:
+    """The lesion's pixels (K, S, S): those it fills by more than half."""
+    covered = resample((share > 0.5).astype(np.float64), size)
+    # A lesion smaller than a pixel fills none: it is the pixel that it fills most.
+    return np.asarray(covered > np.minimum(0.5, 0.999 * covered.max(axis=(1, 2), keepdims=True)))
+
+
+def render(settings: Common, patient: Patient, label: int) -> Rendered:
+    """All slices of a patient, with a tumour if the label says so, and the same scan without it."""
     scene = Scene(settings, patient)
     anatomy, scan = scene.anatomy, scene.scan
     facts: dict[str, Any] = {
@@ -165,10 +175,22 @@ def render(settings: Settings, patient: Patient, sick: bool) -> Rendered:
         "tumour": None,
     }
     healthy = acquire(scene.healthy, scan, scene.ceiling)
-    if not sick:
-        return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, facts)
+    if not settings.kinds(label):
+        nothing = np.full(len(healthy), np.nan)
+        lesions = {"radius": nothing, "contrast": nothing}
+        return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, lesions, facts)
     rng = generator(settings, "tumour", patient.split, patient.hospital, patient.number)
-    tumour, signal, share, seen = add_tumour(scene, rng)
-    mask = resample((share > 0.5).astype(np.float64), settings.size) > 0.5
+    tumour, signal, share, seen = add_tumour(scene, rng, label)
+    mask = _mask(share, settings.size)
     facts |= {"tumour": tumour.kind, "radius": tumour.radius, **seen}
-    return Rendered(acquire(signal, scan, scene.ceiling), mask, healthy, facts)
+    images = acquire(signal, scan, scene.ceiling)
+    return Rendered(images, mask, healthy, _measured(scene, tumour, images, healthy, mask), facts)
+
+
+def _measured(
+    scene: Scene, tumour: Tumour, images: Bytes, healthy: Bytes, mask: NDArray[np.bool_]
+) -> dict[str, Floats]:
+    """`Rendered.lesions` of a tumour."""
+    change = np.abs(images.astype(np.float64) - healthy) / 255
+    pixels = np.maximum(mask.sum(axis=(1, 2)), 1)
+    return {"radius": scene.radius(tumour), "contrast": (change * mask).sum(axis=(1, 2)) / pixels}

@@ -11,9 +11,13 @@ from rbmed_datasets.brainsim.atlas import Atlas, Floats
 from rbmed_datasets.brainsim.signal import Sequence, Tissue
 
 KINDS = ("glioma", "meningioma", "metastasis")
+#: How common each kind is where the label does not say it.
+KIND_SHARES = (0.5, 0.25, 0.25)
 #: Radius, mm, and reach of the oedema, mm, by kind.
 RADIUS = {"glioma": (18.0, 27.0), "meningioma": (20.0, 27.0), "metastasis": (17.0, 23.0)}
 OEDEMA = {"glioma": (8.0, 16.0), "meningioma": (5.0, 12.0), "metastasis": (8.0, 16.0)}
+#: Reach of the oedema of the second edition, relative to the radius.
+SWELLING = {"glioma": (0.3, 0.65), "meningioma": (0.2, 0.5), "metastasis": (0.4, 0.75)}
 #: Share of gliomas and metastases that enhance with a rim around a dead centre; the others are uniform.
 RIM_SHARE = 0.85
 
@@ -34,6 +38,7 @@ class Tumour:
         necrosis: the dead centre.
         swelling: the oedema.
         uptake: contrast agent in the living part, relative to the dose; 0 does not enhance.
+        density: share of diseased tissue in the lesion's voxels, the rest is the tissue that was there before.
     """
 
     kind: str
@@ -49,6 +54,7 @@ class Tumour:
     necrosis: Tissue
     swelling: Tissue
     uptake: float
+    density: float = 1.0
 
     def outline(self, grid: ScanGrid, levels: Floats) -> tuple[Floats, Floats, Floats]:
         """Depth outside (positive) or inside (negative) the outline, mm, and the direction (y, x) away from it.
@@ -88,9 +94,34 @@ class Tumour:
 
 
 def draw_tumour(rng: np.random.Generator, atlas: Atlas, anatomy: Anatomy, tissues: dict[str, Tissue]) -> Tumour:
-    """A tumour that meets all examined slices; the caller checks whether it is visible there."""
-    kind = str(rng.choice(KINDS, p=(0.5, 0.25, 0.25)))
+    """A large tumour that meets all examined slices; the caller checks whether it is visible there."""
+    kind = str(rng.choice(KINDS, p=KIND_SHARES))
     radius = float(rng.uniform(*RADIUS[kind]))
+    return make_tumour(rng, atlas, anatomy, tissues, kind, radius, OEDEMA[kind], reach=3.0)
+
+
+def make_tumour(
+    rng: np.random.Generator,
+    atlas: Atlas,
+    anatomy: Anatomy,
+    tissues: dict[str, Tissue],
+    kind: str,
+    radius: float,
+    oedema: tuple[float, float],
+    reach: float,
+) -> Tumour:
+    """A tumour of one kind and size at a random place.
+
+    Args:
+        rng: the random stream.
+        atlas: the atlas.
+        anatomy: the patient.
+        tissues: the patient's tissues.
+        kind: one of `KINDS`.
+        radius: mm.
+        oedema: range of the oedema's reach, mm.
+        reach: largest distance of the centre from the middle of the examined slices, mm.
+    """
     middle = float(np.mean(anatomy.levels))
     index = round(middle)
     distance, brain = atlas.distance(index), atlas.gm[index].astype(np.int64) + atlas.wm[index] > 128
@@ -114,12 +145,12 @@ def draw_tumour(rng: np.random.Generator, atlas: Atlas, anatomy: Anatomy, tissue
     enhances = kind != "glioma" or rim
     return Tumour(
         kind=kind,
-        level=middle + float(rng.uniform(-3, 3)),
+        level=middle + float(rng.uniform(-reach, reach)),
         y=y,
         x=x,
         radius=radius,
         lobes=np.stack([amplitude, rng.uniform(0, 2 * np.pi, count), rng.uniform(-0.08, 0.08, count)]),
-        oedema=float(rng.uniform(*OEDEMA[kind])),
+        oedema=float(rng.uniform(*oedema)),
         rim=float(rng.uniform(0.25, 0.5)) * radius if rim else 0.0,
         push=float(rng.uniform(0.15, 0.4)) * radius,
         tissue=living,

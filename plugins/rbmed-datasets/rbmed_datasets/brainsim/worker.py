@@ -19,13 +19,15 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmed_datasets.brainsim.render import render
-from rbmed_datasets.brainsim.sampling import Patient, Settings
+from rbmed_datasets.brainsim.render import Rendered, render
+from rbmed_datasets.brainsim.sampling import Common, Graded, Patient, Settings
 from robustbench_med.errors import BadParameter
 
-Job = tuple[Patient, bool]
-#: images, masks, counterfactuals: uint8, bool, uint8, (K, S, S) each.
-Arrays = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8]]
+#: A patient and the label.
+Job = tuple[Patient, int]
+#: images, masks, counterfactuals: uint8, bool, uint8, (K, S, S) each; radius and contrast of lesions: float64 (2, K).
+Arrays = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], NDArray[np.float64]]
+EDITIONS: dict[int, type[Common]] = {each.edition: each for each in (Settings, Graded)}
 
 #: Least number of patients per process that is worth starting one.
 MIN_JOBS = 12
@@ -36,13 +38,12 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def render_all(settings: Settings, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Arrays]]:
+def render_all(settings: Common, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Arrays]]:
     """Render every job; yields (position, arrays) in order of completion; the arrays do not depend on ``workers``."""
     count = min(cpus() if workers is None else workers, len(jobs) // MIN_JOBS)
     if count < 2:
-        for position, (patient, sick) in enumerate(jobs):
-            done = render(settings, patient, sick)
-            yield position, (done.images, done.masks, done.counterfactuals)
+        for position, (patient, label) in enumerate(jobs):
+            yield position, _arrays(render(settings, patient, label))
         return
     results: SimpleQueue[tuple[int, Arrays] | None] = SimpleQueue()
     with ThreadPoolExecutor(count) as pool:
@@ -59,8 +60,13 @@ def render_all(settings: Settings, jobs: Sequence[Job], workers: int | None = No
             thread.result()
 
 
+def _arrays(done: Rendered) -> Arrays:
+    lesions = np.stack([done.lesions["radius"], done.lesions["contrast"]])
+    return done.images, done.masks, done.counterfactuals, lesions
+
+
 def _drive(
-    settings: Settings, jobs: Sequence[Job], share: range, results: SimpleQueue[tuple[int, Arrays] | None]
+    settings: Common, jobs: Sequence[Job], share: range, results: SimpleQueue[tuple[int, Arrays] | None]
 ) -> None:
     """Feed one process its share of the jobs; always ends with None in ``results``."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -78,7 +84,7 @@ def _drive(
         results.put(None)
 
 
-def _ask(process: subprocess.Popen[bytes], settings: Settings, patient: Patient, sick: bool) -> Arrays:
+def _ask(process: subprocess.Popen[bytes], settings: Common, patient: Patient, label: int) -> Arrays:
     """The arrays of one job, from a process.
 
     Raises:
@@ -88,29 +94,32 @@ def _ask(process: subprocess.Popen[bytes], settings: Settings, patient: Patient,
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     try:
-        process.stdin.write(json.dumps([asdict(settings), asdict(patient), sick]).encode() + b"\n")
+        process.stdin.write(json.dumps([settings.edition, asdict(settings), asdict(patient), label]).encode() + b"\n")
         process.stdin.flush()
         if problem := json.loads(process.stdout.readline()):
             raise BadParameter(problem)
-        shape = (3, settings.slices, settings.size, settings.size)
+        slices = settings.slices_in(patient.split)
+        shape = (3, slices, settings.size, settings.size)
         images, masks, others = np.frombuffer(process.stdout.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
+        lesions = np.frombuffer(process.stdout.read(16 * slices)).reshape(2, slices)
     except (OSError, ValueError) as error:
         raise RuntimeError("brainsim: a rendering process ended early; its error is printed above") from error
-    return images, masks.astype(bool), others
+    return images, masks.astype(bool), others, lesions
 
 
 def main() -> None:
     """Answer every line with an error message or "" (JSON), then the arrays; until standard input closes."""
     out = sys.stdout.buffer
     for line in sys.stdin:
-        settings, patient, sick = json.loads(line)
+        edition, settings, patient, label = json.loads(line)
         try:
-            done = render(Settings(**settings), Patient(**patient), sick)
+            images, masks, others, lesions = _arrays(render(EDITIONS[edition](**settings), Patient(**patient), label))
         except BadParameter as error:
             out.write(json.dumps(str(error)).encode() + b"\n")
         else:
             out.write(b'""\n')
-            out.write(np.stack([done.images, done.masks, done.counterfactuals]).tobytes())
+            out.write(np.stack([images, masks, others]).tobytes())
+            out.write(lesions.tobytes())
         out.flush()
 
 

@@ -1,0 +1,76 @@
+"""How a tumour gets into a scene: drawn until visible (first edition), or at a drawn size and contrast (second)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rbmed_datasets.brainsim.atlas import Floats
+from rbmed_datasets.brainsim.sampling import Graded, Settings
+from rbmed_datasets.brainsim.tumours import SWELLING, Tumour, draw_tumour, make_tumour
+from robustbench_med.errors import BadParameter
+
+if TYPE_CHECKING:
+    from rbmed_datasets.brainsim.render import Scene
+
+#: Draws of a tumour before the settings are rejected as impossible.
+MAX_DRAWS = 200
+
+
+def add_tumour(
+    scene: Scene, rng: np.random.Generator, label: int = 1
+) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
+    """Draw tumours until one is visible in every slice; the scene stays as it is.
+
+    Returns:
+        The tumour, the signal with it, the share of each voxel in it, and facts about the draw.
+
+    Raises:
+        BadParameter: no visible tumour in `MAX_DRAWS` draws: the thresholds are too high.
+    """
+    settings = scene.settings
+    if isinstance(settings, Graded):
+        return _add_graded(scene, settings, rng, label)
+    if not isinstance(settings, Settings):
+        raise TypeError(f"no tumours for {type(settings).__name__}")
+    for draw in range(1, MAX_DRAWS + 1):
+        tumour = draw_tumour(rng, scene.atlas, scene.anatomy, scene.tissues)
+        signal, share = scene.with_tumour(tumour)
+        cnr, area = scene.visibility(signal, share)
+        if cnr >= settings.min_cnr and area >= settings.min_area:
+            return tumour, signal, share, {"cnr": cnr, "area": area, "draws": draw}
+    raise BadParameter(
+        f"brainsim: no tumour with min_cnr={settings.min_cnr} and min_area={settings.min_area} mm^2 "
+        f"in {MAX_DRAWS} draws; lower them"
+    )
+
+
+def _add_graded(
+    scene: Scene, settings: Graded, rng: np.random.Generator, label: int
+) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
+    """A tumour of a size and a contrast that are drawn first, so that their distributions are as stated.
+
+    Places and tissues are drawn until the full tumour has at least this contrast; its density is then lowered to it.
+    """
+    radius = float(rng.uniform(settings.min_radius, settings.max_radius))
+    least = min(max(settings.min_contrast, settings.detail / radius), settings.max_contrast)
+    target = float(rng.uniform(least, settings.max_contrast))
+    kinds = settings.kinds(label)
+    for draw in range(1, MAX_DRAWS + 1):
+        kind = str(rng.choice(kinds))
+        swelling = SWELLING[kind]
+        oedema = (radius * swelling[0], radius * swelling[1])
+        place = scene.atlas, scene.anatomy, scene.tissues
+        # The centre lies near the slices, so that even the smallest tumour meets all of them.
+        tumour = make_tumour(rng, *place, kind, radius, oedema, reach=min(3.0, radius / 4))
+        full = scene.contrast(*scene.with_tumour(tumour))
+        if full >= target:
+            tumour = replace(tumour, density=target / full)
+            signal, share = scene.with_tumour(tumour)
+            return tumour, signal, share, {"target": target, "draws": draw}
+    raise BadParameter(
+        f"brainsim2: no tumour of radius {radius:.1f} mm with a contrast of {target:.2f} in {MAX_DRAWS} draws; "
+        f"lower max_contrast={settings.max_contrast:g}"
+    )
