@@ -1,9 +1,10 @@
 """Measure brainsim: does a central ResNet learn the task, and do nuisance variables alone give the label away?
 
-    python tools/check_brainsim.py [--noise 0.1] [--epochs 10] [--size 64]
+    python tools/check_brainsim.py [--dataset brainsim2] [--noise 0.1] [--epochs 10] [--size 64] [--split test]
 
 Prints balanced accuracies of classifiers on nuisance variables (5 folds by patient, within each hospital), then the
-accuracy of a ResNet-10 trained on all hospitals together, on the calibration and the test patients.
+accuracy of a ResNet-10 trained on all hospitals together, on the calibration patients or those of ``--split``; for
+brainsim2 also the sensitivity by size and contrast of the lesions.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from rbmed_datasets.brainsim import sampling
-from rbmed_datasets.brainsim.dataset import BrainSim
+from rbmed_datasets.brainsim.dataset import BrainSim, BrainSim2, Simulated
 from rbmed_datasets.brainsim.render import Scene
 from rbmed_datasets.brainsim.signal import SEQUENCES
 from robustbench_med import Split
 
+#: Where lesions are divided by size, mm, and by contrast.
+EDGES = {"radius": [6.0, 8.0, 12.0, 18.0], "contrast": [0.1, 0.15, 0.2, 0.25]}
 
-def nuisance_table(data: BrainSim, name: str, split: Split) -> np.ndarray:
+
+def nuisance_table(data: Simulated, name: str, split: Split) -> np.ndarray:
     """Sequence (one column each), slice, scale and mean intensity of every image, (N, 8)."""
     scenes = (Scene(data.settings, patient) for patient in sampling.patients(data.settings, name))
     rows = [
@@ -40,7 +44,7 @@ def nuisance_table(data: BrainSim, name: str, split: Split) -> np.ndarray:
     return np.column_stack([np.array(rows, dtype=np.float64), split.images.mean(dim=(1, 2, 3)).numpy()])
 
 
-def check_nuisance(data: BrainSim, splits: dict[str, Split]) -> None:
+def check_nuisance(data: Simulated, splits: dict[str, Split]) -> None:
     x = np.concatenate([nuisance_table(data, name, split) for name, split in splits.items()])
     y = np.concatenate([split.labels.numpy() for split in splits.values()])
     patients = np.concatenate([split.patients for split in splits.values()])
@@ -100,24 +104,32 @@ def check_classifier(net: nn.Module, name: str, split: Split, noise: float) -> N
     sick = split.labels == 1
     print(f"{name}: accuracy {right.mean():.4f} ({shown})")
     print(f"{name}: sensitivity {right[sick].mean():.4f}, specificity {right[~sick].mean():.4f}")
+    for lesion, edges in EDGES.items():
+        if lesion in split.lesions:
+            bins = torch.bucketize(split.lesions[lesion][sick], torch.tensor(edges))
+            found = [right[sick][bins == k] for k in range(len(edges) + 1)]
+            rows = [f"{part.mean():.3f} ({len(part)})" for part in found if len(part)]
+            print(f"{name}: sensitivity by {lesion}, divided at {edges}: {', '.join(rows)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=["brainsim", "brainsim2"], default="brainsim")
+    parser.add_argument("--split", choices=["calibration", "test"], default="calibration")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise, training and evaluation")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    data = BrainSim(BrainSim.Params(size=options.size))
-    splits = {name: data.split(name) for name in ("train", "calibration", "test")}
+    kind = {"brainsim": BrainSim, "brainsim2": BrainSim2}[options.dataset]
+    data = kind(kind.Params(size=options.size))
+    splits = {name: data.split(name) for name in ("train", options.split)}
     for name, split in splits.items():
         shares = ", ".join(f"{site} {part.labels.float().mean():.2f}" for site, part in split.by_site().items())
         print(f"{name}: {len(split)} images, share with a tumour: {shares}")
     check_nuisance(data, splits)
     net = train(splits["train"], options.epochs, options.noise, options.seed)
-    for name in ("calibration", "test"):
-        check_classifier(net, name, splits[name], options.noise)
+    check_classifier(net, options.split, splits[options.split], options.noise)
 
 
 if __name__ == "__main__":

@@ -153,11 +153,12 @@ def balanced_accuracy(truth: np.ndarray, guess: np.ndarray) -> float:
     return float((guess[truth].mean() + (~guess[~truth]).mean()) / 2)
 
 
-def test_nuisance_variables_do_not_predict_the_label():
+@pytest.mark.parametrize("edition", [sampling.Settings, sampling.Graded])
+def test_nuisance_variables_do_not_predict_the_label(edition):
     # Few pixels, one slice and many patients: what is tested are the random draws.
-    settings = sampling.Settings(size=32, train_patients=120, slices=1)
+    settings = edition(size=32, train_patients=120, slices=1)
     people, labels = sampling.patients(settings, "train"), sampling.labels(settings, "train").astype(bool)
-    done = [render(settings, patient, bool(label)) for patient, label in zip(people, labels, strict=True)]
+    done = [render(settings, patient, int(label)) for patient, label in zip(people, labels, strict=True)]
     numbers = np.array(
         [
             [

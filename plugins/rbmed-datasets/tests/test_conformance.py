@@ -8,6 +8,6 @@ from robustbench_med.testing import Case, parametrize, run_case
 FEW = "train_patients=2,calibration_patients=2,test_patients=2,slices=2"
 
 
-@parametrize("rbmed-datasets", {"dataset/brainsim": FEW})
+@parametrize("rbmed-datasets", {"dataset/brainsim": FEW, "dataset/brainsim2": FEW})
 def test_conformance(case: Case) -> None:
     run_case(case)
