@@ -100,7 +100,8 @@ def _parameter(key: str, hint: Any, single: bool, panel: bool) -> inspect.Parame
     flag = f"--{key.replace('_', '-')}"
     names = {int: "N", float: "SECONDS", Path: "PATH"}
     metavar = names.get(value, "NAME" if facts["kind"] else "TEXT") + "..." * many
-    completed = completion.choice(hint) if get_origin(hint) is Literal else None
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    completed = completion.choice(plain) if get_origin(plain) is Literal else None
     info = typer.Option(
         f"{flag}/--{facts['off']}" if facts["off"] else flag,
         help=help_of(key),

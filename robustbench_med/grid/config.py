@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from robustbench_med.errors import BadConfig, BadParameter, shortened
+from robustbench_med.errors import BadConfig, BadParameter, UsageError, shortened
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid.options import (
     ATTACK,
@@ -18,6 +19,7 @@ from robustbench_med.grid.options import (
     SUBJECT,
     THREAT,
     TRAINING,
+    AnyCase,
     Evasion,
     Folder,
     Names,
@@ -25,6 +27,7 @@ from robustbench_med.grid.options import (
     Radii,
     Ref,
     Refs,
+    Rungs,
     Seeds,
     Threats,
     TrainSeeds,
@@ -71,14 +74,14 @@ class RunConfig:
         None, DATA, "Evaluate at most this many test images, spread over the clients.", empty="all", ge=1
     )
 
-    norm: Norm = option("linf", THREAT, "linf, l2 or l1, in pixel space.")
+    norm: Annotated[Norm, AnyCase] = option("linf", THREAT, "linf, l2 or l1, in pixel space.")
     eps: Radii = option((4 / 255,), THREAT, "Radius of the ball; fractions such as 4/255 are accepted.", min_length=1)
-    goal: Goal = option(
+    goal: Annotated[Goal, AnyCase] = option(
         "untargeted", THREAT, "untargeted, hide-lesion (images with a lesion) or fake-lesion (images without)."
     )
     threat: Threats = option((), THREAT, "In place of norm, eps and goal: linf:4/255 or l2:eps=0.5,goal=hide-lesion.")
 
-    access: Names = option(
+    access: Rungs = option(
         (),
         ATTACK,
         "Rung of the access ladder: oblivious, transfer, bpda, full, gate, query; or a whole ladder: ladder:quick, "
@@ -91,7 +94,7 @@ class RunConfig:
     evasion: Evasion = option(
         "orthogonal", ATTACK, "How the rung gate evades the detector: orthogonal or joint:WEIGHT."
     )
-    stand_in: Literal["identity", "blur"] = option(
+    stand_in: Annotated[Literal["identity", "blur"], AnyCase] = option(
         "identity", ATTACK, "What the rung bpda differentiates in place of the purifier: identity or blur."
     )
     max_gradients: int | None = option(
@@ -102,7 +105,7 @@ class RunConfig:
     )
     eot: int = option(4, ATTACK, "Noise draws averaged in each gradient, where the target model is random.", ge=1)
     draws: int = option(3, ATTACK, "Fresh noise draws each image is scored on, where the pipeline is random.", ge=1)
-    diagnostics: Literal["off", "cheap", "full"] = option(
+    diagnostics: Annotated[Literal["off", "cheap", "full"], AnyCase] = option(
         "cheap", ATTACK, "Checks of the attack itself: off, cheap (at most 15 % more time) or full."
     )
     probe_limit: int = option(12, "", "Images of the default probe.", ge=1)
@@ -122,13 +125,13 @@ class RunConfig:
         (), TRAINING, "Seed of the training whose weights are used.", empty="any, the newest weights first"
     )
 
-    device: str = option("auto", COMPUTE, "auto, cpu, cuda or cuda:i.")
-    batch_size: str | int = option("auto", COMPUTE, "Images per chunk: auto or a number.")
+    device: Annotated[str, AnyCase] = option("auto", COMPUTE, "auto, cpu, cuda or cuda:i.")
+    batch_size: Annotated[str | int, AnyCase] = option("auto", COMPUTE, "Images per chunk: auto or a number.")
     executor: Ref = option("local", COMPUTE, "What runs the cells: local, local:process=true or ray:workers=2.")
     time_limit: float | None = option(
         None, COMPUTE, "Seconds after which a cell is stopped and fails.", empty="none", gt=0, allow_inf_nan=False
     )
-    precision: Literal["float32", "bf16", "fp16"] = option(
+    precision: Annotated[Literal["float32", "bf16", "fp16"], AnyCase] = option(
         "float32", COMPUTE, "Of the attack: float32, bf16 or fp16; its results are confirmed in float32."
     )
     compile: bool = option(False, COMPUTE, "Let torch compile the models that are attacked.")
@@ -184,6 +187,14 @@ def _with_model_weights(values: dict[str, Any]) -> dict[str, Any]:
     return {"strategy": "pretrained", **kept, "model": format_ref(PartRef(table.pop("name"), table)), "train": True}
 
 
+def _check_threats(made: RunConfig, origin: Callable[[str], str]) -> None:
+    """Raise `BadParameter` where norm, eps and goal do not fit together."""
+    try:
+        _ = made.threats
+    except UsageError as error:
+        raise BadParameter(f"--eps {origin('eps')}: {error}") from None
+
+
 @functools.cache
 def _validator() -> pydantic.TypeAdapter[RunConfig]:
     import pydantic
@@ -219,7 +230,9 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
         )
     values = _with_model_weights(values)
     try:
-        return _validator().validate_python(values)
+        made = _validator().validate_python(values)
+        _check_threats(made, origin)
+        return made
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])

@@ -40,6 +40,11 @@ def _number(value: Any) -> Any:
     return fraction(value) if isinstance(value, str) and "/" in value else value
 
 
+def _lower(value: Any) -> Any:
+    """Names that are told apart by letters alone are read in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _positive(value: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise BadParameter("eps must be > 0 and finite, such as 4/255")
@@ -72,6 +77,7 @@ def _threat(value: Any) -> ThreatModel:
 
 
 def _evasion(value: str) -> str:
+    value = value.lower()
     if value == "orthogonal":
         return value
     name, _, weight = value.partition(":")
@@ -92,6 +98,8 @@ Ref = str | dict[str, Any]
 _List = _Reads(listed)
 Refs = Annotated[tuple[Ref, ...], _List]
 Names = Annotated[tuple[str, ...], _List]
+AnyCase = _Reads(_lower)
+Rungs = Annotated[tuple[Annotated[str, AnyCase], ...], _List]
 Patterns = Annotated[tuple[Annotated[Ref, _Reads(_pattern, after=True)], ...], _List]
 Threats = Annotated[tuple[Annotated[ThreatModel, _Reads(_threat)], ...], _List]
 Radii = Annotated[tuple[Annotated[float, _Reads(_number), _Reads(_positive, after=True)], ...], _List]

@@ -22,6 +22,14 @@ Goal = Literal["untargeted", "hide-lesion", "fake-lesion"]
 GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion")
 
 
+IN_RANGE = "images are in [0, 1]"
+
+
+def _meant(eps: float, most: float) -> str:
+    """The part of a message that suggests the same number of steps of 8-bit images, where that is possible."""
+    return f"; did you mean {eps:g}/255?" if eps / 255 <= most else ""
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much an attack may spend on one image. ``None`` means no limit.
@@ -41,7 +49,7 @@ class ThreatModel:
 
     Attributes:
         norm: ``linf``, ``l2`` or ``l1``, measured in pixel space with images in [0, 1].
-        eps: radius of the ball, > 0 (``4/255`` for Linf; L2 and L1 are over the whole image).
+        eps: radius of the ball, > 0 (``4/255`` for Linf, at most 1; L2 and L1 are over the whole image).
         access: what the adversary sees, a rung of the access ladder.
         goal: ``untargeted``: any wrong answer counts. ``hide-lesion`` attacks images with a lesion only, towards the
             other classes; ``fake-lesion`` images without one, towards the lesion.
@@ -53,10 +61,14 @@ class ThreatModel:
     goal: str = "untargeted"
 
     def __post_init__(self) -> None:
+        for name in ("norm", "access", "goal"):  # Linf is linf
+            object.__setattr__(self, name, str(getattr(self, name)).lower())
         if self.norm not in NORMS:
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"eps must be > 0 and finite, such as 4/255, not {self.eps!r}")
+        if self.norm == "linf" and self.eps > 1:
+            raise UsageError(f"eps {self.eps:g} is too large for linf: {IN_RANGE}{_meant(self.eps, 1)}")
         if self.access not in (*ACCESS, "ladder"):
             raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}, ladder")
         if self.goal not in GOALS:
@@ -79,6 +91,21 @@ class ThreatModel:
                 "a threat has a norm, an eps and, if wanted, a goal: linf:4/255 or l2:0.5,goal=hide-lesion"
             )
         return cls(str(given["norm"]), fraction(str(given["eps"])), goal=str(given.get("goal", "untargeted")))
+
+    def check_eps(self, pixels: int) -> None:
+        """Raise `UsageError` if the ball around any image of so many values holds the same grey image.
+
+        No classifier is right about that one for every class, so no figure would mean anything. Linf has a limit of its
+        own, 1, since a trigger is a few pixels of any value.
+        """
+        if self.norm == "linf":
+            return
+        most = 0.5 * (math.sqrt(pixels) if self.norm == "l2" else pixels)
+        if self.eps > most:
+            raise UsageError(
+                f"eps {self.eps:g} is too large for {self.norm}: {IN_RANGE}, and these have {pixels} values, so that "
+                f"each lies within {most:g} of the same grey image{_meant(self.eps, most)}"
+            )
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance per image, shape (N,), between two batches of shape (N, C, H, W)."""

@@ -179,10 +179,15 @@ def _typed(text: str, annotation: Any) -> Any:
     if origin is typing.Annotated:
         return _typed(text, options[0])
     if origin is typing.Literal:
-        return next((option for option in options if str(option) == text), text)
+        return choice(text, options)
     if origin in (list, tuple, set, frozenset):
         return [_typed(item, options[0] if options else str) for item in split_list(unbracket(text))]
     return fraction(text) if annotation is float and "/" in text else text
+
+
+def choice(text: str, options: Iterable[Any]) -> Any:
+    """The one of ``options`` that ``text`` names, in any case; the text where none is."""
+    return next((option for option in options if str(option).lower() == text.strip().lower()), text)
 
 
 def _type_name(annotation: Any) -> str:

@@ -9,12 +9,14 @@ colons or brackets; one enclosing pair is dropped::
     torchattacks:PGD,steps=20           the first parameter, then another
     mlp:widths=[64,32]                  a list, where one is expected
     gate:detector=[mae:score=consistency,mask=0.5],fpr=1/20     a component inside a component
+    my models/net.py:build              a file in place of a name; its path may have spaces
 
 Reading needs no plugin; `robustbench_med.plugins.components` finds and builds the component.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,8 +45,7 @@ def parse(text: str) -> PartRef:
         BadParameter: the text is not of that form.
         BadConfig: it names a recipe file that cannot be read.
     """
-    name, colon, rest = text.partition(":")
-    name = name.strip()
+    name, colon, rest = _partition(text)
     params: dict[str, str] = {}
     for at, item in enumerate(split_list(rest, text) if colon else ()):
         key, equals, value = (part.strip() for part in item.partition("="))
@@ -56,9 +57,32 @@ def parse(text: str) -> PartRef:
         if key in params:
             raise BadParameter(f"{text!r}: parameter {key!r} is given twice")
         params[key] = unbracket(value)
-    if not re.fullmatch(r"[\w./-]+", name):
+    if not (_is_file(name) or re.fullmatch(r"[\w./-]+", name)):
         raise BadParameter(f"{text!r} does not start with a name; write name:key=value,key=value")
-    return PartRef(*expand(name, params, FIRST))
+    # Names of components are in lower case, so that they are read in any.
+    return PartRef(*expand(name if _is_file(name) else name.lower(), params, FIRST))
+
+
+#: Endings of files that stand for a component, by the component.
+FILES = {
+    ".py": "pytorch",
+    ".toml": "recipe",
+    **dict.fromkeys((".pt", ".pth", ".ts", ".jit", ".torchscript"), "torchscript"),
+}
+
+
+def _is_file(name: str) -> bool:
+    """Whether a name stands for a file: by its ending, there or not, so that a missing file is called missing."""
+    return Path(name).suffix in FILES
+
+
+def _partition(text: str) -> tuple[str, str, str]:
+    """Name, colon and the rest: a path ends at the first colon after its ending or, of a file that exists, later."""
+    ends = [at for at, char in enumerate(text) if char == ":"] + [len(text)]
+    paths = [end for end in ends if _is_file(text[:end].strip())]
+    there = [end for end in paths if os.path.isfile(text[:end].strip())]  # noqa: PTH113 - raises for no text
+    end = (there or paths or ends)[0]
+    return text[:end].strip(), text[end : end + 1], text[end + 1 :]
 
 
 def split_list(text: str, whole: str | None = None) -> list[str]:
@@ -107,14 +131,15 @@ def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[
     Raises:
         BadConfig: the recipe cannot be read.
     """
-    if name.endswith(".py"):
-        named = {("build" if key == first else key): value for key, value in params.items()}
-        return "pytorch", {"source": name, **named}
-    if name.endswith(".toml"):
+    kind = FILES.get(Path(name).suffix)
+    if kind is None:
+        return name, dict(params)
+    if kind == "recipe":
         from robustbench_med.files.toml_file import read
 
-        return "recipe", {**read(Path(name)), **params}
-    return name, dict(params)
+        return kind, {**read(Path(name)), **params}
+    named = {("build" if key == first and kind == "pytorch" else key): value for key, value in params.items()}
+    return kind, {"source": name, **named}
 
 
 def format_params(params: Mapping[str, Any]) -> str:

@@ -85,6 +85,7 @@ class Runner:
         card = dataset.card()
         if cell.threat.goal != "untargeted" and card.lesion_class is None:
             raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
+        cell.threat.check_eps(card.channels * card.size * card.size)
         trains = self.loader.train and self.evaluator.explicit(cell) is None
         with _errors_left_to_the_cell():
             for name in SPLITS if trains else ("test",):

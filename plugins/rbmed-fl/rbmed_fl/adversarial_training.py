@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 from torch import Generator, Tensor, nn
 
 from rbmed_fl import option
@@ -48,6 +48,12 @@ class AdversarialTraining(Params, ABC):
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the ball.")
     steps: int = Field(5, ge=1, description="Gradient steps of the attack.")
     step_size: Length | None = Field(None, description="Length of a step; default 2.5 eps/steps.")
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(f"eps={self.eps:g} is too large: images are in [0, 1]; did you mean {self.eps:g}/255?")
+        return self
 
     @abstractmethod
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:

@@ -26,7 +26,9 @@ class ExportFormat(StrEnum):
 @app.command(rich_help_panel=RESULTS)
 def export(
     results: Results,
-    form: Annotated[ExportFormat, typer.Option("--format", help="csv, parquet or json.")] = ExportFormat.CSV,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", case_sensitive=False, help="csv, parquet or json.")
+    ] = ExportFormat.CSV,
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the complete records as JSON."""

@@ -94,7 +94,7 @@ def show(
     columns: Annotated[str | None, typer.Option(help="Columns of the table, separated by commas.")] = None,
     ranked: Annotated[bool, typer.Option("--ranked", help="Omit rows without rank.")] = False,
     form: Annotated[
-        TableFormat, typer.Option("--format", help="table, markdown, csv, json or tex.")
+        TableFormat, typer.Option("--format", case_sensitive=False, help="table, markdown, csv, json or tex.")
     ] = TableFormat.TABLE,
 ) -> None:
     """Show the leaderboard in the terminal."""

@@ -29,7 +29,7 @@ class ReportFormat(StrEnum):
 def report(
     results: Results,
     form: Annotated[
-        ReportFormat, typer.Option("--format", help="html, md or pdf (with Chromium).")
+        ReportFormat, typer.Option("--format", case_sensitive=False, help="html, md or pdf (with Chromium).")
     ] = ReportFormat.HTML,
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [next to the records]")] = None,
     images: Annotated[
