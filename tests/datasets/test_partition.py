@@ -8,47 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.patients import Toy, over_clients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_med.datasets.partition import SCHEMES, partitioned, without
+from robustbench_med.datasets.partition import SCHEMES, without
 from robustbench_med.datasets.partition_report import holdings
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
-from robustbench_med.plugins.references import parse
 
 SCHEME_TEXTS = ("iid", "dirichlet", "quantity", "shards")
-
-
-class Toy(Dataset):
-    """Patients of 1 to 3 images, shuffled; the classes in the proportions of ``counts``, patients per class."""
-
-    def __init__(self, *counts: int, splits: tuple[int, int, int] = (4, 2, 1)) -> None:
-        super().__init__()
-        self.counts = counts or (50, 50)
-        self.splits = dict(zip(SPLITS, splits, strict=True))
-        self.loaded: list[str] = []
-
-    def card(self) -> DataCard:
-        names = tuple(f"class-{label}" for label in range(len(self.counts)))
-        return DataCard("toy", names, 1, 2, "none", "none", digest="toy", notes=("a note",))
-
-    def split(self, name: str) -> Split:
-        self.loaded.append(name)
-        chance = np.random.default_rng(len(name))
-        labels = np.repeat(np.arange(len(self.counts)), np.array(self.counts) * self.splits[name])
-        rows = chance.permutation(np.repeat(np.arange(len(labels)), chance.integers(1, 4, len(labels))))
-        images = torch.rand(len(rows), 1, 2, 2, generator=torch.Generator().manual_seed(1))
-        patients = tuple(f"{name}-{row}" for row in rows)
-        sites = tuple(f"hospital-{row % 3}" for row in rows)
-        return Split(
-            images, torch.from_numpy(labels[rows]), patients, sites, masks=images > 0.5, counterfactuals=images
-        )
-
-
-def over_clients(dataset: Dataset, text: str) -> Dataset:
-    return partitioned(dataset, parse(text))
 
 
 def patients(dataset: Dataset, name: str = "train") -> dict[str, Counter[int]]:
@@ -290,33 +260,3 @@ def test_what_is_wrong_with_a_partition_is_one_line(text: str, message: str) -> 
         over_clients(Toy(), text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_an_unseen_site_keeps_its_test_images_only() -> None:
-    toy = Toy()
-    data = without(toy, ("hospital-1",))
-    assert data.split("test").sites == toy.split("test").sites
-    for name in ("train", "calibration"):
-        before, after = toy.split(name), data.split(name)
-        keep = torch.tensor([site != "hospital-1" for site in before.sites])
-        assert set(after.sites) == {"hospital-0", "hospital-2"}
-        assert torch.equal(after.images, before.images[keep])
-    card = data.card()
-    assert card.notes[-1] == "unseen: hospital-1 has no part in training and calibration, only in test"
-    assert len({card.digest, without(toy, ("hospital-2",)).card().digest, toy.card().digest}) == 3
-    both = without(toy, ("hospital-2", "hospital-1"))
-    assert both.card().digest == without(toy, ("hospital-1", "hospital-2", "hospital-1")).card().digest
-    assert set(both.split("train").sites) == {"hospital-0"}
-
-
-def test_a_client_of_a_partition_can_be_unseen() -> None:
-    data = without(over_clients(Toy(), "iid:clients=3"), ("client-2",))
-    assert set(data.split("train").sites) == {"client-1", "client-3"}
-    assert set(data.split("test").sites) == {"client-1", "client-2", "client-3"}
-
-
-def test_an_unknown_site_cannot_be_unseen() -> None:
-    with pytest.raises(DataError, match=r"no site 'hospital-9' \(--unseen-site\); valid: hospital-0, hospital-1"):
-        without(Toy(), ("hospital-9",))
-    with pytest.raises(DataError, match="leaves no site of data set 'toy' to train on"):
-        without(Toy(), ("hospital-0", "hospital-1", "hospital-2"))

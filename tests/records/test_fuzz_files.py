@@ -10,18 +10,17 @@ from __future__ import annotations
 import copy
 import io
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.paths import ROOT, TOY
-from hypothesis import HealthCheck, given, settings
+from helpers.fuzz import FUZZ, nothing_written, refused
+from helpers.paths import ROOT
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -34,25 +33,12 @@ from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.folder import Sources
-from robustbench_med.plugins.components import resolve
-from robustbench_med.plugins.references import PartRef, format_ref
-from robustbench_med.plugins.references import parse as parse_ref
-from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.compare import pairs
 from robustbench_med.records.export import exported, frame
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
 from robustbench_med.records.sections.defense import FederationSection
 
-CASES = os.environ.get("FUZZ_CASES")
-FUZZ = settings(
-    max_examples=int(CASES or 60),
-    deadline=None,
-    derandomize=CASES is None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
 LEAVES = st.one_of(
     st.none(),
     st.booleans(),
@@ -141,29 +127,10 @@ def mutated(draw: st.DrawFn, originals: list[dict[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-@contextmanager
-def nothing_written(*allowed: Path) -> Iterator[None]:
-    """No file appears beside the ones that are allowed, in the current folder or above it."""
-    here = Path.cwd()
-    before = set(here.iterdir()) | set(here.parent.iterdir())
-    yield
-    assert (set(here.iterdir()) | set(here.parent.iterdir())) - before <= set(allowed)
-
-
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
-
-
-@contextmanager
-def refused(*errors: type[Exception]) -> Iterator[None]:
-    """One of these may be raised, with a message that is one line."""
-    try:
-        yield
-    except errors as error:
-        if len(str(error).splitlines()) != 1 or len(str(error)) > 2000:
-            pytest.fail(f"{error!r}")
 
 
 def used(record: Record) -> None:
@@ -274,34 +241,3 @@ def test_manifests(facts: dict[str, Any], files: dict[str, Any]) -> None:
             assert len(artifact.digest) == 32
             assert all(isinstance(client, str) for client in artifact.clients)
             FederationSection.of(artifact.manifest)
-
-
-TOY = Registry(files=[TOY])
-WORDS = st.sampled_from(
-    ["shift", "factor", "fail", "=", ":", ",", "[", "]", "/", "1", "0.5", "true", " ", "-", "é", "\0"]
-)
-
-
-@FUZZ
-@given(text=st.lists(WORDS, max_size=12).map("".join) | st.text(max_size=40))
-def test_references(text: str) -> None:
-    with nothing_written(), refused(UsageError):
-        ref = parse_ref(text)
-        assert ref.name
-        assert resolve(TOY, "attack", ref).entry.spec.name == ref.name.rpartition("/")[2]
-
-
-PLAIN = st.text("abcdefgh0123456789._-", min_size=1, max_size=8)
-VALUES = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, min_size=2, max_size=3).map(lambda many: f"[{','.join(many)}]")
-)
-
-
-@FUZZ
-@given(name=PLAIN, params=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True), VALUES, max_size=4))
-def test_formatted_references_are_read_back(name: str, params: dict[str, str]) -> None:
-    ref = PartRef(name, params)
-    again = parse_ref(format_ref(ref))
-    assert again.name == name
-    assert format_ref(again) == format_ref(ref)
-    assert set(again.params) == set(params)

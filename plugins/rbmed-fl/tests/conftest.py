@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,3 +69,47 @@ def linear() -> Callable[[], Classifier]:
 @pytest.fixture
 def mixture() -> Callable[[], Classifier]:
     return Mixture
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A data folder and a temporary folder for this file alone, removed in the end."""
+    tmp_path_factory.getbasetemp()  # the base of every test's tmp_path, which must not be in the folder below
+    folder = Path(tempfile.mkdtemp(prefix="t"))
+    (folder / "tmp").mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(folder / "home"))
+        patch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+        yield folder
+    torch.set_num_threads(threads)
+    shutil.rmtree(folder)
+
+
+def _running(folder: Path) -> list[str]:
+    """Processes with a Flower home below ``folder``, without zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"FLWR_HOME={folder}".encode() in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[[Path], list[str]]:
+    return _running
+
+
+@pytest.fixture(scope="session")
+def assert_ended() -> Callable[[Path], None]:
+    """Helper processes of Flower's processes end a little later than these."""
+
+    def wait(folder: Path) -> None:
+        deadline = time.monotonic() + 1800
+        while (left := _running(folder)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not left
+
+    return wait

@@ -1,0 +1,46 @@
+"""Flower's processes: TLS only, and none outlives its parent."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+
+import pytest
+
+from rbmed_fl.engines.certificates import CA, certificates
+from rbmed_fl.engines.processes import FlowerProcesses, await_superlink
+from robustbench_med.errors import HarnessError
+
+
+def test_the_superlink_speaks_tls_only(place, assert_ended, tmp_path):
+    certificates(tmp_path)  # of another authority
+    folder = place / "superlink"
+    folder.mkdir()
+    with FlowerProcesses(folder, {}) as processes:
+        await_superlink(processes.address, folder / CA, 0)
+        with pytest.raises(HarnessError, match="CERTIFICATE_VERIFY_FAILED"):
+            await_superlink(processes.address, tmp_path / CA, 0)
+        plain = http.client.HTTPConnection(processes.address, timeout=1800)
+        plain.request("GET", "/health")
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            plain.getresponse()
+        plain.close()
+    assert_ended(folder)
+
+
+@pytest.mark.slow
+def test_all_processes_end_with_their_parent(place, running, assert_ended):
+    folder = place / "orphans"
+    folder.mkdir()
+    code = (
+        "import sys, time; from pathlib import Path; from rbmed_fl.engines.processes import FlowerProcesses\n"
+        "with FlowerProcesses(Path(sys.argv[1]), {'a': 'partition-id=0'}): print('up', flush=True); time.sleep(3600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as launcher:
+        try:
+            assert launcher.stdout.readline() == b"up\n"
+            assert len(running(folder)) >= 2
+        finally:
+            launcher.kill()
+    assert_ended(folder)
