@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.random import Stream as Stream
     from robustbench_med.interfaces.random import seed_of as seed_of
     from robustbench_med.interfaces.rate import Rate as Rate
+    from robustbench_med.interfaces.rate import interval as interval
     from robustbench_med.interfaces.rate import percent as percent
     from robustbench_med.interfaces.rate import wilson as wilson
     from robustbench_med.interfaces.results import Outcome as Outcome
@@ -93,7 +94,7 @@ _LAZY = {
     "robustbench_med.interfaces.attack": "margin",
     "robustbench_med.interfaces.dataset": "DataCard Split",
     "robustbench_med.interfaces.random": "Stream seed_of",
-    "robustbench_med.interfaces.rate": "Rate percent wilson",
+    "robustbench_med.interfaces.rate": "Rate interval percent wilson",
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",

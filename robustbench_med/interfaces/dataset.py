@@ -107,6 +107,7 @@ class DataCard:
         synthetic: True for simulated images; stated wherever the data set is named.
         lesion_class: index of the class that means 'lesion present' (sensitivity counts it), or None.
         notes: further facts, such as a site that was left out and the reason.
+        patients_known: images of one patient have one patient id; False where ids were guessed, or are of images.
     """
 
     name: str
@@ -119,6 +120,7 @@ class DataCard:
     synthetic: bool = False
     lesion_class: int | None = None
     notes: tuple[str, ...] = ()
+    patients_known: bool = True
 
 
 SPLITS = ("train", "calibration", "test")

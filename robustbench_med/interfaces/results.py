@@ -142,6 +142,8 @@ class Outcome:
         lesion_class: class that sensitivity counts, or None.
         index: int64 (N,), row of each image in the test split.
         rungs: what each attack did; one entry unless the cell is a ladder.
+        codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are not
+            known, and until the cell is over.
     """
 
     labels: Tensor
@@ -154,6 +156,7 @@ class Outcome:
     lesion_class: int | None
     index: Tensor
     rungs: tuple[RungResult, ...]
+    codes: tuple[str, ...] = ()
 
     @property
     def gradients(self) -> Tensor:
@@ -179,6 +182,7 @@ class Outcome:
             distances=self.distances[rows],
             index=self.index[rows],
             rungs=tuple(rung.at(rows) for rung in self.rungs),
+            codes=tuple(self.codes[i] for i in names) if self.codes else (),
         )
 
     @classmethod
@@ -194,4 +198,5 @@ class Outcome:
             distances=torch.cat([part.distances for part in parts]),
             index=torch.cat([part.index for part in parts]),
             rungs=tuple(RungResult.join(list(same)) for same in zip(*(part.rungs for part in parts), strict=True)),
+            codes=sum((part.codes for part in parts), ()),
         )

@@ -11,7 +11,7 @@ from typing import Any
 from robustbench_med.errors import BadConfig
 
 #: Version of the format that is written.
-SCHEMA = 4
+SCHEMA = 5
 
 
 def migrated(facts: Any) -> dict[str, Any]:
@@ -56,4 +56,8 @@ def _to_4(facts: dict[str, Any]) -> None:
     """`asked` came, in the dataset, the attack and the surrogate; the options of an older record are not known."""
 
 
-_STEPS: tuple[Callable[[dict[str, Any]], None], ...] = (_to_2, _to_3, _to_4)
+def _to_5(facts: dict[str, Any]) -> None:
+    """Patients came: intervals of older records treat images as independent, and their patients are not known."""
+
+
+_STEPS: tuple[Callable[[dict[str, Any]], None], ...] = (_to_2, _to_3, _to_4, _to_5)

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from robustbench_med.errors import BadConfig, DataError, first_fault
 from robustbench_med.files import journal
-from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.interfaces.rate import Rate, interval, wilson
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.sections.attack import AttackSection, BudgetSection, ThreatSection
 from robustbench_med.records.sections.base import Count, Name, Reason
@@ -89,14 +89,24 @@ class Record(pydantic.BaseModel):
     n: Count = 0
     """Number of images that were evaluated."""
 
+    patients: Count | None = None
+    """Number of patients of these images; null where they are not known, as in formats before 5."""
+
+    client_images: dict[Name, tuple[Count, Count | None]] = {}
+    """Of each client, the number of images and of patients; empty in formats before 5."""
+
     metrics: Figures = {}
     """Figures over all clients; null where undefined."""
 
     intervals: dict[Name, tuple[float, float]] = {}
-    """Wilson 95 % intervals of those metrics that are shares."""
+    """95 % intervals of those metrics that are shares: of patients (`robustbench_med.statistics.intervals`) where
+    ``patients`` is a number, else Wilson intervals of images as if each were independent."""
 
     per_client: dict[Name, Figures] = {}
     """The same figures for each client."""
+
+    client_intervals: dict[Name, dict[Name, tuple[float, float]]] = {}
+    """Their intervals; empty in formats before 5."""
 
     between_clients: dict[Name, FairnessSection] = {}
     """Distribution over the clients of each share of correct answers; empty for a single client."""
@@ -202,15 +212,20 @@ def latest(records: Iterable[Record]) -> list[Record]:
     return list({record.cell_id: record for record in records}.values())
 
 
-def flatten(figures: dict[str, Any]) -> tuple[dict[str, float | None], dict[str, tuple[float, float]]]:
-    """Split computed figures into plain values and intervals; undefined and non-finite values become None."""
+def flatten(
+    figures: dict[str, Any], patients: bool = True
+) -> tuple[dict[str, float | None], dict[str, tuple[float, float]]]:
+    """Split computed figures into plain values and intervals; undefined and non-finite values become None.
+
+    Intervals are of patients, or of images where the ``patients`` are not known.
+    """
     values: dict[str, float | None] = {}
     intervals: dict[str, tuple[float, float]] = {}
     for name, figure in figures.items():
         if isinstance(figure, Rate):
             values[name] = figure.hits / figure.n if figure.n else None
             if figure.n:
-                intervals[name] = wilson(figure)
+                intervals[name] = interval(figure) if patients else wilson(figure)
         else:
             values[name] = float(figure) if figure is not None and math.isfinite(figure) else None
     return values, intervals

@@ -42,6 +42,7 @@ def encode(chunk: Chunk) -> bytes:
     facts = {
         "sites": outcome.sites,
         "patients": outcome.patients,
+        "codes": outcome.codes,
         "num_classes": outcome.num_classes,
         "lesion_class": outcome.lesion_class,
         "rungs": rungs,
@@ -80,6 +81,7 @@ def decode(data: bytes) -> Chunk:
             lesion_class=facts["lesion_class"],
             index=tensors["index"],
             rungs=tuple(rungs),
+            codes=tuple(facts["codes"]),
         )
         return Chunk(outcome, facts["seconds"])
     except (KeyError, TypeError) as error:

@@ -19,6 +19,7 @@ from robustbench_med.attacks.batch_size import BatchSizes
 from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
+from robustbench_med.datasets.patients import patient_codes
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
@@ -153,6 +154,9 @@ class Evaluator:
             if self.config.diagnostics != "off":
                 yield from self._check(job, part, settings, totals, images)
         chunk = totals.joined()
+        if deployment.dataset.card().patients_known:
+            codes = patient_codes(deployment.dataset.split("test"), chunk.outcome.patients)
+            chunk = replace(chunk, outcome=replace(chunk.outcome, codes=codes))
         record = self._summarise(job.cell, parts[0].pipeline, chunk, totals)
         yield Done(record, checkpoints.encode(chunk))
 
@@ -227,18 +231,26 @@ class Evaluator:
     def _summarise(self, cell: Cell, pipeline: Pipeline, chunk: Chunk, totals: RunningTotals) -> Record:
         """The record of a measured cell: the figures of every metric, over all clients and for each."""
         outcome = chunk.outcome
-        metrics, intervals = flatten(self._figures(outcome))
-        per_client = {site: flatten(self._figures(outcome.at(site)))[0] for site in sorted(set(outcome.sites))}
+        known = bool(outcome.codes)
+        metrics, intervals = flatten(self._figures(outcome), known)
+        clients = {site: outcome.at(site) for site in sorted(set(outcome.sites))}
+        of_clients = {site: flatten(self._figures(own), known) for site, own in clients.items()}
+        per_client = {site: figures for site, (figures, _) in of_clients.items()}
         level = self.config.diagnostics
         return self.record(
             cell,
             pipeline,
             status="ok",
-            clients=sorted(set(outcome.sites)),
+            clients=list(clients),
             n=len(outcome.labels),
+            patients=len(set(outcome.patients)) if known else None,
+            client_images={
+                site: (len(own.labels), len(set(own.patients)) if known else None) for site, own in clients.items()
+            },
             metrics=metrics,
             intervals=intervals,
             per_client=per_client,
+            client_intervals={site: bounds for site, (_, bounds) in of_clients.items()},
             between_clients=fairness.between(per_client),
             worst_client=fairness.worst_client(per_client),
             seconds=chunk.seconds + totals.controls_seconds,

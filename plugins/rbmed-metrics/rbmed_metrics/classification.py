@@ -3,10 +3,13 @@
 Pipelines that draw noise are scored on several new draws: an accuracy is the mean over draws (what one submission of
 an image meets), ``majority`` is the vote over the draws, and ``any_of_n`` counts an image as lost if any draw was wrong
 (what an attacker who may resubmit achieves).
+
+``robust_accuracy`` counts a withheld answer as withstood; ``robust_answered`` counts right answers only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +18,15 @@ from torch import Tensor
 from robustbench_med import Metric, Outcome, Rate
 
 
-def share(hits: Tensor) -> Rate:
-    """The share of True in bool (draws, N), as a mean over draws of ``N`` images."""
-    return Rate(float(hits.float().mean(0).sum()), hits.shape[1])
+def share(hits: Tensor, patients: Sequence[str]) -> Rate:
+    """The share of True in bool (draws, N), as a mean over draws of ``N`` images of these patients."""
+    images = hits.float().mean(0)
+    return Rate(float(images.sum()), len(images), Rate.of(images.tolist(), patients).patients)
 
 
-def share_of(hits: Tensor, members: Tensor) -> Rate:
+def share_of(hits: Tensor, members: Tensor, patients: Sequence[str]) -> Rate:
     """The share of True among the images where ``members``, bool (N,), holds."""
-    return share(hits[:, members])
+    return share(hits[:, members], [patients[row] for row in members.nonzero().flatten().tolist()])
 
 
 class Classification(Metric):
@@ -30,30 +34,33 @@ class Classification(Metric):
 
     def compute(self, outcome: Outcome) -> dict[str, Any]:
         """Shares with their counts; sensitivity and lesion rates only where the data set has a lesion class."""
-        labels = outcome.labels
+        labels, patients = outcome.labels, outcome.patients
         correct, robust = outcome.clean.correct(labels), outcome.attacked.robust(labels)
         figures: dict[str, Any] = {
-            "clean_accuracy": share(correct),
-            "robust_accuracy": share(robust),
+            "clean_accuracy": share(correct, patients),
+            "robust_accuracy": share(robust, patients),
+            "robust_answered": share(outcome.attacked.correct(labels), patients),
             "clean_balanced_accuracy": _balanced(correct, labels),
             "robust_balanced_accuracy": _balanced(robust, labels),
             # An image the system got wrong before the attack is no success of the attack.
-            "attack_success": share_of(~robust, correct.float().mean(0) > 0.5),
+            "attack_success": share_of(~robust, correct.float().mean(0) > 0.5, patients),
         }
         if len(correct) > 1:
-            figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5)
-            figures["robust_any_of_n"] = share(robust.all(0, keepdim=True))
-            figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5)
+            figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5, patients)
+            figures["robust_any_of_n"] = share(robust.all(0, keepdim=True), patients)
+            figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5, patients)
         if outcome.lesion_class is not None:
             lesion = labels == outcome.lesion_class
             figures |= {
-                "clean_sensitivity": share_of(correct, lesion),
-                "clean_specificity": share_of(correct, ~lesion),
-                "robust_sensitivity": share_of(robust, lesion),
-                "robust_specificity": share_of(robust, ~lesion),
-                "hidden_lesion_rate": share_of(~robust, lesion),
+                "clean_sensitivity": share_of(correct, lesion, patients),
+                "clean_specificity": share_of(correct, ~lesion, patients),
+                "robust_sensitivity": share_of(robust, lesion, patients),
+                "robust_specificity": share_of(robust, ~lesion, patients),
+                "hidden_lesion_rate": share_of(~robust, lesion, patients),
                 "fake_lesion_rate": share_of(
-                    (outcome.attacked.predictions == outcome.lesion_class) & ~outcome.attacked.rejected, ~lesion
+                    (outcome.attacked.predictions == outcome.lesion_class) & ~outcome.attacked.rejected,
+                    ~lesion,
+                    patients,
                 ),
             }
         return figures

@@ -24,11 +24,11 @@ class Detection(Metric):
         undetected_and_wrong = ~outcome.attacked.flagged & (outcome.attacked.predictions != outcome.labels)
         return {
             "detector_auroc": float(roc_auc_score(truth.numpy(), torch.cat([clean, attacked]).numpy())),
-            "detector_fpr": share(outcome.clean.flagged),
-            "detector_tpr": share(outcome.attacked.flagged),
+            "detector_fpr": share(outcome.clean.flagged, outcome.patients),
+            "detector_tpr": share(outcome.attacked.flagged, outcome.patients),
             "detector_tpr_at_1": _tpr_at(clean, attacked, 0.01),
             "detector_tpr_at_5": _tpr_at(clean, attacked, 0.05),
-            "undetected_and_wrong": share(undetected_and_wrong),
+            "undetected_and_wrong": share(undetected_and_wrong, outcome.patients),
         }
 
 

@@ -16,11 +16,11 @@ class Purification(Metric):
         changed = outcome.attacked.changed
         rmse = outcome.attacked.purified_rmse[changed]
         return {
-            "clean_flagged": share(outcome.clean.flagged),
-            "clean_changed": share(outcome.clean.changed),
-            "clean_rejected": share(outcome.clean.rejected),
-            "attacked_flagged": share(outcome.attacked.flagged),
-            "attacked_changed": share(changed),
-            "attacked_rejected": share(outcome.attacked.rejected),
+            "clean_flagged": share(outcome.clean.flagged, outcome.patients),
+            "clean_changed": share(outcome.clean.changed, outcome.patients),
+            "clean_rejected": share(outcome.clean.rejected, outcome.patients),
+            "attacked_flagged": share(outcome.attacked.flagged, outcome.patients),
+            "attacked_changed": share(changed, outcome.patients),
+            "attacked_rejected": share(outcome.attacked.rejected, outcome.patients),
             "purified_rmse": float(rmse.mean()) if len(rmse) else None,
         }

@@ -11,6 +11,7 @@ import typer
 from robustbench_med.cli import console
 from robustbench_med.cli.app import LEADERBOARD, CommandGroup, app
 from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.options import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,26 @@ def add(
 
     records, outcomes = added(root, results, None if name is None else checked_name(name))
     plain(f"{root}: {records} records and the outcomes of {outcomes} cells added; next: rbmed leaderboard build")
+
+
+@leaderboard.command()
+def split(
+    dataset: Annotated[str, typer.Argument(help="A data set, with its parameters.")],
+    root: Root = Path("leaderboard"),
+    partition: Annotated[str | None, typer.Option(help="How clients are made of it.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+) -> None:
+    """Write label, hashed patient and client of each test image, which intervals and clients' figures are made of."""
+    from robustbench_med.datasets.test_split import facts_of
+    from robustbench_med.leaderboard.sources.folder import SPLITS
+    from robustbench_med.leaderboard.sources.test_split import TestSplit, named, write
+
+    found = TestSplit(**facts_of(registry(), dataset, partition, data_root))
+    path = root / SPLITS / named(found)
+    path.parent.mkdir(exist_ok=True)
+    write(path, found)
+    patients = f"{len(set(found.patients))} patients" if found.patients else "patients are not known"
+    plain(f"{path}: {len(found.labels)} images, {patients}, {len(set(found.sites))} clients")
 
 
 class TableFormat(StrEnum):

@@ -19,9 +19,12 @@ from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.submission import read as read_submission
+from robustbench_med.leaderboard.sources.test_split import completed, read_all
 from robustbench_med.records.record import Record, split
 
 RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
+#: Label, patient and client of each test image.
+SPLITS = "splits"
 #: What every reader should know of the published rows, one paragraph of plain text; optional.
 NOTICE = "notice.txt"
 
@@ -59,7 +62,7 @@ def read_sources(root: Path) -> Sources:
 
     Raises:
         DataError: it holds no records, a line is none (file and line are named), or images do not give the figures of
-            their record.
+            their record, or have other labels than in the data set.
         BadConfig: claims are not as they should be, or records are of a newer robustbench-med.
     """
     paths = sorted((root / RECORDS).glob("*.jsonl"))
@@ -75,10 +78,14 @@ def read_sources(root: Path) -> Sources:
         files[f"{SUBMISSIONS}/{path.name}"] = list(submitted.records)
         outcomes = dict(submitted.outcomes) | outcomes
         published.papers.update({("cell", record.cell_id): submitted.paper for record in submitted.records})
+    splits = read_all(root / SPLITS)
     for name, records in files.items():
         for record in records:
             if record.cell_id in outcomes and record.status == "ok":
-                check(record, outcomes[record.cell_id], f"outcomes of {root / RECORDS / name}")
+                origin = f"outcomes of {root / RECORDS / name}"
+                check(record, outcomes[record.cell_id], origin)
+                if (split := splits.get(record.dataset.digest or "")) is not None:
+                    outcomes[record.cell_id] = completed(outcomes[record.cell_id], split, origin)
     evidence = tuple(read_evidence(path) for path in sorted((root / EVIDENCE).glob("*.json")))
     _known(evidence, files)
     notice = " ".join((root / NOTICE).read_text(encoding="utf-8").split()) if (root / NOTICE).is_file() else ""

@@ -2,14 +2,15 @@
 
 One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or ``1,7,10-12``; ``labels`` has a letter
 for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z) or ``-`` where the
-system abstained. ``roc`` has points (false positives, true positives) of the detector, thinned out.
+system abstained. ``roc`` has points (false positives, true positives) of the detector, thinned out. ``patients`` and
+``sites`` say for each patient (hashed, `robustbench_med.datasets.patients`) and each client which rows are theirs.
 """
 
 from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,7 @@ class ImageResults:
         labels: int (N,).
         clean, attacked: predictions, int (draws, N); -1 where the system abstained.
         roc: points of the detector's ROC curve, each (FPR, TPR); empty without a detector.
+        patients, sites: (N,) hashed patient and client of each image; empty where they are not recorded.
     """
 
     cell_id: str
@@ -50,6 +52,8 @@ class ImageResults:
     clean: npt.NDArray[np.int8]
     attacked: npt.NDArray[np.int8]
     roc: tuple[tuple[float, float], ...] = ()
+    patients: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
 
     @cached_property
     def correct(self) -> Shares:
@@ -67,13 +71,41 @@ def dumped(outcome: ImageResults) -> str:
     facts: dict[str, Any] = {
         "cell_id": outcome.cell_id,
         "index": _ranges(outcome.index),
-        "labels": _text(outcome.labels),
-        "clean": [_text(draw) for draw in outcome.clean],
-        "attacked": [_text(draw) for draw in outcome.attacked],
+        "labels": text_of(outcome.labels),
+        "clean": [text_of(draw) for draw in outcome.clean],
+        "attacked": [text_of(draw) for draw in outcome.attacked],
     }
     if outcome.roc:
         facts["roc"] = [[round(x, 4), round(y, 4)] for x, y in outcome.roc]
+    for what in ("patients", "sites"):
+        if owners := getattr(outcome, what):
+            facts[what] = rows_by_owner(outcome.index, owners)
     return json.dumps(facts, allow_nan=False)
+
+
+def rows_by_owner(index: Sequence[int], owners: Sequence[str]) -> dict[str, str]:
+    """``{"a": "0-3,7"}``: which rows are whose."""
+    rows: dict[str, list[int]] = {}
+    for row, owner in zip(index, owners, strict=True):
+        rows.setdefault(owner, []).append(row)
+    return {owner: _ranges(own) for owner, own in sorted(rows.items())}
+
+
+def owners_by_row(facts: Any, index: Sequence[int]) -> tuple[str, ...]:
+    """The inverse of `rows_by_owner`: the owner of each of these rows.
+
+    Raises:
+        ValueError: a row has none, or two.
+    """
+    found: dict[int, str] = {}
+    for owner, text in facts.items():
+        for row in _from_ranges(text):
+            if row in found:
+                raise ValueError(f"row {row} is of {found[row]!r} and of {owner!r}")
+            found[row] = str(owner)
+    if missing := [row for row in index if row not in found]:
+        raise ValueError(f"row {missing[0]} is of no one")
+    return tuple(found[row] for row in index)
 
 
 def parse(line: str | bytes) -> ImageResults:
@@ -87,17 +119,18 @@ def parse(line: str | bytes) -> ImageResults:
         raise ValueError("not an object")
     try:
         cell_id, index = facts["cell_id"], _from_ranges(facts["index"])
-        labels = _classes(facts["labels"], len(index))
-        clean = [_classes(draw, len(index)) for draw in facts["clean"]]
-        attacked = [_classes(draw, len(index)) for draw in facts["attacked"]]
+        labels = classes_of(facts["labels"], len(index))
+        clean = [classes_of(draw, len(index)) for draw in facts["clean"]]
+        attacked = [classes_of(draw, len(index)) for draw in facts["attacked"]]
         roc = tuple((float(x), float(y)) for x, y in facts.get("roc", ()))
+        owners = [owners_by_row(facts[what], index) if what in facts else () for what in ("patients", "sites")]
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from None
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(cell_id, str) or not clean or not attacked:
         raise ValueError("no cell, or no answers")
-    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc)
+    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc, *owners)
 
 
 def from_samples(path: Path) -> ImageResults:
@@ -117,13 +150,24 @@ def from_samples(path: Path) -> ImageResults:
         for side in ("clean", "attacked"):
             told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], ABSTAINED)
             answers[side] = told.to_numpy().reshape(draws, len(index))
+        owners = [tuple(map(str, first[name])) if name in first else () for name in ("patient_code", "site")]
         scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if max(labels.max(), *(each.max() for each in answers.values())) >= len(_CLASSES):
         raise DataError(f"per-image results {path} have more than {len(_CLASSES)} classes")
     small = {side: each.astype(np.int8) for side, each in answers.items()}
-    return ImageResults(path.stem, index, labels.astype(np.int8), small["clean"], small["attacked"], _roc(*scores))
+    patients, sites = owners
+    return ImageResults(
+        path.stem,
+        index,
+        labels.astype(np.int8),
+        small["clean"],
+        small["attacked"],
+        _roc(*scores),
+        patients if all(patients) else (),
+        sites,
+    )
 
 
 def read(path: Path) -> list[ImageResults]:
@@ -160,11 +204,17 @@ def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[flo
     return tuple(points[at] for at in keep)
 
 
-def _text(codes: Iterable[int]) -> str:
+def text_of(codes: Iterable[int]) -> str:
+    """Classes as letters."""
     return "".join("-" if code == ABSTAINED else _CLASSES[code] for code in codes)
 
 
-def _classes(text: Any, n: int) -> npt.NDArray[np.int8]:
+def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
+    """Letters of ``n`` images as classes, int8 (N,).
+
+    Raises:
+        ValueError: there are others than ``n``, or one is no class.
+    """
     if len(text) != n:
         raise ValueError(f"there are {n} images, and answers to {len(text)}")
     codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]

@@ -1,0 +1,116 @@
+"""The test split of a data set, as the leaderboard knows it: label, patient and client of each row, without images.
+
+``splits/<data set>-<digest>.json`` is made from the data set (``rbmed leaderboard split``), not from results, so that a
+submission cannot say whose images it answered. It also gives records of formats before 5 their patients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from robustbench_med.errors import DataError, shortened
+from robustbench_med.files.atomic import write_text
+from robustbench_med.leaderboard.sources.image_results import (
+    ImageResults,
+    classes_of,
+    owners_by_row,
+    rows_by_owner,
+    text_of,
+)
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """What is known of each row of a test split.
+
+    Attributes:
+        dataset, digest, partition: of which data set and partition; the digest identifies both.
+        labels: a letter for each row, as in outcomes.
+        patients: (N,) hashed patient of each row; empty where patients are not known.
+        sites: (N,) client of each row.
+    """
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+    dataset: str
+    digest: str
+    partition: str
+    labels: str
+    patients: tuple[str, ...]
+    sites: tuple[str, ...]
+
+
+def named(split: TestSplit) -> str:
+    """The name of its file."""
+    return f"{split.dataset}-{split.digest[:8]}.json"
+
+
+def write(path: Path, split: TestSplit) -> None:
+    """Write a file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    rows = range(len(split.labels))
+    facts = {
+        "format": FORMAT,
+        "dataset": split.dataset,
+        "digest": split.digest,
+        "partition": split.partition,
+        "labels": split.labels,
+        "patients": rows_by_owner(rows, split.patients) if split.patients else None,
+        "sites": rows_by_owner(rows, split.sites),
+    }
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+def read(path: Path) -> TestSplit:
+    """Read a file.
+
+    Raises:
+        DataError: it is none; the first thing that is wrong is named.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        dataset, digest, partition, labels = (str(facts[each]) for each in ("dataset", "digest", "partition", "labels"))
+        classes_of(labels, len(labels))
+        rows = range(len(labels))
+        patients = owners_by_row(facts["patients"], rows) if facts["patients"] is not None else ()
+        return TestSplit(dataset, digest, partition, labels, patients, owners_by_row(facts["sites"], rows))
+    except OSError as error:
+        raise DataError(f"test split {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} is no test split: {shortened(what)}") from None
+
+
+def completed(outcome: ImageResults, split: TestSplit, origin: str) -> ImageResults:
+    """An outcome with the patients and clients of the data set, whatever it says itself.
+
+    Raises:
+        DataError: it is of other images, or says that they have other labels.
+    """
+    if outcome.index[-1] >= len(split.labels):
+        raise DataError(f"{origin}: cell {outcome.cell_id} has image {outcome.index[-1]}; there are {len(split.labels)}")
+    rows = list(outcome.index)
+    labels = text_of(outcome.labels)
+    for at, row in enumerate(rows):
+        if labels[at] != split.labels[row]:
+            raise DataError(
+                f"{origin}: cell {outcome.cell_id} gives image {row} the label {labels[at]}; in {split.dataset} it is "
+                f"{split.labels[row]}"
+            )
+    patients = tuple(split.patients[row] for row in rows) if split.patients else outcome.patients
+    return replace(outcome, patients=patients, sites=tuple(split.sites[row] for row in rows))
+
+
+def read_all(folder: Path) -> Mapping[str, TestSplit]:
+    """The splits of a folder, by the digest of their data set."""
+    return {split.digest: split for split in map(read, sorted(folder.glob("*.json")))}

@@ -1,0 +1,1 @@
+"""Statistics of images that come from patients: intervals, comparisons, corrections. Without torch and plugins."""
