@@ -142,8 +142,8 @@ class Outcome:
         lesion_class: class that sensitivity counts, or None.
         index: int64 (N,), row of each image in the test split.
         rungs: what each attack did; one entry unless the cell is a ladder.
-        codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are not
-            known, and until the cell is over.
+        codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are
+            not known, and until the cell is over.
     """
 
     labels: Tensor

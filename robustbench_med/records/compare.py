@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,13 +10,23 @@ from robustbench_med.records.record import Record, latest
 
 #: Fields that hold results.
 RESULTS = (
-    *("status", "clients", "n", "metrics", "intervals", "per_client", "between_clients", "worst_client"),
+    *("status", "clients", "n", "patients", "client_images", "metrics", "intervals", "per_client", "client_intervals"),
+    *("between_clients", "worst_client"),
     *("spent", "rungs", "diagnostics", "reason"),
 )
 #: Fields that say what was requested, and with which data and weights.
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
 #: Differences of these names are not shown in notes: the figures that they follow from are.
-_QUIET = ("intervals.", "per_client.", "between_clients.", "diagnostics.", "dataset.asked", "attack.asked")
+_QUIET = (
+    "intervals.",
+    "client_intervals.",
+    "client_images.",
+    "per_client.",
+    "between_clients.",
+    "diagnostics.",
+    "dataset.asked",
+    "attack.asked",
+)
 #: Data and weights that figures depend on: where a digest differs, different figures are expected.
 DIGESTS = {"data set": "dataset.digest", "weights": "defense.weights.digest", "surrogate": "surrogate.digest"}
 
@@ -44,10 +54,24 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def changed(left: Record, right: Record, fields: Sequence[str] = RESULTS) -> dict[str, tuple[Any, Any]]:
-    """Values in which two records differ, by dotted name; None where a record does not have the name."""
+    """Values in which two records differ, by dotted name; None where a record does not have the name.
+
+    Of a record without patients, as older formats are, and one with them, what only the newer one has is left out:
+    intervals of patients, and figures that came later.
+    """
     one, two = flat(left, fields), flat(right, fields)
     names = dict.fromkeys([*one, *two])
+    if (left.patients is None) != (right.patients is None):
+        shared = one.keys() & two.keys()
+        names = {name: None for name in names if not _of_newer(name, shared)}
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+
+
+def _of_newer(name: str, shared: Collection[str]) -> bool:
+    """Whether only records with patients have this value, or have it otherwise."""
+    head = name.partition(".")[0]
+    later = head in ("metrics", "per_client", "between_clients") and name not in shared
+    return later or head in ("intervals", "patients", "client_images", "client_intervals")
 
 
 def outside(left: Record, right: Record) -> dict[str, tuple[float | None, float | None]]:

@@ -15,10 +15,10 @@ from robustbench_med.interfaces.results import Outcome, Predictions
 def to_frame(outcome: Outcome) -> pd.DataFrame:
     """One row per image and noise draw.
 
-    Columns: ``index`` (row in the test split), ``patient``, ``patient_code`` (as it may be published; empty where patients
-    are not known), ``site``, ``label``, ``draw``, ``distance``, ``gradients``, ``queries``, ``broken_by`` (the ladder's step
-    after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_``: ``prediction``,
-    ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``.
+    Columns: ``index`` (row in the test split), ``patient``, ``patient_code`` (as it may be published; empty where
+    patients are not known), ``site``, ``label``, ``draw``, ``distance``, ``gradients``, ``queries``, ``broken_by`` (the
+    ladder's step after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_``:
+    ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``.
     """
     draws, n = outcome.clean.predictions.shape
 

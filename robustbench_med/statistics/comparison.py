@@ -3,17 +3,17 @@
 The unit is the patient. For each patient the images on which one system is right and the other is not are counted, one
 way minus the other way. Under the null hypothesis the sign of each of these differences is a coin toss.
 
-- With up to `EXACT` patients that differ, the test is the exact sign-flip (randomisation) test: every pattern of signs is
-  counted (Fisher 1935, The Design of Experiments, section 21; for paired clustered data Gail et al. 1996, Statistics in
-  Medicine 15:1069-1092). With one image of each patient it is the exact McNemar test.
+- With up to `EXACT` patients that differ, the test is the exact sign-flip (randomisation) test: every pattern of signs
+  is counted (Fisher 1935, The Design of Experiments, section 21; for paired clustered data Gail et al. 1996, Statistics
+  in Medicine 15:1069-1092). With one image of each patient it is the exact McNemar test.
 - With more, the statistic of the clustered McNemar test is compared with the normal distribution: the sum of the
   differences over the root of the sum of their squares (Durkalski et al. 2003, Statistics in Medicine 22:2417-2428;
   each patient weighs as many images as there are, as in Obuchowski 1998, Statistics in Medicine 17:1495-1507, since the
   figures that are compared are shares of images).
 
 Many pairs are compared in one table, so that their p-values are corrected by Holm 1979 (Scandinavian Journal of
-Statistics 6:65-70): with probability 95 % no difference of a table is declared by chance. It holds for pairs that depend
-on one another, as those of a table do.
+Statistics 6:65-70): with probability 95 % no difference of a table is declared by chance. It holds for pairs that
+depend on one another, as those of a table do.
 """
 
 from __future__ import annotations

@@ -98,7 +98,9 @@ def completed(outcome: ImageResults, split: TestSplit, origin: str) -> ImageResu
         DataError: it is of other images, or says that they have other labels.
     """
     if outcome.index[-1] >= len(split.labels):
-        raise DataError(f"{origin}: cell {outcome.cell_id} has image {outcome.index[-1]}; there are {len(split.labels)}")
+        raise DataError(
+            f"{origin}: cell {outcome.cell_id} has image {outcome.index[-1]}; there are {len(split.labels)}"
+        )
     rows = list(outcome.index)
     labels = text_of(outcome.labels)
     for at, row in enumerate(rows):
