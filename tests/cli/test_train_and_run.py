@@ -73,17 +73,19 @@ def config(path: Path) -> Path:
 
 
 def test_the_table_fits_80_columns() -> None:
-    records = list(read(ROOT / "leaderboard" / "records" / "brainsim.jsonl"))[:4]
+    every = list(read(ROOT / "leaderboard" / "records" / "brainsim.jsonl"))
+    record = next(each for each in every if (each.defense.name, each.role) == ("medfedpure", "claim"))
+    records = [record, next(each for each in every if (each.defense.name, each.role) == ("medfedpure", "probe"))]
     console = Console(width=80, file=io.StringIO())
     console.print(show(records))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    figures = records[2].metrics
+    figures = record.metrics
     clean, robust, fpr, tpr = (
         f"{100 * figures[name]:.1f}" for name in ("clean_accuracy", "robust_accuracy", "detector_fpr", "detector_tpr")
     )
-    low, high = (f"{100 * bound:.0f}" for bound in records[2].intervals["robust_accuracy"])
-    worst = f"{100 * min(client['robust_accuracy'] for client in records[2].per_client.values()):.1f}"
+    low, high = (f"{100 * bound:.0f}" for bound in record.intervals["robust_accuracy"])
+    worst = f"{100 * min(client['robust_accuracy'] for client in record.per_client.values()):.1f}"
     assert f"medfedpure apgd oblivious {clean} {robust} [{low},{high}] {worst} {fpr}/{tpr} 320" in rows
     assert any(row.startswith("medfedpure ladder:quick probe ") for row in rows)
 

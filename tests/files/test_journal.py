@@ -144,7 +144,7 @@ with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
 
 def test_records_of_older_formats_are_read(tmp_path: Path) -> None:
     versions = set()
-    for file in sorted((ROOT / "leaderboard" / "records").glob("*.jsonl")):
+    for file in sorted((ROOT / "leaderboard").glob("**/records/*.jsonl")):
         lines = file.read_text(encoding="utf-8").splitlines()
         versions |= {json.loads(line)["schema_version"] for line in lines}
         found = list(read(file))
@@ -153,7 +153,7 @@ def test_records_of_older_formats_are_read(tmp_path: Path) -> None:
     assert 3 in versions
     # The first format had none of these.
     new = {"budget", "surrogate", "rungs", "diagnostics", "unseen", "between_clients"}
-    third = json.loads((ROOT / "leaderboard" / "records" / "lgg.jsonl").read_text().splitlines()[0])
+    third = json.loads((ROOT / "leaderboard/archive/records/lgg.jsonl").read_text().splitlines()[0])
     oldest = {name: value for name, value in third.items() if name not in new} | {"schema_version": 1}
     assert new <= set(migrated(oldest))
     append(tmp_path / "records.jsonl", parse(json.dumps(oldest)))

@@ -53,6 +53,19 @@ class AttackOptions(RecordSection):
     precision: Name | None = None
     """Precision of the attack's passes."""
 
+    @classmethod
+    def of(cls, cell: Cell, precision: str) -> AttackOptions:
+        """The options of a cell; ``precision`` is that of its passes."""
+        return cls(
+            access=cell.threat.access,
+            attack=format_ref(cell.attack),
+            evasion=next((rung.ref.evasion for rung in cell.rungs if rung.ref.evasion), None),
+            stand_in=cell.stand_in,
+            surrogate=format_ref(cell.surrogate.defense) if cell.surrogate else None,
+            eot=cell.eot,
+            precision=precision,
+        )
+
 
 class RungAttackSection(RecordSection):
     """The attack on one rung of a ladder."""
@@ -128,15 +141,7 @@ class AttackSection(RecordSection):
                 "variant": rung.attack.variant(classes, cell.threat.norm, draws(rung, deployment) > 1),
             }
 
-        asked = AttackOptions(
-            access=cell.threat.access,
-            attack=format_ref(cell.attack),
-            evasion=next((rung.ref.evasion for rung in cell.rungs if rung.ref.evasion), None),
-            stand_in=cell.stand_in,
-            surrogate=format_ref(cell.surrogate.defense) if cell.surrogate else None,
-            eot=cell.eot,
-            precision=precision,
-        )
+        asked = AttackOptions.of(cell, precision)
         if cell.attack.name != "ladder":
             return cls(**facts(cell.only_rung), asked=asked)
         return cls(

@@ -28,6 +28,16 @@ class DatasetOptions(RecordSection):
     client: list[Name] = []
     """Clients that are evaluated; empty for all."""
 
+    @classmethod
+    def of(cls, cell: Cell) -> DatasetOptions:
+        """The options of a cell."""
+        return cls(
+            dataset=format_ref(cell.dataset),
+            partition=format_ref(cell.trained.partition) if cell.trained.partition else None,
+            unseen_site=list(cell.trained.unseen),
+            client=list(cell.clients),
+        )
+
 
 class DatasetSection(RecordSection):
     """The data set of a cell."""
@@ -80,10 +90,5 @@ class DatasetSection(RecordSection):
             classes=list(card.classes),
             notes=list(card.notes),
             revision=entry.spec.revision,
-            asked=DatasetOptions(
-                dataset=format_ref(cell.dataset),
-                partition=partition,
-                unseen_site=list(cell.trained.unseen),
-                client=list(cell.clients),
-            ),
+            asked=DatasetOptions.of(cell),
         )
