@@ -61,7 +61,9 @@ def options(record: Record) -> Iterator[dict[str, Any]]:
     seeds = [None] if defense.weights.seed is None else [None, [defense.weights.seed]]
     evasions = [None, "joint:1", "joint:0.1", "joint:10"] if record.threat.access == "gate" else [None]
     clients = [None] if record.unseen else [None, list(record.clients)]
-    for seed, evasion, eot, named in itertools.product(seeds, evasions, dict.fromkeys([4, record.eot, 1, 2, 8, 16]), clients):
+    for seed, evasion, eot, named in itertools.product(
+        seeds, evasions, dict.fromkeys([4, record.eot, 1, 2, 8, 16]), clients
+    ):
         tried = {**known, "evasion": evasion, "eot": eot, "client": named}
         tried.setdefault("train_seed", seed)
         yield {name: value for name, value in tried.items() if value not in (None, [])}
