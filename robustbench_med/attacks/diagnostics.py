@@ -1,187 +1,46 @@
-"""Is the attack strong enough to be believed? Controls, and figures of how it ran.
-
-After Carlini et al. 2019 ("On evaluating adversarial robustness", arXiv:1902.06705) and Athalye et al. 2018.
-"""
+"""Is the attack strong enough to be believed, and the system sound? Figures and flags from controls and outcomes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 
+from robustbench_med.attacks.controls import Controls
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.attacks.measure import measure
-from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
-from robustbench_med.attacks.settings import EvaluationSettings
-from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.errors import UnknownName
-from robustbench_med.interfaces import Attack
-from robustbench_med.interfaces.dataset import Split
-from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.results import Outcome, RungResult
-from robustbench_med.interfaces.threat import Budget
-from robustbench_med.plugins.references import PartRef
-from robustbench_med.plugins.registry import Registry
-from robustbench_med.runtime.batching import in_chunks
-from robustbench_med.runtime.isolation import isolated
 
-#: Share of the images that the cheap controls look at, and of those attacked again at a huge eps.
-CONTROL_SHARE, HUGE_SHARE = 0.25, 0.05
-#: Images that the full diagnostics attack again under each variation.
-FULL_LIMIT = 64
+#: Images of other classes that a constant answer must have got wrong to be called one.
+OTHERS = 3
 
 
-@dataclass
-class Controls:
-    """Counts of the active controls, over all clients.
+def report(
+    level: str,
+    outcome: Outcome,
+    metrics: dict[str, Any],
+    controls: Controls,
+    seconds: float,
+    goal: str = "untargeted",
+) -> dict[str, Any]:
+    """The ``diagnostics`` of a record: level, figures, raised flags, and what they cost in seconds.
 
-    Attributes:
-        n: images under the controls.
-        clean, noise: answered correctly as they are, and with noise of the threat's size.
-        unstable: answered differently a second time with the same noise.
-        huge: images attacked at an eps that allows any image.
-        withstood: those of them that the attack never got wrong on its own target model.
-        again: full diagnostics only: per variation, images and those on which the system was robust.
-        notes: controls that could not be run, and why.
+    A ``goal`` that names the lesion chooses images of some classes, so that the others are not missed.
     """
-
-    n: int = 0
-    clean: int = 0
-    noise: int = 0
-    unstable: int = 0
-    huge: int = 0
-    withstood: int = 0
-    again: dict[str, tuple[int, float]] | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, other: Controls) -> None:
-        """Add another client's counts."""
-        for name in ("n", "clean", "noise", "unstable", "huge", "withstood"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.notes += [note for note in other.notes if note not in self.notes]
-        for name, (n, robust) in (other.again or {}).items():
-            self.again = self.again or {}
-            before = self.again.get(name, (0, 0.0))
-            self.again[name] = (before[0] + n, before[1] + robust)
-
-
-def cheap(
-    pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings, noise: Attack | None, huge: int
-) -> Controls:
-    """Noise and repetition on a quarter of the images, and the attack at a huge eps on ``huge`` of them."""
-    device = settings.device
-
-    def some(part: slice, size: int) -> Controls:
-        x, y, ids = split.images[part].to(device), split.labels[part], index[part].to(device)
-        scoring = Stream.named("scoring", settings.seed, ids)
-
-        def answers(images: torch.Tensor, seed: str) -> torch.Tensor:
-            with isolated(seed_of(settings.seed, seed)):
-                return pipeline.decide(images, scoring).predictions[0]
-
-        found = Controls(n=len(x))
-        clean = answers(x, "controls")
-        found.clean = found.noise = int((clean == y).sum())
-        if not pipeline.classifier.stochastic:  # else it is declared
-            found.unstable = int((clean != answers(x.clamp(0, 1), "controls again")).sum())
-        if noise is not None:
-            rng = Stream.named("noise-control", settings.seed, ids)
-            noisy = noise.run(None, x, y.to(device), settings.threat, Budget(), rng)  # type: ignore[arg-type]
-            found.noise = int((answers(settings.threat.project(noisy, x), "controls") == y).sum())
-        return found
-
-    found = Controls()
-    for _, part in in_chunks(min(len(split), max(2, round(CONTROL_SHARE * len(split)))), settings.batch, some):
-        found.add(part)
-    _at_huge_eps(found, pipeline, split, index, settings, huge)
-    return found
-
-
-def huge_count(n: int) -> int:
-    """How many of a cell's ``n`` images are attacked again at a huge eps."""
-    return max(2, round(HUGE_SHARE * n))
-
-
-def noise_control(registry: Registry) -> Rung | None:
-    """The random noise that attacks are compared with, where it is installed."""
-    try:
-        entry = registry.find("attack", "noise")
-    except UnknownName:
-        return None
-    return resolve_rung(registry, RungRef("oblivious", PartRef(entry.qualified)))
-
-
-def _at_huge_eps(
-    found: Controls, pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings, huge: int
-) -> None:
-    """Attack ``huge`` images at an eps that allows any image: an attack that works breaks all of them."""
-    rung = _strongest(settings.rungs)
-    few = torch.arange(max(0, min(huge, len(split))))
-    if rung is None or not len(few):
-        return
-    pixels = split.images[0].numel()
-    eps = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[settings.threat.norm]
-    threat = replace(settings.threat, eps=eps)
-    again = replace(settings, threat=threat, rungs=(rung,), draws=1, watch=True)
-    try:
-        outcome = measure(pipeline, split.select(few), index[few], again)
-    except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell goes on without it
-        found.notes.append(f"no attack at a huge eps: {type(error).__name__}: {' '.join(str(error).split())}"[:200])
-        return
-    found.huge += len(few)
-    found.withstood += int((outcome.rungs[0].top <= 0).sum())
-
-
-def _strongest(rungs: Sequence[Rung]) -> Rung | None:
-    """The rung with the most exact gradient, of those that follow one."""
-    for access in ("full", "bpda", "oblivious"):
-        for rung in rungs:
-            if rung.access == access and rung.follows_gradient:
-                return rung
-    return None
-
-
-def full(pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings) -> Controls:
-    """The attack again with other eps, steps and seed, on at most `FULL_LIMIT` images."""
-    rows = torch.arange(min(len(split), FULL_LIMIT))
-    part, ids = split.select(rows), index[rows]
-    variations: dict[str, EvaluationSettings] = {
-        "as_asked": settings,
-        "half_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps / 2)),
-        "double_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps * 2)),
-        "other_seed": replace(settings, seed=settings.seed + 1),
-    }
-    doubled = [_with_steps(rung, 2.0) for rung in settings.rungs]
-    if all(rung is not None for rung in doubled):
-        variations["double_steps"] = replace(settings, rungs=tuple(rung for rung in doubled if rung is not None))
-    again = {}
-    for name, variation in variations.items():
-        outcome = measure(pipeline, part, ids, variation)
-        again[name] = (len(rows), float(outcome.attacked.robust(outcome.labels).float().mean(0).sum()))
-    return Controls(again=again)
-
-
-def _with_steps(rung: Rung, factor: float) -> Rung | None:
-    """The same attack with more steps, where it has a parameter of that name."""
-    params = rung.attack.params
-    if "steps" not in type(params).model_fields:
-        return None
-    values = params.model_dump() | {"steps": max(1, round(params.steps * factor))}
-    return replace(rung, attack=type(rung.attack)(type(params)(**values)))
-
-
-def report(level: str, outcome: Outcome, metrics: dict[str, Any], controls: Controls, seconds: float) -> dict[str, Any]:
-    """The ``diagnostics`` of a record: level, figures, raised flags, and what they cost in seconds."""
     figures = _figures(outcome, controls)
+    absent = _absent(outcome) if goal == "untargeted" else []
+    raised = _raised(outcome, metrics, controls, figures) | ({"class-absent"} if absent else set())
     return {
         "level": level,
         "figures": figures,
-        "flags": [flag for flag in FLAGS if flag in _raised(outcome, metrics, controls, figures)],
-        "notes": controls.notes,
+        "flags": [flag for flag in FLAGS if flag in raised],
+        "notes": [
+            *_counted(outcome),
+            *([f"no test image of class {', '.join(map(str, absent))}"] if absent else []),
+            *controls.notes,
+        ],
         "seconds": seconds,
     }
 
@@ -197,6 +56,10 @@ def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
         "control_clean_accuracy": _ratio(controls.clean, controls.n),
         "unstable": _ratio(controls.unstable, controls.n),
         "withstood_huge_eps": _ratio(controls.withstood, controls.huge),
+        "batch_dependent": _ratio(controls.batch_dependent, controls.batches),
+        "not_finite_clean": float(outcome.clean.not_finite.float().mean()),
+        "not_finite_attacked": float(outcome.attacked.not_finite.float().mean()),
+        "chance_accuracy": _chance(outcome.labels),
     }
     for name, (n, robust) in (controls.again or {}).items():
         figures[f"robust_{name}"] = robust / n
@@ -235,6 +98,12 @@ def _raised(
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
         "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
+        "not-finite": bool(outcome.clean.not_finite.any() or outcome.attacked.not_finite.any()),
+        "weights-not-finite": controls.weights > 0,
+        "constant-answer": any(map(_constant, [outcome, *map(outcome.at, sorted(set(outcome.sites)))])),
+        "clean-at-chance": _at_chance(outcome, figures["chance_accuracy"]),
+        "batch-dependent": controls.batch_dependent > 0,
+        "class-absent": controls.absent > 0,
     }
     if controls.again:
         asked = figures["robust_as_asked"] or 0.0
@@ -248,6 +117,38 @@ def _raised(
         flags["steps-help-defender"] = above("robust_double_steps", asked + slack)
         flags["restart-spread"] = abs(asked - (figures["robust_other_seed"] or 0.0)) > 2 * slack
     return {flag for flag, is_raised in flags.items() if is_raised}
+
+
+def _counted(outcome: Outcome) -> list[str]:
+    """How many answers are not finite."""
+    sides = {"clean": outcome.clean.not_finite, "attacked": outcome.attacked.not_finite}
+    return [
+        f"{int(bad.sum())} of {bad.numel()} answers to {side} images are not finite"
+        for side, bad in sides.items()
+        if bad.any()
+    ]
+
+
+def _absent(outcome: Outcome) -> list[int]:
+    """Classes without a test image."""
+    there = set(outcome.labels.tolist())
+    return [label for label in range(outcome.num_classes) if label not in there]
+
+
+def _chance(labels: torch.Tensor) -> float | None:
+    """Accuracy of always answering the most frequent class; None where all images have one class."""
+    counts = labels.bincount()
+    return None if int((counts > 0).sum()) < 2 else float(counts.max() / counts.sum())
+
+
+def _at_chance(outcome: Outcome, chance: float | None) -> bool:
+    return chance is not None and float(outcome.clean.correct(outcome.labels).float().mean()) <= chance
+
+
+def _constant(outcome: Outcome) -> bool:
+    """One class for every image, though several images have another one."""
+    given = outcome.clean.predictions[~outcome.clean.rejected & ~outcome.clean.not_finite]
+    return len(given) > 0 and bool((given == given[0]).all()) and int((outcome.labels != given[0]).sum()) >= OTHERS
 
 
 def _blind(auroc: float | None, n: int) -> bool:

@@ -22,6 +22,18 @@ FLAGS = {
     "black-box-wins": "an attack that sees less broke images that were robust to attacks with gradients: the gradients "
     "mislead; try more steps, --access full with a larger --eot, or square",
     "budget-exhausted": "the budget stopped an attack before it was done; raise --max-gradients or --max-queries",
+    "not-finite": "answers were not finite (logits, purified images or scores of the detector); each counts as wrong; "
+    "look for overflow, and for divisions and logarithms at 0",
+    "weights-not-finite": "weights of the deployed system are not finite: the training diverged, or the file is "
+    "damaged; train again",
+    "constant-answer": "the system gave one class to every image, of a client at least, though several have another "
+    "one: the classifier has not learned the task; look at its training",
+    "clean-at-chance": "clean accuracy is not above the share of the most frequent class: there is little that an "
+    "attack could break; compare clean_balanced_accuracy and look at the training",
+    "batch-dependent": "answers changed with the other images of the batch, as those of a net in training mode do: "
+    "figures depend on the batch size; use stored statistics",
+    "class-absent": "a class has no test image, or no calibration image at a client: figures and thresholds leave it "
+    "out; evaluate more images, or another partition",
     "eps-not-monotone": "robust accuracy rose with eps: the attack is not strong enough; try more steps",
     "not-converged": "twice the steps broke more images; raise the steps until nothing changes",
     "steps-help-defender": "more images were robust after more steps: the attack overshoots; try apgd or a smaller "

@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -140,7 +140,7 @@ class Deployment:
         Where there are none, at an unseen site above all, the images of all clients take their place, scored as a
         client without personal state would.
         """
-        split, recipe = self.dataset.split("calibration"), self.resolved.recipe
+        split = self.dataset.split("calibration")
         sites = split.by_site()
         lacking = [client for client in self.served if client not in sites]
         total = sum(len(sites[client]) for client in self.served if client in sites) + len(split) * bool(lacking)
@@ -148,13 +148,22 @@ class Deployment:
         with self.dataset.progress.task("calibrating on clean images", total) as bar:
             for client in self.served:
                 if client in sites:
-                    gates[client] = fix_gate(self.scores(client, sites[client]), recipe.fpr)
+                    gates[client] = self._fix_gate(client, sites[client])
                     bar.advance(len(sites[client]))
             if lacking:
-                pooled = fix_gate(self.scores(None, split), recipe.fpr)
-                gates |= dict.fromkeys(lacking, pooled)
+                gates |= dict.fromkeys(lacking, self._fix_gate(None, split))
                 bar.advance(len(split))
         return gates
+
+    def _fix_gate(self, client: str | None, split: Split) -> Gate:
+        """The gate of a client (None: the shared state) on these images."""
+        try:
+            gate = fix_gate(self.scores(client, split), self.resolved.recipe.fpr)
+        except UsageError as error:
+            raise UsageError(f"{client or 'the state that clients share'}: {error}") from None
+        there = set(split.labels.tolist())
+        classes = range(len(self.dataset.card().classes))
+        return replace(gate, absent=tuple(label for label in classes if label not in there))
 
     @torch.inference_mode()
     def scores(self, client: str | None, split: Split, batch: int = 64) -> Tensor:
@@ -184,8 +193,15 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
     """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
 
     The published map normalises scores within a test batch, so that a result depends on the rest of the batch. Here
-    scores are normalised by the range of the clean calibration scores.
+    scores are normalised by the range of the clean calibration scores. Scores that are not finite are left out.
+
+    Raises:
+        UsageError: no score is finite.
     """
+    known = scores[scores.isfinite()]
+    if not len(known):
+        raise UsageError(f"none of the detector's {len(scores)} scores of clean calibration images is finite")
+    scores = known
     threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
     return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
 
@@ -203,7 +219,8 @@ def read_gates(path: Path, key: str) -> dict[str, Gate]:
         if key_of(facts) != digest:
             raise ValueError("its digest differs")
         gates = {client: Gate(**gate) for client, gate in facts.items()}
-        if any(not math.isfinite(bound) for gate in gates.values() for bound in asdict(gate).values()):
+        gates = {client: replace(gate, absent=tuple(map(int, gate.absent))) for client, gate in gates.items()}
+        if not all(math.isfinite(bound) for gate in gates.values() for bound in (gate.threshold, gate.low, gate.high)):
             raise ValueError("a bound is not finite")
         return gates if stored["key"] == key else {}
     except FileNotFoundError:

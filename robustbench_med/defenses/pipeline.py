@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.interfaces.results import Predictions
+from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class Gate:
         threshold: scores above it are flagged.
         low: score that maps to strength 0.
         high: score that maps to strength 1.
+        absent: classes that had no calibration image.
     """
 
     threshold: float
     low: float
     high: float
+    absent: tuple[int, ...] = ()
 
     def strength(self, scores: Tensor) -> Tensor:
         """Purification strength in [0, 1], shape (N,)."""
@@ -162,6 +164,18 @@ class Pipeline(nn.Module):
         joined = self.purifier.join(logits[len(clear) :].unflatten(0, copies.shape[:2]))
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
+    def classes(self, logits: Tensor, treated: Treated) -> Tensor:
+        """The answered classes, int64 (N,); `NOT_FINITE` where there is a value that is not finite on the way.
+
+        Of NaN, `argmax` would make the first class.
+        """
+        finite, copies = logits.isfinite().all(1), treated.copies.flatten(1)
+        # A classifier may hide the NaN of a purifier, as a maximum or a comparison does.
+        finite = finite.index_copy(0, treated.rows, finite[treated.rows] & copies.isfinite().all(1))
+        if self.detector is not None:
+            finite = finite & ~treated.scores.isnan()
+        return torch.where(finite, logits.argmax(1), NOT_FINITE)
+
     @torch.inference_mode()
     def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Predictions:
         """The answers over ``draws`` independent noise draws, on the CPU; see `Predictions`."""
@@ -172,5 +186,8 @@ class Pipeline(nn.Module):
             change = (treated.copies - x[treated.rows].unsqueeze(1)).flatten(1)
             changed = torch.zeros_like(treated.flagged).index_copy(0, treated.rows, (change != 0).any(1))
             moved = x.new_zeros(len(x)).index_copy(0, treated.rows, change.square().mean(1).sqrt())
-            rows.append((logits.argmax(1), treated.flagged, treated.rejected, treated.scores, changed, moved))
+            scores, answers = treated.scores, self.classes(logits, treated)
+            if self.detector is not None:
+                scores = scores.masked_fill(scores.isnan(), -torch.inf)
+            rows.append((answers, treated.flagged, treated.rejected, scores, changed, moved))
         return Predictions(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))

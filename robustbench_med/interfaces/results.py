@@ -8,16 +8,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+#: In place of a class where an answer cannot be used: a logit or a pixel of a purified image is not finite, or the
+#: detector's score is NaN. It equals no label, so it is wrong wherever answers are counted.
+NOT_FINITE = -2
+
 
 @dataclass(frozen=True)
 class Predictions:
     """The deployed pipeline's answers to a batch, over ``draws`` fresh noise draws (1 where it is deterministic).
 
     Attributes:
-        predictions: int64 (draws, N).
+        predictions: int64 (draws, N); `NOT_FINITE` where the answer is not finite.
         flagged: bool (draws, N); all False without a detector.
         rejected: bool (draws, N); flagged images of a pipeline that has no purifier.
-        scores: float32 (draws, N); NaN without a detector.
+        scores: float32 (draws, N); NaN without a detector. A detector's own NaN is -inf here: it flags nothing.
         changed: bool (draws, N), the purifier changed the image.
         purified_rmse: float32 (draws, N), root mean square change made by the purifier.
     """
@@ -37,6 +41,11 @@ class Predictions:
     def join(cls, parts: list[Predictions]) -> Predictions:
         """Predictions on consecutive batches as one."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(cls)))
+
+    @property
+    def not_finite(self) -> Tensor:
+        """bool (draws, N): the answer is not finite, which is wrong (an abstention is an answer)."""
+        return (self.predictions == NOT_FINITE) & ~self.rejected
 
     def correct(self, labels: Tensor) -> Tensor:
         """bool (draws, N): the prediction is correct (clean images: an abstention does not count)."""

@@ -70,7 +70,8 @@ def changed(left: Record, right: Record, fields: Sequence[str] = RESULTS) -> dic
 def _of_newer(name: str, shared: Collection[str]) -> bool:
     """Whether only records with patients have this value, or have it otherwise."""
     head = name.partition(".")[0]
-    later = head in ("metrics", "per_client", "between_clients") and name not in shared
+    open_ended = head in ("metrics", "per_client", "between_clients") or name.startswith("diagnostics.figures.")
+    later = open_ended and name not in shared
     return later or head in ("intervals", "patients", "client_images", "client_intervals")
 
 

@@ -50,7 +50,7 @@ class Seen:
         client: the client.
         clean, attacked: (N, C, H, W).
         truth: (N,).
-        answers: (2, N), of clean and of attacked images; -1 for an abstention.
+        answers: (2, N), of clean and of attacked images; -1 for an abstention, -2 for what is not finite.
         scores: (2, N), NaN without a detector.
         flagged: bool (2, N).
         errors: (N, H, W) of the attacked images, or None for a detector that cannot say where.
@@ -72,7 +72,7 @@ class Seen:
     @property
     def withstood(self) -> Tensor:
         """Bool (N,): the attacked image is correct, or the system abstains."""
-        return (self.answers[1] == self.truth) | (self.answers[1] < 0)
+        return (self.answers[1] == self.truth) | (self.answers[1] == -1)
 
 
 def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patients: bool = False) -> Path:
@@ -190,7 +190,7 @@ def _treated(pipeline: Pipeline, x: Tensor, ids: Tensor, seed: int) -> tuple[Ten
     """Answers, scores, flags, and the images as they were purified (NaN where they were not), on the CPU."""
     treated = pipeline.treat(x, Stream.named("gallery", seed, ids).moment(0))
     logits = pipeline.answer(x, treated.rows, treated.copies)
-    answers = logits.argmax(1).masked_fill(treated.rejected, -1)
+    answers = pipeline.classes(logits, treated).masked_fill(treated.rejected, -1)
     purified = torch.full_like(x, float("nan"))
     if len(treated.rows):
         purified[treated.rows] = treated.copies[:, 0]

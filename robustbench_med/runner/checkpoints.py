@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from robustbench_med.attacks.diagnostics import Controls
+from robustbench_med.attacks.controls import Controls
 from robustbench_med.errors import UsageError
 from robustbench_med.files import checksummed
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult

@@ -10,9 +10,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.attacks import huge_eps
 from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
 from robustbench_med.attacks.access import target_for
-from robustbench_med.attacks.diagnostics import CONTROL_SHARE, FULL_LIMIT, huge_count
+from robustbench_med.attacks.controls import CONTROL_SHARE, FULL_LIMIT
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.target_model import TargetSettings
@@ -96,8 +97,10 @@ class Costs:
         answers = draws * (2 + (1 + len(rungs)) * (len(rungs) > 1 and case.pipeline.stochastic))
         spent = sum(seconds(total, list(case.images)) for _, seconds in rungs) + total * answers * self._answer(case)
         if self.diagnostics != "off":
-            few = [min(n, huge_count(total)) for n in case.images[:1]]
-            spent += max((seconds(sum(few), few) for _, seconds in rungs), default=0.0)
+            few = sum(map(len, huge_eps.numbers(case.images, cell.rungs)))
+            ways = [seconds for rung, (_, seconds) in zip(cell.rungs, rungs, strict=True) if rung.follows_gradient]
+            each = math.ceil(few / max(1, len(ways)))
+            spent += sum(seconds(each, [1] * min(each, len(case.images))) for seconds in ways)
             spent += 3 * CONTROL_SHARE * total * self._answer(case)
         if self.diagnostics == "full":
             again = [min(n, FULL_LIMIT) for n in case.images]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from robustbench_med.attacks import diagnostics
+from robustbench_med.attacks import controls, diagnostics, huge_eps
 from robustbench_med.attacks.batch_size import BatchSizes
 from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
@@ -92,7 +92,7 @@ class Evaluator:
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
         self._shared = SharedResults(self.stamp) if config.share else None
         self._batch_sizes = BatchSizes(config.batch_size, self.device)
-        self._noise = diagnostics.noise_control(registry)
+        self._noise = controls.noise_control(registry)
         #: By cell, the plugins that broke in this run.
         self.tracebacks: dict[str, PluginTraceback] = {}
         self._metrics = [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
@@ -146,13 +146,14 @@ class Evaluator:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         totals = RunningTotals([(part.number, *chunk) for part in parts for chunk in part.finished])
-        images = sum(len(part.split) for part in parts)
-        yield Started(images, totals.images, totals.robust_accuracy)
+        images = [len(part.split) for part in parts]
+        yield Started(sum(images), totals.images, totals.robust_accuracy)
+        huge = huge_eps.numbers(images, job.cell.rungs)
         for part in parts:
             settings = self._settings(job, part, deployment, surrogate)
             yield from self._attack(job, part, settings, totals)
             if self.config.diagnostics != "off":
-                yield from self._check(job, part, settings, totals, images)
+                yield from self._check(job, part, settings, totals, huge[part.number])
         chunk = totals.joined()
         if deployment.dataset.card().patients_known:
             codes = patient_codes(deployment.dataset.split("test"), chunk.outcome.patients)
@@ -211,17 +212,17 @@ class Evaluator:
             yield Checkpoint(name, checkpoints.encode(chunk), images, totals.robust_accuracy)
 
     def _check(
-        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals, images: int
+        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals, huge: range
     ) -> Iterator[Message]:
-        """The controls of the diagnostics for one client; ``images``: those of the whole cell."""
+        """The controls of the diagnostics for one client; ``huge``: its images that are attacked at a huge eps."""
         name = checkpoints.controls_name(part.number)
         data = job.checkpoints.get(name)
         if data is None:
-            start, huge = time.perf_counter(), diagnostics.huge_count(images) - totals.controls.huge
+            start = time.perf_counter()
             noise = self._noise.attack if self._noise and settings.threat.norm in self._noise.norms else None
-            found = diagnostics.cheap(part.pipeline, part.split, part.rows, settings, noise, huge)
+            found = controls.cheap(part.pipeline, part.split, part.rows, settings, noise, huge)
             if self.config.diagnostics == "full":
-                found.add(diagnostics.full(part.pipeline, part.split, part.rows, settings))
+                found.add(controls.full(part.pipeline, part.split, part.rows, settings))
             data = checkpoints.encode_controls(found, time.perf_counter() - start)
             yield Checkpoint(name, data, 0, totals.robust_accuracy)
         totals.add_controls(*checkpoints.decode_controls(data))
@@ -261,7 +262,9 @@ class Evaluator:
             ],
             diagnostics={}
             if level == "off"
-            else diagnostics.report(level, outcome, metrics, totals.controls, totals.controls_seconds),
+            else diagnostics.report(
+                level, outcome, metrics, totals.controls, totals.controls_seconds, cell.threat.goal
+            ),
             peak_memory_mib=peak_memory(self.device),
         )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med import Split
-from robustbench_med.attacks import diagnostics
+from robustbench_med.attacks import controls, diagnostics, huge_eps
 from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
 from robustbench_med.attacks.settings import EvaluationSettings
@@ -56,11 +56,12 @@ def examined(pipeline: Pipeline, x: Tensor, y: Tensor, how: EvaluationSettings) 
     """The ``diagnostics`` of a record, cheap level."""
     outcome, index = run(pipeline, x, y, how), torch.arange(len(x))
     noise = attack("noise")
-    controls = diagnostics.cheap(pipeline, split(x, y), index, how, noise, diagnostics.huge_count(len(x)))
+    (huge,) = huge_eps.numbers([len(x)], how.rungs)
+    found = controls.cheap(pipeline, split(x, y), index, how, noise, huge)
     metrics: dict[str, Any] = {}
     for entry in REGISTRY.entries("metric"):
         metrics |= create(REGISTRY, "metric", parse(entry.qualified)).compute(outcome)
-    return diagnostics.report("cheap", outcome, metrics, controls, 0.0)
+    return diagnostics.report("cheap", outcome, metrics, found, 0.0)
 
 
 def accuracy(outcome: Outcome) -> float:

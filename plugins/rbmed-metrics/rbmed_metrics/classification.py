@@ -49,18 +49,18 @@ class Classification(Metric):
             figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5, patients)
             figures["robust_any_of_n"] = share(robust.all(0, keepdim=True), patients)
             figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5, patients)
+            figures["clean_any_of_n"] = share(correct.all(0, keepdim=True), patients)
         if outcome.lesion_class is not None:
-            lesion = labels == outcome.lesion_class
+            lesion, seen = labels == outcome.lesion_class, outcome.attacked.predictions == outcome.lesion_class
             figures |= {
                 "clean_sensitivity": share_of(correct, lesion, patients),
                 "clean_specificity": share_of(correct, ~lesion, patients),
                 "robust_sensitivity": share_of(robust, lesion, patients),
                 "robust_specificity": share_of(robust, ~lesion, patients),
                 "hidden_lesion_rate": share_of(~robust, lesion, patients),
+                # An answer that is not finite is wrong here as well.
                 "fake_lesion_rate": share_of(
-                    (outcome.attacked.predictions == outcome.lesion_class) & ~outcome.attacked.rejected,
-                    ~lesion,
-                    patients,
+                    seen & ~outcome.attacked.rejected | outcome.attacked.not_finite, ~lesion, patients
                 ),
             }
         return figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -16,15 +17,22 @@ class Detection(Metric):
     """AUROC, FPR and TPR. Undefined (None) for a system without a detector."""
 
     def compute(self, outcome: Outcome) -> dict[str, Any]:
-        """``detector_fpr`` and ``detector_tpr`` hold at the deployed threshold; the others sweep it."""
+        """``detector_fpr`` and ``detector_tpr`` hold at the deployed threshold; the others sweep it.
+
+        A score that is NaN is wrong: the highest of all on a clean image, the lowest on an attacked one.
+        """
         clean, attacked = outcome.clean.scores.flatten(), outcome.attacked.scores.flatten()
-        if not clean.isfinite().all() or not attacked.isfinite().all():
+        if clean.isnan().any() or attacked.isnan().any():
             return {}
+        lost = (outcome.clean.scores == -torch.inf) & outcome.clean.not_finite
+        clean = torch.where(lost.flatten(), torch.inf, clean)
         truth = torch.cat([torch.zeros_like(clean), torch.ones_like(attacked)])
+        # Only the order counts; ranks are finite.
+        ranks = np.unique(torch.cat([clean, attacked]).numpy(), return_inverse=True)[1]
         undetected_and_wrong = ~outcome.attacked.flagged & (outcome.attacked.predictions != outcome.labels)
         return {
-            "detector_auroc": float(roc_auc_score(truth.numpy(), torch.cat([clean, attacked]).numpy())),
-            "detector_fpr": share(outcome.clean.flagged, outcome.patients),
+            "detector_auroc": float(roc_auc_score(truth.numpy(), ranks)),
+            "detector_fpr": share(outcome.clean.flagged | lost, outcome.patients),
             "detector_tpr": share(outcome.attacked.flagged, outcome.patients),
             "detector_tpr_at_1": _tpr_at(clean, attacked, 0.01),
             "detector_tpr_at_5": _tpr_at(clean, attacked, 0.05),

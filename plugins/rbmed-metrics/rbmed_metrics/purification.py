@@ -15,6 +15,7 @@ class Purification(Metric):
         """``purified_rmse`` is the mean over changed attacked images, in units of the pixel range [0, 1]."""
         changed = outcome.attacked.changed
         rmse = outcome.attacked.purified_rmse[changed]
+        rmse = rmse[rmse.isfinite()]
         return {
             "clean_flagged": share(outcome.clean.flagged, outcome.patients),
             "clean_changed": share(outcome.clean.changed, outcome.patients),

@@ -237,10 +237,12 @@ def left_out(record: Record) -> Iterator[str]:
 
 
 def warnings(records: Sequence[Record]) -> Iterator[str]:
-    """One line for each raised flag of the diagnostics, with what to try."""
+    """One line for each raised flag of the diagnostics, with what to try, and for each note on them."""
     for record in records:
         for flag in record.diagnostics.flags:
             yield f"{name_of(record)}: {flag}: {FLAGS.get(flag, 'a flag that this version does not know')}"
+        for note in record.diagnostics.notes:
+            yield f"{name_of(record)}: {note}"
 
 
 def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:

@@ -1,9 +1,10 @@
 """Per-image outcomes that are published with the records: who answered what, few bytes an image.
 
 One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or ``1,7,10-12``; ``labels`` has a letter
-for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z) or ``-`` where the
-system abstained. ``roc`` has points (false positives, true positives) of the detector, thinned out. ``patients`` and
-``sites`` say for each patient (hashed, `robustbench_med.datasets.patients`) and each client which rows are theirs.
+for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z), ``-`` where the
+system abstained, or ``?`` where its answer was not finite. ``roc`` has points (false positives, true positives) of the
+detector, thinned out. ``patients`` and ``sites`` say for each patient (hashed, `robustbench_med.datasets.patients`) and
+each client which rows are theirs.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
 #: Stands for an abstention.
 ABSTAINED = -1
-_NONE = -2
+#: Stands for an answer that is not finite, which is wrong.
+_NOT_FINITE = -2
+_NONE = -128
 _TABLE = np.full(256, _NONE, dtype=np.int8)
 _TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
 _TABLE[ord("-")] = ABSTAINED
+_TABLE[ord("?")] = _NOT_FINITE
+#: The letter of each code that is no class.
+_LETTERS = {ABSTAINED: "-", _NOT_FINITE: "?"}
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
@@ -41,7 +47,7 @@ class ImageResults:
         cell_id: whose.
         index: rows of the test split, rising.
         labels: int (N,).
-        clean, attacked: predictions, int (draws, N); -1 where the system abstained.
+        clean, attacked: predictions, int (draws, N); -1 where the system abstained, -2 where the answer was not finite.
         roc: points of the detector's ROC curve, each (FPR, TPR); empty without a detector.
         patients, sites: (N,) hashed patient and client of each image; empty where they are not recorded.
     """
@@ -128,6 +134,8 @@ def parse(line: str | bytes) -> ImageResults:
         raise ValueError(f"{error.args[0]} is missing") from None
     except (TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
+    if (labels < 0).any():
+        raise ValueError("a label is no class")
     if not isinstance(cell_id, str) or not clean or not attacked:
         raise ValueError("no cell, or no answers")
     return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc, *owners)
@@ -156,6 +164,8 @@ def from_samples(path: Path) -> ImageResults:
         raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if max(labels.max(), *(each.max() for each in answers.values())) >= len(_CLASSES):
         raise DataError(f"per-image results {path} have more than {len(_CLASSES)} classes")
+    if labels.min() < 0 or min(each.min() for each in answers.values()) < min(_LETTERS):
+        raise DataError(f"per-image results {path} have a class below 0")
     small = {side: each.astype(np.int8) for side, each in answers.items()}
     patients, sites = owners
     return ImageResults(
@@ -206,7 +216,11 @@ def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[flo
 
 def text_of(codes: Iterable[int]) -> str:
     """Classes as letters."""
-    return "".join("-" if code == ABSTAINED else _CLASSES[code] for code in codes)
+    return "".join(_LETTERS.get(int(code)) or _CLASSES[code] for code in codes)
+
+
+def _text(codes: Iterable[int]) -> str:
+    return "".join(_LETTERS.get(int(code)) or _CLASSES[code] for code in codes)
 
 
 def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:

@@ -28,21 +28,23 @@ class Confusion:
 
 
 def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) -> Confusion:
-    """From pairs of labels (N,) and answers (draws, N), -1 for an abstention; the mean over the pairs."""
+    """From pairs of labels (N,) and answers (draws, N), -1 abstained, -2 not finite; a mean over the pairs."""
     pairs = list(answered)
     classes = max(len(names), *(int(max(labels.max(), answers.max())) + 1 for labels, answers in pairs))
-    total = np.zeros((classes, classes + 1))
+    total = np.zeros((classes, classes + 2))
     for labels, answers in pairs:
         truth = np.broadcast_to(labels, answers.shape)
         np.add.at(total, (truth.ravel().astype(int), answers.ravel().astype(int)), 1 / len(answers) / len(pairs))
     names = [*names, *(f"class {at}" for at in range(len(names), classes))]
-    shown = classes + bool(total[:, -1].any())
+    # The last two columns, which negative codes fill, are shown where they hold anything.
+    total[:, -2:], others = total[:, :-3:-1].copy(), ("abstained", "not finite")
+    columns = [*range(classes), *(classes + at for at in range(2) if total[:, classes + at].any())]
     rows = []
     for number, counts in enumerate(total):
         images = counts.sum() or 1.0
         cells = [
             ConfusionCell(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
-            for at in range(shown)
+            for at in columns
         ]
         rows.append((names[number], cells))
-    return Confusion(name, [*names, "abstained"][:shown], rows)
+    return Confusion(name, [[*names, *others][at] for at in columns], rows)

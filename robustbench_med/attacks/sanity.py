@@ -1,0 +1,99 @@
+"""Checks of a deployed system without any attack: its weights, and whether its answers depend on the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_med.attacks.settings import EvaluationSettings
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.random import Stream, seed_of
+from robustbench_med.runtime.isolation import isolated
+
+#: Images of a client that are answered in several batches, and those of them that are also answered alone.
+BATCH, ALONE = 8, 4
+#: Difference that rounding may make, as a share of the range of the values in the batch.
+TOLERANCE = 0.001
+
+
+@dataclass
+class Compared:
+    """What came of the comparison: images compared, changed by a repetition, and changed by another batch."""
+
+    images: int
+    unstable: int
+    dependent: int
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Logits (N, K), scores (N,) and what is flagged, (N,)."""
+
+    logits: Tensor
+    scores: Tensor
+    flagged: Tensor
+
+    def at(self, rows: Tensor) -> _Answers:
+        return _Answers(self.logits[rows], self.scores[rows], self.flagged[rows])
+
+    def differ(self, other: _Answers, scale: _Answers) -> Tensor:
+        """Which images have other answers than rounding explains, bool (N,); ``scale`` are those of the whole batch.
+
+        An image whose score lies so near the threshold that rounding decides is not counted.
+        """
+        scores = _apart(self.scores[:, None], other.scores[:, None], scale.scores)
+        return scores | (_apart(self.logits, other.logits, scale.logits) & (self.flagged == other.flagged))
+
+
+def bad_tensors(pipeline: Pipeline) -> list[str]:
+    """Names of parameters that are not finite, and of buffers with a NaN (an infinite one may be meant: a mask)."""
+    bad = [name for name, tensor in pipeline.named_parameters() if not tensor.isfinite().all()]
+    return bad + [name for name, tensor in pipeline.named_buffers() if tensor.isnan().any()]
+
+
+def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Compared:
+    """Answer some images together, again, in reverse order, and alone, with the same noise for each image.
+
+    Not for a classifier that draws noise: its noise follows the batch.
+    """
+    few = min(BATCH, len(split))
+    rows = torch.arange(few) * len(split) // few
+    x, ids = split.images[rows].to(settings.device), index[rows].to(settings.device)
+    rng = Stream.named("scoring", settings.seed, ids)
+
+    def answers(which: Tensor, seed: str = "controls") -> _Answers:
+        with isolated(seed_of(settings.seed, seed)), torch.inference_mode():
+            treated = pipeline.treat(x[which], rng[which].moment(0))
+            logits = pipeline.answer(treated.images, treated.rows, treated.copies)
+            return _Answers(logits, treated.scores, treated.flagged)
+
+    every = torch.arange(len(rows), device=settings.device)
+    together = answers(every)
+    unstable = together.differ(answers(every, "controls again"), together)
+    if unstable.any():  # then another answer says nothing about the batch
+        return Compared(len(rows), int(unstable.sum()), 0, [])
+    changed = together.differ(answers(every.flip(0)).at(every.flip(0)), together)
+    notes = []
+    for row in every[:ALONE]:
+        try:
+            alone = answers(row[None])
+        except Exception as error:  # noqa: BLE001 -- a system that cannot answer a single image depends on the batch
+            changed[row] = True
+            notes.append(
+                f"a single image is not answered: {type(error).__name__}: {' '.join(str(error).split())}"[:200]
+            )
+            break
+        changed[row] |= together.at(row[None]).differ(alone, together)[0]
+    return Compared(len(rows), 0, int(changed.sum()), notes)
+
+
+def _apart(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:
+    """Which rows of (N, K) differ by more than rounding, bool (N,); values that are not finite must be the same."""
+    known = scale[scale.isfinite()]
+    slack = TOLERANCE * float(known.max() - known.min()) + 1e-6 if len(known) else 0.0
+    same = (one == other) | (one.isnan() & other.isnan()) | ((one - other).abs() <= slack)
+    return (~same).any(1)
