@@ -68,7 +68,7 @@ def attack(
         )
         try:
             outcome = measure(pipeline, split.select(few), index[few], again)
-        except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell goes on without it
+        except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell continues without it
             reason = " ".join(str(error).split())
             notes.append(f"no attack at a huge eps from {rung.access}: {type(error).__name__}: {reason}"[:200])
             continue

@@ -179,7 +179,7 @@ class _Partitioned(_Wrapped):
     def note(self) -> str:
         others = [f"{key} {value}" for key, value in all_params(self.scheme).items() if key not in ("clients", "seed")]
         settings = ", ".join([*others, f"seed {self.scheme.seed}"])
-        return f"clients: {self.scheme.clients} by {self.name} ({settings}), patients re-dealt over hospitals"
+        return f"clients: {self.scheme.clients} by {self.name} ({settings}), patients reassigned over hospitals"
 
     def split(self, name: str) -> Split:
         """The split with other sites; raises `DataError` where it has fewer patients than there are clients."""

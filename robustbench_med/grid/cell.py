@@ -95,7 +95,7 @@ def cell_of(planned: Cell | Skip) -> Cell:
     return planned.cell if isinstance(planned, Skip) else planned
 
 
-#: Labels that are in the title of every cell.
+#: Labels that every table of cells shows.
 ALWAYS = ("defense", "attack", "access")
 
 
@@ -127,22 +127,6 @@ def cell_labels(cell: Cell) -> dict[str, str]:
 def axes(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     """The keys along which these `cell_labels` differ, in the order of `robustbench_med.grid.filters.CELL_LABELS`."""
     return tuple(key for key in CELL_LABELS if len({row[key] for row in rows}) > 1)
-
-
-def distinguishing(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """The labels in which these cells differ, besides those that are in every `title`."""
-    return tuple(key for key in axes([cell_labels(cell) for cell in cells]) if key not in ALWAYS)
-
-
-def title(cell: Cell, more: Sequence[str] = ()) -> str:
-    """A short name: defense, attack and access, then the labels ``more``, as `distinguishing` finds them."""
-    names = cell_labels(cell)
-    return " / ".join(_titled(key, names[key]) for key in (*ALWAYS, *more) if names[key])
-
-
-def _titled(key: str, text: str) -> str:
-    """A label as part of a title; a number needs its key to be understood."""
-    return f"{key.replace('_', ' ')} {text}" if key in ("eps", "seed", "train_seed") else text
 
 
 def _format(ref: PartRef | None) -> str:

@@ -41,7 +41,7 @@ def _number(value: Any) -> Any:
 
 
 def _lower(value: Any) -> Any:
-    """Names that are told apart by letters alone are read in any case."""
+    """Names that differ by more than case are read in any case."""
     return value.strip().lower() if isinstance(value, str) else value
 
 

@@ -209,7 +209,3 @@ class Preview:
 def _refs(cell: Cell) -> list[TrainedRef]:
     """The trained defenses that the cell needs."""
     return [cell.trained, *([cell.surrogate] if cell.surrogate is not None and cell.transfers else [])]
-
-
-def _transfers(cell: Cell) -> bool:
-    return any(rung.access == "transfer" for rung in cell.rungs)

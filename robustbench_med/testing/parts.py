@@ -15,13 +15,10 @@ from torch import Tensor
 from robustbench_med.defenses.building import resize
 from robustbench_med.interfaces import Part, System
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.testing.checking import Subject
+from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.part_training import SIZE, learning_faults, seeded
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, states_differ
 from robustbench_med.testing.toys import ToyClassifier, ToyPurifier, toy_images
-
-#: Calls a part: the part, images, the selected rows, their streams.
-Ask = Callable[[Part, Tensor, Tensor | slice, Stream], Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,33 @@ class Trained:
     x: Tensor
     rng: Stream
     faults: tuple[str, ...]
+
+
+#: Calls a part: what was trained, the part (it, or a fresh one with its state), images, selected rows, their streams.
+Ask = Callable[[Trained, Part, Tensor, Tensor | slice, Stream], Tensor]
+
+
+def check_learning(check: Checks) -> None:
+    """Add the check of a part's own training."""
+    check("learns", "It can be trained, and its state contains the result")(
+        lambda subject: iter(trained(subject).faults)
+    )
+
+
+def check_answers(check: Checks, ask: Ask) -> None:
+    """Add the checks of what a part answers."""
+
+    def add(name: str, about: str, look: Callable[[Trained, Ask], Iterator[str]]) -> None:
+        check(name, about)(lambda subject: look(trained(subject), ask))
+
+    add("repeatable", "The same stream gives the same result; without `stochastic`, every stream does", repeats)
+    add("own-stream", "Random numbers come from the stream `rng` alone", draws_its_own)
+    add("batch-split", "An image's result does not depend on which others are in the batch", treats_each_alone)
+    add("batch-order", "An image's result does not depend on its place in the batch", ignores_the_order)
+    add("inputs-unmodified", "Images, the classifier's weights and its own stay as they were", leaves_inputs_alone)
+    check("survives-saving", "It gives the same results after its state was saved and loaded")(
+        lambda subject: survives_saving(subject, trained(subject), ask)
+    )
 
 
 def trained(subject: Subject) -> Trained:
@@ -61,10 +85,10 @@ def trained(subject: Subject) -> Trained:
 def repeats(made: Trained, ask: Ask) -> Iterator[str]:
     """Faults of a part that is not a function of its images and its stream."""
     all_rows = slice(None)
-    first, again = (ask(made.part, made.x, all_rows, made.rng[:]) for _ in range(2))
+    first, again = (ask(made, made.part, made.x, all_rows, made.rng[:]) for _ in range(2))
     if not torch.equal(first, again):
         yield "gives another result when run again with the same stream"
-    other = ask(made.part, made.x, all_rows, made.rng.fork("another"))
+    other = ask(made, made.part, made.x, all_rows, made.rng.fork("another"))
     if not made.part.stochastic and not torch.equal(first, other):
         yield "declares stochastic = False, but its result depends on the stream"
 
@@ -74,19 +98,24 @@ def draws_its_own(made: Trained, ask: Ask) -> Iterator[str]:
     """Faults of a part that uses global generators."""
     draws = GlobalDraws()
     with draws.watch():
-        ask(made.part, made.x, slice(None), made.rng[:])
+        ask(made, made.part, made.x, slice(None), made.rng[:])
     yield from draws.faults()
 
 
 @torch.no_grad()
-def treats_each_alone(made: Trained, ask: Ask, order: Tensor | None = None) -> Iterator[str]:
-    """Faults of a part whose result depends on the batch: split in two, or in another ``order``."""
-    whole = ask(made.part, made.x, slice(None), made.rng[:])
-    if order is not None:
-        if far(ask(made.part, made.x, order, made.rng[order])[order.argsort()], whole):
-            yield "an image's result depends on its place in the batch"
-        return
-    apart = torch.cat([ask(made.part, made.x, rows, made.rng[rows]) for rows in (slice(0, 1), slice(1, None))])
+def ignores_the_order(made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that gives another result for the batch in reverse order."""
+    order = torch.arange(len(made.x)).flip(0)
+    whole = ask(made, made.part, made.x, slice(None), made.rng[:])
+    if far(ask(made, made.part, made.x, order, made.rng[order])[order], whole):
+        yield "an image's result depends on its place in the batch"
+
+
+@torch.no_grad()
+def treats_each_alone(made: Trained, ask: Ask) -> Iterator[str]:
+    """Faults of a part that gives another result for the batch in two parts of different size."""
+    whole = ask(made, made.part, made.x, slice(None), made.rng[:])
+    apart = torch.cat([ask(made, made.part, made.x, rows, made.rng[rows]) for rows in (slice(0, 1), slice(1, None))])
     if far(apart, whole):
         yield "an image's result depends on the other images of the batch"
 
@@ -98,7 +127,7 @@ def leaves_inputs_alone(made: Trained, ask: Ask) -> Iterator[str]:
     watched = Unmodified(images=x)
     watched.add("classifier", made.system.classifier)
     watched.add("own", made.part)
-    ask(made.part, x, slice(None), made.rng[:])
+    ask(made, made.part, x, slice(None), made.rng[:])
     yield from watched.faults()
 
 
@@ -116,6 +145,6 @@ def survives_saving(subject: Subject, made: Trained, ask: Ask) -> Iterator[str]:
     fresh.load_state_dict(kept)
     if changed := states_differ(state, fresh.state_dict()):
         yield f"these entries of its state do not survive saving: {', '.join(changed[:3])}"
-    before, after = (ask(part.eval(), made.x, slice(None), made.rng[:]) for part in (made.part, fresh))
+    before, after = (ask(made, part.eval(), made.x, slice(None), made.rng[:]) for part in (made.part, fresh))
     if not torch.equal(before, after):
         yield "gives other results after its state was saved and loaded; store its fitted state in buffers"

@@ -240,7 +240,7 @@ def test_the_digest_follows_every_parameter_and_nothing_else() -> None:
 def test_the_card_says_who_the_clients_are() -> None:
     card = over_clients(Toy(), "dirichlet").card()
     assert (card.name, card.classes) == ("toy", ("class-0", "class-1"))
-    told = "clients: 10 by dirichlet (alpha 0.4, least 0.25, seed 0), patients re-dealt over hospitals"
+    told = "clients: 10 by dirichlet (alpha 0.4, least 0.25, seed 0), patients reassigned over hospitals"
     assert card.notes == ("a note", told)
 
 

@@ -10,27 +10,15 @@ from torch import Tensor
 from robustbench_med.interfaces import Part, Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Checks, Subject
-from robustbench_med.testing.parts import (
-    draws_its_own,
-    leaves_inputs_alone,
-    repeats,
-    survives_saving,
-    trained,
-    treats_each_alone,
-)
+from robustbench_med.testing.parts import Trained, check_answers, check_learning, trained
 from robustbench_med.testing.side_effects import like
 from robustbench_med.training.plots import rows_of
 
 check = Checks()
+check_learning(check)
 
 
-@check("learns", "It can be trained, and its state contains the result")
-def learns(subject: Subject) -> Iterator[str]:
-    """A few steps of its own training."""
-    yield from trained(subject).faults
-
-
-def _ask(part: Part, x: Tensor, rows: Tensor | slice, rng: Stream) -> Tensor:
+def _ask(_: Trained, part: Part, x: Tensor, rows: Tensor | slice, rng: Stream) -> Tensor:
     """Copies of the images, each at another strength."""
     assert isinstance(part, Purifier)
     return part.copies(x[rows], _strength(x)[rows], rng)
@@ -47,7 +35,7 @@ def purifies(subject: Subject) -> Iterator[str]:
     made = trained(subject)
     part = made.part
     assert isinstance(part, Purifier)
-    copies = _ask(part, made.x, slice(None), made.rng[:])
+    copies = _ask(made, part, made.x, slice(None), made.rng[:])
     yield from like(copies, made.x, (4, part.votes, *made.x.shape[1:]), "copies")
     pure = part.purify(made.x, _strength(made.x), made.rng[:])
     if pure.shape != made.x.shape:
@@ -120,38 +108,4 @@ def pictures(subject: Subject) -> Iterator[str]:
     yield from ()
 
 
-@check("repeatable", "The same stream gives the same result; without `stochastic`, every stream does")
-def repeatable(subject: Subject) -> Iterator[str]:
-    """Bitwise, on one device."""
-    yield from repeats(trained(subject), _ask)
-
-
-@check("own-stream", "Random numbers come from the stream `rng` alone")
-def own_stream(subject: Subject) -> Iterator[str]:
-    """The global generators must not change."""
-    yield from draws_its_own(trained(subject), _ask)
-
-
-@check("batch-split", "An image's result does not depend on which others are in the batch")
-def batch_split(subject: Subject) -> Iterator[str]:
-    """The batch in two parts of different size."""
-    yield from treats_each_alone(trained(subject), _ask)
-
-
-@check("batch-order", "An image's result does not depend on its place in the batch")
-def batch_order(subject: Subject) -> Iterator[str]:
-    """The batch in reverse order."""
-    made = trained(subject)
-    yield from treats_each_alone(made, _ask, torch.arange(len(made.x)).flip(0))
-
-
-@check("inputs-unmodified", "Images, the classifier's weights and its own stay as they were")
-def inputs_unmodified(subject: Subject) -> Iterator[str]:
-    """In-place changes would affect the next attack."""
-    yield from leaves_inputs_alone(trained(subject), _ask)
-
-
-@check("survives-saving", "It gives the same results after its state was saved and loaded")
-def survives_saving_(subject: Subject) -> Iterator[str]:
-    """As safetensors, into a fresh part."""
-    yield from survives_saving(subject, trained(subject), _ask)
+check_answers(check, _ask)

@@ -52,7 +52,7 @@ class Simulated(Dataset):
             digest=self.settings.digest(),
             synthetic=True,
             lesion_class=1 if len(classes) == 2 else None,
-            notes=("Synthetic: simulated images of nobody; results here say nothing about patients.",),
+            notes=("Synthetic: simulated images; results here say nothing about patients.",),
         )
 
     def split(self, name: str) -> Split:
