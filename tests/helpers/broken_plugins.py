@@ -134,6 +134,6 @@ BROKEN = [
     # --- metrics and reports ---
     ("metric", "figures", "if count else None", "if not count else float('nan')"),
     ("metric", "repeatable", "        count = ", "        outcome.labels.add_(1)\n        count = "),
-    ("report", "renders", "return str(", "return print("),
-    ("report", "repeatable", "        return str(", "        table['more'] = 1\n        return str("),
+    ("report", "renders", "return rbmed.to_csv(", "rbmed.to_csv("),
+    ("report", "repeatable", "        return rbmed.to_csv(", "        table['more'] = 1\n        return rbmed.to_csv("),
 ]
