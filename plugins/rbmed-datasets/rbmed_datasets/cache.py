@@ -19,26 +19,36 @@ from robustbench_med.errors import DataError
 
 def digest_of(*parts: object) -> str:
     """blake2b hex digest (32 digits) of anything with a stable ``str``."""
-    return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(_bytes("\x1f".join(map(str, parts))), digest_size=16).hexdigest()
 
 
-def content_digest(root: Path, paths: Iterable[Path]) -> str:
-    """Digest of the relative names and the bytes of ``paths``, which lie under ``root``.
+def _bytes(text: str) -> bytes:
+    """UTF-8; names of files that are not UTF-8 keep their bytes."""
+    return text.encode("utf-8", "surrogateescape")
 
-    The result is cached by the files' sizes and times of change, so unchanged files are read once.
+
+def content_digest(
+    root: Path, named: Iterable[tuple[str, Path]], facts: Callable[[Path], str] = lambda path: ""
+) -> str:
+    """Digest of the names and bytes of files of the data set in ``root``, and of ``facts`` about them.
+
+    The result is cached by the files' sizes and times of change, so unchanged files are read once. A fact is how a file
+    is read where that has changed; most have none.
 
     Raises:
         DataError: a file cannot be read.
     """
-    ordered = sorted((path.relative_to(root).as_posix(), path) for path in paths)
+    ordered = sorted(named)
     total = hashlib.blake2b(digest_size=16)
     try:
         states = [(name, (stat := path.stat()).st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, path in ordered]
-        known = home() / "datasets" / "digests" / digest_of(root.resolve(), states)
+        known = home() / "datasets" / "digests" / digest_of(root.resolve(), states, 2)
         with suppress(OSError):
             return known.read_text(encoding="ascii")
         for name, path in ordered:
-            total.update(f"{name}\x1f{hashlib.blake2b(path.read_bytes()).hexdigest()}\x1e".encode())
+            fact = facts(path)
+            told = f"\x1f{fact}" if fact else ""
+            total.update(_bytes(f"{name}\x1f{hashlib.blake2b(path.read_bytes()).hexdigest()}{told}\x1e"))
     except OSError as error:
         raise DataError(f"cannot read {error.filename or root}: {error.strerror}") from error
     _write(known, lambda file: file.write(total.hexdigest().encode("ascii")))

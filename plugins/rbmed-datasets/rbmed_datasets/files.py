@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +49,35 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise `DataError` for more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise DataError(f"image {path} is {width} x {height} pixels; at most {MAX_PIXELS} allowed")
+
+
 def load(path: Path) -> Image.Image:
     """Decode ``path`` by its content, not by its extension, and apply its EXIF orientation.
+
+    Raises:
+        DataError: see `opened`.
+    """
+    with opened(path) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image of ``path``, known by its content; to be decoded inside.
 
     Raises:
         DataError: the file is missing, not an image, damaged, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"image {path} is {image.width} x {image.height} pixels; at most {MAX_PIXELS} allowed")
-            image.load()
-            return ImageOps.exif_transpose(image)
+        # As a file, not as a name: of a file that it maps into memory, Pillow confuses the sides if it is turned.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            check_size(path, image.width, image.height)
+            yield image
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -70,31 +89,51 @@ def load(path: Path) -> Image.Image:
 
 
 def gray(image: Image.Image) -> Image.Image:
-    """``image`` as mode L (uint8); transparency is laid over black.
+    """``image``, of 8 bits a channel, as mode L (uint8); transparency is laid over black."""
+    return _opaque(image).convert("L")
 
-    Images of more than 8 bits are divided by their largest value, because scanners store 12 bits in 16.
+
+def colour(image: Image.Image) -> Image.Image:
+    """``image``, of 8 bits a channel, as mode RGB; transparency is laid over black."""
+    return _opaque(image).convert("RGB")
+
+
+def mask(path: Path) -> NDArray[np.bool_]:
+    """The lesion of a mask, bool (H, W): every pixel above 0, in a JPEG, whose zeros are not exact, above 127.
+
+    Raises:
+        DataError: see `opened`.
     """
-    if image.mode[0] in "IF":
-        values = np.asarray(image, dtype=np.float64).clip(min=0)
-        return Image.fromarray(np.rint(values * (255 / max(values.max(initial=0), 1e-12))).astype(np.uint8))
+    with opened(path) as image:
+        least = 127 if image.format in ("JPEG", "MPO") else 0
+    image = load(path)
+    return np.asarray(image if image.mode[0] in "IF" else gray(image)) > least
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Mode 1, L or RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    if image.mode not in ("1", "L", "RGB"):
-        image = image.convert("RGB")
-    return image.convert("L")
+    return image if image.mode in ("1", "L", "RGB") else image.convert("RGB")
 
 
 def square(
-    image: Image.Image, size: int, fit: Fit, resample: Image.Resampling = Image.Resampling.BILINEAR
-) -> NDArray[np.uint8]:
-    """A mode L image as uint8 (size, size), averaged over the covered area where it shrinks.
+    values: NDArray[Any] | Image.Image, size: int, fit: Fit, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> NDArray[Any]:
+    """An image as (size, size) or (size, size, 3), averaged over the covered area where it shrinks.
 
-    ``pad`` keeps the proportions and fills with black, ``squash`` stretches.
+    ``pad`` keeps the proportions and fills with black, ``squash`` stretches. uint8 stays uint8, and float32, in [0, 1],
+    float32.
     """
-    shape = (size, size)
+    if isinstance(values, Image.Image):
+        values = np.asarray(values, dtype=np.uint8)
+    if values.dtype != np.uint8 and values.ndim == 3:  # Pillow has no floats in colour
+        return np.stack([square(values[..., at], size, fit, resample) for at in range(values.shape[2])], axis=-1)
+    image, shape = Image.fromarray(values), (size, size)
     fitted = ImageOps.pad(image, shape, method=resample, color=0) if fit == "pad" else image.resize(shape, resample)
-    return np.asarray(fitted, dtype=np.uint8)
+    made = np.asarray(fitted)
+    return made if made.dtype == np.uint8 else made.clip(0, 1)
 
 
 def wrong_extension(path: Path) -> str | None:
@@ -104,12 +143,3 @@ def wrong_extension(path: Path) -> str | None:
     if actual == SUFFIXES.get(path.suffix.lower()):
         return None
     return f"note: {path} holds {actual} content, not what its extension says; it is read anyway"
-
-
-def problem(path: Path) -> str | None:
-    """One line on a problem of ``path``, or None; a line that starts with ``note:`` is harmless."""
-    try:
-        load(path)
-    except DataError as error:
-        return str(error)
-    return wrong_extension(path)

@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 import robustbench_med as rbmed
 from rbmed_datasets import cache
-from rbmed_datasets.splits import SPLITS, gaps, split_by_patient
+from rbmed_datasets.intensity import Window
+from rbmed_datasets.splits import SPLITS, gaps, official, split_by_patient
 from robustbench_med.errors import DataError
+
+#: Raised when what is cached changes: images, notes.
+_FORMAT = 2
 
 
 class FolderParams(rbmed.Params):
@@ -39,33 +43,56 @@ class FolderParams(rbmed.Params):
         return self
 
 
+class PictureParams(FolderParams):
+    """Parameters of data sets whose files may be in colour or of any depth."""
+
+    channels: Literal[1, 3] = rbmed.Field(
+        1, description="1: grey; 3: colour, for histology, skin or fundus images (grey files are repeated)."
+    )
+    window: Window = rbmed.Field(
+        "file",
+        description="Values that become black and white, the same for all files: 'file' (as declared by them), "
+        "'percentile' (0.5 to 99.5 of all pixels) or CENTER/WIDTH, such as 40/400 for Hounsfield units.",
+    )
+
+    @pydantic.field_validator("channels", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 @dataclass(frozen=True)
 class Scans:
     """All images of a folder, decoded.
 
     Attributes:
         classes: class names, in label order.
-        images: uint8 (N, H, W).
+        images: (N, H, W), in colour (N, H, W, 3); uint8, or float32 in [0, 1].
         labels: int64 (N,).
         patients: (N,) patient or group ids.
         sites: (N,) site ids.
         masks: bool (N, H, W), or None.
         notes: facts for the data card.
+        units: (N,) ids of what stays in one split; None for the patients.
+        official: (N,) split of each image, from `SPLITS`, if the one of the data set is to be kept.
     """
 
     classes: tuple[str, ...]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
     sites: tuple[str, ...]
     masks: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    units: tuple[str, ...] | None = None
+    official: NDArray[np.str_] | None = None
 
 
 class FolderDataset(rbmed.Dataset):
-    """Base class of `Lgg` and `ImageFolder`, which find and decode the files; it splits and caches the images.
+    """Base class of data sets that find and decode the user's files; it splits and caches the images.
 
-    ``revision`` is raised when the same files and parameters would give other images, labels or splits.
+    ``revision`` is raised when the same files and parameters would give other images, labels or splits. ``later`` are
+    parameters that were added since: at their defaults they leave the digest as it was.
     """
 
     Params: ClassVar[type[FolderParams]] = FolderParams
@@ -73,10 +100,15 @@ class FolderDataset(rbmed.Dataset):
     licence: ClassVar[str]
     citation: ClassVar[str]
     revision: ClassVar[int]
+    later: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def base(self) -> Path:
         """The folder that file names are relative to, so that moving the data set does not change its digest."""
+
+    def file_name(self, path: Path) -> str:
+        """The name of a file in the digest, and in ids."""
+        return path.relative_to(self.base()).as_posix()
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -107,8 +139,15 @@ class FolderDataset(rbmed.Dataset):
 
     @cached_property
     def _digest(self) -> str:
-        content = cache.content_digest(self.base(), self.files())
-        return cache.digest_of(self.name, self.revision, self.params.model_dump_json(), content)
+        named = [(self.file_name(path), path) for path in self.files()]
+        content = cache.content_digest(self.base(), named, self.fact)
+        fields = type(self.params).model_fields
+        unset = {key for key in self.later if getattr(self.params, key) == fields[key].default}
+        return cache.digest_of(self.name, self.revision, self.params.model_dump_json(exclude=unset), content)
+
+    def fact(self, path: Path) -> str:
+        """A fact about a file that enters the digest with its bytes; see `rbmed_datasets.cache.content_digest`."""
+        return ""
 
     @cached_property
     def _card(self) -> rbmed.DataCard:
@@ -117,7 +156,7 @@ class FolderDataset(rbmed.Dataset):
         return rbmed.DataCard(
             name=self.name,
             classes=classes,
-            channels=1,
+            channels=getattr(self.params, "channels", 1),
             size=self.params.size,
             licence=self.licence,
             citation=self.citation,
@@ -137,7 +176,7 @@ class FolderDataset(rbmed.Dataset):
         fields = ("images", "labels", "patients", "sites", "masks")
         images, labels, patients, sites, masks = self._stored(*(f"{name}.{key}" for key in fields)).values()
         return rbmed.Split(
-            images=torch.from_numpy(images).to(torch.float32).div_(255).unsqueeze(1),
+            images=_tensor(images),
             labels=torch.from_numpy(labels),
             patients=tuple(patients.tolist()),
             sites=tuple(sites.tolist()),
@@ -146,7 +185,7 @@ class FolderDataset(rbmed.Dataset):
 
     def _stored(self, *names: str) -> dict[str, NDArray[Any]]:
         """Arrays from the cache, computed first if they are missing or damaged."""
-        path = rbmed.home() / "datasets" / f"{self.name}-{self._digest}.npz"
+        path = rbmed.home() / "datasets" / f"{self.name}-{self._digest}-{_FORMAT}.npz"
         stored = cache.read(path, names)
         if stored is None:
             arrays = self._arrays()
@@ -158,7 +197,12 @@ class FolderDataset(rbmed.Dataset):
         scans, params = self.scans(), self.params
         held_out = (params.calibration_fraction, params.test_fraction)
         shares = (1 - sum(held_out), *held_out)
-        splits = split_by_patient(scans.patients, scans.sites, scans.labels, shares, params.seed)
+        units = scans.patients if scans.units is None else scans.units
+        if scans.official is None:
+            splits = split_by_patient(units, scans.sites, scans.labels, shares, params.seed)
+        else:
+            share = params.calibration_fraction
+            splits = official(scans.official, units, scans.sites, scans.labels, share, params.seed)
         notes = [*scans.notes, *gaps(splits, scans.sites, scans.labels, scans.classes)]
         arrays: dict[str, NDArray[Any]] = {"classes": np.array(scans.classes), "notes": np.array(notes, dtype=np.str_)}
         for name in SPLITS:
@@ -171,3 +215,10 @@ class FolderDataset(rbmed.Dataset):
                 f"{name}.masks": np.empty(0, dtype=np.bool_) if scans.masks is None else scans.masks[rows],
             }
         return arrays
+
+
+def _tensor(images: NDArray[Any]) -> torch.Tensor:
+    """Float32 (N, C, H, W) in [0, 1] of images as in `Scans`."""
+    made = torch.from_numpy(images)
+    made = made.to(torch.float32).div_(255) if images.dtype == np.uint8 else made
+    return made.unsqueeze(1) if made.ndim == 3 else made.permute(0, 3, 1, 2).contiguous()

@@ -1,15 +1,29 @@
-"""Finds the class folders of an image collection at the usual depths."""
+"""Finds the class folders of an image collection in the layouts that collections have."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rbmed_datasets.files import images_in, natural_key
+from rbmed_datasets.names import printable
 from robustbench_med.errors import DataError
 
-_TRAINING = {"train", "training", "val", "valid", "validation"}
-_TESTING = {"test", "testing"}
+#: Names of folders of official splits, in any case.
+OFFICIAL = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "calibration"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_IMAGES = {"image", "images", "img", "imgs"}
+_MASKS = {"mask", "masks"}
+_MASK = re.compile(r"(?P<scan>.+?)[ _-](?:masks?|segmentation|seg)(?:[ _-]?\d+)?", re.IGNORECASE)
+_LGG = re.compile(r"TCGA_[A-Z0-9]{2}_[A-Z0-9]{4}_\d{8}")
+#: Folders that divide a collection without saying anything about the images.
+_PART = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|masks?|parts?|batch|batches|fold|chunk)[ _-]?\d*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -19,12 +33,25 @@ class Labelled:
     Attributes:
         path: the class folder; its name is the class.
         files: its images, in natural order.
-        official_test: True below a folder ``test`` or ``Testing``.
+        split: the official split that it is in, ``train``, ``calibration`` or ``test``; empty without one.
+        site: the folder of the hospital that it is in; empty without one.
+        masks: the lesion masks of an image, which are united.
+        unread: files in it that are neither image nor mask, and subfolders.
+        foreign: it is in the separate folder of test images.
     """
 
     path: Path
     files: tuple[Path, ...]
-    official_test: bool = False
+    split: str = ""
+    site: str = ""
+    masks: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    unread: tuple[Path, ...] = ()
+    foreign: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the class."""
+        return printable(self.path.name)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -42,47 +69,157 @@ def _folders(path: Path) -> list[Path]:
     )
 
 
+def _class_folder(path: Path) -> Labelled:
+    """The images of a class, directly in its folder or in ``images`` there, with masks beside them or in ``masks``."""
+    found, inner = images_in(path), [child for child in _folders(path) if child.name.lower() in _IMAGES]
+    read = {path}
+    if not found and len(inner) == 1:
+        found = images_in(inner[0])
+        read.add(inner[0])
+    stems = {file.stem: file for file in found}
+    masks: dict[Path, list[Path]] = {}
+    for file in found:
+        match = _MASK.fullmatch(file.stem)
+        if match and match["scan"] in stems:
+            masks.setdefault(stems[match["scan"]], []).append(file)
+    beside = {file for several in masks.values() for file in several}
+    for folder in _mask_folders(path):
+        read.add(folder)
+        for file in images_in(folder):
+            match = _MASK.fullmatch(file.stem)
+            scan = stems.get(file.stem) or (stems.get(match["scan"]) if match else None)
+            if scan:
+                masks.setdefault(scan, []).append(file)
+    images = tuple(file for file in found if file not in beside)
+    known = {*found, *read}
+    unread = tuple(
+        child
+        for folder in sorted(read)
+        if folder.is_relative_to(path)
+        for child in sorted(folder.iterdir())
+        if child not in known
+        and not child.name.startswith((".", "__"))
+        and child.name.lower() not in ("thumbs.db", "desktop.ini")
+        and not (folder.name.lower() in _MASKS and child.is_file())
+    )
+    return Labelled(path, images, masks={scan: tuple(files) for scan, files in masks.items()}, unread=unread)
+
+
+def _mask_folders(path: Path) -> list[Path]:
+    """``class/masks``, or ``masks/class`` next to ``images/class``."""
+    inside = [child for child in path.iterdir() if child.is_dir() and child.name.lower() in _MASKS]
+    if path.parent.name.lower() in _IMAGES:
+        beside = (child for child in path.parent.parent.iterdir() if child.is_dir() and child.name.lower() in _MASKS)
+        inside += [child / path.name for child in beside if (child / path.name).is_dir()]
+    return inside
+
+
 def _class_folders(path: Path) -> list[Labelled]:
     """Class folders directly in ``path``; [] unless at least one holds images.
 
     A folder of folders beside them is another copy of the collection (Navoneel's zip has one), not a class; an empty
     folder is an empty class, which the caller reports.
     """
-    found = [Labelled(child, tuple(images_in(child))) for child in _folders(path)]
+    found = [_class_folder(child) for child in _folders(path)]
     if not any(item.files for item in found):
         return []
-    masks = [file for item in found for file in item.files if file.stem.endswith("_mask")]
-    if masks:
-        raise DataError(f"{path} holds scans with lesion masks ({masks[0].name}), not class folders; is it 'lgg'?")
-    return [item for item in found if item.files or not _folders(item.path)]
+    if volumes := [item for item in found if _LGG.fullmatch(item.path.name)]:
+        raise DataError(f"{path} holds volumes of patients ({volumes[0].path.name}), not class folders; is it 'lgg'?")
+    kept = [item for item in found if item.files or not _folders(item.path)]
+    if all(_PART.fullmatch(item.path.name) for item in kept):
+        names = ", ".join(item.name for item in kept[:3])
+        raise DataError(
+            f"{path} holds parts of one collection ({names}), not class folders; labels in a table are read by the "
+            "data set 'table'"
+        )
+    return kept
 
 
 def _collection(path: Path) -> list[Labelled]:
-    """Class folders of ``path``, with or without an official split between; [] if it is not a collection."""
-    official = [(child, child.name.lower()) for child in _folders(path)]
-    parts = [(child, name in _TESTING) for child, name in official if name in _TRAINING | _TESTING]
-    pooled = [
-        Labelled(item.path, item.files, official_test=test) for child, test in parts for item in _class_folders(child)
-    ]
+    """Class folders of ``path``, with or without an official split or sites between; [] if it is not a collection."""
+    parts = [(child, OFFICIAL[child.name.lower()]) for child in _folders(path) if child.name.lower() in OFFICIAL]
+    pooled = [replace(item, split=split) for child, split in parts for item in (_class_folders(child) or _sites(child))]
     return pooled or _class_folders(path)
 
 
-def find_classes(root: Path) -> list[Labelled]:
-    """The class folders under ``root``: there, one folder deeper, or in ``Training`` and ``Testing``.
+def _sites(path: Path) -> list[Labelled]:
+    """``site/class``: several collections with classes in common; [] where there are none.
 
     Raises:
-        DataError: there are none, or there are several collections.
+        DataError: there are several collections that share no class.
     """
-    here = _collection(root)
-    if here:
-        return here
-    below = [(child, found) for child in _folders(root) if (found := _collection(child))]
-    if len(below) > 1:
-        names = ", ".join(child.name for child, _ in below)
-        raise DataError(f"several image collections under {root}: {names}; give the folder of one")
+    found = [(child, items) for child in _folders(path) if (items := _collection(child))]
+    if len(found) < 2:
+        return []
+    classes = [{item.name.casefold() for item in items} for _, items in found]
+    held = Counter(name for names in classes for name in names)
+    if any(all(held[name] == 1 for name in names) for names in classes):
+        names = ", ".join(printable(child.name) for child, _ in found)
+        raise DataError(
+            f"several image collections under {path}: {names}; give the folder of one (hospitals would share classes)"
+        )
+    return [replace(item, site=printable(child.name)) for child, items in found for item in items]
+
+
+def find_classes(root: Path, test: Path | None = None) -> list[Labelled]:
+    """The class folders under ``root``: there, one folder deeper, in official splits, in a folder for each site.
+
+    Those under the folder ``test`` are official test images, if it is given; then the others are for training.
+
+    Raises:
+        DataError: there are none, there are several collections, or names of classes differ in case only.
+    """
+    found = _found(root)
+    if test is not None:
+        if any(item.split == "test" for item in found):
+            raise DataError(f"{root} has test images of its own; give its training folder, or leave out test_folder")
+        found = [replace(item, split=item.split or "train") for item in found]
+        found += [replace(item, split="test", foreign=True) for item in _found(test)]
+    where: dict[str, str] = {}
+    for item in found:
+        where.setdefault(item.name, printable(item.path))
+    refuse_similar(where)
+    return found
+
+
+def _found(root: Path) -> list[Labelled]:
+    found = _collection(root) or _sites(root)
+    below = found or next((items for child in _folders(root) if (items := _collection(child) or _sites(child))), [])
     if not below:
         raise DataError(
-            f"no class folders with images under {root}: expected <class>/<image>, one folder deeper, "
-            "or Training|Testing/<class>/<image>"
+            f"no class folders with images under {root}: expected <class>/<image>, <class>/images/<image>, "
+            "<site>/<class>/<image>, the same one folder deeper, or train|val|test/<class>/<image>"
         )
-    return below[0][1]
+    return below
+
+
+def refuse_similar(classes: Mapping[str, object]) -> None:
+    """Raise `DataError` for names of classes that differ in case, spaces or punctuation only; values say where."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        key = re.sub(r"[\s_.-]+", "", name.casefold()) or name
+        if key in seen:
+            one, other = seen[key], name
+            raise DataError(
+                f"classes {one!r} ({classes[one]}) and {other!r} ({classes[other]}) differ in case or punctuation "
+                "only; give them one name"
+            )
+        seen[key] = name
+
+
+def unread_note(found: Sequence[Labelled]) -> list[str]:
+    """A line that counts what lies in class folders and is not read, by extension."""
+    kinds: dict[str, list[Path]] = {}
+    for path in (path for item in found for path in item.unread):
+        kinds.setdefault("folder" if path.is_dir() else _extension(path), []).append(path)
+    if not kinds:
+        return []
+    counts = ", ".join(f"{len(paths)} {kind}" for kind, paths in sorted(kinds.items()))
+    example = next(iter(kinds.values()))[0]
+    return [f"left out of the class folders, as no known images: {counts} ({printable(example)} for example)"]
+
+
+def _extension(path: Path) -> str:
+    """``.dcm``, ``.nii.gz``; for a name without one, ``without extension``."""
+    suffixes = path.suffixes[-2:] if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip") else path.suffixes[-1:]
+    return "".join(suffixes).lower() or "without extension"

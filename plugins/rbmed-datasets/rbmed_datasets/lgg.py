@@ -20,7 +20,7 @@ import pydantic
 from PIL import Image
 
 import robustbench_med as rbmed
-from rbmed_datasets import files
+from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.folder import FolderDataset, FolderParams, Scans
 from robustbench_med.errors import DataError
 
@@ -145,11 +145,13 @@ class Lgg(FolderDataset):
         with self.progress.task("reading lgg", len(candidates)) as task:
             for volume, slice_path, mask_path in candidates:
                 task.advance()
-                mask = np.asarray(files.gray(files.load(mask_path))) > 0
+                mask = files.mask(mask_path)
                 if 0 < mask.sum() < self.params.min_lesion_pixels:
                     tiny += 1
                     continue
                 scan = files.load(slice_path)
+                if pixels.deep(slice_path):
+                    raise DataError(f"slice {slice_path} has more than 8 bits a channel; the collection has 8")
                 flair = scan.getchannel(1) if scan.mode == "RGB" else files.gray(scan)
                 if flair.size != mask.shape[::-1]:
                     raise DataError(_size_mismatch(slice_path, flair.size, mask.shape[::-1]))
@@ -188,7 +190,7 @@ class Lgg(FolderDataset):
                 lines += [f"slice {path} has no mask" for path in volume.slices if path not in volume.masks]
                 lines += [f"mask {path} has no slice" for path in volume.orphans]
                 unpaired = [*volume.orphans, *(path for path in volume.slices if path not in volume.masks)]
-                lines += [line for path in unpaired if (line := files.problem(path))]
+                lines += [line for path in unpaired if (line := checking.problem(path))]
                 lines += [line for pair in volume.masks.items() for line in _pair_problems(*pair)]
                 if not volume.slices:
                     lines.append(f"patient {volume.patient} has no slices")
@@ -197,7 +199,7 @@ class Lgg(FolderDataset):
 
 
 def _pair_problems(scan: Path, mask: Path) -> list[str]:
-    lines = [line for path in (scan, mask) if (line := files.problem(path))]
+    lines = [line for path in (scan, mask) if (line := checking.problem(path))]
     with suppress(DataError):  # an unreadable file is reported above
         size, mask_size = files.load(scan).size, files.load(mask).size
         if size != mask_size:

@@ -7,6 +7,7 @@ near-duplicates are grouped first and the groups are split.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ _MARGIN = 1e-4
 _CHUNK = 1024
 
 
-def _standardised(images: NDArray[np.uint8]) -> torch.Tensor:
+def _standardised(images: NDArray[Any]) -> torch.Tensor:
     """Rows of zero mean and unit length, float64 (N, pixels); constant images become zeros, without near-duplicates."""
     rows = torch.from_numpy(images).flatten(1).to(torch.float64)
     rows -= rows.mean(dim=1, keepdim=True)
@@ -27,12 +28,12 @@ def _standardised(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def near_duplicate_pairs(
-    images: NDArray[np.uint8], threshold: float, advance: Callable[[int], None] = lambda steps: None
+    images: NDArray[Any], threshold: float, advance: Callable[[int], None] = lambda steps: None
 ) -> NDArray[np.int64]:
     """All pairs whose Pearson correlation over pixels exceeds ``threshold``.
 
     Args:
-        images: uint8 (N, H, W).
+        images: (N, H, W) of any type.
         threshold: correlation in (0, 1).
         advance: called with the number of images compared, after each chunk.
 
@@ -51,6 +52,17 @@ def near_duplicate_pairs(
             found.append(part[(exact[part[:, 0]] * exact[part[:, 1]]).sum(dim=1) > threshold])
         advance(min(_CHUNK, len(rough) - start))
     return torch.cat(found).numpy()
+
+
+def above(images: NDArray[Any], pairs: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
+    """Those of ``pairs`` whose correlation exceeds ``threshold``."""
+    exact = _standardised(images)
+    kept = [
+        (exact[part[:, 0]] * exact[part[:, 1]]).sum(dim=1).numpy() > threshold
+        for start in range(0, len(pairs), _CHUNK)
+        if len(part := pairs[start : start + _CHUNK])
+    ]
+    return pairs[np.concatenate(kept)] if kept else pairs
 
 
 def groups(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:

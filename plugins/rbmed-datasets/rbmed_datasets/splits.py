@@ -28,50 +28,110 @@ def split_by_patient(
     patients: Sequence[str],
     sites: Sequence[str],
     labels: NDArray[np.int64],
-    fractions: tuple[float, float, float],
+    fractions: Sequence[float],
     seed: int,
+    names: Sequence[str] = SPLITS,
 ) -> NDArray[np.str_]:
-    """Assign every image to a split so that no patient of a site is in two.
+    """Assign every image to a split so that no patient is in two.
 
     Within each site, patients are assigned one by one (seeded order, large ones first) to the split with the lowest
     share of its target in the patient's classes. So each split gets at least one patient, and its share of each class
-    is exact to within about one patient.
+    is exact to within about one patient. A patient of several sites is in one split at all of them. Among several
+    sites, one with fewer patients than splits fills the first splits only.
 
     Args:
         patients: (N,) patient or group ids.
         sites: (N,) site ids.
         labels: int64 (N,).
-        fractions: shares of train, calibration and test; each > 0.
+        fractions: shares of the splits; each > 0.
         seed: another seed, another split.
+        names: of the splits.
 
     Returns:
-        (N,) array of ``train``, ``calibration`` or ``test``.
+        (N,) array of names.
 
     Raises:
-        DataError: a site has fewer than three patients.
+        DataError: the only site has fewer patients than there are splits.
     """
-    names = np.asarray(SPLITS)
+    spelled = np.asarray(names)
     site_of, who = np.asarray(sites), np.asarray(patients)
-    result = np.empty(len(labels), dtype=names.dtype)
-    for site in np.unique(site_of):
+    everyone, person = np.unique(who, return_inverse=True)
+    split_of = np.full(len(everyone), -1)
+    each = np.unique(site_of)
+    for site in each:
         rows = np.flatnonzero(site_of == site)
         ids, inverse = np.unique(who[rows], return_inverse=True)
-        if len(ids) < len(SPLITS):
-            raise DataError(f"site {str(site)!r} has {len(ids)} patient(s) or image groups; the splits need at least 3")
+        if len(ids) < len(names) and len(each) == 1:
+            raise DataError(
+                f"site {str(site)!r} has {len(ids)} patient(s) or image groups; the splits need at least {len(names)}"
+            )
         counts = _class_counts(inverse, labels[rows])
         targets = np.maximum(np.outer(fractions, counts.sum(axis=0)), 1e-9)
+        at = np.searchsorted(everyone, ids)
+        filled = np.zeros_like(targets)
+        known = split_of[at] >= 0  # patients of an earlier site
+        np.add.at(filled, split_of[at][known], counts[known])
         # Within a power of two the order is random; a much larger patient assigned last would exceed its split's
         # target.
         size = np.floor(np.log2(counts.sum(axis=1)))
-        order = sorted(range(len(ids)), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i])))
-        filled = np.zeros_like(targets)
-        chosen = np.empty(len(ids), dtype=np.int64)
+        order = sorted(
+            np.flatnonzero(~known).tolist(), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i]))
+        )
         for i in order:
             fullness = filled / targets
             # The sum only breaks ties, in favour of a split that is still empty, so that none stays empty.
-            chosen[i] = np.argmin(fullness @ counts[i] + 1e-6 * fullness.sum(axis=1))
-            filled[chosen[i]] += counts[i]
-        result[rows] = names[chosen[inverse]]
+            split = int(np.argmin(fullness @ counts[i] + 1e-6 * fullness.sum(axis=1)))
+            if len(ids) < len(names):  # the first patient is for training, the second for the test
+                split = len(names) - 1 if filled[0].any() else 0
+            split_of[at[i]] = split
+            filled[split] += counts[i]
+    result: NDArray[np.str_] = spelled[split_of[person]]
+    return result
+
+
+def official(
+    given: NDArray[np.str_],
+    patients: Sequence[str],
+    sites: Sequence[str],
+    labels: NDArray[np.int64],
+    calibration: float,
+    seed: int,
+) -> NDArray[np.str_]:
+    """The split that comes with a data set; calibration images are taken from training where it has none.
+
+    Args:
+        given: (N,) names from `SPLITS`.
+        patients: (N,) patient or group ids.
+        sites: (N,) site ids.
+        labels: int64 (N,).
+        calibration: share of the training images to take.
+        seed: another seed, another choice.
+
+    Raises:
+        DataError: it has no training or no test images, or a patient is in two of its splits.
+    """
+    for name in ("train", "test"):
+        if not (given == name).any():
+            raise DataError(f"the official split has no {name} images; use split=patient")
+    who = np.asarray(patients)
+    homes: dict[str, str] = {}
+    for patient, split in zip(who.tolist(), given.tolist(), strict=True):
+        if homes.setdefault(patient, split) != split:
+            raise DataError(
+                f"patient {patient!r} is in {homes[patient]} and in {split} of the official split; use split=patient"
+            )
+    result = given.copy()
+    if not (given == "calibration").any():
+        rows = np.flatnonzero(given == "train")
+        result = result.astype(np.asarray(SPLITS).dtype)
+        result[rows] = split_by_patient(
+            who[rows].tolist(),
+            np.asarray(sites)[rows].tolist(),
+            labels[rows],
+            (1 - calibration, calibration),
+            seed,
+            ("train", "calibration"),
+        )
     return result
 
 

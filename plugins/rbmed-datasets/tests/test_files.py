@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rbmed_datasets import files
+from rbmed_datasets import checking, files, pixels
 from robustbench_med.errors import DataError
 
 
@@ -23,7 +23,7 @@ def test_content_counts_not_the_extension(tmp_path: Path, scan: Callable[..., np
     path = tmp_path / "scan.jpg"
     Image.fromarray(scan(0)).save(path, format="PNG")
     np.testing.assert_array_equal(read(path), scan(0))
-    assert files.problem(path) == f"note: {path} holds PNG content, not what its extension says; it is read anyway"
+    assert checking.problem(path) == f"note: {path} holds PNG content, not what its extension says; it is read anyway"
 
 
 @pytest.mark.parametrize("suffix", ["png", "PNG", "bmp", "tif", "gif"])
@@ -31,7 +31,7 @@ def test_lossless_files_are_read_exactly(tmp_path: Path, scan: Callable[..., np.
     path = tmp_path / f"scan.{suffix}"
     Image.fromarray(scan(1)).save(path)
     np.testing.assert_array_equal(read(path), scan(1))
-    assert files.problem(path) is None
+    assert checking.problem(path) is None
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,6 @@ def test_transparency_is_black(tmp_path: Path) -> None:
     assert read(tmp_path / "a.png")[:, 0].tolist() == [0, 0, 200, 200]
 
 
-def test_twelve_bits_in_sixteen_use_the_whole_range(tmp_path: Path) -> None:
-    values = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(16, 16)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read(tmp_path / "deep.png"), np.rint(values / 4095 * 255))
-
-
-def test_an_all_black_deep_image_stays_black(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(tmp_path / "deep.png")
-    assert not read(tmp_path / "deep.png").any()
-
-
 def test_padding_keeps_proportions_and_squashing_does_not() -> None:
     wide = Image.new("L", (80, 40), 100)
     padded = files.square(wide, 32, "pad")
@@ -101,14 +90,14 @@ def test_damaged_files_are_named(
     Image.fromarray(scan(4)).save(path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=f"scan.{suffix}") as error:
-        files.load(path)
+        pixels.read(path)
     assert "\n" not in str(error.value)
-    assert files.problem(path) == str(error.value)
+    assert checking.problem(path) == str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png"):
-        files.load(tmp_path / "gone.png")
+        pixels.read(tmp_path / "gone.png")
 
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 40_000])
