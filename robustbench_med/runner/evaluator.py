@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from robustbench_med.attacks import controls, diagnostics, huge_eps
+from robustbench_med.attacks import controls, huge_eps
 from robustbench_med.attacks.batch_size import BatchSizes
 from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
@@ -28,20 +28,18 @@ from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.interfaces.dataset import Split
-from robustbench_med.interfaces.results import Outcome
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
-from robustbench_med.records import fairness
-from robustbench_med.records.record import Record, flatten
+from robustbench_med.records.record import Record
 from robustbench_med.records.sections.attack import AttackSection, draws
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
-from robustbench_med.records.sections.results import RungSection, SpentSection
 from robustbench_med.runner import checkpoints
 from robustbench_med.runner.checkpoints import Chunk, RunningTotals, timed
+from robustbench_med.runner.measured import measured
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
@@ -158,7 +156,8 @@ class Evaluator:
         if deployment.dataset.card().patients_known:
             codes = patient_codes(deployment.dataset.split("test"), chunk.outcome.patients)
             chunk = replace(chunk, outcome=replace(chunk.outcome, codes=codes))
-        record = self._summarise(job.cell, parts[0].pipeline, chunk, totals)
+        fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics)
+        record = self.record(job.cell, parts[0].pipeline, peak_memory_mib=peak_memory(self.device), **fields)
         yield Done(record, checkpoints.encode(chunk))
 
     def _client_parts(self, job: Job, deployment: Deployment) -> list[_ClientPart]:
@@ -228,51 +227,6 @@ class Evaluator:
         totals.add_controls(*checkpoints.decode_controls(data))
 
     # --- records ---
-
-    def _summarise(self, cell: Cell, pipeline: Pipeline, chunk: Chunk, totals: RunningTotals) -> Record:
-        """The record of a measured cell: the figures of every metric, over all clients and for each."""
-        outcome = chunk.outcome
-        known = bool(outcome.codes)
-        metrics, intervals = flatten(self._figures(outcome), known)
-        clients = {site: outcome.at(site) for site in sorted(set(outcome.sites))}
-        of_clients = {site: flatten(self._figures(own), known) for site, own in clients.items()}
-        per_client = {site: figures for site, (figures, _) in of_clients.items()}
-        level = self.config.diagnostics
-        return self.record(
-            cell,
-            pipeline,
-            status="ok",
-            clients=list(clients),
-            n=len(outcome.labels),
-            patients=len(set(outcome.patients)) if known else None,
-            client_images={
-                site: (len(own.labels), len(set(own.patients)) if known else None) for site, own in clients.items()
-            },
-            metrics=metrics,
-            intervals=intervals,
-            per_client=per_client,
-            client_intervals={site: bounds for site, (_, bounds) in of_clients.items()},
-            between_clients=fairness.between(per_client),
-            worst_client=fairness.worst_client(per_client),
-            seconds=chunk.seconds + totals.controls_seconds,
-            spent=SpentSection.of(outcome),
-            rungs=[
-                *(RungSection.of(rung, len(outcome.rungs) > 1) for rung in outcome.rungs),
-                *map(RungSection.left_out, cell.left_out),
-            ],
-            diagnostics={}
-            if level == "off"
-            else diagnostics.report(
-                level, outcome, metrics, totals.controls, totals.controls_seconds, cell.threat.goal
-            ),
-            peak_memory_mib=peak_memory(self.device),
-        )
-
-    def _figures(self, outcome: Outcome) -> dict[str, Any]:
-        figures: dict[str, Any] = {}
-        for metric in self._metrics:
-            figures |= metric.compute(outcome)
-        return figures
 
     def record(self, cell: Cell, pipeline: Pipeline | None = None, **fields: Any) -> Record:
         """A record with everything that is known before measuring; of a measured cell, one of its pipelines too."""

@@ -45,7 +45,7 @@ def alone(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", folder)
     yield Path(folder)
     torch.set_num_threads(threads)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 1800
     while (left := [*Path(folder).iterdir(), *processes(folder)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     shutil.rmtree(folder)

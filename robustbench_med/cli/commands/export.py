@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,20 +14,13 @@ from robustbench_med.cli.options import Results
 from robustbench_med.errors import BadParameter
 
 
-class ExportFormat(StrEnum):
-    """What is written: one row per cell (csv, parquet), or the complete records (json)."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSON = "json"
-
-
 @app.command(rich_help_panel=RESULTS)
 def export(
     results: Results,
     form: Annotated[
-        ExportFormat, typer.Option("--format", case_sensitive=False, help="csv, parquet or json.")
-    ] = ExportFormat.CSV,
+        Literal["csv", "parquet", "json"],
+        typer.Option("--format", case_sensitive=False, help="csv, parquet or json."),
+    ] = "csv",
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the complete records as JSON."""
@@ -38,9 +30,9 @@ def export(
 
     records = latest(record for each in results for record in open_results(each))
     if target is not None:
-        write(records, form.value, target)
+        write(records, form, target)
         plain(f"{len(records)} cells in {target}")
-    elif form is ExportFormat.PARQUET:
+    elif form == "parquet":
         raise BadParameter("--format parquet is binary; name a file for it: --out FILE")
     else:
-        sys.stdout.write(exported(records, form.value))
+        sys.stdout.write(exported(records, form))

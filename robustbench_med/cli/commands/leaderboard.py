@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -89,16 +88,6 @@ def split(
     plain(f"{path}: {len(found.labels)} images, {patients}, {len(set(found.sites))} clients")
 
 
-class TableFormat(StrEnum):
-    """How rows are shown."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    JSON = "json"
-    TEX = "tex"
-
-
 #: Columns that fit a terminal.
 SHOWN = "rank,defense,strategy,clean,robust,claim,drop,flags"
 
@@ -115,8 +104,9 @@ def show(
     columns: Annotated[str | None, typer.Option(help="Columns of the table, separated by commas.")] = None,
     ranked: Annotated[bool, typer.Option("--ranked", help="Omit rows without rank.")] = False,
     form: Annotated[
-        TableFormat, typer.Option("--format", case_sensitive=False, help="table, markdown, csv, json or tex.")
-    ] = TableFormat.TABLE,
+        Literal["table", "markdown", "csv", "json", "tex"],
+        typer.Option("--format", case_sensitive=False, help="table, markdown, csv, json or tex."),
+    ] = "table",
 ) -> None:
     """Show the leaderboard in the terminal."""
     from robustbench_med.leaderboard import filters
@@ -128,13 +118,13 @@ def show(
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
     boards = filters.chosen(read_sources(root).boards(), choice)
-    if form is TableFormat.TABLE:
+    if form == "table":
         for board in boards:
             _print(board, wanted)
         if not boards:
             plain("no row matches")
     else:
-        render = {"markdown": to_markdown, "csv": to_csv, "json": to_json, "tex": to_tex}[form.value]
+        render = {"markdown": to_markdown, "csv": to_csv, "json": to_json, "tex": to_tex}[form]
         print(render(boards), end="")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,20 +16,13 @@ from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter
 
 
-class ReportFormat(StrEnum):
-    """Format of the file."""
-
-    HTML = "html"
-    MD = "md"
-    PDF = "pdf"
-
-
 @app.command(rich_help_panel=RESULTS)
 def report(
     results: Results,
     form: Annotated[
-        ReportFormat, typer.Option("--format", case_sensitive=False, help="html, md or pdf (with Chromium).")
-    ] = ReportFormat.HTML,
+        Literal["html", "md", "pdf"],
+        typer.Option("--format", case_sensitive=False, help="html, md or pdf (with Chromium)."),
+    ] = "html",
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [next to the records]")] = None,
     images: Annotated[
         int, typer.Option(min=0, max=20, help="Attack and show this many images of each row, also of your data.")
@@ -43,14 +35,14 @@ def report(
     from robustbench_med.leaderboard.render.page.report import read, write
 
     if target is None:
-        target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form.value}"
+        target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
     if target.is_dir():
         raise BadParameter(f"--out {target} is a folder; name a file")
-    if images and form is ReportFormat.MD:
+    if images and form == "md":
         raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
     made = read(results)
     if not images:
-        write(made, form.value, target)
+        write(made, form, target)
     else:
         from robustbench_med.reproduction.verify import Verifier
 
@@ -58,5 +50,5 @@ def report(
         with tempfile.TemporaryDirectory() as folder:
             entries = [entry for board in made.boards for entry in board.entries if entry.records[0].status == "ok"]
             list(draw_rows(verifier, entries, Path(folder), images, patients=True))
-            write(made, form.value, target, Path(folder))
+            write(made, form, target, Path(folder))
     plain(str(target))
