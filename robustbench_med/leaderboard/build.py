@@ -54,10 +54,10 @@ def write(root: Path, files: dict[str, str]) -> list[str]:
 
 def stale(root: Path, files: dict[str, str]) -> list[str]:
     """The files that are not there, say something else, or are there and should not be."""
-    other = [name for name, text in files.items() if not _says(root / name, text)]
+    other = [
+        name
+        for name, text in files.items()
+        if not ((path := root / name).is_file() and path.read_bytes() == text.encode())
+    ]
     there = (path for folder in FOLDERS for path in sorted((root / folder).glob("*")))
     return other + [name for path in there if (name := path.relative_to(root).as_posix()) not in files]
-
-
-def _says(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()

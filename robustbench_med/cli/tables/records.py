@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
     strategies = [record.defense.strategy for record in records]
     names = [strategy.name if strategy else "" for strategy in strategies]
     full = [formatted(strategy) if strategy else "" for strategy in strategies]
-    ambiguous = {name for name, text in set(zip(names, full, strict=True)) if text != name}
     alone = {record.clients[0] for record in records if len(record.clients) == 1}
+    forms = Counter(name for name, _ in set(zip(names, full, strict=True)))  # how differently it was parametrised
     facts = [
         {
             "data": _dataset(record),
             "model": record.defense.asked.get("model", ""),
-            "strategy": short(text, 28) if name in ambiguous and len(_forms(name, names, full)) > 1 else name,
+            "strategy": short(text, 28) if forms[name] > 1 else name,
             "trained": "" if (seed := record.defense.weights.seed) is None else f"seed {seed}",
             "threat": _threat(record),
             "client": _client(record) if len(alone) > 1 else "",
@@ -74,11 +75,6 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
         if len({(label, row[fact]) for label, row in zip(labels, facts, strict=True)}) > len(set(labels))
     ]
     return [{fact: row[fact] for fact in told} for row in facts]
-
-
-def _forms(name: str, names: Sequence[str], full: Sequence[str]) -> set[str]:
-    """The ways in which a strategy was parametrised."""
-    return {text for other, text in zip(names, full, strict=True) if other == name}
 
 
 def unseen(records: Sequence[Record]) -> Iterator[str]:

@@ -172,7 +172,8 @@ def _ray(params: OnRay, gpus: float) -> Iterator[None]:
                     **({} if os.environ.get("RAY_ADDRESS") else _here(params, gpus, folder)),
                 )
             except Exception as error:
-                raise HarnessError(f"Ray cannot start: {type(error).__name__}: {_line(error)}") from error
+                reason = " ".join(str(error).split())
+                raise HarnessError(f"Ray cannot start: {type(error).__name__}: {reason}") from error
             try:
                 yield
             finally:
@@ -197,7 +198,3 @@ def _here(params: OnRay, gpus: float, folder: str) -> dict[str, Any]:
         "include_dashboard": False,
     }
     return options if gpus else {**options, "num_gpus": 0}
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
