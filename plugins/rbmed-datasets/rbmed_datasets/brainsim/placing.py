@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Draws of a tumour before the settings are rejected as impossible.
 MAX_DRAWS = 200
+#: Draws of a tumour of given size and contrast.
+MAX_GRADED_DRAWS = 8
 
 
 def add_tumour(
@@ -52,25 +54,25 @@ def _add_graded(
 ) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
     """A tumour of a size and a contrast that are drawn first, so that their distributions are as stated.
 
-    Places and tissues are drawn until the full tumour has at least this contrast; its density is then lowered to it.
+    Places and tissues are drawn until the full tumour has at least this contrast; its density is then lowered to it. A
+    scan whose display leaves less room gets the strongest of the tumours that were drawn.
     """
     radius = float(rng.uniform(settings.min_radius, settings.max_radius))
     least = min(max(settings.min_contrast, settings.detail / radius), settings.max_contrast)
     target = float(rng.uniform(least, settings.max_contrast))
-    kinds = settings.kinds(label)
-    for draw in range(1, MAX_DRAWS + 1):
+    place, kinds = (scene.atlas, scene.anatomy, scene.tissues), settings.kinds(label)
+    strongest: tuple[float, Tumour] | None = None
+    for draws in range(1, MAX_GRADED_DRAWS + 1):
         kind = str(rng.choice(kinds))
-        swelling = SWELLING[kind]
-        oedema = (radius * swelling[0], radius * swelling[1])
-        place = scene.atlas, scene.anatomy, scene.tissues
+        low, high = SWELLING[kind]
         # The centre lies near the slices, so that even the smallest tumour meets all of them.
-        tumour = make_tumour(rng, *place, kind, radius, oedema, reach=min(3.0, radius / 4))
+        tumour = make_tumour(rng, *place, kind, radius, (radius * low, radius * high), reach=min(3.0, radius / 4))
         full = scene.contrast(*scene.with_tumour(tumour))
+        if strongest is None or full > strongest[0]:
+            strongest = full, tumour
         if full >= target:
-            tumour = replace(tumour, density=target / full)
-            signal, share = scene.with_tumour(tumour)
-            return tumour, signal, share, {"target": target, "draws": draw}
-    raise BadParameter(
-        f"brainsim2: no tumour of radius {radius:.1f} mm with a contrast of {target:.2f} in {MAX_DRAWS} draws; "
-        f"lower max_contrast={settings.max_contrast:g}"
-    )
+            break
+    full, tumour = strongest  # type: ignore[misc]
+    tumour = replace(tumour, density=min(1.0, target / full))
+    signal, share = scene.with_tumour(tumour)
+    return tumour, signal, share, {"target": target, "draws": draws}
