@@ -14,9 +14,6 @@ from torch import Tensor
 from robustbench_med.interfaces.component import Component
 from robustbench_med.progress import Progress, Silent
 
-#: What a data set may say about its lesions.
-LESIONS = {"radius": "Radius of the lesion, mm", "contrast": "Contrast of the lesion, of [0, 1]"}
-
 
 class Dataset(Component, ABC):
     """A data set, split by patient group into train, calibration and test.
@@ -56,8 +53,8 @@ class Split:
         sites: (N,) tuple of site (hospital) ids.
         masks: bool (N, 1, H, W), the lesion, or None.
         counterfactuals: float32 like ``images``, the same scan without its lesion, or None.
-        lesions: measurements of the lesions by their name in `LESIONS`, float32 (N,), NaN without a lesion; results are
-            also reported by them. Empty if the data set has none.
+        lesions: measurements of the lesions, named as in `robustbench_med.interfaces.lesions`; float32 (N,), NaN where
+            there is no lesion. Results are also reported by them. Empty if the data set has none.
     """
 
     images: Tensor

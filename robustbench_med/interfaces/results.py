@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -153,6 +154,8 @@ class Outcome:
         rungs: what each attack did; one entry unless the cell is a ladder.
         codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are
             not known, and until the cell is over.
+        lesions: measurements of the lesions, as in `robustbench_med.interfaces.dataset.Split`; empty where the data set
+            has none, and until the cell is over.
     """
 
     labels: Tensor
@@ -166,6 +169,7 @@ class Outcome:
     index: Tensor
     rungs: tuple[RungResult, ...]
     codes: tuple[str, ...] = ()
+    lesions: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def gradients(self) -> Tensor:
@@ -192,6 +196,7 @@ class Outcome:
             index=self.index[rows],
             rungs=tuple(rung.at(rows) for rung in self.rungs),
             codes=tuple(self.codes[i] for i in names) if self.codes else (),
+            lesions={name: values[rows] for name, values in self.lesions.items()},
         )
 
     @classmethod
@@ -208,4 +213,5 @@ class Outcome:
             index=torch.cat([part.index for part in parts]),
             rungs=tuple(RungResult.join(list(same)) for same in zip(*(part.rungs for part in parts), strict=True)),
             codes=sum((part.codes for part in parts), ()),
+            lesions={name: torch.cat([part.lesions[name] for part in parts]) for name in parts[0].lesions},
         )

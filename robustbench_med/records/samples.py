@@ -18,7 +18,8 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     Columns: ``index`` (row in the test split), ``patient``, ``patient_code`` (as it may be published; empty where
     patients are not known), ``site``, ``label``, ``draw``, ``distance``, ``gradients``, ``queries``, ``broken_by`` (the
     ladder's step after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_``:
-    ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``.
+    ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``. If the data set measures its
+    lesions, ``lesion_radius`` (mm) and ``lesion_contrast`` (of [0, 1]), NaN without a lesion.
     """
     draws, n = outcome.clean.predictions.shape
 
@@ -37,6 +38,7 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
         "queries": tiled(outcome.queries.tolist()),
         "broken_by": tiled(_broken_by(outcome)),
     }
+    columns |= {f"lesion_{name}": tiled(values.tolist()) for name, values in outcome.lesions.items()}
     for prefix, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
         columns |= _columns(prefix, verdicts)
     return pd.DataFrame(columns)

@@ -19,6 +19,9 @@ from robustbench_med.errors import UsageError
 from robustbench_med.files import checksummed
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
+#: Before the name of a measurement of lesions.
+LESION = "lesion."
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -34,6 +37,7 @@ def encode(chunk: Chunk) -> bytes:
     tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
     for name, predictions in (("clean", outcome.clean), ("attacked", outcome.attacked)):
         tensors |= {f"{name}.{field.name}": getattr(predictions, field.name) for field in fields(Predictions)}
+    tensors |= {f"{LESION}{name}": values for name, values in outcome.lesions.items()}
     rungs = []
     for number, rung in enumerate(outcome.rungs):
         values = {field.name: getattr(rung, field.name) for field in fields(RungResult)}
@@ -82,6 +86,7 @@ def decode(data: bytes) -> Chunk:
             index=tensors["index"],
             rungs=tuple(rungs),
             codes=tuple(facts["codes"]),
+            lesions={name.removeprefix(LESION): values for name, values in tensors.items() if name.startswith(LESION)},
         )
         return Chunk(outcome, facts["seconds"])
     except (KeyError, TypeError) as error:

@@ -153,9 +153,10 @@ class Evaluator:
             if self.config.diagnostics != "off":
                 yield from self._check(job, part, settings, totals, huge[part.number])
         chunk = totals.joined()
-        if deployment.dataset.card().patients_known:
-            codes = patient_codes(deployment.dataset.split("test"), chunk.outcome.patients)
-            chunk = replace(chunk, outcome=replace(chunk.outcome, codes=codes))
+        test, outcome = deployment.dataset.split("test"), chunk.outcome
+        codes = patient_codes(test, outcome.patients) if deployment.dataset.card().patients_known else ()
+        lesions = {name: values[outcome.index] for name, values in test.lesions.items()}
+        chunk = replace(chunk, outcome=replace(outcome, codes=codes, lesions=lesions))
         fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics)
         record = self.record(job.cell, parts[0].pipeline, peak_memory_mib=peak_memory(self.device), **fields)
         yield Done(record, checkpoints.encode(chunk))

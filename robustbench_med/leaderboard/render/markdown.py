@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_markdown
-from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published
+from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.ranking.lesions import by_lesion
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, with_interval
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
@@ -91,9 +93,30 @@ def _section(section: Section) -> Iterator[str]:
         yield f"- {escape_markdown(entry.defense)}: other attacks broke images too: {others}"
     if marks or lowered:
         yield ""
+    for name in LESIONS:
+        yield from _by_lesion(section, name)
     yield "<details><summary>Rung by rung, and cost</summary>"
     yield ""
     yield from _table(section.entries, [BY_NAME[name] for name in MORE], anchors=False)
+    yield ""
+    yield "</details>"
+    yield ""
+
+
+def _by_lesion(section: Section, name: str) -> Iterator[str]:
+    """Worst case of each row by a measurement of the lesions, where the data set has it."""
+    found = [(entry, ranges) for entry in section.entries if (ranges := by_lesion(entry.outcomes, name))]
+    if not found:
+        return
+    seen = {each.text for _, ranges in found for each in ranges}
+    texts = [text for text in LESIONS[name].ranges if text in seen]
+    yield f"<details><summary>Lesions still found in the worst case, %, by {name}</summary>"
+    yield ""
+    yield f"| {LESIONS[name].title} | {' | '.join(texts)} |"
+    yield f"| --- | {' | '.join(['---:'] * len(texts))} |"
+    for entry, ranges in found:
+        cells = {each.text: f"{with_interval(each.worst)}, n={each.images}" for each in ranges}
+        yield f"| {escape_markdown(entry.defense)} | {' | '.join(cells.get(text, '') for text in texts)} |"
     yield ""
     yield "</details>"
     yield ""

@@ -4,15 +4,16 @@ One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or 
 for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z), ``-`` where the
 system abstained, or ``?`` where its answer was not finite. ``roc`` has points (false positives, true positives) of the
 detector, thinned out. ``patients`` and ``sites`` say for each patient (hashed, `robustbench_med.datasets.patients`) and
-each client which rows are theirs.
+each client which rows are theirs. ``lesions`` has the measurements of each image's lesion, null where there is none.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import string
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.errors import DataError
+from robustbench_med.interfaces.lesions import LESIONS
 
 Shares = npt.NDArray[np.float64]
 _CLASSES = string.digits + string.ascii_lowercase
@@ -50,6 +52,8 @@ class ImageResults:
         clean, attacked: predictions, int (draws, N); -1 where the system abstained, -2 where the answer was not finite.
         roc: points of the detector's ROC curve, each (FPR, TPR); empty without a detector.
         patients, sites: (N,) hashed patient and client of each image; empty where they are not recorded.
+        lesions: measurements of the lesions by their names in `robustbench_med.interfaces.lesions.LESIONS`, (N,) each,
+            NaN without a lesion; empty where the data set has none.
     """
 
     cell_id: str
@@ -60,6 +64,7 @@ class ImageResults:
     roc: tuple[tuple[float, float], ...] = ()
     patients: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    lesions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def correct(self) -> Shares:
@@ -86,6 +91,11 @@ def dumped(outcome: ImageResults) -> str:
     for what in ("patients", "sites"):
         if owners := getattr(outcome, what):
             facts[what] = rows_by_owner(outcome.index, owners)
+    if outcome.lesions:
+        facts["lesions"] = {
+            name: [None if math.isnan(value) else round(value, 3) for value in values]
+            for name, values in outcome.lesions.items()
+        }
     return json.dumps(facts, allow_nan=False)
 
 
@@ -129,7 +139,8 @@ def parse(line: str | bytes) -> ImageResults:
         clean = [classes_of(draw, len(index)) for draw in facts["clean"]]
         attacked = [classes_of(draw, len(index)) for draw in facts["attacked"]]
         roc = tuple((float(x), float(y)) for x, y in facts.get("roc", ()))
-        owners = [owners_by_row(facts[what], index) if what in facts else () for what in ("patients", "sites")]
+        patients, sites = (owners_by_row(facts[name], index) if name in facts else () for name in ("patients", "sites"))
+        lesions = {name: _lesions(name, values, len(index)) for name, values in facts.get("lesions", {}).items()}
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from None
     except (TypeError, AttributeError) as error:
@@ -138,7 +149,7 @@ def parse(line: str | bytes) -> ImageResults:
         raise ValueError("a label is no class")
     if not isinstance(cell_id, str) or not clean or not attacked:
         raise ValueError("no cell, or no answers")
-    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc, *owners)
+    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc, patients, sites, lesions)
 
 
 def from_samples(path: Path) -> ImageResults:
@@ -159,6 +170,7 @@ def from_samples(path: Path) -> ImageResults:
             told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], ABSTAINED)
             answers[side] = told.to_numpy().reshape(draws, len(index))
         owners = [tuple(map(str, first[name])) if name in first else () for name in ("patient_code", "site")]
+        lesions = {name: tuple(map(float, first[f"lesion_{name}"])) for name in LESIONS if f"lesion_{name}" in first}
         scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
@@ -177,6 +189,7 @@ def from_samples(path: Path) -> ImageResults:
         _roc(*scores),
         patients if all(patients) else (),
         sites,
+        lesions,
     )
 
 
@@ -212,6 +225,15 @@ def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[flo
         return tuple(points)
     keep = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
     return tuple(points[at] for at in keep)
+
+
+def _lesions(name: str, values: Any, n: int) -> tuple[float, ...]:
+    if name not in LESIONS:
+        raise ValueError(f"lesions: {name!r} is no measurement; valid: {', '.join(LESIONS)}")
+    found = tuple(math.nan if value is None else float(value) for value in values)
+    if len(found) != n or any(value < 0 or math.isinf(value) for value in found):
+        raise ValueError(f"lesions: {name} is not a number from 0 or null for each of {n} images")
+    return found
 
 
 def text_of(codes: Iterable[int]) -> str:

@@ -61,18 +61,14 @@ def _add_graded(
     least = min(max(settings.min_contrast, settings.detail / radius), settings.max_contrast)
     target = float(rng.uniform(least, settings.max_contrast))
     place, kinds = (scene.atlas, scene.anatomy, scene.tissues), settings.kinds(label)
-    strongest: tuple[float, Tumour] | None = None
-    for draws in range(1, MAX_GRADED_DRAWS + 1):
+    found: list[tuple[float, Tumour]] = []
+    while len(found) < MAX_GRADED_DRAWS and all(full < target for full, _ in found):
         kind = str(rng.choice(kinds))
         low, high = SWELLING[kind]
         # The centre lies near the slices, so that even the smallest tumour meets all of them.
         tumour = make_tumour(rng, *place, kind, radius, (radius * low, radius * high), reach=min(3.0, radius / 4))
-        full = scene.contrast(*scene.with_tumour(tumour))
-        if strongest is None or full > strongest[0]:
-            strongest = full, tumour
-        if full >= target:
-            break
-    full, tumour = strongest  # type: ignore[misc]
+        found.append((scene.contrast(*scene.with_tumour(tumour)), tumour))
+    full, tumour = max(found, key=lambda each: each[0])
     tumour = replace(tumour, density=min(1.0, target / full))
     signal, share = scene.with_tumour(tumour)
-    return tumour, signal, share, {"target": target, "draws": draws}
+    return tumour, signal, share, {"target": target, "draws": len(found)}

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from robustbench_med.errors import BadConfig
+from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
+from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
+from robustbench_med.leaderboard.render.page.lesions import LesionCurve, lesion_curve
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
 from robustbench_med.plugins.references import format_params
 from robustbench_med.records.rerun import command
@@ -138,6 +141,14 @@ class Page:
             ("Fake lesions (none predicted as lesion)", None, entry.fake_lesion),
         ]
         return [row for row in rows if row[1] or row[2]]
+
+    @cached_property
+    def by_lesion(self) -> list[LesionCurve]:
+        """Accuracy by each measurement of the lesions that the data set has; empty where none is kept."""
+        if not self.is_ladder:
+            return []
+        found = ((name, by_lesion(self.entry.outcomes, name)) for name in LESIONS)
+        return [lesion_curve(name, ranges) for name, ranges in found if ranges]
 
     @cached_property
     def confusion(self) -> list[Confusion]:

@@ -1,0 +1,50 @@
+"""The curve of a row over the size or the contrast of lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.ranking.lesions import LesionRange
+from robustbench_med.leaderboard.render.page import charts
+
+
+@dataclass(frozen=True)
+class LesionCurve:
+    """Accuracy on images with a lesion by one measurement of it: a chart and its rows."""
+
+    title: str
+    chart: Markup
+    rows: Sequence[LesionRange]
+
+
+def lesion_curve(name: str, ranges: Sequence[LesionRange]) -> LesionCurve:
+    """The curve of some ranges, of which there is at least one."""
+    measurement = LESIONS[name]
+    least, most = min(each.low for each in ranges), max(each.high for each in ranges)
+    width = (most - least) or 1.0
+
+    def at(value: float) -> float:
+        return (value - least) / width
+
+    drawn = [
+        charts.Line(
+            label,
+            style,
+            [
+                charts.Point(
+                    at(each.middle), figure.value, charts.told(f"{each.text}: {label}", figure), figure.interval
+                )
+                for each in ranges
+                if (figure := getattr(each, side)) is not None
+            ],
+        )
+        for side, style, label in (("clean", "line-b", "no attack"), ("worst", "line-a", "worst case"))
+    ]
+    marks = [edge for edge in measurement.edges if least < edge < most] or [least, most]
+    ticks = [(at(edge), f"{edge:.{measurement.digits}f}") for edge in marks]
+    title = f"Lesions found, by {name}: without attack (dashed) and in the worst case (filled); figures in the table"
+    return LesionCurve(measurement.title, charts.lines(drawn, ticks, measurement.title, "correct %", title), ranges)
