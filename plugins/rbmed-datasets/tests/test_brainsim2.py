@@ -80,15 +80,16 @@ def test_masks_and_pairs_agree_with_labels(data):
 def test_tumours_have_the_stated_sizes_and_contrasts(sick):
     radius = np.concatenate([done.lesions["radius"] for done in sick])
     asked = np.array([done.facts["radius"] for done in sick])
-    assert 4 <= asked.min() < 7
-    assert 23 < asked.max() <= 27
-    assert np.abs(np.quantile(asked, [0.25, 0.5, 0.75]) - [9.75, 15.5, 21.25]).max() < 4, "uniform"
+    assert 4 <= asked.min() < 9
+    assert 24 < asked.max() <= 27
+    quartiles = (16 + np.array([0.25, 0.5, 0.75]) * (27**2 - 16)) ** 0.5
+    assert np.abs(np.quantile(asked, [0.25, 0.5, 0.75]) - quartiles).max() < 4, "uniform in the area"
     assert np.corrcoef(radius, asked.repeat(2))[0, 1] > 0.97
     assert (radius < 1.15 * asked.repeat(2)).all()
     target = np.array([done.facts["target"] for done in sick])
-    assert target.min() >= 0.08
-    assert target.max() <= 0.32
-    assert (target * asked > 0.79).all(), "small tumours have more contrast"
+    assert target.min() >= 0.19
+    assert 0.45 < target.max() < 1
+    assert ((target * asked > 1.99).mean() > 0.95).all(), "small tumours have more contrast"
 
 
 def test_contrast_is_the_change_against_the_same_scan_without_the_tumour(sick):
@@ -99,11 +100,11 @@ def test_contrast_is_the_change_against_the_same_scan_without_the_tumour(sick):
     measured = np.array([done.lesions["contrast"].min() for done in sick])
     target = np.array([done.facts["target"] for done in sick])
     large = np.array([done.facts["radius"] for done in sick]) > 8
-    assert np.corrcoef(measured[large], target[large])[0, 1] > 0.8
+    assert np.corrcoef(measured[large], target[large])[0, 1] > 0.6, "up to blur, display curve and clipping"
 
 
 def test_the_smallest_and_weakest_tumours_are_in_every_slice():
-    settings = sampling.Graded(size=32, train_patients=6, min_radius=4, max_radius=4, min_contrast=0.2)
+    settings = sampling.Graded(size=32, train_patients=6, min_radius=4, max_radius=4, min_contrast=0.4)
     for patient in sampling.patients(settings, "train"):
         done = render(settings, patient, 1)
         assert done.masks.any(axis=(1, 2)).all()
@@ -161,7 +162,7 @@ def test_editions_share_no_random_stream():
 def test_digest_follows_every_parameter():
     base = sampling.Graded()
     other = {"task": "kind", "size": 96, "seed": 1, "min_radius": 5.0, "max_radius": 20.0}
-    other |= {"min_contrast": 0.1, "max_contrast": 0.2, "detail": 0.1}
+    other |= {"min_contrast": 0.1, "detail": 0.1}
     fields = [field.name for field in dataclasses.fields(base)]
     settings = [base] + [dataclasses.replace(base, **{name: other.get(name, 3)}) for name in fields if name != "gap"]
     settings.append(dataclasses.replace(base, gap=2))
@@ -213,7 +214,8 @@ def test_unknown_split_is_named(data):
         ({"task": "grade"}, "task"),
         ({"size": 65}, "size"),
         ({"min_radius": 20, "max_radius": 10}, "min_radius=20 is larger than max_radius=10"),
-        ({"min_contrast": 0.3, "max_contrast": 0.2}, "min_contrast=0.3 is larger than max_contrast=0.2"),
+        ({"min_contrast": 0}, "min_contrast"),
+        ({"detail": -1}, "detail"),
         ({"slices": 4}, "slices over 9 mm"),
         ({"test_slices": 3}, "slices over 6 mm"),
         ({"slices": 3, "gap": 3, "min_radius": 5}, "slices over 6 mm"),

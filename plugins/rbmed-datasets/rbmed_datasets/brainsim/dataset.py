@@ -162,19 +162,19 @@ class BrainSim2(Simulated):
         min_radius: float = Field(4.0, ge=3, le=27, description="Least radius of a tumour, mm.")
         max_radius: float = Field(27.0, ge=3, le=27, description="Largest radius of a tumour, mm.")
         min_contrast: float = Field(
-            0.08, gt=0, le=0.4, description="Least contrast of a tumour against the same scan without it, of [0, 1]."
+            0.2, gt=0, le=1, description="Least contrast of a tumour against the same scan without it, of [0, 1]."
         )
-        max_contrast: float = Field(0.32, gt=0, le=0.4, description="Largest contrast of a tumour, of [0, 1].")
         detail: float = Field(
-            0.8, ge=0, le=4, description="Least product of contrast and radius in mm: small tumours have more contrast."
+            2.0,
+            ge=0,
+            le=10,
+            description="Least product of contrast and radius in mm: small tumours have more contrast.",
         )
 
         @model_validator(mode="after")
         def _ordered(self) -> BrainSim2.Params:
-            for name in ("radius", "contrast"):
-                low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-                if low > high:
-                    raise ValueError(f"min_{name}={low:g} is larger than max_{name}={high:g}")
+            if self.min_radius > self.max_radius:
+                raise ValueError(f"min_radius={self.min_radius:g} is larger than max_radius={self.max_radius:g}")
             span = (max(self.slices, self.test_slices) - 1) * self.gap
             if span > self.min_radius:
                 raise ValueError(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Draws of a tumour before the settings are rejected as impossible.
 MAX_DRAWS = 200
-#: Draws of a tumour of given size and contrast.
-MAX_GRADED_DRAWS = 8
+#: Draws of a tumour of given size.
+MAX_GRADED_DRAWS = 20
 
 
 def add_tumour(
@@ -52,23 +52,25 @@ def add_tumour(
 def _add_graded(
     scene: Scene, settings: Graded, rng: np.random.Generator, label: int
 ) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
-    """A tumour of a size and a contrast that are drawn first, so that their distributions are as stated.
+    """A tumour of a size that is drawn first, so that its distribution is as stated, and of graded contrast.
 
-    Places and tissues are drawn until the full tumour has at least this contrast; its density is then lowered to it. A
-    scan whose display leaves less room gets the strongest of the tumours that were drawn.
+    Places and tissues are drawn until the tumour reaches the least contrast for its size, or else the strongest of
+    `MAX_GRADED_DRAWS` is taken. The share of diseased tissue is then drawn so that the contrast is uniform between the
+    least and what this tumour has at most.
     """
-    radius = float(rng.uniform(settings.min_radius, settings.max_radius))
-    least = min(max(settings.min_contrast, settings.detail / radius), settings.max_contrast)
-    target = float(rng.uniform(least, settings.max_contrast))
+    # Uniform in the area: small tumours are rarer, as otherwise they alone would decide the accuracy.
+    radius = float(np.sqrt(rng.uniform(settings.min_radius**2, settings.max_radius**2)))
+    least, share_of_range = max(settings.min_contrast, settings.detail / radius), float(rng.random())
     place, kinds = (scene.atlas, scene.anatomy, scene.tissues), settings.kinds(label)
     found: list[tuple[float, Tumour]] = []
-    while len(found) < MAX_GRADED_DRAWS and all(full < target for full, _ in found):
+    while len(found) < MAX_GRADED_DRAWS and all(full < least for full, _ in found):
         kind = str(rng.choice(kinds))
         low, high = SWELLING[kind]
         # The centre lies near the slices, so that even the smallest tumour meets all of them.
         tumour = make_tumour(rng, *place, kind, radius, (radius * low, radius * high), reach=min(3.0, radius / 4))
         found.append((scene.contrast(*scene.with_tumour(tumour)), tumour))
     full, tumour = max(found, key=lambda each: each[0])
-    tumour = replace(tumour, density=min(1.0, target / full))
+    target = least + share_of_range * (full - least) if full > least else full
+    tumour = replace(tumour, density=target / full)
     signal, share = scene.with_tumour(tumour)
     return tumour, signal, share, {"target": target, "draws": len(found)}

@@ -96,9 +96,8 @@ class Graded(Common):
     test_slices: int = 1
     min_radius: float = 4.0
     max_radius: float = 27.0
-    min_contrast: float = 0.08
-    max_contrast: float = 0.32
-    detail: float = 0.8
+    min_contrast: float = 0.2
+    detail: float = 2.0
 
     def slices_in(self, split: str) -> int:
         """Slices of each patient in ``split``."""
