@@ -123,6 +123,7 @@ BROKEN = [
     ("dataset", "card", 'citation="none; drawn by this plugin"', 'citation=""'),
     ("dataset", "images", "+= 0.4", "+= 4"),
     ("dataset", "labels", "% 2\n", "% 3\n"),
+    ("dataset", "lesions", "patients, sites)", "patients, sites, lesions={'radius': labels})"),
     ("dataset", "patients-apart", 'f"{name}-{number}"', 'f"{number}"'),
     ("dataset", "repeatable", "torch.rand(count, 1, 32, 32, generator=generator)", "torch.rand(count, 1, 32, 32)"),
     ("dataset", "clear-errors", "synthetic=True,\n    )", "synthetic=True, needs_root=True,\n    )"),

@@ -23,6 +23,7 @@ class Stripes(rbmed.Dataset):
 
     class Params(rbmed.Params):
         test: int = rbmed.Field(24, ge=0, description="Test images.")
+        measured: bool = rbmed.Field(False, description="Say how large the lesions are.")
 
     def card(self) -> rbmed.DataCard:
         return rbmed.DataCard(
@@ -45,7 +46,9 @@ class Stripes(rbmed.Dataset):
         left = torch.arange(8) < 4
         images += 0.15 * torch.where(labels[:, None, None, None] == 1, ~left, left)
         sites = tuple(f"site-{i % 2}" for i in range(n))
-        return rbmed.Split(images, labels, tuple(f"{name}-{i}" for i in range(n)), sites)
+        radius = torch.where(labels == 1, 4.0 + 20 * torch.rand(n, generator=chance), torch.nan)
+        lesions = {"radius": radius} if self.params.measured else {}
+        return rbmed.Split(images, labels, tuple(f"{name}-{i}" for i in range(n)), sites, lesions=lesions)
 
 
 class LinearClassifier(rbmed.Classifier):

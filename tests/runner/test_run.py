@@ -20,6 +20,8 @@ from robustbench_med.errors import (
     UsageError,
     WeightsError,
 )
+from robustbench_med.leaderboard.render.page.report import html
+from robustbench_med.leaderboard.render.page.report import read as read_report
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import read
 
@@ -83,6 +85,18 @@ def test_records_and_samples_are_on_disk_and_agree(toys: Registry, tmp_path: Pat
             assert hits.groupby(frame.draw).mean().mean() == pytest.approx(record.metrics["robust_accuracy"])
             assert len(frame) == record.n * (record.draws if record.defense.name == "guarded" else 1)
             assert not frame.duplicated(["index", "draw"]).any()
+
+
+def test_sizes_of_lesions_reach_the_samples_and_the_report(toys: Registry, tmp_path: Path) -> None:
+    (record,) = run(toys, tmp_path, dataset="stripes:measured=true", access="oblivious", baseline="")
+    frame = pd.read_parquet(tmp_path / "out" / "samples" / f"{record.cell_id}.parquet")
+    assert (frame.lesion_radius.notna() == (frame.label == 1)).all()
+    text = html(read_report([tmp_path / "out"]))
+    assert "By size and contrast of the lesion" in text
+    assert "Radius of the lesion, mm" in text
+    (plain,) = run(toys, tmp_path / "plain", access="oblivious", baseline="")
+    assert plain.metrics == record.metrics
+    assert "By size and contrast of the lesion" not in html(read_report([tmp_path / "plain" / "out"]))
 
 
 def test_same_seed_same_numbers_whatever_the_batch(toys: Registry, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.plugins.specs import DatasetSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
@@ -87,6 +88,22 @@ def labels(subject: Subject) -> Iterator[str]:
         elif len(split) and not (split.labels.min() >= 0 and split.labels.max() < classes):
             low, high = int(split.labels.min()), int(split.labels.max())
             yield f"{name}: labels go from {low} to {high}; there are {classes} classes"
+
+
+@check("lesions", "What it measures of lesions is float32, one number for each image, NaN where there is none")
+def lesions(subject: Subject) -> Iterator[str]:
+    """Names as in `robustbench_med.interfaces.lesions`; not negative."""
+    splits = _splits(subject)
+    if not any(split.lesions for split in splits.values()):
+        raise NotApplicable("it does not measure lesions")
+    for name, split in splits.items():
+        for what, values in split.lesions.items():
+            if what not in LESIONS:
+                yield f"{name}: {what!r} is no measurement of a lesion; valid: {', '.join(LESIONS)}"
+            elif values.dtype != torch.float32 or tuple(values.shape) != (len(split),):
+                yield f"{name}: {what} is {values.dtype} {tuple(values.shape)}, not float32 ({len(split)},)"
+            elif bool((values < 0).any()) or bool(values.isinf().any()):
+                yield f"{name}: {what} is negative or infinite for some images"
 
 
 @check("patients-apart", "No patient is in two splits")
