@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.dataset import BrainSim, BrainSim2, Simulated
-from rbmed_datasets.brainsim.render import Scene
+from rbmed_datasets.brainsim.scene import Scene
 from rbmed_datasets.brainsim.signal import SEQUENCES
 from robustbench_med import Split
 

@@ -9,8 +9,9 @@ from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.anatomy import ScanGrid, head_coordinates, linear, to_scanner
 from rbmed_datasets.brainsim.atlas import load_atlas
 from rbmed_datasets.brainsim.placing import add_tumour
-from rbmed_datasets.brainsim.render import Scene, render
+from rbmed_datasets.brainsim.render import render
 from rbmed_datasets.brainsim.scanner import HOSPITALS, acquire, resample
+from rbmed_datasets.brainsim.scene import Scene
 from rbmed_datasets.brainsim.signal import SEQUENCES, TISSUES
 from rbmed_datasets.brainsim.tumours import KINDS, draw_tumour
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rbmed_datasets.brainsim.atlas import Floats
 from rbmed_datasets.brainsim.sampling import Graded, Settings
+from rbmed_datasets.brainsim.scene import Scene
 from rbmed_datasets.brainsim.tumours import SWELLING, Tumour, draw_tumour, make_tumour
 from robustbench_med.errors import BadParameter
-
-if TYPE_CHECKING:
-    from rbmed_datasets.brainsim.render import Scene
 
 #: Draws of a tumour before the settings are rejected as impossible.
 MAX_DRAWS = 200
