@@ -1,4 +1,4 @@
-"""What may be published of a test split: label, hashed patient and client of each image."""
+"""What may be published of a test split: facts of its card, and label, hashed patient and client of each image."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from robustbench_med.datasets.patients import patient_codes
 from robustbench_med.plugins.references import parse
 
 if TYPE_CHECKING:
+    from robustbench_med.interfaces import Dataset
     from robustbench_med.plugins.registry import Registry
 
 _CLASSES = string.digits + string.ascii_lowercase
 
 
-def facts_of(registry: Registry, dataset: str, partition: str | None, root: Path | None) -> dict[str, Any]:
+def facts_of(dataset: Dataset, partition: str | None = None) -> dict[str, Any]:
     """The attributes of `robustbench_med.leaderboard.sources.test_split.TestSplit` of a data set.
 
-    Raises:
-        UnknownName, AmbiguousName, BadParameter: a reference is wrong.
-        DataError: the images are needed and not found.
+    ``partition`` says how clients were made of it.
     """
-    ref = parse(dataset)
-    found = open_dataset(registry, ref, root, partition=parse(partition) if partition else None)
-    card, test = found.card(), found.split("test")
+    card, test = dataset.card(), dataset.split("test")
     return {
         "dataset": card.name,
         "digest": card.digest,
@@ -33,4 +30,22 @@ def facts_of(registry: Registry, dataset: str, partition: str | None, root: Path
         "labels": "".join(_CLASSES[label] for label in test.labels.tolist()),
         "patients": patient_codes(test, test.patients) if card.patients_known else (),
         "sites": test.sites,
+        "classes": card.classes,
+        "lesion_class": card.lesion_class,
+        "synthetic": card.synthetic,
+        "licence": card.licence,
     }
+
+
+def opened(
+    registry: Registry, dataset: str, partition: str | None, root: Path | None, unseen: tuple[str, ...] = ()
+) -> Dataset:
+    """A data set by its references.
+
+    Raises:
+        UnknownName, AmbiguousName, BadParameter: a reference is wrong.
+        DataError: the images are needed and not found.
+    """
+    return open_dataset(
+        registry, parse(dataset), root, partition=parse(partition) if partition else None, unseen=unseen
+    )

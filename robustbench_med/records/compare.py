@@ -16,6 +16,8 @@ RESULTS = (
 )
 #: Fields that say what was requested, and with which data and weights.
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
+#: Fields that say when, where and how fast a cell was measured.
+CIRCUMSTANCES = {"provenance", "created", "seconds", "peak_memory_mib"}
 #: Differences of these names are not shown in notes: the figures that they follow from are.
 _QUIET = (
     "intervals.",
@@ -75,10 +77,31 @@ def _of_newer(name: str, shared: Collection[str]) -> bool:
     return later or head in ("intervals", "patients", "client_images", "client_intervals")
 
 
-def outside(left: Record, right: Record) -> dict[str, tuple[float | None, float | None]]:
-    """The shares of ``right`` that lie outside the 95 % intervals of ``left``."""
+def unlike(record: Record, again: Record) -> dict[str, tuple[Any, Any]]:
+    """Every value in which a record differs from one of the same cell measured again, by dotted name.
+
+    Left out are times, memory and provenance, and the versions of the distributions that offer components.
+    """
+    found = changed(record, again, tuple(set(Record.model_fields) - CIRCUMSTANCES))
+    return {name: values for name, values in found.items() if not _circumstance(name, *values)}
+
+
+def _circumstance(name: str, one: Any, two: Any) -> bool:
+    """Whether a difference is one of time or of versions."""
+    if name == "defense.weights.trained":
+        return True
+    named = name.rpartition(".")[2] == "distribution" and isinstance(one, str) and isinstance(two, str)
+    return named and one.rpartition(" ")[0] == two.rpartition(" ")[0]
+
+
+def outside(
+    left: Record, right: Record, names: Collection[str] | None = None
+) -> dict[str, tuple[float | None, float | None]]:
+    """The shares of ``right`` that lie outside the 95 % intervals of ``left``; of these ``names`` only, if given."""
     found = {}
     for name, (low, high) in left.intervals.items():
+        if names is not None and name not in names:
+            continue
         value = right.metrics.get(name)
         if value is None or not low <= value <= high:
             found[name] = (left.metrics.get(name), value)

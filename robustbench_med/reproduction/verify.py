@@ -9,36 +9,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 
+from robustbench_med.datasets.test_split import facts_of
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
-from robustbench_med.files.provenance import provenance
 from robustbench_med.grid.cell import Cell, Skip
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces import Dataset
+from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
+from robustbench_med.leaderboard.sources.test_split import TestSplit
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress
 from robustbench_med.records import compare
+from robustbench_med.records.folder import SAMPLES
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
-from robustbench_med.records.sections.provenance import ProvenanceSection
+from robustbench_med.reproduction.agreement import close, elsewhere, other_images
+from robustbench_med.reproduction.audit import faults, metrics_of
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader
 
-#: identical: every figure, and every image where samples are kept; within: other hardware or libraries, and every share
-#: within its interval; digest: data or weights are others than the record's; impossible: it cannot be run again here.
+#: identical: the whole record but times and provenance, and every image where results of images are kept; within: other
+#: hardware or libraries are named, what was requested is the same, and every share is within sampling error; digest:
+#: data or weights are others than the record's; impossible: it cannot be run again here.
 Verdict = Literal["identical", "within", "differs", "digest", "impossible"]
-#: What must agree before figures on a CPU must be identical.
-ENVIRONMENT = (
-    *("device", "versions.python", "versions.torch", "versions.numpy", "hardware.machine"),
-    *("hardware.processor", "hardware.instructions", "hardware.threads"),
-)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Finding:
     notes: tuple[str, ...] = ()
 
     @property
-    def holds(self) -> bool:
-        """Whether the record can be believed."""
-        return self.verdict in ("identical", "within")
+    def verified(self) -> bool:
+        """Whether the record is shown to be right. Within sampling error it may be anywhere, so that is no proof."""
+        return self.verdict == "identical"
 
 
 class Verifier:
@@ -63,6 +64,7 @@ class Verifier:
         device: where to run; by default where the record's cell ran, if that is here, else on the CPU.
         data_root: folder of the user's images.
         progress: opens progress bars.
+        train: train weights that are not here, as the record says.
     """
 
     def __init__(
@@ -71,26 +73,36 @@ class Verifier:
         device: str | None = None,
         data_root: Path | None = None,
         progress: Progress | None = None,
+        train: bool = False,
     ) -> None:
         self.registry = registry
         self.device = device
         self.data_root = data_root
         self.progress = progress
+        self.train = train
         self._loaders: dict[torch.device, Loader] = {}
+        self._metrics = metrics_of(registry)
 
-    def verify(self, record: Record, samples: Path | None = None, weights: Path | None = None) -> Finding:
+    def verify(
+        self,
+        record: Record,
+        samples: Path | None = None,
+        weights: Path | None = None,
+        images: ImageResults | None = None,
+    ) -> Finding:
         """Run the record's cell again in a temporary folder, and compare.
 
         Args:
             record: to be verified.
             samples: folder of the per-image results that were kept with it.
             weights: folder of the weights; by default those here that have the record's digest.
+            images: the results of each image that were published with it.
         """
         try:
             options = request(record)
-            device = self._device(record)
-            with _threads(record, device), tempfile.TemporaryDirectory() as folder:
-                return self._again(record, options, device, Path(folder), samples, weights)
+            device = self.device_of(record)
+            with threads(record, device), tempfile.TemporaryDirectory() as folder:
+                return self._again(record, options, device, Path(folder), samples, weights, images)
         except UsageError as error:
             return Finding(record, "impossible", (str(error)[:500],))
 
@@ -102,17 +114,15 @@ class Verifier:
         folder: Path,
         samples: Path | None,
         weights: Path | None,
+        images: ImageResults | None,
     ) -> Finding:
         config = build({**options, "device": str(device), "data_root": self.data_root, "out": folder})
-        trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
-        card = loader.dataset(trained).card()
+        cell, loader = planned(record, config, self.registry), self.loader(device)
+        card = loader.dataset(cell.trained).card()
         if card.digest != record.dataset.digest:
             return Finding(record, "digest", (f"data set: digest {record.dataset.digest} -> {card.digest}",))
-        wanted = record.defense.weights.digest
-        weights = weights or with_digest(loader.resolved(trained), card, str(wanted))
-        if weights is None:
-            return Finding(record, "digest", (f"weights: none with digest {wanted} are here; name them: --weights",))
         try:
+            weights = self.weights_of(record, cell, loader, weights)
             Artifact(weights)
         except WeightsError as error:
             return Finding(record, "digest", (str(error),))
@@ -121,22 +131,62 @@ class Verifier:
         (again,) = [each for each in runner.run() if each.role == record.role]
         if others := compare.other_digests(record, again):
             return Finding(record, "digest", tuple(others))
-        notes = list(compare.notes(record, again))
+        made = folder / SAMPLES / f"{again.cell_id}.parquet"
+        notes = [*self._figures(record, again, made, cell, loader), *other_images(record, samples, images, made)]
         if again.cell_id != record.cell_id:
-            notes.insert(0, f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
-        kept, made = (
-            place / f"{each.cell_id}.parquet" if place else None
-            for place, each in ((samples, record), (folder / "samples", again))
-        )
-        images = _other_images(kept, made)
-        if images:
-            notes.append(images)
-        if not compare.changed(record, again) and not images and again.cell_id == record.cell_id:
+            notes.append(f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
+        if not notes and not compare.unlike(record, again):
             return Finding(record, "identical")
-        elsewhere = _elsewhere(record, device)
-        alike = record.status == again.status and not compare.outside(record, again)
-        close = alike and again.cell_id == record.cell_id and bool(elsewhere)
-        return Finding(record, "within" if close else "differs", (*notes, *elsewhere))
+        notes = [*compare.notes(record, again), *notes]
+        away = elsewhere(record, device)
+        within = bool(away) and close(record, again, images, made)
+        return Finding(record, "within" if within else "differs", (*notes, *away))
+
+    def _figures(self, record: Record, again: Record, made: Path, cell: Cell, loader: Loader) -> list[str]:
+        """In what the record does not follow from the images of the cell that was measured again.
+
+        Only where its answers are the same: if they are not, that is what is wrong.
+        """
+        if compare.unlike(record, again) or not made.is_file():
+            return []
+        trained = cell.trained
+        partition = format_ref(trained.partition) if trained.partition else None
+        split = TestSplit(**facts_of(loader.dataset(trained), partition))
+        return list(faults(record, from_samples(made), split, self._metrics))
+
+    def weights_of(self, record: Record, cell: Cell, loader: Loader, weights: Path | None = None) -> Path:
+        """The folder of the record's weights; those of its surrogate will be used as well.
+
+        Raises:
+            WeightsError: they are not here, and are not trained.
+        """
+        if cell.surrogate is not None and record.surrogate is not None:
+            surrogate = record.surrogate
+            loader.pin(cell.surrogate, self._with_digest(cell.surrogate, loader, surrogate.digest, surrogate.seed))
+        if weights is not None:
+            return weights
+        own = record.defense.weights
+        return self._with_digest(cell.trained, loader, str(own.digest), own.seed)
+
+    def _with_digest(self, ref: TrainedRef, loader: Loader, digest: str, seed: int | None) -> Path:
+        resolved, card = loader.resolved(ref), loader.dataset(ref).card()
+        folder = with_digest(resolved, card, digest)
+        if folder is not None:
+            return folder
+        command = replace(ref, seed=seed).command(self.data_root)
+        if not self.train:
+            raise WeightsError(
+                f"weights: none with digest {digest} are here; train them, `{command}`, or name a folder"
+            )
+        made = Loader(self.registry, loader.device, self.data_root, self.progress, train=True).deployment(
+            replace(ref, seed=seed)
+        )
+        if made.artifact.digest != digest:
+            raise WeightsError(
+                f"weights: `{command}` makes digest {made.artifact.digest} here, not {digest}; training depends on the "
+                "processor and on versions of libraries"
+            )
+        return made.artifact.folder
 
     def opened(self, record: Record, weights: Path | None = None) -> tuple[Dataset, Deployment]:
         """The data set and the trained defense of a record, as they were measured.
@@ -144,11 +194,11 @@ class Verifier:
         Raises:
             UsageError: they are not here, or are others than the record's.
         """
-        device = self._device(record)
+        device = self.device_of(record)
         with tempfile.TemporaryDirectory() as folder:
             options = request(record)
             config = build({**options, "device": str(device), "data_root": self.data_root, "out": Path(folder)})
-        trained, loader = _planned(record, config, self.registry).trained, self._loader(device)
+        trained, loader = planned(record, config, self.registry).trained, self.loader(device)
         dataset = loader.dataset(trained)
         card = dataset.card()
         if card.digest != record.dataset.digest:
@@ -162,19 +212,21 @@ class Verifier:
             raise WeightsError(f"{folder_of} has digest {deployment.artifact.digest}, the record's weights {wanted}")
         return dataset, deployment
 
-    def _device(self, record: Record) -> torch.device:
+    def device_of(self, record: Record) -> torch.device:
+        """Where the cell of a record is run again."""
         if self.device is not None:
             return find_device(self.device)
         kind = (record.provenance.device or "cpu").partition(":")[0]
         return find_device("cuda" if kind == "cuda" and torch.cuda.is_available() else "cpu")
 
-    def _loader(self, device: torch.device) -> Loader:
+    def loader(self, device: torch.device) -> Loader:
+        """Data sets and weights on a device."""
         if device not in self._loaders:
             self._loaders[device] = Loader(self.registry, device, self.data_root, self.progress)
         return self._loaders[device]
 
 
-def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
+def planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
     """The cell of the record, as it is planned from what the record says.
 
     Raises:
@@ -187,38 +239,8 @@ def _planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
     return found[0]
 
 
-def _elsewhere(record: Record, device: torch.device) -> list[str]:
-    """In what this machine is not that of the record; empty on a CPU where figures must be identical."""
-    flat = compare.flat(record, ("provenance",))
-    here = compare.flat(
-        record.model_copy(update={"provenance": ProvenanceSection(**provenance(device))}), ("provenance",)
-    )
-    found = [
-        f"{name}: {flat.get(f'provenance.{name}')} -> {here.get(f'provenance.{name}')}"
-        for name in ENVIRONMENT
-        if flat.get(f"provenance.{name}") != here.get(f"provenance.{name}")
-    ]
-    return found or ([f"device: {device} is not bound to repeat itself"] if device.type != "cpu" else [])
-
-
-def _other_images(kept: Path | None, made: Path | None) -> str | None:
-    """How many images have other results than those that were kept; None where none has, or none were kept."""
-    if kept is None or made is None or not kept.is_file() or not made.is_file():
-        return None
-    try:
-        before = pd.read_parquet(kept)
-    except (OSError, ValueError) as error:  # pyarrow's errors are these
-        return f"per-image results {kept.name} cannot be read ({' '.join(str(error).split())[:200]})"
-    after = pd.read_parquet(made)
-    if list(before.columns) != list(after.columns) or len(before) != len(after):
-        return f"per-image results {kept.name} are of other images or columns"
-    equal = (before == after) | (before.isna() & after.isna())
-    rows = (~equal.all(axis=1)).to_numpy()
-    return f"{before['index'][rows].nunique()} of {before['index'].nunique()} images differ" if rows.any() else None
-
-
 @contextmanager
-def _threads(record: Record, device: torch.device) -> Iterator[None]:
+def threads(record: Record, device: torch.device) -> Iterator[None]:
     """As many threads as the record's cell had: sums of floats depend on it."""
     before, wanted = torch.get_num_threads(), record.provenance.hardware.threads
     if device.type == "cpu" and wanted is not None and 1 <= wanted <= 1024:

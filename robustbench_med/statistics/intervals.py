@@ -100,6 +100,17 @@ def _effective(hits: Shares, counts: Shares, share: float) -> float:
     return n / (1 + (size - 1) * correlation) * (Z / t_quantile(patients - 1)) ** 2
 
 
+def widest(share: float, images: Sequence[int]) -> tuple[float, float]:
+    """The widest interval that a share can have whose patients have so many ``images``: all of one answered alike."""
+    n, patients = float(sum(images)), len(images)
+    if patients == n:
+        return wilson(share, n)
+    if patients < 2:
+        return (0.0, 1.0)
+    size = sum(count**2 for count in images) / n
+    return wilson(share, n / size * (Z / t_quantile(patients - 1)) ** 2)
+
+
 def t_quantile(freedom: int, share: float = 0.975) -> float:
     """A quantile of Student's t."""
     from scipy.special import stdtrit  # here, because the command line must start quickly

@@ -90,7 +90,7 @@ def test_a_forged_figure_is_found(rbmed: Run) -> None:
     assert done.exit_code == 1
     assert done.stdout.startswith("differs ")
     assert "robust_accuracy: 0." in done.stdout
-    assert "0 of 1 cells hold" in done.stdout
+    assert "0 of 1 cells are verified" in done.stdout
 
 
 def test_a_forged_id_and_forged_images_are_found(rbmed: Run) -> None:
@@ -152,14 +152,19 @@ def test_figures_of_another_machine_may_lie_within_the_interval(rbmed: Run) -> N
         metrics["clean_accuracy"] = (low + high) / 2  # type: ignore[index]
         facts["provenance"]["hardware"]["processor"] = "another"  # type: ignore[index]
 
-    done = verified(rbmed, forged("elsewhere", moved))
-    assert done.exit_code == 0, done.output
+    folder = forged("elsewhere", moved)
+    done = verified(rbmed, folder)
+    assert done.exit_code == 1, done.output
     assert done.stdout.startswith("within ")
     assert "hardware.processor: another -> " in done.stdout
+    assert "0 of 1 cells are verified; 1 within sampling error only, which is no proof" in done.stdout
+    done = rbmed("verify", folder, "--cell", claim(folder).cell_id, "--accept-within")
+    assert done.exit_code == 0, done.output
 
     def far(facts: dict[str, object]) -> None:
         moved(facts)
-        facts["intervals"]["clean_accuracy"] = [0.0, 0.001]  # type: ignore[index]
+        facts["metrics"]["clean_accuracy"] = 0.1  # type: ignore[index]
+        facts["intervals"]["clean_accuracy"] = [0.0, 1.0]  # type: ignore[index]
 
     assert verified(rbmed, forged("elsewhere", far)).stdout.startswith("differs ")
 

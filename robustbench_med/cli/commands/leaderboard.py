@@ -76,11 +76,11 @@ def split(
     data_root: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
 ) -> None:
     """Write label, hashed patient and client of each test image, which intervals and clients' figures are made of."""
-    from robustbench_med.datasets.test_split import facts_of
+    from robustbench_med.datasets.test_split import facts_of, opened
     from robustbench_med.leaderboard.sources.folder import SPLITS
     from robustbench_med.leaderboard.sources.test_split import TestSplit, named, write
 
-    found = TestSplit(**facts_of(registry(), dataset, partition, data_root))
+    found = TestSplit(**facts_of(opened(registry(), dataset, partition, data_root), partition))
     path = root / SPLITS / named(found)
     path.parent.mkdir(exist_ok=True)
     write(path, found)

@@ -77,6 +77,26 @@ class ImageResults:
         return np.asarray(((self.attacked == self.labels) | (self.attacked == ABSTAINED)).mean(0))
 
 
+def differences(kept: ImageResults, made: ImageResults) -> list[str]:
+    """In what two results of one cell differ, a line each: rows, labels, answers, and how many images these are of."""
+    if kept.index != made.index:
+        return ["per-image results are of other images"]
+    found = []
+    for what in ("labels", "clean", "attacked"):
+        one, two = getattr(kept, what), getattr(made, what)
+        if one.shape != two.shape:
+            found.append(f"{what}: {one.shape[0]} noise draws -> {two.shape[0]}")
+        elif rows := int(np.atleast_2d(one != two).any(0).sum()):
+            found.append(f"{what}: {rows} of {len(kept.index)} images differ")
+    for what in ("patients", "sites"):  # older results lack them
+        one, two = getattr(kept, what), getattr(made, what)
+        if one and two and one != two:
+            found.append(f"{what} of the images differ")
+    if np.shape(kept.roc) != np.shape(made.roc) or not np.allclose(kept.roc, made.roc, atol=1e-4):
+        found.append("points of the ROC curve differ")
+    return found
+
+
 def dumped(outcome: ImageResults) -> str:
     """An outcome as one line of JSON."""
     facts: dict[str, Any] = {

@@ -22,6 +22,8 @@ from robustbench_med.leaderboard.sources.image_results import (
 )
 
 FORMAT = 1
+#: What the file has of the data set's card.
+_CARD = ("classes", "lesion_class", "synthetic", "licence")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class TestSplit:
         labels: a letter for each row, as in outcomes.
         patients: (N,) hashed patient of each row; empty where patients are not known.
         sites: (N,) client of each row.
+        classes, lesion_class, synthetic, licence: as in the data set's card.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of its name
@@ -43,6 +46,10 @@ class TestSplit:
     labels: str
     patients: tuple[str, ...]
     sites: tuple[str, ...]
+    classes: tuple[str, ...]
+    lesion_class: int | None
+    synthetic: bool
+    licence: str
 
 
 def named(split: TestSplit) -> str:
@@ -62,6 +69,7 @@ def write(path: Path, split: TestSplit) -> None:
         "dataset": split.dataset,
         "digest": split.digest,
         "partition": split.partition,
+        **{name: getattr(split, name) for name in _CARD},
         "labels": split.labels,
         "patients": rows_by_owner(rows, split.patients) if split.patients else None,
         "sites": rows_by_owner(rows, split.sites),
@@ -83,7 +91,9 @@ def read(path: Path) -> TestSplit:
         classes_of(labels, len(labels))
         rows = range(len(labels))
         patients = owners_by_row(facts["patients"], rows) if facts["patients"] is not None else ()
-        return TestSplit(dataset, digest, partition, labels, patients, owners_by_row(facts["sites"], rows))
+        card = {name: facts[name] for name in _CARD}
+        card["classes"] = tuple(map(str, facts["classes"]))
+        return TestSplit(dataset, digest, partition, labels, patients, owners_by_row(facts["sites"], rows), **card)
     except OSError as error:
         raise DataError(f"test split {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

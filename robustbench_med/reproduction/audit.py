@@ -1,0 +1,232 @@
+"""Do the figures of a record follow from its per-image results and from the data set? Nothing is run.
+
+The metrics compute every figure again from what is known: labels, clients and patients of the data set, and the
+answers. Scores of a detector and what a purifier changed are not in per-image results. A figure is judged if it is the
+same whatever these were; of the others the interval is judged, which follows from the figure and the number of images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from robustbench_med.datasets.loading import rows_to_evaluate
+from robustbench_med.interfaces import Metric
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
+from robustbench_med.leaderboard.sources.consistency import TOLERANCE
+from robustbench_med.leaderboard.sources.image_results import ABSTAINED, ImageResults, classes_of, text_of
+from robustbench_med.leaderboard.sources.test_split import TestSplit
+from robustbench_med.plugins.components import create
+from robustbench_med.plugins.references import PartRef
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records import fairness
+from robustbench_med.records.record import Record, flatten
+from robustbench_med.statistics.intervals import widest
+
+Figures = dict[str, float | None]
+Bounds = dict[str, tuple[float, float]]
+
+
+def metrics_of(registry: Registry) -> list[Metric]:
+    """The installed metrics."""
+    return [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
+
+
+def faults(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
+    """What does not follow from the per-image results of a measured cell and its data set, a line each."""
+    yield from _data_set(record, split)
+    told = list(_images(record, outcome, split))
+    yield from told
+    if not told:
+        yield from _figures(record, outcome, split, metrics)
+    yield from _rungs(record, random=len(outcome.attacked) > 1)
+
+
+def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
+    """What the record says of its data set."""
+    data = record.dataset
+    facts = {
+        "name": (data.name, split.dataset),
+        "synthetic": (data.synthetic, split.synthetic),
+        "licence": (data.licence, split.licence),
+        "classes": (tuple(data.classes), split.classes),
+    }
+    for what, (said, true) in facts.items():
+        if said != true:
+            yield f"{what} of the data set is {said!r}, not {true!r}"
+
+
+def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator[str]:
+    """Rows and labels."""
+    labels = torch.from_numpy(classes_of(split.labels, len(split.labels))).long()
+    asked = tuple(record.dataset.asked.client) if record.dataset.asked else tuple(record.clients)
+    test = Split(torch.zeros(len(labels), 1, 1, 1), labels, split.sites, split.sites)
+    rows = rows_to_evaluate(
+        test, asked or tuple(set(split.sites)), record.limit, record.threat.goal, split.lesion_class
+    ).tolist()
+    if list(outcome.index) != rows:
+        yield f"per-image results are of {len(outcome.index)} other images than the {len(rows)} that were requested"
+        return
+    if text_of(outcome.labels) != "".join(split.labels[row] for row in rows):
+        yield "labels of images are not those of the data set"
+    sites = sorted({split.sites[row] for row in rows})
+    if record.n != len(rows) or list(record.clients) != sites:
+        yield f"it is said to be of {record.n} images of {len(record.clients)} clients, not {len(rows)} of {len(sites)}"
+
+
+def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
+    """Every figure and interval, over all clients and for each."""
+    known = bool(split.patients) and record.patients is not None
+    whole = [_outcome(outcome, split, unknown) for unknown in (0, 1)]
+    patients = len(set(whole[0].patients)) if known else None
+    if record.patients != patients:
+        yield f"it is said to be of {record.patients} patients, not {patients}"
+    yield from _compared("", record.metrics, record.intervals, whole, metrics, known)
+    if set(record.per_client) != set(record.clients):
+        yield "figures of clients are of other clients"
+        return
+    for client in record.clients:
+        own, bounds = [each.at(client) for each in whole], record.client_intervals.get(client)
+        yield from _compared(f"{client}: ", record.per_client[client], bounds, own, metrics, known)
+        images = (len(own[0].labels), len(set(own[0].patients)) if known else None)
+        if record.client_images and tuple(record.client_images.get(client, ())) != images:
+            yield f"{client} is said to have {record.client_images.get(client)} images and patients, not {images}"
+    if record.worst_client != fairness.worst_client(record.per_client):
+        yield f"{record.worst_client!r} is not the worst client"
+    between = fairness.between(record.per_client)
+    said = {name: section.model_dump() for name, section in record.between_clients.items()}
+    if said.keys() != between.keys() or any(not _alike(said[name], between[name]) for name in between):
+        yield "figures between clients do not follow from those of the clients"
+
+
+def _compared(
+    what: str,
+    figures: Figures,
+    bounds: Bounds | None,
+    outcomes: Sequence[Outcome],
+    metrics: Sequence[Metric],
+    known: bool,
+) -> Iterator[str]:
+    """Figures and intervals of the same images; ``bounds``: None where they are not kept."""
+    made = [_computed(outcome, metrics) for outcome in outcomes]
+    sure = {name: figure for name, figure in made[0].items() if name in made[1] and made[1][name] == figure}
+    values, intervals = flatten(sure, known)
+    for name, value in figures.items():
+        if name not in made[0] and name not in made[1]:
+            yield f"{what}{name} is a figure of no installed metric; install the plugin that has it"
+        elif name in values and not _close(value, values[name]):
+            yield f"{what}{name} is {_shown(value)}, and the images give {_shown(values[name])}"
+    for name in sorted(set(values) - set(figures)):
+        if known:  # records of older formats lack figures that came later
+            yield f"{what}{name} is missing"
+    for name, found in (bounds or {}).items():
+        wanted = intervals.get(name)
+        figure = figures.get(name)
+        if wanted is None and (name in values or not _plausible(figure, found, outcomes[0], known)):
+            yield f"{what}the interval of {name} does not follow from the figure and the images"
+        elif wanted is not None and not all(map(_close, found, wanted)):
+            yield f"{what}{name} has the interval {_pair(found)}, and the images give {_pair(wanted)}"
+    if bounds is not None and (missing := sorted(set(intervals) & set(figures) - set(bounds))):
+        yield f"{what}{missing[0]} has no interval"
+
+
+def _plausible(figure: float | None, found: tuple[float, float], outcome: Outcome, known: bool) -> bool:
+    """Whether this is the interval of a share of all images whose hits are not known image by image."""
+    if figure is None or not 0 <= figure <= 1:
+        return False
+    n = len(outcome.labels)
+    inner = wilson(Rate(figure * n, n))
+    if not known:
+        return all(map(_close, found, inner))
+    counts = [outcome.patients.count(patient) for patient in set(outcome.patients)]
+    outer = widest(figure, counts)
+    return outer[0] - TOLERANCE <= found[0] <= inner[0] + TOLERANCE and (
+        inner[1] - TOLERANCE <= found[1] <= outer[1] + TOLERANCE
+    )
+
+
+def _computed(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        found |= metric.compute(outcome)
+    return found
+
+
+def _outcome(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
+    """The outcome with these answers; what is not known is as small as it can be, or as large (``unknown`` = 1)."""
+    rows, n = list(told.index), len(told.index)
+    labels = torch.tensor([int(each) for each in told.labels], dtype=torch.int64)
+
+    def predictions(codes: Any) -> Predictions:
+        answers = torch.from_numpy(codes.astype("int64"))
+        rejected = answers == ABSTAINED
+        scores = torch.full(answers.shape, math.nan)
+        if unknown:
+            scores = torch.arange(answers.numel(), dtype=torch.float32).view(answers.shape)
+        return Predictions(
+            predictions=torch.where(rejected, unknown, answers),
+            flagged=torch.ones_like(rejected) if unknown else rejected,
+            rejected=rejected,
+            scores=scores,
+            changed=torch.full_like(rejected, bool(unknown)),
+            purified_rmse=torch.full(answers.shape, float(unknown)),
+        )
+
+    codes = tuple(split.patients[row] for row in rows) if split.patients else ()
+    empty = RungResult.empty("", "", n)
+    counted = {name: torch.full((n,), unknown) for name in RungResult.PASSES}
+    return Outcome(
+        labels=labels,
+        sites=tuple(split.sites[row] for row in rows),
+        patients=codes or tuple(map(str, rows)),
+        clean=predictions(told.clean),
+        attacked=predictions(told.attacked),
+        distances=torch.full((n,), float(unknown)),
+        num_classes=len(split.classes),
+        lesion_class=split.lesion_class,
+        index=torch.tensor(rows),
+        rungs=(replace(empty, **counted),),
+        codes=codes,
+    )
+
+
+def _rungs(record: Record, random: bool) -> Iterator[str]:
+    """What the attacks did must add up; of a ``random`` system the last rung is judged on other noise draws."""
+    ran = [rung for rung in record.rungs if not rung.reason]
+    if any(rung.rung.partition(" ")[0] != rung.access for rung in ran):
+        yield "a rung is named otherwise than its access"
+    for what in ("gradients", "queries"):
+        spent = getattr(record.spent, f"{what}_mean")
+        total = sum(rung.attacked * getattr(rung, f"{what}_mean") for rung in ran) / record.n if record.n else 0.0
+        if spent is not None and not math.isclose(spent, total, rel_tol=1e-6, abs_tol=1e-6):
+            yield f"the attacks spent {spent:.6g} {what} on an image, and their rungs {total:.6g}"
+    last = ran[-1].withstanding if ran else None
+    robust = record.metrics.get("robust_accuracy")
+    if not random and last is not None and (robust is None or abs(last - robust) > TOLERANCE):
+        yield f"{last:.6g} of the images are robust after the last rung, and robust_accuracy is {_shown(robust)}"
+    if any(rung.attacked > record.n or (rung.broken or 0) > rung.attacked for rung in ran):
+        yield "a rung attacked more images than there are, or broke more than it attacked"
+
+
+def _alike(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    return one.keys() == two.keys() and all(
+        one[key] == two[key] if isinstance(two[key], str) else _close(one[key], two[key]) for key in two
+    )
+
+
+def _close(one: float | None, two: float | None) -> bool:
+    return one is two if one is None or two is None else abs(one - two) <= TOLERANCE
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.6g}"
+
+
+def _pair(bounds: tuple[float, float]) -> str:
+    return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]"
