@@ -18,6 +18,7 @@ RESULTS = (
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
 #: Fields that say when, where and how fast a cell was measured.
 CIRCUMSTANCES = {"provenance", "created", "seconds", "peak_memory_mib"}
+_WHOLE = tuple(name for name in Record.model_fields if name not in CIRCUMSTANCES)
 #: Differences of these names are not shown in notes: the figures that they follow from are.
 _QUIET = (
     "intervals.",
@@ -80,10 +81,20 @@ def _of_newer(name: str, shared: Collection[str]) -> bool:
 def unlike(record: Record, again: Record) -> dict[str, tuple[Any, Any]]:
     """Every value in which a record differs from one of the same cell measured again, by dotted name.
 
-    Left out are times, memory and provenance, and the versions of the distributions that offer components.
+    Left out are times, memory and provenance, and the versions of the distributions that offer components; and what a
+    record without patients, as older formats are, does not say (`unsaid`).
     """
-    found = changed(record, again, tuple(set(Record.model_fields) - CIRCUMSTANCES))
-    return {name: values for name, values in found.items() if not _circumstance(name, *values)}
+    found = changed(record, again, _WHOLE)
+    silent = set(unsaid(record, again))
+    return {name: each for name, each in found.items() if name not in silent and not _circumstance(name, *each)}
+
+
+def unsaid(record: Record, again: Record) -> list[str]:
+    """What a record of an older format does not say, by dotted name; nothing for one of today's format."""
+    if record.patients is not None or again.patients is None:
+        return []
+    said = flat(record, _WHOLE).keys()
+    return [name for name in changed(record, again, _WHOLE) if name not in said]
 
 
 def _circumstance(name: str, one: Any, two: Any) -> bool:

@@ -136,7 +136,7 @@ class Verifier:
         if again.cell_id != record.cell_id:
             notes.append(f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
         if not notes and not compare.unlike(record, again):
-            return Finding(record, "identical")
+            return Finding(record, "identical", unsaid(record, again))
         notes = [*compare.notes(record, again), *notes]
         away = elsewhere(record, device)
         within = bool(away) and close(record, again, images, made)
@@ -224,6 +224,12 @@ class Verifier:
         if device not in self._loaders:
             self._loaders[device] = Loader(self.registry, device, self.data_root, self.progress)
         return self._loaders[device]
+
+
+def unsaid(record: Record, again: Record) -> tuple[str, ...]:
+    """A note on what a record of an older format does not say."""
+    names = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in compare.unsaid(record, again)))
+    return (f"an older format, which does not say: {', '.join(names)}",) if names else ()
 
 
 def planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
