@@ -180,7 +180,7 @@ def _outcome(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
 
     codes = tuple(split.patients[row] for row in rows) if split.patients else ()
     empty = RungResult.empty("", "", n)
-    counted = {name: torch.full((n,), unknown) for name in RungResult.PASSES}
+    counted: dict[str, Any] = {name: torch.full((n,), unknown) for name in RungResult.PASSES}
     return Outcome(
         labels=labels,
         sites=tuple(split.sites[row] for row in rows),

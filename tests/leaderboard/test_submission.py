@@ -86,7 +86,7 @@ def test_results_become_a_file_that_is_taken_and_shown(rbmed: Run) -> None:
     assert rbmed("leaderboard", "build", "--root", root).exit_code == 0
     assert "[Guard 2026](https://example.org/guard)" in (root / "README.md").read_text()
     done = rbmed("leaderboard", "verify", root / "submissions" / "guarded.json", "--sample", "1")
-    assert (done.exit_code, "1 of 1 cells hold" in done.output) == (0, True), done.output
+    assert (done.exit_code, "1 of 1 cells are verified" in done.output) == (0, True), done.output
 
 
 def test_what_is_there_already_is_refused(rbmed: Run) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli.commands.leaderboard import Root, leaderboard
-from robustbench_med.cli.commands.verify import show_finding
+from robustbench_med.cli.commands.verify import counted, show_finding
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.errors import BadParameter, DataError
@@ -121,11 +121,11 @@ def _verify_cells(
         raise DataError(f"{submitted.name} holds no measured cell")
     findings = []
     for record in records:
-        finding = verifier.verify(record, weights=weights)
+        finding = verifier.verify(record, weights=weights, images=submitted.outcomes.get(record.cell_id))
         findings.append(finding)
         show_finding(finding)
-    plain(f"{sum(finding.holds for finding in findings)} of {len(findings)} cells hold")
-    return all(finding.holds for finding in findings)
+    plain(counted(findings))
+    return all(finding.verified for finding in findings)
 
 
 def _verify_images(
