@@ -6,25 +6,11 @@ Public names load on first use, so that ``import robustbench_med`` stays light.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from robustbench_med.plugins.specs import (
-    INTERFACE,
-    AttackSpec,
-    DatasetSpec,
-    DefenseSpec,
-    DetectorSpec,
-    MetricSpec,
-    ModelSpec,
-    PurifierSpec,
-    ReportSpec,
-    Spec,
-    StrategySpec,
-)
-
+TYPE_CHECKING = False  # as type checkers take it; importing it would double the time of the first import
 if TYPE_CHECKING:
+    from typing import Any
+
     from pydantic import Field as Field
 
     from robustbench_med.api import evaluate as evaluate
@@ -73,13 +59,22 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.references import fraction as fraction
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
+    from robustbench_med.plugins.specs import INTERFACE as INTERFACE
+    from robustbench_med.plugins.specs import AttackSpec as AttackSpec
+    from robustbench_med.plugins.specs import DatasetSpec as DatasetSpec
+    from robustbench_med.plugins.specs import DefenseSpec as DefenseSpec
+    from robustbench_med.plugins.specs import DetectorSpec as DetectorSpec
+    from robustbench_med.plugins.specs import MetricSpec as MetricSpec
+    from robustbench_med.plugins.specs import ModelSpec as ModelSpec
+    from robustbench_med.plugins.specs import PurifierSpec as PurifierSpec
+    from robustbench_med.plugins.specs import ReportSpec as ReportSpec
+    from robustbench_med.plugins.specs import Spec as Spec
+    from robustbench_med.plugins.specs import StrategySpec as StrategySpec
+    from robustbench_med.plugins.specs import hookimpl as hookimpl
     from robustbench_med.records.table import to_csv as to_csv
     from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
-
-#: Marks a function of a plugin module as one of the hooks in `robustbench_med.plugins.hookspecs`.
-hookimpl = pluggy.HookimplMarker("rbmed")
 
 #: The public names that are imported on first use, by module.
 _LAZY = {
@@ -99,27 +94,16 @@ _LAZY = {
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
+    "robustbench_med.plugins.specs": (
+        "INTERFACE AttackSpec DatasetSpec DefenseSpec DetectorSpec MetricSpec ModelSpec PurifierSpec ReportSpec Spec "
+        "StrategySpec hookimpl"
+    ),
     "robustbench_med.records.table": "to_csv",
     "robustbench_med.runtime.isolation": "isolated",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 
-__all__ = [
-    "INTERFACE",
-    "AttackSpec",
-    "DatasetSpec",
-    "DefenseSpec",
-    "DetectorSpec",
-    "MetricSpec",
-    "ModelSpec",
-    "PurifierSpec",
-    "ReportSpec",
-    "Spec",
-    "StrategySpec",
-    "__version__",
-    "hookimpl",
-    *_HOME,
-]
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@
     │   └── DeviceError       the requested device does not exist
     ├── StoreError            results cannot be written or read: exit code 1
     └── HarnessError          a cell broke a rule of evaluation: the cell fails, the run continues
+        ├── WeightsChanged      an attack changed the networks that it attacked
         ├── OutsideThreatModel  an adversarial image left the ball or [0, 1]
         └── BudgetExceeded      an attack exceeded its budget: it is stopped, its best images are used
 
@@ -80,6 +81,10 @@ class HarnessError(RbmedError):
     """A cell broke a rule of evaluation; it becomes a failed record."""
 
 
+class WeightsChanged(HarnessError):
+    """An attack changed the networks that it attacked; they are loaded again for the next cell."""
+
+
 class OutsideThreatModel(HarnessError):
     """An adversarial image left the norm ball or the range [0, 1]."""
 
@@ -101,6 +106,17 @@ def first_fault(error: pydantic.ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     where = ".".join(map(str, fault["loc"]))[:80] or "the whole"
     return shortened(f"{where}: {fault['msg'].removeprefix('Value error, ')}")
+
+
+def described(error: BaseException) -> str:
+    """An error of others with its type, on one printable line: ``RuntimeError: as asked``."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 -- its own text may fail
+        text = "its message cannot be shown"
+    if isinstance(error, SystemExit):
+        text = f"a plugin ended the program ({text})"
+    return line(f"{type(error).__name__}: {text.strip() or 'no message'}")
 
 
 def shortened(text: str) -> str:

@@ -11,7 +11,9 @@ from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import WeightsChanged
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.runtime.fingerprint import changed, fingerprint
 from robustbench_med.runtime.speed import Speed
 
 
@@ -30,6 +32,21 @@ class AttackedSystem:
         if settings.speed != Speed(prefetch=settings.speed.prefetch):
             self.fast = accelerated_pipeline(pipeline, settings.speed)
             self.fast_surrogate = _copy(settings.surrogate, settings.speed)
+        names = ("deployed", "exact", "fast", "surrogate", "fast_surrogate")
+        self._networks = {name: network for name in names if (network := getattr(self, name)) is not None}
+        if self.fast is self.exact:
+            del self._networks["fast"]
+        if self.fast_surrogate is self.surrogate:
+            self._networks.pop("fast_surrogate", None)
+        self._before = fingerprint(self._networks)
+
+    def check_unchanged(self, rung: Rung) -> None:
+        """Raise `WeightsChanged` if the attack of a rung has changed the deployed system, a copy or the surrogate."""
+        if what := changed(self._before, self._networks):
+            raise WeightsChanged(
+                f"attack {rung.ref.attack.name!r} changed the networks that it attacked ({what}); an attack may change "
+                "images only"
+            )
 
     def target(
         self,

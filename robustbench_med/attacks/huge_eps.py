@@ -12,6 +12,7 @@ from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import WeightsChanged, described
 from robustbench_med.interfaces.dataset import Split
 
 #: Share of the images that are attacked again, and the most that spreading them over clients and rungs may need: of the
@@ -68,9 +69,10 @@ def attack(
         )
         try:
             outcome = measure(pipeline, split.select(few), index[few], again)
+        except WeightsChanged:
+            raise
         except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell continues without it
-            reason = " ".join(str(error).split())
-            notes.append(f"no attack at a huge eps from {rung.access}: {type(error).__name__}: {reason}"[:200])
+            notes.append(f"no attack at a huge eps from {rung.access}: {described(error)}"[:200])
             continue
         left = int((outcome.rungs[0].top <= 0).sum())
         attacked, withstood = attacked + len(few), withstood + left

@@ -91,7 +91,10 @@ class WorstCase:
         size = max(1, self.settings.batch // draws)
         for at in range(0, len(rows), size):
             part = slice(at, at + size)
-            x_adv[part], counter, repeated = self._confirmed_attack(rung, rows[part])
+            try:
+                x_adv[part], counter, repeated = self._confirmed_attack(rung, rows[part])
+            finally:  # also of an attack that raised: the next one would meet other networks
+                self.system.check_unchanged(rung)
             result = replace(_with_counts(result, rows[part], counter), repeated=result.repeated + repeated)
         self.results.append(replace(result, seconds=time.perf_counter() - start))
         return x_adv

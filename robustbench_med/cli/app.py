@@ -1,6 +1,6 @@
 """The command ``rbmed`` without its commands: global options, and every error as one line.
 
-Exit codes: 0 success, 1 a cell failed or a check found problems, 2 bad usage, 130 interrupted.
+Exit codes: 0 success, 1 a cell failed, a check found problems or a disk is full, 2 bad usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import typer
 from typer.core import TyperGroup
 
 import robustbench_med
-from robustbench_med.cli import console
+from robustbench_med.cli import console, interrupts
 from robustbench_med.cli.options import PluginFiles
 from robustbench_med.cli.tracebacks import DEBUG, explained, show_all
-from robustbench_med.errors import RbmedError, RbmedWarning, UsageError
+from robustbench_med.errors import RbmedError, RbmedWarning, UsageError, described
+from robustbench_med.files.atomic import FULL
 
 #: Panels of commands in the help.
 EVALUATION, RESULTS, LEADERBOARD, SETUP = "Evaluation", "Results", "Leaderboard", "Components and data"
@@ -40,9 +41,19 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         console.error("interrupted")
-        raise typer.Exit(130) from None
-    except Exception as error:
+        raise typer.Exit(interrupts.INTERRUPTED) from None
+    except click.exceptions.Exit:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            show_all(error)
+            where = f" {error.filename}" if error.filename else ""
+            console.error(f"cannot write{where}: {error.strerror}; what was complete before is kept")
+            raise typer.Exit(1) from None
         if explained(error):
+            raise typer.Exit(1) from None
+        if isinstance(error, SystemExit):  # commands return; only a plugin ends the program
+            console.error(described(error))
             raise typer.Exit(1) from None
         raise
 
@@ -91,7 +102,7 @@ class _Root(CommandGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(), one_line_warnings():
+        with interrupts.Raised(), one_line_errors(), one_line_warnings():
             return super().invoke(ctx)
 
 

@@ -1,4 +1,4 @@
-"""Entry point of ``rbmed``: each module of `robustbench_med.cli.commands` registers its command when it is imported."""
+"""The commands of ``rbmed``: each module in `robustbench_med.cli.commands` registers its own when it is imported."""
 
 from __future__ import annotations
 

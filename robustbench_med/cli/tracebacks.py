@@ -8,6 +8,7 @@ import click
 
 from robustbench_med.cli import console
 from robustbench_med.cli.options import REGISTRY
+from robustbench_med.errors import described
 from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 
 #: Where the context of a command keeps whether ``--debug`` was given.
@@ -24,14 +25,14 @@ def show_plugin_traceback(culprit: PluginTraceback) -> None:
         _print("(the plugin's own lines; rbmed --debug ... shows all)")
 
 
-def explained(error: Exception) -> bool:
+def explained(error: BaseException) -> bool:
     """Show an unexpected error if a plugin raised it; returns whether one did."""
     context = click.get_current_context(silent=True)
     registry = context.meta.get(REGISTRY) if context else None
     culprit = plugin_traceback(error, registry) if registry else None
     if culprit is None:
         return False
-    console.error(f"{type(error).__name__}: {error}")
+    console.error(described(error))
     show_plugin_traceback(culprit)
     return True
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from robustbench_med.errors import BadParameter, StoreError
 
+#: What the system says of a disk, a quota or a file that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -98,14 +101,17 @@ def check_writable(path: Path) -> None:
 
     Raises:
         BadParameter: it cannot be created or written to.
+        StoreError: the disk is full.
     """
     there = path.absolute()
     while not there.exists() and not there.is_symlink():
         there = there.parent
     try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"0")
     except OSError as error:
+        if error.errno in FULL:
+            raise StoreError(f"--out {path} cannot be written: {there}: {error.strerror}") from None
         raise BadParameter(f"--out {path} cannot be written: {there}: {error.strerror or error}") from None
 
 

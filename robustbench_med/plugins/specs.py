@@ -10,8 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import pluggy
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+#: Marks a function of a plugin module as one of the hooks in `robustbench_med.plugins.hookspecs`.
+hookimpl = pluggy.HookimplMarker("rbmed")
 
 #: Version of the hooks and base classes, raised when a plugin written for an older one would no longer work. A plugin
 #: module declares the one it was written for: ``RBMED_INTERFACE = 2``.

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from robustbench_med.attacks.controls import Controls
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import StoreError
 from robustbench_med.files import checksummed
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
@@ -153,7 +153,7 @@ class CheckpointFolder:
         """Keep a checkpoint.
 
         Raises:
-            UsageError: it cannot be written.
+            StoreError: it cannot be written.
         """
         try:
             checksummed.write(self.folder / cell_id / name, data, self.stamp, sync=True)
@@ -168,7 +168,7 @@ class CheckpointFolder:
         """Lock a cell; None if another run holds the lock, or has just removed the folder.
 
         Raises:
-            UsageError: the folder cannot be written to.
+            StoreError: the folder cannot be written to.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -188,17 +188,17 @@ class CheckpointFolder:
 
     def tidy(self) -> None:
         """Remove locks that a killed run has left, and the folder if it is empty then."""
-        with suppress(OSError, UsageError):
+        with suppress(OSError, StoreError):
             for path in self.folder.glob("*.lock"):
                 if lock := self.lock(path.stem):
                     self.unlock(lock)
             self.folder.rmdir()
 
 
-def unwritable(folder: Path, error: OSError) -> UsageError:
+def unwritable(folder: Path, error: OSError) -> StoreError:
     """The error for a folder of results that cannot be written to."""
     reason = error.strerror or os.strerror(error.errno or 0)
-    return UsageError(
+    return StoreError(
         f"cannot write to {folder} (--out): {reason}; once it can be written to, the same command resumes the run"
     )
 

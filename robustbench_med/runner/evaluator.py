@@ -23,7 +23,7 @@ from robustbench_med.datasets.patients import patient_codes
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
-from robustbench_med.errors import DataError, HarnessError, NotDefined
+from robustbench_med.errors import DataError, HarnessError, NotDefined, described
 from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
@@ -33,7 +33,7 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
-from robustbench_med.records.record import Record
+from robustbench_med.records.record import Record, dumped
 from robustbench_med.records.sections.attack import AttackSection, draws
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
@@ -128,10 +128,13 @@ class Evaluator:
             yield from self._run(job)
         except NotDefined as error:
             yield Done(status="skipped", reason=str(error))
-        except Exception as error:  # noqa: BLE001
-            # A failure is data: whatever a plugin raises becomes this cell's record, and the other cells still run.
-            reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
-            yield Done(status="failed", reason=reason[:500], traceback=plugin_traceback(error, self.registry))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001
+            # A failure is data: whatever a plugin raises, `SystemExit` included, becomes this cell's record, and the
+            # other cells still run, with networks that this one has not touched.
+            self.loader.forget()
+            yield Done(status="failed", reason=described(error)[:500], traceback=plugin_traceback(error, self.registry))
 
     def _run(self, job: Job) -> Iterator[Message]:
         self.loader.pin(job.cell.trained, job.weights)
@@ -159,6 +162,7 @@ class Evaluator:
         chunk = replace(chunk, outcome=replace(outcome, codes=codes, lesions=lesions))
         fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics)
         record = self.record(job.cell, parts[0].pipeline, peak_memory_mib=peak_memory(self.device), **fields)
+        dumped(record)  # what cannot be written fails this cell and not the run
         yield Done(record, checkpoints.encode(chunk))
 
     def _client_parts(self, job: Job, deployment: Deployment) -> list[_ClientPart]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from robustbench_med.errors import BadConfig
+from robustbench_med.errors import BadConfig, described
 from robustbench_med.grid.cell import Skip
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.plugins.registry import Registry
@@ -55,7 +55,7 @@ class RunLoop:
         """Yield a record per cell, each once it is on disk.
 
         Raises:
-            UsageError: the folder cannot be written to.
+            StoreError: the folder cannot be written to.
         """
         try:
             with closing(executor.run(self._jobs_to_run(jobs))) as messages:  # type: ignore[type-var]
@@ -153,6 +153,8 @@ class RunLoop:
                 )
             except OSError as error:
                 raise checkpoints.unwritable(self.config.out, error) from None
+            except ValueError as error:  # names that no file can hold
+                record = self.evaluator.record(job.cell, status="failed", reason=described(error)[:500])
         self._finish(record, job.cell.short_title)
         self.measured.add(job.cell_id)
         if not done.keep:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+import pydantic
 import torch
 
 from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.resolved import key_of
-from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
+from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError, described, first_fault
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
@@ -18,7 +19,7 @@ from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.dataset import SPLITS
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
-from robustbench_med.records.record import Record
+from robustbench_med.records.record import Record, dumped
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import find_executor
 from robustbench_med.runner.messages import Job
@@ -67,8 +68,8 @@ class Runner:
         interrupted resumes after its last chunk. The run waits for cells that another run on the same folder measures.
 
         Raises:
-            UsageError: anything the user can fix, before the first cell runs and before anything is written; later
-                only that the folder can no longer be written to.
+            UsageError: anything the user can fix, before the first cell runs and before anything is written.
+            StoreError: the folder can no longer be written to; what was complete before is kept.
         """
         cells = list(plan(self.config, self.registry))
         check_writable(self.config.out)
@@ -136,7 +137,17 @@ class Runner:
         with _errors_left_to_the_cell():
             for client in inner.clients or deployment.artifact.clients:
                 deployment.gate(client)
+        self._check_recordable(inner)
         return cell if isinstance(cell, Skip) else self.evaluator.job(cell)
+
+    def _check_recordable(self, cell: Cell) -> None:
+        """Raise `UsageError` where no record could be written, as of a data set with line ends in its name."""
+        try:
+            dumped(self.evaluator.record(cell, status="skipped"))
+        except pydantic.ValidationError as error:
+            raise UsageError(f"{cell.short_title}: its record cannot be written: {first_fault(error)}") from None
+        except ValueError as error:  # such as an infinite parameter
+            raise UsageError(f"{cell.short_title}: its record cannot be written: {described(error)}") from None
 
     def deployment(self, cell: Cell) -> Deployment:
         """The trained defense."""
@@ -148,7 +159,7 @@ def _errors_left_to_the_cell() -> Iterator[None]:
     """Ignore all but `UsageError`: a part that raises otherwise raises again in its cell, where it is recorded."""
     try:
         yield
-    except UsageError:
+    except (UsageError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001
         pass

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from robustbench_med.errors import BadParameter, DeviceError
+from robustbench_med.errors import BadParameter, DeviceError, described
 
 Result = TypeVar("Result")
 
@@ -81,7 +81,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU (torch has no class for the latter)."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    text = str(error)
+    text = described(error)
     return isinstance(error, RuntimeError) and any(
         said in text
         for said in ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

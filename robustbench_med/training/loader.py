@@ -107,6 +107,10 @@ class Loader:
 
         return self._deployments.get_or(key, load)
 
+    def forget(self) -> None:
+        """Load trained defenses again when they are needed next, the same weights as before."""
+        self._deployments.clear()
+
     def pin(self, ref: TrainedRef, folder: Path) -> None:
         """Use these weights for ``ref``, if the folder exists, even if there are newer ones."""
         if folder.is_dir():

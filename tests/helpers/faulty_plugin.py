@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from robustbench_med import hookimpl
 
 KEPT: list[Tensor] = []
+
+
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def networks(model: rbmed.TargetModel) -> list[nn.Module]:
+    """Every pipeline in this process: the copy that is attacked, and what an attack has no business with."""
+    kinds = type(model.settings.pipeline)  # type: ignore[attr-defined]
+    return [
+        found for found in gc.get_objects() if issubclass(type(found), kinds)
+    ]  # asking a module for its class may warn
 
 
 class Faulty(rbmed.Attack):
@@ -76,6 +91,23 @@ class Faulty(rbmed.Attack):
                 torch.set_grad_enabled(False)
                 torch.manual_seed(len(KEPT))
                 torch.set_num_threads(2)
+            case "exit":
+                raise SystemExit(self.params.times % 7)
+            case "cancel":
+                raise asyncio.CancelledError
+            case "control":
+                raise RuntimeError("\x1b[31ma\x00b\u202ec\udc80\r\nd\x9b2J")
+            case "mute":
+                raise _Mute
+            case "weights" | "mode" | "hook" | "weights-and-raise":
+                for network in networks(model):
+                    network.train(self.params.how == "mode")
+                    if self.params.how == "hook":
+                        network.register_forward_hook(lambda *_: None)
+                    for value in network.parameters() if self.params.how.startswith("weights") else ():
+                        value.data.mul_(-1)
+                if self.params.how == "weights-and-raise":
+                    raise RuntimeError("too late")
             case "none":
                 return None  # type: ignore[return-value]
         return good

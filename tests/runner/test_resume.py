@@ -18,7 +18,7 @@ from helpers.paths import HELPERS, TOY
 from helpers.processes import LIMIT, started
 from helpers.processes import run as run_process
 
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import StoreError, UsageError
 from robustbench_med.grid.config import build
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Silent
@@ -234,7 +234,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     monkeypatch.setattr(evaluator.dt, "datetime", Backwards)
     monkeypatch.setattr(time, "time", lambda: 1e9 - 1e6 * Backwards.calls)
     records = run(toys, tmp_path / "b", **asked, time_limit=None)
-    assert Backwards.calls == 3
+    assert Backwards.calls >= 3
     assert [r.created for r in records] == sorted((r.created for r in records), reverse=True)
     assert all(r.seconds >= 0 for r in records)
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
@@ -263,7 +263,7 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
     asked = {"attack": f"faulty:file={tmp_path / 'calls'}", "diagnostics": "off"}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.checksummed, "write", full)
-        with pytest.raises(UsageError, match="No space left on device; once it can be written to, the same command"):
+        with pytest.raises(StoreError, match="No space left on device; once it can be written to, the same command"):
             run(toys, tmp_path / "out", **asked)
     (record,) = run(toys, tmp_path / "out", **asked)
     assert record.status == "ok"

@@ -12,6 +12,7 @@ import typer
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.interrupts import INTERRUPTED
 from robustbench_med.cli.options import Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
@@ -67,7 +68,7 @@ def run(
                 events.record(record)
     except KeyboardInterrupt:
         _interrupted(records, settings.out)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if renderer is not None:
         plain(renderer.render(to_frame(records)))
     elif not as_json:

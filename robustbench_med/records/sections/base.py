@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 import pydantic
 from pydantic import Field
 
+from robustbench_med.files.escaping import line
 from robustbench_med.files.redact import redacted
 from robustbench_med.plugins.references import PartRef, format_ref
 
@@ -17,8 +18,8 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1000)]
 #: A whole number that every JSON reader represents exactly.
 Count = Annotated[int, Field(ge=0, le=2**53)]
-#: Why something did not run; paths of the machine are removed.
-Reason = Annotated[Text, pydantic.AfterValidator(lambda text: redacted(text) if text else text)]
+#: Why something did not run: text of plugins, made printable; paths of the machine are removed.
+Reason = Annotated[str, pydantic.BeforeValidator(lambda text: redacted(line(text)) if isinstance(text, str) else text)]
 
 
 def _refuse_null(value: Any) -> Any:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -59,7 +60,8 @@ class _Process:
             context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
             self.pipe, other_end = context.Pipe()
             self.process = context.Process(target=_serve, args=(other_end, *self.arguments), name="cells")
-            self.process.start()
+            with _interrupts_withheld():
+                self.process.start()
             other_end.close()
             self.first = 0
         assert self.pipe is not None
@@ -103,6 +105,22 @@ class _Process:
         return True
 
 
+@contextmanager
+def _interrupts_withheld() -> Iterator[None]:
+    """A process that is started within the block never gets Ctrl-C, not even while it imports; this one gets it after.
+
+    Ctrl-C reaches every process of the terminal, and the run ends its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def worker_config(config: RunConfig) -> RunConfig:
     """The configuration of a worker, which trains nothing: the run has trained what was missing."""
     return replace(config, train=False)
@@ -119,7 +137,6 @@ def _held(pid: int | None) -> int | None:
 
 def _serve(pipe: Connection, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None) -> None:
     """Run jobs until the pipe is closed."""
-    # Ctrl-C reaches every process of the terminal; the run ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from robustbench_med.plugins.registry import Registry
