@@ -53,7 +53,6 @@ def split_by_patient(
     Raises:
         DataError: the only site has fewer patients than there are splits.
     """
-    spelled = np.asarray(names)
     site_of, who = np.asarray(sites), np.asarray(patients)
     everyone, person = np.unique(who, return_inverse=True)
     split_of = np.full(len(everyone), -1)
@@ -71,8 +70,7 @@ def split_by_patient(
         filled = np.zeros_like(targets)
         known = split_of[at] >= 0  # patients of an earlier site
         np.add.at(filled, split_of[at][known], counts[known])
-        # Within a power of two the order is random; a much larger patient assigned last would exceed its split's
-        # target.
+        # Random within a power of two; a much larger patient assigned last would exceed its split's target.
         size = np.floor(np.log2(counts.sum(axis=1)))
         order = sorted(
             np.flatnonzero(~known).tolist(), key=lambda i: (-size[i], rbmed.seed_of(seed, "split", site, ids[i]))
@@ -85,8 +83,7 @@ def split_by_patient(
                 split = len(names) - 1 if filled[0].any() else 0
             split_of[at[i]] = split
             filled[split] += counts[i]
-    result: NDArray[np.str_] = spelled[split_of[person]]
-    return result
+    return np.asarray(np.asarray(names)[split_of[person]])
 
 
 def official(
