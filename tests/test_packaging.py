@@ -121,7 +121,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 def test_changelog_fragments_are_named_for_towncrier(root: dict[str, Any]) -> None:
     kinds = "|".join(kind["directory"] for kind in root["tool"]["towncrier"]["type"])
     fragments = [path.name for path in (ROOT / "changelog").iterdir() if path.name != "README.md"]
-    assert not [name for name in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", name)]
+    assert not [name for name in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})(\.\d+)?\.md", name)]
 
 
 def test_licence_is_apache_and_its_text_is_whole() -> None:

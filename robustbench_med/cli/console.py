@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +41,28 @@ def _console(stderr: bool) -> Console:
 
 out = _console(stderr=False)
 err = _console(stderr=True)
+
+
+#: What is written where the encoding of the output lacks a character of ours.
+_PLAIN = str.maketrans("█▓▒░━─│\N{MINUS SIGN}\N{EN DASH}—→", "#=-.--|--->")
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    r"""Bars and lines as ASCII characters of the same width, other characters (of names) as ``\u0142``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error("rbmed", _replaced)
+
+
+def write_anything() -> None:
+    """Let every text be written whatever the encoding of the console: a name never ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="rbmed")
 
 
 def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:

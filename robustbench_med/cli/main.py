@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from robustbench_med.cli import console
 from robustbench_med.cli.app import app
 
 #: Modules of commands, in the order of the help.
@@ -19,4 +20,5 @@ for module in MODULES:
 
 def main() -> None:
     """Run the command line."""
+    console.write_anything()
     app()

@@ -38,8 +38,9 @@ def open_dataset(
         DataError: the images are needed and not found.
     """
     entry = registry.find("dataset", ref.name)
-    needs_root = isinstance(entry.spec, DatasetSpec) and entry.spec.needs_root
-    folder = data_root(entry.spec.name, root) if needs_root else None
+    spec = entry.spec
+    needed = isinstance(spec, DatasetSpec) and spec.needs_root
+    folder = data_root(spec.name, root, getattr(spec, "root_files", ())) if needed else None
     return with_partition(
         cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress)), partition, unseen
     )

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, Params
-from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
 from robustbench_med.interfaces.random import seed_of
 from robustbench_med.plugins.components import all_params, read_choice, validate_params
 from robustbench_med.plugins.references import PartRef
@@ -125,19 +125,20 @@ def partitioned(dataset: Dataset, ref: PartRef) -> Dataset:
 
 
 def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
-    """``dataset`` without the training and calibration images of ``sites``; the test images are kept.
+    """``dataset`` with all images of ``sites`` in the test split, and none in training and calibration.
 
     Raises:
         DataError: there is no such site, or none would be left to train on.
     """
     if not sites:
         return dataset
-    known = sorted(set(dataset.split("test").sites))
+    trained = set(dataset.split("train").sites)
+    known = sorted(trained.union(dataset.split("calibration").sites, dataset.split("test").sites))
     name = dataset.card().name
     for site in sites:
         if site not in known:
             raise DataError(f"data set {name!r} has no site {site!r} (--unseen-site); valid: {', '.join(known)}")
-    if set(sites) >= set(known):
+    if set(sites) >= trained:
         raise DataError(f"--unseen-site {', '.join(sites)} leaves no site of data set {name!r} to train on")
     return _Without(dataset, tuple(sorted(set(sites))))
 
@@ -210,16 +211,45 @@ class _Without(_Wrapped):
         self.sites = sites
 
     def facts(self) -> tuple[str, ...]:
-        return ("without", *self.sites)
+        return ("without", "all in test", *self.sites)
 
     def note(self) -> str:
-        return f"unseen: {', '.join(self.sites)} has no part in training and calibration, only in test"
+        return f"unseen: {', '.join(self.sites)} has no part in training and calibration; all its images are in test"
 
     def split(self, name: str) -> Split:
-        split = self.base.split(name)
-        if name == "test":
-            return split
-        return split.select(torch.tensor([i for i, site in enumerate(split.sites) if site not in self.sites]))
+        if name != "test":
+            return self._of_sites(self.base.split(name), unseen=False)
+        # Nobody of these sites is needed for training, so all patients are evaluated, not only a test share.
+        others = [self.base.split(other) for other in SPLITS if other != name]
+        return _joined([self.base.split(name), *(self._of_sites(split, unseen=True) for split in others)])
+
+    def _of_sites(self, split: Split, unseen: bool) -> Split:
+        """The images of unseen or of the other sites; patients who are at both are with the others."""
+        away = {who for who, site in zip(split.patients, split.sites, strict=True) if site not in self.sites}
+        rows = [
+            at
+            for at, (who, site) in enumerate(zip(split.patients, split.sites, strict=True))
+            if (site in self.sites and who not in away if unseen else site not in self.sites)
+        ]
+        return split.select(torch.tensor(rows, dtype=torch.int64))
+
+
+def _joined(splits: list[Split]) -> Split:
+    """The images of all ``splits``, in their order."""
+    return Split(
+        images=torch.cat([split.images for split in splits]),
+        labels=torch.cat([split.labels for split in splits]),
+        patients=tuple(who for split in splits for who in split.patients),
+        sites=tuple(site for split in splits for site in split.sites),
+        masks=_cat([split.masks for split in splits]),
+        counterfactuals=_cat([split.counterfactuals for split in splits]),
+    )
+
+
+def _cat(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """All in one; None where one is missing."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if len(present) == len(parts) else None
 
 
 def _dirichlet(alpha: float, shape: tuple[int, int], draw: np.random.RandomState) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_med.errors import BadConfig, DataError
@@ -33,7 +34,7 @@ def registered_roots() -> dict[str, Path]:
     """
     file = _roots_file()
     try:
-        roots = tomllib.loads(file.read_text(encoding="utf-8"))
+        roots = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -43,13 +44,13 @@ def registered_roots() -> dict[str, Path]:
     return {name: Path(path) for name, path in roots.items()}
 
 
-def register_root(name: str, path: str | Path) -> Path:
-    """Store the folder of a data set; return it as an absolute path.
+def register_root(name: str, path: str | Path, files: Sequence[str] = ()) -> Path:
+    """Store the folder of a data set, or the file if it has one of the suffixes ``files``; return its absolute path.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder or file.
     """
-    folder = _folder(Path(path), "the folder to register")
+    folder = _folder(Path(path), "the folder to register", files)
     roots = {**registered_roots(), name: folder}
     # A JSON string without escapes beyond ASCII control characters is a TOML basic string.
     lines = [
@@ -59,8 +60,8 @@ def register_root(name: str, path: str | Path) -> Path:
     return folder
 
 
-def data_root(name: str, explicit: str | Path | None = None) -> Path:
-    """The folder of the user's images for the data set ``name``.
+def data_root(name: str, explicit: str | Path | None = None, files: Sequence[str] = ()) -> Path:
+    """The folder of the user's images for the data set ``name``, or a file with one of the suffixes ``files``.
 
     The first of these that is given is used: ``explicit`` (``--data-root``), the environment variable ``RBMED_DATA``,
     the registered folder. The first two may be the data set's folder or a parent that holds a folder called ``name``.
@@ -70,11 +71,11 @@ def data_root(name: str, explicit: str | Path | None = None) -> Path:
     """
     name = name.rpartition("/")[2]
     if explicit is not None:
-        return _inside(_folder(Path(explicit), "--data-root"), name)
+        return _inside(_folder(Path(explicit), "--data-root", files), name)
     if variable := os.environ.get("RBMED_DATA"):
-        return _inside(_folder(Path(variable), "RBMED_DATA"), name)
+        return _inside(_folder(Path(variable), "RBMED_DATA", files), name)
     if name in (roots := registered_roots()):
-        return _folder(roots[name], f"the folder registered for {name!r}")
+        return _folder(roots[name], f"the folder registered for {name!r}", files)
     raise DataError(
         f"data set {name!r} needs its images: give --data-root FOLDER, set RBMED_DATA=FOLDER, "
         f"or run 'rbmed data register {name} FOLDER' once"
@@ -85,11 +86,11 @@ def _roots_file() -> Path:
     return home() / "data-roots.toml"
 
 
-def _folder(path: Path, what: str) -> Path:
+def _folder(path: Path, what: str, files: Sequence[str]) -> Path:
     path = path.expanduser().absolute()
-    if not path.is_dir():
-        raise DataError(f"{what} {path} is not a folder")
-    return path
+    if path.is_dir() or (path.suffix.lower() in files and path.is_file()):
+        return path
+    raise DataError(f"{what} {path} is not a folder{''.join(f' or a file {suffix}' for suffix in files)}")
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,21 @@ def read(file: Path) -> dict[str, Any]:
             data = source.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise BadConfig(f"configuration {file} is larger than {LARGEST >> 20} MiB")
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(_text(data))
     except OSError as error:
         raise BadConfig(f"configuration {file} cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise BadConfig(f"configuration {file} is not TOML: {error}") from None
     except RecursionError:
         raise BadConfig(f"configuration {file} cannot be read: it is nested too deeply") from None
+
+
+def _text(data: bytes) -> str:
+    """The text of a file; Windows tools begin one with a byte order mark.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # also the beginning of UTF-32
+        raise ValueError("it is written in UTF-16; save it as UTF-8")
+    return data.decode("utf-8-sig")

@@ -100,13 +100,18 @@ class StrategySpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """A data set. ``needs_root``: the user supplies the images."""
+    """A data set.
+
+    ``needs_root``: the user supplies the images, in a folder; ``root_files``: suffixes of files that may be given in
+    place of a folder.
+    """
 
     kind: ClassVar[str] = "dataset"
     base: ClassVar[str] = "robustbench_med.interfaces:Dataset"
     licence: str = ""
     synthetic: bool = False
     needs_root: bool = False
+    root_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

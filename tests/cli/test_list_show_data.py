@@ -219,9 +219,12 @@ def test_data_check_by_name_uses_the_registered_folder(plugin, images):
     assert rbmed("-p", plugin, "data", "check", "folder").exit_code == 0
 
 
-def test_data_check_guesses_the_layout_only_where_one_fits(plugin, images, tmp_path):
+def test_data_check_guesses_the_layout_and_says_what_else_fits(plugin, images, tmp_path):
     fails(rbmed("-p", plugin, "data", "check", tmp_path / "nowhere"), "nowhere is not a folder")
-    fails(rbmed("-p", plugin, "data", "check", images), "could be read as folder or other", "--dataset")
+    done = rbmed("-p", plugin, "data", "check", images)
+    assert done.exit_code == 0
+    assert "note: it could also be read as other; --dataset chooses" in done.output
+    assert "read as folder: no problems" in done.output
     fails(rbmed("-p", plugin, "data", "check", tmp_path), "no data set can read", "has no marker")
 
 

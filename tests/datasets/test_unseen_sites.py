@@ -8,23 +8,46 @@ from helpers.patients import Toy, over_clients
 
 from robustbench_med.datasets.partition import without
 from robustbench_med.errors import DataError
+from robustbench_med.interfaces.dataset import SPLITS, Split
 
 
-def test_an_unseen_site_keeps_its_test_images_only() -> None:
+def test_an_unseen_site_is_tested_on_all_its_patients() -> None:
     toy = Toy()
     data = without(toy, ("hospital-1",))
-    assert data.split("test").sites == toy.split("test").sites
+    splits = {name: toy.split(name) for name in SPLITS}
+    everyone = {who for split in splits.values() for who in split.by_site()["hospital-1"].patients}
+    test = data.split("test")
+    assert set(test.by_site()["hospital-1"].patients) == everyone
+    assert set(test.patients) - everyone == set(splits["test"].patients) - everyone
+    assert torch.equal(test.images[: len(splits["test"])], splits["test"].images)
+    assert test.masks is not None
+    assert test.counterfactuals is not None
+    assert len(test) == len(test.images) == len(test.sites) == len(test.masks) == len(test.counterfactuals)
     for name in ("train", "calibration"):
         before, after = toy.split(name), data.split(name)
         keep = torch.tensor([site != "hospital-1" for site in before.sites])
         assert set(after.sites) == {"hospital-0", "hospital-2"}
         assert torch.equal(after.images, before.images[keep])
     card = data.card()
-    assert card.notes[-1] == "unseen: hospital-1 has no part in training and calibration, only in test"
+    assert card.notes[-1] == "unseen: hospital-1 has no part in training and calibration; all its images are in test"
     assert len({card.digest, without(toy, ("hospital-2",)).card().digest, toy.card().digest}) == 3
     both = without(toy, ("hospital-2", "hospital-1"))
     assert both.card().digest == without(toy, ("hospital-1", "hospital-2", "hospital-1")).card().digest
     assert set(both.split("train").sites) == {"hospital-0"}
+
+
+class Visits(Toy):
+    """One patient has been at both sites; the second site has no test images of its own."""
+
+    def split(self, name: str) -> Split:
+        people = {"train": "aab", "calibration": "cd", "test": "ef"}[name]
+        sites = {"train": "XYY", "calibration": "XY", "test": "XX"}[name]
+        return Split(torch.zeros(len(people), 1, 2, 2), torch.zeros(len(people)).long(), tuple(people), tuple(sites))
+
+
+def test_a_patient_who_was_trained_on_elsewhere_is_not_tested_as_unseen() -> None:
+    test = without(Visits(), ("Y",)).split("test")
+    assert list(zip(test.patients, test.sites, strict=True)) == [("e", "X"), ("f", "X"), ("b", "Y"), ("d", "Y")]
 
 
 def test_a_client_of_a_partition_can_be_unseen() -> None:

@@ -190,16 +190,23 @@ def test_a_configuration_is_found_by_path_or_by_name(tmp_path: Path, monkeypatch
         build({}, Path("configs"))
 
 
+def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_bytes(b"\xef\xbb\xbfseed = 7\r\nlimit = 5\r\n")
+    assert build({}, file).seed == (7,)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"seed = [", "is not TOML"),
-        (b"\xff\xfe", "is not TOML"),
+        ("seed = 1".encode("utf-16"), "is not TOML: it is written in UTF-16; save it as UTF-8"),
+        (b"# Gr\xfc\xdfe\nseed = 1", "is not TOML: 'utf-8' codec"),
         (b"seed = " + b"9" * 5000, "is not TOML"),
         (b"seed = " + b"[" * 100_000, "nested too deeply"),
         (b"#" * (LARGEST + 1), "larger than 1 MiB"),
     ],
-    ids=["broken", "bytes", "digits", "deep", "large"],
+    ids=["broken", "utf-16", "latin-1", "digits", "deep", "large"],
 )
 def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, data: bytes, words: str) -> None:
     file = tmp_path / "grid.toml"

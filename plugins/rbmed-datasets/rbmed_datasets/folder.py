@@ -20,7 +20,7 @@ from rbmed_datasets.splits import SPLITS, gaps, official, split_by_patient
 from robustbench_med.errors import DataError
 
 #: Raised when what is cached changes: images, notes.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class FolderParams(rbmed.Params):
@@ -74,6 +74,7 @@ class Scans:
         masks: bool (N, H, W), or None.
         notes: facts for the data card.
         units: (N,) ids of what stays in one split; None for the patients.
+        patients_known: ids are of patients; False where they are of groups of similar images.
         official: (N,) split of each image, from `SPLITS`, if the one of the data set is to be kept.
     """
 
@@ -86,6 +87,7 @@ class Scans:
     notes: tuple[str, ...] = ()
     units: tuple[str, ...] | None = None
     official: NDArray[np.str_] | None = None
+    patients_known: bool = True
 
 
 class FolderDataset(rbmed.Dataset):
@@ -151,7 +153,7 @@ class FolderDataset(rbmed.Dataset):
 
     @cached_property
     def _card(self) -> rbmed.DataCard:
-        stored = self._stored("classes", "notes")
+        stored = self._stored("classes", "notes", "patients_known")
         classes = tuple(stored["classes"].tolist())
         return rbmed.DataCard(
             name=self.name,
@@ -163,6 +165,7 @@ class FolderDataset(rbmed.Dataset):
             digest=self._digest,
             lesion_class=self.lesion_class(classes),
             notes=tuple(stored["notes"].tolist()),
+            patients_known=bool(stored["patients_known"]),
         )
 
     def card(self) -> rbmed.DataCard:
@@ -202,9 +205,13 @@ class FolderDataset(rbmed.Dataset):
             splits = split_by_patient(units, scans.sites, scans.labels, shares, params.seed)
         else:
             share = params.calibration_fraction
-            splits = official(scans.official, units, scans.sites, scans.labels, share, params.seed)
+            splits = official(scans.official, scans.patients, units, scans.sites, scans.labels, share, params.seed)
         notes = [*scans.notes, *gaps(splits, scans.sites, scans.labels, scans.classes)]
-        arrays: dict[str, NDArray[Any]] = {"classes": np.array(scans.classes), "notes": np.array(notes, dtype=np.str_)}
+        arrays: dict[str, NDArray[Any]] = {
+            "classes": np.array(scans.classes),
+            "notes": np.array(notes, dtype=np.str_),
+            "patients_known": np.array(scans.patients_known),
+        }
         for name in SPLITS:
             rows = np.flatnonzero(splits == name)
             arrays |= {

@@ -38,7 +38,7 @@ class GroupingParams(PictureParams):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Grouped:
     """Images that are to be grouped.
 
     Attributes:
@@ -71,7 +71,7 @@ class Groups:
     notes: tuple[str, ...]
 
 
-def group(pictures: Pictures, params: GroupingParams, progress: Progress) -> Groups:
+def group(pictures: Grouped, params: GroupingParams, progress: Progress) -> Groups:
     """Patients and the units of the split.
 
     Where patients are unknown, a group of near-duplicates takes the place of one. An official split that is kept is not
@@ -107,7 +107,7 @@ def _chain(ids: Sequence[str]) -> NDArray[np.int64]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _on_patients(pictures: Pictures, unit: NDArray[np.int64], pairs: NDArray[np.int64], params: GroupingParams) -> str:
+def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.int64], params: GroupingParams) -> str:
     sizes, count = np.bincount(unit), len(pictures.names)
     grouped = f"{int(sizes[sizes > 1].sum())} images in {int((sizes > 1).sum())} groups, the largest of {sizes.max()}"
     twins = f"near-duplicates (correlation > {params.near_duplicate_threshold:g} at {THUMBNAIL} px)"
@@ -129,7 +129,7 @@ def _on_patients(pictures: Pictures, unit: NDArray[np.int64], pairs: NDArray[np.
     )
 
 
-def _on_leaks(pictures: Pictures, pairs: NDArray[np.int64]) -> list[str]:
+def _on_leaks(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:
     if pictures.official is None:
         return []
     test = pictures.official == _TEST
@@ -151,7 +151,7 @@ def _on_leaks(pictures: Pictures, pairs: NDArray[np.int64]) -> list[str]:
     ]
 
 
-def _on_labels(pictures: Pictures, pairs: NDArray[np.int64]) -> list[str]:
+def _on_labels(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:
     across = pairs[pictures.labels[pairs[:, 0]] != pictures.labels[pairs[:, 1]]]
     if not len(across):
         return []

@@ -41,3 +41,11 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         licence="that of the images you bring",
         needs_root=True,
     )
+    yield DatasetSpec(
+        name="table",
+        target="rbmed_datasets.table:Table",
+        summary="A table (CSV, TSV, Parquet) of images with labels, patients, sites, splits and masks",
+        licence="that of the images you bring",
+        needs_root=True,
+        root_files=(".csv", ".tsv", ".parquet"),
+    )

@@ -89,6 +89,7 @@ def split_by_patient(
 def official(
     given: NDArray[np.str_],
     patients: Sequence[str],
+    units: Sequence[str],
     sites: Sequence[str],
     labels: NDArray[np.int64],
     calibration: float,
@@ -99,6 +100,7 @@ def official(
     Args:
         given: (N,) names from `SPLITS`.
         patients: (N,) patient or group ids.
+        units: (N,) ids of what stays in one split.
         sites: (N,) site ids.
         labels: int64 (N,).
         calibration: share of the training images to take.
@@ -110,19 +112,19 @@ def official(
     for name in ("train", "test"):
         if not (given == name).any():
             raise DataError(f"the official split has no {name} images; use split=patient")
-    who = np.asarray(patients)
     homes: dict[str, str] = {}
-    for patient, split in zip(who.tolist(), given.tolist(), strict=True):
+    for patient, split in zip(patients, given.tolist(), strict=True):
         if homes.setdefault(patient, split) != split:
             raise DataError(
-                f"patient {patient!r} is in {homes[patient]} and in {split} of the official split; use split=patient"
+                f"patient {patient!r} is in {homes[patient]} and in {split} of the official split; split by patient "
+                "instead (imagefolder: split=patient, table: split=-)"
             )
     result = given.copy()
     if not (given == "calibration").any():
         rows = np.flatnonzero(given == "train")
         result = result.astype(np.asarray(SPLITS).dtype)
         result[rows] = split_by_patient(
-            who[rows].tolist(),
+            np.asarray(units)[rows].tolist(),
             np.asarray(sites)[rows].tolist(),
             labels[rows],
             (1 - calibration, calibration),

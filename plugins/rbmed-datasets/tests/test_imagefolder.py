@@ -173,7 +173,7 @@ def test_bad_roots_and_names_are_one_clear_line(tmp_path: Path, br35h: Path, lgg
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected <class>/<image>"):
         make(tmp_path / "empty").card()
-    with pytest.raises(DataError, match=r"no class folder 'glioma'.* no, yes"):
+    with pytest.raises(DataError, match=r"no class 'glioma'.* no, yes"):
         make(br35h, classes=("no", "glioma")).card()
     with pytest.raises(DataError, match="two classes"):
         make(br35h, classes=("no",)).card()

@@ -142,10 +142,10 @@ def check(
     """Check every file of a data set and list what is wrong."""
     found = registry()
     path = Path(what).expanduser()
-    if path.is_dir():
+    if path.is_dir() or (path.is_file() and _reads_file(found, dataset, path)):
         name, problems = _check_as(found, dataset, path) if dataset else _check_any(found, path)
     elif dataset or path.exists() or path.is_absolute():
-        raise DataError(f"{what} is not a folder")
+        raise DataError(f"{what} is not a folder{' or a file that a data set reads' * path.exists()}")
     else:
         name, problems = what, _open(found, what, None).check()
     for problem in problems:
@@ -167,7 +167,7 @@ def register(
     entry = registry().find("dataset", name)
     if not _needs_root(entry):
         raise UsageError(f"{entry} includes its images; there is no folder to register")
-    console.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path)}")
+    console.plain(f"{entry.spec.name}: {register_root(entry.spec.name, path, getattr(entry.spec, 'root_files', ()))}")
 
 
 def _needs_root(entry: RegistryEntry) -> bool:
@@ -178,7 +178,7 @@ def _where(entry: RegistryEntry) -> str:
     if not _needs_root(entry):
         return "included"
     try:
-        return str(data_root(entry.spec.name))
+        return str(data_root(entry.spec.name, files=getattr(entry.spec, "root_files", ())))
     except DataError:
         return "not set"
 
@@ -191,27 +191,40 @@ def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
     return open_dataset(registry, parse(text), root, RichProgress())
 
 
+def _reads_file(registry: Registry, dataset: str | None, path: Path) -> bool:
+    """Whether the data set that is named, or any, takes such a file in place of a folder."""
+    from robustbench_med.plugins.references import parse
+
+    entries = [registry.find("dataset", parse(dataset).name)] if dataset else registry.entries("dataset")
+    return any(path.suffix.lower() in getattr(entry.spec, "root_files", ()) for entry in entries)
+
+
 def _check_as(registry: Registry, text: str, path: Path) -> tuple[str, list[str]]:
     return text, _open(registry, text, path).check()
 
 
 def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
-    """Read the folder as every data set that takes one, and choose the only one that can, or that finds no problem.
+    """Read the folder or file as every data set that takes it, and choose the first that finds no problem.
 
     Raises:
-        DataError: none can read the folder, or several can.
+        DataError: none can read it, or several can, all with problems.
     """
     read: dict[str, list[str]] = {}
     refused: dict[str, str] = {}
     for entry in filter(_needs_root, registry.entries("dataset")):
+        if path.is_file() and path.suffix.lower() not in getattr(entry.spec, "root_files", ()):
+            continue
         try:
             read[entry.spec.name] = _check_as(registry, entry.qualified, path)[1]
         except DataError as error:
             refused[entry.spec.name] = str(error)
-    clean = [name for name, problems in read.items() if not problems]
+    clean = [name for name, problems in read.items() if all(line.startswith("note:") for line in problems)]
     fits = clean or list(read)
     if len(fits) == 1:
         return fits[0], read[fits[0]]
+    if clean:
+        other = f"note: it could also be read as {', '.join(clean[1:])}; --dataset chooses"
+        return clean[0], [*read[clean[0]], other]
     if fits:
         raise DataError(f"{path} could be read as {' or '.join(fits)}; choose one with --dataset")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())

@@ -1,0 +1,240 @@
+"""What `imagefolder` and `table` share: pictures with labels are decoded, grouped, split and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pydantic
+
+import robustbench_med as rbmed
+from rbmed_datasets import checking, files, pixels
+from rbmed_datasets.decode import Decoder
+from rbmed_datasets.folder import FolderDataset, Scans
+from rbmed_datasets.grouping import Grouped, GroupingParams, group
+from rbmed_datasets.masks import read_masks
+from rbmed_datasets.names import printable
+from robustbench_med.errors import DataError
+
+LESION_NAMES = {"yes", "tumor", "tumour", "lesion"}
+
+
+def _split_at_plus(value: Any) -> Any:
+    return tuple(value.split("+")) if isinstance(value, str) else value
+
+
+class PictureSetParams(GroupingParams):
+    """Parameters of `PictureSet`."""
+
+    classes: tuple[str, ...] = rbmed.Field(
+        (), description="Classes to use, in label order ('no+yes' on the command line); empty: all, sorted."
+    )
+    lesion: tuple[str, ...] = rbmed.Field(
+        (), description="Classes merged into one class 'lesion', the others into 'no lesion'; empty: no merging."
+    )
+    pages: Literal["first", "middle", "all"] = rbmed.Field(
+        "first", description="Of files with several pages or frames: the first, the middle one, or all, as one patient."
+    )
+
+    _joined = pydantic.field_validator("classes", "lesion", mode="before")(_split_at_plus)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file with what is known of it.
+
+    Attributes:
+        path: the file.
+        label: name of its class.
+        split: its part of an official split, from `rbmed_datasets.splits.SPLITS`; empty without one.
+        site: its hospital.
+        patient: the patient's id, or None.
+        masks: lesion masks, which are united.
+        page: the page of the file.
+    """
+
+    path: Path
+    label: str
+    split: str = ""
+    site: str = "all"
+    patient: str | None = None
+    masks: tuple[Path, ...] = ()
+    page: int = 0
+
+
+class PictureSet(FolderDataset):
+    """Base class of data sets of image files with one label each.
+
+    The format is read from the content, the EXIF orientation applied, the image made square. Colour is dropped unless
+    ``channels=3`` (in some collections the colour mode reveals the class). Where patients are unknown, images linked by
+    near-duplication form a group; the split is by patient or group.
+
+    Raises:
+        DataError: an unreadable image, an unknown class name, too few groups.
+    """
+
+    Params: ClassVar[type[PictureSetParams]] = PictureSetParams
+    licence = "that of the images you bring"
+    citation = "the source of the images you bring"
+
+    @abstractmethod
+    def find(self) -> Sequence[Picture]:
+        """Every picture of the folder, of all classes; files are not opened."""
+
+    @abstractmethod
+    def keeps_official(self) -> bool:
+        """The official split is kept, not only reported."""
+
+    @abstractmethod
+    def facts(self) -> list[str]:
+        """Notes on the folder, for which no file is opened."""
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """Pictures of the classes in use, in label order, with all that is known of them."""
+        return self.labelled
+
+    @cached_property
+    def labelled(self) -> list[Picture]:
+        """Pictures of the classes in use, in label order; test pictures after others of a class."""
+        found, order = self._found, self.class_names
+        chosen = [picture for picture in found if picture.label in order]
+        return sorted(chosen, key=lambda picture: (order.index(picture.label), picture.split == "test"))
+
+    @cached_property
+    def _found(self) -> Sequence[Picture]:
+        return self.find()
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in use, before merging, in label order."""
+        names = sorted({picture.label for picture in self._found} | set(self.empty()), key=files.natural_key)
+        wanted: tuple[str, ...] = self.params.classes or tuple(names)
+        for name in (*wanted, *self.params.lesion):
+            if name not in names:
+                raise DataError(f"no class {name!r} in {self.root}; there are: {', '.join(names)}")
+        if len(set(wanted)) < 2:
+            raise DataError(f"a data set needs two classes or more; {self.root} gives {', '.join(wanted)}")
+        return wanted
+
+    def empty(self) -> Mapping[str, Path]:
+        """Classes without a picture, and where they would be."""
+        return {}
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """Class names, in label order."""
+        if not self.params.lesion:
+            return self.class_names
+        if set(self.params.lesion) >= set(self.class_names):
+            raise DataError(f"lesion={'+'.join(self.params.lesion)} leaves no class without a lesion")
+        return ("no lesion", "lesion")
+
+    def files(self) -> list[Path]:
+        """Every picture of the chosen classes, and their masks."""
+        paths = [picture.path for picture in self.pictures]
+        return list(dict.fromkeys([*paths, *(path for picture in self.pictures for path in picture.masks)]))
+
+    def fact(self, path: Path) -> str:
+        """Files of more than 8 bits were once read otherwise."""
+        return "deep" if path.suffix.lower() in files.SUFFIXES and pixels.deep(path) else ""
+
+    def name_of(self, picture: Picture) -> str:
+        """A name that can be printed and stored, unique among the pictures."""
+        name = printable(self.file_name(picture.path))
+        return f"{name}#{picture.page}" if self.params.pages == "all" and picture.page else name
+
+    def scans(self) -> Scans:
+        """Decode every image and group near-duplicates."""
+        params, names = self.params, self._classes
+        items = [
+            dataclasses.replace(picture, page=page)
+            for picture in self.pictures
+            for page in pixels.chosen(picture.path, params.pages)
+        ]
+        official = np.array([item.split or "train" for item in items])
+        given, kept = any(item.split for item in items), self.keeps_official()
+        if kept and not given:
+            raise DataError(f"{self.folder} has no official split (folders train and test); use split=patient")
+        decoder = Decoder(self._read, params.size, params.fit, params.window, self.progress, "reading images")
+        decoded = decoder.decode(items, [self.name_of(item) for item in items])
+        labels = np.array([self._label(item.label) for item in items], dtype=np.int64)
+        grouped = Grouped(
+            names=[self.name_of(item) for item in items],
+            thumbnails=decoded.thumbnails,
+            labels=labels,
+            classes=names,
+            patients=[item.patient or "" for item in items] if all(item.patient for item in items) else None,
+            files=[str(item.path) for item in items],
+            official=official if given else None,
+            kept=kept,
+        )
+        groups = group(grouped, params, self.progress)
+        masks, on_masks = read_masks(
+            [item.masks for item in items], [item.path for item in items], params.size, params.fit
+        )
+        return Scans(
+            classes=names,
+            images=decoded.images,
+            labels=labels,
+            patients=groups.patients,
+            sites=tuple(item.site for item in items),
+            masks=masks,
+            notes=(*groups.notes, *decoded.notes, *on_masks, *self._on_order(), *self._on_files()),
+            units=groups.units,
+            patients_known=grouped.patients is not None,
+            official=official if kept else None,
+        )
+
+    def _label(self, name: str) -> int:
+        return int(name in self.params.lesion) if self.params.lesion else self.class_names.index(name)
+
+    def _read(self, item: Picture) -> pixels.Pixels:
+        return pixels.read(item.path, self.params.channels, item.page)
+
+    def _on_order(self) -> list[str]:
+        """A line where the order of the classes is not that of tools that sort by code point."""
+        names = self.class_names
+        if self.params.classes or self.params.lesion or list(names) == sorted(names):
+            return []
+        return [
+            f"labels are in the order {', '.join(names)}; tools that sort by code point, as torchvision, have another "
+            f"one: a model trained with them needs classes={'+'.join(sorted(names))}"
+        ]
+
+    def _on_files(self) -> list[str]:
+        counted = [(picture.path, pixels.pages(picture.path)) for picture in self.pictures]
+        lines = [*self.facts(), *checking.several_pages(counted, self.params.pages)]
+        parts = {picture.split for picture in self.pictures if picture.split}
+        for name in self.class_names:
+            held = {picture.split for picture in self.pictures if picture.label == name}
+            lines += [f"class {name!r} has no image in the official {part} split" for part in sorted(parts - held)]
+        return lines
+
+    def lesion_class(self, classes: tuple[str, ...]) -> int | None:
+        """The merged class, or the one of two that is called yes, tumor, tumour or lesion."""
+        named = [i for i, name in enumerate(classes) if name.lower() in LESION_NAMES]
+        return named[0] if len(classes) == 2 and len(named) == 1 else None
+
+    def check(self) -> list[str]:
+        """Problems of every file of every chosen class."""
+        found = checking.Checked(self.params.channels, self.params.window)
+        found.lines += [f"class folder {path} holds no images" for path in self.empty().values()]
+        with self.progress.task(f"checking {self.name}", len(self.labelled)) as task:
+            for picture in self.labelled:
+                folder = printable(Path(self.file_name(picture.path)).parent.as_posix())
+                found.add(picture.path, self.name_of(picture), folder, picture.label, self.params.pages)
+                found.lines += [line for mask in picture.masks if (line := checking.problem(mask))]
+                task.advance()
+        try:
+            self.pictures  # noqa: B018 - sites and patients are found in names or a table
+        except DataError as error:
+            found.lines.append(str(error))
+        damaged = any(not line.startswith("note:") for line in found.lines)
+        return found.report(self.facts() if damaged else self._on_files())

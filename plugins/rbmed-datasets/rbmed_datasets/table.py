@@ -1,0 +1,267 @@
+"""`table`: a CSV, TSV or Parquet file that names images, labels, patients, sites, splits and masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import robustbench_med as rbmed
+from rbmed_datasets import tabular
+from rbmed_datasets.decode import some
+from rbmed_datasets.files import SUFFIXES
+from rbmed_datasets.layout import OFFICIAL, refuse_similar
+from rbmed_datasets.names import printable
+from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
+from robustbench_med.errors import DataError
+
+_AUTO = "Empty: one of the usual names; '-': none."
+
+
+class TableParams(PictureSetParams):
+    """Parameters of `Table`."""
+
+    file: str = rbmed.Field("", description="The table, below the data root. Empty: the only one that names images.")
+    path: str = rbmed.Field("", description="Column of the images, relative to the table; without extension if unique.")
+    label: str = rbmed.Field("", description="Column of the label, or columns of 0 and 1 joined by '+'.")
+    patient: str = rbmed.Field("", description=f"Column of the patient. {_AUTO}")
+    site: str = rbmed.Field("", description=f"Column of the site (hospital). {_AUTO}")
+    split: str = rbmed.Field("", description=f"Column of an official split, which is then kept. {_AUTO}")
+    mask: str = rbmed.Field("", description=f"Column of the lesion masks. {_AUTO}")
+
+
+class Table(PictureSet):
+    """Images that a table lists, such as those of HAM10000, NIH ChestX-ray14, ISIC or APTOS.
+
+    Raises:
+        DataError: no table, no such column, a missing image, two labels for one image, an unreadable image.
+    """
+
+    Params: ClassVar[type[TableParams]] = TableParams
+    name = "table"
+    revision = 1
+
+    @cached_property
+    def _table(self) -> tabular.Rows:
+        """The table that was asked for, or the only one with the columns that are needed."""
+        root = self.place
+        if root.is_file():
+            return tabular.read(root)
+        if self.params.file:
+            path = root / self.params.file
+            if not path.is_file():
+                raise DataError(f"there is no table {path} (file={self.params.file})")
+            return tabular.read(path)
+        found, reasons = [], []
+        tables = [path for path in root.iterdir() if path.suffix.lower() in tabular.SUFFIXES_OF_TABLES]
+        for path in sorted(path for path in tables if path.is_file() and not path.name.startswith(".")):
+            try:
+                found.append(tabular.read(path))
+                self._columns_of(found[-1])
+            except DataError as error:
+                reasons.append(str(error))
+        found = [table for table in found if not any(str(table.path) in reason for reason in reasons)]
+        if len(found) > 1:
+            names = ", ".join(table.path.name for table in found)
+            raise DataError(f"several tables in {root} list images: {names}; choose one with file=NAME")
+        if not found:
+            raise DataError("; ".join(reasons) or f"no table ({', '.join(tabular.SUFFIXES_OF_TABLES)}) in {root}")
+        return found[0]
+
+    @property
+    def place(self) -> Path:
+        """The root: the folder of the table, or the table itself."""
+        return self.root if self.root is not None and self.root.is_file() else self.folder
+
+    @cached_property
+    def _columns(self) -> dict[str, str | None]:
+        return self._columns_of(self._table)
+
+    def _columns_of(self, table: tabular.Rows) -> dict[str, str | None]:
+        """The columns by meaning."""
+        found: dict[str, str | None] = {}
+        for what in ("path", "label", "patient", "site", "split", "mask"):
+            asked = getattr(self.params, what)
+            joined = asked.split("+") if what == "label" and asked not in table.columns else []
+            if len(joined) > 1:
+                found[what] = "+".join(str(table.column(what, one)) for one in joined)
+            else:
+                found[what] = table.column(what, asked)
+        guessed = None if self.params.split else found["split"]
+        if guessed and not {row[guessed].lower() for row in table.rows} <= set(OFFICIAL):
+            found["split"] = None  # the number of a fold, for example
+        for what in ("path", "label"):
+            if found[what] is None:
+                names = ", ".join(map(printable, table.columns))
+                raise DataError(f"table {table.path} has no column for the {what}: give {what}=COLUMN; it has: {names}")
+        return found
+
+    def base(self) -> Path:
+        """The folder of the table."""
+        return self._table.path.parent
+
+    def file_name(self, path: Path) -> str:
+        """Its path below the folder of the table; of files elsewhere, below the folder that holds them."""
+        if path.is_relative_to(self.base()):
+            return path.relative_to(self.base()).as_posix()
+        return f"elsewhere/{path.relative_to(self._elsewhere).as_posix()}"
+
+    @cached_property
+    def _elsewhere(self) -> Path:
+        found = [path for picture in self._found for path in (picture.path, *picture.masks)]
+        return Path(os.path.commonpath([path.parent for path in found if not path.is_relative_to(self.base())]))
+
+    def files(self) -> list[Path]:
+        """The table, the images and the masks."""
+        return [self._table.path, *super().files()]
+
+    def keeps_official(self) -> bool:
+        """Where the table has a column for it."""
+        return self._columns["split"] is not None
+
+    def find(self) -> list[Picture]:
+        """The rows that have a label."""
+        found, missing = self._rows
+        if missing:
+            path = self._table.path
+            raise DataError(f"{len(missing)} images that table {path} names are missing: {some(missing)}")
+        return found
+
+    @cached_property
+    def _rows(self) -> tuple[list[Picture], list[str]]:
+        """Pictures, one for each image, and what is missing."""
+        table, columns = self._table, self._columns
+        path = table.path
+        finder = _Finder(path.parent, self.place if self.place.is_dir() else path.parent)
+        missing: list[str] = []
+        named, mask_column = str(columns["path"]), columns["mask"]
+        made: dict[Path, tuple[Picture, int]] = {}
+        for line, row in zip(table.lines, table.rows, strict=True):
+            where, label = f"table {path}, line {line}", self._label_of(row)
+            if not label:
+                continue
+            image = finder.find(row[named], where)
+            if image is None:
+                missing.append(printable(f"{row[named]} (line {line})"))
+                continue
+            masks: tuple[Path, ...] = ()
+            if mask_column and row[mask_column]:
+                mask = finder.find(row[mask_column], where)
+                masks = (mask,) if mask else ()
+                missing += [] if mask else [printable(f"{row[mask_column]} (line {line})")]
+            picture = Picture(
+                path=image,
+                label=label,
+                split=self._split_of(row, where),
+                site=self._value(row, "site", where) or "all",
+                patient=self._value(row, "patient", where),
+                masks=masks,
+            )
+            before, first = made.setdefault(image, (picture, int(line)))
+            if before != picture:
+                raise DataError(f"{where} says otherwise of {image.name} than line {first}: one row for each image")
+        refuse_similar({picture.label: f"line {line}" for picture, line in made.values()})
+        return [picture for picture, _ in made.values()], missing
+
+    def _value(self, row: dict[str, str], what: str, where: str) -> str | None:
+        name = self._columns[what]
+        if name is None:
+            return None
+        if not row[name]:
+            raise DataError(f"{where}: column {name!r} ({what}) is empty; fill it, or leave it out with {what}=-")
+        return printable(row[name])
+
+    def _split_of(self, row: dict[str, str], where: str) -> str:
+        value = self._value(row, "split", where)
+        if value is None:
+            return ""
+        if value.lower() not in OFFICIAL:
+            name = self._columns["split"]
+            known = ", ".join(OFFICIAL)
+            raise DataError(f"{where}: {value!r} in column {name!r} is no split ({known}); split=- leaves it out")
+        return OFFICIAL[value.lower()]
+
+    def _label_of(self, row: dict[str, str]) -> str:
+        """The name of the class; empty where there is none."""
+        name = str(self._columns["label"])
+        if name in row:
+            parts = printable(row[name]).split("|")
+            if len(parts) == 1:
+                return parts[0]
+            if self.params.lesion:
+                return next((part for part in parts if part in self.params.lesion), parts[0])
+            path = self._table.path
+            raise DataError(
+                f"table {path} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME"
+            )
+        ones = [one for one in name.split("+") if row[one].lower() in ("1", "1.0", "true", "yes")]
+        if len(ones) != 1:
+            path = self._table.path
+            raise DataError(f"table {path}: a row has {len(ones)} of the labels {name}, not one ({row})")
+        return ones[0]
+
+    def facts(self) -> list[str]:
+        """The columns that are read, rows without a label, files elsewhere."""
+        table, columns = self._table, self._columns
+        path = table.path
+        used = ", ".join(f"{what}={name}" for what, name in columns.items() if name)
+        lines = [f"table {path.name}: {len(table.rows)} rows, {used}"]
+        label = str(columns["label"])
+        if label in table.columns and (unlabelled := sum(not row[label] for row in table.rows)):
+            lines.append(f"{unlabelled} rows without a label are left out")
+        outside = [picture.path for picture in self._rows[0] if not picture.path.is_relative_to(path.parent)]
+        if outside:
+            lines.append(f"{len(outside)} images are named by absolute paths outside the folder of the table")
+        return lines
+
+    def check(self) -> list[str]:
+        """Problems of every row and file; missing files, all of them, come first."""
+        missing = self._rows[1]
+        if missing:
+            return [f"image {name} of table {self._table.path} is missing" for name in missing]
+        return super().check()
+
+
+class _Finder:
+    """Finds the files that a table names: below its folder or the data root, or at an absolute path."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder, self.root = folder, root
+        self._index: dict[str, list[Path]] | None = None
+
+    def find(self, name: str, where: str) -> Path | None:
+        """The file called ``name``, with or without its extension; None if there is none.
+
+        Raises:
+            DataError: the name leads out of the folder, or several files have it.
+        """
+        name = name.replace("\\", "/") if os.sep == "/" else name
+        if not name or "\0" in name:
+            return None
+        path = Path(os.path.normpath(self.folder / name))
+        if not Path(name).is_absolute() and not (path.is_relative_to(self.folder) or path.is_relative_to(self.root)):
+            raise DataError(f"{where}: {printable(name)!r} leads out of {self.root}; such images need absolute paths")
+        if path.is_file():
+            return path
+        beside = [each for suffix in SUFFIXES for each in (path.with_name(path.name + suffix),) if each.is_file()]
+        return _one(beside, name, where) or _one(self._elsewhere(Path(name)), name, where)
+
+    def _elsewhere(self, name: Path) -> Sequence[Path]:
+        """Files of the data root whose path ends in ``name``."""
+        if self._index is None:
+            self._index = {}
+            for path in sorted(self.root.rglob("*")):
+                if path.suffix.lower() in SUFFIXES:
+                    for key in {path.name, path.stem}:
+                        self._index.setdefault(key, []).append(path)
+        ends = "".join(f"/{part}" for part in name.parent.parts)
+        return [path for path in self._index.get(name.name, ()) if path.parent.as_posix().endswith(ends)]
+
+
+def _one(found: Sequence[Path], name: str, where: str) -> Path | None:
+    if len(found) > 1:
+        paths = some([str(path) for path in found])
+        raise DataError(f"{where}: {printable(name)!r} is the name of several images: {paths}")
+    return found[0] if found else None

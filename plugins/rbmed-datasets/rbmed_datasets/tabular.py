@@ -1,0 +1,170 @@
+"""Tables of images: CSV, TSV or Parquet, read as text, and the columns that mean something."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from rbmed_datasets.files import SUFFIXES
+from rbmed_datasets.names import printable
+from robustbench_med.errors import DataError
+
+SUFFIXES_OF_TABLES = (".csv", ".tsv", ".parquet")
+#: Column names that are understood, in order of preference; case, spaces and punctuation do not matter.
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "imagepath", "filepath", "filename", "file", "imagefile", "imagefilename", "image", "imagename"),
+        *("imageid", "imageindex", "img", "imgpath", "imgname", "isicid", "idcode", "id"),
+    ),
+    "label": (
+        *("label", "labels", "class", "classname", "diagnosis", "dx", "target", "category"),
+        *("findinglabels", "level"),
+    ),
+    "patient": (
+        *("patient", "patientid", "subject", "subjectid", "pid", "case", "caseid", "person", "personid"),
+        *("lesionid",),
+    ),
+    "site": ("site", "siteid", "hospital", "hospitalid", "center", "centre", "institution", "institutionname"),
+    "split": ("split", "subset", "partition", "set"),
+    "mask": ("mask", "maskpath", "maskfile", "segmentation", "segmentationpath"),
+}
+#: What stands for no column.
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table as text.
+
+    Attributes:
+        path: the file.
+        columns: names, unique.
+        rows: values by column, without white space around them; "" where one is missing.
+        lines: the line of each row in the file, or its number, from 1, in Parquet.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+    def column(self, what: str, asked: str) -> str | None:
+        """The column ``asked`` for, or the known one for ``what``; None without one, or where `NONE` was asked for.
+
+        Raises:
+            DataError: the table has no such column.
+        """
+        if asked == NONE:
+            return None
+        plain = {_plain(name): name for name in reversed(self.columns)}
+        if asked and asked not in self.columns and _plain(asked) not in plain:
+            raise DataError(
+                f"table {self.path} has no column {asked!r} ({what}); it has: {', '.join(map(printable, self.columns))}"
+            )
+        if asked:
+            return asked if asked in self.columns else plain[_plain(asked)]
+        return next((plain[name] for name in KNOWN[what] if name in plain), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def read(path: Path) -> Rows:
+    """The table. Bytes that are not UTF-8 are kept as Python keeps them in names of files.
+
+    Raises:
+        DataError: it cannot be read, is empty, or two columns have one name.
+    """
+    try:
+        found = list(_parquet(path) if path.suffix.lower() == ".parquet" else _text(path))
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"table {path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # csv, pandas and pyarrow raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"table {path} cannot be read: {reason}") from error
+    if len(found) < 2:
+        raise DataError(f"table {path} has no rows")
+    columns = tuple(found[0][1])
+    for name in columns:
+        if columns.count(name) > 1:
+            raise DataError(f"table {path} has two columns {name!r}")
+    for line, values in found[1:]:
+        if len(values) != len(columns):
+            raise DataError(f"table {path} cannot be read: line {line} has {len(values)} values, not {len(columns)}")
+    rows = [dict(zip(columns, values, strict=True)) for _, values in found[1:]]
+    return Rows(path, columns, rows, [line for line, _ in found[1:]])
+
+
+def _text(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a CSV or TSV file, empty ones left out, with their numbers."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"table {path} is written in UTF-16; save it as UTF-8")
+    # Spreadsheets of some countries write semicolons.
+    first = head.splitlines()[0].decode("utf-8", "replace") if head.strip() else ""
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        lines = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
+        for values in lines:
+            if any(values):
+                yield lines.line_num, [value.strip() for value in values]
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, list[str]]]:
+    table = pd.read_parquet(path)
+    yield 0, [str(name).strip() for name in table.columns]
+    for at, row in enumerate(table.astype(object).where(table.notna(), "").itertuples(index=False), start=1):
+        whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in row)
+        yield at, [str(value).strip() for value in whole]
+
+
+def ids_of(path: Path, names: Sequence[str]) -> list[str]:
+    """The patient of each of ``names``, paths below the data root, as a table says.
+
+    Rows name files by the path, the file name or the file name without its extension.
+
+    Raises:
+        DataError: the table lacks a column or a file, or it names two patients for one file.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no table {path} (ids=)")
+    table = read(path)
+    file, patient = (table.column(what, "") for what in ("path", "patient"))
+    if file is None or patient is None:
+        raise DataError(
+            f"table {path} needs a column of files ({', '.join(KNOWN['path'][:4])}, ...) and one of patients "
+            f"({', '.join(KNOWN['patient'][:4])}, ...); it has: {', '.join(map(printable, table.columns))}"
+        )
+    by_key: dict[str, set[str]] = {}
+    for row in table.rows:
+        by_key.setdefault(_key(printable(row[file])), set()).add(printable(row[patient]))
+    found, lost = [], []
+    for name in names:
+        parts = _key(name).split("/")
+        keys = ("/".join(parts[at:]) for at in range(len(parts)))
+        patients = next((by_key[key] for key in keys if key in by_key), set())
+        if len(patients) > 1:
+            raise DataError(f"table {path} names several patients for {name}: {', '.join(sorted(patients))}")
+        if not any(patients):
+            lost.append(name)
+        found += list(patients)
+    if lost:
+        raise DataError(f"table {path} names no patient for {len(lost)} files, {lost[0]} for example")
+    return found
+
+
+def _key(name: str) -> str:
+    """A path without the extension of an image."""
+    name = name.replace("\\", "/")
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f"{dot}{suffix}".lower() in SUFFIXES else name
