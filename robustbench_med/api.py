@@ -71,6 +71,8 @@ class RunOptions(TypedDict, total=False):
     eot: int
     draws: int
     diagnostics: Literal["off", "cheap", "full"]
+    score_8bit: bool
+    score_fixed_noise: bool
     probe_limit: int
     model: Ref | Sequence[Ref]
     strategy: Ref | Sequence[Ref]
@@ -85,6 +87,7 @@ class RunOptions(TypedDict, total=False):
     executor: Ref
     time_limit: float | None
     precision: Literal["float32", "bf16", "fp16"]
+    tf32: bool
     compile: bool
     channels_last: bool
     prefetch: bool

@@ -68,6 +68,13 @@ def _measure_chunk(
     clean = _clean_predictions(settings, ids, draws, lambda: predict(x))
     attacks = WorstCase(system, x, part.labels.to(x.device), ids, settings, draws)
     x_adv = attacks.run(clean)
+    images = {"clean": x, "attacked": x_adv}
+    also = {}
+    if settings.score_8bit:
+        # Rounding may take an image out of the ball: that is what happens to it in a file.
+        also["attacked_8bit"] = predict((x_adv * 255).round() / 255)
+    if settings.score_fixed_noise and pipeline.stochastic:
+        also |= {f"{side}_fixed_noise": _fixed(pipeline, each, settings) for side, each in images.items()}
     return Outcome(
         labels=part.labels,
         sites=part.sites,
@@ -79,7 +86,15 @@ def _measure_chunk(
         num_classes=settings.num_classes,
         lesion_class=settings.lesion_class,
         index=ids.cpu(),
+        also=also,
     )
+
+
+def _fixed(pipeline: Pipeline, images: Tensor, settings: EvaluationSettings) -> Predictions:
+    """The answers of a system that draws the same noise whenever it is asked."""
+    same = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    with isolated(seed_of(settings.seed, "fixed noise")):
+        return pipeline.decide(images, Stream.named("fixed noise", settings.seed, same))
 
 
 def _clean_predictions(

@@ -33,6 +33,8 @@ class EvaluationSettings:
         stand_in: what `bpda` differentiates in place of the purifier.
         watch: keep the figures that diagnostics need.
         speed: how the attack's passes are sped up.
+        score_8bit: adversarial images are also scored when rounded to 8 bits.
+        score_fixed_noise: images are also scored with one noise for all, where the system is random.
         shared: where clean predictions and images for transfer are kept for other cells; None keeps none.
         system_key, surrogate_key: all that the answers of the deployed system, and of the surrogate, depend on.
     """
@@ -50,6 +52,8 @@ class EvaluationSettings:
     stand_in: str = "identity"
     watch: bool = True
     speed: Speed = field(default_factory=Speed)
+    score_8bit: bool = False
+    score_fixed_noise: bool = False
     shared: SharedResults | None = None
     system_key: str = ""
     surrogate_key: str = ""

@@ -108,6 +108,12 @@ class RunConfig:
     diagnostics: Annotated[Literal["off", "cheap", "full"], AnyCase] = option(
         "cheap", ATTACK, "Checks of the attack itself: off, cheap (at most 15 % more time) or full."
     )
+    score_8bit: bool = option(
+        False, ATTACK, "Score adversarial images also when rounded to 8 bits, as a file holds them."
+    )
+    score_fixed_noise: bool = option(
+        False, ATTACK, "Score also with one noise for all images, where the pipeline is random."
+    )
     probe_limit: int = option(12, "", "Images of the default probe.", ge=1)
 
     model: Refs = option((), TRAINING, "Classifier, in place of the one in the recipe.", kind="model")
@@ -134,6 +140,9 @@ class RunConfig:
     precision: Annotated[Literal["float32", "bf16", "fp16"], AnyCase] = option(
         "float32", COMPUTE, "Of the attack: float32, bf16 or fp16; its results are confirmed in float32."
     )
+    tf32: bool = option(
+        False, COMPUTE, "Let CUDA round float32 to TF32, in scoring too: faster, less exact, and recorded."
+    )
     compile: bool = option(False, COMPUTE, "Let torch compile the models that are attacked.")
     channels_last: bool = option(True, COMPUTE, "Memory layout of the models that are attacked.", off="channels-first")
     prefetch: bool = option(False, COMPUTE, "Copy the next images to the GPU while others are processed.")
@@ -143,6 +152,12 @@ class RunConfig:
 
     out: Folder = option(Path("results"), OUTPUT, "Folder for records and samples.")
     again: bool = option(False, OUTPUT, "Measure cells again that have a record in the folder.")
+
+    @property
+    def extras(self) -> dict[str, bool]:
+        """What was switched on of the options that change or add figures; a record without it says nothing of them."""
+        names = ("tf32", "score_8bit", "score_fixed_noise")
+        return {name: True for name in names if getattr(self, name)}
 
     @property
     def threats(self) -> tuple[ThreatModel, ...]:

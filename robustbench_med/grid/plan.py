@@ -125,7 +125,8 @@ def _cell(
         kept, left_out = (), (LeftOut(None, BARE),)
     attacks = [[all_params(rung.attack.params), rung.attack.spec_revision, REVISION] for rung in kept]
     # Reduced precision makes the passes of an attack compute something else than the deployed system does.
-    precision = [] if config.precision == "float32" else [config.precision]
+    precision: list[str] = [] if config.precision == "float32" else [config.precision]
+    precision += sorted(config.extras)
     cell = Cell(
         role=request.role,
         trained=trained,

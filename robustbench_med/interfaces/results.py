@@ -152,6 +152,8 @@ class Outcome:
         lesion_class: class that sensitivity counts, or None.
         index: int64 (N,), row of each image in the test split.
         rungs: what each attack did; one entry unless the cell is a ladder.
+        also: further scorings that were requested, by ``clean_`` or ``attacked_`` and their name: ``attacked_8bit``,
+            ``clean_fixed_noise`` and ``attacked_fixed_noise``.
         codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are
             not known, and until the cell is over.
         lesions: measurements of the lesions, as in `robustbench_med.interfaces.dataset.Split`; empty where the data set
@@ -168,6 +170,7 @@ class Outcome:
     lesion_class: int | None
     index: Tensor
     rungs: tuple[RungResult, ...]
+    also: Mapping[str, Predictions] = field(default_factory=dict)
     codes: tuple[str, ...] = ()
     lesions: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -195,6 +198,7 @@ class Outcome:
             distances=self.distances[rows],
             index=self.index[rows],
             rungs=tuple(rung.at(rows) for rung in self.rungs),
+            also={name: answers.at(rows) for name, answers in self.also.items()},
             codes=tuple(self.codes[i] for i in names) if self.codes else (),
             lesions={name: values[rows] for name, values in self.lesions.items()},
         )
@@ -212,6 +216,7 @@ class Outcome:
             distances=torch.cat([part.distances for part in parts]),
             index=torch.cat([part.index for part in parts]),
             rungs=tuple(RungResult.join(list(same)) for same in zip(*(part.rungs for part in parts), strict=True)),
+            also={name: Predictions.join([part.also[name] for part in parts]) for name in parts[0].also},
             codes=sum((part.codes for part in parts), ()),
             lesions={name: torch.cat([part.lesions[name] for part in parts]) for name in parts[0].lesions},
         )

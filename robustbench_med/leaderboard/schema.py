@@ -136,6 +136,8 @@ class Entry:
         rungs: the ladder, step by step.
         sensitivity, specificity, hidden_lesion, fake_lesion: under the worst attack.
         fpr, tpr, auroc: of the detector; None without one.
+        scorings: other ways to count answers (`robustbench_med.records.scorings`), by the names of their figures in
+            records; none for single rungs.
         worst_client, worst_client_accuracy: the client with the lowest accuracy under attack.
         per_client: for each client ``clean`` and ``worst``, and the other figures by their names in records.
         gradients, queries: calls that the attacks spent on an image.
@@ -183,6 +185,7 @@ class Entry:
     fpr: Figure | None = None
     tpr: Figure | None = None
     auroc: Figure | None = None
+    scorings: Mapping[str, Figure] = field(default_factory=dict)
     worst_client: str | None = None
     worst_client_accuracy: Figure | None = None
     per_client: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)

@@ -18,6 +18,7 @@ REPEATED = {
     *("dataset", "partition", "unseen_site", "client"),
     *("model", "strategy", "adversarial", "malicious", "engine", "train_seed"),
     *("access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"),
+    *("tf32", "score_8bit", "score_fixed_noise"),
 }
 
 
@@ -74,6 +75,9 @@ def command(record: Record) -> str:
         options["access"] = "oblivious" if record.role == "claim" else "ladder:quick"
     words = ["rbmed", "run", "--train"]
     for name, value in options.items():
+        if value is True:
+            words.append(f"--{name.replace('_', '-')}")
+            continue
         for item in value if isinstance(value, list | tuple) else [value]:
             words += [f"--{name.replace('_', '-')}", _word(name, item)]
     return shlex.join([*words, "--out", f"results/{record.cell_id}"])

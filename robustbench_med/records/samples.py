@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +18,9 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
 
     Columns: ``index`` (row in the test split), ``patient``, ``patient_code`` (as it may be published; empty where
     patients are not known), ``site``, ``label``, ``draw``, ``distance``, ``gradients``, ``queries``, ``broken_by`` (the
-    ladder's step after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_``:
-    ``prediction``, ``flagged``, ``rejected``, ``score``, ``changed``, ``purified_rmse``. If the data set measures its
+    ladder's step after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_`` (and
+    those of further scorings that were requested, such as ``attacked_8bit_``): ``prediction``, ``flagged``,
+    ``rejected``, ``score``, ``changed``, ``purified_rmse``. If the data set measures its
     lesions, ``lesion_radius`` (mm) and ``lesion_contrast`` (of [0, 1]), NaN without a lesion.
     """
     draws, n = outcome.clean.predictions.shape
@@ -39,8 +41,8 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
         "broken_by": tiled(_broken_by(outcome)),
     }
     columns |= {f"lesion_{name}": tiled(values.tolist()) for name, values in outcome.lesions.items()}
-    for prefix, verdicts in (("clean", outcome.clean), ("attacked", outcome.attacked)):
-        columns |= _columns(prefix, verdicts)
+    for prefix, verdicts in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
+        columns |= _columns(prefix, verdicts, draws)
     return pd.DataFrame(columns)
 
 
@@ -54,14 +56,13 @@ def _broken_by(outcome: Outcome) -> list[str]:
     return names
 
 
-def _columns(prefix: str, verdicts: Predictions) -> dict[str, object]:
+def _columns(prefix: str, verdicts: Predictions, draws: int) -> dict[str, object]:
+    """Columns of predictions; those of fewer draws, as with a fixed noise, are the same in every draw."""
+    values = {field.name: getattr(verdicts, field.name) for field in fields(verdicts)}
+    names = {"predictions": "prediction", "scores": "score"}
     return {
-        f"{prefix}_prediction": verdicts.predictions.flatten().numpy(),
-        f"{prefix}_flagged": verdicts.flagged.flatten().numpy(),
-        f"{prefix}_rejected": verdicts.rejected.flatten().numpy(),
-        f"{prefix}_score": verdicts.scores.flatten().numpy(),
-        f"{prefix}_changed": verdicts.changed.flatten().numpy(),
-        f"{prefix}_purified_rmse": verdicts.purified_rmse.flatten().numpy(),
+        f"{prefix}_{names.get(name, name)}": each.expand(draws, each.shape[1]).flatten().numpy()
+        for name, each in values.items()
     }
 
 

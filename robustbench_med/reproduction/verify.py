@@ -34,6 +34,7 @@ from robustbench_med.reproduction.agreement import close, elsewhere, other_image
 from robustbench_med.reproduction.audit import faults, metrics_of
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
+from robustbench_med.runtime.float32 import set_float32
 from robustbench_med.training.loader import Loader
 
 #: identical: the whole record but times and provenance, and every image where results of images are kept; within: other
@@ -195,6 +196,7 @@ class Verifier:
             UsageError: they are not here, or are others than the record's.
         """
         device = self.device_of(record)
+        set_float32()
         with tempfile.TemporaryDirectory() as folder:
             options = request(record)
             config = build({**options, "device": str(device), "data_root": self.data_root, "out": Path(folder)})

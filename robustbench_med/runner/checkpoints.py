@@ -35,7 +35,7 @@ def encode(chunk: Chunk) -> bytes:
     """A chunk as bytes."""
     outcome = chunk.outcome
     tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
-    for name, predictions in (("clean", outcome.clean), ("attacked", outcome.attacked)):
+    for name, predictions in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
         tensors |= {f"{name}.{field.name}": getattr(predictions, field.name) for field in fields(Predictions)}
     tensors |= {f"{LESION}{name}": values for name, values in outcome.lesions.items()}
     rungs = []
@@ -50,6 +50,7 @@ def encode(chunk: Chunk) -> bytes:
         "num_classes": outcome.num_classes,
         "lesion_class": outcome.lesion_class,
         "rungs": rungs,
+        "also": list(outcome.also),
         "seconds": chunk.seconds,
     }
     return checksummed.pack(facts, tensors)
@@ -72,7 +73,7 @@ def decode(data: bytes) -> Chunk:
             rungs.append(RungResult(**rung, **own))
         sides = {
             name: Predictions(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(Predictions)})
-            for name in ("clean", "attacked")
+            for name in ("clean", "attacked", *facts["also"])
         }
         outcome = Outcome(
             labels=tensors["labels"],
@@ -85,6 +86,7 @@ def decode(data: bytes) -> Chunk:
             lesion_class=facts["lesion_class"],
             index=tensors["index"],
             rungs=tuple(rungs),
+            also={name: sides[name] for name in facts["also"]},
             codes=tuple(facts["codes"]),
             lesions={name.removeprefix(LESION): values for name, values in tensors.items() if name.startswith(LESION)},
         )

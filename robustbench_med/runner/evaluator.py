@@ -43,6 +43,7 @@ from robustbench_med.runner.measured import measured
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
+from robustbench_med.runtime.float32 import set_float32
 from robustbench_med.runtime.speed import Speed
 from robustbench_med.training.loader import Loader
 
@@ -84,6 +85,7 @@ class Evaluator:
         self.config = config
         self.registry = registry
         self.device = find_device(config.device)
+        set_float32(config.tf32)  # here, since every process of an executor makes an evaluator
         chunk_size(config.batch_size, self.device)  # raises for a bad batch size before anything runs
         self.loader = Loader(registry, self.device, config.data_root, progress or Silent(), config.train)
         self.stamp = stamp(registry, self.device)
@@ -197,6 +199,8 @@ class Evaluator:
             stand_in=cell.stand_in,
             watch=self.config.diagnostics != "off",
             speed=self.speed,
+            score_8bit=self.config.score_8bit,
+            score_fixed_noise=self.config.score_fixed_noise,
             shared=self._shared,
             system_key=deployment.key(part.client),
             surrogate_key=surrogate.key(part.client) if surrogate else "",
@@ -242,7 +246,7 @@ class Evaluator:
             role=cell.role,
             dataset=DatasetSection.of(cell, card, self.registry.find("dataset", cell.dataset.name)),
             defense=DefenseSection.of(cell, deployment, pipeline),
-            attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision),
+            attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision, self.config.extras),
             threat=asdict(cell.threat),
             budget=asdict(cell.budget),
             surrogate=SurrogateSection.of(surrogate) if surrogate else None,

@@ -15,6 +15,8 @@ def settings_kept() -> Iterator[None]:
     """Restore torch's settings, so that a library that changes them does not affect the next result."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     grad, warn_only = torch.is_grad_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    products = torch.get_float32_matmul_precision()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     try:
         yield
@@ -25,6 +27,8 @@ def settings_kept() -> Iterator[None]:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 @contextmanager

@@ -4,6 +4,9 @@ Pipelines that draw noise are scored on several new draws: an accuracy is the me
 an image meets), ``majority`` is the vote over the draws, and ``any_of_n`` counts an image as lost if any draw was wrong
 (what an attacker who may resubmit achieves).
 
+Where they were requested, ``robust_8bit`` is of adversarial images rounded to 8 bits, and ``clean_fixed_noise`` and
+``robust_fixed_noise`` are of a system with one noise for all images.
+
 ``robust_accuracy`` counts a withheld answer as withstood; ``robust_answered`` counts right answers only.
 """
 
@@ -50,6 +53,10 @@ class Classification(Metric):
             figures["robust_any_of_n"] = share(robust.all(0, keepdim=True), patients)
             figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5, patients)
             figures["clean_any_of_n"] = share(correct.all(0, keepdim=True), patients)
+        for name, answers in outcome.also.items():
+            side, _, how = name.partition("_")
+            hits = answers.correct(labels) if side == "clean" else answers.robust(labels)
+            figures[f"{'clean' if side == 'clean' else 'robust'}_{how}"] = share(hits, patients)
         if outcome.lesion_class is not None:
             lesion, seen = labels == outcome.lesion_class, outcome.attacked.predictions == outcome.lesion_class
             figures |= {

@@ -8,6 +8,7 @@ from pathlib import Path
 from robustbench_med.cli.console import err, out, plain
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
+from robustbench_med.cli.tables import scorings
 from robustbench_med.records.record import Record
 
 
@@ -18,6 +19,8 @@ def show(records: Sequence[Record], samples: Path) -> None:
     """
     out.print(results.show(records))
     for line in results.unseen(records):
+        plain(line)
+    for line in scorings.lines(records):
         plain(line)
     if (clients := between.show(records)) is not None:
         out.print()

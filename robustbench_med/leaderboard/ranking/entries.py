@@ -16,6 +16,7 @@ from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
+from robustbench_med.records.scorings import OTHERS
 from robustbench_med.records.sections.base import formatted
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -109,10 +110,18 @@ def _figures(records: Sequence[Record]) -> dict[str, Any]:
     worst_client, at_worst = figures.worst_client(records)
     return {
         **{name: figures.figure(records, metric) for name, metric in METRICS.items()},
+        "scorings": scorings(records),
         "worst_client": worst_client,
         "worst_client_accuracy": at_worst,
         "per_client": figures.per_client(records),
     }
+
+
+def scorings(records: Sequence[Record]) -> dict[str, Figure]:
+    """Other ways to count answers; none for records that are older than the whole set."""
+    names = [name for scoring in OTHERS for name in (scoring.clean, scoring.robust) if name]
+    found = {name: value for name in names if (value := figures.figure(records, name)) is not None}
+    return found if found.keys() & {"clean_any_of_n", "robust_fixed_noise", "robust_8bit"} else {}
 
 
 def _claims_of(first: Record, published: Publications) -> tuple[Claim, ...]:

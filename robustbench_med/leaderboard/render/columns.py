@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.schema import Entry, Figure
 from robustbench_med.plugins.specs import ACCESS
+from robustbench_med.records.scorings import OTHERS
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,15 @@ COLUMNS = (
     share("hidden", "hidden", "lesions that the attack hid", lambda entry: entry.hidden_lesion),
     share("fpr", "FPR", "clean images that the detector flags", lambda entry: entry.fpr),
     share("tpr", "TPR", "attacked images that the detector flags", lambda entry: entry.tpr),
+    *(
+        share(
+            scoring.name.replace(" ", "-"),
+            scoring.name,
+            scoring.meaning,
+            lambda entry, figure=scoring.robust: entry.scorings.get(figure),  # type: ignore[misc]
+        )
+        for scoring in OTHERS
+    ),
     Column(
         "worst-client",
         "worst client",

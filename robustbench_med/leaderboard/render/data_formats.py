@@ -16,7 +16,7 @@ from robustbench_med.plugins.specs import ACCESS
 #: Version of ``leaderboard.json``.
 FORMAT = 1
 #: Of an entry: what JSON says otherwise, or leaves to the records.
-_ASIDE = {"per_client", "records", "outcomes", "claim_records"}
+_ASIDE = {"scorings", "per_client", "records", "outcomes", "claim_records"}
 _FIGURES = (
     *("clean", "worst", "claim", "sensitivity", "specificity", "hidden_lesion", "fake_lesion", "fpr"),
     *("tpr", "auroc", "worst_client_accuracy"),
@@ -65,6 +65,7 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
     facts = {each.name: getattr(entry, each.name) for each in fields(entry) if each.name not in _ASIDE}
     return facts | {
         **{name: _figure(getattr(entry, name)) for name in _FIGURES},
+        **({"scorings": {name: _figure(each) for name, each in entry.scorings.items()}} if entry.scorings else {}),
         "rungs": [asdict(rung) for rung in entry.rungs],
         "marks": [asdict(mark) for mark in entry.marks],
         "claims": [asdict(claim) for claim in entry.claims],

@@ -19,6 +19,8 @@ MAIN = (
 MORE = (
     *("rank", "defense", "strategy"),
     *(f"rung-{access}" for access in ACCESS),
+    # Only where they were requested: in most records they are not.
+    *("fixed-noise", "8-bits"),
     *("gradients", "queries", "ms", "parameters"),
 )
 UNRANKED = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "seeds", "flags")

@@ -53,9 +53,18 @@ class AttackOptions(RecordSection):
     precision: Name | None = None
     """Precision of the attack's passes."""
 
+    tf32: bool | None = None
+    """CUDA was allowed to round float32 to TF32; None for full float32."""
+
+    score_8bit: bool | None = None
+    """The adversarial images were also scored when rounded to 8 bits."""
+
+    score_fixed_noise: bool | None = None
+    """The images were also scored with one noise for all of them."""
+
     @classmethod
-    def of(cls, cell: Cell, precision: str) -> AttackOptions:
-        """The options of a cell; ``precision`` is that of its passes."""
+    def of(cls, cell: Cell, precision: str, extras: Mapping[str, bool]) -> AttackOptions:
+        """The options of a cell; ``precision`` is that of its passes, ``extras`` what was switched on."""
         return cls(
             access=cell.threat.access,
             attack=format_ref(cell.attack),
@@ -64,6 +73,7 @@ class AttackOptions(RecordSection):
             surrogate=format_ref(cell.surrogate.defense) if cell.surrogate else None,
             eot=cell.eot,
             precision=precision,
+            **extras,
         )
 
 
@@ -126,8 +136,10 @@ class AttackSection(RecordSection):
     """Options that were given; None in records of formats before 4."""
 
     @classmethod
-    def of(cls, cell: Cell, num_classes: int, deployment: Deployment, precision: str) -> AttackSection:
-        """The attack of a cell; of a ladder, with every attack in it. ``precision`` is that of its passes."""
+    def of(
+        cls, cell: Cell, num_classes: int, deployment: Deployment, precision: str, extras: Mapping[str, bool]
+    ) -> AttackSection:
+        """The attack of a cell; of a ladder, with every attack in it. Further arguments as of `AttackOptions.of`."""
         # A goal of two sides shows every attack a task of two classes.
         classes = num_classes if cell.threat.goal == "untargeted" else 2
 
@@ -141,7 +153,7 @@ class AttackSection(RecordSection):
                 "variant": rung.attack.variant(classes, cell.threat.norm, draws(rung, deployment) > 1),
             }
 
-        asked = AttackOptions.of(cell, precision)
+        asked = AttackOptions.of(cell, precision, extras)
         if cell.attack.name != "ladder":
             return cls(**facts(cell.only_rung), asked=asked)
         return cls(

@@ -15,6 +15,7 @@ from robustbench_med.files.escaping import straight
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, gallery, words
 from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.leaderboard.render.page.scorings import counted
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, Mark, Section
 
 HERE = Path(__file__).parent
@@ -141,6 +142,7 @@ def environment() -> jinja2.Environment:
         "glossary": words.GLOSSARY,
         "groups": words.GROUPS,
         "shown": words.SHOWN,
+        "counted": counted,
         "first": FIRST,
         "percent": figures.percent,
         "count": figures.count,
