@@ -1,4 +1,4 @@
-"""A certificate for a superlink or supernode, and the authority that signs it.
+"""A certificate for a superlink or supernode and the authority that signs it; a key with which a supernode signs in.
 
 ``python -m rbmed_fl.engines.certificates FOLDER [HOST ...]`` writes them for HOST (names or addresses) and for this
 machine's loopback address. The authority's key is not stored, so no further certificate can be issued with it.
@@ -37,10 +37,27 @@ def certificates(folder: Path, hosts: Sequence[str] = ()) -> None:
     own = _builder(authority, authority, root, root, True)
     (folder / CA).write_bytes(own.sign(root, hashes.SHA256()).public_bytes(pem))
     (folder / CERTIFICATE).write_bytes(issued.sign(root, hashes.SHA256()).public_bytes(pem))
-    (folder / KEY).unlink(missing_ok=True)
-    (folder / KEY).touch(0o600)
     plain = serialization.NoEncryption()
-    (folder / KEY).write_bytes(leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    _write_private(folder / KEY, leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+
+
+def node_key(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a new key with which a supernode authenticates itself: the files of its private and of its public half."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    private, public = folder / f"{name}.key", folder / f"{name}.pub"
+    folder.mkdir(parents=True, exist_ok=True)
+    ssh = serialization.PublicFormat.OpenSSH
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.OpenSSH, ssh))
+    plain = serialization.NoEncryption()
+    _write_private(private, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, plain))
+    return private, public
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write what only this user may read."""
+    path.unlink(missing_ok=True)
+    path.touch(0o600)
+    path.write_bytes(data)
 
 
 def _name(text: str) -> x509.Name:

@@ -19,7 +19,8 @@ import torch
 from rbmed_fl.apps import FAILURE, LOCAL_ROUNDS, FederationSpec
 from rbmed_fl.engines.certificates import CA
 from rbmed_fl.engines.config import DeploymentEngine
-from rbmed_fl.engines.processes import FlowerProcesses, await_superlink, environment, temporary_folder
+from rbmed_fl.engines.flower_cli import configure, environment, flwr, toml
+from rbmed_fl.engines.processes import FlowerProcesses, await_superlink, temporary_folder
 from rbmed_fl.session import Session
 from robustbench_med import errors, load_dataset, parse
 from robustbench_med.errors import HarnessError, UsageError
@@ -40,14 +41,6 @@ clientapp = "rbmed_fl.apps:client"
 
 [tool.flwr.app.config]
 federation = {federation}
-"""
-_HOME = """\
-[superlink]
-default = "here"
-
-[superlink.here]
-address = {address}
-root-certificates = {authority}
 """
 
 
@@ -121,12 +114,10 @@ def _submit(
         checkpoint.save(state)  # the initial weights, for the server
     app, home = folder / "app", folder / "homes" / "flwr"
     app.mkdir()
-    home.mkdir(parents=True, exist_ok=True)
-    (app / "pyproject.toml").write_text(_APP.format(federation=_toml(spec.text())), encoding="utf-8")
-    connection = _HOME.format(address=_toml(address), authority=_toml(str(authority)))
-    (home / "config.toml").write_text(connection, encoding="utf-8")
+    (app / "pyproject.toml").write_text(_APP.format(federation=toml(spec.text())), encoding="utf-8")
+    configure(home, address, authority)
 
-    run_id = str(_flwr(home, "run", str(app))["run-id"])
+    run_id = str(flwr(home, "run", str(app))["run-id"])
     local_rounds = LocalRoundReader(folder / LOCAL_ROUNDS, session)
 
     def poll() -> None:
@@ -139,7 +130,7 @@ def _submit(
         finished = True
     finally:
         if not finished:
-            _flwr(home, "stop", run_id)
+            flwr(home, "stop", run_id)
     local_rounds.read()
     _raise_failure(folder, status)
     reached = checkpoint.load()
@@ -165,7 +156,7 @@ def _follow(home: Path, run_id: str, log_file: Path, poll: Callable[[], None]) -
         finally:
             log_stream.kill()
             log_stream.wait()
-        (status,) = _flwr(home, "list", "--run-id", run_id)["runs"]
+        (status,) = flwr(home, "list", "--run-id", run_id)["runs"]
         if status["status"].startswith("finished"):
             return dict(status)
 
@@ -199,27 +190,3 @@ def _raise_failure(folder: Path, status: dict[str, Any]) -> None:
     if status["status"] != "finished:completed":
         details = " ".join(str(status.get("status-details", "")).split())
         raise HarnessError(f"the run of the federation ended as {status['status']!r}: {details or 'no reason given'}")
-
-
-def _flwr(home: Path, *words: str) -> dict[str, Any]:
-    """Run a command of Flower's command line, which is its public interface; return its JSON output."""
-    done = subprocess.run(
-        ["flwr", *words, "--format", "json"],
-        env=environment(home),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    try:
-        output = json.loads(done.stdout)
-    except ValueError:
-        output = {"success": False, "error-message": (done.stderr or done.stdout)[-500:]}
-    if not isinstance(output, dict) or not output.get("success"):
-        raise HarnessError(f"`flwr {words[0]}` failed: {' '.join(str(output).split())}")
-    return output
-
-
-def _toml(text: str) -> str:
-    """A TOML string: like JSON's, but TOML requires one more character to be escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,20 +10,20 @@ import socket
 import ssl
 import subprocess
 import sys
-import sysconfig
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 
-from rbmed_fl.engines.certificates import CA, CERTIFICATE, KEY, certificates
+from rbmed_fl.engines.certificates import CA, CERTIFICATE, KEY, certificates, node_key
+from rbmed_fl.engines.flower_cli import LOOPBACK, configure, environment, flwr
 from robustbench_med.errors import HarnessError
 
-LOOPBACK = "127.0.0.1"
 #: Longest start of the superlink; a slow or busy machine needs more than a minute.
 START_SECONDS = 300
 
@@ -47,22 +47,6 @@ def free_port() -> int:
         free.bind((LOOPBACK, 0))
         port: int = free.getsockname()[1]
         return port
-
-
-def environment(home: Path) -> dict[str, str]:
-    """For a Flower process: a separate home, no telemetry, no update check, and its tools on the PATH."""
-    home.mkdir(parents=True, exist_ok=True)
-    direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), LOOPBACK)))
-    return os.environ | {
-        "NO_PROXY": direct,  # no proxy for this machine
-        "no_proxy": direct,
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
-        "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", ""),
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def await_superlink(address: str, authority: Path, seconds: float, check: Callable[[], None] = lambda: None) -> None:
@@ -96,8 +80,10 @@ def await_superlink(address: str, authority: Path, seconds: float, check: Callab
 class FlowerProcesses:
     """A superlink and supernodes, each in its own process group, all stopped at the end of the block.
 
+    The superlink talks only to supernodes whose keys were registered here: each start of one has a new key.
+
     Args:
-        folder: for certificates, logs and homes.
+        folder: for certificates, keys, logs and homes.
         nodes: ``--node-config`` by name of supernode; names are used in file names.
     """
 
@@ -108,14 +94,17 @@ class FlowerProcesses:
         self.restarts: Counter[str] = Counter()
         self._port = free_port()
         self.address = f"{LOOPBACK}:{self._port}"
+        self.home = folder / "homes" / "flwr"
 
     def __enter__(self) -> FlowerProcesses:
         try:
             certificates(self.folder)
-            self._start("superlink", self._port, "superlink", "--disable-runtime-dependency-installation")
+            options = ("--disable-runtime-dependency-installation", "--enable-supernode-auth")
+            self._start("superlink", self._port, "superlink", *options)
             await_superlink(self.address, self.folder / CA, START_SECONDS, self._check_superlink)
-            for name in self.nodes:
-                self.supernode(name)
+            configure(self.home, self.address, self.folder / CA)
+            with ThreadPoolExecutor() as pool:  # registering is a start of Flower's command line each time
+                list(pool.map(self.supernode, self.nodes))
         except BaseException:
             self.__exit__()
             raise
@@ -123,7 +112,10 @@ class FlowerProcesses:
 
     def supernode(self, name: str, superlink: str | None = None) -> None:
         """Start a supernode of ``nodes``; ``superlink`` is another address of the same superlink."""
+        private, public = node_key(self.folder / "keys", name)
+        flwr(self.home, "supernode", "register", str(public))
         options = {
+            "--auth-supernode-private-key": str(private),
             "--superlink": superlink or self.address,
             "--root-certificates": str(self.folder / CA),
             "--node-config": self.nodes[name],
