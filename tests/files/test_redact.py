@@ -10,7 +10,7 @@ from helpers.records import record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_med.files.redact import command_line, redacted
+from robustbench_med.files.redact import command_line, portable, redacted
 
 NAMES = st.text("abcdefgh0123_-", min_size=1, max_size=8)
 
@@ -26,6 +26,25 @@ NAMES = st.text("abcdefgh0123_-", min_size=1, max_size=8)
         ("--data-root=/mnt/big/lgg", "--data-root=…/lgg"),
         ("imagefolder:root=/mnt/big/lgg,size=64", "imagefolder:root=…/lgg,size=64"),
         ("/home/anna", "…"),
+        ("/mnt/anna smith/my scans, old (2)/a.png is not an image", "…/a.png is not an image"),
+        ("imagefolder:root=/mnt/anna smith/a,b/lgg,size=64", "imagefolder:root=…/lgg,size=64"),
+        ("cannot read '/mnt/anna smith/scan 1, left.png' now", "cannot read '…/scan 1, left.png' now"),
+        ("file:///home/anna/a.png, file://host/srv/anna/b.png, file:/srv/anna/c", "…/a.png, …/b.png, …/c"),
+        ("../../anna/scans/a.png; data/../../anna/x/b.png", "…/a.png; …/b.png"),
+        (r"..\..\anna\scans\a.png", "…/a.png"),
+        (r"C:\Users\anna smith\my data.csv", "…/my data.csv"),
+        (r"C:\Program Files (x86)\anna\x.csv", "…/x.csv"),
+        ("C:/Users/anna/x.csv", "…/x.csv"),
+        (r"\\?\C:\Users\anna\x.csv", "…/x.csv"),
+        ("//server/share/anna/x.csv", "…/x.csv"),
+        (r"~\anna\x.csv or ~anna/scans/y.csv", "…/x.csv or …/y.csv"),
+        ("/home/o'brien/scans/a.png", "…/a.png"),
+        ("https://anna:pa55@host.example/a/b", "https://…@host.example/a/b"),
+        (
+            "https://h.example/a?token=abc&x=1&X-Amz-Signature=f%2F#access_token=q",
+            "https://h.example/a?token=…&x=1&X-Amz-Signature=…#access_token=…",
+        ),
+        ("postgres://anna@db/x", "postgres://…@db/x"),
         ("eps 4/255, FPR/TPR and/or linf/l2, a / b, https://example.org/a/b", None),
         ("results/brainsim/records.jsonl", None),
         ("rbmed-attacks/apgd", None),
@@ -68,6 +87,28 @@ def test_the_command_is_kept_as_it_was_typed_without_paths() -> None:
     assert command_line(["/x/robustbench_med/__main__.py", "list"]) == "rbmed list"
     assert command_line(["/usr/bin/pytest", "-q"]) is None
     assert command_line([]) is None
+
+
+def test_a_command_of_any_text_is_kept_on_one_line() -> None:
+    argv = ["rbmed", "run", "--out", "a\nb\x1b[31mc\u202e\udc80", "x" * 2000]
+    shown = command_line(argv)
+    assert shown is not None
+    assert shown.startswith("rbmed run --out 'a bc\\u202e\\udc80'")
+    assert shown.isprintable()
+    assert len(shown) == 1000
+
+
+def test_paths_of_a_record_are_relative_or_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "my study"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    asked = {"model": f"pytorch:source={here}/models/net.py:build,weights=/srv/anna smith/w.pt", "n": [1, f"{here}/w"]}
+    assert portable(asked) == {"model": "pytorch:source=models/net.py:build,weights=…/w.pt", "n": [1, "w"]}
+    assert portable("/srv/anna smith/x, y/w 1.pt") == "…/w 1.pt"
+    command = command_line(
+        ["rbmed", "run", "--weights", f"{here}/w.pt", f"--model={here}/net.py:build", "/a/b/c d.toml"]
+    )
+    assert command == "rbmed run --weights w.pt --model=net.py:build '…/c d.toml'"
 
 
 def test_reasons_in_records_are_redacted() -> None:

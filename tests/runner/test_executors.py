@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.grids import BASE, lines, run, trained
+from helpers.sockets import LOOPBACK, listening
 
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.grid.config import build
@@ -191,6 +192,22 @@ def test_ray_stops_what_takes_too_long(toys: Registry, tmp_path: Path, monkeypat
     records = run(toys, tmp_path / "out", **asked)
     assert [r.status for r in records] == ["failed", "ok"]
     assert "TimeLimit" in (records[0].reason or "")
+
+
+@ray
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
+def test_ray_listens_on_loopback_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from robustbench_med.runner.executors.config import OnRay
+    from robustbench_med.runner.executors.ray import _ray
+
+    monkeypatch.setenv("RBMED_MARK", str(tmp_path))
+    with _ray(OnRay(workers=1), 0):
+        import ray
+
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        ports = listening(str(tmp_path))
+    assert len(ports) > 2
+    assert not [port for port in ports if port[0] not in LOOPBACK]
 
 
 @ray

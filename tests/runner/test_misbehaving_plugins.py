@@ -63,6 +63,12 @@ def test_settings_that_a_plugin_changes_do_not_outlive_its_call(toys: Registry, 
     assert lines(tmp_path / "a")[1] == lines(tmp_path / "b")[0]
 
 
+def test_records_hold_no_path_of_the_machine(toys: Registry, tmp_path: Path) -> None:
+    (record,) = run(toys, tmp_path / "out", attack=f"faulty:how=raise,file={tmp_path / 'my, calls'}")
+    assert record.attack.params["file"] == "…/my, calls"
+    assert str(tmp_path.parent) not in (tmp_path / "out" / "records.jsonl").read_text()
+
+
 @pytest.mark.parametrize("how", ["weights", "mode", "weights-and-raise"])
 def test_changed_networks_are_loaded_again_for_the_next_cell(toys: Registry, tmp_path: Path, how: str) -> None:
     changed, after = run(toys, tmp_path / "a", attack=[f"faulty:how={how}", "shift"])

@@ -16,7 +16,8 @@ import torch
 from safetensors import safe_open
 
 from rbmed_fl.engines.certificates import CA, CERTIFICATE, KEY
-from rbmed_fl.engines.processes import LOOPBACK, FlowerProcesses
+from rbmed_fl.engines.flower_cli import LOOPBACK
+from rbmed_fl.engines.processes import FlowerProcesses
 from robustbench_med import TrainJob, load_component, load_dataset
 from robustbench_med.errors import HarnessError
 

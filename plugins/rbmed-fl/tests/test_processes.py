@@ -1,4 +1,4 @@
-"""Flower's processes: TLS only, and none outlives its parent."""
+"""Flower's processes: TLS only, known supernodes only, and none outlives its parent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from rbmed_fl.engines.certificates import CA, certificates
-from rbmed_fl.engines.processes import FlowerProcesses, await_superlink
+from rbmed_fl.engines.certificates import CA, certificates, node_key
+from rbmed_fl.engines.flower_cli import flwr
+from rbmed_fl.engines.processes import FlowerProcesses, await_superlink, free_port
 from robustbench_med.errors import HarnessError
 
 
@@ -26,6 +27,21 @@ def test_the_superlink_speaks_tls_only(place, assert_ended, tmp_path):
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             plain.getresponse()
         plain.close()
+    assert_ended(folder)
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_a_supernode_that_is_not_registered_is_refused(place, assert_ended, key):
+    folder = place / f"strangers-{key}"
+    folder.mkdir()
+    with FlowerProcesses(folder, {}) as processes:
+        options = ["--superlink", processes.address, "--root-certificates", str(folder / CA)]
+        if key:
+            options += ["--auth-supernode-private-key", str(node_key(folder / "keys", "stranger")[0])]
+        processes._start("stranger", free_port(), "supernode", *options)
+        assert processes.processes["stranger"].wait(1800) != 0
+        assert "Failed to initialize the connection" in (folder / "stranger.log").read_text()
+        assert flwr(processes.home, "supernode", "list")["nodes"] == []
     assert_ended(folder)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from robustbench_med.files.redact import portable
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
@@ -67,10 +68,10 @@ class AttackOptions(RecordSection):
         """The options of a cell; ``precision`` is that of its passes, ``extras`` what was switched on."""
         return cls(
             access=cell.threat.access,
-            attack=format_ref(cell.attack),
+            attack=portable(format_ref(cell.attack)),
             evasion=next((rung.ref.evasion for rung in cell.rungs if rung.ref.evasion), None),
             stand_in=cell.stand_in,
-            surrogate=format_ref(cell.surrogate.defense) if cell.surrogate else None,
+            surrogate=portable(format_ref(cell.surrogate.defense)) if cell.surrogate else None,
             eot=cell.eot,
             precision=precision,
             **extras,
@@ -147,8 +148,8 @@ class AttackSection(RecordSection):
             return {
                 "name": rung.ref.attack.name,
                 "distribution": rung.distribution,
-                "params": all_params(rung.attack.params),
-                "params_passed": dict(rung.ref.attack.params),
+                "params": portable(all_params(rung.attack.params)),
+                "params_passed": portable(dict(rung.ref.attack.params)),
                 "revision": rung.attack.spec_revision,
                 "variant": rung.attack.variant(classes, cell.threat.norm, draws(rung, deployment) > 1),
             }
@@ -158,8 +159,8 @@ class AttackSection(RecordSection):
             return cls(**facts(cell.only_rung), asked=asked)
         return cls(
             name="ladder",
-            params=dict(cell.attack.params),
-            params_passed=dict(cell.attack.params),
+            params=portable(dict(cell.attack.params)),
+            params_passed=portable(dict(cell.attack.params)),
             distribution=f"robustbench-med {version('robustbench-med')}",
             revision=REVISION,
             rungs=[

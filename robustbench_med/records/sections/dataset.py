@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+from robustbench_med.files.redact import portable
 from robustbench_med.plugins.references import format_ref
 from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
 
@@ -32,7 +33,7 @@ class DatasetOptions(RecordSection):
     def of(cls, cell: Cell) -> DatasetOptions:
         """The options of a cell."""
         return cls(
-            dataset=format_ref(cell.dataset),
+            dataset=portable(format_ref(cell.dataset)),
             partition=format_ref(cell.trained.partition) if cell.trained.partition else None,
             unseen_site=list(cell.trained.unseen),
             client=list(cell.clients),
@@ -82,7 +83,7 @@ class DatasetSection(RecordSection):
         return cls(
             name=card.name,
             distribution=f"{entry.distribution} {entry.version}",
-            params_passed=dict(cell.dataset.params),
+            params_passed=portable(dict(cell.dataset.params)),
             partition=partition,
             digest=card.digest,
             synthetic=card.synthetic,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
+from robustbench_med.files.redact import portable
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
 from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
@@ -179,12 +180,13 @@ class DefenseSection(RecordSection):
             name=cell.defense.name,
             distribution=f"{resolved.entry.distribution} {resolved.entry.version}",
             revision=resolved.entry.spec.revision,
-            params=all_params(resolved.defense.params),
-            params_passed=dict(cell.defense.params),
-            parts=PartsSection(**resolved.describe()),
-            strategy=StrategySection(name=strategy.name, params_passed=dict(strategy.params)),
-            asked=trained.options_given() | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),
-            replaced={kind: format_ref(ref) for kind, ref in refs.items() if ref is not None},
+            params=portable(all_params(resolved.defense.params)),
+            params_passed=portable(dict(cell.defense.params)),
+            parts=PartsSection(**portable(resolved.describe())),
+            strategy=StrategySection(name=strategy.name, params_passed=portable(dict(strategy.params))),
+            asked=portable(trained.options_given())
+            | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),
+            replaced={kind: portable(format_ref(ref)) for kind, ref in refs.items() if ref is not None},
             weights=WeightsSection(
                 digest=weights.digest,
                 seed=manifest.get("seed"),
@@ -216,7 +218,7 @@ class SurrogateSection(RecordSection):
         """The defense of a deployment."""
         return cls(
             name=deployment.resolved.entry.spec.name,
-            params=all_params(deployment.resolved.defense.params),
+            params=portable(all_params(deployment.resolved.defense.params)),
             digest=deployment.artifact.digest,
             seed=deployment.artifact.manifest.get("seed"),
         )

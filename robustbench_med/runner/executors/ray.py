@@ -35,6 +35,10 @@ _ENVIRONMENT = {
 }
 
 
+#: Ray started here listens on the loopback address only; otherwise it replaces that by the machine's own address.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
 class RayExecutor:
     """Runs jobs in Ray's actors, each with its share of the cores or a GPU; a lost one is replaced.
 
@@ -155,7 +159,8 @@ def _ray(params: OnRay, gpus: float) -> Iterator[None]:
         # Ray leaves log files open when it shuts down.
         warnings.simplefilter("ignore", ResourceWarning)
         before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-        os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in before})
+        wanted = _ENVIRONMENT | ({} if before.get("RAY_ADDRESS") else _LOOPBACK)
+        os.environ.update({name: value for name, value in wanted.items() if name not in before})
         # A short name: Ray creates sockets in it, whose paths are limited to about 100 characters.
         folder = tempfile.mkdtemp(prefix="r")
         try:

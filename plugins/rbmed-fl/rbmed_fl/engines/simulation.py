@@ -36,11 +36,13 @@ from rbmed_fl.session import Session
 from robustbench_med import Split
 from robustbench_med.errors import HarnessError, UsageError
 
-#: Ray: no usage statistics, no change of CUDA_VISIBLE_DEVICES, workers with this interpreter.
+#: Ray: no usage statistics, no change of CUDA_VISIBLE_DEVICES, workers with this interpreter, and the loopback address
+#: only, which it replaces by the machine's own otherwise.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
 
@@ -143,7 +145,7 @@ def _ray(cores: int, gpu: bool) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     # A short name: Ray creates sockets below it, whose paths are limited to about 100 characters.
     folder = tempfile.mkdtemp(prefix="r")
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in before})
     try:
         with warnings.catch_warnings():
             # Ray leaves log files open when it shuts down.
