@@ -1,8 +1,8 @@
 """The rungs of the access ladder: one kind of adversary each.
 
-``oblivious`` sees the classifier only; ``transfer`` a surrogate of it; ``bpda``, ``full`` and ``gate`` the whole
-deployed system, with an approximate gradient, the exact one, and the exact one that also evades the detector;
-``query`` only the answers of the deployed system.
+``oblivious`` sees the classifier only; ``transfer`` a surrogate of it; ``boundary`` the classifier's gradient and the
+deployed system's answers. ``bpda``, ``gate`` and ``full`` see the whole deployed system: with an approximate gradient,
+with those of classifier and detector, and with the exact one; ``query`` only the answers of the deployed system.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from robustbench_med.attacks.bpda import BPDA
-from robustbench_med.attacks.full import Full, GateEvading
+from robustbench_med.attacks.full import Full
+from robustbench_med.attacks.gate import GateEvading
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, collapse
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -22,7 +23,7 @@ class Oblivious(PipelineTarget):
     """The classifier alone: the adversary does not know that there is a detector or a purifier."""
 
     @property
-    def random(self) -> bool:
+    def random(self) -> bool:  # type: ignore[override]
         """Only a classifier that draws noise is random here."""
         return self.settings.pipeline.classifier.stochastic
 
@@ -34,6 +35,23 @@ class Oblivious(PipelineTarget):
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The classifier's logits."""
         return self.classify(x)
+
+    def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The classifier's logits: the deployed system's answers are not seen."""
+        return self.classify(x)
+
+
+class Boundary(Oblivious):
+    """Gradients of the classifier alone, and answers of the deployed system, by which success is judged.
+
+    Enough to evade a detector that compares two answers: at the classifier's decision boundary they cannot differ much.
+    """
+
+    stop_on_success = False
+
+    def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The deployed system's logits."""
+        return self.deployed(x, rng, y)
 
 
 class Transfer(PipelineTarget):
@@ -48,17 +66,17 @@ class Transfer(PipelineTarget):
             raise NotDefined("access 'transfer' needs a surrogate classifier; name one with --surrogate")
         return collapse(self.settings.surrogate(x), self.settings.goal_class)
 
+    def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The surrogate's logits."""
+        return self.answer(x, rng, y)
+
 
 class Query(PipelineTarget):
     """The answers of the deployed system and nothing else: a backward pass raises."""
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The deployed system's logits, without a graph."""
-        pipeline = self.settings.pipeline
-        with torch.no_grad():
-            treated = pipeline.treat(x, rng)
-            logits = collapse(pipeline.answer(x, treated.rows, treated.copies), self.settings.goal_class)
-            logits = self.abstain(logits, y, treated.scores)
+        logits = self.deployed(x, rng, y)
         wants_gradient = torch.is_grad_enabled() and x.requires_grad
         return _NoGradient.apply(logits, x) if wants_gradient else logits
 
@@ -77,10 +95,13 @@ class _NoGradient(torch.autograd.Function):
 
 #: The target model of each rung.
 TARGETS: dict[str, type[PipelineTarget]] = dict(
-    zip(ACCESS, (Oblivious, Transfer, BPDA, Full, GateEvading, Query), strict=True)
+    zip(ACCESS, (Oblivious, Transfer, Boundary, BPDA, GateEvading, Full, Query), strict=True)
 )
 
 
-def target_for(settings: TargetSettings, access: str, rng: Stream) -> PipelineTarget:
-    """The target model of an adversary with this ``access``; ``rng``: the defense's noise as it samples it."""
-    return TARGETS[access](settings, rng)
+def target_for(settings: TargetSettings, access: str, rng: Stream, start: Tensor | None = None) -> PipelineTarget:
+    """The target model of an adversary with this ``access``.
+
+    ``rng``: the defense's noise as it samples it; ``start``: the worst images found so far.
+    """
+    return TARGETS[access](settings, rng, start=start)

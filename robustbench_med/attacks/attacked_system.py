@@ -44,8 +44,8 @@ class AttackedSystem:
         """Raise `WeightsChanged` if the attack of a rung has changed the deployed system, a copy or the surrogate."""
         if what := changed(self._before, self._networks):
             raise WeightsChanged(
-                f"attack {rung.ref.attack.name!r} changed the networks that it attacked ({what}); an attack may change "
-                "images only"
+                f"the networks changed while attack {rung.ref.attack.name!r} ran ({what}): an attack may change images "
+                "only, and a network in evaluation mode must not change itself"
             )
 
     def target(
@@ -55,10 +55,19 @@ class AttackedSystem:
         ids: Tensor,
         settings: EvaluationSettings,
         speed: Speed | None = None,
+        start: Tensor | None = None,
+        number: int = 0,
     ) -> PipelineTarget:
         """What the adversary of a rung sees of the counter's images, which have these ids, int64 (N,).
 
-        ``speed`` is that of the settings unless given.
+        Args:
+            rung: where it attacks from.
+            counter: of the images.
+            ids: of the images.
+            settings: of the evaluation.
+            speed: that of the settings unless given.
+            start: the worst images found so far, where the rung is not the first.
+            number: of the round; each has noise of its own.
         """
         fast = speed is None or speed == settings.speed
         target = TargetSettings(
@@ -72,8 +81,13 @@ class AttackedSystem:
             chunk=settings.batch,
             speed=speed or settings.speed,
         )
-        noise = Stream.named(f"defense-under-attack:{rung.stream}", settings.seed, ids)
-        return target_for(target, rung.access, noise)
+        noise = Stream.named(f"defense-under-attack:{rung.stream}{round_name(number)}", settings.seed, ids)
+        return target_for(target, rung.access, noise, start)
+
+
+def round_name(number: int) -> str:
+    """What a round adds to the names of random streams; nothing for the first."""
+    return f":round {number}" if number else ""
 
 
 def _copy(surrogate: nn.Module | None, speed: Speed) -> nn.Module | None:

@@ -15,6 +15,8 @@ from robustbench_med.interfaces.results import Outcome, RungResult
 
 #: Images of other classes that a constant answer must have got wrong to be called one.
 OTHERS = 3
+#: A fall of the robust accuracy in the last round of an attack that is more than chance, besides two images.
+FALLING = 0.02
 
 
 def report(
@@ -97,6 +99,7 @@ def _raised(
         "large-logits": above("logit_spread", 100.0),
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
+        "still-falling": _still_falling(outcome.rungs) > max(2 / n, FALLING),
         "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
         "not-finite": bool(outcome.clean.not_finite.any() or outcome.attacked.not_finite.any()),
         "weights-not-finite": controls.weights > 0,
@@ -166,6 +169,12 @@ def _black_box_wins(rungs: Sequence[RungResult]) -> int:
         if rung.access in ("query", "transfer") and not rung.reason:
             won += int(((before.robust > 0) & (rung.robust == 0)).sum())
     return won
+
+
+def _still_falling(rungs: Sequence[RungResult]) -> float:
+    """By how much the last round of an attack with several rounds lowered the robust accuracy."""
+    falls = [rung.robust_after.mean(0).diff()[-1:] for rung in rungs if rung.robust_after.shape[1] > 1]
+    return max((-float(fall) for fall in torch.cat(falls)), default=0.0) if falls else 0.0
 
 
 def _ratio(count: int, total: int) -> float | None:

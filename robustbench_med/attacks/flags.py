@@ -21,6 +21,8 @@ FLAGS = {
     "blind-detector": "the detector does not distinguish attacked images from clean ones (AUROC at chance)",
     "black-box-wins": "an attack that sees less broke images that were robust to attacks with gradients: the gradients "
     "mislead; try more steps, --access full with a larger --eot, or square",
+    "still-falling": "robust accuracy was still falling with the last gradients that were spent (see the saturation "
+    "curve): it is an upper bound that more of the same attack lowers; try --access ladder:full",
     "budget-exhausted": "the budget stopped an attack before it was done; raise --max-gradients or --max-queries",
     "not-finite": "answers were not finite (logits, purified images or scores of the detector); each counts as wrong; "
     "look for overflow, and for divisions and logarithms at 0",

@@ -1,143 +1,82 @@
-"""The rungs `full` and `gate`: exact gradients of the whole system, and such that also evade the detector."""
+"""The rung `full`: exact gradients of the whole system."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
 
-from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, collapse, soft_width
+from robustbench_med.attacks.target_model import PipelineTarget, collapse
 from robustbench_med.errors import NotDefined
-from robustbench_med.interfaces.attack import margin
 from robustbench_med.interfaces.random import Stream
 
-#: Beyond this many widths from the threshold the soft gate is shut, or open.
+#: At this distance below the threshold (`Gate.distance`) the soft gate counts as shut.
 REACH = 5.0
 
 
 class Full(PipelineTarget):
-    """Exact gradients through gate, purifier and classifier.
+    """Exact gradients through detector, gate, purifier and classifier.
 
-    The gate is hard in the forward pass and soft in the backward pass, where a logistic curve takes its place whose
-    width is a tenth of the range of clean scores under the threshold.
+    In the forward pass the gate is hard: the values are those of the deployed system. In the backward pass it is
+    soft: the gradient is that of the probabilities of both answers, to the image and to its purified copy, mixed with
+    weights 1 - g and g, where g is a logistic function of `Gate.distance`. A flagged image that the purifier
+    rescues thus feels the pull of the unpurified answer, which is what evading the detector needs, and the slope of the
+    gate is not lost however far the score lies from the threshold.
     """
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The deployed system's logits with their own gradient."""
-        return self.logits_and_scores(x, rng, y)[0]
-
-    def logits_and_scores(self, x: Tensor, rng: Stream, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and detector scores (N,), both differentiable in ``x``.
-
-        Raises:
-            NotDefined: the purifier gives no gradient.
-        """
+        """The deployed system's logits with the gradient of the mixture."""
         pipeline = self.settings.pipeline
         scores = pipeline.score(x, rng)
         if pipeline.purifier is None:
-            logits = self.classify(x)
-            return self.abstain(logits, y, scores), scores
+            return self.abstain(self.classify(x), y, scores)
         if pipeline.gate is None:
             rows = torch.arange(len(x), device=x.device)
-            return self._answer(x, rows, self._copies(x, pipeline.strengths(scores), rng)), scores
-        flagged = scores.detach() > pipeline.gate.threshold
-        distance = (scores - pipeline.gate.threshold) / soft_width(pipeline)
+            return self._purified(x, rows, scores, rng)
+        flagged, distance = pipeline.flags(scores.detach()), pipeline.gate.distance(scores)
         wants = torch.is_grad_enabled() and x.requires_grad
         # An image far below the threshold is not purified, and the soft gate is shut for it: its gradient needs none.
-        rows = ((distance.detach() > -REACH) if wants and scores.requires_grad else flagged).nonzero().flatten()
+        rows = ((distance.detach() > -REACH) | flagged if wants else flagged).nonzero().flatten()
+        as_is = self.classify(x)
         if len(rows) == 0:
-            return self.classify(x), scores
-        copies = self._copies(x[rows], pipeline.strengths(scores[rows]), rng[rows])
-        as_is = x[rows].unsqueeze(1)
-        chosen = torch.where(_per_image(flagged[rows], copies), copies, as_is)
-        if wants and scores.requires_grad:
-            soft = torch.sigmoid(distance[rows])
-            # 0 in the forward pass; in the backward pass, the slope of the soft gate.
-            chosen = chosen + _per_image(soft - soft.detach(), copies) * (copies - as_is).detach()
-        return self._answer(x, rows, chosen), scores
+            return as_is
+        purified = self._purified(x, rows, scores, rng)
+        value = as_is.index_copy(0, rows, torch.where(flagged[rows, None], purified, as_is[rows])).detach()
+        if not wants:
+            return value
+        mixed = mixture(as_is[rows], purified, distance[rows])
+        slope = as_is.to(mixed.dtype).index_copy(0, rows, mixed)
+        return value + (slope - slope.detach())
 
-    def _answer(self, x: Tensor, rows: Tensor, copies: Tensor) -> Tensor:
-        return collapse(self.settings.pipeline.answer(x, rows, copies), self.settings.goal_class)
-
-    def _copies(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
-        purifier = self.settings.pipeline.purifier
-        assert purifier is not None
-        copies = purifier.copies(x, strength, rng.fork("purifier")).to(x.dtype)
+    def _purified(self, x: Tensor, rows: Tensor, scores: Tensor, rng: Stream) -> Tensor:
+        """Logits (F, K) of the purified copies of the images ``rows``, int64 (F,)."""
+        pipeline, images = self.settings.pipeline, x[rows]
+        assert pipeline.purifier is not None
+        strength = pipeline.strengths(scores[rows])
+        copies = pipeline.purifier.copies(images, strength, rng.fork("purifier")[rows]).to(x.dtype)
         if torch.is_grad_enabled() and x.requires_grad and not copies.requires_grad:
             raise NotDefined(
-                f"purifier {type(purifier).__name__} gives no gradient, so there is no exact one; use --access bpda"
+                f"purifier {type(pipeline.purifier).__name__} gives no gradient, so there is no exact one; "
+                "use --access bpda"
             )
-        return copies
+        every = torch.arange(len(rows), device=x.device)
+        return collapse(pipeline.answer(images, every, copies), self.settings.goal_class)
 
 
-class GateEvading(Full):
-    """As `Full`, with gradients that also keep the detector's score under its threshold.
+def mixture(as_is: Tensor, purified: Tensor, distance: Tensor) -> Tensor:
+    """Logits (N, K) of an answer drawn from two: to the image as it is, or to its purified copy.
 
-    ``joint:WEIGHT`` follows the attack's gradient minus WEIGHT times that of the score, both scaled to length 1, while
-    the image is flagged. ``orthogonal`` (Orthogonal PGD, Bryniarski et al. 2021, arXiv:2106.15023) raises the attack's
-    loss along directions that leave the score alone until the answer is wrong, then lowers the score along directions
-    that leave the loss alone. The values that the attack sees are those of the deployed system.
-    """
-
-    def __init__(self, settings: TargetSettings, rng: Stream, rows: Tensor | None = None) -> None:
-        super().__init__(settings, rng, rows)
-        self._scores: list[Tensor] = []
-
-    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
-        if self.settings.pipeline.detector is None:
-            raise NotDefined("access 'gate' needs a defense with a detector; use full")
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            return super()._counted_logits(x, rng, rows, extra)
-        steered = x.view_as(x)
-        self._scores.clear()
-        logits = super()._counted_logits(steered, rng, rows, extra)
-        scores = torch.cat(self._scores).view(len(x), self.draws).mean(1)
-        if not scores.requires_grad:
-            raise NotDefined("the detector's score gives no gradient, so it cannot be kept low; use --access full")
-        (away,) = torch.autograd.grad(scores.sum(), steered, retain_graph=True)
-        gate = self.settings.pipeline.gate
-        assert gate is not None
-        flagged = scores.detach() > gate.threshold
-        wrong = margin(logits.detach().mean(1), self.settings.counter.y[rows]) > 0
-        evasion = self.settings.evasion
-        steered.register_hook(lambda grad: steer(grad, away, flagged, wrong, evasion))  # type: ignore[no-untyped-call]
-        return logits
-
-    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The deployed system's logits; the scores are put aside for `_counted_logits`."""
-        logits, scores = self.logits_and_scores(x, rng, y)
-        if torch.is_grad_enabled() and x.requires_grad:
-            self._scores.append(scores)
-        return logits
-
-
-def steer(attack: Tensor, score: Tensor, flagged: Tensor, wrong: Tensor, evasion: str) -> Tensor:
-    """The direction that raises the attack's loss and keeps the score low; see `GateEvading`.
+    Their softmax is the mixture of both softmaxes. Where one of the two is certain, they are its logits.
 
     Args:
-        attack: gradient of the attack's loss, (N, C, H, W).
-        score: gradient of the detector's score, likewise.
-        flagged: bool (N,), the score is over its threshold.
-        wrong: bool (N,), the answer is wrong already.
-        evasion: ``orthogonal`` or ``joint:WEIGHT``.
-
-    Returns:
-        Gradient of the length of ``attack``.
+        as_is: logits of the image, (N, K).
+        purified: logits of its purified copy, (N, K).
+        distance: `Gate.distance` of its score, (N,); the copy is answered with probability sigmoid(distance).
     """
-    length = _length(attack)
-    g, s = attack / (length + 1e-30), score / (_length(score) + 1e-30)
-    if evasion.startswith("joint:"):
-        mixed = g - float(evasion.removeprefix("joint:")) * s * _per_image(flagged, g)
-    else:
-        along = (g * s).flatten(1).sum(1)
-        sideways = g - _per_image(along, g) * s
-        mixed = torch.where(_per_image(wrong & flagged, g), _per_image(along, g) * g - s, sideways)
-    # With no gradient of the attack left, the score still has one: its length must not be 0.
-    return mixed / (_length(mixed) + 1e-30) * torch.where(length > 0, length, 1.0)
-
-
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
-
-
-def _length(v: Tensor) -> Tensor:
-    return _per_image(v.flatten(1).norm(dim=1), v)
+    wide = torch.promote_types(as_is.dtype, torch.float32)
+    as_is, purified, distance = as_is.to(wide), purified.to(wide), distance.to(wide).unsqueeze(1)
+    drawn = torch.logaddexp(
+        log_softmax(as_is, 1) + logsigmoid(-distance), log_softmax(purified, 1) + logsigmoid(distance)
+    )
+    size = torch.lerp(as_is.logsumexp(1, True), purified.logsumexp(1, True), distance.sigmoid())
+    return drawn + size

@@ -18,13 +18,15 @@ from robustbench_med.interfaces.dataset import Split
 #: Share of the images that are attacked again, and the most that spreading them over clients and rungs may need: of the
 #: images times the rungs, since each is attacked from one rung only.
 SHARE, MOST = 0.05, 0.1
-#: Rungs by how exact their gradient is.
-ORDER = ("full", "gate", "bpda", "oblivious", "transfer")
+#: Rungs by how exact their gradient is. `gate` is not among them: with two aims it may fail where no attack is broken.
+ORDER = ("full", "bpda", "boundary", "oblivious", "transfer")
 
 
 def gradient_rungs(rungs: Sequence[Rung]) -> list[Rung]:
-    """The rungs that follow a gradient, the most exact one first."""
-    return sorted((rung for rung in rungs if rung.follows_gradient), key=lambda rung: ORDER.index(rung.access))
+    """The rungs of `ORDER` that follow a gradient, in that order, each with one round."""
+    chosen = [rung for rung in rungs if rung.follows_gradient and rung.access in ORDER]
+    chosen.sort(key=lambda rung: ORDER.index(rung.access))
+    return [replace(rung, ref=replace(rung.ref, rounds=1)) for rung in chosen]
 
 
 def numbers(images: Sequence[int], rungs: Sequence[Rung]) -> list[range]:

@@ -66,7 +66,7 @@ def _measure_chunk(
             return pipeline.decide(images, scoring, draws)
 
     clean = _clean_predictions(settings, ids, draws, lambda: predict(x))
-    attacks = WorstCase(system, x, part.labels.to(x.device), ids, settings, draws)
+    attacks = WorstCase(system, x, part.labels.to(x.device), ids, settings)
     x_adv = attacks.run(clean)
     images = {"clean": x, "attacked": x_adv}
     also = {}

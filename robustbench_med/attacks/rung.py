@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef, format_ref
@@ -22,18 +22,31 @@ class RungRef:
         access: what the adversary sees, one of `robustbench_med.plugins.specs.ACCESS`.
         attack: the attack, by name.
         eot: noise draws averaged in each call; None takes the run's.
-        evasion: how the rung `gate` evades the detector: ``orthogonal`` or ``joint:WEIGHT``.
+        evasion: how the rung `gate` evades the detector: ``selective``, ``orthogonal`` or ``joint:WEIGHT``.
+        rounds: how often the attack runs; before each round the worst image so far is judged on fresh noise.
+        systems: the systems that a ladder has this rung for: ``static``, ``random`` (they draw noise) or ``any``.
     """
 
     access: str
     attack: PartRef
     eot: int | None = None
     evasion: str = ""
+    rounds: int = 1
+    systems: str = "any"
 
     @property
     def name(self) -> str:
         """The rung on one line: ``gate apgd:steps=10 joint:1``."""
         return f"{self.access} {format_ref(self.attack)} {self.evasion if self.access == 'gate' else ''}".strip()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a cell's id depends on."""
+        facts = asdict(self)
+        del facts["systems"]
+        if self.rounds == 1:
+            del facts["rounds"]
+        return facts
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,6 @@ from robustbench_med.interfaces.attack import TargetModel, margin
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
 
-#: The soft gate's width as a share of the clean scores between the lowest and the threshold.
-SOFTNESS = 0.1
-
 
 class _CountGradient(torch.autograd.Function):
     """Identity that counts the backward passes through it."""
@@ -60,7 +57,7 @@ class TargetSettings:
         counter: counts the passes; it also holds the labels as the adversary sees them.
         eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
         goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
-        evasion: how the rung `gate` evades the detector: ``orthogonal`` or ``joint:WEIGHT``.
+        evasion: how the rung `gate` evades the detector: ``selective``, ``orthogonal`` or ``joint:WEIGHT``.
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
         chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
@@ -86,18 +83,20 @@ class PipelineTarget(TargetModel):
         rng: the defense's noise as this adversary samples it, one stream per image; not the stream that scores. An
             image's noise depends on how many passes it has had, never on the other images of the batch.
         rows: which images of the counter this target model holds.
+        start: the worst images found so far, like those of the batch; None where nothing was tried.
     """
 
-    def __init__(self, settings: TargetSettings, rng: Stream, rows: Tensor | None = None) -> None:
+    def __init__(
+        self, settings: TargetSettings, rng: Stream, rows: Tensor | None = None, start: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.settings = settings
-        self.rng = rng
+        self.settings, self.rng, self.start = settings, rng, start
         self.draws = settings.eot if self.random else 1
         self.rows = torch.arange(len(rng), device=rng.seeds.device) if rows is None else rows
         self.eval()
 
     @property
-    def random(self) -> bool:
+    def random(self) -> bool:  # type: ignore[override]
         """Two calls may differ, so that several draws are averaged."""
         return self.settings.pipeline.stochastic
 
@@ -108,7 +107,8 @@ class PipelineTarget(TargetModel):
 
     def at(self, index: Tensor) -> PipelineTarget:
         """The same target model for some of its images."""
-        return type(self)(self.settings, self.rng[index], self.rows[index])
+        start = None if self.start is None else self.start[index]
+        return type(self)(self.settings, self.rng[index], self.rows[index], start)
 
     def flexible(self, x: Tensor) -> nn.Module:
         """The same target model for batches of any size; see `robustbench_med.interfaces.TargetModel.flexible`."""
@@ -180,7 +180,30 @@ class PipelineTarget(TargetModel):
         if not pipeline.rejects:
             return logits
         assert pipeline.gate is not None
-        return abstained(logits, y, (scores - pipeline.gate.threshold) / soft_width(pipeline))
+        return abstained(logits, y, pipeline.gate.distance(scores))
+
+    def deployed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """One draw of the deployed system's logits, without a gradient; where it rejects, as `abstain` says."""
+        pipeline = self.settings.pipeline
+        with torch.no_grad():
+            treated = pipeline.treat(x, rng)
+            logits = collapse(pipeline.answer(x, treated.rows, treated.copies), self.settings.goal_class)
+            return self.abstain(logits, y, treated.scores)
+
+    @torch.no_grad()
+    def success_rate(self, x: Tensor, y: Tensor, draws: int) -> Tensor:
+        """As `robustbench_med.interfaces.TargetModel.success_rate`; a deterministic system is asked once."""
+        counter, draws = self.settings.counter, draws if self.settings.pipeline.stochastic else 1
+        rng = self.rng.fork("success").moment(counter.forward(self.rows, draws)).repeat(draws)
+        y = y.repeat_interleave(draws)
+        logits = self.in_parts(
+            lambda images, part: self.observed(images, rng[part], y[part]), x.repeat_interleave(draws, 0)
+        )
+        return (logits.argmax(1) != y).view(len(x), draws).float().mean(1)
+
+    def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """One draw of the logits by which this adversary judges its success."""
+        return self.deployed(x, rng, y)
 
 
 class Flexible(nn.Module):
@@ -224,12 +247,6 @@ def collapse(logits: Tensor, goal_class: int | None) -> Tensor:
         return logits
     others = torch.cat([logits[:, :goal_class], logits[:, goal_class + 1 :]], 1).amax(1)
     return torch.stack([others, logits[:, goal_class]], 1)
-
-
-def soft_width(pipeline: Pipeline) -> float:
-    """Width of the soft gate, in units of the detector's score."""
-    assert pipeline.gate is not None
-    return max(SOFTNESS * (pipeline.gate.threshold - pipeline.gate.low), 1e-12)
 
 
 def abstained(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:

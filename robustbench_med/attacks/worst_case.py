@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.attacked_system import AttackedSystem
+from robustbench_med.attacks.attacked_system import AttackedSystem, round_name
+from robustbench_med.attacks.choice import Choice
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.settings import EvaluationSettings
@@ -22,6 +23,27 @@ from robustbench_med.runtime.isolation import isolated
 from robustbench_med.runtime.speed import Speed
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One run of an attack on images that fit into one batch.
+
+    Attributes:
+        rung: the attack.
+        rows: the images of the chunk, int64 (M,).
+        number: of the round.
+        start: worst images so far, (M, C, H, W).
+    """
+
+    rung: Rung
+    rows: Tensor
+    number: int = 0
+    start: Tensor | None = None
+
+    def at(self, index: Tensor) -> Attempt:
+        """The same for some of its images."""
+        return replace(self, rows=self.rows[index], start=None if self.start is None else self.start[index])
+
+
 class WorstCase:
     """Attacks one chunk of images from every rung and keeps the worst image of each.
 
@@ -31,121 +53,131 @@ class WorstCase:
         y: their labels, int64 (N,).
         ids: their rows in the test split, int64 (N,).
         settings: rungs, threat and the rest.
-        draws: noise draws on which the deployed system is judged.
 
     Attributes:
         results: what each rung did, in the order of the rungs.
     """
 
-    def __init__(
-        self, system: AttackedSystem, x: Tensor, y: Tensor, ids: Tensor, settings: EvaluationSettings, draws: int
-    ) -> None:
-        self.system, self.x, self.y, self.ids = system, x, y, ids
-        self.settings, self.draws = settings, draws
+    def __init__(self, system: AttackedSystem, x: Tensor, y: Tensor, ids: Tensor, settings: EvaluationSettings) -> None:
+        self.system, self.x, self.y, self.ids, self.settings = system, x, y, ids, settings
         self.results: list[RungResult] = []
 
     def run(self, clean: Predictions) -> Tensor:
         """Adversarial images like ``x``, inside the ball and [0, 1]; ``clean``: the predictions on ``x``.
 
-        A single attack's images are taken as they are. Of several attacks, each image keeps the one that the deployed
-        system answered worst, judged on noise that is used for nothing else: a choice by the scoring draws would count
-        chance as success (selection bias).
+        A single attack's images are taken as they are. Of several attacks, or rounds of one, each image keeps the one
+        that the deployed system answered worst, judged on noise that is used for nothing else: a choice by the scoring
+        draws would count chance as success (selection bias). Attacks that can do so continue from the image kept.
         """
         every, rungs = torch.arange(len(self.x), device=self.x.device), self.settings.rungs
-        if len(rungs) == 1:
-            return self.attack(rungs[0], every)
-        best = self.x.clone()
-        # A deterministic system answers the same again, so that its clean predictions serve.
-        stochastic = self.system.deployed.stochastic
-        robust = self._robustness(self.x, every) if stochastic else self._robust_share(clean, every)
+        if len(rungs) == 1 and rungs[0].ref.rounds == 1:
+            result, x_adv = self.attack(rungs[0], every)
+            self.results.append(result)
+            return x_adv
+        choice = Choice(self.system.deployed, self.x, self.y, self.ids, self.settings, clean)
         refused: list[UsageError] = []
-        tried = torch.zeros_like(robust, dtype=torch.bool)
         for rung in rungs:
-            rows = (robust > 0).nonzero().flatten()
-            if len(rows) == 0:  # parts need not know empty batches
-                self.results.append(RungResult.not_run(rung.name, rung.access, robust.cpu()))
-                continue
             try:
-                x_adv = self.attack(rung, rows)
+                self.results.append(self._rounds(rung, choice))
             except UsageError as error:
                 refused.append(error)
-                self.results.append(RungResult.not_run(rung.name, rung.access, robust.cpu(), str(error)))
-                continue
-            found = self._robustness(x_adv, rows)
-            # Where no attack has an effect, the first one's image is kept: it is what an adversary would send.
-            worse = (found < robust[rows]) | ((found == robust[rows]) & ~tried[rows])
-            tried[rows] = True
-            best[rows[worse]], robust[rows[worse]] = x_adv[worse], found[worse]
-            self.results[-1] = replace(self.results[-1], robust=robust.cpu().clone())
+                self.results.append(RungResult.not_run(rung.name, rung.access, choice.robust.cpu(), str(error)))
         if len(refused) == len(rungs):
             raise refused[0]
-        return best
+        return choice.best
 
-    def attack(self, rung: Rung, rows: Tensor) -> Tensor:
-        """One attack on some of the images; what it spent is appended to ``results``."""
-        start = time.perf_counter()
+    def _rounds(self, rung: Rung, choice: Choice) -> RungResult:
+        """All rounds of a rung, each on the images that are not broken yet."""
+        result = RungResult.not_run(rung.name, rung.access, choice.robust.cpu())
+        for number in range(rung.ref.rounds):
+            rows = choice.open()
+            if len(rows) == 0:  # parts need not know empty batches
+                break
+            result, x_adv = self.attack(rung, rows, result, number, choice.best[rows])
+            choice.offer(x_adv, rows, rung.attack.warm)
+            result = result.after_round(choice.robust.cpu())
+        return result
+
+    def attack(
+        self,
+        rung: Rung,
+        rows: Tensor,
+        result: RungResult | None = None,
+        number: int = 0,
+        start: Tensor | None = None,
+    ) -> tuple[RungResult, Tensor]:
+        """One attack on some of the images: what it spent, added to ``result``, and its images.
+
+        Args:
+            rung: the attack.
+            rows: the images, int64 (M,).
+            result: of the rounds before, if any.
+            number: of the round.
+            start: worst images so far, (M, C, H, W).
+        """
+        began, result = time.perf_counter(), result or RungResult.empty(rung.name, rung.access, len(self.x))
         x_adv = self.x[rows].clone()
-        result = RungResult.empty(rung.name, rung.access, len(self.x))
         # Fewer images at once where each is drawn several times, so that memory does not grow with the draws.
         draws = rung.eot if self.system.deployed.stochastic and rung.sees_defense else 1
         size = max(1, self.settings.batch // draws)
         for at in range(0, len(rows), size):
             part = slice(at, at + size)
+            attempt = Attempt(rung, rows[part], number, None if start is None else start[part])
             try:
-                x_adv[part], counter, repeated = self._confirmed_attack(rung, rows[part])
+                x_adv[part], counter, repeated = self._confirmed_attack(attempt)
             finally:  # also of an attack that raised: the next one would meet other networks
                 self.system.check_unchanged(rung)
             result = replace(_with_counts(result, rows[part], counter), repeated=result.repeated + repeated)
-        self.results.append(replace(result, seconds=time.perf_counter() - start))
-        return x_adv
+        return replace(result, seconds=result.seconds + time.perf_counter() - began), x_adv
 
-    def _confirmed_attack(self, rung: Rung, rows: Tensor) -> tuple[Tensor, QueryCounter, int]:
+    def _confirmed_attack(self, attempt: Attempt) -> tuple[Tensor, QueryCounter, int]:
         """An attack's images, its counter, and how many images were attacked again in float32.
 
         These are the images on which the faster passes decide differently.
         """
-        x_adv, counter = self._attack(rung, rows, self.settings.speed)
+        x_adv, counter = self._attack(attempt, self.settings.speed)
         if self.settings.speed.exact:
             return x_adv, counter, 0
         fast, exact = (
-            torch.stack([self._decisions(rung, rows, images, speed) for images in (self.x[rows], x_adv)])
+            torch.stack([self._decisions(attempt, images, speed) for images in (self.x[attempt.rows], x_adv)])
             for speed in (self.settings.speed, Speed())
         )
         again = (fast != exact).any(0).nonzero().flatten()
         if len(again):
-            x_adv[again], other = self._attack(rung, rows[again], Speed())
+            x_adv[again], other = self._attack(attempt.at(again), Speed())
             counter.repeat(again, other)
         return x_adv, counter, len(again)
 
-    def _decisions(self, rung: Rung, rows: Tensor, images: Tensor, speed: Speed) -> Tensor:
+    def _decisions(self, attempt: Attempt, images: Tensor, speed: Speed) -> Tensor:
         """The classes that the rung's target model predicts, int64 (M,), without cost to the budget."""
-        settings, ids = replace(self.settings, watch=False, budget=Budget()), self.ids[rows]
-        counter = settings.counter(self.x[rows], self.y[rows])
+        settings, rows = replace(self.settings, watch=False, budget=Budget()), attempt.rows
+        counter, ids = settings.counter(self.x[rows], self.y[rows]), self.ids[rows]
         with isolated(seed_of(settings.seed, "confirming", int(ids[0]))), torch.no_grad():
-            logits: Tensor = self.system.target(rung, counter, ids, settings, speed)(images)
+            logits: Tensor = self.system.target(attempt.rung, counter, ids, settings, speed)(images)
         return logits.argmax(1)
 
-    def _attack(self, rung: Rung, rows: Tensor, speed: Speed) -> tuple[Tensor, QueryCounter]:
+    def _attack(self, attempt: Attempt, speed: Speed) -> tuple[Tensor, QueryCounter]:
         """One attack on images that fit into one batch."""
-        settings, shared = self.settings, self.settings.shared
+        settings, shared, rows = self.settings, self.settings.shared, attempt.rows
         counter = settings.counter(self.x[rows], self.y[rows])
-        if rung.access != "transfer" or shared is None:
-            return self._checked_images(rung, rows, counter, speed), counter
+        if attempt.rung.access != "transfer" or shared is None:
+            return self._checked_images(attempt, counter, speed), counter
         # An attack on the surrogate sees nothing of the deployed system, so its images serve against every defense.
         facts, tensors = shared.get(
-            self._transfer_key(rung, rows, speed),
-            lambda: counter.saved(self._checked_images(rung, rows, counter, speed)),
+            self._transfer_key(attempt.rung, rows, speed),
+            lambda: counter.saved(self._checked_images(replace(attempt, start=None), counter, speed)),
         )
         counter.restore(facts, tensors)
         return tensors["images"].to(self.x.device), counter
 
-    def _checked_images(self, rung: Rung, rows: Tensor, counter: QueryCounter, speed: Speed) -> Tensor:
+    def _checked_images(self, attempt: Attempt, counter: QueryCounter, speed: Speed) -> Tensor:
         """The attack's images, checked against the threat model; the best so far where the budget ran out."""
-        settings, ids, x = self.settings, self.ids[rows], counter.x
-        with isolated(seed_of(settings.seed, "attack", rung.stream, int(ids[0]))):
+        settings, rung, ids, x = self.settings, attempt.rung, self.ids[attempt.rows], counter.x
+        stream = rung.stream + round_name(attempt.number)
+        with isolated(seed_of(settings.seed, "attack", stream, int(ids[0]))):
             try:
-                target = self.system.target(rung, counter, ids, settings, speed)
-                rng = Stream.named(f"attack:{rung.stream}", settings.seed, ids)
+                target = self.system.target(rung, counter, ids, settings, speed, attempt.start, attempt.number)
+                rng = Stream.named(f"attack:{stream}", settings.seed, ids)
                 x_adv = rung.attack.run(target, x.clone(), counter.y, settings.threat, settings.budget, rng)
             except BudgetExceeded:
                 counter.exhausted = True
@@ -166,25 +198,20 @@ class WorstCase:
         how = [threat, budget, asdict(speed), settings.watch, settings.batch, rung.eot, seed]
         return ["transfer", settings.surrogate_key, who, how, self.ids[rows].tolist()]
 
-    def _robustness(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Share of draws on which the deployed system is robust, float32 (M,), on noise used for nothing else."""
-        stream = Stream.named("selection", self.settings.seed, self.ids[rows])
-        with isolated(seed_of(self.settings.seed, "selection", *self.ids[:1].tolist())):
-            return self._robust_share(self.system.deployed.decide(x, stream, self.draws), rows)
-
-    def _robust_share(self, predictions: Predictions, rows: Tensor) -> Tensor:
-        return predictions.robust(self.y[rows].cpu()).float().mean(0).to(self.x.device)
-
 
 def _with_counts(result: RungResult, rows: Tensor, counter: QueryCounter) -> RungResult:
     """The result after the images ``rows`` were attacked under ``counter``."""
-    rows = rows.cpu()
-    for name in RungResult.COUNTED:
-        getattr(result, name)[rows] = getattr(counter, name).cpu()
+    rows, again = rows.cpu(), result.attacked.any()
+    for name in RungResult.PASSES:
+        getattr(result, name)[rows] += getattr(counter, name).cpu()
+    before = result.attacked[rows]
+    result.first[rows] = torch.where(before, result.first[rows], counter.first.cpu())
+    result.top[rows] = torch.maximum(result.top[rows], counter.top.cpu())
     result.attacked[rows] = True
+    spread = None if counter.spread is None else float(counter.spread)
     return replace(
         result,
         probabilities=counter.watch and counter.spread is not None and bool(counter.probabilities),
-        spread=None if counter.spread is None else float(counter.spread),
+        spread=result.spread if again else spread,
         exhausted=result.exhausted or counter.exhausted,
     )

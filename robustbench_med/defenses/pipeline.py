@@ -6,6 +6,7 @@ depend on what else is in the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
+
+#: `Gate.distance` is linear up to about 1 / LINEAR of the way from the lowest clean score to the threshold.
+LINEAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class Gate:
     low: float
     high: float
     absent: tuple[int, ...] = ()
+
+    def distance(self, scores: Tensor) -> Tensor:
+        """How far scores (N,) lie over the threshold, (N,): 0 there, and rising everywhere.
+
+        Scores of attacked images may be thousands of times the threshold. Hence above it the distance grows by 1 for
+        each factor e, while among the clean scores, which may be negative, it is nearly linear.
+        """
+        scale = LINEAR / max(self.threshold - self.low, 1e-12)
+        return torch.asinh(scale * (scores - self.low)) - math.asinh(scale * (self.threshold - self.low))
 
     def strength(self, scores: Tensor) -> Tensor:
         """Purification strength in [0, 1], shape (N,)."""

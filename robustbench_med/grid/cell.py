@@ -69,7 +69,7 @@ class Cell:
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
         facts = asdict(replace(self, rungs=(), left_out=()))
-        facts["rungs"] = [asdict(rung.ref) for rung in self.rungs]
+        facts["rungs"] = [rung.ref.facts for rung in self.rungs]
         # The reason decides nothing, and may name folders of this machine.
         facts["left_out"] = [left_out.name for left_out in self.left_out]
         return key_of([facts, dataset_digest, weights_digest, surrogate_digest])

@@ -84,15 +84,15 @@ class RunConfig:
     access: Rungs = option(
         (),
         ATTACK,
-        "Rung of the access ladder: oblivious, transfer, bpda, full, gate, query; or a whole ladder: ladder:quick, "
-        "ladder:standard, ladder:full.",
+        "Rung of the access ladder: oblivious, transfer, boundary, bpda, gate, full, query; or a whole ladder: "
+        "ladder:quick, ladder:standard, ladder:full.",
         empty="oblivious on all images, and a quick ladder on a few",
     )
     surrogate: Ref = option(
         "undefended", ATTACK, "Defense whose classifier is attacked on the rung transfer.", kind="defense"
     )
     evasion: Evasion = option(
-        "orthogonal", ATTACK, "How the rung gate evades the detector: orthogonal or joint:WEIGHT."
+        "orthogonal", ATTACK, "How the rung gate evades the detector: orthogonal, selective or joint:WEIGHT."
     )
     stand_in: Annotated[Literal["identity", "blur"], AnyCase] = option(
         "identity", ATTACK, "What the rung bpda differentiates in place of the purifier: identity or blur."

@@ -6,7 +6,7 @@ The robustness of a defense is that of the worst rung, image by image (Tramer et
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from robustbench_med.attacks.rung import RungRef
 from robustbench_med.errors import UsageError
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.threat import ThreatModel
 
 #: Bumped whenever a preset changes, since its numbers would.
-REVISION = 1
+REVISION = 2
+
+
+Systems = Literal["static", "random", "any"]
+#: Attacks of the rung `gate` in the preset `full`.
+GATE: tuple[tuple[str, int, Systems], ...] = (("apgd", 1, "static"), ("momentum:steps=40", 4, "random"))
 
 
 @dataclass(frozen=True)
@@ -29,50 +34,65 @@ class Preset:
     limit: int | None = None
 
 
-def _rung(access: str, attack: str, eot: int = 1, evasion: str = "") -> RungRef:
-    return RungRef(access, parse(attack), eot, evasion)
+def _rung(
+    access: str, attack: str, eot: int = 1, evasion: str = "", rounds: int = 1, systems: Systems = "any"
+) -> RungRef:
+    return RungRef(access, parse(attack), eot, evasion, rounds, systems)
 
 
 PRESETS = {
-    # Minutes on two cores: can show that a defense fails, not that it holds.
+    # A minute or two on two cores: shows where a defense gives way, not that it holds.
     "quick": Preset(
         (
             _rung("oblivious", "apgd:steps=20"),
             _rung("transfer", "apgd:steps=20"),
-            _rung("bpda", "apgd:steps=10", eot=2),
-            _rung("full", "apgd:steps=10", eot=2),
-            _rung("gate", "apgd:steps=10", eot=2, evasion="orthogonal"),
-            _rung("gate", "apgd:steps=10", eot=2, evasion="joint:1"),
-            _rung("query", "square:queries=50"),
+            _rung("boundary", "boundary:steps=20"),
+            _rung("bpda", "apgd:steps=20", systems="static"),
+            _rung("bpda", "momentum:steps=10", eot=2, systems="random"),
+            _rung("gate", "apgd:steps=20", evasion="selective", systems="static"),
+            _rung("gate", "momentum:steps=10", eot=2, evasion="selective", systems="random"),
+            _rung("full", "apgd:steps=20", systems="static"),
+            _rung("full", "momentum:steps=10", eot=2, rounds=2, systems="random"),
+            _rung("query", "square:queries=200,resc_schedule=true"),
         ),
         limit=64,
     ),
-    # An hour or more on two cores for a system whose purifier is a network, minutes on a GPU: as many noise draws in
-    # each gradient as a published row has, fewer steps and images.
+    # Up to an hour on two cores for a system whose purifier is a network, minutes on a GPU.
     "standard": Preset(
         (
             _rung("oblivious", "apgd"),
             _rung("transfer", "apgd"),
-            _rung("bpda", "apgd:steps=20", eot=16),
-            _rung("full", "apgd:steps=20", eot=16),
-            _rung("gate", "apgd:steps=20", eot=16, evasion="orthogonal"),
-            _rung("gate", "apgd:steps=20", eot=16, evasion="joint:1"),
-            _rung("query", "square:queries=500"),
+            _rung("boundary", "boundary"),
+            _rung("bpda", "apgd", systems="static"),
+            _rung("bpda", "momentum", eot=2, systems="random"),
+            _rung("gate", "apgd:steps=50", evasion="orthogonal", systems="static"),
+            _rung("gate", "apgd:steps=50", evasion="selective", systems="static"),
+            _rung("gate", "momentum", eot=2, evasion="selective", systems="random"),
+            _rung("full", "apgd", systems="static"),
+            _rung("full", "momentum", rounds=2, systems="static"),
+            _rung("full", "momentum:steps=50", eot=2, rounds=3, systems="random"),
+            _rung("query", "square:queries=500,resc_schedule=true"),
         ),
         limit=64,
     ),
-    # What a published row requires: at least 100 steps, at least 16 noise draws in each gradient.
+    # What a published row requires: all images, and where the system draws noise more than 1,000 gradients for each.
     "full": Preset(
         (
             _rung("oblivious", "autoattack"),
             _rung("transfer", "apgd"),
-            _rung("bpda", "apgd", eot=16),
-            _rung("full", "apgd", eot=16),
-            _rung("gate", "apgd", eot=16, evasion="orthogonal"),
-            _rung("gate", "apgd", eot=16, evasion="joint:0.1"),
-            _rung("gate", "apgd", eot=16, evasion="joint:1"),
-            _rung("gate", "apgd", eot=16, evasion="joint:10"),
-            _rung("query", "square"),
+            _rung("boundary", "boundary:steps=100"),
+            _rung("bpda", "apgd", systems="static"),
+            _rung("bpda", "momentum:steps=25", eot=4, rounds=2, systems="random"),
+            *(
+                _rung("gate", attack, eot, evasion, systems=systems)
+                for attack, eot, systems in GATE
+                for evasion in ("orthogonal", "selective", "joint:1")
+            ),
+            _rung("full", "apgd:restarts=2", systems="static"),
+            _rung("full", "momentum:steps=50", rounds=2, systems="static"),
+            _rung("full", "momentum:steps=100,warm=false", eot=4, systems="random"),
+            _rung("full", "momentum:steps=100", eot=4, rounds=4, systems="random"),
+            _rung("query", "square:queries=2000,resc_schedule=true"),
         )
     ),
 }
@@ -93,6 +113,13 @@ def preset(name: str) -> Preset:
 BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
 
 
+def meant_for(rung: Rung, defense: ResolvedDefense) -> bool:
+    """The rung belongs to the ladder of this kind of system: with noise, or without."""
+    parts = (defense.detector, defense.purifier)
+    random = any(part is not None and part.stochastic for part in parts)
+    return rung.ref.systems in ("any", "random" if random else "static")
+
+
 def inapplicable(rung: Rung, threat: ThreatModel, defense: ResolvedDefense) -> str | None:
     """Why this rung cannot run against a defense under a threat model; None where it can.
 
@@ -103,10 +130,12 @@ def inapplicable(rung: Rung, threat: ThreatModel, defense: ResolvedDefense) -> s
         return f"attack {attack!r} is not defined for {threat.norm}; it knows {', '.join(rung.norms)}"
     if access == "query" and rung.follows_gradient:
         return f"attack {attack!r} needs gradients and `query` gives none; use square or hopskipjump"
-    if defense.bare and access in ("bpda", "full", "gate"):
+    if defense.bare and access in ("boundary", "bpda", "full", "gate"):
         return BARE
-    if access in ("full", "gate") and defense.purifier is not None and not defense.purifier.differentiable:
+    if access == "full" and defense.purifier is not None and not defense.purifier.differentiable:
         return f"purifier {defense.purifier.spec_name!r} has no gradient, so there is no exact one; use bpda"
+    if access == "boundary" and defense.detector is None:
+        return "there is no detector that a small margin could evade"
     if access == "gate" and defense.detector is None:
         return "there is no detector to keep quiet: `full` already sees the whole system"
     return None

@@ -78,11 +78,11 @@ def _threat(value: Any) -> ThreatModel:
 
 def _evasion(value: str) -> str:
     value = value.lower()
-    if value == "orthogonal":
+    if value in ("orthogonal", "selective"):
         return value
     name, _, weight = value.partition(":")
     if name != "joint" or not weight:
-        raise BadParameter("valid: orthogonal, joint:WEIGHT such as joint:0.5")
+        raise BadParameter("valid: orthogonal, selective, joint:WEIGHT such as joint:0.5")
     if not 0 < fraction(weight) < math.inf:
         raise BadParameter("the weight of joint must be a finite number > 0")
     return value

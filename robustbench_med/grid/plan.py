@@ -18,7 +18,7 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
-from robustbench_med.grid.ladder import BARE, REVISION, inapplicable, preset
+from robustbench_med.grid.ladder import BARE, REVISION, inapplicable, meant_for, preset
 from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
@@ -118,6 +118,7 @@ def _cell(
     resolved: ResolvedDefense,
 ) -> Cell:
     """A cell of the first seed over all clients."""
+    rungs = tuple(rung for rung in rungs if meant_for(rung, resolved))
     reasons = [(rung, inapplicable(rung, threat, resolved)) for rung in rungs]
     kept = tuple(rung for rung, reason in reasons if reason is None)
     left_out = tuple(LeftOut(rung, reason) for rung, reason in reasons if reason is not None)

@@ -36,11 +36,16 @@ class TargetModel(nn.Module):
     Its gradients are those that this adversary gets. ``stop_on_success`` is True where a wrong answer here is a wrong
     answer of the deployed, deterministic system, so that an attack may drop an image once it is broken. It is False
     where the adversary sees only a part of the system, or a random draw of it: then an attack should continue to raise
-    the loss. ``draws`` is the number of noise draws that one call averages: each counts against the budget.
+    the loss. ``random`` is True where two calls may differ, and ``draws`` is the number of noise draws that one call
+    averages: each counts against the budget. ``start``
+    holds the worst images that earlier attacks have found, like those of the batch, for attacks that can continue from
+    them; None where there are none.
     """
 
     stop_on_success: bool = False
     draws: int = 1
+    random: bool = False
+    start: Tensor | None = None
 
     def each(self, x: Tensor) -> Tensor:
         """The logits of every noise draw, (N, draws, K); calling the target model itself gives their mean, (N, K).
@@ -49,6 +54,15 @@ class TargetModel(nn.Module):
         """
         logits: Tensor = self(x)
         return logits.unsqueeze(1)
+
+    @torch.no_grad()
+    def success_rate(self, x: Tensor, y: Tensor, draws: int) -> Tensor:
+        """Share of at least ``draws`` fresh noise draws on which ``x`` is answered wrongly, float32 (N,).
+
+        The answers are those of the deployed system where the adversary sees it. Each draw is a query.
+        """
+        logits = torch.cat([self.each(x) for _ in range(-(-draws // self.draws))], 1)
+        return (logits.argmax(-1) != y[:, None]).float().mean(1)
 
     def at(self, index: Tensor) -> TargetModel:
         """The same model for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
@@ -68,11 +82,12 @@ class Attack(Component, ABC):
 
     ``eot`` is the number of noise draws to average in each call, where the attack fixes it; a run may ask for more.
     ``access`` is what the attack needs, ``gradient``, ``scores``, ``decision`` or ``none``, where that depends on its
-    parameters; None: what its spec says.
+    parameters; None: what its spec says. ``warm`` is True for an attack that continues from `TargetModel.start`.
     """
 
     eot: int | None = None
     access: str | None = None
+    warm: bool = False
 
     @abstractmethod
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:

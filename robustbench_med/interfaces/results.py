@@ -66,6 +66,8 @@ class RungResult:
         access: what the adversary saw.
         attacked: bool (N,), the image was given to this attack (a ladder skips those already broken).
         robust: float32 (N,), share of draws on which the system was robust to everything up to here; 1 where unknown.
+        robust_after: float32 (N, rounds), the same after each round of the attack.
+        spent_after: int64 (N, rounds), gradients spent by this attack up to the end of each round.
         gradients, queries: int64 (N,), backward and forward passes spent.
         zero, broken, backward_calls: int64 (N,), gradients that were all zero, that were not finite, and all of them.
         first, top: float32 (N,), margin at the attack's first pass and its highest; -inf without any pass.
@@ -80,11 +82,14 @@ class RungResult:
     #: Fields that are filled from the attributes of a query counter of the same name: passes, then margins.
     PASSES: ClassVar = ("gradients", "queries", "zero", "broken", "backward_calls")
     COUNTED: ClassVar = (*PASSES, "first", "top")
+    PER_IMAGE: ClassVar = ("attacked", "robust", "robust_after", "spent_after", *COUNTED)
 
     name: str
     access: str
     attacked: Tensor
     robust: Tensor
+    robust_after: Tensor
+    spent_after: Tensor
     gradients: Tensor
     queries: Tensor
     zero: Tensor
@@ -105,16 +110,36 @@ class RungResult:
         passes: dict[str, Any] = {field: torch.zeros(n, dtype=torch.int64) for field in cls.PASSES}
         margins: dict[str, Any] = {field: torch.full((n,), -torch.inf) for field in ("first", "top")}
         attacked, robust = torch.zeros(n, dtype=torch.bool), torch.ones(n)
-        return cls(name, access, attacked, robust, **passes, **margins)
+        return cls(
+            name, access, attacked, robust, torch.ones(n, 0), torch.zeros(n, 0, dtype=torch.int64), **passes, **margins
+        )
 
     @classmethod
     def not_run(cls, name: str, access: str, robust: Tensor, reason: str = "") -> RungResult:
         """A result without any attack: no image was left, or the attack could not run for a ``reason``."""
         return replace(cls.empty(name, access, len(robust)), robust=robust.clone(), reason=reason)
 
+    def after_round(self, robust: Tensor) -> RungResult:
+        """The result after another round, which left these shares of draws, float32 (N,)."""
+        return replace(
+            self,
+            robust=robust.clone(),
+            robust_after=torch.cat([self.robust_after, robust[:, None]], 1),
+            spent_after=torch.cat([self.spent_after, self.gradients[:, None]], 1),
+        )
+
+    def padded(self, rounds: int) -> RungResult:
+        """The result with ``rounds`` rounds, of which those that were not needed change nothing."""
+        missing = rounds - self.robust_after.shape[1]
+        return replace(
+            self,
+            robust_after=torch.cat([self.robust_after, self.robust[:, None].expand(-1, missing)], 1),
+            spent_after=torch.cat([self.spent_after, self.gradients[:, None].expand(-1, missing)], 1),
+        )
+
     def at(self, rows: Tensor) -> RungResult:
         """The result of some of the images, int64 (M,)."""
-        images: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("attacked", "robust", *self.COUNTED)}
+        images: dict[str, Any] = {name: getattr(self, name)[rows] for name in self.PER_IMAGE}
         return replace(self, **images)
 
     @classmethod
@@ -122,9 +147,9 @@ class RungResult:
         """The results of one rung on consecutive batches as one."""
         watched = [part for part in parts if part.spread is not None]
         spreads = [part.spread for part in watched if part.spread is not None]
-        joined: dict[str, Any] = {
-            name: torch.cat([getattr(part, name) for part in parts]) for name in ("attacked", "robust", *cls.COUNTED)
-        }
+        rounds = max(part.robust_after.shape[1] for part in parts)
+        parts = [part.padded(rounds) for part in parts]
+        joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in cls.PER_IMAGE}
         return replace(
             parts[0],
             **joined,

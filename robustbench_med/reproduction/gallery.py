@@ -37,7 +37,7 @@ from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
 
 #: Rungs whose images are made on the defense itself, with a gradient.
-RUNGS = ("oblivious", "bpda", "full", "gate")
+RUNGS = ("oblivious", "boundary", "bpda", "gate", "full")
 #: Side of a tile in pixels, at most; colours of a strip, so that a gallery stays small.
 SIDE, COLOURS, GAP = 128, 96, 2
 
@@ -161,8 +161,8 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: 
         threat, (rung,), len(card.classes), card.lesion_class, device, record.seed, watch=False
     )
     x, y, ids = split.images.to(device), split.labels.to(device), rows.to(device)
-    attacks = WorstCase(AttackedSystem(pipeline, settings), x, y, ids, settings, record.draws)
-    attacked = attacks.attack(rung, torch.arange(len(x), device=device))
+    attacks = WorstCase(AttackedSystem(pipeline, settings), x, y, ids, settings)
+    _, attacked = attacks.attack(rung, torch.arange(len(x), device=device))
     before, after = (_treated(pipeline, images, ids, record.seed) for images in (x, attacked))
     rng = Stream.named("gallery", record.seed, ids)
     errors = None

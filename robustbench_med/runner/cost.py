@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustbench_med.attacks import huge_eps
 from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
 from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.choice import DRAWS
 from robustbench_med.attacks.controls import CONTROL_SHARE, FULL_LIMIT
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
@@ -93,8 +94,10 @@ class Costs:
         cell, total = case.cell, sum(case.images)
         rungs = [self._rung(case, rung) for rung in cell.rungs]
         draws = cell.draws if case.pipeline.stochastic else 1
-        # Each image is answered before and after; on a ladder also after each rung.
-        answers = draws * (2 + (1 + len(rungs)) * (len(rungs) > 1 and case.pipeline.stochastic))
+        # Each image is answered before and after; on a ladder also after each round, as is the one kept before it.
+        answers, rounds = draws * 2, sum(rung.ref.rounds for rung in cell.rungs)
+        if rounds > 1 and case.pipeline.stochastic:
+            answers += max(DRAWS, draws) * (1 + 2 * rounds)
         spent = sum(seconds(total, list(case.images)) for _, seconds in rungs) + total * answers * self._answer(case)
         if self.diagnostics != "off":
             few = sum(map(len, huge_eps.numbers(case.images, cell.rungs)))
@@ -115,7 +118,8 @@ class Costs:
     def _rung(self, case: CostInput, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
         """The passes of one attack, and a function from images in all and by client to seconds."""
         cell, pipeline = case.cell, case.pipeline
-        noisy = pipeline.classifier.stochastic if rung.access == "oblivious" else pipeline.stochastic
+        classifier = rung.access in ("oblivious", "boundary")
+        noisy = pipeline.classifier.stochastic if classifier else pipeline.stochastic
         draws = rung.eot if noisy and rung.access != "transfer" else 1
         classes = case.num_classes if cell.threat.goal == "untargeted" else 2
         shape = case.sample.shape[1:]
@@ -126,16 +130,20 @@ class Costs:
             self._calls[key] = count_calls(rung.attack, access, cell.threat, cell.budget, shape, classes, draws)
         calls = self._calls[key]
         size = max(1, self.batch // draws)
-        forward = self._call(case, rung, draws, size, gradient=False) if calls.queries > calls.gradients else 0.0
+        # The boundary attack asks the system; that some of its queries need the classifier only is left out.
+        asked = replace(rung, ref=replace(rung.ref, access="query")) if rung.access == "boundary" else rung
+        forward = self._call(case, asked, draws, size, gradient=False) if calls.queries > calls.gradients else 0.0
         backward = self._call(case, rung, draws, size, gradient=True) if calls.gradients else 0.0
         each = (calls.gradients * backward + max(0, calls.queries - calls.gradients) * forward) / draws
 
         def seconds(total: int, by_client: list[int]) -> float:
-            return total * each + calls.seconds * sum(math.ceil(n / size) for n in by_client)
+            once = total * each + calls.seconds * sum(math.ceil(n / size) for n in by_client)
+            return rung.ref.rounds * once
 
         # On the rung `gate` a gradient of the detector's score steers each gradient, and is counted too.
-        counted = replace(calls, gradients=2 * calls.gradients) if rung.access == "gate" else calls
-        return counted, seconds
+        twice = rung.access == "gate" and rung.evasion != "selective"
+        gradients, queries = (1 + twice) * calls.gradients * rung.ref.rounds, calls.queries * rung.ref.rounds
+        return replace(calls, gradients=gradients, queries=queries), seconds
 
     def _call(self, case: CostInput, rung: Rung, draws: int, size: int, gradient: bool) -> float:
         """Seconds that a call takes for each image, all draws together."""

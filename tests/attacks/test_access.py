@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.attacks.access import target_for
-from robustbench_med.attacks.full import steer
+from robustbench_med.attacks.full import mixture
+from robustbench_med.attacks.gate import steer
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import TargetSettings, soft_width
+from robustbench_med.attacks.target_model import TargetSettings, abstained
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
@@ -109,32 +111,24 @@ def test_full_without_a_gate_is_the_numeric_gradient(eot: int) -> None:
 
 
 def test_full_with_a_steep_gate_is_the_numeric_gradient() -> None:
-    # No image lies near the threshold in units of the soft gate's width, so that the hard gate is all there is.
-    steep = Gate(threshold=GATE.threshold, low=GATE.threshold - 1e-9, high=1.0)
+    # Every image lies far from the threshold in units of the clean scores, so that the hard gate is all there is.
+    steep = Gate(threshold=GATE.threshold, low=GATE.threshold - 1e-12, high=1.0)
     pipeline = Pipeline(Curved(), Contrast(), Squash(), steep)
     value = seen(pipeline, "full")
     assert torch.allclose(analytic(value), numeric(value), atol=1e-8)
 
 
-def test_full_adds_the_slope_of_the_soft_gate() -> None:
+def test_full_follows_the_mixture_of_both_answers_behind_a_soft_gate() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
-    x0, rng = images(), STREAM.moment(0)
-    flagged = (GATE.threshold < SCORES).view(-1, 1, 1, 1)
-    assert flagged.sum() == 3
-
-    def purified(x: Tensor) -> Tensor:
-        return Squash().purify(x, torch.ones(N), rng.fork("purifier"))
-
-    def opened(x: Tensor) -> Tensor:
-        scores = (x - 0.5).square().flatten(1).mean(1)
-        return torch.sigmoid((scores - GATE.threshold) / soft_width(pipeline)).view(-1, 1, 1, 1)
-
+    rng = STREAM.moment(0)
+    assert (GATE.threshold < SCORES).sum() == 3
     weight = torch.linspace(-1, 1, N * 2, dtype=torch.float64).view(N, 2)
-    jump, base = purified(x0) - x0, opened(x0)
 
     def soft(x: Tensor) -> Tensor:
-        through = torch.where(flagged, purified(x), x) + (opened(x) - base) * jump
-        return (pipeline.classifier(through) * weight).sum()
+        scores = (x - 0.5).square().flatten(1).mean(1)
+        purified = Squash().purify(x, torch.ones(N), rng.fork("purifier"))
+        mixed = mixture(pipeline.classifier(x), pipeline.classifier(purified), GATE.distance(scores))
+        return (mixed * weight).sum()
 
     got = analytic(seen(pipeline, "full"))
     assert torch.allclose(got, numeric(soft), atol=1e-8)
@@ -142,17 +136,99 @@ def test_full_adds_the_slope_of_the_soft_gate() -> None:
     assert not torch.allclose(got, hard, atol=1e-4)  # the gate's part is not nothing
 
 
-def test_every_rung_but_the_first_two_answers_as_deployed() -> None:
+def test_the_mixture_is_that_of_the_probabilities_and_exact_where_one_answer_is_certain() -> None:
+    generator = torch.Generator().manual_seed(3)
+    a, b = (torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    distance = torch.tensor([-60.0, -1.0, 0.0, 2.0, 60.0], dtype=torch.float64)
+    g = distance.sigmoid()[:, None]
+    assert torch.allclose(mixture(a, b, distance).softmax(1), (1 - g) * a.softmax(1) + g * b.softmax(1))
+    assert torch.allclose(mixture(a, b, distance)[[0, 4]], torch.stack([a[0], b[4]]))
+
+
+@pytest.mark.parametrize("gate", [Gate(0.3, 0.1, 0.3), Gate(-2.0, -5.0, -2.0), Gate(1e-6, 1e-6, 1.0)])
+def test_the_distance_to_the_gate_rises_everywhere_and_grows_by_one_for_each_factor_e(gate: Gate) -> None:
+    unit = max(gate.threshold - gate.low, 1e-12)
+    scores = gate.low + unit * torch.linspace(-3, 3, 50, dtype=torch.float64)
+    assert (gate.distance(scores).diff() > 0).all()
+    assert gate.distance(torch.tensor([gate.threshold], dtype=torch.float64)).abs() < 1e-6
+    far = gate.low + unit * torch.tensor([1e3, math.e * 1e3, 1e4, math.e * 1e4], dtype=torch.float64)
+    assert torch.allclose(gate.distance(far)[[1, 3]] - gate.distance(far)[[0, 2]], torch.ones(2).double(), atol=1e-4)
+
+
+def test_rungs_that_see_the_whole_system_answer_as_deployed() -> None:
     pipeline = Pipeline(Curved(), Contrast(), Squash(), GATE)
     x = images()
     deployed = pipeline(x, STREAM)
-    for access in ("bpda", "full", "gate", "query"):
+    for access in ("bpda", "full", "query"):
         counter = QueryCounter(x, torch.zeros(N, dtype=torch.int64), ThreatModel(), Budget())
         for wants in (True, False):
             counter.queries.zero_()
             settings = TargetSettings(pipeline, counter)
             logits = target_for(settings, access, STREAM)(x.clone().requires_grad_(wants))
             assert torch.equal(logits, deployed), access
+
+
+def test_gate_answers_as_the_classifier_but_for_flagged_images_which_count_as_right() -> None:
+    pipeline, y = Pipeline(Curved(), Contrast(), Squash(), GATE), torch.zeros(N, dtype=torch.int64)
+    expected = abstained(pipeline.classifier(images()), y, GATE.distance(SCORES))
+    for evasion in ("orthogonal", "selective", "joint:1"):
+        for wants in (True, False):
+            counter = QueryCounter(images(), y, ThreatModel(), Budget())
+            settings = TargetSettings(pipeline, counter, evasion=evasion)
+            logits = target_for(settings, "gate", STREAM)(images().requires_grad_(wants))
+            assert torch.equal(logits, expected), evasion
+    flagged = GATE.threshold < SCORES
+    assert not expected.argmax(1)[flagged].any()
+    assert torch.equal(expected[~flagged], pipeline.classifier(images())[~flagged])
+
+
+def test_selective_evasion_follows_the_classifier_until_it_is_wrong_and_then_the_score() -> None:
+    """Each of the four branches is reached, and no gradient enters the purifier."""
+    pipeline = Pipeline(Curved(), Contrast(), Cut(), GATE)
+    y = pipeline.classifier(images()).argmax(1) ^ torch.arange(N) % 2
+    x, side = images().requires_grad_(), 1 - 2 * y
+    classifier, score = pipeline.classifier(x), (x - 0.5).square().flatten(1).mean(1)
+    wrong, flagged = classifier.argmax(1) != y, score > GATE.threshold
+    counter = QueryCounter(images(), y, ThreatModel(), Budget())
+    logits = target_for(TargetSettings(pipeline, counter, evasion="selective"), "gate", STREAM)(x)
+    (got,) = torch.autograd.grad((side * (logits[:, 1] - logits[:, 0])).sum(), x)
+    (up,) = torch.autograd.grad((side * (classifier[:, 1] - classifier[:, 0])).sum(), x, retain_graph=True)
+    (away,) = torch.autograd.grad(GATE.distance(score).sum(), x)
+    # A flagged image that is right already: both aims at once.
+    expected = torch.where((flagged & wrong).view(-1, 1, 1, 1), -away, up - flagged.view(-1, 1, 1, 1) * away)
+    assert len({(bool(a), bool(b)) for a, b in zip(wrong, flagged, strict=True)}) == 4
+    assert torch.allclose(got, expected)
+
+
+@pytest.mark.parametrize(("access", "sees"), [("oblivious", False), ("boundary", True), ("full", True)])
+def test_success_is_judged_by_what_the_adversary_sees(access: str, sees: bool) -> None:
+    class Inverts(Squash):
+        stochastic = False
+
+        def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+            return 1 - x
+
+    pipeline = Pipeline(Curved(), None, Inverts())
+    y = pipeline.classifier(images()).argmax(1)
+    counter = QueryCounter(images(), y, ThreatModel(), Budget())
+    rate = target_for(TargetSettings(pipeline, counter), access, STREAM).success_rate(images(), y, 8)
+    wrong = pipeline.classifier(1 - images()).argmax(1) != y
+    assert wrong.any()
+    assert rate.tolist() == (wrong.float().tolist() if sees else [0.0] * N)
+    assert counter.queries.tolist() == [1] * N  # without noise one answer is enough
+
+
+def test_boundary_has_the_classifiers_gradient_and_draws_the_systems_noise() -> None:
+    pipeline = Pipeline(Curved(), Contrast(), Squash(), Gate(-1.0, -2.0, 1.0))
+    assert torch.equal(analytic(seen(pipeline, "boundary", 3)), analytic(seen(pipeline, "oblivious")))
+    y = pipeline.classifier(images()).argmax(1)
+    counter = QueryCounter(images(), y, ThreatModel(), Budget())
+    target = target_for(TargetSettings(pipeline, counter), "boundary", STREAM)
+    first, second = (target.success_rate(images(), y, 64) for _ in range(2))
+    assert counter.queries.tolist() == [128] * N
+    assert not torch.equal(first, second)  # fresh draws
+    share = (pipeline.decide(images(), STREAM, 512).predictions != y).float().mean(0)
+    assert torch.allclose((first + second) / 2, share, atol=0.15)
 
 
 def test_bpda_is_the_classifiers_gradient_where_it_is_deployed() -> None:
@@ -234,7 +310,14 @@ def test_steering(evasion: str) -> None:
             assert (along(score)[[1, 3]] < -0.9).all()
 
 
-@pytest.mark.parametrize("evasion", ["orthogonal", "joint:1"])
+def test_steering_where_the_score_is_a_function_of_the_margin() -> None:
+    """Two classes and a detector of low confidence: nothing is orthogonal to the score, so the aims stay."""
+    attack = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(2))
+    got = steer(attack, 3 * attack, torch.tensor([True, True]), torch.tensor([False, True]), "orthogonal")
+    assert torch.allclose(got, torch.stack([attack[0], -attack[1]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("evasion", ["orthogonal", "joint:1", "selective"])
 def test_gate_slips_under_the_threshold_where_full_does_not(evasion: str) -> None:
     """A detector without purifier rejects: only an unflagged wrong answer counts."""
     pipeline = Pipeline(Curved(), Contrast(), None, Gate(threshold=float(SCORES.max()) * 1.1, low=0.0, high=1.0))

@@ -211,7 +211,7 @@ def test_a_spent_budget_is_said() -> None:
     class Greedy:
         """Asks on and on, whatever the budget says."""
 
-        params, eot = None, None
+        params, eot, warm = None, None, False
 
         def run(self, model, x, y, threat, budget, rng):  # type: ignore[no-untyped-def]
             for _ in range(100):

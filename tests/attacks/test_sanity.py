@@ -15,6 +15,7 @@ from robustbench_med.attacks.controls import Controls
 from robustbench_med.attacks.diagnostics import report
 from robustbench_med.attacks.sanity import bad_tensors
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import WeightsChanged
 from robustbench_med.interfaces import Classifier, System
 from robustbench_med.interfaces.random import Stream
 
@@ -136,16 +137,20 @@ class Compared(Net):
     "pipeline",
     [
         Pipeline(Batched()),
-        Pipeline(Training()),
         Pipeline(Compared()),
         Pipeline(Net(), Scaled(), Smooth(), replace(GATE, threshold=0.5)),
     ],
-    ids=["statistics", "training", "first", "detector"],
+    ids=["statistics", "first", "detector"],
 )
 def test_answers_that_depend_on_the_batch(pipeline: Pipeline) -> None:
     x = images()
     y = pipeline(x, Stream.named("scoring", 0, torch.arange(N))).argmax(1)
     assert "batch-dependent" in flags(pipeline, y)
+
+
+def test_a_network_that_changes_itself_is_refused() -> None:
+    with pytest.raises(WeightsChanged, match="a network in evaluation mode must not change itself"):
+        flags(Pipeline(Training()))
 
 
 def test_noise_that_follows_the_batch_is_not_taken_for_it() -> None:

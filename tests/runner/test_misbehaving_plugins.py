@@ -30,10 +30,10 @@ REASONS = {
     "cancel": "CancelledError: no message",
     "control": "RuntimeError: a b\\u202ec\\udc80 d",
     "mute": "_Mute: its message cannot be shown",
-    "weights": "WeightsChanged: attack 'faulty' changed the networks that it attacked (deployed.classifier.",
-    "weights-and-raise": "WeightsChanged: attack 'faulty' changed the networks that it attacked (deployed.classifier.",
-    "mode": "WeightsChanged: attack 'faulty' changed the networks that it attacked (deployed. (mode or hooks))",
-    "hook": "WeightsChanged: attack 'faulty' changed the networks that it attacked (deployed. (mode or hooks))",
+    "weights": "WeightsChanged: the networks changed while attack 'faulty' ran (deployed.classifier.",
+    "weights-and-raise": "WeightsChanged: the networks changed while attack 'faulty' ran (deployed.classifier.",
+    "mode": "WeightsChanged: the networks changed while attack 'faulty' ran (deployed. (mode or hooks))",
+    "hook": "WeightsChanged: the networks changed while attack 'faulty' ran (deployed. (mode or hooks))",
 }
 
 

@@ -155,7 +155,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"eps": "four"}, BadParameter, "--eps"),
         ({"norm": "l7"}, BadParameter, "valid: linf, l2, l1"),
         ({"access": "ladder:tall"}, UsageError, "unknown ladder 'tall' .*valid: quick, standard, full"),
-        ({"evasion": "joint"}, BadParameter, "valid: orthogonal, joint:WEIGHT"),
+        ({"evasion": "joint"}, BadParameter, "valid: orthogonal, selective, joint:WEIGHT"),
         ({"evasion": "joint:-1"}, BadParameter, "must be a finite number > 0"),
         ({"goal": "fame"}, BadParameter, "--goal"),
         ({"diagnostics": "some"}, BadParameter, "--diagnostics"),

@@ -34,11 +34,16 @@ class GradientAttack(rbmed.Attack):
         restarts: runs per target class, >= 1.
         targets: wrong classes attacked in turn, most likely first; 0 for an untargeted loss.
         finish: broken images stay in the batch until their run ends.
+        warm: the first run begins at the worst images that earlier attacks have found, where there are any.
+        keep_last: of a target model that draws noise the last iterate is returned: the highest loss there was may have
+            been the draws of a lucky moment.
     """
 
     restarts = 1
     targets = 0
     finish = False
+    warm = False
+    keep_last = False
 
     def objective(self) -> Objective:
         """The loss that is maximised."""
@@ -81,7 +86,9 @@ class GradientAttack(rbmed.Attack):
             if len(rows) == 0:
                 break
             part, target = model.at(rows) if stop else model, ranked[rows, run // self.restarts]
-            found = self.run_once(part, x[rows], y[rows], target, threat, steps, rng)
+            warm = part.start if self.warm and run == 0 else None
+            begin = self.start(x[rows], threat, rng) if warm is None else warm
+            found = self.run_once(part, x[rows], y[rows], target, threat, steps, begin)
             value = (margin(found.best_logits, y[rows]) if self.targets else found.best_loss).to(score.dtype)
             better = value > score[rows]
             if stop:
@@ -95,16 +102,16 @@ class GradientAttack(rbmed.Attack):
         return best
 
     def run_once(
-        self, model: TargetModel, x: Tensor, y: Tensor, target: Tensor, threat: ThreatModel, steps: int, rng: Stream
+        self, model: TargetModel, x: Tensor, y: Tensor, target: Tensor, threat: ThreatModel, steps: int, begin: Tensor
     ) -> Found:
-        """One run of ``steps`` >= 1 steps: ``steps`` gradients and one more forward pass.
+        """One run of ``steps`` >= 1 steps from the images ``begin``: ``steps`` gradients and one more forward pass.
 
         The target model may answer differently at each call: loss, logits and gradient of an iterate come from the
         same pass, and no iterate is evaluated twice. Where the model stops on success, and unless ``finish``, an image
         leaves the batch at its first wrong answer.
         """
         objective, part = self.objective(), model
-        state = State(threat, x, y, target, self.start(x, threat, rng))
+        state = State(threat, x, y, target, begin, self.keep_last and model.random)
 
         def loss_of(draws: Tensor) -> Tensor:
             return objective(draws, state.y, state.target)
@@ -166,12 +173,14 @@ class State(PerImage):
         rows: the images' places in the batch with which the run began, int64 (M,).
         x, y, target: clean images, true classes, and the classes that a targeted loss is directed at.
         now, loss, grad: the current iterate, (M, C, H, W), its loss, (M,), and gradient.
-        improved: bool (M,), the current iterate has the highest loss so far.
+        improved: bool (M,), the current iterate has the highest loss so far; with ``keep_last`` always.
         best, best_loss, best_logits, wrong, broken: as in `Found`.
     """
 
-    def __init__(self, threat: ThreatModel, x: Tensor, y: Tensor, target: Tensor, now: Tensor) -> None:
-        self.threat, self.rows = threat, torch.arange(len(x), device=x.device)
+    def __init__(
+        self, threat: ThreatModel, x: Tensor, y: Tensor, target: Tensor, now: Tensor, keep_last: bool = False
+    ) -> None:
+        self.threat, self.rows, self.keep_last = threat, torch.arange(len(x), device=x.device), keep_last
         self.x, self.y, self.target, self.now = x, y, target, now
         if threat.norm == "linf":
             self.low, self.high = (x - threat.eps).clamp_(0, 1), (x + threat.eps).clamp_(0, 1)
@@ -189,6 +198,8 @@ class State(PerImage):
         self.broken = self.broken | wrong
         self.wrong = choose(wrong, self.now, self.wrong)
         self.loss, self.improved = loss, loss > self.best_loss
+        if self.keep_last:
+            self.improved = torch.ones_like(self.improved)
         self.best = choose(self.improved, self.now, self.best)
         self.best_loss = choose(self.improved, loss, self.best_loss)
         self.best_logits = choose(self.improved, logits, self.best_logits)

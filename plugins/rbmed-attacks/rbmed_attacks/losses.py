@@ -16,8 +16,8 @@ from torch import Tensor
 from robustbench_med import margin
 from robustbench_med.errors import BadParameter
 
-Loss = Literal["auto", "ce", "dlr", "margin", "vote"]
-TargetedLoss = Literal["auto", "dlr", "margin", "vote"]
+Loss = Literal["auto", "ce", "dlr", "margin", "vote", "logistic"]
+TargetedLoss = Literal["auto", "dlr", "margin", "vote", "logistic"]
 #: (logits of every draw, labels, targets) -> values; an untargeted objective ignores the targets.
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -46,6 +46,14 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return targeted_margin(logits, y, target) / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
 
 
+def logistic(margins: Tensor) -> Tensor:
+    """-log(1 + exp(-margin)): for two classes the log-probability of the wrong one, at most 0; like ``margins``.
+
+    A draw that is wrong already counts the less, the more clearly it is wrong.
+    """
+    return F.logsigmoid(margins)
+
+
 def vote(margins: Tensor) -> Tensor:
     """How far a majority vote of the draws is from turning: margins (N, D) -> (N,), at most 0.
 
@@ -67,6 +75,8 @@ def untargeted(loss: Loss) -> Objective:
         name = loss if loss != "auto" else "margin" if logits.shape[-1] == 2 else "ce"
         if name == "vote":
             return vote(margin(logits, y))
+        if name == "logistic":
+            return logistic(margin(logits, y)).mean(1)
         return {"ce": cross_entropy, "dlr": dlr, "margin": margin}[name](logits, y).mean(1)
 
     return objective
@@ -83,6 +93,8 @@ def targeted(loss: TargetedLoss) -> Objective:
         name = loss if loss != "auto" else "margin" if logits.shape[-1] < 4 else "dlr"
         if name == "vote":
             return vote(targeted_margin(logits, y, target))
+        if name == "logistic":
+            return logistic(targeted_margin(logits, y, target)).mean(1)
         return {"dlr": targeted_dlr, "margin": targeted_margin}[name](logits, y, target).mean(1)
 
     return objective

@@ -43,6 +43,19 @@ SPECS = (
         norms=("linf", "l2"),
     ),
     AttackSpec(
+        name="momentum",
+        target="rbmed_attacks.momentum:Momentum",
+        summary="momentum steps of shrinking length that continue from earlier rungs, for systems that draw noise",
+        reference="Dong et al., CVPR 2018, arXiv:1710.06081; Athalye et al., ICML 2018, arXiv:1802.00420",
+        norms=("linf", "l2", "l1"),
+    ),
+    AttackSpec(
+        name="boundary",
+        target="rbmed_attacks.boundary:Boundary",
+        summary="wrong answers with a small margin, which detectors that compare answers cannot flag",
+        norms=("linf", "l2", "l1"),
+    ),
+    AttackSpec(
         name="fgsm",
         target="rbmed_attacks.fgsm:FGSM",
         summary="one gradient step of length eps",

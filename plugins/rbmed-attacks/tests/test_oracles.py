@@ -92,7 +92,7 @@ MINIMUM_NORM = [
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_minimum_norm_attacks_come_within_five_per_cent_of_the_optimum(linear, counted, attack, norm, classes):
     net, x, y, distance = linear(classes, norm)
-    threat = ThreatModel(norm=norm, eps=100)
+    threat = ThreatModel(norm=norm, eps=1.0 if norm == "linf" else 100)
     rng = Stream.named("attack", 0, torch.arange(N))
     adv = attack.run(counted(net, N), x, y, threat, Budget(), rng)
     assert (net(adv).argmax(1) != y).all()
@@ -110,7 +110,7 @@ def test_fab_knows_the_box(linear, counted, norm, classes):
     y, weight = logits.argmax(1), net[1].weight.detach()
     attack = FAB(FAB.Params(steps=40, stop="never"))
     rng = Stream.named("attack", 0, torch.arange(12))
-    threat = ThreatModel(norm=norm, eps=100)
+    threat = ThreatModel(norm=norm, eps=1.0 if norm == "linf" else 100)
     adv = attack.run(counted(net, 12), x, y, threat, Budget(), rng)
     optimum = torch.tensor(
         [

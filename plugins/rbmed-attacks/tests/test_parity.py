@@ -65,7 +65,8 @@ def test_one_run_finds_the_same_points_and_losses(task, counted, norm, eps, loss
     best, right, best_loss, wrong = theirs.attack_single_run(x, y)
 
     attack, threat = APGD(APGD.Params(loss=loss)), ThreatModel(norm=norm, eps=eps)
-    found = attack.run_once(counted(net, 24, stop=False), x, y, y, threat, STEPS, Replay(5))
+    begin = attack.start(x, threat, Replay(5))
+    found = attack.run_once(counted(net, 24, stop=False), x, y, y, threat, STEPS, begin)
     assert same(found.best, best)
     assert same(found.best_loss, best_loss)
     assert same(found.wrong, wrong)
@@ -83,7 +84,8 @@ def test_one_targeted_run_finds_the_same_points_and_losses(task, counted, norm, 
     best, right, best_loss, wrong = theirs.attack_single_run(x, y)
 
     attack, threat = APGD(APGD.Params(loss="dlr", targeted=True)), ThreatModel(norm=norm, eps=eps)
-    found = attack.run_once(counted(net, 24, stop=False), x, y, (y + 3) % 10, threat, STEPS, Replay(5))
+    begin = attack.start(x, threat, Replay(5))
+    found = attack.run_once(counted(net, 24, stop=False), x, y, (y + 3) % 10, threat, STEPS, begin)
     assert same(found.best, best)
     assert same(found.best_loss, best_loss)
     assert same(found.wrong, wrong)

@@ -30,6 +30,8 @@ QUICK = {
     "pgd": [{"steps": 3, "restarts": 2}, {"steps": 4, "step_size": "1/255", "loss": "ce"}, {"random_start": False}],
     "lee-kim": [{"steps": 4}],
     "mifgsm": [{"steps": 4}, {"steps": 3, "decay": 0.5, "loss": "vote"}],
+    "momentum": [{"steps": 4}, {"steps": 3, "loss": "vote", "decay": 0.0}],
+    "boundary": [{"steps": 3, "draws": 2}],
     "fgsm": [{}, {"loss": "ce"}],
     "fab": [{"steps": 3}, {"steps": 2, "targeted": True, "n_targets": 3, "restarts": 2}],
     "cw": [{"steps": 4, "searches": 2}],

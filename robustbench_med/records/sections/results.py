@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 from pydantic import Field
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.results import Outcome, RungResult
 
 _Spent = Annotated[float | None, NotNull]
+
+
+class RoundSection(RecordSection):
+    """Where the robust accuracy stood after a round of an attack: a point of the saturation curve."""
+
+    gradients: float
+    """Gradients that this rung had spent on each image of the cell, mean."""
+
+    withstanding: Annotated[float, Field(ge=0, le=1.000001)]
+    """Share of noise draws, over all images, on which the system was robust to everything up to here."""
 
 
 class RungSection(RecordSection):
@@ -50,11 +60,22 @@ class RungSection(RecordSection):
     repeated: Count = 0
     """Images attacked again in float32, because faster passes decided differently."""
 
+    gradients_max: Count = 0
+    """The most gradients that were spent on one image."""
+
+    rounds: list[RoundSection] = []
+    """The rounds of an attack of a ladder, in order; records of ladders before revision 2 have none."""
+
     @classmethod
     def of(cls, result: RungResult, ladder: bool) -> RungSection:
         """What an attack did; ``ladder``: it is one of several."""
         attacked = result.attacked
         given = bool(attacked.any())
+        more: dict[str, Any] = {"repeated": result.repeated} if result.repeated else {}
+        if ladder and given:
+            points = zip(result.spent_after.double().mean(0), result.robust_after.double().mean(0), strict=True)
+            more["gradients_max"] = int(result.gradients.max())
+            more["rounds"] = [RoundSection(gradients=float(spent), withstanding=float(left)) for spent, left in points]
         return cls(
             rung=result.name,
             access=result.access,
@@ -65,7 +86,7 @@ class RungSection(RecordSection):
             queries_mean=float(result.queries[attacked].double().mean()) if given else 0.0,
             seconds=result.seconds,
             reason=result.reason,
-            **({"repeated": result.repeated} if result.repeated else {}),
+            **more,
         )
 
     @classmethod

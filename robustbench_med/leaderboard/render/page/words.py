@@ -24,9 +24,10 @@ GLOSSARY = {
 RUNGS = {
     "oblivious": "sees the classifier; does not know the defense",
     "transfer": "sees another classifier, trained on the same data",
+    "boundary": "sees the classifier's gradient and the whole system's answers; aims at barely wrong answers",
     "bpda": "sees the whole system; approximates the purifier's gradient by a simple stand-in",
+    "gate": "sees classifier and detector with their gradients; aims at wrong answers that are not flagged",
     "full": "sees the whole system and its exact gradient",
-    "gate": "as full, and evades the detector",
     "query": "sees the outputs only, no gradient",
 }
 
