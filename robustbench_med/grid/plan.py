@@ -226,15 +226,16 @@ def _ladders(config: RunConfig, access: str, attacks: list[PartRef]) -> Iterator
 
 def _resolve(request: _Request, registry: Registry, eot: int) -> tuple[Rung, ...]:
     """The rungs with their attacks, each built once for all cells of the request."""
-    rungs = []
+    rungs: dict[str, Rung] = {}
     for ref in request.rungs:
         rung = None
         if request.replacement is not None:
-            rung = resolve_rung(registry, replace(ref, attack=request.replacement), eot)
+            # The ladder's rungs of one access differ in their attacks, of which there is only one now.
+            rung = resolve_rung(registry, replace(ref, attack=request.replacement, systems="any"), eot)
         if rung is None or (rung.access == "query" and rung.follows_gradient):
             rung = resolve_rung(registry, ref, eot)
-        rungs.append(rung)
-    return tuple(rungs)
+        rungs.setdefault(rung.name if request.replacement else repr(ref), rung)
+    return tuple(rungs.values())
 
 
 T = TypeVar("T")

@@ -57,7 +57,7 @@ def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             "--eps",
             "1/50",
             "--access",
-            "ladder",
+            "ladder:standard",
             "--draws",
             "3",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -155,8 +156,11 @@ def test_the_worst_case_is_never_above_the_papers_attack(first: Result) -> None:
     records = list(read(Path("results") / "reproduce-tiny" / "records.jsonl"))
     for ladder in records[6:]:
         left = [rung.withstanding for rung in ladder.rungs if not rung.reason]
-        assert left == sorted(left, reverse=True)
-        assert {rung.rung.split()[1] for rung in ladder.rungs} == {"apgd:steps=2", "square:queries=50"}
+        # Judged on fresh noise after each rung, the share of a system with noise may rise a little.
+        assert all(later <= earlier + 0.1 for earlier, later in itertools.pairwise(left))
+        names = [rung.rung for rung in ladder.rungs]
+        assert len(names) == len(set(names))
+        assert {name.split()[1] for name in names} == {"apgd:steps=2", "square:queries=200,resc_schedule=true"}
 
 
 def test_the_page_holds_the_same_table(first: Result) -> None:
