@@ -26,26 +26,27 @@ def seeded(work: Callable[[], Any]) -> Any:
         return work()
 
 
-def learning_faults(part: Part, system: System) -> Iterator[str]:
+def learning_faults(part: Part, system: System, channels: int = 1) -> Iterator[str]:
     """Build a part, train it for a few steps as the harness does, and yield the faults.
 
     Args:
         part: newly built; it is fitted afterwards.
         system: the other parts; the training gets those in ``needs``.
+        channels: of the images.
     """
-    seeded(lambda: part.build(1, SIZE))
+    seeded(lambda: part.build(channels, SIZE))
     if foreign := [inner for inner in part.inner() if inner not in set(part.modules())]:
         yield f"inner() has a part that is not a submodule: {type(foreign[0]).__name__}"
     for leaf in leaves(part):
         classifier = system.classifier if "classifier" in leaf.needs else NoClassifier()
         seen = System(classifier, system.purifier if "purifier" in leaf.needs else None)
         if learns(leaf):
-            yield from seeded(partial(_learner_faults, leaf, seen))
+            yield from seeded(partial(_learner_faults, leaf, seen, channels))
         if fits(leaf):
-            yield from seeded(partial(_fit_faults, leaf, seen))
+            yield from seeded(partial(_fit_faults, leaf, seen, channels))
 
 
-def _learner_faults(part: Part, system: System) -> list[str]:
+def _learner_faults(part: Part, system: System, channels: int) -> list[str]:
     found = []
     if "training" not in type(part).Params.model_fields:
         found.append("overrides learner and has no parameter 'training' that names the strategy")
@@ -58,7 +59,7 @@ def _learner_faults(part: Part, system: System) -> list[str]:
     trained = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
     if not trained:
         return [*found, "the learner has no parameters to train"]
-    split = toy_split(4, size=SIZE)
+    split = toy_split(4, channels, SIZE)
     optimizer = torch.optim.SGD(trained.values(), lr=1e-4)
     learner.train()
     for _ in range(STEPS):
@@ -75,10 +76,10 @@ def _learner_faults(part: Part, system: System) -> list[str]:
     return found
 
 
-def _fit_faults(part: Part, system: System) -> list[str]:
+def _fit_faults(part: Part, system: System, channels: int) -> list[str]:
     found = []
     before = {name: value.clone() for name, value in part.state_dict().items()}
-    figures = part.eval().fit(toy_split(24, size=SIZE), system, TrainJob())
+    figures = part.eval().fit(toy_split(24, channels, SIZE), system, TrainJob())
     if not all(math.isfinite(value) for value in figures.values()):
         found.append(f"fit must return finite numbers, not {figures}")
     after = part.state_dict()

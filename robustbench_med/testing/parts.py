@@ -28,7 +28,7 @@ class Trained:
     Attributes:
         part: built, trained for a few steps, in evaluation mode.
         system: the other parts of its pipeline.
-        x, rng: toy images (4, 1, 64, 64) and their streams.
+        x, rng: toy images (4, C, 64, 64) and their streams.
         faults: faults of its training.
     """
 
@@ -61,6 +61,9 @@ def check_answers(check: Checks, ask: Ask) -> None:
     add("batch-split", "An image's result does not depend on which others are in the batch", treats_each_alone)
     add("batch-order", "An image's result does not depend on its place in the batch", ignores_the_order)
     add("inputs-unmodified", "Images, the classifier's weights and its own stay as they were", leaves_inputs_alone)
+    check("colour", "It can be trained on images of three channels, and answers for them")(
+        lambda subject: takes_colour(subject, ask)
+    )
     check("survives-saving", "It gives the same results after its state was saved and loaded")(
         lambda subject: survives_saving(subject, trained(subject), ask)
     )
@@ -68,17 +71,27 @@ def check_answers(check: Checks, ask: Ask) -> None:
 
 def trained(subject: Subject) -> Trained:
     """The trained part, created once for all checks."""
+    return subject.once("trained", lambda: _made(subject, 1))
 
-    def make() -> Trained:
-        part: Part = subject.build()
-        system = System(
-            ToyClassifier(size=SIZE).eval(), ToyPurifier() if subject.entry.spec.kind == "detector" else None
-        )
-        faults = tuple(learning_faults(part, system))
-        x, rng = toy_images(4, size=SIZE)
-        return Trained(part.eval(), system, x, rng, faults)
 
-    return subject.once("trained", make)
+def _made(subject: Subject, channels: int) -> Trained:
+    part: Part = subject.build()
+    purifier = ToyPurifier() if subject.entry.spec.kind == "detector" else None
+    system = System(ToyClassifier(channels=channels, size=SIZE).eval(), purifier)
+    faults = tuple(learning_faults(part, system, channels))
+    x, rng = toy_images(4, channels, SIZE)
+    return Trained(part.eval(), system, x, rng, faults)
+
+
+def takes_colour(subject: Subject, ask: Ask) -> Iterator[str]:
+    """Faults of a part that is built for three channels and trained on them."""
+    made = _made(subject, 3)
+    yield from made.faults
+    with torch.no_grad():
+        found = ask(made, made.part, made.x, slice(None), made.rng[:])
+    expected = (len(made.x),) if found.ndim == 1 else (*found.shape[:-3], *made.x.shape[1:])
+    if tuple(found.shape) != expected or not found.isfinite().all():
+        yield f"gives {tuple(found.shape)} for images of three channels, or values that are not finite"
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ BROKEN = [
     ),
     # --- attacks ---
     ("attack", "runs", "return x_adv\n", "return x_adv[:, :, 1:]\n"),
+    ("attack", "colour", "return x_adv\n", "return x_adv.view(len(x), 1, *x.shape[2:])\n"),
     ("attack", "inside-the-ball", "return x_adv\n", "return x_adv + 2 * threat.eps\n"),
     (
         "attack",
@@ -54,6 +55,7 @@ BROKEN = [
     ("attack", "raises-the-loss", "+ self.params.length", "- self.params.length"),
     # --- detectors ---
     ("detector", "learns", "    def error_map", "    fit = lambda *_: {}\n\n    def error_map"),
+    ("detector", "colour", "        r = self", "        x.view(len(x), 64, 64)\n        r = self"),
     ("detector", "scores", ".mean(1)\n\n\n@", ".mean(1, keepdim=True)\n\n\n@"),
     ("detector", "repeatable", ".flatten(1).mean(1)", ".flatten(1).mean(1) + rng.uniform((len(x),))"),
     ("detector", "own-stream", ".flatten(1).mean(1)", ".flatten(1).mean(1) + 0 * x.new_empty(len(x)).uniform_()"),
@@ -71,6 +73,7 @@ BROKEN = [
     # --- purifiers ---
     ("purifier", "learns", "    def purify", "    fit = lambda *_: {}\n\n    def purify"),
     ("purifier", "purifies", "* (smooth - x)", "* (smooth - x) - 1"),
+    ("purifier", "colour", "        r = self", "        x.view(len(x), 64, 64)\n        r = self"),
     ("purifier", "joins", "    def purify", "    def join(self, logits):\n        return logits\n\n    def purify"),
     ("purifier", "strength", "strength.view(-1, 1, 1, 1)", "(1 - strength.view(-1, 1, 1, 1))"),
     ("purifier", "gradients", "* (smooth - x)", "* (smooth - x).detach() - x + x.detach()"),

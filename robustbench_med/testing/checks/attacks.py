@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +100,21 @@ def runs(subject: Subject) -> Iterator[str]:
     for trial in _each(subject):
         for fault in like(trial.made, trial.x, tuple(trial.x.shape), "the result"):
             yield f"{trial}: {fault}"
+
+
+@check("colour", "It attacks images of three channels")
+def colour(subject: Subject) -> Iterator[str]:
+    """As it does grey ones."""
+    trial = _each(subject)[0]
+    target = toy_target(trial.classes, channels=3, gradients=_access(subject) == "gradient")
+    x, rng = toy_images(channels=3)
+    y = target(x).argmax(1).detach()
+    made = replace(trial, target=target, x=x, y=y, rng=rng).run()
+    yield from like(made, x, tuple(x.shape), "the result")
+    try:
+        trial.threat.check(made, x)
+    except Exception as error:  # noqa: BLE001 -- the line says what is wrong
+        yield f"{trial}: {error}"
 
 
 @check("inside-the-ball", "Its images are finite, in the ball and in [0, 1]")
