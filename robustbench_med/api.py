@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
+from torch import nn
+
 from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.weights import artifact_folder, find_artifact
+from robustbench_med.defenses.weights import artifact_folder
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.config import build
 from robustbench_med.grid.options import Ref
+from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.components import create, current_registry
+from robustbench_med.plugins.objects import named
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import Norm
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 class TrainingOptions(TypedDict, total=False):
     """How a defense is trained, as `rbmed train --help` describes it; what is not given is as in its recipe."""
 
-    model: str | None
+    model: str | nn.Module | dict[str, Any] | None
     strategy: str | None
     adversarial: str | None
     malicious: str | None
@@ -74,7 +78,7 @@ class RunOptions(TypedDict, total=False):
     score_8bit: bool
     score_fixed_noise: bool
     probe_limit: int
-    model: Ref | Sequence[Ref]
+    model: Ref | nn.Module | Sequence[Ref | nn.Module]
     strategy: Ref | Sequence[Ref]
     adversarial: Ref | None
     malicious: Ref | None
@@ -115,12 +119,14 @@ def evaluate(
         registry: where plugins come from; by default everything installed.
         progress: opens progress bars; by default none are shown.
         config: a TOML file; ``options`` win over it.
-        options: the long options of ``rbmed run``, with underscores (`RunOptions`).
+        options: the long options of ``rbmed run``, with underscores (`RunOptions`). A model may be a torch module, or a
+            table such as ``{"name": net, "size": 224, "mean": [0.5], "std": [0.25]}``.
 
     Raises:
         UsageError: a name, a value or a combination of them is not valid; nothing has been written then.
     """
-    return list(Runner(build(dict(options), config), registry or Registry(), progress).run())
+    given: dict[str, Any] = {**options, "model": named(options.get("model"))}
+    return list(Runner(build(given, config), registry or Registry(), progress).run())
 
 
 def load_dataset(
@@ -197,7 +203,7 @@ def load_defense(
     if isinstance(dataset, str):
         return loader.deployment(ref, folder)
     opened, resolved = with_partition(dataset, ref.partition, ref.unseen), loader.resolved(ref)
-    artifact = find_artifact(resolved, opened.card(), folder, train_seed, ref.command(root))
+    artifact = loader.artifact(ref, resolved, opened, folder)
     return Deployment(resolved, artifact, opened, loader.device, ref.unseen)
 
 
@@ -266,7 +272,7 @@ def _trained_ref(name: str, dataset: PartRef, seed: int | None, training: Traini
     return TrainedRef(
         parse(name),
         dataset,
-        _ref(training.get("model")),
+        None if (model := named(training.get("model"))) is None else reference(model, "model"),
         _ref(training.get("strategy")),
         {key: format_ref(parse(text)) for key, text in texts.items() if isinstance(text, str) and text},
         _ref(training.get("partition")),

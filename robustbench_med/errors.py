@@ -101,6 +101,10 @@ class StoreWarning(RbmedWarning):
     """A line of a file of records is not a record, or a stored file is damaged and is created again."""
 
 
+class ModelNote(RbmedWarning):
+    """What a user should know about a model from elsewhere before its figures are read; nothing is wrong with it."""
+
+
 def first_fault(error: pydantic.ValidationError) -> str:
     """The first error that pydantic reports, on one line: ``dataset.name: Field required``."""
     fault = error.errors(include_url=False)[0]

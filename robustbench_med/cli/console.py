@@ -129,5 +129,10 @@ def warn(message: str) -> None:
     _line("warning: ", "bold yellow", message)
 
 
+def note(message: str) -> None:
+    """One line on stderr."""
+    _line("note: ", "bold cyan", message)
+
+
 def _line(label: str, style: str, message: str) -> None:
     err.print(Text.assemble((label, style), escaping.line(message)), soft_wrap=True)

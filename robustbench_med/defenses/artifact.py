@@ -55,8 +55,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): digest_tensors(path) for path in sorted(folder.rglob("*.safetensors"))}
 
 
-def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state, large float tensors in half precision.
+def save_state(path: Path, state: Mapping[str, Tensor], exact: bool = False) -> None:
+    """Write a state, large float tensors in half precision unless it is to be ``exact``.
 
     Raises:
         StoreError: it cannot be written, as where the disk is full.
@@ -64,7 +64,8 @@ def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
 
     def compact(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().cpu().contiguous()
-        return tensor.half() if tensor.dtype == torch.float32 and tensor.numel() >= HALF_FROM else tensor
+        small = exact or tensor.dtype != torch.float32 or tensor.numel() < HALF_FROM
+        return tensor if small else tensor.half()
 
     with store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

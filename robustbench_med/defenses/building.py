@@ -186,7 +186,7 @@ class Reordered(Classifier):
 
     def __init__(self, inner: Classifier, order: list[int]) -> None:
         super().__init__()
-        self.inner, self.stochastic = inner, inner.stochastic
+        self.inner, self.stochastic, self.notes = inner, inner.stochastic, inner.notes
         self.personal, self.heads = (
             tuple(f"inner.{name}" for name in names) for names in (inner.personal, inner.heads)
         )

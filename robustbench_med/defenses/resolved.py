@@ -154,6 +154,8 @@ def resolve_defense(
 ) -> ResolvedDefense:
     """Resolve the defense ``ref``; ``model`` and ``strategy`` replace the recipe's own.
 
+    A model that comes with weights names its strategy itself, unless one is given.
+
     ``options`` are parameters of whichever strategy it then is; they win over what its reference says.
 
     Raises:
@@ -162,15 +164,14 @@ def resolve_defense(
     entry = registry.find("defense", ref.name)
     defense: Defense = create(registry, "defense", ref)
     recipe = defense.recipe()
-    trained_by = _with_options(registry, strategy or recipe.strategy, options or {})
+    made: Model = create(registry, "model", model or recipe.model)
+    own = PartRef(made.strategy) if model and made.strategy else recipe.strategy
+    trained_by = _with_options(registry, strategy or own, options or {})
     recipe = replace(recipe, model=model or recipe.model, strategy=trained_by)
-    wanted = {
-        "model": recipe.model,
-        "strategy": recipe.strategy,
-        "detector": recipe.detector,
-        "purifier": recipe.purifier,
+    wanted = {"strategy": recipe.strategy, "detector": recipe.detector, "purifier": recipe.purifier}
+    parts = {"model": made} | {
+        kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()
     }
-    parts = {kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()}
     revisions = {kind: part.spec_revision for kind, part in parts.items() if part is not None}
     resolved = ResolvedDefense(
         entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts)

@@ -96,10 +96,27 @@ def with_digest(resolved: ResolvedDefense, card: DataCard, digest: str) -> Path 
     return None
 
 
+def seeds_of(resolved: ResolvedDefense, card: DataCard) -> list[int]:
+    """Seeds with which a part of the defense has been trained, for whatever defense; the newest first."""
+    wanted = resolved.training_keys(card)
+    found: dict[int, float] = {}
+    for name, key in wanted.items():
+        for folder in (home() / "parts").glob(f"{name}-{key}-*"):
+            number = folder.name.rpartition("-")[2]
+            if number.isdecimal():
+                found[int(number)] = max(found.get(int(number), 0.0), folder.stat().st_mtime)
+    for folder in _holders(resolved, card):
+        with suppress(WeightsError):
+            manifest = read_manifest(folder)
+            keys, seed = manifest.get("training_keys", {}), manifest.get("seed")
+            if isinstance(seed, int) and any(keys.get(name) == key for name, key in wanted.items()):
+                found.setdefault(seed, 0.0)
+    return sorted(found, key=lambda each: -found[each])
+
+
 def with_part(resolved: ResolvedDefense, card: DataCard, name: str, key: str, seed: int) -> Artifact | None:
     """Weights that hold one part as it is wanted, whatever the other parts are, and of whatever defense."""
-    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
-    for folder in sorted(path.parent for path in places):
+    for folder in _holders(resolved, card):
         try:
             manifest = read_manifest(folder)
             if manifest.get("training_keys", {}).get(name) == key and manifest.get("seed") == seed:
@@ -107,6 +124,12 @@ def with_part(resolved: ResolvedDefense, card: DataCard, name: str, key: str, se
         except WeightsError as error:  # other weights may hold the part, and it can be trained
             _passed_over(error)
     return None
+
+
+def _holders(resolved: ResolvedDefense, card: DataCard) -> list[Path]:
+    """Folders of weights of any defense that may hold a part of this one."""
+    places = [*(home() / "artifacts").glob(f"*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
+    return sorted(path.parent for path in places)
 
 
 def _passed_over(error: WeightsError) -> None:

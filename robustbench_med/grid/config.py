@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -171,8 +172,6 @@ OPTIONS = {each.name: each for each in fields(RunConfig)}
 DEFAULT_ATTACKS = ("apgd",)
 #: Options that an empty text switches off, such as one in the file by one on the command line.
 OPTIONAL = ("baseline", "partition", "adversarial", "malicious", "engine")
-#: Endings of files of weights; what else is given is the folder of a trained defense.
-WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
 def _check_out(out: Any, file: Path) -> None:
@@ -184,22 +183,31 @@ def _check_out(out: Any, file: Path) -> None:
         )
 
 
-def _with_model_weights(values: dict[str, Any]) -> dict[str, Any]:
-    """Weights in one file belong to the model, which is then used as it is.
+def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
+    """A model that is named without a defense is measured undefended; weights in one file belong to it.
 
     Raises:
-        BadParameter: there is no model for them, or there are several.
+        BadParameter: there is no model for the weights, there are several, or there are no such weights.
     """
+    if values.get("model") and not values.get("defense"):
+        values = {"baseline": None, **values, "defense": "undefended"}
     weights = values.get("weights")
-    if weights is None or not str(weights).endswith(WEIGHTS):
+    if not isinstance(weights, str | Path) or os.path.isdir(weights):  # noqa: PTH112 - raises for no text
         return values
+    if not os.path.exists(weights):  # noqa: PTH110
+        raise BadParameter(f"--weights {shortened(str(weights))}: there is no such file or folder")
     models = listed(values.get("model") or [])
     if len(models) != 1:
         raise BadParameter(f"--weights {weights} is a file, which needs one --model, such as net.py:build")
-    model = parse(models[0]) if isinstance(models[0], str) else PartRef(models[0]["name"], models[0])
-    table = {"name": model.name, **model.params, "weights": str(weights)}
+    model = parse(models[0]) if isinstance(models[0], str) else parse(format_ref(_from_table(models[0])))
     kept = {name: value for name, value in values.items() if name != "weights"}
-    return {"strategy": "pretrained", **kept, "model": format_ref(PartRef(table.pop("name"), table)), "train": True}
+    return {**kept, "model": format_ref(PartRef(model.name, {**model.params, "weights": str(weights)}))}
+
+
+def _from_table(table: dict[str, Any]) -> PartRef:
+    if not isinstance(table.get("name"), str):
+        raise BadParameter(f"model table {reprlib.repr(table)} needs a key 'name'")
+    return PartRef(table["name"], {name: value for name, value in table.items() if name != "name"})
 
 
 def _check_threats(made: RunConfig, origin: Callable[[str], str]) -> None:
@@ -243,7 +251,7 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
             f"--threat {reprlib.repr(values['threat'])} {origin('threat')} cannot be combined with "
             f"{', '.join(sorted(both))}; give --threat alone, or --norm, --eps and --goal"
         )
-    values = _with_model_weights(values)
+    values = _of_own_model(values)
     try:
         made = _validator().validate_python(values)
         _check_threats(made, origin)

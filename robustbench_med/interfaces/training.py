@@ -41,9 +41,12 @@ class Classifier(Learner):
 
     ``stochastic``: two calls on one image may differ. Such a model draws from torch's global generator, which the
     harness seeds and restores; it is evaluated on several draws.
+
+    ``notes``: what a user should know about how it was put together, shown before a run, one line each.
     """
 
     stochastic: bool = False
+    notes: tuple[str, ...] = ()
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy, unless the model adds terms of its own."""
@@ -62,9 +65,12 @@ class Model(Component, ABC):
     """An architecture: builds classifiers, untrained unless its parameters name weights.
 
     ``classes``: names of the classes in the order of the logits, if fixed; empty: those of the data set.
+    ``strategy``: what it is used with in place of the recipe's own strategy, such as ``pretrained`` where it comes with
+    weights; empty: the recipe's own.
     """
 
     classes: tuple[str, ...] = ()
+    strategy: str = ""
 
     @abstractmethod
     def build(self, num_classes: int, channels: int, size: int) -> Classifier:
@@ -100,15 +106,22 @@ class Federated:
         shared: state of the learner at every client.
         personal: by client, entries that replace those of ``shared`` (empty for a global model).
         history: one dict per round, for the manifest.
+        exact: the states are stored in full precision, as weights that were trained elsewhere are.
     """
 
     shared: dict[str, Tensor]
     personal: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    exact: bool = False
 
 
 class Strategy(Component, ABC):
-    """Trains one model over several clients: a classifier, or the learner of a detector or purifier."""
+    """Trains one model over several clients: a classifier, or the learner of a detector or purifier.
+
+    ``trains``: False for one that takes the model as it is built, so that it needs no images and no permission.
+    """
+
+    trains: bool = True
 
     def classifier(self, build: Callable[[], Classifier]) -> Classifier:
         """A fresh instance of the classifier that is trained and deployed: as built, unless several are combined."""

@@ -77,11 +77,11 @@ def _is_file(name: str) -> bool:
 
 
 def _partition(text: str) -> tuple[str, str, str]:
-    """Name, colon and the rest: a path ends at the first colon after its ending or, of a file that exists, later."""
+    """Name, colon and the rest: the name ends at the first colon, unless a file has colons in its path."""
     ends = [at for at, char in enumerate(text) if char == ":"] + [len(text)]
-    paths = [end for end in ends if _is_file(text[:end].strip())]
-    there = [end for end in paths if os.path.isfile(text[:end].strip())]  # noqa: PTH113 - raises for no text
-    end = (there or paths or ends)[0]
+    paths = [text[:end].strip() for end in ends]
+    there = [end for end, path in zip(ends, paths, strict=True) if _is_file(path) and os.path.isfile(path)]  # noqa: PTH113
+    end = (there or ends)[0]
     return text[:end].strip(), text[end : end + 1], text[end + 1 :]
 
 

@@ -27,6 +27,7 @@ from robustbench_med.errors import DataError, HarnessError, NotDefined, describe
 from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
+from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
@@ -104,9 +105,9 @@ class Evaluator:
         return self.loader.deployment(cell.trained, self.explicit(cell))
 
     def explicit(self, cell: Cell) -> Path | None:
-        """The folder of weights that was named, if any; it is not used for the baseline."""
-        baseline = self.config.baseline
-        return None if baseline and cell.defense.name == baseline else self.config.weights
+        """The folder of weights that was named, if any; a baseline that is only shown next to others has its own."""
+        named = {reference(ref, "defense").name for ref in self.config.defense}
+        return self.config.weights if cell.defense.name in named else None
 
     def surrogate(self, cell: Cell) -> Deployment | None:
         """The defense whose classifier `transfer` attacks; None where no rung of the cell is `transfer`."""

@@ -25,6 +25,7 @@ from robustbench_med.runner.cost import Cost, CostInput, Costs, surrogate_of, un
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
 from robustbench_med.training.estimate import UntrainedPart, missing
+from robustbench_med.training.ready import ready_seed
 
 #: ``train``: it will run once its weights are trained; ``refused``: it has none and none are to be trained.
 State = Literal["done", "run", "train", "skip", "refused"]
@@ -136,7 +137,7 @@ class Preview:
         Raises:
             WeightsError: there are some, and they are corrupt.
         """
-        named = self.config.weights is not None and cell.defense.name != self.config.baseline
+        named = self.runner.evaluator.explicit(cell) is not None
         return [ref for ref in _refs(cell)[named:] if self._lacks_weights(ref)]
 
     def _lacks_weights(self, ref: TrainedRef) -> bool:
@@ -144,7 +145,8 @@ class Preview:
         if key not in self._lacks:
             try:
                 resolved, card = self.loader.resolved(ref), self.loader.dataset(ref).card()
-                self._lacks[key] = search(resolved, card, seed=ref.seed)[0] is None
+                there = search(resolved, card, seed=ref.seed)[0] is not None
+                self._lacks[key] = not there and ready_seed(resolved, card, ref.seed) is None
             except UnknownName:  # a surrogate that no plugin offers: its rung is left out, or the run is refused
                 self._lacks[key] = False
         return self._lacks[key]

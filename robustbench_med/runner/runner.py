@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,14 +10,23 @@ from dataclasses import asdict
 import pydantic
 import torch
 
+from robustbench_med.defenses.building import build_for
 from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.resolved import key_of
-from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError, described, first_fault
+from robustbench_med.errors import (
+    DataError,
+    ModelNote,
+    UnknownName,
+    UsageError,
+    WeightsError,
+    described,
+    first_fault,
+)
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
-from robustbench_med.interfaces.dataset import SPLITS
+from robustbench_med.interfaces.dataset import SPLITS, DataCard
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped
@@ -46,6 +56,7 @@ class Runner:
         self.evaluator = Evaluator(config, registry, self.progress)
         self.executor = find_executor(config, self.evaluator)
         self._sites: dict[str, tuple[str, ...]] = {}
+        self._tried: set[str] = set()
 
     @property
     def device(self) -> torch.device:
@@ -86,6 +97,7 @@ class Runner:
         card = dataset.card()
         if cell.threat.goal != "untargeted" and card.lesion_class is None:
             raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
+        self._try_model(cell, card)
         cell.threat.check_eps(card.channels * card.size * card.size)
         trains = self.loader.train and self.evaluator.explicit(cell) is None
         with _errors_left_to_the_cell():
@@ -96,6 +108,20 @@ class Runner:
             for client in cell.clients:
                 if client not in served:
                     raise unknown_client(client, dataset, served)
+
+    def _try_model(self, cell: Cell, card: DataCard) -> None:
+        """Build a model that was named, before anything else is done with it, and say what it is given."""
+        key = repr((cell.trained.model, card.digest))
+        if cell.trained.model is None or key in self._tried:
+            return
+        self._tried.add(key)
+        model = self.loader.resolved(cell.trained).model
+        with torch.random.fork_rng(devices=[]):
+            classifier = build_for(model, card)
+        if classifier.notes:
+            whose = "classes=" if model.classes else f"of {card.name!r}; another order: classes=[...]"
+            order = f"its classes in order: {', '.join(model.classes or card.classes)} ({whose})"
+            warnings.warn("; ".join([*classifier.notes, order]), ModelNote, stacklevel=2)
 
     def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
         trained = cell.trained

@@ -11,12 +11,12 @@ import torch
 
 from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import ResolvedDefense, learns
+from robustbench_med.defenses.resolved import ResolvedDefense
 from robustbench_med.defenses.weights import search
 from robustbench_med.interfaces import Dataset, Learner, Purifier, Strategy, System, TrainJob
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.training.loader import Loader
-from robustbench_med.training.parts import is_trained, part_folder
+from robustbench_med.training.ready import ready_seed, untrained
 
 #: Images of each client in a trial on the CPU; on other devices a whole batch.
 FEW = 8
@@ -77,16 +77,15 @@ def missing(loader: Loader, refs: Iterable[TrainedRef]) -> list[UntrainedPart]:
     for ref in refs:
         resolved, dataset = loader.resolved(ref), loader.dataset(ref)
         card = dataset.card()
-        if search(resolved, card, seed=ref.seed)[0] is not None:
+        if search(resolved, card, seed=ref.seed)[0] is not None or ready_seed(resolved, card, ref.seed) is not None:
             continue
-        for name, key in resolved.training_keys(card).items():
-            folder = part_folder(name, key, ref.seed or 0)
-            if not is_trained(folder) and (work := _work(name, resolved, dataset, loader.device)):
-                found.setdefault(f"{name}-{key}", work)
+        keys = resolved.training_keys(card)
+        for name in untrained(resolved, card, ref.seed or 0):
+            found.setdefault(f"{name}-{keys[name]}", _work(name, resolved, dataset, loader.device))
     return list(found.values())
 
 
-def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.device) -> UntrainedPart | None:
+def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.device) -> UntrainedPart:
     card, clients = dataset.card(), dataset.split("train").by_site()
 
     def model() -> Learner:
@@ -95,8 +94,6 @@ def _work(name: str, resolved: ResolvedDefense, dataset: Dataset, device: torch.
     if name == "classifier":
         return UntrainedPart(name, resolved.strategy, model, clients, device)
     part = resolved.learned()[name]
-    if not learns(part):
-        return None
     made = PartBuilder(resolved, card, PartFolders({}), device)
 
     def learner() -> Learner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from robustbench_med.defenses.weights import artifact_folder, find_artifact, sea
 from robustbench_med.interfaces import Dataset, TrainJob
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
+from robustbench_med.training.ready import ready_seed
 from robustbench_med.training.train import train
 
 Kept = TypeVar("Kept")
@@ -52,7 +53,7 @@ class Loader:
         device: of the pipelines and of training.
         data_root: folder of the user's images.
         progress: opens progress bars.
-        train: train a defense that has no weights, with its seed or 0.
+        train: train a defense that has no weights, with its seed or 0; without it nothing is ever trained.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Loader:
 
         def load() -> Deployment:
             resolved, dataset = self.resolved(ref), self.dataset(ref)
-            artifact = self._artifact(ref, resolved, dataset, self._folders.get(key, weights))
+            artifact = self.artifact(ref, resolved, dataset, self._folders.get(key, weights))
             self._folders[key] = artifact.folder
             return Deployment(resolved, artifact, dataset, self.device, ref.unseen)
 
@@ -116,16 +117,29 @@ class Loader:
         if folder.is_dir():
             self._folders.setdefault(_key(ref, None), folder)
 
-    def _artifact(self, ref: TrainedRef, resolved: ResolvedDefense, dataset: Dataset, weights: Path | None) -> Artifact:
+    def artifact(
+        self, ref: TrainedRef, resolved: ResolvedDefense, dataset: Dataset, weights: Path | None = None
+    ) -> Artifact:
+        """The trained parts; put together now where none of them has to be trained, or training is on.
+
+        Raises:
+            WeightsError: there are none, or they are corrupt.
+        """
         card = dataset.card()
-        if not self.train or weights is not None:
+        if weights is not None:
             return find_artifact(resolved, card, weights, ref.seed, ref.command(self.data_root))
-        found, _ = search(resolved, card, seed=ref.seed, remake=True)
+        found, _ = search(resolved, card, seed=ref.seed, remake=self.train)
         if found is not None:
             return found
+        seed = ready_seed(resolved, card, ref.seed)
+        if seed is None and not self.train:
+            return find_artifact(resolved, card, None, ref.seed, ref.command(self.data_root))  # raises
         # Resolved again: training fills the parts, and loading needs untrained ones.
         fresh, job = self.resolved(ref), self.job(ref, resolved)
-        return train(fresh, dataset, job, artifact_folder(fresh, card, job.seed), ref.unseen)
+        if seed is not None:
+            job = replace(job, seed=seed)
+        target = artifact_folder(fresh, card, job.seed)
+        return train(fresh, dataset, job, target, ref.unseen, pictures=seed is None)
 
     def job(self, ref: TrainedRef, resolved: ResolvedDefense) -> TrainJob:
         """The training job of ``ref``."""

@@ -104,10 +104,10 @@ def _federate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         federated = strategy.train(build, task.split.by_site(), job)
-    save_state(draft / f"{task.name}.safetensors", federated.shared)
+    save_state(draft / f"{task.name}.safetensors", federated.shared, federated.exact)
     for client, state in federated.personal.items():
         if state:
-            save_state(draft / f"{personal(task.name, client)}.safetensors", state)
+            save_state(draft / f"{personal(task.name, client)}.safetensors", state, federated.exact)
     return federated.history
 
 

@@ -36,11 +36,17 @@ SCHEMA = 2
 
 
 def train(
-    resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, target: Path, unseen: tuple[str, ...] = ()
+    resolved: ResolvedDefense,
+    dataset: Dataset,
+    job: TrainJob,
+    target: Path,
+    unseen: tuple[str, ...] = (),
+    pictures: bool = True,
 ) -> Artifact:
-    """Train all parts; write them to ``target``; calibrate the gates; draw plots.
+    """Train all parts; write them to ``target``; calibrate the gates; draw plots if ``pictures`` are wanted.
 
-    The sites ``unseen`` have no training images, but get gates too.
+    The sites ``unseen`` have no training images, but get gates too. A data set without training images has the clients
+    of its test images.
 
     Raises:
         DataError: the data set has no training images.
@@ -52,6 +58,7 @@ def train(
         for folder in folders.values():
             copy_states(folder, draft)
         clients = split.by_site()
+        served = clients if clients or resolved.strategy.trains else dataset.split("test").by_site()
         manifest = {
             "schema": SCHEMA,
             "defense": resolved.entry.spec.name,
@@ -59,7 +66,7 @@ def train(
             "recipe": resolved.describe(),
             "training_keys": resolved.training_keys(card),
             "dataset": asdict(card),
-            "clients": sorted(clients),
+            "clients": sorted(set(served) - set(unseen)),
             "train_images": {client: len(images) for client, images in clients.items()},
             "seed": job.seed,
             "parts": facts,
@@ -68,7 +75,8 @@ def train(
         seal(draft, manifest)
         deployment = Deployment(resolved, Artifact(draft), dataset, job.device, unseen)
         deployment.save_calibration()
-        draw(deployment, split)
+        if pictures:
+            draw(deployment, split)
     return Artifact(target)
 
 
@@ -105,7 +113,7 @@ def _trained(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, folders
     if is_trained(folder) or _adopt(resolved, dataset, name, key, job.seed, folder):
         return folder
     split = dataset.split("train")
-    if len(split) == 0:
+    if len(split) == 0 and (name != "classifier" or resolved.strategy.trains):
         raise DataError(f"data set {dataset.card().name!r} has no training images")
     shared = resolved.shared_key(name, dataset.card())
     # The states that a strategy trains are shared with other parts; those that each client fits are not.

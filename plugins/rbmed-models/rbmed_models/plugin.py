@@ -24,20 +24,37 @@ def rbmed_models() -> Iterator[ModelSpec]:
     )
     yield ModelSpec(
         name="pytorch",
-        target="rbmed_models.foreign:PyTorchFile",
+        target="rbmed_models.foreign.python_file:PyTorchFile",
         summary="A module from a function in a Python file: --model net.py:build",
     )
     yield ModelSpec(
         name="timm",
-        target="rbmed_models.foreign:Timm",
+        target="rbmed_models.foreign.libraries:Timm",
         summary="An architecture of timm: timm:resnet18",
         reference="Wightman, PyTorch image models, doi:10.5281/zenodo.4414861",
     )
     yield ModelSpec(
         name="torchvision",
-        target="rbmed_models.foreign:TorchVision",
+        target="rbmed_models.foreign.libraries:TorchVision",
         summary="An architecture of torchvision: torchvision:resnet18",
         reference="TorchVision maintainers, github.com/pytorch/vision (2016)",
+    )
+
+    yield ModelSpec(
+        name="torchscript",
+        target="rbmed_models.foreign.torchscript:TorchScript",
+        summary="A TorchScript program with its weights: --model scripted.pt",
+    )
+    yield ModelSpec(
+        name="hf",
+        target="rbmed_models.foreign.hugging_face:HuggingFace",
+        summary="An image classifier of Hugging Face transformers: hf:FOLDER or hf:OWNER/NAME",
+        reference="Wolf et al. 2020, arXiv:1910.03771",
+    )
+    yield ModelSpec(
+        name="object",
+        target="rbmed_models.foreign.module_object:ModuleObject",
+        summary="A torch module that a Python program hands over: evaluate(model=net)",
     )
 
 
@@ -46,6 +63,6 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
     """The strategy for models that come with weights."""
     yield StrategySpec(
         name="pretrained",
-        target="rbmed_models.foreign:Pretrained",
+        target="rbmed_models.foreign.pretrained:Pretrained",
         summary="No training: every client has the model as built",
     )

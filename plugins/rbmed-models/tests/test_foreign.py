@@ -1,18 +1,17 @@
-"""External models: found, loaded, normalised, in the data set's order of classes; unsafe weights are refused."""
+"""External models: found, normalised, in the data set's order of classes; what they answer is read as logits."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadParameter, NotDefined, UsageError, WeightsError
+from robustbench_med.errors import BadParameter, ModelNote, UsageError, WeightsError
 
 NET = Path(__file__).parent / "net.py"
 FEW = "brainsim:size=32,train_patients=2,calibration_patients=2,test_patients=1,slices=2"
@@ -39,25 +38,14 @@ def images(channels: int = 1, size: int = 32) -> torch.Tensor:
     return torch.rand(3, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", [".safetensors", ".pt"])
-def test_a_file_with_weights_gives_the_logits_of_its_module(body: nn.Sequential, tmp_path: Path, kind: str) -> None:
-    file = tmp_path / f"w{kind}"
-    state = body.state_dict()
-    if kind == ".pt":
-        torch.save({"state_dict": state, "epoch": 3}, file)
-    else:
-        save_file(state, file)
-    built = model(f"{NET}:build,weights={file},mean=[0.2],std=[0.4]").build(2, 1, 32)
+def test_a_file_with_weights_gives_the_logits_of_its_module(body: nn.Sequential, weights: Path) -> None:
+    built = model(f"{NET}:build,weights={weights},mean=[0.2],std=[0.4]").build(2, 1, 32)
     torch.testing.assert_close(built(images()), body((images() - 0.2) / 0.4))
-    with pytest.raises(NotDefined, match="offers no features"):
-        built.embed(images())
 
 
-def test_grey_images_are_repeated_and_resized(weights: Path) -> None:
+def test_grey_images_are_repeated_and_resized() -> None:
     built = model("torchvision:squeezenet1_1,size=64,mean=[0.1,0.2,0.3]").build(2, 1, 32).eval()
     assert built(images()).shape == (3, 2)
-    features = model("timm:test_resnet").build(2, 1, 32).eval().embed(images())
-    assert features.shape[0] == 3
     with pytest.raises(BadParameter, match="needs 1 channels, and the images have 3"):
         model(f"{NET}:build,channels=1").build(2, 3, 32)
 
@@ -67,54 +55,83 @@ def test_grey_images_are_repeated_and_resized(weights: Path) -> None:
     [
         ("timm:resnet9999", BadParameter, "timm has no model 'resnet9999'"),
         ("torchvision:resnet9999", BadParameter, "torchvision has no classifier"),
-        (f"{NET}:make", BadParameter, "has no function 'make'"),
+        (f"{NET}:make", BadParameter, f"has no function 'make'; write --model {NET}:NAME; it has build, fixed"),
         (f"{NET}:not_a_module", BadParameter, "returns a int, not a torch.nn.Module"),
+        (f"{NET}:demanding", BadParameter, "needs depth, which nothing gives"),
+        (f"{NET}:broken", BadParameter, "broken fails: ZeroDivisionError: division by zero"),
         ("gone.py:build", BadParameter, "gone.py cannot be read"),
         (f"{NET}:build,digest=0", BadParameter, "digest=0 is that of other files"),
         (f"{NET}:build,std=[0]", BadParameter, "std must be > 0"),
         (f"{NET}:build,mean=[1,2,3]", BadParameter, "mean has 3 values for 1 channels"),
+        (f"{NET}:fixed", BadParameter, "fails on images of 1 x 32 x 32 (it takes size=64,channels=3): RuntimeError"),
+        (f"{NET}:fixed,channels=3", BadParameter, "fails on images of 3 x 32 x 32 (it takes size=64): RuntimeError"),
+        ("torchvision:inception_v3", BadParameter, "(it takes size=224)"),
+        (f"{NET}:answering,output=loss", BadParameter, "output=loss is none of these"),
     ],
 )
-def test_invalid_models_are_refused(text: str, error: type[UsageError], part: str) -> None:
-    with pytest.raises(error, match=re.escape(part)):
+def test_invalid_models_are_refused_in_one_line(text: str, error: type[UsageError], part: str) -> None:
+    with pytest.raises(error, match=re.escape(part)) as caught:
         model(text).build(2, 1, 32)
+    assert "\n" not in str(caught.value)
 
 
-class Evil:
-    def __reduce__(self) -> object:
-        return print, ("run",)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("width", [1, 18, 1000])
+def test_another_number_of_values_than_classes_is_refused(classes: int, width: int) -> None:
+    if (classes, width) == (2, 1):
+        return
+    many = "one value" if width == 1 else f"{width} values"
+    with pytest.raises(BadParameter, match=rf"answers with {many} for each image, and {classes} classes.*classes=\["):
+        model(f"{NET}:wide_{width}").build(classes, 1, 32)
 
 
-def test_weights_that_could_run_code_or_do_not_fit_are_refused(weights: Path, tmp_path: Path, capsys) -> None:
-    evil = tmp_path / "evil.pt"
-    evil.write_bytes(pickle.dumps({"weight": Evil()}))
-    torch.save({"weight": Evil()}, tmp_path / "zip.pt")
-    for file in (evil, tmp_path / "zip.pt"):
-        with pytest.raises(WeightsError, match="contain more than tensors"):
-            model(f"{NET}:build,weights={file}").build(2, 1, 32)
-    assert capsys.readouterr().out == ""
-    with pytest.raises(WeightsError, match="do not fit Sequential"):
-        model(f"{NET}:build,weights={weights}").build(3, 1, 32)
-    weights.write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        model(f"{NET}:build,weights={weights}").build(2, 1, 32)
+@pytest.mark.parametrize("name", ["one_value", "flat", "map_of_one"])
+def test_one_value_stands_for_the_second_of_two_classes(name: str) -> None:
+    built = model(f"{NET}:{name}").build(2, 1, 32)
+    x = images()
+    z = built.body((x - 0.5) / 0.25).reshape(-1)
+    torch.testing.assert_close(built(x), torch.stack([torch.zeros(3), z], 1))
 
 
-def test_two_files_of_one_name_are_two_models(weights: Path) -> None:
-    before = model(f"{NET}:build,weights={weights}").params.digest
-    assert re.fullmatch("[0-9a-f]{16}", before)
-    save_file(load_file(weights), weights, metadata={"the same": "tensors"})
-    assert model(f"{NET}:build,weights={weights}").params.digest == before
-    save_file({"x": torch.zeros(1)}, weights)
-    assert model(f"{NET}:build,weights={weights}").params.digest != before
+@pytest.mark.parametrize(("name", "inner"), [("sigmoid", "one_value"), ("softmax", "build")])
+def test_of_probabilities_the_logarithm_is_taken(name: str, inner: str) -> None:
+    torch.manual_seed(0)
+    raw = model(f"{NET}:{inner}").build(2, 1, 32)
+    torch.manual_seed(0)
+    built = model(f"{NET}:{name}").build(2, 1, 32)
+    torch.testing.assert_close(built(images()).softmax(1), raw(images()).softmax(1))
+    torch.manual_seed(0)
+    plain = model(f"{NET}:{name},scores=logits").build(2, 1, 32)
+    assert not torch.allclose(plain(images()), built(images()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [
+        ("dict", ""), ("dict", "logits"), ("tuple", "0"), ("pair", ""), ("record", "logits"), ("nested", "logits"),
+        ("nested", "head.logits"), ("list", "0"),
+    ],
+)  # fmt: skip
+def test_the_entry_with_the_logits_is_named_or_obvious(kind: str, output: str) -> None:
+    torch.manual_seed(0)
+    built = model(f"{NET}:answering_{kind}" + (f",output={output}" if output else "")).build(2, 1, 32)
+    torch.testing.assert_close(built(images()), built.body.inner((images() - 0.5) / 0.25))
+
+
+def test_an_unclear_answer_is_refused_in_a_line_that_names_an_entry() -> None:
+    with pytest.raises(BadParameter, match=r"answers with a dict of a \(3, 2\), b \(3, 2\); name .*: output=a"):
+        model(f"{NET}:unclear").build(2, 1, 32)
+    assert model(f"{NET}:unclear,output=b").build(2, 1, 32)(images()).shape == (3, 2)
 
 
 def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential, tmp_path: Path) -> None:
+    with torch.no_grad():
+        body[4].weight[0, 0] = 1e-9  # half precision has no such number
+    save_file(body.state_dict(), weights)
+
     def right(**options: object) -> float:
         (record,) = rbmed.evaluate(
             dataset=FEW,
-            defense="undefended",
-            baseline="",
             attack="fgsm",
             access="oblivious",
             weights=weights,
@@ -122,6 +139,7 @@ def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential
             **options,
         )
         assert (record.status, record.defense.strategy.name) == ("ok", "pretrained"), record.reason
+        assert record.defense.name == "undefended"
         return float(record.metrics["clean_accuracy"])
 
     dataset = rbmed.load_dataset(FEW)
@@ -129,11 +147,31 @@ def test_a_run_scores_the_weights_as_they_are(weights: Path, body: nn.Sequential
     expected = float((body((test.images - 0.5) / 0.25).argmax(1) == test.labels).float().mean())
     assert right(model=f"{NET}:build") == pytest.approx(expected)
     turned = ",".join(reversed(classes))
-    assert right(model=f"{NET}:build,classes=[{turned}]") == pytest.approx(1 - expected)
+    with pytest.warns(ModelNote, match=rf"its classes in order: {', '.join(reversed(classes))} \(classes=\)"):
+        assert right(model=f"{NET}:build,classes=[{turned}]") == pytest.approx(1 - expected)
     with pytest.raises(BadParameter, match=r"answers with a, b; data set 'brainsim' has .* besides"):
         right(model=f"{NET}:build,classes=[a,b]")
+    deployed = rbmed.load_defense("undefended", FEW, model=f"{NET}:build,weights={weights}")
+    assert deployed.classifier(deployed.served[0]).body[4].weight[0, 0] == 1e-9
+
+
+def test_what_a_model_is_given_and_what_nobody_stated_is_said(weights: Path, tmp_path: Path) -> None:
+    options = {"dataset": FEW, "attack": "fgsm", "access": "oblivious", "weights": weights, "out": tmp_path / "out"}
+    unsaid = r"build: input 1 x 32 x 32, mean 0.5, std 0.25 \(not stated, so assumed: size, channels, mean, std\); its"
+    with pytest.warns(ModelNote, match=unsaid):
+        rbmed.evaluate(model=f"{NET}:build", **options)
+    with pytest.warns(ModelNote, match="input 1 x 48 x 48, mean 0.1, std 0.2; its classes in order"):
+        rbmed.evaluate(model=f"{NET}:build,size=48,channels=1,mean=[0.1],std=[0.2]", **options)
 
 
 def test_a_file_of_weights_needs_one_model(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="needs one --model, such as net"):
         rbmed.evaluate(weights=weights, out=tmp_path / "out")
+    with pytest.raises(BadParameter, match=r"--weights gone\.pt: there is no such file or folder"):
+        rbmed.evaluate(weights="gone.pt", model=f"{NET}:build", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_other_code_are_refused(weights: Path) -> None:
+    with pytest.raises(WeightsError, match=r"do not fit Sequential: 4\.weight has shape .2, 128. in the file"):
+        model(f"{NET}:build,weights={weights}").build(3, 1, 32)

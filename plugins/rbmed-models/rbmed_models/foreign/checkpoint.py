@@ -1,0 +1,86 @@
+"""Reads a file of weights, whatever it is called, without running anything that is in it."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from robustbench_med.errors import WeightsError
+
+EXPORT = "export the state alone: torch.save(model.state_dict(), 'weights.pt')"
+#: Besides tensors, what files of weights hold that is data only: figures of a training and its settings.
+HARMLESS: list[Any] = [
+    np.dtype,
+    np.ndarray,
+    codecs.encode,
+    argparse.Namespace,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
+    np.float64(0).__reduce__()[0],
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.zeros(1).__reduce__()[0],
+    (np.zeros(1).__reduce__()[0], "numpy.core.multiarray._reconstruct"),
+]
+#: Files of other libraries by their first bytes.
+OTHERS = {b"\x89HDF": "HDF5 (Keras)", b"GGUF": "GGUF", b"\x08": "ONNX"}
+
+
+def load(file: Path) -> Any:
+    """What a file holds: safetensors, or a PyTorch file with tensors, containers and numbers.
+
+    Raises:
+        WeightsError: it cannot be read, or holds more; the message says what to export.
+    """
+    head = b""
+    try:
+        with file.open("rb") as source:
+            head = source.read(16)
+        if head[8:9] == b"{":
+            return load_file(file)
+        kind = _kind(file, head)
+        if kind:
+            raise WeightsError(f"weights {file} are {kind}; {EXPORT}")
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(file, "cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except (OSError, SafetensorError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"weights {file} cannot be read: {_line(error)}") from None
+    except Exception as error:
+        text = str(error)
+        if head[:1] != b"\x80" and head[:2] != b"PK":
+            raise WeightsError(
+                f"weights {file} cannot be read: neither safetensors nor a PyTorch file; {EXPORT}"
+            ) from None
+        if isinstance(error, RuntimeError):
+            raise WeightsError(f"weights {file} cannot be read: {_line(error)}") from None
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        what = f" ({named[1]})" if named else ""
+        raise WeightsError(f"weights {file} contain more than tensors{what}, which could run code; {EXPORT}") from error
+
+
+def _kind(file: Path, head: bytes) -> str:
+    """What the file is, if it holds no weights of PyTorch."""
+    for start, name in OTHERS.items():
+        if head.startswith(start):
+            return f"of {name}, not of PyTorch"
+    if head.startswith(b"PK"):
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            return f"TorchScript, a program (--model {file} runs it)"
+        if not any(name.endswith("data.pkl") for name in names):
+            return "a zip archive, not a file of PyTorch"
+    return ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]

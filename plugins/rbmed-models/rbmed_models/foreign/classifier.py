@@ -1,0 +1,145 @@
+"""A module from elsewhere as a classifier of images in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import robustbench_med as rbmed
+from rbmed_models.foreign.answers import Reading, are_probabilities, entries, read
+from rbmed_models.foreign.code import told
+from rbmed_models.foreign.features import features, last_linear
+from robustbench_med.errors import BadParameter, NotDefined
+
+if TYPE_CHECKING:
+    from rbmed_models.foreign.params import ForeignParams
+
+#: Sides of images that are tried to find out what a module of a fixed size takes.
+SIZES = (224, 256, 299, 384, 128, 96, 64, 32, 28)
+
+
+class Foreign(rbmed.Classifier):
+    """Images in [0, 1] -> logits of a module with its own normalisation, channels and size.
+
+    Args:
+        body: normalised images -> an answer with logits.
+        params: normalisation, channels, size, and how the answer is read.
+        classes: number of classes.
+        channels: of the images given.
+        size: side of the images given.
+        notes: what is to be said of the weights; None: it has none.
+
+    Raises:
+        BadParameter: the module cannot answer such images, or not with logits.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        params: ForeignParams,
+        classes: int,
+        channels: int,
+        size: int,
+        notes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body, self.size, self.label = body, params.size, params.label()
+        self.channels = params.channels or channels
+        if channels not in (1, self.channels):
+            raise BadParameter(f"the model needs {self.channels} channels, and the images have {channels}")
+        self.mean: Tensor
+        self.std: Tensor
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(params, name))
+            if len(values) not in (1, self.channels):
+                raise BadParameter(f"{name} has {len(values)} values for {self.channels} channels")
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+        self.named_layer = params.layer
+        self.reading, self.head, said = self._tried(params, classes, channels, size)
+        if notes is not None:
+            self.notes = (self._input(params, size), *notes, *said)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K)."""
+        return self.reading.logits(self.body(self._prepared(x)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Features (N, F): the output of the layer that was named, else the input of the last linear one."""
+        if not (self.named_layer or self.head):
+            raise NotDefined(f"{self.label} has no linear layer, so its features must be named: layer=NAME")
+        layer = self.named_layer or self.head
+        return features(self.body, self._prepared(x), layer, inside=bool(self.named_layer))
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        if self.size is not None and x.shape[-1] != self.size:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return (x.expand(-1, self.channels, -1, -1) - self.mean) / self.std
+
+    # --- a trial on noise ---
+
+    def _tried(self, params: ForeignParams, classes: int, channels: int, size: int) -> tuple[Reading, str, list[str]]:
+        """How answers are read, the layer that gives the logits, and what is to be said."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(3, channels, size, size, generator=generator)
+        training = self.body.training
+        self.body.eval()
+        # A module may draw random numbers, and those of the harness must not change.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            try:
+                answer = self._answer(x, params, channels, size)
+                reading, note = read(answer, len(x), classes, params.output, self.label)
+                said = [note] if note else []
+                if self._probabilities(params, reading, answer, x):
+                    reading = Reading(reading.entry, reading.single, probabilities=True)
+                    if params.scores == "auto":
+                        said.append("its answers are probabilities, of which logarithms are taken (scores=logits: not)")
+                given = self._prepared(x)
+                head = last_linear(self.body, lambda: entries(self.body(given))[reading.entry])
+            finally:
+                self.body.train(training)
+        return reading, head, said
+
+    def _answer(self, x: Tensor, params: ForeignParams, channels: int, size: int) -> Any:
+        try:
+            return self.body(self._prepared(x))
+        except Exception as error:
+            side = params.size or size
+            asked, remedy = f"{self.channels} x {side} x {side}", self._remedy(params, channels, side)
+            raise BadParameter(f"{self.label} fails on images of {asked}{remedy}: {told(error)}") from error
+
+    def _remedy(self, params: ForeignParams, channels: int, given: int) -> str:
+        """What makes the module run, found by trying."""
+        counts = (self.channels, 3) if channels == 1 and params.channels is None else (self.channels,)
+        for count in dict.fromkeys(counts):
+            for size in (None, *(SIZES if params.size is None else ())):
+                side = size or given
+                try:
+                    self.body(torch.zeros(2, count, side, side))
+                except Exception:  # noqa: BLE001 - whatever it raises, this is not what it takes
+                    continue
+                taken = [f"size={size}"] if size else []
+                taken += [f"channels={count}"] if count != self.channels else []
+                if taken:
+                    return f" (it takes {','.join(taken)})"
+        return ""
+
+    def _probabilities(self, params: ForeignParams, reading: Reading, answer: Any, x: Tensor) -> bool:
+        if params.scores != "auto":
+            return params.scores == "probabilities"
+        if not are_probabilities(entries(answer)[reading.entry], reading):
+            return False
+        # Logits may lie in [0, 1] by chance; those of images far out of range do not.
+        far = self.body(self._prepared(x) * 1000)
+        return are_probabilities(entries(far)[reading.entry], reading)
+
+    def _input(self, params: ForeignParams, size: int) -> str:
+        """What the module is given, and which of it nobody has stated."""
+        side = params.size or size
+        mean, std = (", ".join(f"{value:g}" for value in getattr(params, name)) for name in ("mean", "std"))
+        text = f"{self.label}: input {self.channels} x {side} x {side}, mean {mean}, std {std}"
+        unsaid = [name for name in ("size", "channels", "mean", "std") if name not in params.model_fields_set]
+        return f"{text} (not stated, so assumed: {', '.join(unsaid)})" if unsaid else text

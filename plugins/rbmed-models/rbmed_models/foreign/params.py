@@ -1,0 +1,52 @@
+"""How a model from elsewhere is described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+import pydantic
+from pydantic import Field
+
+import robustbench_med as rbmed
+from rbmed_models.foreign.digest import digest_of
+
+
+class ForeignParams(rbmed.Params):
+    """Description of an external model; values that are not given are those of the data set."""
+
+    source: str = Field("", description="What to build; the first value of the reference.")
+    weights: str = Field("", description="File of weights: safetensors, or a PyTorch checkpoint that holds tensors.")
+    mean: tuple[float, ...] = Field((0.5,), min_length=1, description="Subtracted from pixels: one, or one a channel.")
+    std: tuple[float, ...] = Field((0.25,), min_length=1, description="Divides pixels: one, or one a channel.")
+    classes: tuple[str, ...] = Field((), description="Names of its classes, in order; none: those of the data set.")
+    channels: int | None = Field(None, ge=1, description="Channels of its input; grey images are repeated.")
+    size: int | None = Field(None, ge=1, description="Side of its input images; others are resized (bilinear).")
+    output: str = Field("", description="Key, field or index of its answer that holds the logits, such as logits.")
+    scores: Literal["auto", "logits", "probabilities"] = Field(
+        "auto", description="What it answers with; of probabilities the logarithm is taken; auto: by trial."
+    )
+    layer: str = Field("", description="Layer whose output are its features; none: the input of the last linear layer.")
+    state: str = Field("", description="Which state of the file of weights, such as ema; none: the one that fits.")
+    digest: str = Field("", description="Digest of the files; computed, or compared if given.")
+
+    @pydantic.model_validator(mode="after")
+    def _identify(self) -> Self:
+        """Different files of one name are different models, also in records."""
+        found = digest_of(self.files())
+        if self.digest and self.digest != found:
+            raise ValueError(f"digest={self.digest} is that of other files; the digest of these is {found or 'empty'}")
+        if found and not self.digest:
+            object.__setattr__(self, "digest", found)
+        if any(value <= 0 for value in self.std):
+            raise ValueError("std must be > 0")
+        return self
+
+    def files(self) -> Mapping[str, Path]:
+        """The files that the model depends on, by a name that does not change when all are moved."""
+        return {"weights": Path(self.weights)} if self.weights else {}
+
+    def label(self) -> str:
+        """The model in messages."""
+        return self.source

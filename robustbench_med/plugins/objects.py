@@ -1,0 +1,74 @@
+"""Modules that a Python program hands over in place of the name of a model."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from robustbench_med.errors import BadParameter
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Modules of this process by their keys.
+_HELD: dict[str, nn.Module] = {}
+
+
+def held(key: str) -> nn.Module:
+    """The module that was handed over under this key.
+
+    Raises:
+        BadParameter: there is none in this process.
+    """
+    if key not in _HELD:
+        raise BadParameter(
+            f"there is no module {key!r} in this process; hand it to evaluate(model=...), with executor='local'"
+        )
+    return _HELD[key]
+
+
+def hold(module: nn.Module) -> str:
+    """Keep a module; the key names its class, and changes with its weights, its layers and their code."""
+    total = hashlib.blake2b(digest_size=8)
+    total.update(repr(module).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(_bytes(tensor))
+    own = {type(each) for each in module.modules() if not type(each).__module__.startswith("torch.")}
+    for source in sorted(map(_source, own)):
+        total.update(source.encode())
+    key = f"{type(module).__name__}-{total.hexdigest()}"
+    _HELD[key] = module
+    return key
+
+
+def named(model: Any) -> Any:
+    """A model as a reference: a module, alone or as the name in a table, is kept; the rest is returned as it is."""
+    from torch import nn
+
+    from robustbench_med.interfaces import Classifier
+
+    if isinstance(model, nn.Module):
+        model = {"name": model}
+    if isinstance(model, Mapping) and isinstance(module := model.get("name"), nn.Module):
+        plain = {"mean": [0], "std": [1]} if isinstance(module, Classifier) else {}  # it normalises itself
+        return {**plain, **model, "name": "object", "source": hold(module)}
+    if isinstance(model, list | tuple):
+        return [named(each) for each in model]
+    return model
+
+
+def _bytes(tensor: Any) -> bytes:
+    import torch
+
+    plain: Any = tensor.detach().cpu().contiguous().flatten()
+    return bytes(plain.view(torch.uint8).numpy().tobytes())
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed at a prompt
+        return f"{kind.__module__}.{kind.__qualname__}"
