@@ -36,6 +36,7 @@ from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.runtime.float32 import set_float32
 from robustbench_med.training.loader import Loader
+from robustbench_med.training.ready import ready_seed
 
 #: identical: the whole record but times and provenance, and every image where results of images are kept; within: other
 #: hardware or libraries are named, what was requested is the same, and every share is within sampling error; digest:
@@ -175,7 +176,7 @@ class Verifier:
         if folder is not None:
             return folder
         command = replace(ref, seed=seed).command(self.data_root)
-        if not self.train:
+        if not self.train and ready_seed(resolved, card, seed) is None:
             raise WeightsError(
                 f"weights: none with digest {digest} are here; train them, `{command}`, or name a folder"
             )
