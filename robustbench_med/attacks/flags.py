@@ -31,7 +31,9 @@ FLAGS = {
     "constant-answer": "the system gave one class to every image, of a client at least, though several have another "
     "one: the classifier has not learned the task; look at its training",
     "clean-at-chance": "clean accuracy is not above the share of the most frequent class: there is little that an "
-    "attack could break; compare clean_balanced_accuracy and look at the training",
+    "attack could break; likely causes: another size, mean and std or channels than in training (size=, mean=, std=, "
+    "channels=), classes in another order (classes=[...]), weights of other data or too little training; compare "
+    "clean_balanced_accuracy",
     "batch-dependent": "answers changed with the other images of the batch, as those of a net in training mode do: "
     "figures depend on the batch size; use stored statistics",
     "class-absent": "a class has no test image, or no calibration image at a client: figures and thresholds leave it "

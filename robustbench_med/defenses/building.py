@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -211,12 +212,28 @@ def build_for(model: Model, card: DataCard) -> Classifier:
     """
     if not model.classes:
         return model.build(len(card.classes), card.channels, card.size)
-    if missing := [name for name in card.classes if name not in model.classes]:
+    order = class_order(model.classes, card.classes)
+    if missing := [name for name, place in zip(card.classes, order, strict=True) if place is None]:
         raise BadParameter(
             f"model {model.spec_name!r} answers with {', '.join(model.classes)}; data set {card.name!r} has "
             f"{', '.join(missing)} besides; name the classes in the model's order: classes=[...]"
         )
     built = model.build(len(model.classes), card.channels, card.size)
-    if model.classes == card.classes:
-        return built
-    return Reordered(built, [model.classes.index(name) for name in card.classes])
+    places = [place for place in order if place is not None]
+    return built if places == list(range(len(model.classes))) else Reordered(built, places)
+
+
+def class_order(names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """The place of each wanted class among the names; None where it is not among them, or not clearly.
+
+    A name is itself first; else upper and lower case, spaces, hyphens and underscores make no difference.
+    """
+    plain = [_plain(name) for name in names]
+    return [
+        names.index(name) if name in names else plain.index(_plain(name)) if plain.count(_plain(name)) == 1 else None
+        for name in wanted
+    ]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.casefold()).strip()
