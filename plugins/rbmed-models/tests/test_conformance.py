@@ -18,14 +18,8 @@ SETTINGS = {
 }
 
 
-#: They need a file or a module, which their own tests make.
-ELSEWHERE = {"model/torchscript", "model/hf", "model/object"}
-
-
 @parametrize("rbmed-models", SETTINGS)
 def test_conformance(case: Case) -> None:
-    if str(case).startswith(tuple(ELSEWHERE)):
-        pytest.skip("see its own test")
     if str(case) == "strategy/pretrained-trains":
         with pytest.raises(AssertionError, match="nothing was learned"):  # as it says
             run_case(case)
