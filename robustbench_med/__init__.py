@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
+    from robustbench_med.defenses.held import held as held
     from robustbench_med.files.escaping import escape_markdown as escape_markdown
     from robustbench_med.files.paths import home as home
     from robustbench_med.interfaces import Attack as Attack
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.threat import Budget as Budget
     from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
     from robustbench_med.plugins.components import read_choice as read_choice
-    from robustbench_med.plugins.objects import held as held
     from robustbench_med.plugins.references import PartRef as PartRef
     from robustbench_med.plugins.references import format_eps as format_eps
     from robustbench_med.plugins.references import fraction as fraction
@@ -94,7 +94,7 @@ _LAZY = {
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
-    "robustbench_med.plugins.objects": "held",
+    "robustbench_med.defenses.held": "held",
     "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
     "robustbench_med.plugins.specs": (
         "INTERFACE AttackSpec DatasetSpec DefenseSpec DetectorSpec MetricSpec ModelSpec PurifierSpec ReportSpec Spec "

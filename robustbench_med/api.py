@@ -10,6 +10,7 @@ from torch import nn
 
 from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.held import named
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder
 from robustbench_med.errors import BadParameter
@@ -19,7 +20,6 @@ from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.components import create, current_registry
-from robustbench_med.plugins.objects import named
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import Norm
