@@ -31,5 +31,5 @@ class Measurement:
 #: By their names in `robustbench_med.interfaces.dataset.Split.lesions`.
 LESIONS = {
     "radius": Measurement("Radius of the lesion, mm", (6.0, 9.0, 12.0, 16.0, 20.0)),
-    "contrast": Measurement("Contrast of the lesion, of [0, 1]", (0.1, 0.15, 0.2, 0.3), digits=2),
+    "contrast": Measurement("Contrast of the lesion, of [0, 1]", (0.15, 0.2, 0.25, 0.3), digits=2),
 }

@@ -33,7 +33,7 @@ def with_lesions(**changes: object) -> ImageResults:
 
 def test_every_measurement_has_one_range_more_than_edges() -> None:
     assert LESIONS["radius"].ranges == ("under 6", "6 to 9", "9 to 12", "12 to 16", "16 to 20", "20 and more")
-    assert LESIONS["contrast"].ranges[:2] == ("under 0.10", "0.10 to 0.15")
+    assert LESIONS["contrast"].ranges[:2] == ("under 0.15", "0.15 to 0.20")
 
 
 def test_images_with_a_lesion_are_divided_by_its_size() -> None:
@@ -48,7 +48,7 @@ def test_images_with_a_lesion_are_divided_by_its_size() -> None:
 
 def test_an_edge_belongs_to_the_range_above_it() -> None:
     ranges = by_lesion([with_lesions()], "contrast")
-    assert [(each.text, each.images) for each in ranges] == [("0.10 to 0.15", 2), ("0.30 and more", 2)]
+    assert [(each.text, each.images) for each in ranges] == [("under 0.15", 2), ("0.30 and more", 2)]
 
 
 def test_figures_are_means_over_seeds_and_need_all_of_them() -> None:
