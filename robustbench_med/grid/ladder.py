@@ -64,6 +64,7 @@ PRESETS = {
             _rung("transfer", "apgd"),
             _rung("boundary", "boundary"),
             _rung("bpda", "apgd", systems="static"),
+            _rung("bpda", "momentum", rounds=2, systems="static"),
             _rung("bpda", "momentum", eot=2, systems="random"),
             _rung("gate", "apgd:steps=50", evasion="orthogonal", systems="static"),
             _rung("gate", "apgd:steps=50", evasion="selective", systems="static"),
@@ -81,7 +82,8 @@ PRESETS = {
             _rung("oblivious", "autoattack"),
             _rung("transfer", "apgd"),
             _rung("boundary", "boundary:steps=100"),
-            _rung("bpda", "apgd", systems="static"),
+            _rung("bpda", "apgd:restarts=2", systems="static"),
+            _rung("bpda", "momentum:steps=50", rounds=2, systems="static"),
             _rung("bpda", "momentum:steps=25", eot=4, rounds=2, systems="random"),
             *(
                 _rung("gate", attack, eot, evasion, systems=systems)
