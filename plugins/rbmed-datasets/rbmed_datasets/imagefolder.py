@@ -65,7 +65,7 @@ class ImageFolder(PictureSet):
     Params: ClassVar[type[ImageFolderParams]] = ImageFolderParams
     name = "imagefolder"
     revision = 1
-    later = ("channels", "window", "similar", "pages", "split", "patient", "site", "ids", "test_folder")
+    later = ("channels", "window", "similar", "pages", "min_patients", "split", "patient", "site", "ids", "test_folder")
 
     @cached_property
     def _labelled(self) -> list[Labelled]:

@@ -186,9 +186,11 @@ def _found(root: Path) -> list[Labelled]:
     found = _collection(root) or _sites(root)
     below = found or next((items for child in _folders(root) if (items := _collection(child) or _sites(child))), [])
     if not below:
+        other = unread_note([_class_folder(child) for child in _folders(root)])
         raise DataError(
             f"no class folders with images under {root}: expected <class>/<image>, <class>/images/<image>, "
             "<site>/<class>/<image>, the same one folder deeper, or train|val|test/<class>/<image>"
+            + "".join(f"; {line}" for line in other)
         )
     return below
 

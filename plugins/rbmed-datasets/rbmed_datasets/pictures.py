@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
+from numpy.typing import NDArray
 
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
@@ -40,6 +42,10 @@ class PictureSetParams(GroupingParams):
     )
     pages: Literal["first", "middle", "all"] = rbmed.Field(
         "first", description="Of files with several pages or frames: the first, the middle one, or all, as one patient."
+    )
+
+    min_patients: int = rbmed.Field(
+        1, ge=1, description="Sites with fewer patients (or groups) are left out, and named in the card."
     )
 
     _joined = pydantic.field_validator("classes", "lesion", mode="before")(_split_at_plus)
@@ -176,21 +182,33 @@ class PictureSet(FolderDataset):
             kept=kept,
         )
         groups = group(grouped, params, self.progress)
+        kept_rows, on_sites = self._large_enough([item.site for item in items], groups.patients)
         masks, on_masks = read_masks(
             [item.masks for item in items], [item.path for item in items], params.size, params.fit
         )
+        rows = kept_rows.tolist()
         return Scans(
             classes=names,
-            images=decoded.images,
-            labels=labels,
-            patients=groups.patients,
-            sites=tuple(item.site for item in items),
-            masks=masks,
-            notes=(*groups.notes, *decoded.notes, *on_masks, *self._on_order(), *self._on_files()),
-            units=groups.units,
+            images=decoded.images[kept_rows],
+            labels=labels[kept_rows],
+            patients=tuple(groups.patients[at] for at in rows),
+            sites=tuple(items[at].site for at in rows),
+            masks=None if masks is None else masks[kept_rows],
+            notes=(*groups.notes, *on_sites, *decoded.notes, *on_masks, *self._on_order(), *self._on_files()),
+            units=tuple(groups.units[at] for at in rows),
             patients_known=grouped.patients is not None,
-            official=official if kept else None,
+            official=official[kept_rows] if kept else None,
         )
+
+    def _large_enough(self, sites: Sequence[str], patients: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+        """Rows of sites with enough patients, and a note on the others."""
+        held = Counter(site for site, _ in set(zip(sites, patients, strict=True)))
+        small = {site: count for site, count in sorted(held.items()) if count < self.params.min_patients}
+        if len(small) == len(held):
+            raise DataError(f"no site has {self.params.min_patients} patients or groups (min_patients); found {small}")
+        named = ", ".join(f"{site} ({count})" for site, count in small.items())
+        notes = [f"sites with fewer than {self.params.min_patients} patients or groups are left out: {named}"]
+        return np.array([at for at, site in enumerate(sites) if site not in small]), notes if small else []
 
     def _label(self, name: str) -> int:
         return int(name in self.params.lesion) if self.params.lesion else self.class_names.index(name)

@@ -378,3 +378,21 @@ def test_real_ultrasound(shared_data: Path) -> None:
     assert sum(len(data.split(name)) for name in SPLITS) == 780
     assert "malignant/malignant (145).png" in note(data, "another class")
     assert any("benign/benign (433).png = malignant/malignant (145).png" in line for line in data.check())
+
+
+def test_folders_of_other_kinds_of_files_are_refused_with_what_they_hold(tmp_path: Path) -> None:
+    for name in ("yes", "no"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jp2").touch()
+    with pytest.raises(DataError, match=r"no class folders with images .* 2 \.jp2"):
+        make(tmp_path).card()
+
+
+def test_small_sites_can_be_left_out(tmp_path: Path, class_folders: Write) -> None:
+    class_folders(tmp_path / "A", {"yes": 6, "no": 6}, seed=1)
+    class_folders(tmp_path / "B", {"no": 1}, seed=2)
+    data = make(tmp_path, min_patients=3)
+    assert set(data.split("train").sites) == {"A"}
+    assert note(data, "left out") == "sites with fewer than 3 patients or groups are left out: B (1)"
+    with pytest.raises(DataError, match="no site has 99 patients"):
+        make(tmp_path, min_patients=99).card()

@@ -55,9 +55,10 @@ class Mahalanobis(FeatureDetector):
         shrinkage = ledoit_wolf(centred) if self.params.shrinkage is None else self.params.shrinkage
         factor, failed = torch.linalg.cholesky_ex(shrunk(centred, shrinkage))
         if failed:
+            small = "it needs more images: leave small clients out (min_patients of the data set)"
             raise BadParameter(
                 f"detector mahalanobis: the covariance of {len(features)} images with shrinkage={shrinkage:g} is "
-                "singular; raise shrinkage"
+                f"singular; {'raise shrinkage' if shrinkage < 1 else small}"
             )
         # Rows of whiten @ (f - mean) are uncorrelated, of variance 1: their squares add up to the distance.
         identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)

@@ -90,11 +90,14 @@ def make_optimizer(classifier: nn.Module, params: TrainParams) -> Optimizer:
 def batches(local_round: LocalRound, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of augmented batches (x, y), in a new order.
 
-    All batches have about the same size: batch normalisation fails on a last batch of one image.
+    All batches have about the same size. Batch normalisation fails on one image: the only image of a client is taken
+    twice, augmented differently, unless batches of one were asked for.
     """
     n, device = len(local_round.labels), local_round.labels.device
     order = torch.randperm(n, generator=local_round.generator, device=device)
     for rows in order.tensor_split(math.ceil(n / params.batch_size)):
+        if len(rows) == 1 < params.batch_size:
+            rows = rows.repeat(2)
         x = local_round.images[rows]
         if params.augment:
             x = augment(x, params.shift, params.jitter, local_round.generator)

@@ -72,6 +72,14 @@ def test_batches_are_even_and_cover_every_image_once():
     assert torch.equal(torch.cat([x for x, _ in parts]), images[seen])
 
 
+@pytest.mark.parametrize(("images", "size", "lengths"), [(1, 64, [2]), (3, 2, [2, 2]), (2, 1, [1, 1])])
+def test_an_image_alone_is_taken_twice_unless_batches_of_one_are_wanted(images: int, size: int, lengths: list[int]):
+    local_round = LocalRound("north", torch.rand(images, 1, 8, 8), torch.arange(images), 1, generator())
+    parts = list(batches(local_round, TrainParams(batch_size=size)))
+    assert [len(x) for x, _ in parts] == [len(y) for _, y in parts] == lengths
+    assert {label for _, y in parts for label in y.tolist()} == set(range(images))
+
+
 def test_average_is_weighted_and_leaves_integers():
     states = [
         {"w": torch.tensor([0.0, 4.0]), "n": torch.tensor(3)},
