@@ -7,12 +7,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +40,8 @@ def _console(stderr: bool) -> Console:
     return console
 
 
+#: Rows from which on a table is not drawn but written as `Lines`.
+MANY = 500
 out = _console(stderr=False)
 err = _console(stderr=True)
 
@@ -78,6 +81,31 @@ def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
             overflow="fold",
         )
     return made
+
+
+class Lines:
+    """A table or list of so many rows that a `Table` would take minutes: columns are aligned and never folded."""
+
+    def __init__(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+        self.title, self.columns, self.rows = title, tuple(columns), rows
+        self.right = [name in right for name in columns]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """The whole as text."""
+        columns = list(zip(self.columns, *self.rows, strict=True))
+        wide = [max(map(len, column)) for column in columns]
+        ways = [str.rjust if right else str.ljust for right in self.right]
+
+        def text(cells: Sequence[str]) -> str:
+            return "  ".join(way(cell, width) for way, cell, width in zip(ways, cells, wide, strict=True)).rstrip()
+
+        yield Segment(f"{self.title}\n{text(self.columns)}\n", Style(bold=True))
+        yield Segment("".join(f"{text(cells)}\n" for cells in self.rows))
+
+
+def show_table(made: Table | Lines) -> None:
+    """Print a table on stdout."""
+    out.print(made, soft_wrap=isinstance(made, Lines), end="" if isinstance(made, Lines) else "\n")
 
 
 def row(made: Table, *cells: object, style: str = "") -> None:

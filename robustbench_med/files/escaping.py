@@ -70,8 +70,11 @@ def lines(text: str) -> str:
     """As `line`, but line ends, tabs and spaces stay as they are."""
     if text.isprintable():
         return text
-    kept = _ANSI.sub("", text)
-    return "".join(char if char in "\n\t" else _shown(char) for char in kept)
+    return "\n".join(each if each.isprintable() else _kept(each) for each in text.split("\n"))
+
+
+def _kept(text: str) -> str:
+    return "".join(char if char == "\t" else _shown(char) for char in _ANSI.sub("", text))
 
 
 def straight(text: str) -> str:

@@ -12,7 +12,7 @@ import datetime as dt
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +88,11 @@ def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Invalid
     """
     path = path.absolute()
     with path.open("rb") as file:
-        good, bad = _sorted(file.read(), parse)
+        good, bad = _sorted(file, parse)
     if bad and _lock(path).is_file():
         # The last line may be one that is being written right now.
         with suppress(StoreError), _locked(path), path.open("rb") as file:
-            good, bad = _sorted(file.read(), parse)
+            good, bad = _sorted(file, parse)
     return good, bad
 
 
@@ -103,12 +103,12 @@ def warn(path: Path, bad: Sequence[InvalidLine], what: str = "skipped") -> None:
     warnings.warn(f"{path}: {named}{more}: {what}", StoreWarning, stacklevel=3)
 
 
-def _sorted(data: bytes, parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[InvalidLine]]:
+def _sorted(lines: Iterable[bytes], parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[InvalidLine]]:
     """Parsed lines and invalid lines; empty lines are ignored."""
     good: list[T] = []
     bad: list[InvalidLine] = []
-    for number, line in enumerate(data.split(b"\n"), first):
-        if line.strip():
+    for number, ended in enumerate(lines, first):
+        if (line := ended.removesuffix(b"\n")).strip():
             try:
                 good.append(parse(line))
             except ValueError as error:
@@ -132,7 +132,7 @@ def _sweep(path: Path, check: Callable[[bytes], object]) -> _Seen:
         check(line)
         return line
 
-    good, bad = _sorted(rest, good_line, seen.lines + 1)
+    good, bad = _sorted(rest.split(b"\n"), good_line, seen.lines + 1)
     if bad:
         _set_aside(path, bad)
     if bad or (rest and not rest.endswith(b"\n")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,17 @@ def redacted(text: str) -> str:
     Paths with fewer than three names are removed completely, because the second is often the user. So are relative
     paths that leave their folder (``..``), and logins and secrets in addresses.
     """
+    if "/" not in text and "\\" not in text:  # nearly all texts
+        return text
+    return _redacted(text, str(Path.cwd()), str(Path.home()))
+
+
+@lru_cache(maxsize=4096)  # records repeat the same reasons
+def _redacted(text: str, *known: str) -> str:
     text = _SECRET.sub(rf"\1{GONE}", _LOGIN.sub(f"{GONE}@", text))
-    for known in (Path.cwd(), Path.home()):
-        if len(known.parts) > 1:
-            text = re.sub(rf"{re.escape(str(known))}(?![\w.-])", GONE, text)
+    for folder in known:
+        if len(Path(folder).parts) > 1:
+            text = re.sub(rf"{re.escape(folder)}(?![\w.-])", GONE, text)
     text = _QUOTED.sub(lambda found: f"{found[1]}{_short(found[2])}{found[1]}", text)
     return _PATHS.sub(lambda match: _short(match[0]), text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
@@ -15,17 +15,34 @@ from robustbench_med.records.record import Record, dumped, latest, split
 RECORDS, SAMPLES = "records.jsonl", "samples"
 
 
-def open_results(path: Path) -> list[Record]:
+#: Bytes of records from which on tables keep only what they show.
+LARGE = 16 << 20
+
+
+def records_file(path: Path) -> Path:
+    """The file of records of a folder of results, or the file itself."""
+    return path / RECORDS if path.is_dir() else path
+
+
+def is_large(path: Path) -> bool:
+    """Whether there are so many records that only what a table shows should be kept of them."""
+    file = records_file(path)
+    return file.is_file() and file.stat().st_size > LARGE
+
+
+def open_results(path: Path, keep: Callable[[Record], Record] = lambda record: record) -> list[Record]:
     """The records of a folder of results, or of a file of records, each cell as it was measured last.
+
+    ``keep`` says what is kept of each record.
 
     Raises:
         DataError: there are none.
     """
-    file = path / RECORDS if path.is_dir() else path
+    file = records_file(path)
     if not file.is_file():
         what = f"folder {path} holds no {RECORDS}" if path.is_dir() else f"there is no file or folder {path}"
         raise DataError(f"{what}; name a folder of results, such as results, or a file of records in it")
-    good, bad = split(file)
+    good, bad = split(file, keep)
     if not good:
         reason = f": line {bad[0].number} is not a record ({bad[0].reason})" if bad else ""
         raise DataError(f"no records in {file}{reason}")

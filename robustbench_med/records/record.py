@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,13 +22,25 @@ from robustbench_med.files import journal
 from robustbench_med.interfaces.rate import Rate, interval, wilson
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.sections.attack import AttackSection, BudgetSection, ThreatSection
-from robustbench_med.records.sections.base import Count, Name, Reason
+from robustbench_med.records.sections.base import Count, Name, Number, Reason, RecordSection, Size
 from robustbench_med.records.sections.dataset import DatasetSection
-from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
+from robustbench_med.records.sections.defense import DefenseSection, PartsSection, SurrogateSection
 from robustbench_med.records.sections.provenance import ProvenanceSection
 from robustbench_med.records.sections.results import DiagnosticsSection, FairnessSection, RungSection, SpentSection
 
-Figures = dict[Name, float | None]
+Figures = dict[Name, Number | None]
+_MISSING: Any = object()
+#: Sections that many records have in common: each is checked and kept once. They are frozen.
+_SHARED: dict[str, type[RecordSection]] = {
+    "dataset": DatasetSection,
+    "attack": AttackSection,
+    "threat": ThreatSection,
+    "budget": BudgetSection,
+    "provenance": ProvenanceSection,
+}
+#: How many are remembered.
+SECTIONS = 4096
+_sections: dict[tuple[str, bytes], RecordSection] = {}
 
 
 class Record(pydantic.BaseModel):
@@ -98,14 +110,14 @@ class Record(pydantic.BaseModel):
     metrics: Figures = {}
     """Figures over all clients; null where undefined."""
 
-    intervals: dict[Name, tuple[float, float]] = {}
+    intervals: dict[Name, tuple[Number, Number]] = {}
     """95 % intervals of those metrics that are shares: of patients (`robustbench_med.statistics.intervals`) where
     ``patients`` is a number, else Wilson intervals of images as if each were independent."""
 
     per_client: dict[Name, Figures] = {}
     """The same figures for each client."""
 
-    client_intervals: dict[Name, dict[Name, tuple[float, float]]] = {}
+    client_intervals: dict[Name, dict[Name, tuple[Number, Number]]] = {}
     """Their intervals; empty in formats before 5."""
 
     between_clients: dict[Name, FairnessSection] = {}
@@ -114,7 +126,7 @@ class Record(pydantic.BaseModel):
     worst_client: Name | None = None
     """The client with the lowest robust accuracy."""
 
-    seconds: float = 0.0
+    seconds: Size = 0.0
     """Wall time of the cell, without the loading of weights."""
 
     spent: SpentSection = SpentSection()
@@ -126,7 +138,7 @@ class Record(pydantic.BaseModel):
     diagnostics: DiagnosticsSection = DiagnosticsSection()
     """Whether the attack can be trusted."""
 
-    peak_memory_mib: float | None = None
+    peak_memory_mib: Size | None = None
     """Peak memory: of the GPU where one was used, else of the process."""
 
     reason: Reason | None = None
@@ -169,10 +181,12 @@ def read(path: Path) -> Iterator[Record]:
     return iter(good)
 
 
-def split(path: Path) -> tuple[list[Record], list[journal.InvalidLine]]:
-    """The records of a file, and the lines that are none; errors as `read`."""
+def split(
+    path: Path, keep: Callable[[Record], Record] = lambda record: record
+) -> tuple[list[Record], list[journal.InvalidLine]]:
+    """What is to be kept of each record of a file, and the lines that are none; errors as `read`."""
     try:
-        return journal.read(path, parse)
+        return journal.read(path, lambda line: keep(parse(line)))
     except BadConfig as error:
         raise BadConfig(f"{path}: {error}") from None
     except OSError as error:
@@ -195,10 +209,37 @@ def parse(line: bytes | str) -> Record:
     # 1e999 is read as infinity. The check of the standard library would cost as much as all other reading.
     if b"Infinity" in pydantic_core.to_json(facts, inf_nan_mode="constants"):
         json.dumps(facts, allow_nan=False)
+    for name, kind in _SHARED.items():
+        facts[name] = _shared(kind, facts.get(name, _MISSING))
+    if isinstance(rungs := facts.get("rungs"), list):
+        facts["rungs"] = [_shared(RungSection, rung) if _left_out(rung) else rung for rung in rungs]
+    if isinstance(defense := facts.get("defense"), dict) and isinstance(defense.get("parts"), dict):
+        facts["defense"] = defense | {"parts": _shared(PartsSection, defense["parts"])}
     try:
-        return Record.model_validate(facts)
+        return Record.model_validate({name: value for name, value in facts.items() if value is not _MISSING})
     except pydantic.ValidationError as error:
         raise ValueError(first_fault(error)) from None
+
+
+def _left_out(rung: Any) -> bool:
+    return isinstance(rung, dict) and bool(rung.get("reason"))
+
+
+def _shared(kind: type[RecordSection], facts: Any) -> Any:
+    """The section that these facts give; what is wrong with them is said by the check of the whole record."""
+    if not isinstance(facts, dict):
+        return facts
+    key = (kind.__name__, pydantic_core.to_json(facts))
+    found = _sections.get(key)
+    if found is None:
+        try:
+            found = kind.model_validate(facts)
+        except pydantic.ValidationError:
+            return facts
+        if len(_sections) >= SECTIONS:
+            _sections.clear()
+        _sections[key] = found
+    return found
 
 
 def _check(line: bytes) -> None:

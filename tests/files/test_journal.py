@@ -165,7 +165,7 @@ def test_records_of_a_newer_format_are_neither_read_nor_set_aside(tmp_path: Path
     newer = json.dumps({"schema_version": SCHEMA + 1, "cell_id": "1", "more": "than we know"})
     file.write_text(newer + "\n")
     for reader in (read, open_results):
-        with pytest.raises(BadConfig, match=r"records\.jsonl: a record of format 5 was written by a newer"):
+        with pytest.raises(BadConfig, match=rf"records\.jsonl: a record of format {SCHEMA + 1} was written by a newer"):
             list(reader(file))
     append(file, record())  # its own run continues
     assert file.read_text().splitlines()[0] == newer

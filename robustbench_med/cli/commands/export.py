@@ -25,10 +25,14 @@ def export(
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the complete records as JSON."""
     from robustbench_med.records.export import exported, write
-    from robustbench_med.records.folder import open_results
+    from robustbench_med.records.folder import is_large, open_results
+    from robustbench_med.records.lean import lean
     from robustbench_med.records.record import latest
 
-    records = latest(record for each in results for record in open_results(each))
+    whole = form == "json" or not any(map(is_large, results))
+    records = latest(
+        record for each in results for record in (open_results(each) if whole else open_results(each, lean))
+    )
     if target is not None:
         write(records, form, target)
         plain(f"{len(records)} cells in {target}")

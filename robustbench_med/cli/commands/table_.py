@@ -22,13 +22,16 @@ def table(
     """Show the records of earlier runs; of a cell that was measured several times, the latest."""
     from robustbench_med.cli.tables.summary import show
     from robustbench_med.plugins.components import create
-    from robustbench_med.records.folder import open_results
+    from robustbench_med.records.folder import is_large, open_results
+    from robustbench_med.records.lean import lean
     from robustbench_med.records.record import latest
     from robustbench_med.records.table import to_frame
 
     renderer = create(registry(plugin), "report", report) if report else None
-    found = latest(record for each in records for record in open_results(each))
+    large = any(map(is_large, records))
+    found = latest(record for each in records for record in (open_results(each, lean) if large else open_results(each)))
     if renderer is not None:
-        plain(renderer.render(to_frame(found)))
+        found.reverse()
+        plain(renderer.render(to_frame(found.pop() for _ in range(len(found)))))  # the memory of each is free then
     else:
         show(found, (records[0] if records[0].is_dir() else records[0].parent) / "samples")

@@ -14,7 +14,7 @@ from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
 
-def show(records: Sequence[Record]) -> Table | None:
+def show(records: Sequence[Record]) -> Table | console.Lines | None:
     """One row for each record of several clients, in 80 columns; None where there is none. Figures in percent."""
     rows = [record for record in records if record.status == "ok" and record.between_clients]
     if not rows:
@@ -30,18 +30,22 @@ def show(records: Sequence[Record]) -> Table | None:
     title = f"{defenses[0]}: between clients ({note})" if told else f"Between clients ({note})"
     attacks = len({_attack(record) for record in rows}) > 1
     names = ("attack",) if attacks else ()
-    table = console.table(
-        "strategy" if told else "defense", *names, *figures, *extra, title=title, right=(*figures, "kB")
-    )
-    table.padding = (0, 1, 0, 0)
-    table.columns[0].no_wrap = False
+    columns, right = ("strategy" if told else "defense", *names, *figures, *extra), (*figures, "kB")
+    found = []
     for at, record in enumerate(rows):
         label = " ".join(filter(None, ["" if told else defenses[at], *varies[at].values()]))
         cells = [_attack(record)] if attacks else []
         for name in ("clean_accuracy", "robust_accuracy"):
             figure = record.between_clients.get(name)
             cells += map(percent, (figure.mean, figure.worst, figure.spread)) if figure else [""] * 3
-        console.row(table, short(label, 64), *cells, *(column[at] for column in extra.values()))
+        found.append([short(label, 64), *cells, *(column[at] for column in extra.values())])
+    if len(found) > console.MANY:
+        return console.Lines(title, columns, found, right)
+    table = console.table(*columns, title=title, right=right)
+    table.padding = (0, 1, 0, 0)
+    table.columns[0].no_wrap = False
+    for each in found:
+        console.row(table, *each)
     return table
 
 

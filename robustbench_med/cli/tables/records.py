@@ -18,7 +18,7 @@ from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
 
-def show(records: Sequence[Record]) -> Table:
+def show(records: Sequence[Record]) -> Table | console.Lines:
     """The measured records as a table that fits 80 columns; figures in percent, ``worst`` is the worst client's.
 
     Where strategies or training seeds are compared, they have columns, and an attack that is the same in all rows is
@@ -38,6 +38,8 @@ def show(records: Sequence[Record]) -> Table:
         gone = {*common, *(["FPR/TPR"] if not any(row["FPR/TPR"] for row in cells) else [])}
         cells = [{name: cell for name, cell in row.items() if name not in gone} for row in cells]
     columns = list(cells[0]) if cells else ["defense", *_FIGURES]
+    if len(cells) > console.MANY:
+        return console.Lines(title, columns, [list(row.values()) for row in cells], _FIGURES)
     table = console.table(*columns, title=title, right=_FIGURES)
     table.columns[0].no_wrap = False  # long names fold before other columns vanish
     table.padding = (0, 1, 0, 0)
@@ -224,6 +226,20 @@ def ladder(record: Record) -> Table | None:
     return table
 
 
+def in_short(records: Sequence[Record]) -> Iterator[str]:
+    """Of many records: how many were not measured, or lack a rung, or have a flag, and why."""
+    rungs = Counter((rung.access, rung.reason) for record in records for rung in record.rungs if rung.reason)
+    yield from (f"{count} cells have no rung {access}: {reason}" for (access, reason), count in rungs.most_common())
+    skipped = Counter(record.reason for record in records if record.status == "skipped")
+    yield from (f"{count} cells were skipped: {reason}" for reason, count in skipped.most_common())
+    flags = Counter(flag for record in records for flag in record.diagnostics.flags)
+    yield from (f"{count} cells are marked {flag}: {_meaning(flag)}" for flag, count in flags.most_common())
+
+
+def _meaning(flag: str) -> str:
+    return FLAGS.get(flag, "a flag that this version does not know")
+
+
 def left_out(record: Record) -> Iterator[str]:
     """A line for each kind of rung that was left out, and why."""
     if record.attack.is_ladder and record.status == "ok":
@@ -236,7 +252,7 @@ def warnings(records: Sequence[Record]) -> Iterator[str]:
     """One line for each raised flag of the diagnostics, with what to try, and for each note on them."""
     for record in records:
         for flag in record.diagnostics.flags:
-            yield f"{name_of(record)}: {flag}: {FLAGS.get(flag, 'a flag that this version does not know')}"
+            yield f"{name_of(record)}: {flag}: {_meaning(flag)}"
         for note in record.diagnostics.notes:
             yield f"{name_of(record)}: {note}"
 

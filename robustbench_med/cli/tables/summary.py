@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_med.cli.console import err, out, plain
+from robustbench_med.cli.console import MANY, err, out, plain, show_table
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
 from robustbench_med.cli.tables import scorings
@@ -17,14 +17,19 @@ def show(records: Sequence[Record], samples: Path) -> None:
 
     ``samples`` is the folder of per-image results.
     """
-    out.print(results.show(records))
+    show_table(results.show(records))
     for line in results.unseen(records):
         plain(line)
     for line in scorings.lines(records):
         plain(line)
     if (clients := between.show(records)) is not None:
         out.print()
-        out.print(clients)
+        show_table(clients)
+    if len(records) > MANY:
+        for line in results.in_short(records):
+            plain(line)
+        plain("rung by rung, with marks and reasons: rbmed report")
+        return
     for record in records:
         if (ladder := results.ladder(record)) is not None:
             out.print(ladder)

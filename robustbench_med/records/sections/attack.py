@@ -223,4 +223,4 @@ class BudgetSection(RecordSection):
     @property
     def limits(self) -> dict[str, int]:
         """The limits that there are, by name."""
-        return {name: most for name, most in sorted(self) if most is not None}
+        return {name: most for name in ("gradients", "queries") if (most := getattr(self, name)) is not None}

@@ -18,6 +18,10 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1000)]
 #: A whole number that every JSON reader represents exactly.
 Count = Annotated[int, Field(ge=0, le=2**53)]
+#: A figure: of a size whose sums and multiples are finite too.
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+#: A time or a size.
+Size = Annotated[float, Field(ge=0, le=1e15)]
 #: Why something did not run: text of plugins, made printable; paths of the machine are removed.
 Reason = Annotated[str, pydantic.BeforeValidator(lambda text: redacted(line(text)) if isinstance(text, str) else text)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from robustbench_med.files.redact import portable
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
-from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, Text
+from robustbench_med.records.sections.base import Count, Name, NotNull, Number, RecordSection, Size, Text
 
 if TYPE_CHECKING:
     from robustbench_med.defenses.deployment import Deployment
@@ -54,7 +54,7 @@ class PartsSection(RecordSection):
     purifier: PartSection | None = None
     """The purifier; None without one."""
 
-    fpr: float | None = None
+    fpr: Number | None = None
     """Share of clean calibration images that the threshold of the detector flags."""
 
 
@@ -67,13 +67,13 @@ class FederationSection(RecordSection):
     clients: Count
     """Number of clients that took part."""
 
-    bytes_sent_per_round: float
+    bytes_sent_per_round: Size
     """Bytes that all clients together sent, mean over the rounds."""
 
-    bytes_received_per_round: float = 0.0
+    bytes_received_per_round: Size = 0.0
     """Bytes that all clients together received, mean over the rounds."""
 
-    seconds: float = 0.0
+    seconds: Size = 0.0
     """Wall time of all rounds."""
 
     suspected: dict[Name, Count]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 from pydantic import Field
 
-from robustbench_med.records.sections.base import Count, Name, NotNull, Reason, RecordSection, Text
+from robustbench_med.records.sections.base import Count, Name, NotNull, Number, Reason, RecordSection, Size, Text
 
 if TYPE_CHECKING:
     from robustbench_med.attacks.rung import LeftOut
     from robustbench_med.interfaces.results import Outcome, RungResult
 
-_Spent = Annotated[float | None, NotNull]
+_Spent = Annotated[Size | None, NotNull]
 
 
 class RoundSection(RecordSection):
@@ -45,13 +45,13 @@ class RungSection(RecordSection):
     broken: Count | None = None
     """Images that this attack broke; null in a cell of one rung."""
 
-    gradients_mean: float = 0.0
+    gradients_mean: Size = 0.0
     """Gradients for each image that it was given."""
 
-    queries_mean: float = 0.0
+    queries_mean: Size = 0.0
     """Queries for each image that it was given."""
 
-    seconds: float = 0.0
+    seconds: Size = 0.0
     """Wall time."""
 
     reason: Reason | None
@@ -110,31 +110,31 @@ class RungSection(RecordSection):
 class FairnessSection(RecordSection):
     """The distribution of one figure over the clients (`robustbench_med.records.fairness`)."""
 
-    __pydantic_extra__: dict[str, float | str]
+    __pydantic_extra__: dict[str, Number | str]
 
-    mean: float
+    mean: Number
     """Unweighted mean."""
 
-    worst: float
+    worst: Number
     """Value of the client that is served worst."""
 
     worst_client: Name
     """Which client that is."""
 
-    spread: float
+    spread: Number
     """Best minus worst value."""
 
-    std: float = 0.0
+    std: Number = 0.0
     """Standard deviation over these clients, without a correction for the sample."""
 
-    clients: float = 0
+    clients: Number = 0
     """Number of clients that have the figure."""
 
 
 class SpentSection(RecordSection):
     """Calls of the attacks for each image."""
 
-    __pydantic_extra__: dict[str, float]
+    __pydantic_extra__: dict[str, Number]
 
     gradients_mean: _Spent = None
     """Gradients, mean over the images."""
@@ -166,7 +166,7 @@ class DiagnosticsSection(RecordSection):
     level: Name = "off"
     """How much was checked: ``off``, ``cheap`` or ``full``."""
 
-    figures: dict[str, float | None] = {}
+    figures: dict[str, Number | None] = {}
     """Figures of the controls, and of gradients and losses; null where undefined."""
 
     flags: list[Name] = []
@@ -175,5 +175,5 @@ class DiagnosticsSection(RecordSection):
     notes: list[Text] = []
     """What else a reader should know."""
 
-    seconds: float = 0.0
+    seconds: Size = 0.0
     """Wall time of the controls."""
