@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from robustbench_med.errors import BadConfig, BadParameter, UsageError, shortened
+from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid.options import (
     ATTACK,
@@ -187,7 +187,8 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
     """A model that is named without a defense is measured undefended; weights in one file belong to it.
 
     Raises:
-        BadParameter: there is no model for the weights, there are several, or there are no such weights.
+        BadParameter: there is no model for the weights, or there are several.
+        WeightsError: there are no such weights.
     """
     if values.get("model") and not values.get("defense"):
         values = {"baseline": None, **values, "defense": "undefended"}
@@ -195,7 +196,7 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(weights, str | Path) or os.path.isdir(weights):  # noqa: PTH112 - raises for no text
         return values
     if not os.path.exists(weights):  # noqa: PTH110
-        raise BadParameter(f"--weights {shortened(str(weights))}: there is no such file or folder")
+        raise WeightsError(f"--weights {shortened(str(weights))}: there is no such file or folder")
     models = listed(values.get("model") or [])
     if len(models) != 1:
         raise BadParameter(f"--weights {weights} is a file, which needs one --model, such as net.py:build")

@@ -11,12 +11,14 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 from robustbench_med.api import RunOptions, TrainingOptions, load_defense
 from robustbench_med.cli.main import app
 from robustbench_med.grid import options as groups
 from robustbench_med.grid.config import OPTIONS, RunConfig, build
+from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces.threat import ThreatModel
 
 GROUPS = [groups.SUBJECT, groups.DATA, groups.THREAT, groups.ATTACK, groups.TRAINING, groups.COMPUTE, groups.OUTPUT]
@@ -37,7 +39,10 @@ def accepted(hint: Any) -> Any:
 def test_the_keywords_of_evaluate_are_the_fields_of_a_run() -> None:
     given, fields = get_type_hints(RunOptions), get_type_hints(RunConfig, include_extras=True)
     assert list(given) == list(OPTIONS) == list(fields)
-    expected = {key: accepted(hint) for key, hint in fields.items()} | {"eps": float | str | Sequence[float | str]}
+    expected = {key: accepted(hint) for key, hint in fields.items()} | {
+        "eps": float | str | Sequence[float | str],
+        "model": Ref | nn.Module | Sequence[Ref | nn.Module],  # a module has no form on the command line
+    }
     assert given == expected
 
 

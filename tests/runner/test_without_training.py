@@ -12,7 +12,7 @@ from helpers.paths import TOY
 from torch import nn
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadParameter, UsageError, WeightsError
+from robustbench_med.errors import UsageError, WeightsError
 from robustbench_med.files.paths import home
 from robustbench_med.grid.config import build
 from robustbench_med.plugins.registry import Registry
@@ -138,5 +138,5 @@ def test_weights_that_are_named_are_not_passed_over(toys: Registry, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no trained weights in"):
         run(toys, tmp_path, defense="undefended", weights=tmp_path / "empty")
-    with pytest.raises(BadParameter, match="there is no such file or folder"):
+    with pytest.raises(WeightsError, match="there is no such file or folder"):
         run(toys, tmp_path, defense="undefended", weights=tmp_path / "gone")

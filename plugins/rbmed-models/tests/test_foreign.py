@@ -167,7 +167,7 @@ def test_what_a_model_is_given_and_what_nobody_stated_is_said(weights: Path, tmp
 def test_a_file_of_weights_needs_one_model(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="needs one --model, such as net"):
         rbmed.evaluate(weights=weights, out=tmp_path / "out")
-    with pytest.raises(BadParameter, match=r"--weights gone\.pt: there is no such file or folder"):
+    with pytest.raises(WeightsError, match=r"--weights gone\.pt: there is no such file or folder"):
         rbmed.evaluate(weights="gone.pt", model=f"{NET}:build", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
