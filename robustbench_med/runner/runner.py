@@ -26,6 +26,7 @@ from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces import Model
 from robustbench_med.interfaces.dataset import SPLITS, DataCard
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
@@ -119,9 +120,7 @@ class Runner:
         with torch.random.fork_rng(devices=[]):
             classifier = build_for(model, card)
         if classifier.notes:
-            whose = "classes=" if model.classes else f"of {card.name!r}; another order: classes=[...]"
-            order = f"its classes in order: {', '.join(model.classes or card.classes)} ({whose})"
-            warnings.warn("; ".join([*classifier.notes, order]), ModelNote, stacklevel=2)
+            warnings.warn("; ".join([*classifier.notes, _order(model, card)]), ModelNote, stacklevel=2)
 
     def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
         trained = cell.trained
@@ -178,6 +177,15 @@ class Runner:
     def deployment(self, cell: Cell) -> Deployment:
         """The trained defense."""
         return self.evaluator.deployment(cell)
+
+
+def _order(model: Model, card: DataCard) -> str:
+    """The classes of a model in order, and which order another library would have given them."""
+    whose = "classes=" if model.classes else f"of {card.name!r}; another order: classes=[...]"
+    other = sorted(card.classes)
+    if not model.classes and other != list(card.classes):
+        whose += f", such as {', '.join(other)} of torchvision's ImageFolder"
+    return f"its classes in order: {', '.join(model.classes or card.classes)} ({whose})"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from robustbench_med.grid.config import build
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
 from robustbench_med.runner.preview import Preview
+from robustbench_med.runner.runner import _order
 
 BASE = {"dataset": "stripes", "attack": "fgsm", "eps": "1/10", "limit": 8}
 TRAINED = "model=linear,strategy=[own:steps=5]"
@@ -122,6 +123,15 @@ def test_the_model_is_checked_before_anything_is_trained(
         run(toys, tmp_path, defense="medfedpure", train=True, access="transfer", **{**own, **changed})
     assert trained() == []
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_order_of_classes_that_other_libraries_do_not_have_is_said() -> None:
+    card = rbmed.DataCard("mine", ("a", "B", "10"), 1, 8, "", "", "0")
+    model = rbmed.load_component("model", "resnet")
+    assert _order(model, card) == (
+        "its classes in order: a, B, 10 (of 'mine'; another order: classes=[...], such as 10, B, a of torchvision's "
+        "ImageFolder)"
+    )
 
 
 def test_a_transfer_attack_trains_no_surrogate(toys: Registry, tmp_path: Path, own: dict[str, Any]) -> None:
