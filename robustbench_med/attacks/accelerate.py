@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Classifier, Detector, Purifier
@@ -31,8 +31,13 @@ def accelerated(classifier: nn.Module, speed: Speed = Speed()) -> nn.Module:  # 
     """
     fast = copy.deepcopy(classifier).eval().requires_grad_(False)
     for convolution, norm in _foldable(fast):
-        parts: tuple[Any, Any] = fast.get_submodule(convolution), fast.get_submodule(norm)
-        fast.set_submodule(convolution, fuse_conv_bn_eval(*parts).requires_grad_(False))
+        conv, statistics = cast("Any", fast.get_submodule(convolution)), cast("Any", fast.get_submodule(norm))
+        # In place: `fuse_conv_bn_eval` would copy the convolution first.
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            *(conv.weight, conv.bias, statistics.running_mean, statistics.running_var, statistics.eps),
+            *(statistics.weight, statistics.bias),
+        )
+        conv.requires_grad_(False)
         fast.set_submodule(norm, nn.Identity())
     if speed.compile:
         _compile(fast)

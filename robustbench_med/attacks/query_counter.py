@@ -49,6 +49,7 @@ class QueryCounter:
         self.first, self.top = (torch.full((n,), -torch.inf, device=device) for _ in range(2))
         self.probabilities = torch.ones((), dtype=torch.bool, device=device)
         self.spread: Tensor | None = None
+        self._unseen = True  # some image may have had no pass
         self.best = x.clone() if self.limited else x
         self.best_margin = torch.full((n,), -torch.inf, device=device)
 
@@ -67,7 +68,7 @@ class QueryCounter:
         self.gradients = self._counted(self.gradients, rows, passes, self.budget.gradients, "gradients")
         if self.watch:
             # One pass over the gradient: a sum of magnitudes is 0 only where all are 0, and finite only where all are.
-            size = grad.flatten(1).abs().sum(1)
+            size = torch.linalg.vector_norm(grad.flatten(1), 1, dim=1)
             self.backward_calls.index_add_(0, rows, torch.ones_like(rows))
             self.zero.index_add_(0, rows, (size == 0).long())
             self.broken.index_add_(0, rows, (~size.isfinite()).long())
@@ -109,11 +110,15 @@ class QueryCounter:
             return
         now = margin(logits, self.y[rows]).float()
         if self.watch:
-            fresh = self.first[rows].isneginf()
-            self.first[rows] = torch.where(fresh, now, self.first[rows])
+            if self._unseen:
+                before = self.first[rows]
+                self.first[rows] = torch.where(before.isneginf(), now, before)
+                # On a GPU this would be read back.
+                self._unseen = now.is_cuda or bool(self.first.isneginf().any())
             self.top.scatter_reduce_(0, rows, now.nan_to_num(-torch.inf), "amax")
-            sums = (logits.sum(1) - 1).abs() < 1e-4
-            self.probabilities &= (sums & (logits.amin(1) >= 0)).all()
+            if self.probabilities.is_cuda or self.probabilities:
+                sums = (logits.sum(1) - 1).abs() < 1e-4
+                self.probabilities &= (sums & (logits.amin(1) >= 0)).all()
             if self.spread is None:
                 self.spread = (logits.amax(1) - logits.amin(1)).mean()
         if self.limited:

@@ -21,7 +21,12 @@ from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 
 def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Per image: ``yes`` where the mask (N,) holds, else ``no``."""
+    """Per image: ``yes`` where the mask (N,) holds, else ``no``; it may be one of them, not a copy."""
+    if mask.device.type == "cpu":  # reading the mask costs nothing there, and most masks hold nowhere
+        if not mask.any():
+            return no
+        if mask.all():
+            return yes
     return torch.where(per_image(mask, yes), yes, no)
 
 

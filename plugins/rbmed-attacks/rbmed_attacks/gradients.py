@@ -19,7 +19,7 @@ def forward(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor
     """Mean logits (N, K) of images ``x`` and ``value`` (N,) of the logits of every draw, without a graph."""
     with torch.no_grad():
         draws = model.each(x)
-        return draws.mean(1), value(draws)
+        return _mean(draws), value(draws)
 
 
 def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +38,12 @@ def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, 
         gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
         raise UsageError(NO_GRADIENT)
-    return draws.detach().mean(1), values.detach(), gradient.nan_to_num_(0, 0, 0)
+    return _mean(draws.detach()), values.detach(), gradient.nan_to_num_(0, 0, 0)
+
+
+def _mean(draws: Tensor) -> Tensor:
+    """The mean over the draws, (N, D, K) -> (N, K); of one draw itself."""
+    return draws.squeeze(1) if draws.shape[1] == 1 else draws.mean(1)
 
 
 def differences(model: TargetModel, x: Tensor, y: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
