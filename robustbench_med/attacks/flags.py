@@ -36,6 +36,8 @@ FLAGS = {
     "clean_balanced_accuracy",
     "batch-dependent": "answers changed with the other images of the batch, as those of a net in training mode do: "
     "figures depend on the batch size; use stored statistics",
+    "few-calibration-images": "there are too few calibration images for the share of false alarms that was asked "
+    "(fpr): the threshold is the highest score; ask for a higher fpr, or calibrate on more images",
     "class-absent": "a class has no test image, or no calibration image at a client: figures and thresholds leave it "
     "out; evaluate more images, or another partition",
     "eps-not-monotone": "robust accuracy rose with eps: the attack is not strong enough; try more steps",

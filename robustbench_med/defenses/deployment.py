@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.resolved import ResolvedDefense, key_of
+from robustbench_med.defenses.resolved import GATE_REVISION, ResolvedDefense, key_of
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.paths import home
@@ -75,6 +76,12 @@ class Deployment:
             self._gates = self._fix_gates()
         return self._gates[client]
 
+    def gate_notes(self, clients: Iterable[str]) -> list[str]:
+        """A line for each client whose gate was fixed on too few images (`too_few`)."""
+        gates = {client: self.gate(client) for client in clients}
+        lines = [too_few(client, gate, self.resolved.recipe.fpr) for client, gate in gates.items() if gate is not None]
+        return [line for line in lines if line]
+
     def classifier(self, client: str) -> Classifier:
         """The classifier of ``client`` alone, with its own personal state; of an unseen site the shared one.
 
@@ -94,6 +101,11 @@ class Deployment:
     def _own(self, client: str | None) -> str | None:
         """The client whose personal state is used; an unseen site has none, whatever weights call it."""
         return None if client in self.unseen else client
+
+    def describe(self) -> dict[str, Any]:
+        """The parts for records, with the strength of purification and the revision of the rule that fixes gates."""
+        gate = {} if self.resolved.detector is None else {"gate_revision": GATE_REVISION}
+        return {**self.resolved.describe(), "strength": self.resolved.recipe.strength, **gate}
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -120,7 +132,8 @@ class Deployment:
             for kind, part in self.resolved.parts().items()
             if kind in ("detector", "purifier")
         ]
-        return key_of([parts, self.resolved.recipe.fpr, self.artifact.digest, self.dataset.card().digest])
+        made_of = [parts, self.resolved.recipe.fpr, self.artifact.digest, self.dataset.card().digest]
+        return key_of([*made_of, GATE_REVISION])
 
     def _fix_gates(self) -> dict[str, Gate]:
         """Gates per client: read if they were fixed before, else fixed now on clean calibration images."""
@@ -190,7 +203,12 @@ class Deployment:
 
 
 def fix_gate(scores: Tensor, fpr: float) -> Gate:
-    """Threshold at the (1 - fpr) quantile of clean scores; the strength map spans their range.
+    """Threshold at the conformal rank of clean scores; the strength map spans their range.
+
+    The threshold is the score of rank ``ceil((n + 1) * (1 - fpr))`` of ``n``, so that a new clean image of the same
+    kind is flagged with a probability of at most ``fpr`` (Vovk et al. 2005, Algorithmic Learning in a Random World;
+    Angelopoulos & Bates 2021, arXiv 2107.07511). Where there are fewer than ``1 / fpr - 1`` images no score has that
+    rank: the highest takes its place, and `too_few` says so.
 
     The published map normalises scores within a test batch, so that a result depends on the rest of the batch. Here
     scores are normalised by the range of the clean calibration scores. Scores that are not finite are left out.
@@ -202,8 +220,25 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
     if not len(known):
         raise UsageError(f"none of the detector's {len(scores)} scores of clean calibration images is finite")
     scores = known
-    threshold = float(torch.quantile(scores, 1 - fpr, interpolation="higher"))
-    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()))
+    rank = min(conformal_rank(len(scores), fpr), len(scores))
+    threshold = float(scores.sort().values[rank - 1])
+    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()), images=len(scores))
+
+
+def conformal_rank(images: int, fpr: float) -> int:
+    """The rank from 1 of the score that is the threshold; above ``images`` where these are too few."""
+    return max(1, math.ceil(round((images + 1) * (1 - fpr), 9)))  # 20 * 0.95 is not quite 19
+
+
+def too_few(client: str, gate: Gate, fpr: float) -> str:
+    """A line on a gate that was fixed on too few images for its share of false alarms; "" for others."""
+    if not gate.images or conformal_rank(gate.images, fpr) <= gate.images:
+        return ""
+    needed = math.ceil(round(1 / fpr - 1, 9))
+    return (
+        f"{client}: {gate.images} calibration images are too few for a threshold that flags {100 * fpr:g} % of clean "
+        f"images, which needs {needed}; the highest score is the threshold"
+    )
 
 
 def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:

@@ -30,12 +30,14 @@ class Gate:
         low: score that maps to strength 0.
         high: score that maps to strength 1.
         absent: classes that had no calibration image.
+        images: number of calibration images; 0 where that was not kept.
     """
 
     threshold: float
     low: float
     high: float
     absent: tuple[int, ...] = ()
+    images: int = 0
 
     def distance(self, scores: Tensor) -> Tensor:
         """How far scores (N,) lie over the threshold, (N,): 0 there, and rising everywhere.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
+from robustbench_med.defenses.resolved import GATE_REVISION, ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
@@ -128,6 +128,8 @@ def _cell(
     # Reduced precision makes the passes of an attack compute something else than the deployed system does.
     precision: list[str] = [] if config.precision == "float32" else [config.precision]
     precision += sorted(config.extras)
+    # Of another rule, the same scores would give another threshold.
+    gate = [] if resolved.detector is None else [["gate", GATE_REVISION]]
     cell = Cell(
         role=request.role,
         trained=trained,
@@ -143,7 +145,7 @@ def _cell(
         seed=config.seed[0],
         eot=config.eot,
         draws=config.draws,
-        facts=key_of([attacks, resolved.describe(), *precision]),
+        facts=key_of([attacks, resolved.describe(), *precision, *gate]),
     )
     if not cell.transfers:
         return cell

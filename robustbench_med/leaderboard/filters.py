@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.leaderboard.ranking.entries import METRICS
+from robustbench_med.leaderboard.ranking.clients import METRICS
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
 from robustbench_med.plugins.specs import NORMS
@@ -85,11 +85,14 @@ def _entries(entries: Sequence[Entry], choice: Choice) -> list[Entry]:
 
 def _of_client(entries: Sequence[Entry], client: str) -> Iterator[Entry]:
     """The rows that attacked a client, with its figures; a rank is that of all clients, and left out."""
-    shown = {"clean": "clean", "worst": "worst", **METRICS}
     found = []
-    for entry in entries:
+    for each in entries:
+        entry = each
         if figures := entry.per_client.get(client):
-            own = {name: figures.get(key) for name, key in shown.items()}
+            own = {name: figures.get(name) for name in (*METRICS, "answered")}
+            count = entry.client_images.get(client)
+            if count is not None:
+                entry = replace(entry, images=count.images, patients=count.patients)
             found.append(replace(entry, **own, rank=None, claim=None, drop=None, rungs=()))  # type: ignore[arg-type]
     yield from sorted(found, key=lambda entry: -entry.worst.value if entry.worst else 0.0)
 

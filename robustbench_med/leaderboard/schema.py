@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from robustbench_med.leaderboard.ranking.answers import Answers
     from robustbench_med.leaderboard.sources.image_results import ImageResults
     from robustbench_med.records.record import Record
 
 #: static: a classifier alone; the others do something to an image, or abstain, when it is deployed.
 Track = Literal["static", "deterministic test-time", "randomized test-time"]
+#: Images of a client below which its figure is called too few.
+FEW = 20
 TRACKS: tuple[Track, ...] = ("static", "deterministic test-time", "randomized test-time")
 
 
@@ -26,7 +29,8 @@ class Figure:
 
     Attributes:
         value: mean over seeds; shares lie in [0, 1].
-        low, high: from the lowest to the highest bound of the seeds' 95 % intervals; None where the figure has none.
+        low, high: from the lowest to the highest bound of the seeds' 95 % intervals, which are of patients where these
+            are recorded; None where the figure has none.
         seeds: each seed's own value, by rising training seed.
     """
 
@@ -39,6 +43,19 @@ class Figure:
     def interval(self) -> tuple[float, float] | None:
         """``low`` and ``high``, where there are any."""
         return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images of how many patients; None where patients are not recorded."""
+
+    images: int
+    patients: int | None = None
+
+    @property
+    def few(self) -> bool:
+        """Too few images for a figure that says anything."""
+        return self.images < FEW
 
 
 @dataclass(frozen=True)
@@ -127,19 +144,25 @@ class Entry:
         track: see `TRACKS`.
         ladder: what was run: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
             records combined image by image.
-        images: number of images (of each seed).
+        images, patients: number of images (of each seed), and of patients; None where these are not recorded.
+        also: other names of the same system (the same weights and parts).
         clients, unseen: clients that were attacked; those of them without a part in training.
         clean, worst: accuracy on clean images, and under the worst attack of the ladder, per image.
-        claim, claim_attack, claim_images: the same under an attacker who does not know the defense, what most papers
-            report; with which attack and on how many images it was found.
-        drop: ``claim`` minus ``worst`` on the same images; None where there are no such images.
+        claim, claim_attack: the same under an attacker who does not know the defense, what most papers report, on the
+            images of the row; with which attack it was found.
+        claim_all, claim_images: the claim on all images where it was measured, and how many; None and 0 where these are
+            the images of the row.
+        drop: ``claim`` minus ``worst``; None where they are of other images.
+        answered: share of attacked images that are answered, and right; None for a system that withholds no answer.
         rungs: the ladder, step by step.
         sensitivity, specificity, hidden_lesion, fake_lesion: under the worst attack.
         fpr, tpr, auroc: of the detector; None without one.
         scorings: other ways to count answers (`robustbench_med.records.scorings`), by the names of their figures in
             records; none for single rungs.
         worst_client, worst_client_accuracy: the client with the lowest accuracy under attack.
-        per_client: for each client ``clean`` and ``worst``, and the other figures by their names in records.
+        per_client: for each client ``clean``, ``worst`` and the other figures by their names here.
+        client_images: how many images and patients each client has; empty where that is not recorded.
+        clean_sensitivity, clean_specificity: the same on clean images.
         gradients, queries: calls that the attacks spent on an image.
         ms: milliseconds of the measurement per image, attacks included.
         parameters: numbers in the deployed networks; None for records that do not say.
@@ -152,6 +175,7 @@ class Entry:
         date: of the newest record, ``YYYY-MM-DD``.
         records: what the row was made from, by rising training seed.
         outcomes: per-image results of these records; None where they are not kept.
+        answers: under the worst case, for each set of weights; empty where they are not known for all.
         claim_records: what the claim was made from; the same as ``records`` where it is a rung of the ladder.
     """
 
@@ -169,15 +193,21 @@ class Entry:
     track: Track
     ladder: str
     images: int
+    patients: int | None = None
+    also: tuple[str, ...] = ()
     clients: tuple[str, ...]
     unseen: tuple[str, ...] = ()
-    clean: Figure | None
-    worst: Figure | None
+    clean: Figure | None = None
+    worst: Figure | None = None
+    answered: Figure | None = None
     claim: Figure | None = None
     claim_attack: str = ""
+    claim_all: Figure | None = None
     claim_images: int = 0
     drop: float | None = None
     rungs: tuple[RungFigure, ...] = ()
+    clean_sensitivity: Figure | None = None
+    clean_specificity: Figure | None = None
     sensitivity: Figure | None = None
     specificity: Figure | None = None
     hidden_lesion: Figure | None = None
@@ -189,6 +219,7 @@ class Entry:
     worst_client: str | None = None
     worst_client_accuracy: Figure | None = None
     per_client: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    client_images: Mapping[str, Count] = field(default_factory=dict)
     gradients: float | None = None
     queries: float | None = None
     ms: float | None = None
@@ -203,12 +234,17 @@ class Entry:
     date: str = ""
     records: tuple[Record, ...] = field(default=(), repr=False)
     outcomes: tuple[ImageResults | None, ...] = field(default=(), repr=False)
+    answers: tuple[Answers, ...] = field(default=(), repr=False, compare=False)
     claim_records: tuple[Record, ...] = field(default=(), repr=False)
 
     def rung(self, access: str) -> float | None:
         """Share of images robust after the last attack of a rung; None where it was not run."""
         found = [rung.withstanding for rung in self.rungs if rung.access == access and rung.withstanding is not None]
         return found[-1] if found else None
+
+
+#: Worst case up to which a row is at the floor, where order says nothing.
+FLOOR = 0.05
 
 
 @dataclass(frozen=True)
@@ -227,6 +263,31 @@ class Section:
     images: int
     clients: tuple[str, ...]
     entries: tuple[Entry, ...]
+
+    @property
+    def patients(self) -> int | None:
+        """Number of patients of the images; None where it is not recorded for any row."""
+        return max((entry.patients for entry in self.entries if entry.patients is not None), default=None)
+
+    @property
+    def at_floor(self) -> int:
+        """How many rows keep `FLOOR` or less."""
+        return sum(entry.worst is not None and entry.worst.value <= FLOOR for entry in self.entries)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of this table has to know, a sentence each."""
+        found = []
+        rows, low = len(self.entries), self.at_floor
+        if rows > 2 and 2 * low > rows:
+            found.append(
+                f"{low} of {rows} rows keep {100 * FLOOR:.0f} % or less: they are at the floor, where this attack no "
+                "longer tells them apart, and their order is no ranking."
+            )
+        if missing := sum(entry.patients is None for entry in self.entries):
+            whose = "" if missing == rows else f" of {missing} rows"
+            found.append(f"Patients{whose} are not recorded: intervals treat images as independent and are too narrow.")
+        return found
 
 
 @dataclass(frozen=True)

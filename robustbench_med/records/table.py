@@ -14,7 +14,7 @@ from robustbench_med.records.record import Record
 #: The first columns of every table.
 HEAD = (
     *("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition"),
-    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "seed"),
+    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "patients", "seed"),
 )
 
 
@@ -66,6 +66,7 @@ def _row(record: Record) -> dict[str, Any]:
         "role": record.role,
         "status": record.status,
         "n": record.n,
+        "patients": record.patients,
         "seed": record.seed,
         "reason": record.reason,
         "worst_client": record.worst_client,
@@ -74,7 +75,11 @@ def _row(record: Record) -> dict[str, Any]:
         **record.metrics,
     }
     if record.worst_client is not None:
-        row["worst_client_robust_accuracy"] = record.per_client[record.worst_client].get("robust_accuracy")
+        worst = record.worst_client
+        row["worst_client_robust_accuracy"] = record.per_client[worst].get("robust_accuracy")
+        bounds = record.client_intervals.get(worst, {}).get("robust_accuracy", (None, None))
+        row["worst_client_robust_accuracy_low"], row["worst_client_robust_accuracy_high"] = bounds
+        row["worst_client_images"], row["worst_client_patients"] = record.client_images.get(worst, (None, None))
     for short in ("clean", "robust"):
         figure = record.between_clients.get(f"{short}_accuracy")
         for key in ("mean", "worst", "spread"):

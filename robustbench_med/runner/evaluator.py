@@ -163,7 +163,8 @@ class Evaluator:
         codes = patient_codes(test, outcome.patients) if deployment.dataset.card().patients_known else ()
         lesions = {name: values[outcome.index] for name, values in test.lesions.items()}
         chunk = replace(chunk, outcome=replace(outcome, codes=codes, lesions=lesions))
-        fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics)
+        calibration = deployment.gate_notes(part.client for part in parts)
+        fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics, calibration)
         record = self.record(job.cell, parts[0].pipeline, peak_memory_mib=peak_memory(self.device), **fields)
         dumped(record)  # what cannot be written fails this cell and not the run
         yield Done(record, checkpoints.encode(chunk))

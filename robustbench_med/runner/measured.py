@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from robustbench_med.attacks import diagnostics
+from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.grid.cell import Cell
 from robustbench_med.interfaces import Metric
 from robustbench_med.interfaces.results import Outcome
@@ -15,7 +16,14 @@ from robustbench_med.records.sections.results import RungSection, SpentSection
 from robustbench_med.runner.checkpoints import Chunk, RunningTotals
 
 
-def measured(cell: Cell, chunk: Chunk, totals: RunningTotals, metrics: Iterable[Metric], level: str) -> dict[str, Any]:
+def measured(
+    cell: Cell,
+    chunk: Chunk,
+    totals: RunningTotals,
+    metrics: Iterable[Metric],
+    level: str,
+    calibration: Sequence[str] = (),
+) -> dict[str, Any]:
     """Fields of the record: the figures of every metric, over all clients and for each, and what the attack spent.
 
     Args:
@@ -24,6 +32,7 @@ def measured(cell: Cell, chunk: Chunk, totals: RunningTotals, metrics: Iterable[
         totals: what the controls found.
         metrics: compute the figures.
         level: of the diagnostics.
+        calibration: what is wrong with the calibration of gates, a line each.
     """
     outcome = chunk.outcome
     known = bool(outcome.codes)
@@ -57,6 +66,11 @@ def measured(cell: Cell, chunk: Chunk, totals: RunningTotals, metrics: Iterable[
         fields["diagnostics"] = diagnostics.report(
             level, outcome, figures, totals.controls, totals.controls_seconds, cell.threat.goal
         )
+    if calibration:  # said even where no control was run: it is about the defense
+        told = {"level": level, "flags": [], "notes": [], **fields["diagnostics"]}
+        raised = {*told["flags"], "few-calibration-images"}
+        flags = [flag for flag in FLAGS if flag in raised]
+        fields["diagnostics"] = told | {"flags": flags, "notes": [*told["notes"], *calibration]}
     return fields
 
 

@@ -53,26 +53,24 @@ class Interval:
 
 def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % score interval of a share of ``n`` independent images; ``n`` need not be whole."""
-    if n <= 0:
-        return (0.0, 1.0)
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(max(share * (1 - share), 0.0) / n + Z * Z / (4 * n * n))
+    low, high = _wilson(np.array([share]), np.array([float(n)]))
+    return float(low[0]), float(high[0])
+
+
+def _wilson(share: Shares, n: Shares) -> tuple[Shares, Shares]:
+    """As `wilson`, for (K,) shares."""
+    known = np.where(n > 0, n, 1.0)
+    middle = (share + Z * Z / (2 * known)) / (1 + Z * Z / known)
+    half = Z / (1 + Z * Z / known) * np.sqrt(np.maximum(share * (1 - share), 0) / known + Z * Z / (4 * known * known))
     # At 0 and 1 a bound equals the share, in spite of rounding.
-    return (max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+    low, high = np.maximum(0.0, np.minimum(share, middle - half)), np.minimum(1.0, np.maximum(share, middle + half))
+    return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
 
 
 def clustered(hits: Iterable[float], images: Iterable[int]) -> Interval:
     """The interval from the hits and the number of images of each patient; hits of an image may be a share of draws."""
-    counts = np.asarray(list(images), dtype=float)
-    kept = counts > 0
-    found, counts = np.asarray(list(hits), dtype=float)[kept], counts[kept]
-    n, patients = float(counts.sum()), len(counts)
-    if patients == 0:
-        return Interval(math.nan, 0.0, 1.0, 0, 0, 0.0)
-    share = min(max(float(found.sum()) / n, 0.0), 1.0)
-    effective = _effective(found, counts, share)
-    low, high = wilson(share, effective)
-    return Interval(share, low, high, round(n), patients, effective)
+    (found,) = intervals(np.array([list(hits)], dtype=float), np.array([list(images)], dtype=float))
+    return found
 
 
 def share_interval(shares: Any, patients: Sequence[Any] | npt.NDArray[Any]) -> Interval:
@@ -82,22 +80,16 @@ def share_interval(shares: Any, patients: Sequence[Any] | npt.NDArray[Any]) -> I
     return clustered(np.bincount(codes, weights=values), np.bincount(codes).tolist())
 
 
-def _effective(hits: Shares, counts: Shares, share: float) -> float:
-    """How many independent images say as much."""
-    n, patients = float(counts.sum()), len(counts)
-    if patients == n:  # one image each: nothing to estimate
-        return n
-    if patients == 1:
-        return 0.0
-    size = float((counts**2).sum()) / n
-    alone = share * (1 - share) / n
-    correlation = 1.0
-    if alone > 0:
-        between = patients / (patients - 1) * float(((hits - share * counts) ** 2).sum()) / n**2
-        seen = min(max((between / alone - 1) / (size - 1), 0.0), 1.0)
-        rare = min(int((hits > 0).sum()), int((hits < counts).sum()))
-        correlation = (rare * seen + PRIOR) / (rare + PRIOR)
-    return n / (1 + (size - 1) * correlation) * (Z / t_quantile(patients - 1)) ** 2
+def intervals(hits: Shares, images: Shares) -> list[Interval]:
+    """Intervals of K shares at once, from (K, P) hits and numbers of images of each patient."""
+    n, patients = images.sum(1), (images > 0).sum(1)
+    share = np.clip(hits.sum(1) / np.maximum(n, 1), 0.0, 1.0)
+    effective = _effective(hits, images, share)
+    columns = (share, *_wilson(share, effective), n, patients, effective)
+    return [
+        Interval(value if count else math.nan, low, high, round(count), int(people), size)
+        for value, low, high, count, people, size in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def widest(share: float, images: Sequence[int]) -> tuple[float, float]:
@@ -108,11 +100,26 @@ def widest(share: float, images: Sequence[int]) -> tuple[float, float]:
     if patients < 2:
         return (0.0, 1.0)
     size = sum(count**2 for count in images) / n
-    return wilson(share, n / size * (Z / t_quantile(patients - 1)) ** 2)
+    return wilson(share, n / size * (Z / float(_t_quantile(np.array([patients - 1.0]))[0])) ** 2)
 
 
-def t_quantile(freedom: int, share: float = 0.975) -> float:
-    """A quantile of Student's t."""
+def _effective(hits: Shares, images: Shares, share: Shares) -> Shares:
+    """(K,): how many independent images say as much."""
+    n, patients = images.sum(1), (images > 0).sum(1)
+    several = np.maximum(n, 1)
+    size = (images**2).sum(1) / several
+    alone = share * (1 - share) / several
+    between = patients / np.maximum(patients - 1, 1) * ((hits - share[:, None] * images) ** 2).sum(1) / several**2
+    seen = np.where(alone > 0, between / np.where(alone > 0, alone, 1) - 1, 0.0) / np.maximum(size - 1, 1e-12)
+    rare = np.minimum((hits > 0).sum(1), ((images > 0) & (hits < images)).sum(1))
+    correlation = (rare * np.clip(seen, 0.0, 1.0) + PRIOR) / (rare + PRIOR)
+    few = (Z / _t_quantile(np.maximum(patients - 1, 1))) ** 2
+    found = np.where(patients == 1, 0.0, n / np.maximum(1 + (size - 1) * correlation, 1) * few)
+    return np.where(patients == n, n, found)  # one image of each patient: nothing to estimate
+
+
+def _t_quantile(freedom: npt.NDArray[Any]) -> Shares:
+    """(K,): 97.5 % quantiles of Student's t."""
     from scipy.special import stdtrit  # here, because the command line must start quickly
 
-    return float(stdtrit(freedom, share))
+    return np.asarray(stdtrit(freedom, 0.975))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustbench_med.leaderboard.build import write
+from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.render.page.site import pages
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -109,6 +110,7 @@ def entry(name: str = "medfedpure", worst: float = 0.5, claim: float = 0.9, **ch
         "date": "2026-11-22",
         "records": (record(),),
         "outcomes": (outcome(),),
+        "answers": (Answers.of(outcome()),),
     }
     return Entry(**facts | changes)
 

@@ -116,7 +116,9 @@ def test_the_drop_is_taken_on_the_same_images() -> None:
     outcomes = {"0": outcome("0", safe), "1": outcome("1", many)}
     entry = only(ladder_record("0", safe), plain("1", many), outcomes=outcomes)
     assert entry.claim is not None
-    assert (entry.claim.value, entry.drop) == (0.75, 0.0)
+    assert (entry.claim.value, entry.drop) == (0.5, 0.0)
+    assert entry.claim_all is not None
+    assert (entry.claim_all.value, entry.claim_images) == (0.75, 32)
     ladder = ladder_record("0", safe)
     first = ladder.rungs[0].model_copy(update={"withstanding": 0.75})
     alone = only(ladder.model_copy(update={"rungs": [first, *ladder.rungs[1:]]}), plain("1", many))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
 from helpers.records import ladder_record, outcome
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.ranking.ranks import RankInput, discordant, ranks
+from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks, significant
 
 N = 24
 ROWS = st.lists(st.lists(st.booleans(), min_size=N, max_size=N), min_size=1, max_size=7)
@@ -19,7 +19,8 @@ ROWS = st.lists(st.lists(st.booleans(), min_size=N, max_size=N), min_size=1, max
 
 def entry(safe: list[bool], images: bool = True) -> RankInput:
     low, high = wilson(Rate(sum(safe), len(safe)))
-    return RankInput(sum(safe) / len(safe), low, high, np.array(safe, dtype=float) if images else None)
+    known = np.array(safe, dtype=float) if images else None
+    return RankInput(sum(safe) / len(safe), low, high, known, tuple(range(len(safe))), tuple(range(len(safe))))
 
 
 @given(rows=ROWS, images=st.lists(st.booleans(), min_size=7, max_size=7), order=st.randoms(use_true_random=False))
@@ -45,10 +46,11 @@ def test_a_higher_figure_never_ranks_lower(rows: list[list[bool]], images: list[
 
 
 @given(rows=ROWS, gained=st.sets(st.integers(0, N - 1), min_size=1))
-def test_a_row_that_withstands_more_is_never_ranked_lower_than_before(rows: list[list[bool]], gained: set[int]) -> None:
+def test_a_row_that_withstands_more_is_never_worse_against_another(rows: list[list[bool]], gained: set[int]) -> None:
     better = [each or at in gained for at, each in enumerate(rows[0])]
-    before = ranks([entry(row) for row in rows])[0].rank
-    assert ranks([entry(better), *map(entry, rows[1:])])[0].rank <= before
+    for other in rows[1:]:
+        before = ranks([entry(rows[0]), entry(other)])[0].rank
+        assert ranks([entry(better), entry(other)])[0].rank <= before
 
 
 @given(one=st.lists(st.booleans(), min_size=N, max_size=N), two=st.lists(st.booleans(), min_size=N, max_size=N))
@@ -58,10 +60,20 @@ def test_ties_are_symmetric(one: list[bool], two: list[bool]) -> None:
     assert (first.rank == second.rank) == (first.tied == 1)
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (6, 0), (9, 1), (8, 1), (15, 5), (14, 5), (40, 22)])
-def test_the_threshold_is_that_of_the_binomial_test_on_images_that_differ(wins: int, losses: int) -> None:
-    expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-    assert (wins >= discordant(100)[wins + losses]) == (expected <= 0.05)
+def test_images_of_one_patient_are_one_observation() -> None:
+    one, two = [True] * 24, [True] * 12 + [False] * 12
+    apart, together = range(24), [at // 4 for at in range(24)]  # three of six patients differ
+    for patients, differs in ((apart, True), (together, False)):
+        pair = [replace(entry(row), patients=tuple(patients)) for row in (one, two)]
+        assert significant(pair)[0, 1] == differs
+
+
+def test_differences_are_corrected_for_the_pairs_of_a_table() -> None:
+    """Six images more are significant between two rows, but not when they are the best of 45 pairs."""
+    rows = [[True] * 12 + [False] * 12, [True] * 18 + [False] * 6]
+    assert [rank.rank for rank in ranks([entry(row) for row in rows])] == [2, 1]
+    many = [entry(row) for row in rows + [rows[0]] * 8]
+    assert {rank.rank for rank in ranks(many)} == {1}
 
 
 def test_the_same_images_tell_apart_what_intervals_cannot() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from robustbench_med.statistics.comparison import by_patient, holm, p_value, p_value_of_intervals
+from robustbench_med.statistics.comparison import holm, p_value, p_value_of_intervals, p_values
 
 
 def differences(
@@ -79,9 +79,15 @@ def test_the_test_is_symmetric_and_a_probability(sizes: list[float]) -> None:
     assert found == pytest.approx(p_value(-np.array(sizes)))
 
 
-def test_answers_are_summed_by_patient() -> None:
-    answers = np.array([[1.0, 0.5, 1.0], [0.0, 1.0, 0.0]])
-    assert by_patient(answers, np.array([0, 1, 0])).tolist() == [[2.0, 0.5], [0.0, 1.0]]
+def test_all_pairs_of_a_table_are_tested_as_each_alone_where_it_matters() -> None:
+    chance = np.random.default_rng(7)
+    sums = chance.integers(0, 5, (12, 30)).astype(float)
+    sums[1], sums[2] = sums[0], np.minimum(sums[0] + 1, 4)
+    found = p_values(sums)
+    for a, b in itertools.combinations(range(12), 2):
+        alone = p_value(sums[a] - sums[b])
+        assert found[a, b] == found[b, a]
+        assert found[a, b] == pytest.approx(alone) or (found[a, b] == 1 and alone > 0.1)
 
 
 def test_intervals_of_other_images_are_compared_as_unpaired() -> None:

@@ -34,3 +34,9 @@ def component(name: str | float | None, params: str) -> str:
 def words(*parts: str | float | None) -> str:
     """The non-empty words, joined by spaces."""
     return " ".join(part for part in parts if isinstance(part, str) and part)
+
+
+def images(row: pd.Series) -> str:
+    """Number of images and of patients, ``320/80``; a dash where patients are not recorded."""
+    patients = row.get("patients")
+    return f"{int(row['n'])}/{'-' if pd.isna(patients) else int(patients)}"

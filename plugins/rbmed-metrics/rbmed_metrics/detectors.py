@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, words
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, images, words
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Report, escape_markdown, percent, without_shared_params
 
@@ -20,6 +20,7 @@ FIGURES = (
     "detector_tpr",
     "undetected_and_wrong",
     "robust_accuracy",
+    "patients",
 )
 
 
@@ -65,5 +66,5 @@ def _row(row: pd.Series) -> dict[str, str | int]:
         "TPR": percent(row["detector_tpr"]),
         "slips by": percent(row["undetected_and_wrong"]),
         "robust": percent(row["robust_accuracy"]),
-        "images": int(row["n"]),
+        "images/patients": images(row),
     }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, images
 from rbmed_metrics.reports import Markdown
-from robustbench_med import Rate, Report, escape_markdown, percent, wilson, without_shared_params
+from robustbench_med import Report, escape_markdown, percent, without_shared_params
 
 #: One row for each combination of these; training seeds are averaged.
 KEYS = [*ATTACK, *DEFENSE]
+#: Columns that not every table has.
+BOUNDS = ("clean_worst", "robust_worst", "robust_accuracy_low", "robust_accuracy_high", "patients")
 
 
 class Seeds(Report):
     """Mean, smallest and largest value over training seeds, in percent.
 
-    ``95 %`` is the Wilson interval of the mean robust accuracy on that many images. All seeds are tested on the
-    same images, so more seeds do not narrow it; it does not cover the variation of training, which the range shows.
+    ``95 %`` reaches from the lowest to the highest bound of the seeds' intervals, which count patients where these are
+    recorded. All seeds are tested on the same images, so that more seeds do not narrow it. ``images/patients``: a
+    dash where patients are not recorded.
     ``worst`` is the mean over seeds of the worst client's accuracy, whichever client that is.
     """
 
@@ -24,7 +27,7 @@ class Seeds(Report):
         """The measured rows as Markdown; a cell that occurs twice counts as it was measured last."""
         done = table[table["status"] == "ok"]
         # Columns are there even if no record has the figure (a single client has no worst one).
-        done = done.reindex(columns=list(dict.fromkeys([*done.columns, *KEYS, "clean_worst", "robust_worst"])))
+        done = done.reindex(columns=list(dict.fromkeys([*done.columns, *KEYS, *BOUNDS])))
         done = done.drop_duplicates([*KEYS, "train_seed"], keep="last")
         rows = [_row(group) for _, group in done.groupby(KEYS, dropna=False, sort=False)]
         frame, notes = pd.DataFrame(rows), []
@@ -38,8 +41,7 @@ class Seeds(Report):
 
 def _row(group: pd.DataFrame) -> dict[str, str | int]:
     first = group.iloc[0]
-    images, robust = int(first["n"]), group["robust_accuracy"].mean()
-    low, high = wilson(Rate(robust * images, images))
+    low, high = group["robust_accuracy_low"].min(), group["robust_accuracy_high"].max()
     return {
         "data set": dataset(first),
         "defense": component(first["defense"], first["defense_params"]),
@@ -48,11 +50,11 @@ def _row(group: pd.DataFrame) -> dict[str, str | int]:
         "clean": percent(group["clean_accuracy"].mean()),
         "clean range": _range(group["clean_accuracy"]),
         "worst clean": percent(group["clean_worst"].mean()),
-        "robust": percent(robust),
+        "robust": percent(group["robust_accuracy"].mean()),
         "robust range": _range(group["robust_accuracy"]),
-        "95 %": f"[{percent(low)}, {percent(high)}]",
+        "95 %": "" if pd.isna(low) else f"[{percent(low)}, {percent(high)}]",
         "worst robust": percent(group["robust_worst"].mean()),
-        "images": images,
+        "images/patients": images(first),
         "seeds": len(group),
     }
 

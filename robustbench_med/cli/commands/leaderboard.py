@@ -129,9 +129,13 @@ def show(
 
 
 def _print(board: Board, columns: list[Column]) -> None:
+    from robustbench_med.leaderboard.render.columns import images_of
+
     for section in board.sections:
-        title = f"{board.title}   {section.track}   {section.ladder}, {section.images} images"
-        out.print(_table(title, section.entries, columns))
+        images = images_of(section.images, section.patients)
+        out.print(_table(f"{board.title}   {section.track}   {section.ladder}, {images}", section.entries, columns))
+        for note in section.notes:
+            plain(f"  {note}")
         for flag, meaning in sorted({(mark.flag, mark.meaning) for each in section.entries for mark in each.marks}):
             plain(f"  {flag}: {meaning}")
         plain("")

@@ -13,6 +13,8 @@ from rich.table import Table
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
 from robustbench_med.interfaces.rate import percent
+from robustbench_med.leaderboard.render.columns import images_and_patients, images_of
+from robustbench_med.leaderboard.schema import FEW
 from robustbench_med.plugins.references import format_eps, without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -20,6 +22,8 @@ from robustbench_med.records.sections.base import formatted
 
 def show(records: Sequence[Record]) -> Table | console.Lines:
     """The measured records as a table that fits 80 columns; figures in percent, ``worst`` is the worst client's.
+
+    ``n`` is the number of images/patients.
 
     Where strategies or training seeds are compared, they have columns, and an attack that is the same in all rows is
     named in the title.
@@ -145,7 +149,6 @@ def _cells(record: Record) -> dict[str, str]:
     robust = percent(figures.get("robust_accuracy"))
     if interval := record.intervals.get("robust_accuracy"):
         robust = f"{robust} [{100 * interval[0]:.0f},{100 * interval[1]:.0f}]"
-    worst = record.per_client[record.worst_client].get("robust_accuracy") if record.worst_client else None
     gate = ""
     if figures.get("detector_fpr") is not None:
         gate = f"{percent(figures['detector_fpr'])}/{percent(figures.get('detector_tpr'))}"
@@ -154,10 +157,39 @@ def _cells(record: Record) -> dict[str, str]:
         "sees": "probe" if record.role == "probe" else record.threat.access,
         "clean": percent(figures.get("clean_accuracy")),
         "robust [95%]": robust,
-        "worst": percent(worst),
+        "worst": _worst(record),
         "FPR/TPR": gate,
-        "n": str(record.n),
+        "n": images_and_patients(record.n, record.patients),
     }
+
+
+def _worst(record: Record) -> str:
+    """The worst client's accuracy; "too few" where that is of too few images to say anything."""
+    if record.worst_client is None:
+        return ""
+    images, _ = record.client_images.get(record.worst_client, (FEW, None))
+    return "too few" if images < FEW else percent(record.per_client[record.worst_client].get("robust_accuracy"))
+
+
+#: Rows up to which the worst client of each has a line of its own.
+LINES = 12
+
+
+def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
+    """A line on the worst client of each record, with its interval and number of images; one on missing patients."""
+    rows = [record for record in records if record.status == "ok"]
+    for record in rows if len(rows) <= LINES else ():
+        worst = record.worst_client
+        if worst is not None and worst in record.client_images:
+            images, patients = record.client_images[worst]
+            value = percent(record.per_client[worst].get("robust_accuracy"))
+            bounds = record.client_intervals.get(worst, {}).get("robust_accuracy")
+            interval = f" [{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else ""
+            few = f"; fewer than {FEW} are too few to say anything" if images < FEW else ""
+            yield f"worst client of {name_of(record)}: {worst}, {value}{interval}, {images_of(images, patients)}{few}"
+    if missing := sum(record.patients is None for record in rows):
+        whose = "" if missing == len(rows) else f" of {missing} of {len(rows)} rows"
+        yield f"patients{whose} are not recorded: intervals treat images as independent, and are too narrow"
 
 
 def short(name: str, longest: int = 32) -> str:

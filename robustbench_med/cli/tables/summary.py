@@ -18,7 +18,7 @@ def show(records: Sequence[Record], samples: Path) -> None:
     ``samples`` is the folder of per-image results.
     """
     show_table(results.show(records))
-    for line in results.unseen(records):
+    for line in (*results.clients_and_patients(records), *results.unseen(records)):
         plain(line)
     for line in scorings.lines(records):
         plain(line)

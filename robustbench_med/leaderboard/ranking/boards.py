@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.ranking.entries import entry, separate, slugged
+from robustbench_med.leaderboard.ranking.answers import Shares, lesion_class
+from robustbench_med.leaderboard.ranking.entries import Known, entry, separate, slugged
+from robustbench_med.leaderboard.ranking.identical import identical
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import rows, unique
 from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
@@ -24,7 +25,6 @@ from robustbench_med.records.record import Record
 
 #: Ladders from the strongest to the weakest; others come after them.
 LADDERS = ("ladder:full", "ladder:standard", "ladder:quick")
-Shares = npt.NDArray[np.float64]
 
 
 def boards(
@@ -42,12 +42,15 @@ def boards(
         evidence: answers to adversarial images of others.
     """
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in unique(records):
+    every, kept = unique(records), outcomes or {}
+    for record in every:
         groups[identity.board_key(record)].append(record)
-    made = [
-        _board(key, group, outcomes or {}, published or Publications(), _on_board(group, evidence))
-        for key, group in groups.items()
-    ]
+    same = identical(every, kept)
+    made = []
+    for key, group in groups.items():
+        against, lesion = _on_board(group, evidence), lesion_class(group, kept)
+        known = Known(kept, published or Publications(), against, lesion)
+        made.append(_board(key, group, known, same))
     return sorted(made, key=_place)
 
 
@@ -60,16 +63,16 @@ def _place(board: Board) -> tuple[Any, ...]:
 def _board(
     key: tuple[str, ...],
     records: Sequence[Record],
-    outcomes: Mapping[str, ImageResults],
-    published: Publications,
-    evidence: Mapping[str, Sequence[Evidence]],
+    known: Known,
+    same: Mapping[str, str],
 ) -> Board:
     systems: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        systems[identity.system_key(record)].append(record)
-    found = [entry(row, outcomes, published, evidence) for group in systems.values() for row in rows(group)]
-    images = {each.id: share for each, share in found}
-    entries = list(separate([each for each, _ in found]))
+        systems[same[identity.system_key(record)]].append(record)
+    found: list[Entry] = []
+    for system, group in systems.items():
+        found += [entry(row, replace(known, system=system)) for row in rows(group)]
+    entries = list(separate(found))
     first = min(records, key=lambda record: record.cell_id)
     name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
     sections: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
@@ -88,9 +91,9 @@ def _board(
         eps=first.threat.eps,
         eps_text=identity.eps_text(first),
         goal=first.threat.goal,
-        sections=tuple(_section(name, facts, sections[facts], images) for facts in sorted(sections, key=_order)),
+        sections=tuple(_section(name, facts, sections[facts]) for facts in sorted(sections, key=_order)),
         unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
-        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset.name),
+        claims=tuple(claim for claim in known.published.claims if claim.dataset == first.dataset.name),
     )
 
 
@@ -104,21 +107,24 @@ def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> dict[s
     return found
 
 
-def _section(
-    board: str, key: tuple[Any, ...], entries: Sequence[Entry], images: Mapping[str, Shares | None]
-) -> Section:
+def _section(board: str, key: tuple[Any, ...], entries: Sequence[Entry]) -> Section:
     track, ladder, n, clients = key
-    inputs = [_rank_input(each, images[each.id], n) for each in entries]
+    inputs = [_rank_input(each) for each in entries]
     ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, ranks(inputs), strict=True)]
     ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked))
 
 
-def _rank_input(each: Entry, images: Shares | None, n: int) -> RankInput:
+def _rank_input(each: Entry) -> RankInput:
     assert each.worst is not None
+    answers = each.answers
     low, high = each.worst.interval or (each.worst.value, each.worst.value)
-    return RankInput(each.worst.value, low, high, images if images is not None and len(images) == n else None)
+    if not answers or any(other.index != answers[0].index for other in answers):
+        return RankInput(each.worst.value, low, high)
+    images: Shares = np.mean([other.withstood for other in answers], axis=0)
+    index = answers[0].index
+    return RankInput(each.worst.value, low, high, images, index, answers[0].patients or index)
 
 
 def _value(each: Entry) -> float:

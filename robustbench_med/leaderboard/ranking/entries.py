@@ -4,86 +4,132 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robustbench_med.leaderboard.ranking import figures, identity
+from robustbench_med.leaderboard.ranking.answers import Answers
+from robustbench_med.leaderboard.ranking.claims import claimed
+from robustbench_med.leaderboard.ranking.clients import DETECTOR, METRICS, per_client, worst_client
 from robustbench_med.leaderboard.ranking.eligibility import faults, single_faults
 from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
-from robustbench_med.leaderboard.ranking.worst_case import Shares, accuracy_on, combined_rungs, worst_case, worst_shares
+from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
 from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.scorings import OTHERS
-from robustbench_med.records.sections.base import formatted
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-#: Figures of an entry, and the metrics of records that they are.
-METRICS = {
-    "sensitivity": "robust_sensitivity",
-    "specificity": "robust_specificity",
-    "hidden_lesion": "hidden_lesion_rate",
-    "fake_lesion": "fake_lesion_rate",
-    "fpr": "detector_fpr",
-    "tpr": "detector_tpr",
-    "auroc": "detector_auroc",
-}
 
 
-def entry(
-    row: RowRecords,
-    outcomes: Mapping[str, ImageResults],
-    published: Publications,
-    evidence: Mapping[str, Sequence[Evidence]],
-) -> tuple[Entry, Shares | None]:
-    """The entry of a row, without rank, and its worst case per image, (N,), where that is known for every record.
+@dataclass(frozen=True)
+class Known:
+    """What is known besides the records.
 
-    ``evidence`` is that on the row's board, by the digest of the weights.
+    Attributes:
+        outcomes: per-image results by cell.
+        published: claims and papers.
+        evidence: that on the row's board, by the digest of the weights.
+        lesion: class of lesions of the data set.
+        system: key of the system after which the row is called.
     """
-    first, records = row.records[0], row.records
-    own = outcomes_of(records, outcomes)
-    left = combined_rungs(row, own) if row.single else worst_shares(row, own, outcomes, evidence)
+
+    outcomes: Mapping[str, ImageResults]
+    published: Publications
+    evidence: Mapping[str, Sequence[Evidence]]
+    lesion: int | None = None
+    system: str = ""
+
+
+def entry(row: RowRecords, known: Known) -> Entry:
+    """The entry of a row, without rank."""
+    records = row.records
+    own = outcomes_of(records, known.outcomes)
     measured = all(record.status == "ok" for record in records)
-    claim_records = oblivious(row) if measured else ()
-    worst = worst_case(row, left) if measured else None
+    claims = oblivious(row) if measured else ()
+    cases = worst_cases(row, claims, known.outcomes, known.evidence) if measured else []
+    answers = [each.answers for each in cases if each.answers is not None]
+    answers = answers if len(answers) == len(cases) else []
+    changed = bool(answers) and not all(each.unchanged for each in cases)
     rungs = _single_rungs(records) if row.single else figures.rungs(records)
-    claim, attack, n = _claim(claim_records, () if first.attack.is_control else rungs, first)
+    told = figures.answered(answers, known.lesion) if answers else {}
+    counted = records if answers or row.single else _lowest(records)
+    worst = _worst(row, counted, told.get("", {})) if measured else None
+    if worst is None:
+        told = {"": {name: figure for name, figure in told.get("", {}).items() if name.startswith("clean")}}
+    claim = claimed(row, claims, cases, worst, () if records[0].attack.is_control else rungs)
+    if claim.worst is not worst:  # the claim's attack is the worst that is known
+        counted = claims
     why_not = "; ".join(dict.fromkeys(single_faults(records, own) if row.single else faults(records)))
-    made = Entry(
-        **_names(row),
-        **(_figures(records) if measured and not row.single else {}),
+    return Entry(
+        **_names(row, known.system),
+        **(_figures(row.single, counted, answers, told, changed) if measured else {}),
         ranked=not why_not,
         why_not=why_not,
-        clean=figures.figure(records, "clean_accuracy") if measured else None,
-        worst=worst,
-        claim=claim,
-        claim_attack=attack,
-        claim_images=n,
-        drop=_drop(row, claim_records, left.images, own, outcomes, claim, worst, rungs),
+        patients=_patients(records, answers),
+        worst=claim.worst,
+        claim=claim.claim,
+        claim_attack=claim.attack,
+        claim_all=claim.every,
+        claim_images=claim.images,
+        drop=claim.drop,
         rungs=rungs,
         marks=figures.marks(records),
-        paper=_paper(first, published),
-        claims=_claims_of(first, published),
-        lowered=left.lowered,
+        paper=_paper(records[0], known.published),
+        claims=_claims_of(records[0], known.published),
+        lowered=lowered_by(cases) if worst else (),
         records=records,
         outcomes=own,
-        claim_records=claim_records,
+        answers=tuple(answers),
+        claim_records=claims,
     )
-    return made, left.images if worst else None
 
 
-def _names(row: RowRecords) -> dict[str, Any]:
-    """What was measured, and what that cost."""
-    first, records = row.records[0], row.records
+def _worst(row: RowRecords, counted: Sequence[Record], found: Mapping[str, Figure]) -> Figure | None:
+    """The worst case; None for a single rung, since no worse attack was tried."""
+    if row.single:
+        return found.get("worst") if len({record.threat.access for record in row.records}) > 1 else None
+    return found.get("worst") or figures.figure(counted, "robust_accuracy")
+
+
+def _lowest(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Of records whose answers are not kept, for each set of weights the one with the lowest accuracy."""
+    lowest: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        before = lowest.setdefault(identity.weights(record), record)
+        if _accuracy(record) < _accuracy(before):
+            lowest[identity.weights(record)] = record
+    return tuple(lowest.values())
+
+
+def _accuracy(record: Record) -> float:
+    value = record.metrics.get("robust_accuracy")
+    return 1.0 if value is None else value
+
+
+def _patients(records: Sequence[Record], answers: Sequence[Answers]) -> int | None:
+    """How many patients the images are of; None where that is not recorded."""
+    if answers:
+        return min(len(set(each.patients)) for each in answers) or None
+    counts = [record.patients for record in records if record.patients is not None]
+    return min(counts) if len(counts) == len(records) else None
+
+
+def _names(row: RowRecords, system: str) -> dict[str, Any]:
+    """What was measured, and what that cost; ``system`` is the key of the system after which the row is called."""
+    records = row.records
+    first = next((record for record in records if identity.system_key(record) == system), records[0])
     short, full = identity.strategy(first)
-    system = identity.system_key(first)
+    named = {identity.system_key(record): _called(record) for record in (first, *records, *row.others)}
+    system = system or identity.system_key(first)
     dates = [found[0] for record in records if (found := _DATE.match(record.created))]
     facts = (identity.board_key(first), system, row.protocol, identity.images(first))
     return {
         "id": slugged(first, first.defense.name, short) + "-" + identity.digest_of(*facts),
         "system": system,
+        "also": tuple(sorted({name for key, name in named.items() if name != _called(first)})),
         "defense": identity.defense(first),
         "defense_name": first.defense.name,
         "strategy": short,
@@ -105,15 +151,32 @@ def _names(row: RowRecords) -> dict[str, Any]:
     }
 
 
-def _figures(records: Sequence[Record]) -> dict[str, Any]:
-    """Figures under the worst attack, which records of a ladder hold."""
-    worst_client, at_worst = figures.worst_client(records)
+def _figures(
+    single: bool,
+    records: Sequence[Record],
+    answers: Sequence[Answers],
+    found: Mapping[str, Mapping[str, Figure]],
+    changed: bool,
+) -> dict[str, Any]:
+    """Figures under the worst case: from its answers, or where these are not known, from the records it is that of."""
+    told = {} if single else {name: figures.figure(records, metric) for name, metric in METRICS.items()}
+    kept = ("clean", *DETECTOR) if changed or answers else tuple(METRICS)
+    shown: dict[str, Figure | None] = {name: told.get(name) for name in kept}
+    if not answers and single:
+        shown["clean"] = figures.figure(records, "clean_accuracy")
+    if answers and not changed:  # where the class of lesions is not known, the record has its figures
+        shown |= {name: told.get(name) for name in METRICS}
+    shown |= found.get("", {})
+    clients, counts = ({}, {}) if single else per_client(records, answers, found, changed)
+    worst, at_worst = worst_client(clients)
+    shown.pop("worst", None)
     return {
-        **{name: figures.figure(records, metric) for name, metric in METRICS.items()},
-        "scorings": scorings(records),
-        "worst_client": worst_client,
+        **shown,
+        "scorings": {} if single or changed else scorings(records),
+        "per_client": clients,
+        "client_images": counts,
+        "worst_client": worst,
         "worst_client_accuracy": at_worst,
-        "per_client": figures.per_client(records),
     }
 
 
@@ -135,58 +198,16 @@ def _claims_of(first: Record, published: Publications) -> tuple[Claim, ...]:
     )
 
 
+def _called(record: Record) -> str:
+    """The name of a system: defense and strategy."""
+    return " ".join(filter(None, [identity.defense(record), identity.strategy(record)[0]]))
+
+
 def slugged(record: Record, *words: str) -> str:
     """Readable part of a permanent name."""
     name, _, partition, norm, _, goal = identity.board_key(record)
     eps = identity.eps_text(record).replace("/", "-")
     return identity.slug(name, partition.partition(":")[0], norm, eps, "" if goal == "untargeted" else goal, *words)
-
-
-def _claim(found: Sequence[Record], rungs: Sequence[RungFigure], first: Record) -> tuple[Figure | None, str, int]:
-    """Accuracy under an attacker who does not know the defense, with which attack, and on how many images."""
-    if found:
-        attacks = sorted({formatted(record.attack) for record in found})
-        return figures.figure(found, "robust_accuracy"), " / ".join(attacks), min(record.n for record in found)
-    rung = _oblivious_rung(rungs)
-    if rung is None:
-        return None, "", 0
-    return Figure(float(rung.withstanding or 0)), rung.name.partition(" ")[2], first.n
-
-
-def _drop(
-    row: RowRecords,
-    found: Sequence[Record],
-    images: Shares | None,
-    own: Sequence[ImageResults | None],
-    outcomes: Mapping[str, ImageResults],
-    claim: Figure | None,
-    worst: Figure | None,
-    rungs: Sequence[RungFigure],
-) -> float | None:
-    """The claim minus the worst case on the same images; None where there are none.
-
-    Where the claim was measured on other images, the ladder's own rung `oblivious` takes its place.
-    """
-    if claim is None or worst is None:
-        return None
-    here = {identity.images(record) for record in row.records}
-    if not found or {identity.images(record) for record in found} == here:
-        return claim.value - worst.value
-    index = {outcome.index for outcome in own if outcome is not None}
-    if images is not None and len(index) == 1:
-        (rows,) = index
-        claimed = [accuracy_on(outcome, rows) for outcome in outcomes_of(found, outcomes)]
-        known = [share for share in claimed if share is not None]
-        if len(known) == len(claimed):
-            return sum(known) / len(known) - float(images.mean())
-    left = _oblivious_rung(rungs)
-    return None if left is None or row.single else float(left.withstanding or 0) - worst.value
-
-
-def _oblivious_rung(rungs: Sequence[RungFigure]) -> RungFigure | None:
-    """The last step of a ladder that does not know the defense."""
-    ran = [rung for rung in rungs if rung.access == "oblivious" and rung.withstanding is not None]
-    return ran[-1] if ran else None
 
 
 def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:

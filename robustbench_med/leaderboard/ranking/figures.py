@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.interfaces.rate import Rate, wilson
+from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.schema import Figure, Mark, RungFigure
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.results import RungSection
-
-#: Metrics that are shown for each client.
-OF_CLIENTS = (
-    *("clean_accuracy", "robust_accuracy", "robust_sensitivity", "robust_specificity"),
-    *("hidden_lesion_rate", "fake_lesion_rate", "detector_fpr", "detector_tpr", "detector_auroc"),
-)
 
 
 def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = ()) -> Figure | None:
@@ -34,39 +28,16 @@ def figure(records: Sequence[Record], name: str) -> Figure | None:
     return over([record.metrics.get(name) for record in records], [record.intervals.get(name) for record in records])
 
 
-def share(values: Sequence[float], n: int) -> Figure | None:
-    """Shares of ``n`` images, one for each seed, with Wilson intervals."""
-    return over(values, [wilson(Rate(value * n, n)) for value in values]) if n else None
-
-
-def worst_client(records: Sequence[Record]) -> tuple[str | None, Figure | None]:
-    """The client with the lowest accuracy under attack, a mean over seeds; none where there is one client only."""
-    clients = sorted(set.intersection(*(set(record.per_client) for record in records)))
-    if len(clients) < 2:
-        return None, None
-    found = {client: _of_client(records, client, "robust_accuracy") for client in clients}
-    known = {client: value for client, value in found.items() if value is not None}
-    if not known:
-        return None, None
-    name = min(known, key=lambda client: (known[client].value, client))
-    return name, known[name]
-
-
-def per_client(records: Sequence[Record]) -> dict[str, dict[str, Figure]]:
-    """Figures of each client that all seeds have; ``clean`` and ``worst`` beside the names of records."""
-    clients = sorted(set.intersection(*(set(record.per_client) for record in records)))
-    found: dict[str, dict[str, Figure]] = {}
-    for client in clients:
-        figures = {name: value for name in OF_CLIENTS if (value := _of_client(records, client, name)) is not None}
-        for short, name in (("clean", "clean_accuracy"), ("worst", "robust_accuracy")):
-            if name in figures:
-                figures[short] = figures[name]
-        found[client] = figures
-    return found
-
-
-def _of_client(records: Sequence[Record], client: str, name: str) -> Figure | None:
-    return over([record.per_client[client].get(name) for record in records])
+def answered(found: Sequence[Answers], lesion: int | None) -> dict[str, dict[str, Figure]]:
+    """The figures of the answers of several sets of weights, by client ("" for all) and by their name in an `Entry`."""
+    every = [each.figures(lesion) for each in found]
+    made: dict[str, dict[str, Figure]] = {}
+    for key in every[0]:
+        own = [figures[key] for figures in every if key in figures]
+        figure = over([each.value for each in own], [each.bounds for each in own]) if len(own) == len(every) else None
+        if figure is not None:
+            made.setdefault(key[0], {})[key[1]] = figure
+    return made
 
 
 def rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:

@@ -1,25 +1,21 @@
 """Ranks: which rows are significantly better than others.
 
-A row is *better* than another if its worst case is significantly higher: by an exact McNemar test on the images of both
-where per-image results are kept (two-sided, 5 %; of shares over noise draws or seeds, the sign test, which McNemar's
-test is for single answers), else if its 95 % interval lies above the other's. A rank is one plus the number of rows
-that are better, so rows without a significant difference share it; and no row ranks above one with a higher figure.
-
-References: McNemar 1947, Psychometrika 12:153-157; Dietterich 1998, Neural Computation 10:1895-1923.
+A row is *better* than another if its worst case is significantly higher: by a test that takes the patient as unit, on
+the images of both where per-image results are kept, else by their intervals (`robustbench_med.statistics.comparison`).
+All pairs of a table are tested, corrected by Holm's method at 5 %. A rank is one plus the number of rows that are
+better, so rows without a significant difference share it; and no row ranks above one with a higher figure.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-#: Two-sided level of the test.
-LEVEL = 0.05
+from robustbench_med.statistics.comparison import holm, p_value_of_intervals, p_values
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,17 @@ class RankInput:
 
     Attributes:
         value, low, high: worst-case accuracy and its interval.
-        images: (N,), for each image the share of draws and seeds that are robust; None where that is not kept.
+        images: (N,), for each image the share of draws and seeds that are withstood; None where that is not kept.
+        index: (N,), rows of the test split.
+        patients: (N,), whose each image is; where that is not recorded, each is taken as of another patient.
     """
 
     value: float
     low: float
     high: float
     images: npt.NDArray[np.float64] | None = None
+    index: tuple[int, ...] = ()
+    patients: Sequence[object] = ()
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,12 @@ class Rank:
 
 
 def ranks(inputs: Sequence[RankInput]) -> list[Rank]:
-    """The rank of each; the order of ``inputs`` does not matter. All have the same images, in the same order."""
+    """The rank of each; the order of ``inputs`` does not matter."""
     if not inputs:
         return []
-    values, lows, highs = (np.array([getattr(each, what) for each in inputs]) for what in ("value", "low", "high"))
-    kept = [(at, each.images) for at, each in enumerate(inputs) if each.images is not None]
-    known = np.array([at for at, _ in kept], dtype=int)
-    answers = np.stack([images for _, images in kept]) if kept else np.zeros((0, 0))
-    needed = discordant(answers.shape[1])
-    losses = np.zeros(len(inputs), dtype=int)  # better ones
-    wins = np.zeros(len(inputs), dtype=int)
-    for at in range(len(inputs)):
-        beaten_by = lows > highs[at]
-        if (own := inputs[at].images) is not None:
-            more = (answers > own).sum(1)
-            beaten_by[known] = more >= needed[more + (answers < own).sum(1)]
-        beaten_by &= values > values[at]
-        losses[at] = beaten_by.sum()
-        wins += beaten_by
+    values = np.array([each.value for each in inputs])
+    better = significant(inputs) & (values[:, None] > values)
+    losses, wins = better.sum(0), better.sum(1)
     order = np.argsort(-values, kind="stable")
     found = np.empty(len(inputs), dtype=int)
     # Of equal figures each gets the best rank among them, and none a better one than a higher figure.
@@ -75,20 +63,34 @@ def ranks(inputs: Sequence[RankInput]) -> list[Rank]:
     return [Rank(int(found[at]), int(len(inputs) - 1 - losses[at] - wins[at])) for at in range(len(inputs))]
 
 
-def discordant(most: int) -> npt.NDArray[np.int64]:
-    """For 0 to ``most`` images on which two rows differ, on how many of them one must be better to be significantly so.
+def significant(inputs: Sequence[RankInput]) -> npt.NDArray[np.bool_]:
+    """(M, M): which pairs of rows differ significantly, corrected for all pairs."""
+    found = _of_intervals(inputs)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for at, each in enumerate(inputs):
+        if each.images is not None:
+            groups.setdefault(each.index, []).append(at)
+    for rows in groups.values():
+        patients = {patient: number for number, patient in enumerate(dict.fromkeys(inputs[rows[0]].patients))}
+        codes = [patients[patient] for patient in inputs[rows[0]].patients]
+        sums = np.zeros((len(rows), len(patients)))
+        for place, at in enumerate(rows):
+            np.add.at(sums[place], codes, np.asarray(inputs[at].images))
+        found[np.ix_(rows, rows)] = p_values(sums)
+    first, second = np.triu_indices(len(inputs), 1)
+    better = np.zeros(found.shape, dtype=bool)
+    better[first, second] = holm(found[first, second])
+    return better | better.T
 
-    More than there are where no such number is significant (fewer than six images).
-    """
-    needed = np.empty(most + 1, dtype=np.int64)
-    for n in range(most + 1):
-        tail, k = 0, n + 1
-        # Exact, in whole numbers: the smallest k with P(X >= k) <= LEVEL / 2 for X ~ Binomial(n, 1/2).
-        while k > 0 and (tail + math.comb(n, k - 1)) * 2 <= LEVEL * 2**n:
-            k -= 1
-            tail += math.comb(n, k)
-        needed[n] = k
-    return needed
+
+def _of_intervals(inputs: Sequence[RankInput]) -> npt.NDArray[np.float64]:
+    """(M, M): p-values of pairs with other images, or without results of each."""
+    found = np.ones((len(inputs), len(inputs)))
+    for (a, one), (b, two) in itertools.combinations(enumerate(inputs), 2):
+        if one.images is None or two.images is None or one.index != two.index:
+            p = p_value_of_intervals((one.value, one.low, one.high), (two.value, two.low, two.high))
+            found[a, b] = found[b, a] = p
+    return found
 
 
 def _runs(values: npt.NDArray[np.float64]) -> list[tuple[int, int]]:

@@ -1,117 +1,183 @@
-"""The worst case per image: every known attack on the weights of a row, combined."""
+"""The worst case per image: every known attack on the same weights, combined by one rule for all systems.
+
+An attacker takes the attack that works best on each image. Which one that is, is *chosen* on some noise draws and
+*scored* on others, in rotation: for draw 1 the attack is chosen by the answers on draws 2, 3, ..., and so on. So chance
+does not count as success (cross-fitting; the bias of choosing and scoring on the same data is that of Cawley & Talbot
+2010, JMLR 11:2079-2107). A system without noise has one draw, which is the same each time: there the lowest counts.
+
+An attacker may also use one attack for all images, chosen in the same rotation, or the one that does not know the
+defense. The lowest of the three is the worst case: no attack that is added can raise it above the claim.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_med.leaderboard.ranking import figures, identity
+from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.answers import Answers, Classes, Shares, withstood
 from robustbench_med.leaderboard.ranking.rows import RowRecords, outcomes_of, same_weights
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
-#: (N,), a share of noise draws for each image.
-Shares = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
-class WorstShares:
-    """For each record of a row, the share of draws on which each image is robust, (N,), after the worst known attack.
+class WorstCase:
+    """The worst case of one set of weights.
 
     Attributes:
-        shares: one array for each record; None where a record's images are not kept.
-        lowered: other attacks that broke images which are robust to the record's own, and how many.
+        answers: on the images of the row, under the worst attack; None where an image's results are not kept.
+        claim: the same under the attacker who does not know the defense; None where that was not measured on them.
+        lowered: other attacks that broke images, and how many.
+        unchanged: the answers are those of the only record.
     """
 
-    shares: tuple[Shares | None, ...]
-    lowered: tuple[str, ...]
-
-    @property
-    def images(self) -> Shares | None:
-        """(N,), mean over the records."""
-        known = [share for share in self.shares if share is not None]
-        return np.mean(known, axis=0) if known and len(known) == len(self.shares) else None
+    answers: Answers | None
+    claim: Answers | None = None
+    lowered: tuple[tuple[str, int], ...] = ()
+    unchanged: bool = False
 
 
-def worst_shares(
+@dataclass(frozen=True, eq=False)
+class _Attack:
+    """The answers to one attack.
+
+    Attributes:
+        name: what it is.
+        rows: (M,), which images of the row it was run on.
+        attacked: (draws, M), answers.
+        choice: (draws, M), by which it is chosen for a draw: a share of draws withstood, of other draws.
+    """
+
+    name: str
+    rows: npt.NDArray[np.int64]
+    attacked: Classes
+    choice: Shares
+
+
+def worst_cases(
     row: RowRecords,
-    own: Sequence[ImageResults | None],
+    claims: Sequence[Record],
     outcomes: Mapping[str, ImageResults],
     evidence: Mapping[str, Sequence[Evidence]],
-) -> WorstShares:
-    """An image counts as broken if any attack on the same weights has broken it, also one of another record.
+) -> list[WorstCase]:
+    """The worst case for each set of weights of a row, in the order of its records.
 
-    Not so where answers are random: the lower of two shares of a few draws is biased by the selection. Evidence has
-    separate draws for the choice.
+    ``claims`` are the records of attackers who do not know the defense, ``evidence`` is by the digest of the weights.
     """
-    shares: list[Shares | None] = []
-    lowered: dict[str, int] = {}
-    for record, outcome in zip(row.records, own, strict=True):
-        share = None if outcome is None else outcome.robust.copy()
-        if outcome is not None and share is not None:
-            place = {index: at for at, index in enumerate(outcome.index)}
-            for what, found, choice in _attacks(row, record, outcomes, evidence):
-                rows = [(place[index], at) for at, index in enumerate(found.index) if index in place]
-                here, there = (np.array(side, dtype=int) for side in (zip(*rows, strict=True) if rows else ((), ())))
-                less = choice.robust[there] < share[here]
-                share[here[less]] = found.robust[there[less]]
-                if less.any():  # the same images, whichever of the row's records they are counted in
-                    lowered[what] = max(lowered.get(what, 0), int(less.sum()))
-        shares.append(share)
-    return WorstShares(tuple(shares), tuple(f"{what}: {n} more" for what, n in sorted(lowered.items())))
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in row.records:
+        groups.setdefault(identity.weights(record), []).append(record)
+    return [
+        _worst_case(row, own, [each for each in claims if identity.weights(each) == key], outcomes, evidence)
+        for key, own in groups.items()
+    ]
+
+
+def _worst_case(
+    row: RowRecords,
+    own: Sequence[Record],
+    claims: Sequence[Record],
+    outcomes: Mapping[str, ImageResults],
+    evidence: Mapping[str, Sequence[Evidence]],
+) -> WorstCase:
+    kept = outcomes_of(own, outcomes)
+    first = kept[0]
+    if first is None or any(each is None or each.index != first.index for each in kept):
+        return WorstCase(None)
+    base = replace(Answers.of(first), clean=np.concatenate([each.clean for each in kept if each is not None]))
+    others = [other for other in same_weights(row, own[0]) if other.cell_id not in {record.cell_id for record in own}]
+    noisy = identity.track(own[0]) == "randomized test-time"
+    found = [(identity.protocol(r), each, None) for r, each in zip(own, kept, strict=True) if each is not None]
+    for other, each in zip(others, outcomes_of(others, outcomes), strict=True):
+        if each is not None:
+            found.append((identity.protocol(other), each, None))
+    told = [(f"{each.attack} ({each.paper.text})", each.outcome, each.choice) for each in _against(own[0], evidence)]
+    attacks = list(_attacks(base, [*found, *told], noisy))
+    claim = next((claim for each in outcomes_of(claims, outcomes) if (claim := _on(base, each)) is not None), None)
+    attacked, lowered = _lowest(base, attacks, claim)
+    answers = replace(base, attacked=attacked)
+    return WorstCase(answers, claim, lowered, len(own) == 1 and np.array_equal(attacked, base.attacked))
+
+
+def _against(record: Record, evidence: Mapping[str, Sequence[Evidence]]) -> Sequence[Evidence]:
+    return evidence.get(str(identity.weights(record)[1]), ())
 
 
 def _attacks(
-    row: RowRecords, record: Record, outcomes: Mapping[str, ImageResults], evidence: Mapping[str, Sequence[Evidence]]
-) -> Iterator[tuple[str, ImageResults, ImageResults]]:
-    """Other attacks on the weights of a record: a name, the answers that count, and those that choose."""
-    if identity.track(record) != "randomized test-time":
-        for other in same_weights(row, record):
-            found = outcomes_of([other], outcomes)[0]
-            if found is not None:
-                yield identity.protocol(other), found, found
-    for each in evidence.get(str(identity.weights(record)[1]), ()):
-        yield f"{each.attack} ({each.paper.text})", each.outcome, each.choice
+    base: Answers, found: Sequence[tuple[str, ImageResults, ImageResults | None]], noisy: bool
+) -> Iterator[_Attack]:
+    """The attacks on images of a row, each with the answers that choose it; the first is the row's own.
+
+    A single random draw cannot both choose and score, so that it is left out, unless it is all there is.
+    """
+    for at, (name, outcome, choice) in enumerate(found):
+        _, rows, place = np.intersect1d(base.index, outcome.index, assume_unique=True, return_indices=True)
+        draws = len(outcome.attacked)
+        if not len(rows) or (noisy and draws == 1 and choice is None and at > 0):
+            continue
+        labels, right = base.labels[rows], base.right[rows]
+        attacked = outcome.attacked[:, place]
+        left = withstood(attacked, labels, right)
+        if choice is not None:
+            other = withstood(choice.attacked[:, place], labels, right).mean(0)
+            left = np.broadcast_to(other, left.shape)
+        elif draws > 1:
+            left = (left.sum(0) - left) / (draws - 1)
+        yield _Attack(name, rows, attacked, left)
 
 
-def combined_rungs(row: RowRecords, own: Sequence[ImageResults | None]) -> WorstShares:
-    """Single rungs of the same weights combined, image by image; one array for each training seed and seed."""
-    groups: dict[tuple[int, int], list[Shares | None]] = {}
-    for record, outcome in zip(row.records, own, strict=True):
-        groups.setdefault((identity.train_seed(record), record.seed), []).append(outcome.robust if outcome else None)
-    shares: list[Shares | None] = []
-    for group in groups.values():
-        known = [share for share in group if share is not None]
-        same = len(known) == len(group) and len({len(share) for share in known}) == 1
-        shares.append(np.minimum.reduce(known) if same else None)
-    return WorstShares(tuple(shares), ())
-
-
-def worst_case(row: RowRecords, left: WorstShares) -> Figure | None:
-    """The worst case; None for a single rung, since no worse attack was tried."""
-    n = row.records[0].n
-    if row.single:
-        rungs = {record.threat.access for record in row.records}
-        values = [float(share.mean()) for share in left.shares if share is not None]
-        return figures.share(values, n) if len(rungs) > 1 and len(values) == len(left.shares) else None
-    if left.lowered:
-        lowest = [
-            record.metrics.get("robust_accuracy") if share is None else float(share.mean())
-            for record, share in zip(row.records, left.shares, strict=True)
-        ]
-        known = [value for value in lowest if value is not None]
-        return figures.share(known, n) if len(known) == len(lowest) else None
-    return figures.figure(row.records, "robust_accuracy")
-
-
-def accuracy_on(outcome: ImageResults | None, rows: Sequence[int]) -> float | None:
-    """Share of these images that are robust; None unless all of them are known."""
-    place = {} if outcome is None else {row: at for at, row in enumerate(outcome.index)}
-    if outcome is None or not place.keys() >= set(rows):
+def _on(base: Answers, outcome: ImageResults | None) -> Answers | None:
+    """The answers to another attack on the images of a row; None unless it was run on all of them."""
+    if outcome is None:
         return None
-    return float(outcome.robust[[place[row] for row in rows]].mean())
+    _, rows, place = np.intersect1d(base.index, outcome.index, assume_unique=True, return_indices=True)
+    return replace(base, attacked=outcome.attacked[:, place]) if len(rows) == len(base.index) else None
+
+
+def _lowest(
+    base: Answers, attacks: Sequence[_Attack], claim: Answers | None
+) -> tuple[Classes, tuple[tuple[str, int], ...]]:
+    """Answers to the worst of the attacker's three strategies, and which other attacks lowered the row's own."""
+    draws = max(len(each.attacked) for each in attacks)
+    images = np.arange(len(base.index))
+    answers = np.stack([_every(each, each.attacked, draws, len(images), 0) for each in attacks])
+    choice = np.stack([_every(each, each.choice, draws, len(images), np.inf) for each in attacks])
+    per_image = choice.argmin(0)  # (draws, N): of equal ones the first, which is the row's own
+    per_set = np.broadcast_to(choice.mean(2).argmin(0)[:, None], per_image.shape)
+    used = [per_image, per_set]
+    attacked = [np.take_along_axis(answers, picked[None], 0)[0] for picked in used]
+    if claim is not None:
+        attacked.append(claim.attacked)
+        used.append(np.full(per_image.shape, -1))
+    best = int(np.argmin([withstood(each, base.labels, base.right).mean() for each in attacked]))
+    own = withstood(base.attacked, base.labels, base.right).mean(0)
+    less = withstood(attacked[best], base.labels, base.right).mean(0) < own
+    counts: dict[str, int] = {}
+    for at, each in enumerate(attacks):
+        broke = int((less & (used[best] == at).any(0)).sum())
+        if at and broke:
+            counts[each.name] = counts.get(each.name, 0) + broke
+    return attacked[best].astype(np.int8), tuple(sorted(counts.items()))
+
+
+def _every(
+    attack: _Attack, values: npt.NDArray[np.generic], draws: int, images: int, empty: float
+) -> npt.NDArray[np.float64]:
+    """(draws, N) from the values of an attack, ``empty`` for images that it was not run on."""
+    found = np.full((draws, images), empty, dtype=float)
+    found[:, attack.rows] = values[np.arange(draws) % len(values)]
+    return found
+
+
+def lowered_by(found: Sequence[WorstCase]) -> tuple[str, ...]:
+    """A line for each other attack that lowered a row: its name, and how many images it broke at most."""
+    most: dict[str, int] = {}
+    for each in found:
+        for name, count in each.lowered:
+            most[name] = max(most.get(name, 0), count)
+    return tuple(f"{name}: {count} more" for name, count in sorted(most.items()))

@@ -81,10 +81,29 @@ def _rung(access: str) -> Column:
     )
 
 
+def images_of(images: int, patients: int | None) -> str:
+    """``64 images of 48 patients``."""
+    return f"{images} images of {patients} patients" if patients else f"{images} images (patients not recorded)"
+
+
+def images_and_patients(images: int, patients: int | None) -> str:
+    """``64/48``; a dash for patients that are not recorded."""
+    return f"{images}/{'-' if patients is None else patients}"
+
+
 def worst_client(entry: Entry) -> str:
-    """``33.3 hospital-3``."""
+    """``33.3 [18, 52] hospital-3, n 80/20``; with fewer than 20 images it says so: ``n 16/12, too few``."""
     figure = entry.worst_client_accuracy
-    return f"{percent(figure.value)} {entry.worst_client}" if figure else ""
+    return f"{with_interval(figure)} {entry.worst_client}, {client_count(entry)}" if figure else ""
+
+
+def client_count(entry: Entry) -> str:
+    """``n 80/20``: images and patients of the worst client."""
+    count = entry.client_images.get(entry.worst_client or "")
+    if count is None:
+        return "n not recorded"
+    few = ", too few" if count.few else ""
+    return f"n {images_and_patients(count.images, count.patients)}{few}"
 
 
 def seeds(entry: Entry) -> str:
@@ -118,7 +137,8 @@ COLUMNS = (
     Column(
         "rank",
         "#",
-        "one plus the number of rows that are better; rows without a significant difference share it",
+        "one plus the number of rows that are better; rows without a significant difference share it: a test of "
+        "patients, corrected by Holm's method within the table",
         rank,
         lambda entry: entry.rank,
         right=True,
@@ -132,6 +152,13 @@ COLUMNS = (
         "robust [95 %]",
         "accuracy under the worst attack of the ladder, image by image",
         lambda entry: entry.worst,
+        bounds=True,
+    ),
+    share(
+        "answered",
+        "answered right",
+        "share of attacked images that are answered, and right; systems that withhold answers only",
+        lambda entry: entry.answered,
         bounds=True,
     ),
     share(
@@ -166,7 +193,7 @@ COLUMNS = (
     Column(
         "worst-client",
         "worst client",
-        "the client with the lowest accuracy under attack",
+        "the client with the lowest accuracy under attack, its interval, images/patients; under 20 images: too few",
         worst_client,
         lambda entry: entry.worst_client_accuracy.value if entry.worst_client_accuracy else None,
         falling=True,
@@ -188,7 +215,15 @@ COLUMNS = (
     _words("paper", "paper", "where the defense is published", lambda entry: entry.paper.text if entry.paper else ""),
     _words("date", "date", "of the newest record", lambda entry: entry.date),
     _words("ladder", "ladder", "ladder that was run", lambda entry: entry.ladder),
-    _number("images", "images", "number of images", lambda entry: entry.images, "d"),
+    Column(
+        "images",
+        "images/patients",
+        "number of images, and of their patients",
+        lambda entry: images_and_patients(entry.images, entry.patients),
+        lambda entry: entry.images,
+        right=True,
+    ),
+    _words("also", "same as", "other names of the same weights and parts", lambda entry: "; ".join(entry.also)),
     _words("track", "track", "static, deterministic or randomized test-time", lambda entry: entry.track),
     _words("id", "id", "permanent name of the row", lambda entry: entry.id),
 )

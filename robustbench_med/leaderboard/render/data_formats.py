@@ -16,10 +16,10 @@ from robustbench_med.plugins.specs import ACCESS
 #: Version of ``leaderboard.json``.
 FORMAT = 1
 #: Of an entry: what JSON says otherwise, or leaves to the records.
-_ASIDE = {"scorings", "per_client", "records", "outcomes", "claim_records"}
+_ASIDE = {"scorings", "per_client", "client_images", "records", "outcomes", "answers", "claim_records"}
 _FIGURES = (
-    *("clean", "worst", "claim", "sensitivity", "specificity", "hidden_lesion", "fake_lesion", "fpr"),
-    *("tpr", "auroc", "worst_client_accuracy"),
+    *("clean", "worst", "answered", "claim", "claim_all", "clean_sensitivity", "clean_specificity", "sensitivity"),
+    *("specificity", "hidden_lesion", "fake_lesion", "fpr", "tpr", "auroc", "worst_client_accuracy"),
 )
 
 
@@ -74,6 +74,7 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
             client: {side: _figure(figures.get(side)) for side in ("clean", "worst")}
             for client, figures in entry.per_client.items()
         },
+        "client_images": {client: asdict(count) for client, count in entry.client_images.items()},
         "records": [record.cell_id for record in entry.records],
         "claim_records": [record.cell_id for record in entry.claim_records],
     }
@@ -115,11 +116,13 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "track": entry.track,
         "ladder": entry.ladder,
         "images": entry.images,
+        "patients": entry.patients,
         "rank": entry.rank,
         "tied": entry.tied if entry.ranked else None,
         "ranked": entry.ranked,
         "why_not": entry.why_not,
         "id": entry.id,
+        "same_as": "; ".join(entry.also),
         "defense": entry.defense,
         "strategy": entry.strategy_full,
         "model": entry.model,
@@ -128,12 +131,15 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         figure = getattr(entry, name)
         row[name] = figure.value if figure else None
         row[f"{name}_low"], row[f"{name}_high"] = figure.interval or (None, None) if figure else (None, None)
+    count = entry.client_images.get(entry.worst_client or "")
     row |= {
         "drop": entry.drop,
         "claim_attack": entry.claim_attack,
         "claim_images": entry.claim_images or None,
         **{f"rung_{access}": entry.rung(access) for access in ACCESS},
         "worst_client": entry.worst_client,
+        "worst_client_images": count.images if count else None,
+        "worst_client_patients": count.patients if count else None,
         "gradients": entry.gradients,
         "queries": entry.queries,
         "ms": entry.ms,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_tex
-from robustbench_med.leaderboard.render.columns import BY_NAME
+from robustbench_med.leaderboard.render.columns import BY_NAME, images_of
 from robustbench_med.leaderboard.schema import Board, Section
 
 SHOWN = (
-    *("rank", "defense", "strategy", "clean", "robust", "claim", "drop", "sensitivity", "specificity"),
+    *("rank", "defense", "strategy", "clean", "robust", "answered", "claim", "drop", "sensitivity", "specificity"),
     *("hidden", "seeds", "flags"),
 )
 
@@ -26,7 +26,7 @@ def to_tex(boards: Sequence[Board]) -> str:
 def _table(board: Board, section: Section) -> Iterator[str]:
     columns = [BY_NAME[name] for name in SHOWN]
     shown = [column for column in columns if any(column.text(entry) for entry in section.entries)]
-    caption = f"{board.title}; {section.track}, {section.ladder}, {section.images} images"
+    caption = f"{board.title}; {section.track}, {section.ladder}, {images_of(section.images, section.patients)}"
     yield r"\begin{table}"
     yield r"\centering"
     yield rf"\caption{{{escape_tex(caption)}. Worst case over the ladder, image by image.}}"

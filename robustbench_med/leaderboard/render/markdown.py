@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
-from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, with_interval
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, images_of, with_interval
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
 MAIN = (
-    *("rank", "defense", "strategy", "model", "clean", "robust", "claim", "drop", "sensitivity"),
+    *("rank", "defense", "strategy", "model", "clean", "robust", "answered", "claim", "drop", "sensitivity"),
     *("specificity", "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper"),
     *("date",),
 )
@@ -38,9 +38,13 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 [CSV](leaderboard.csv), [JSON](leaderboard.json) and [LaTeX](leaderboard.tex).
 
 - A rank counts within its table: one track, one ladder, the same images. Rows without a significant difference
-  share it.
-- **robust**: accuracy under the worst attack of the ladder. **claim**: under an attacker who does not know the defense,
-  the setting most papers report. **drop**: points between the two, on the same images.
+  share it: differences are tested between patients, corrected for all pairs of the table.
+- **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients rather than images.
+  **claim**: under an attacker who does not know the defense, the setting most papers report. **drop**: claim minus
+  robust; all are of the same images.
+- **answered right**: of a system that withholds answers, the share of attacked images that get one, and the right one.
+  Its **robust** also counts an answer withheld from an image that it answers right when it is not attacked.
+- **worst client**: with its interval and number of images/patients. Of fewer than 20 images it says too little.
 - **published**: what authors report, clean / attacked, on their data and with their attacks, not measured here.
 - A mark is a flag of the diagnostics: the attack may be weaker than it seems. Its meaning is below the table.
 """
@@ -79,8 +83,12 @@ def _board(board: Board) -> Iterator[str]:
 
 def _section(section: Section) -> Iterator[str]:
     clients = f", {len(section.clients)} clients" if len(section.clients) > 1 else ""
-    yield f"### {section.track.capitalize()}: {escape_markdown(section.ladder)}, {section.images} images{clients}"
+    images = images_of(section.images, section.patients)
+    yield f"### {section.track.capitalize()}: {escape_markdown(section.ladder)}, {images}{clients}"
     yield ""
+    for told in section.notes:
+        yield told
+        yield ""
     if note := NOTES.get(section.ladder):
         yield note
         yield ""
@@ -88,12 +96,15 @@ def _section(section: Section) -> Iterator[str]:
     yield ""
     marks = {mark.flag: mark.meaning for entry in section.entries for mark in entry.marks}
     lowered = [entry for entry in section.entries if entry.lowered]
+    same = [entry for entry in section.entries if entry.also]
+    for entry in same:
+        yield f"- {escape_markdown(entry.defense)}: the same system as {escape_markdown('; '.join(entry.also))}"
     for flag, meaning in sorted(marks.items()):
         yield f"- {escape_markdown(flag)}: {escape_markdown(meaning)}"
     for entry in lowered:
         others = escape_markdown("; ".join(entry.lowered))
         yield f"- {escape_markdown(entry.defense)}: other attacks broke images too: {others}"
-    if marks or lowered:
+    if marks or lowered or same:
         yield ""
     for name in LESIONS:
         yield from _by_lesion(section, name)

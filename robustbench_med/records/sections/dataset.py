@@ -67,6 +67,9 @@ class DatasetSection(RecordSection):
     classes: list[Name] = []
     """Names of the classes, in the order of the labels."""
 
+    lesion_class: Count | None = None
+    """The class that sensitivity counts; null where there is none, and in formats before 5."""
+
     notes: list[Text] = []
     """Facts that a reader must know, such as a client that was left out."""
 
@@ -89,6 +92,7 @@ class DatasetSection(RecordSection):
             synthetic=card.synthetic,
             licence=card.licence,
             classes=list(card.classes),
+            lesion_class=card.lesion_class,
             notes=list(card.notes),
             revision=entry.spec.revision,
             asked=DatasetOptions.of(cell),

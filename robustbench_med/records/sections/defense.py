@@ -57,6 +57,13 @@ class PartsSection(RecordSection):
     fpr: Number | None = None
     """Share of clean calibration images that the threshold of the detector flags."""
 
+    strength: float | None = None
+    """Strength of every purification; null for that of the detector's score, and in formats before 5."""
+
+    gate_revision: Count = 1
+    """Revision of the rule that sets the detector's threshold: 1 the quantile of calibration scores, 2 the conformal
+    rank."""
+
 
 class FederationSection(RecordSection):
     """What a training over clients cost, as seen from the clients, and which clients the strategy noticed."""
@@ -182,7 +189,7 @@ class DefenseSection(RecordSection):
             revision=resolved.entry.spec.revision,
             params=portable(all_params(resolved.defense.params)),
             params_passed=portable(dict(cell.defense.params)),
-            parts=PartsSection(**portable(resolved.describe())),
+            parts=PartsSection(**portable(deployment.describe())),
             strategy=StrategySection(name=strategy.name, params_passed=portable(dict(strategy.params))),
             asked=portable(trained.options_given())
             | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from robustbench_med.leaderboard.render.columns import BY_NAME, Column
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column, client_count
 from robustbench_med.leaderboard.render.page import words
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent
 from robustbench_med.leaderboard.schema import Entry
@@ -74,6 +74,15 @@ def _client(entry: Entry) -> str:
     return percent(entry.worst_client_accuracy.value if entry.worst_client_accuracy else None)
 
 
+def _of_client(entry: Entry) -> str:
+    """Interval, name and number of images of the worst client."""
+    if entry.worst_client_accuracy is None:
+        return ""
+    return " ".join(
+        filter(None, [interval(entry.worst_client_accuracy), f"{entry.worst_client}, {client_count(entry)}"])
+    )
+
+
 COLUMNS = (
     _shown("clean", "Clean", meaning=words.TERMS["Clean"]),
     _shown("claim", "Claim", meaning=words.TERMS["Claim"]),
@@ -99,11 +108,19 @@ COLUMNS = (
     _shown("specificity", "Spec.", "lesions"),
     _shown("fpr", "FPR", "detector"),
     _shown("tpr", "TPR", "detector"),
-    _shown("worst-client", "Worst client", "clients", text=_client, small=lambda entry: entry.worst_client or ""),
+    _shown("worst-client", "Worst client", "clients", text=_client, small=_of_client),
+    _shown(
+        "answered",
+        "Answered right",
+        "withheld",
+        text=lambda entry: percent(entry.answered.value if entry.answered else None),
+        small=lambda entry: interval(entry.answered),
+    ),
     _shown("gradients", "Gradients", "cost", text=lambda entry: count(entry.gradients)),
     _shown("queries", "Queries", "cost", text=lambda entry: count(entry.queries)),
     _shown("ms", "ms / image", "cost", text=lambda entry: count(entry.ms)),
     _shown("parameters", "Parameters", "cost"),
+    _shown("images", "Images/patients", "about"),
     _shown("seeds", "Seeds", "about"),
     _shown("paper", "Paper", "about"),
     _shown("date", "Date", "about"),

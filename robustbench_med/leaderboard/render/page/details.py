@@ -68,14 +68,19 @@ class Page:
 
     @cached_property
     def headline(self) -> list[tuple[str, TableCell, str]]:
-        """The four figures that a reader looks for first."""
+        """The figures that a reader looks for first."""
         entry = self.entry
-        asked = ", ".join(filter(None, [entry.claim_attack, f"{entry.claim_images} images" * bool(entry.claim_images)]))
+        every = ""
+        if entry.claim_all is not None and entry.claim_images:
+            bounds = interval(entry.claim_all)
+            every = f"{percent(entry.claim_all.value)} {f'({bounds}) ' if bounds else ''}on {entry.claim_images} images"
+        asked = "; ".join(filter(None, [entry.claim_attack, every]))
         seeds = f"mean of {len(entry.train_seeds)} trainings" if len(entry.train_seeds) > 1 else ""
         return [
             ("Clean", _cell(entry.clean), ""),
             ("Claim", _cell(entry.claim), asked),
             ("Worst case", _cell(entry.worst), seeds),
+            *([("Answered right", _cell(entry.answered), "withheld answers left out")] if entry.answered else []),
             ("Drop", TableCell(percent(entry.drop)), "points, on the same images" if entry.drop is not None else ""),
         ]
 
@@ -135,8 +140,8 @@ class Page:
         """Sensitivity and its like, on clean images and under attack."""
         entry = self.entry
         rows = [
-            ("Sensitivity", records_figure(entry.records, "clean_sensitivity"), entry.sensitivity),
-            ("Specificity", records_figure(entry.records, "clean_specificity"), entry.specificity),
+            ("Sensitivity", entry.clean_sensitivity, entry.sensitivity),
+            ("Specificity", entry.clean_specificity, entry.specificity),
             ("Hidden lesions (lesion predicted as none)", None, entry.hidden_lesion),
             ("Fake lesions (none predicted as lesion)", None, entry.fake_lesion),
         ]
@@ -152,9 +157,9 @@ class Page:
 
     @cached_property
     def confusion(self) -> list[Confusion]:
-        """Answers by truth, clean and under attack; empty where per-image answers are not kept for every seed."""
-        kept = [outcome for outcome in self.entry.outcomes if outcome is not None]
-        if not kept or len(kept) < len(self.entry.outcomes) or not self.is_ladder:
+        """Answers by truth, clean and under the worst attack; empty where per-image answers are not kept for all."""
+        kept = self.entry.answers
+        if not kept:
             return []
         names = self.entry.records[0].dataset.classes
         return [

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from robustbench_med.files.escaping import straight
+from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, gallery, words
 from robustbench_med.leaderboard.render.page.details import Page
@@ -147,6 +148,8 @@ def environment() -> jinja2.Environment:
         "percent": figures.percent,
         "count": figures.count,
         "interval": figures.interval,
+        "images_of": columns_of.images_of,
+        "client_count": _client_count,
         "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar,
         "key": _key,
@@ -191,6 +194,14 @@ def _key(kind: str) -> Markup:
 
 def _value(figure: Figure | None) -> float | None:
     return figure.value if figure else None
+
+
+def _client_count(entry: Entry, client: str) -> str:
+    """``16/12, too few``: images and patients."""
+    count = entry.client_images.get(client)
+    if count is None:
+        return figures.DASH
+    return columns_of.images_and_patients(count.images, count.patients) + (", too few" if count.few else "")
 
 
 def _share(figure: Figure | None) -> str:

@@ -8,7 +8,7 @@ TERMS = {
     "Claim": "Accuracy under an attacker who sees the classifier only and does not know the defense. "
     "The figure that most papers report.",
     "Worst case": "Share of images that remain correct after all attackers, also those who know the defense. "
-    "Rows are ranked by it.",
+    "Rows are ranked by it; its 95 % interval counts patients, not images.",
     "Drop": "Claim minus worst case, on the same images: protection that is lost once the attacker knows the defense.",
 }
 
@@ -17,6 +17,9 @@ GLOSSARY = {
     "cell": "One measurement: a defense on a data set against an attack under a threat model.",
     "rung": "One kind of attacker, by what it sees of the defense. The ladder is all of them, worst case per image.",
     "probe": "A quick ladder on a few images: it can show a weakness, but not its absence.",
+    "withheld": "A system may withhold an answer. Under attack that counts as correct if it answers the same image "
+    "right without an attack; 'answered right' counts right answers only.",
+    "too few": "A client with fewer than 20 images: its figure says little.",
     "eps": "Largest change of an image, in units of pixels in [0, 1].",
 }
 
@@ -51,8 +54,9 @@ GROUPS = {
     "lesions": "Lesions",
     "detector": "Detector",
     "clients": "Clients",
+    "withheld": "Withheld answers",
     "cost": "Cost",
-    "about": "Seeds, paper, date",
+    "about": "Images, seeds, paper, date",
 }
 #: Shown at first; on a phone, none.
 SHOWN = ("lesions", "clients")
