@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ RESULTS = (
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")
 #: Fields that say when, where and how fast a cell was measured.
 CIRCUMSTANCES = {"provenance", "created", "seconds", "peak_memory_mib"}
+#: Sentences for readers, which may be reworded; whether there is one is compared.
+_PROSE = re.compile(r"(dataset|diagnostics)\.notes\.\d+|defense\.reference|(rungs\.\d+\.)?reason")
 _WHOLE = tuple(name for name in Record.model_fields if name not in CIRCUMSTANCES)
 #: Differences of these names are not shown in notes: the figures that they follow from are.
 _QUIET = (
@@ -98,11 +101,14 @@ def unsaid(record: Record, again: Record) -> list[str]:
 
 
 def _circumstance(name: str, one: Any, two: Any) -> bool:
-    """Whether a difference is one of time or of versions."""
+    """Whether a difference is one of time, of versions, or of how the same is said."""
     if name == "defense.weights.trained":
         return True
-    named = name.rpartition(".")[2] == "distribution" and isinstance(one, str) and isinstance(two, str)
-    return named and one.rpartition(" ")[0] == two.rpartition(" ")[0]
+    if not (isinstance(one, str) and isinstance(two, str) and one and two):
+        return False
+    if name.rpartition(".")[2] == "distribution":
+        return one.rpartition(" ")[0] == two.rpartition(" ")[0]
+    return bool(_PROSE.fullmatch(name))
 
 
 def outside(

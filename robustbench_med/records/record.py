@@ -22,7 +22,7 @@ from robustbench_med.files import journal
 from robustbench_med.interfaces.rate import Rate, interval, wilson
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.sections.attack import AttackSection, BudgetSection, ThreatSection
-from robustbench_med.records.sections.base import Count, Name, Number, Reason, RecordSection, Size
+from robustbench_med.records.sections.base import Count, Moment, Name, Number, Reason, RecordSection, Size
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, PartsSection, SurrogateSection
 from robustbench_med.records.sections.provenance import ProvenanceSection
@@ -147,7 +147,7 @@ class Record(pydantic.BaseModel):
     provenance: ProvenanceSection = ProvenanceSection()
     """Versions, commit, command, hardware and settings."""
 
-    created: Name
+    created: Moment
     """UTC time at which the cell ended."""
 
     @pydantic.model_validator(mode="after")

@@ -77,6 +77,10 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         return
     if text_of(outcome.labels) != "".join(split.labels[row] for row in rows):
         yield "labels of images are not those of the data set"
+    random = record.defense.randomized
+    wanted = record.draws if random else 1
+    if random is not None and {len(outcome.clean), len(outcome.attacked)} != {wanted}:
+        yield f"images were answered {len(outcome.clean)} times, and a system with randomized = {random} {wanted} times"
     sites = sorted({split.sites[row] for row in rows})
     if record.n != len(rows) or list(record.clients) != sites:
         yield f"it is said to be of {record.n} images of {len(record.clients)} clients, not {len(rows)} of {len(sites)}"

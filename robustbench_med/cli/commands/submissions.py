@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import random
+import datetime as dt
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_med.cli.commands.leaderboard import Root, leaderboard
-from robustbench_med.cli.commands.verify import counted, show_finding
+from robustbench_med.cli.commands.verify import FreshSource, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.errors import BadParameter, DataError
@@ -18,30 +19,33 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.evidence import Evidence
     from robustbench_med.leaderboard.sources.folder import Sources
     from robustbench_med.leaderboard.sources.submission import Submission
+    from robustbench_med.leaderboard.sources.verified import Fresh, Word
     from robustbench_med.records.record import Record
+    from robustbench_med.reproduction.fresh import FreshFinding
     from robustbench_med.reproduction.verify import Verifier
 
 File = Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json.")]
 
 
 @leaderboard.command()
-def check(file: File, root: Root = Path("leaderboard")) -> None:
+def check(file: File, root: Root = Path("leaderboard"), data_root: DataRoot = None, plugin: PluginFiles = None) -> None:
     """Check a submission or evidence without running anything; exit code 1 if it is refused."""
-    from robustbench_med.cli.commands.submit import show
+    from robustbench_med.cli.commands.submit import judged, show
     from robustbench_med.leaderboard.sources.evidence import Evidence
-    from robustbench_med.leaderboard.sources.folder import read_sources
-    from robustbench_med.leaderboard.sources.submission import review
+    from robustbench_med.leaderboard.sources.folder import read_sources, with_known_labels
 
-    submitted, sources = _read(file), read_sources(root)
+    sources = read_sources(root)
+    submitted = _read(file, sources)
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
+        with_known_labels(submitted, record, sources.splits, sources.outcomes, str(file))
         images = len(submitted.outcome.index)
         plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
         plain(f"  rbmed leaderboard verify {file} --images FILE")
         return
     own = f"submissions/{file.name}"
     there = {record.cell_id: record for name, records in sources.files.items() if name != own for record in records}
-    result = review(submitted, there)
+    result = judged(submitted, there, sources.splits, registry(plugin), data_root)
     show(result)
     if result.refused:
         raise typer.Exit(1)
@@ -50,31 +54,78 @@ def check(file: File, root: Root = Path("leaderboard")) -> None:
 
 @leaderboard.command()
 def verify(
-    file: File,
+    file: Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json, or a file of records here.")],
     root: Root = Path("leaderboard"),
     sample: Sample = None,
     sample_seed: SampleSeed = 0,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Verify the cell whose id begins with this. May be repeated.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Adversarial images of the evidence.")] = None,
+    fresh: FreshSource = None,
+    accept: Annotated[
+        str | None, typer.Option(help="Your name: write down in verified.jsonl what was verified.")
+    ] = None,
+    why: Annotated[
+        str, typer.Option(help="Why you believe figures that are only within sampling error; with --accept.")
+    ] = "",
     device: RecordDevice = None,
     weights: RecordWeights = None,
     data_root: DataRoot = None,
+    train: Train = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Run the cells of a submission, or score the images of evidence, again; exit code 1 if results differ."""
     from robustbench_med.cli.progress.bars import RichProgress
-    from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.claims import Publications
+    from robustbench_med.leaderboard.sources.folder import RECORDS, Sources, read_sources
     from robustbench_med.leaderboard.sources.submission import Submission
+    from robustbench_med.leaderboard.sources.verified import VERIFIED, add
     from robustbench_med.reproduction.verify import Verifier
 
-    submitted = _read(file)
-    verifier = Verifier(registry(plugin), device, data_root, RichProgress())
+    # The cells of a submission can be run without the leaderboard.
+    sources = read_sources(root) if (root / RECORDS).is_dir() else Sources({}, {}, Publications())
+    submitted = _read(file, sources)
+    verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
+    says = Maintainer(accept, why)
     if isinstance(submitted, Submission):
-        holds = _verify_cells(submitted, verifier, sample, sample_seed, weights)
+        records = chosen([record for record in submitted.records if record.status == "ok"], cell, sample, sample_seed)
+        holds = _verify_cells(submitted, records, verifier, weights, fresh, says)
     else:
-        record = _target(read_sources(root), submitted.cell_id)
-        holds = _verify_images(submitted, record, verifier, images, weights)
+        record = _target(sources, submitted.cell_id)
+        holds = _verify_images(file, submitted, record, verifier, images, weights, says)
+    if says.words:
+        add(root / VERIFIED, says.words)
+        plain(f"{root / VERIFIED}: {len(says.words)} words of {accept}; next: rbmed leaderboard build")
     if not holds:
         raise typer.Exit(1)
+
+
+@dataclass
+class Maintainer:
+    """Who gives the word on what was verified, if anyone; ``why``: of figures within sampling error."""
+
+    name: str | None
+    why: str
+    words: dict[str, Word] = field(default_factory=dict)
+
+    def say(self, of: str, digest: str, verdict: str, fresh: Fresh | None = None) -> bool:
+        """Give the word, where there is a maintainer and the verdict allows it; whether it was given."""
+        from robustbench_med.leaderboard.sources.verified import Word
+
+        if self.name is None or not (verdict == "identical" or (verdict == "within" and self.why)):
+            return False
+        today = dt.datetime.now(dt.UTC).date().isoformat()
+        why = self.why if verdict == "within" else ""
+        try:
+            word = Word.model_validate(
+                {"of": of, "digest": digest, "verdict": verdict, "by": self.name, "date": today, "why": why}
+                | ({} if fresh is None else {"fresh": fresh})
+            )
+        except ValueError as error:
+            raise BadParameter(f"--accept {self.name!r}, --why {why!r}: give one line each ({error!s:.80})") from None
+        self.words[of] = word
+        return True
 
 
 @leaderboard.command()
@@ -112,25 +163,56 @@ def rescore(
 
 
 def _verify_cells(
-    submitted: Submission, verifier: Verifier, sample: int | None, seed: int, weights: Path | None
+    submitted: Submission,
+    records: list[Record],
+    verifier: Verifier,
+    weights: Path | None,
+    source: str | None,
+    says: Maintainer,
 ) -> bool:
-    records = [record for record in submitted.records if record.status == "ok"]
-    if sample is not None and sample < len(records):
-        records = random.Random(seed).sample(records, sample)
-    if not records:
-        raise DataError(f"{submitted.name} holds no measured cell")
-    findings = []
+    from robustbench_med.leaderboard.sources.verified import digest_of_cell
+    from robustbench_med.reproduction.fresh import fresh
+
+    findings, falls = [], False
     for record in records:
-        finding = verifier.verify(record, weights=weights, images=submitted.outcomes.get(record.cell_id))
+        outcome = submitted.outcomes.get(record.cell_id)
+        finding = verifier.verify(record, weights=weights, images=outcome)
         findings.append(finding)
         show_finding(finding)
+        new = fresh(verifier, record, source, weights) if source is not None else None
+        if new is not None:
+            show_fresh(new)
+            falls |= bool(new.falls)
+        figures = None if new is None else _fresh_figures(new)
+        given = says.say(record.cell_id, digest_of_cell(record, outcome), finding.verdict, figures)
+        if finding.verdict == "within" and not given:
+            plain(
+                "    within sampling error on other hardware is no proof; a maintainer may accept it: --accept, --why"
+            )
     plain(counted(findings))
-    return all(finding.verified for finding in findings)
+    return not falls and all(finding.verified or finding.record.cell_id in says.words for finding in findings)
+
+
+def _fresh_figures(new: FreshFinding) -> Fresh:
+    from robustbench_med.leaderboard.sources.verified import Fresh
+
+    again = new.again
+    clean, robust = (again.metrics[f"{side}_accuracy"] or 0.0 for side in ("clean", "robust"))
+    low, high = again.intervals["robust_accuracy"]
+    return Fresh(source=new.source, n=again.n, clean=clean, robust=robust, low=low, high=high)
 
 
 def _verify_images(
-    submitted: Evidence, record: Record, verifier: Verifier, images: Path | None, weights: Path | None
+    file: Path,
+    submitted: Evidence,
+    record: Record,
+    verifier: Verifier,
+    images: Path | None,
+    weights: Path | None,
+    says: Maintainer,
 ) -> bool:
+    from robustbench_med.leaderboard.sources.image_results import differences
+    from robustbench_med.leaderboard.sources.verified import digest_of_file
     from robustbench_med.reproduction.rescore import rescore as rescored
 
     if images is None:
@@ -140,10 +222,14 @@ def _verify_images(
         plain(f"{images} has digest {again.digest}, the images of the evidence have {submitted.digest}")
         return False
     _say(again, record)
-    pairs = ((submitted.choice, again.choice), (submitted.outcome, again.outcome))
-    differ = sum(int((one.attacked != two.attacked).any(0).sum()) for one, two in pairs)
-    plain("all predictions are the same" if not differ else f"{differ} predictions differ")
-    return not differ
+    found = [
+        *(f"choice: {each}" for each in differences(submitted.choice, again.choice)),
+        *(f"outcome: {each}" for each in differences(submitted.outcome, again.outcome)),
+    ]
+    plain("all predictions are the same" if not found else "; ".join(found))
+    if not found:
+        says.say(f"evidence/{submitted.name}", digest_of_file(file), "identical")
+    return not found
 
 
 def _say(found: Evidence, record: Record) -> None:
@@ -152,14 +238,18 @@ def _say(found: Evidence, record: Record) -> None:
     plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
 
 
-def _read(file: Path) -> Submission | Evidence:
-    """A submission, or evidence, which alone has the digest of its images."""
-    from robustbench_med.leaderboard.sources import evidence, submission
+def _read(file: Path, sources: Sources) -> Submission | Evidence:
+    """A submission, evidence, which alone has the digest of its images, or a file of records of the leaderboard."""
+    from robustbench_med.leaderboard.schema import Paper
+    from robustbench_med.leaderboard.sources import evidence, folder, submission
 
     try:
         text = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
+    if file.suffix == ".jsonl":
+        records = tuple(folder.read_records(file))
+        return submission.Submission(file.stem, "", Paper(""), "", records, sources.outcomes)
     return evidence.read(file) if b'"images_sha256"' in text else submission.read(file)
 
 

@@ -9,9 +9,14 @@ import typer
 
 from robustbench_med.cli.app import LEADERBOARD, app
 from robustbench_med.cli.console import err, plain
+from robustbench_med.cli.options import DataRoot, PluginFiles, registry
 
 if TYPE_CHECKING:
-    from robustbench_med.leaderboard.sources.submission import Review
+    from collections.abc import Mapping
+
+    from robustbench_med.leaderboard.sources.submission import Review, Submission
+    from robustbench_med.leaderboard.sources.test_split import TestSplit
+    from robustbench_med.plugins.registry import Registry
     from robustbench_med.records.record import Record
 
 
@@ -25,16 +30,19 @@ def submit(
     name: Annotated[str | None, typer.Option(help="Name of the file. [that of the defense]")] = None,
     target: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("submission"),
     root: Annotated[Path, typer.Option(help="Folder of the leaderboard, to compare with.")] = Path("leaderboard"),
+    data_root: DataRoot = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Check results and write a submission: NAME.json and the text of a pull request; exit code 1 if it is refused."""
     from robustbench_med.files.atomic import write_text
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
     from robustbench_med.leaderboard.schema import Paper
-    from robustbench_med.leaderboard.sources.submission import collect, review, write
+    from robustbench_med.leaderboard.sources.submission import collect, write
 
     made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
-    result = review(made, cells(root))
+    there, splits = known(root)
+    result = judged(made, there, splits, registry(plugin), data_root)
     show(result)
     if result.refused:
         raise typer.Exit(1)
@@ -44,13 +52,29 @@ def submit(
     plain(f"{target / made.name}.json: copy it to leaderboard/submissions; the text is in {target / 'pull-request.md'}")
 
 
-def cells(root: Path) -> dict[str, Record]:
-    """The cells of a leaderboard; empty where there is no such folder."""
+def known(root: Path) -> tuple[dict[str, Record], Mapping[str, TestSplit]]:
+    """Cells and test splits of a leaderboard; empty where there is no such folder."""
     from robustbench_med.leaderboard.sources.folder import RECORDS, read_sources
 
     if not (root / RECORDS).is_dir():
-        return {}
-    return {record.cell_id: record for record in read_sources(root).records}
+        return {}, {}
+    sources = read_sources(root)
+    return {record.cell_id: record for record in sources.records}, sources.splits
+
+
+def judged(
+    made: Submission,
+    there: Mapping[str, Record],
+    splits: Mapping[str, TestSplit],
+    plugins: Registry,
+    data_root: Path | None,
+) -> Review:
+    """The review of a submission, with what does not add up in it."""
+    from robustbench_med.leaderboard.sources.submission import Review, review
+    from robustbench_med.reproduction.referee import objections
+
+    found = review(made, there)
+    return Review((*found.refused, *objections(made, splits, plugins, data_root)), found.notes)
 
 
 def show(result: Review) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +13,24 @@ from robustbench_med.cli.console import emit_json, err, notes, out, plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.interfaces.rate import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robustbench_med.records.record import Record
+    from robustbench_med.reproduction.fresh import FreshFinding
     from robustbench_med.reproduction.verify import Finding
+
+Train = Annotated[bool, typer.Option("--train", help="Train weights that are not here.")]
+FreshSource = Annotated[
+    str | None,
+    typer.Option(
+        "--fresh",
+        metavar="new|SEED|FOLDER",
+        help="Also run on images that nobody has seen: the simulator with a new seed, or a held-back folder.",
+    ),
+]
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -32,36 +44,64 @@ def verify(
     device: RecordDevice = None,
     weights: RecordWeights = None,
     data_root: DataRoot = None,
-    train: Annotated[bool, typer.Option("--train", help="Train weights that are not here.")] = False,
+    train: Train = False,
+    fresh: FreshSource = None,
     accept_within: Annotated[
         bool, typer.Option("--accept-within", help="Accept figures that are within sampling error on other hardware.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Run cells again from what their records say; exit code 1 if one is not reproduced."""
+    """Run cells again from what their records say; exit code 1 if one is not reproduced, or falls on new images."""
     from robustbench_med.records.folder import SAMPLES, open_results
+    from robustbench_med.reproduction.fresh import fresh as on_new_images
     from robustbench_med.reproduction.verify import Verifier
 
     found = open_results(results)
-    measured = _chosen([record for record in found if record.status != "failed"], cell or [], sample, sample_seed)
+    measured = chosen([record for record in found if record.status != "failed"], cell, sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):
         err.print(f"{failed} failed cells have no results and are not verified")
     samples = (results if results.is_dir() else results.parent) / SAMPLES
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
-    findings = []
+    findings, news = [], []
     for record in measured:
         finding = verifier.verify(record, samples, weights)
         findings.append(finding)
         if not as_json:
             show_finding(finding)
+        if fresh is not None and record.status == "ok":
+            news.append(on_new_images(verifier, record, fresh, weights))
+            if not as_json:
+                show_fresh(news[-1])
     if as_json:
-        emit_json([{"cell_id": f.record.cell_id, "verdict": f.verdict, "notes": f.notes} for f in findings])
+        emit_json([_facts(finding, news) for finding in findings])
     if not as_json:
         out.print(counted(findings))
     accepted = ("identical", "within") if accept_within else ("identical",)
-    if any(finding.verdict not in accepted for finding in findings):
+    if any(finding.verdict not in accepted for finding in findings) or any(new.falls for new in news):
         raise typer.Exit(1)
+
+
+def _facts(finding: Finding, news: Sequence[FreshFinding]) -> dict[str, Any]:
+    """A finding for programs."""
+    facts = {"cell_id": finding.record.cell_id, "verdict": finding.verdict, "notes": finding.notes}
+    for new in news:
+        if new.record.cell_id == finding.record.cell_id:
+            figures = {name: new.again.metrics[name] for name in ("clean_accuracy", "robust_accuracy")}
+            facts["fresh"] = {"source": new.source, "n": new.again.n, **figures, "falls": new.falls}
+    return facts
+
+
+def show_fresh(new: FreshFinding) -> None:
+    """One line for what a cell does on new images."""
+    again, told = new.again, []
+    for side in ("clean", "robust"):
+        name = f"{side}_accuracy"
+        low, high = again.intervals[name]
+        before, after = percent(new.record.metrics[name]), percent(again.metrics[name])
+        fell = ", significantly lower" if name in new.falls else ""
+        told.append(f"{side} {before} -> {after} [{100 * low:.0f}, {100 * high:.0f}]{fell}")
+    plain(f"fresh      {new.record.cell_id}  {'; '.join(told)}; {again.n} images, {new.source}")
 
 
 def counted(findings: Sequence[Finding]) -> str:
@@ -79,8 +119,14 @@ def show_finding(finding: Finding) -> None:
     notes(finding.notes)
 
 
-def _chosen(records: list[Record], cells: list[str], sample: int | None, seed: int) -> list[Record]:
-    for prefix in cells:
+def chosen(records: list[Record], cells: list[str] | None, sample: int | None, seed: int) -> list[Record]:
+    """Of these records those whose cells are named, or a sample.
+
+    Raises:
+        BadParameter: a name is not of exactly one.
+        DataError: there are none.
+    """
+    for prefix in cells or ():
         fitting = sum(record.cell_id.startswith(prefix) for record in records)
         if fitting != 1:
             raise BadParameter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, dumped
+from robustbench_med.records.sections.base import moment
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class RowRecords:
     single: bool = False
 
 
-def newest(record: Record) -> tuple[str, str]:
+def newest(record: Record) -> tuple[dt.datetime, str]:
     """Sorts records by age; of two that ended in the same second, by id."""
-    return (record.created, record.cell_id)
+    return (moment(record.created), record.cell_id)
 
 
 def unique(records: Iterable[Record]) -> list[Record]:
@@ -40,7 +42,7 @@ def unique(records: Iterable[Record]) -> list[Record]:
     found: dict[str, Record] = {}
     for record in records:
         before = found.get(record.cell_id)
-        if before is None or (record.created, dumped(record)) > (before.created, dumped(before)):
+        if before is None or (moment(record.created), dumped(record)) > (moment(before.created), dumped(before)):
             found[record.cell_id] = record
     return list(found.values())
 

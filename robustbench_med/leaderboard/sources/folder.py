@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
@@ -19,7 +19,9 @@ from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.submission import read as read_submission
-from robustbench_med.leaderboard.sources.test_split import completed, read_all
+from robustbench_med.leaderboard.sources.test_split import TestSplit, completed, read_all
+from robustbench_med.leaderboard.sources.verified import VERIFIED, Word, digest_of_cell, digest_of_file
+from robustbench_med.leaderboard.sources.verified import read as read_words
 from robustbench_med.records.record import Record, split
 
 RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
@@ -39,6 +41,9 @@ class Sources:
         published: claims and papers.
         evidence: answers to adversarial images of others.
         notice: a paragraph shown above the boards; empty for none.
+        owners: the submission that a cell is of, by cell; those measured here are not in it.
+        words: of maintainers, by cell, or ``evidence/NAME``; only those that hold for what is there now.
+        splits: labels, patients and clients of test images, by the digest of the data set.
     """
 
     files: dict[str, list[Record]]
@@ -46,6 +51,9 @@ class Sources:
     published: Publications
     evidence: tuple[Evidence, ...] = ()
     notice: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Word] = field(default_factory=dict)
+    splits: Mapping[str, TestSplit] = field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
@@ -73,10 +81,16 @@ def read_sources(root: Path) -> Sources:
         files = {path.name: read_records(path) for path in paths}
         outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
     published = read_claims(root / CLAIMS)
+    owners: dict[str, str] = {}
+    own = {record.cell_id for records in files.values() for record in records}
     for path in sorted((root / SUBMISSIONS).glob("*.json")):
         submitted = read_submission(path)
+        cells = {record.cell_id for record in submitted.records}
+        if taken := sorted(cells & (own | owners.keys())):
+            raise DataError(f"{path}: cell {taken[0]} is there already; a submission replaces no other's records")
         files[f"{SUBMISSIONS}/{path.name}"] = list(submitted.records)
-        outcomes = dict(submitted.outcomes) | outcomes
+        owners |= dict.fromkeys(cells, submitted.name)
+        outcomes = {cell: each for cell, each in submitted.outcomes.items() if cell in cells} | outcomes
         published.papers.update({("cell", record.cell_id): submitted.paper for record in submitted.records})
     splits = read_all(root / SPLITS)
     for name, records in files.items():
@@ -84,20 +98,79 @@ def read_sources(root: Path) -> Sources:
             if record.cell_id in outcomes and record.status == "ok":
                 origin = f"outcomes of {root / RECORDS / name}"
                 check(record, outcomes[record.cell_id], origin)
-                if (split := splits.get(record.dataset.digest or "")) is not None:
-                    outcomes[record.cell_id] = completed(outcomes[record.cell_id], split, origin)
-    evidence = tuple(read_evidence(path) for path in sorted((root / EVIDENCE).glob("*.json")))
-    _known(evidence, files)
+                outcomes[record.cell_id] = _with_patients(record, outcomes[record.cell_id], splits, origin)
+    by_cell = {record.cell_id: record for records in files.values() for record in records}
+    evidence = tuple(_read_evidence(root, by_cell, splits, outcomes))
     notice = " ".join((root / NOTICE).read_text(encoding="utf-8").split()) if (root / NOTICE).is_file() else ""
-    return Sources(files, outcomes, published, evidence, notice)
+    words = dict(_words(root, by_cell, outcomes, evidence))
+    # Images that were never scored here again lower no row.
+    evidence = tuple(each for each in evidence if f"{EVIDENCE}/{each.name}" in words)
+    return Sources(files, outcomes, published, evidence, notice, owners, words, splits)
 
 
-def _known(evidence: Iterable[Evidence], files: Mapping[str, Sequence[Record]]) -> None:
-    """Raise `DataError` where evidence is against a cell that is not there."""
-    cells = {record.cell_id for records in files.values() for record in records}
+def _with_patients(record: Record, outcome: ImageResults, splits: Mapping[str, TestSplit], origin: str) -> ImageResults:
+    split = splits.get(record.dataset.digest or "")
+    return outcome if split is None else completed(outcome, split, origin)
+
+
+def _read_evidence(
+    root: Path, records: Mapping[str, Record], splits: Mapping[str, TestSplit], outcomes: Mapping[str, ImageResults]
+) -> Iterator[Evidence]:
+    """Evidence, its labels compared with those of the data set.
+
+    Raises:
+        DataError: evidence is against a cell that is not there, or has other labels than the data set, or than the
+            cell where the leaderboard does not know the data set.
+    """
+    for path in sorted((root / EVIDENCE).glob("*.json")):
+        each, name = read_evidence(path), f"{EVIDENCE}/{path.name}"
+        record = records.get(each.cell_id)
+        if record is None:
+            raise DataError(f"{name} is against cell {each.cell_id}, which is not there")
+        yield with_known_labels(each, record, splits, outcomes, name)
+
+
+def with_known_labels(
+    each: Evidence,
+    record: Record,
+    splits: Mapping[str, TestSplit],
+    outcomes: Mapping[str, ImageResults],
+    name: str,
+) -> Evidence:
+    """Evidence against the cell of a record, with patients and clients of the data set.
+
+    Raises:
+        DataError: it has other labels than the data set; where the leaderboard does not know that, than the cell.
+    """
+    sides = [_with_patients(record, side, splits, name) for side in (each.choice, each.outcome)]
+    if record.dataset.digest not in splits:
+        known = outcomes.get(each.cell_id)
+        labels = dict(zip(known.index, known.labels.tolist(), strict=True)) if known is not None else {}
+        for side in sides:
+            for row, label in zip(side.index, side.labels.tolist(), strict=True):
+                if labels.get(row) != label:
+                    raise DataError(
+                        f"{name}: the label of image {row} is not known here to be {label}; write the test split of "
+                        "its data set: rbmed leaderboard split"
+                    )
+    return replace(each, choice=sides[0], outcome=sides[1])
+
+
+def _words(
+    root: Path,
+    records: Mapping[str, Record],
+    outcomes: Mapping[str, ImageResults],
+    evidence: Iterable[Evidence],
+) -> Iterator[tuple[str, Word]]:
+    """What maintainers say, where it holds for what is there now."""
+    said = read_words(root / VERIFIED)
+    for cell in said.keys() & records.keys():
+        if said[cell].digest == digest_of_cell(records[cell], outcomes.get(cell)):
+            yield cell, said[cell]
     for each in evidence:
-        if each.cell_id not in cells:
-            raise DataError(f"{EVIDENCE}/{each.name}.json is against cell {each.cell_id}, which is not there")
+        name = f"{EVIDENCE}/{each.name}"
+        if name in said and said[name].digest == digest_of_file(root / f"{name}.json"):
+            yield name, said[name]
 
 
 @contextmanager

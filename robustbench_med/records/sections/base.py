@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Protocol
 
@@ -24,6 +26,29 @@ Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 Size = Annotated[float, Field(ge=0, le=1e15)]
 #: Why something did not run: text of plugins, made printable; paths of the machine are removed.
 Reason = Annotated[str, pydantic.BeforeValidator(lambda text: redacted(line(text)) if isinstance(text, str) else text)]
+
+
+def moment(text: str) -> dt.datetime:
+    """The time that a text says, UTC where it names no zone: ``2026-11-22T10:00:00+00:00``.
+
+    Raises:
+        ValueError: it says none, or one that no clock showed.
+    """
+    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text):
+        raise ValueError(f"{text!r:.40} is no time such as 2026-11-22T10:00:00+00:00")
+    found = dt.datetime.fromisoformat(text)
+    if not 1970 <= found.year < 2100:
+        raise ValueError(f"{text!r:.40} is no time of this century")
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+
+
+def _a_moment(text: str) -> str:
+    moment(text)
+    return text
+
+
+#: A time, kept as it was written.
+Moment = Annotated[Name, pydantic.AfterValidator(_a_moment)]
 
 
 def _refuse_null(value: Any) -> Any:

@@ -1,0 +1,143 @@
+"""Does a record describe the cell that its options plan? Nothing is run, and no weights are needed.
+
+What a record says of its parts, parameters, rungs and revisions follows from its options and from the plugins that are
+installed. So does the id of its cell, given the digests of data and weights.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
+from robustbench_med.errors import UsageError
+from robustbench_med.grid.cell import Cell, Skip, cell_of
+from robustbench_med.grid.config import build
+from robustbench_med.grid.plan import plan
+from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import Record
+from robustbench_med.records.rerun import request
+from robustbench_med.records.sections.attack import AttackSection, draws
+from robustbench_med.records.sections.base import moment
+from robustbench_med.records.sections.dataset import DatasetOptions
+from robustbench_med.records.sections.defense import PartsSection
+
+#: Clocks of two machines may differ by this much.
+CLOCKS = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _Untrained:
+    """A defense as far as it is known without weights."""
+
+    resolved: ResolvedDefense
+
+
+def described(record: Record, registry: Registry) -> Iterator[str]:
+    """What a record says otherwise than its options and the plugins here, a line each."""
+    try:
+        options = {**request(record), "device": "cpu", "data_root": Path(), "out": Path()}
+        cells = [cell_of(each) for each in plan(build(options), registry)]
+        own = [cell for cell in cells if cell.role == record.role]
+        cell = next((found for each in own for found in _variants(each) if _id(found, record) == record.cell_id), None)
+        if cell is None:
+            yield "its id is not that of the cell that its options plan with the plugins here"
+            return
+        said, true = _facts(record, cell, registry)
+    except UsageError as error:
+        yield f"its cell cannot be planned here, where a plugin may be missing: {error}"
+        return
+    for name in said:
+        if said[name] != true[name]:
+            yield f"{name} is {said[name]!s:.80}, and its options and plugins say {true[name]!s:.80}"
+
+
+def _variants(cell: Cell) -> Iterator[Cell]:
+    """The cell, and without the rung that is left out where the surrogate is the defense itself."""
+    yield cell
+    without = cell.without("transfer", "")
+    if not isinstance(without, Skip):
+        yield without
+
+
+def _id(cell: Cell, record: Record) -> str:
+    surrogate = record.surrogate.digest if record.surrogate and cell.transfers else ""
+    return cell.id(str(record.dataset.digest), str(record.defense.weights.digest), surrogate)
+
+
+def _facts(record: Record, cell: Cell, registry: Registry) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the record says, and what it should."""
+    trained, defense, data = cell.trained, record.defense, record.dataset
+    resolved = resolve_defense(registry, trained.defense, trained.model, trained.strategy, trained.options)
+    untrained: Any = _Untrained(resolved)
+    precision = record.attack.asked.precision if record.attack.asked else None
+    attack = AttackSection.of(cell, len(data.classes), untrained, precision or "float32")
+    spec = registry.find("dataset", cell.dataset.name).spec
+    random = any(part is not None and part.stochastic for part in (resolved.detector, resolved.purifier))
+    said = {
+        "dataset.revision": data.revision,
+        "dataset.asked": _dumped(data.asked),
+        "dataset.params_passed": data.params_passed,
+        "defense.revision": defense.revision,
+        "defense.params": defense.params,
+        "defense.parts": _dumped(defense.parts),
+        "defense.reference": defense.reference,
+        "attack": _attack(record.attack),
+        "eot": record.eot,
+        "draws": record.draws,
+        "limit": record.limit,
+        "defense.randomized": defense.randomized or not random,
+        "rungs": [(rung.rung, bool(rung.reason)) for rung in record.rungs if not rung.reason],
+    }
+    ran = [rung for rung in record.rungs if not rung.reason]
+    true = {
+        "dataset.revision": spec.revision,
+        "dataset.asked": _dumped(DatasetOptions.of(cell)),
+        "dataset.params_passed": dict(cell.dataset.params),
+        "defense.revision": resolved.entry.spec.revision,
+        "defense.params": _json(all_params(resolved.defense.params)),
+        "defense.parts": _dumped(PartsSection(**resolved.describe())),
+        "defense.reference": resolved.entry.spec.reference,
+        "attack": _attack(attack),
+        "eot": max((draws(rung, untrained) for rung in cell.rungs), default=1),
+        "draws": cell.draws,
+        "limit": cell.limit,
+        "defense.randomized": True,
+        "rungs": [(rung.name, False) for rung in cell.rungs if rung.name in {each.rung for each in ran}],
+    }
+    return said, true
+
+
+def _attack(section: AttackSection) -> Any:
+    """Everything but versions of distributions."""
+    facts = section.model_dump(mode="json")
+    for each in (facts, *facts.get("rungs", [])):
+        each.pop("distribution", None)
+    return _json(facts)
+
+
+def _dumped(section: Any) -> Any:
+    return None if section is None else _json(section.model_dump(mode="json"))
+
+
+def _json(facts: Any) -> Any:
+    """As it is read back from a record."""
+    return json.loads(json.dumps(facts, default=str))
+
+
+def dated(record: Record, now: dt.datetime) -> Iterator[str]:
+    """What is wrong with the dates of a record."""
+    ended = moment(record.created)
+    if ended > now + CLOCKS:
+        yield f"it was measured at {record.created}, which is not over yet"
+    trained = record.defense.weights.trained
+    try:
+        if trained is not None and moment(trained) > ended + CLOCKS:
+            yield f"its weights were trained at {trained}, after it was measured at {record.created}"
+    except ValueError as error:
+        yield f"its weights were trained at a time that is none: {error}"
