@@ -40,8 +40,15 @@ def metrics_of(registry: Registry) -> list[Metric]:
     return [create(registry, "metric", PartRef(entry.qualified)) for entry in registry.entries("metric")]
 
 
-def faults(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
-    """What does not follow from the per-image results of a measured cell and its data set, a line each."""
+def faults(
+    record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric], older: bool = True
+) -> Iterator[str]:
+    """What does not follow from the per-image results of a measured cell and its data set, a line each.
+
+    ``older``: records of formats before 5, which know no patients, are taken.
+    """
+    if split.patients and record.patients is None and not older:
+        yield "it does not say how many patients the images are of: measure it with today's version"
     yield from _data_set(record, split)
     told = list(_images(record, outcome, split))
     yield from told
@@ -77,6 +84,10 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         return
     if text_of(outcome.labels) != "".join(split.labels[row] for row in rows):
         yield "labels of images are not those of the data set"
+    for what in ("patients", "sites"):
+        said, true = getattr(outcome, what), getattr(split, what)
+        if said and true and list(said) != [true[row] for row in rows]:
+            yield f"{what} of images are not those of the data set"
     random = record.defense.randomized
     wanted = record.draws if random else 1
     if random is not None and {len(outcome.clean), len(outcome.attacked)} != {wanted}:
@@ -89,7 +100,7 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
 def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
     """Every figure and interval, over all clients and for each."""
     known = bool(split.patients) and record.patients is not None
-    whole = [_outcome(outcome, split, unknown) for unknown in (0, 1)]
+    whole = [outcome_with(outcome, split, unknown) for unknown in (0, 1)]
     patients = len(set(whole[0].patients)) if known else None
     if record.patients != patients:
         yield f"it is said to be of {record.patients} patients, not {patients}"
@@ -120,7 +131,7 @@ def _compared(
     known: bool,
 ) -> Iterator[str]:
     """Figures and intervals of the same images; ``bounds``: None where they are not kept."""
-    made = [_computed(outcome, metrics) for outcome in outcomes]
+    made = [computed(outcome, metrics) for outcome in outcomes]
     sure = {name: figure for name, figure in made[0].items() if name in made[1] and made[1][name] == figure}
     values, intervals = flatten(sure, known)
     for name, value in figures.items():
@@ -157,14 +168,15 @@ def _plausible(figure: float | None, found: tuple[float, float], outcome: Outcom
     )
 
 
-def _computed(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, Any]:
+def computed(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """The figures of all metrics."""
     found: dict[str, Any] = {}
     for metric in metrics:
         found |= metric.compute(outcome)
     return found
 
 
-def _outcome(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
+def outcome_with(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
     """The outcome with these answers; what is not known is as small as it can be, or as large (``unknown`` = 1)."""
     rows, n = list(told.index), len(told.index)
     labels = torch.tensor([int(each) for each in told.labels], dtype=torch.int64)

@@ -40,7 +40,7 @@ def objections(
         if record.status == "ok" and outcome is not None:
             try:
                 split = _split(record, known, registry, data_root)
-                reasons += faults(record, outcome, split, metrics)
+                reasons += faults(record, outcome, split, metrics, older=False)
             except UsageError as error:
                 reasons.append(f"its images are not known here: {error}")
         yield from (f"{cell}: {reason}" for reason in dict.fromkeys(reasons))

@@ -139,7 +139,9 @@ class Verifier:
             notes.append(f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
         if not notes and not compare.unlike(record, again):
             return Finding(record, "identical", unsaid(record, again))
-        notes = [*compare.notes(record, again), *notes]
+        notes = [*compare.notes(record, again), *notes] or [
+            f"{name}: {one} -> {two}"[:200] for name, (one, two) in compare.unlike(record, again).items()
+        ]
         away = elsewhere(record, device)
         within = bool(away) and close(record, again, images, made)
         return Finding(record, "within" if within else "differs", (*notes, *away))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,6 +151,8 @@ def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[s
     ladders = [record for record in submission.records if record.attack.is_ladder]
     if not ladders:
         yield "no ladder was run: rbmed run --access ladder:full (or standard, quick)"
+    counts = Counter(record.cell_id for record in submission.records)
+    yield from (f"cell {cell} is submitted twice" for cell, count in counts.items() if count > 1)
     for record in submission.records:
         cell = f"cell {record.cell_id} ({protocol(record)})"
         if record.defense.name != submission.defense:

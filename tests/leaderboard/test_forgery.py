@@ -1,0 +1,385 @@
+"""Forged submissions: each is an edit of a real one, and each is refused by the check or not verified by a rerun."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.paths import TOY
+from typer.testing import CliRunner
+
+from robustbench_med.cli.commands.submit import judged
+from robustbench_med.cli.main import app
+from robustbench_med.datasets.test_split import facts_of, opened
+from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.sources import image_results
+from robustbench_med.leaderboard.sources.submission import Submission, read
+from robustbench_med.leaderboard.sources.test_split import TestSplit
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records import fairness
+from robustbench_med.records.record import flatten
+from robustbench_med.reproduction.audit import computed, metrics_of, outcome_with
+from robustbench_med.reproduction.verify import Verifier
+
+Facts = dict[str, Any]
+Edit = Callable[[Facts, Facts], None]
+ANOTHER = "Another CPU"
+#: At which some images withstand and some do not, and clients differ.
+EPS = "1/14"
+
+
+class Referee:
+    """The real submission, and what the check and the rerun say of a forged one."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.registry = Registry(files=[TOY])
+        self.verifier = Verifier(self.registry, "cpu")
+        self.split = TestSplit(**facts_of(opened(self.registry, "stripes", None, None)))
+
+    def forged(self, edit: Edit) -> Submission:
+        """The submission after an edit of its record and its per-image results."""
+        facts = json.loads(self.file.read_text())
+        edit(facts["records"][0], facts["outcomes"][0])
+        return self.written(facts)
+
+    def written(self, facts: Facts) -> Submission:
+        target = self.file.with_name(f"forged-{self.file.name}")
+        target.write_text(json.dumps(facts | {"name": target.stem}))
+        return read(target)
+
+    def objections(self, forged: Submission) -> tuple[str, ...]:
+        return judged(forged, {}, {self.split.digest: self.split}, self.registry, None).refused
+
+    def verdict(self, forged: Submission) -> tuple[str, tuple[str, ...]]:
+        (record,) = forged.records
+        finding = self.verifier.verify(record, images=forged.outcomes.get(record.cell_id))
+        return finding.verdict, finding.notes
+
+    def recompute(self, record: Facts, images: Facts) -> None:
+        """What a careful forger does: every figure again from the edited answers."""
+        told = image_results.parse(json.dumps(images))
+        outcome, metrics = outcome_with(told, self.split, 0), metrics_of(self.registry)
+        figures, bounds = flatten(computed(outcome, metrics))
+        known = {name for name in figures if name in record["metrics"] and not name.startswith("detector")}
+        record["metrics"] |= {name: figures[name] for name in known}
+        record["intervals"] |= {name: bounds[name] for name in known & bounds.keys() & record["intervals"].keys()}
+        for client in record["clients"]:
+            own, between = flatten(computed(outcome.at(client), metrics))
+            record["per_client"][client] |= {name: own[name] for name in known}
+            kept = record["client_intervals"][client]
+            kept |= {name: between[name] for name in known & between.keys() & kept.keys()}
+        record["worst_client"] = fairness.worst_client(record["per_client"])
+        record["between_clients"] = fairness.between(record["per_client"])
+        ran = [rung for rung in record["rungs"] if not rung["reason"]]
+        ran[-1]["withstanding"] = record["metrics"]["robust_accuracy"]
+
+
+@pytest.fixture(scope="module")
+def referee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Referee]:
+    """A ladder of a toy defense, measured and submitted in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.chdir(tmp_path_factory.mktemp("work"))
+
+        def call(*args: str) -> None:
+            done = CliRunner().invoke(app, ["-p", str(TOY), *args])
+            assert done.exit_code == 0, done.output
+
+        for defense in ("guarded", "bare"):
+            call("train", defense, "--dataset", "stripes")
+        cell = ("--dataset", "stripes", "--baseline", "", "--surrogate", "bare", "--eps", EPS, "--access", "ladder")
+        call("run", "--defense", "guarded", *cell, "--draws", "3", "--out", "results")
+        paper = ("--paper", "https://example.org/guard", "--root", "empty", "--out", "made")
+        call("submit", "results", "--defense", "guarded", *paper)
+        yield Referee(Path("made/guarded.json").absolute())
+
+
+def test_the_real_one_is_taken_and_verified(referee: Referee) -> None:
+    real = referee.forged(lambda record, images: None)
+    (record,) = real.records
+    low, high = sorted(record.per_client[site]["robust_accuracy"] or 0.0 for site in record.clients)
+    assert 0 < low < high < 1  # else some edits would change nothing
+    assert referee.objections(real) == ()
+    assert referee.verdict(real) == ("identical", ())
+
+
+def elsewhere(record: Facts) -> None:
+    record["provenance"]["hardware"]["processor"] = ANOTHER
+
+
+def perfect(record: Facts, images: Facts) -> None:
+    """Accuracies 1, intervals [0, 1], another processor, outcomes to match."""
+    elsewhere(record)
+    for name in record["intervals"]:
+        record["intervals"][name] = [0.0, 1.0]
+    for side in ("clean", "attacked"):
+        record["metrics"][f"{side.replace('attacked', 'robust')}_accuracy"] = 1.0
+        images[side] = [images["labels"]] * len(images[side])
+
+
+def wide(record: Facts, images: Facts) -> None:
+    record["intervals"]["robust_accuracy"] = [0.0, 1.0]
+
+
+def narrow(record: Facts, images: Facts) -> None:
+    value = record["metrics"]["robust_accuracy"]
+    record["intervals"]["robust_accuracy"] = [value, value]
+
+
+def sold_as_full(record: Facts, images: Facts) -> None:
+    record["attack"]["params_passed"]["preset"] = record["attack"]["params"]["preset"] = "full"
+    record["limit"] = None
+
+
+def sold_as_full_with_rungs(record: Facts, images: Facts) -> None:
+    sold_as_full(record, images)
+    for rung in record["attack"]["rungs"]:
+        if rung["name"] == "apgd":
+            rung["params"]["steps"], rung["params_passed"] = 100, {}
+    for rung in record["rungs"]:
+        rung["rung"] = rung["rung"].replace(":steps=20", "").replace(":steps=10", "")
+
+
+def permuted(record: Facts, images: Facts) -> None:
+    """The same accuracy, with the robust images in another place."""
+    for draw in range(len(images["attacked"])):
+        images["attacked"][draw] = images["attacked"][draw][::-1]
+
+
+def relabelled(record: Facts, images: Facts) -> None:
+    images["labels"] = images["labels"].translate(str.maketrans("01", "10"))
+
+
+def all_relabelled(record: Facts, images: Facts) -> None:
+    """Labels and answers turned over: every accuracy stays."""
+    turn = str.maketrans("01", "10")
+    images["labels"] = images["labels"].translate(turn)
+    for side in ("clean", "attacked"):
+        images[side] = [draw.translate(turn) for draw in images[side]]
+
+
+def reindexed(record: Facts, images: Facts) -> None:
+    images["index"] = ",".join(str(2 * row) for row in range(len(images["labels"])))
+    del images["patients"], images["sites"]
+
+
+def dropped(record: Facts, images: Facts) -> None:
+    """The images that an attack broke are left out."""
+    kept = [
+        at
+        for at, (label, told) in enumerate(zip(images["labels"], images["attacked"][0], strict=True))
+        if label == told
+    ]
+    images["index"] = ",".join(map(str, kept))
+    del images["patients"], images["sites"]
+    images["labels"] = "".join(images["labels"][at] for at in kept)
+    for side in ("clean", "attacked"):
+        images[side] = ["".join(draw[at] for at in kept) for draw in images[side]]
+    record["n"] = len(kept)
+    record["metrics"]["robust_accuracy"] = record["metrics"]["clean_accuracy"] = 1.0
+
+
+def other_patients(record: Facts, images: Facts) -> None:
+    images["patients"] = {"0" * 12: images["index"]}
+
+
+def without_patients(record: Facts, images: Facts) -> None:
+    """As older formats are, so that intervals treat images as independent."""
+    record["patients"] = None
+    record["client_images"], record["client_intervals"] = {}, {}
+
+
+def no_gate(record: Facts, images: Facts) -> None:
+    """A rung that lowered the row did not apply, it is said."""
+    record["attack"]["rungs"] = [rung for rung in record["attack"]["rungs"] if rung["access"] != "gate"]
+    for rung in record["rungs"]:
+        if rung["access"] == "gate":
+            rung.update(reason="there is no detector", attacked=0, broken=0)
+
+
+def static(record: Facts, images: Facts) -> None:
+    """Without detector and purifier it would be on another track."""
+    record["defense"]["parts"]["detector"] = record["defense"]["parts"]["purifier"] = None
+    record["defense"]["randomized"] = False
+
+
+def put(*path: str | int, value: Any) -> Edit:
+    """Another value at a place of the record."""
+
+    def edit(record: Facts, images: Facts) -> None:
+        place: Any = record
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return edit
+
+
+def gone(*path: str) -> Edit:
+    def edit(record: Facts, images: Facts) -> None:
+        place: Any = record
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return edit
+
+
+def metric(name: str, value: float, client: str | None = None) -> Edit:
+    def edit(record: Facts, images: Facts) -> None:
+        (record["metrics"] if client is None else record["per_client"][client])[name] = value
+
+    return edit
+
+
+REFUSED: dict[str, Edit] = {
+    # The five that were found.
+    "accuracies of 1 on another CPU": perfect,
+    "a quick ladder sold as full": sold_as_full,
+    "a quick ladder sold as full, rungs renamed": sold_as_full_with_rungs,
+    "images permuted": permuted,
+    "images relabelled": relabelled,
+    "images and answers relabelled": all_relabelled,
+    "images with other rows": reindexed,
+    "not randomized": put("defense", "randomized", value=False),
+    "not synthetic": put("dataset", "synthetic", value=False),
+    "another licence": put("dataset", "licence", value="CC0"),
+    "measured in the future": put("created", value="2090-01-01T00:00:00+00:00"),
+    # Their siblings.
+    "an interval of everything": wide,
+    "an interval of nothing": narrow,
+    "images left out": dropped,
+    "patients joined": other_patients,
+    "patients unknown": without_patients,
+    "a rung that is said not to apply": no_gate,
+    "a static defense": static,
+    "randomized unsaid": gone("defense", "randomized"),
+    "a balanced accuracy": metric("robust_balanced_accuracy", 0.99),
+    "a hidden-lesion rate": metric("hidden_lesion_rate", 0.0),
+    "an accuracy over draws": metric("robust_any_of_n", 1.0),
+    "a client's accuracy": metric("robust_accuracy", 1.0, "site-0"),
+    "another worst client": put("worst_client", value="site-0"),
+    "no spread between clients": put("between_clients", "robust_accuracy", "spread", value=0.0),
+    "a figure left out": gone("metrics", "robust_any_of_n"),
+    "twice the images": put("n", value=48),
+    "fewer images requested": put("limit", value=8),
+    "a larger eps": put("threat", "eps", value=0.1),
+    "another norm": put("threat", "norm", value="l2"),
+    "another goal": put("threat", "goal", value="hide-lesion"),
+    "another seed": put("seed", value=7),
+    "other weights": put("defense", "weights", "digest", value="0" * 32),
+    "another surrogate": put("surrogate", "digest", value="0" * 32),
+    "other data": put("dataset", "digest", value="stripes-25"),
+    "classes turned over": put("dataset", "classes", value=["right", "left"]),
+    "more noise draws in a gradient": put("eot", value=64),
+    "more noise draws scored": put("draws", value=10),
+    "more gradients spent": put("spent", "gradients_mean", value=10_000.0),
+    "another revision of the ladder": put("attack", "revision", value=99),
+    "a stronger attack on a rung": put("attack", "rungs", 0, "params", "steps", value=1000),
+    "another parameter": put("defense", "params", "fpr", value=0.5),
+    "another detector": put("defense", "parts", "detector", "name", value="margins"),
+    "another id": put("cell_id", value="f" * 16),
+    "another defense": put("defense", "name", value="bare"),
+    "trained after it was measured": put("defense", "weights", "trained", value="2089-01-01T00:00:00+00:00"),
+    "options left out": gone("attack", "asked"),
+    "controls that were not run": put("diagnostics", "level", value="off"),
+    "a rung that broke more than it attacked": put("rungs", 0, "broken", value=10_000),
+}
+
+
+@pytest.mark.parametrize("edit", REFUSED.values(), ids=REFUSED)
+def test_a_forgery_is_refused_without_running_anything(referee: Referee, edit: Edit) -> None:
+    assert referee.objections(referee.forged(edit)) != ()
+
+
+def careful(change: Edit) -> Callable[[Referee], Edit]:
+    """The edit of the images, and every figure computed again from them."""
+
+    def made(referee: Referee) -> Edit:
+        def edit(record: Facts, images: Facts) -> None:
+            change(record, images)
+            referee.recompute(record, images)
+
+        return edit
+
+    return made
+
+
+def withstands(record: Facts, images: Facts) -> None:
+    images["attacked"] = copy.deepcopy(images["clean"])
+
+
+def withholds(record: Facts, images: Facts) -> None:
+    images["attacked"] = ["-" * len(draw) for draw in images["attacked"]]
+
+
+def one_more(record: Facts, images: Facts) -> None:
+    """Within sampling error, on another CPU."""
+    elsewhere(record)
+    for draw, told in enumerate(images["attacked"]):
+        at = next(at for at, (one, label) in enumerate(zip(told, images["labels"], strict=True)) if one != label)
+        images["attacked"][draw] = told[:at] + images["labels"][at] + told[at + 1 :]
+
+
+def plain(edit: Edit) -> Callable[[Referee], Edit]:
+    return lambda referee: edit
+
+
+def spent_more(record: Facts, images: Facts) -> None:
+    record["rungs"][0]["gradients_mean"] += 100
+    record["spent"]["gradients_mean"] += 100 * record["rungs"][0]["attacked"] / record["n"]
+
+
+UNVERIFIED: dict[str, Callable[[Referee], Edit]] = {
+    "every attacked image withstands": careful(withstands),
+    "every attacked image is withheld": careful(withholds),
+    "robust images in another place": careful(permuted),
+    "one more image withstands, on another CPU": careful(one_more),
+    "a better detector": plain(metric("detector_auroc", 0.999)),
+    "another ROC curve": plain(lambda record, images: images.update(roc=[[0.0, 1.0], [1.0, 1.0]])),
+    "other sizes of networks": plain(put("defense", "parameters", value={"classifier": 1})),
+    "another training seed": plain(put("defense", "weights", "seed", value=1)),
+    "more gradients spent, on rungs too": plain(spent_more),
+    "a control with another result": plain(put("diagnostics", "figures", "noise_accuracy", value=0.123)),
+    "a flag taken away": plain(put("diagnostics", "flags", value=["invented"])),
+    "an image that another rung broke": plain(put("rungs", 0, "broken", value=0)),
+}
+
+
+@pytest.mark.parametrize("make", UNVERIFIED.values(), ids=UNVERIFIED)
+def test_a_forgery_that_adds_up_is_not_verified(referee: Referee, make: Callable[[Referee], Edit]) -> None:
+    verdict, notes = referee.verdict(referee.forged(make(referee)))
+    assert verdict in ("differs", "within", "digest", "impossible")
+    assert notes
+
+
+@pytest.mark.parametrize(
+    "edit", [perfect, permuted, reindexed, relabelled, sold_as_full], ids=lambda edit: edit.__name__
+)
+def test_what_the_check_refuses_is_not_verified_either(referee: Referee, edit: Edit) -> None:
+    assert referee.verdict(referee.forged(edit))[0] not in ("identical", "within")
+
+
+@pytest.mark.parametrize(
+    "created", ["zzzz", "", "9999-12-31T00:00:00+00:00", "2026-13-01T00:00:00", "tomorrow", "20260101"]
+)
+def test_a_time_that_is_none_makes_no_record(referee: Referee, created: str) -> None:
+    with pytest.raises(UsageError, match="created"):
+        referee.forged(put("created", value=created))
+
+
+def test_a_cell_is_submitted_once(referee: Referee) -> None:
+    facts = json.loads(referee.file.read_text())
+    facts["records"].append({**facts["records"][0], "created": "2026-12-31T00:00:00+00:00"})
+    assert any("twice" in each for each in referee.objections(referee.written(facts)))
+
+
+def test_results_of_other_cells_are_refused(referee: Referee) -> None:
+    facts = json.loads(referee.file.read_text())
+    facts["outcomes"].append({**facts["outcomes"][0], "cell_id": "abc"})
+    assert any("not submitted" in each for each in referee.objections(referee.written(facts)))
