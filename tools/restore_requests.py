@@ -101,7 +101,7 @@ def restored(line: str, registry: Registry) -> str | None:
         return None
     facts["schema_version"] = SINCE
     facts["dataset"]["asked"] = DatasetOptions.of(cell).model_dump()
-    facts["attack"]["asked"] = AttackOptions.of(cell, "float32").model_dump()
+    facts["attack"]["asked"] = AttackOptions.of(cell, "float32", {}).model_dump()
     if cell.trained.seed is not None:
         facts["defense"].setdefault("asked", {})["train-seed"] = str(cell.trained.seed)
     return json.dumps(facts, allow_nan=False)

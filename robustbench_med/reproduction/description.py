@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,14 @@ def described(record: Record, registry: Registry) -> Iterator[str]:
     """What a record says otherwise than its options and the plugins here, a line each."""
     try:
         options = {**request(record), "device": "cpu", "data_root": Path(), "out": Path()}
-        cells = [cell_of(each) for each in plan(build(options), registry)]
+        config = build(options)
+        cells = [cell_of(each) for each in plan(config, registry)]
         own = [cell for cell in cells if cell.role == record.role]
         cell = next((found for each in own for found in _variants(each) if _id(found, record) == record.cell_id), None)
         if cell is None:
             yield "its id is not that of the cell that its options plan with the plugins here"
             return
-        said, true = _facts(record, cell, registry)
+        said, true = _facts(record, cell, registry, config.extras)
     except UsageError as error:
         yield f"its cell cannot be planned here, where a plugin may be missing: {error}"
         return
@@ -70,13 +71,15 @@ def _id(cell: Cell, record: Record) -> str:
     return cell.id(str(record.dataset.digest), str(record.defense.weights.digest), surrogate)
 
 
-def _facts(record: Record, cell: Cell, registry: Registry) -> tuple[dict[str, Any], dict[str, Any]]:
+def _facts(
+    record: Record, cell: Cell, registry: Registry, extras: Mapping[str, bool]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the record says, and what it should."""
     trained, defense, data = cell.trained, record.defense, record.dataset
     resolved = resolve_defense(registry, trained.defense, trained.model, trained.strategy, trained.options)
     untrained: Any = _Untrained(resolved)
     precision = record.attack.asked.precision if record.attack.asked else None
-    attack = AttackSection.of(cell, len(data.classes), untrained, precision or "float32")
+    attack = AttackSection.of(cell, len(data.classes), untrained, precision or "float32", extras)
     spec = registry.find("dataset", cell.dataset.name).spec
     random = any(part is not None and part.stochastic for part in (resolved.detector, resolved.purifier))
     said = {

@@ -131,7 +131,7 @@ def new_images(registry: Registry, ref: TrainedRef, known: Dataset, source: str)
         other = open_dataset(registry, ref.dataset, folder, partition=ref.partition)
         _new(card, other, f"--fresh {source}")
         return HELD_BACK, joined([other.split(name) for name in SPLITS])
-    if not card.synthetic or "seed" not in all_params(known_params(registry, ref)):
+    if not card.synthetic or "seed" not in all_params(open_dataset(registry, ref.dataset).params):
         raise BadParameter(
             f"--fresh {source}: {card.name} is no simulator with a seed, so it has no new images; name a folder of "
             "images that were held back"
@@ -141,11 +141,6 @@ def new_images(registry: Registry, ref: TrainedRef, known: Dataset, source: str)
     other = open_dataset(registry, new, partition=ref.partition)
     _new(card, other, f"--fresh {seed}")
     return format_ref(new), other.split("test")
-
-
-def known_params(registry: Registry, ref: TrainedRef) -> object:
-    """The parameters of a data set, without its partition."""
-    return open_dataset(registry, ref.dataset).params
 
 
 def _new(card: DataCard, other: Dataset, option: str) -> None:

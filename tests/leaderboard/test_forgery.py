@@ -92,7 +92,18 @@ def referee(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Referee]:
 
         for defense in ("guarded", "bare"):
             call("train", defense, "--dataset", "stripes")
-        cell = ("--dataset", "stripes", "--baseline", "", "--surrogate", "bare", "--eps", EPS, "--access", "ladder")
+        cell = (
+            "--dataset",
+            "stripes",
+            "--baseline",
+            "",
+            "--surrogate",
+            "bare",
+            "--eps",
+            EPS,
+            "--access",
+            "ladder:standard",
+        )
         call("run", "--defense", "guarded", *cell, "--draws", "3", "--out", "results")
         paper = ("--paper", "https://example.org/guard", "--root", "empty", "--out", "made")
         call("submit", "results", "--defense", "guarded", *paper)

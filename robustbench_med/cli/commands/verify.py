@@ -84,7 +84,7 @@ def verify(
 
 def _facts(finding: Finding, news: Sequence[FreshFinding]) -> dict[str, Any]:
     """A finding for programs."""
-    facts = {"cell_id": finding.record.cell_id, "verdict": finding.verdict, "notes": finding.notes}
+    facts: dict[str, Any] = {"cell_id": finding.record.cell_id, "verdict": finding.verdict, "notes": finding.notes}
     for new in news:
         if new.record.cell_id == finding.record.cell_id:
             figures = {name: new.again.metrics[name] for name in ("clean_accuracy", "robust_accuracy")}

@@ -139,5 +139,5 @@ def add(path: Path, words: Mapping[str, Word]) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    every = read(path) | words
+    every = {**read(path), **words}
     write_text(path, "".join(f"{json.dumps(word.model_dump(exclude_defaults=True))}\n" for word in every.values()))
