@@ -167,6 +167,13 @@ def test_an_unreadable_slice_is_named(root: Path) -> None:
         make(root).split("train")
 
 
+def test_a_slice_of_more_than_8_bits_is_refused(root: Path) -> None:
+    deep = next(root.glob("TCGA_DU_4000*/*_6.tif"))
+    Image.fromarray(np.asarray(Image.open(deep)).astype(np.uint16) * 16).save(deep)
+    with pytest.raises(DataError, match=rf"{deep.name} has more than 8 bits"):
+        make(root).card()
+
+
 def test_check_finds_every_kind_of_problem(root: Path) -> None:
     assert make(root).check() == []
     folder = next(root.glob("TCGA_CS_4001*"))
