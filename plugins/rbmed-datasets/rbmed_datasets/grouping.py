@@ -147,7 +147,7 @@ def _on_leaks(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:
     )
     return [
         f"the official split leaks and {state}: {leaked.sum()} of {test.sum()} official test images "
-        f"({share:{'.1%' if share >= 0.001 else '.1g'}}) have a near-twin in official training ({by_class})"
+        f"({share:{'.1%' if share >= 0.001 else '.2%'}}) have a near-twin in official training ({by_class})"
     ]
 
 
