@@ -1,14 +1,15 @@
 """The rungs of the access ladder: one kind of adversary each.
 
-``oblivious`` sees the classifier only; ``transfer`` a surrogate of it; ``boundary`` the classifier's gradient and the
-deployed system's answers. ``bpda``, ``gate`` and ``full`` see the whole deployed system: with an approximate gradient,
-with those of classifier and detector, and with the exact one; ``query`` only the answers of the deployed system.
+``oblivious`` sees the classifier only; ``transfer`` a surrogate of it; ``insider`` the classifiers of other clients;
+``boundary`` the classifier's gradient and the deployed system's answers. ``bpda``, ``gate`` and ``full`` see the whole
+deployed system: with an approximate gradient, with those of classifier and detector, and with the exact one; ``query``
+only the answers of the deployed system.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_med.attacks.bpda import BPDA
 from robustbench_med.attacks.full import Full
@@ -60,15 +61,35 @@ class Transfer(PipelineTarget):
     random = False
     stop_on_success = False
 
-    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The surrogate's logits."""
+    @property
+    def other(self) -> nn.Module:
+        """The classifier that is attacked in place of the deployed one."""
         if self.settings.surrogate is None:
             raise NotDefined("access 'transfer' needs a surrogate classifier; name one with --surrogate")
-        return collapse(self.settings.surrogate(x), self.settings.goal_class)
+        return self.settings.surrogate
+
+    def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
+        """The other classifier's logits."""
+        return collapse(self.other(x), self.settings.goal_class)
 
     def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """The surrogate's logits."""
+        """The same: answers of the deployed system are not seen."""
         return self.answer(x, rng, y)
+
+
+class Insider(Transfer):
+    """The classifiers of other clients of the federation, their logits averaged.
+
+    An attacker inside the federation holds them, or models like them, but nothing that the target keeps to itself
+    (Darzi et al. 2023, arXiv:2310.13893).
+    """
+
+    @property
+    def other(self) -> nn.Module:
+        """The other clients' classifiers."""
+        if self.settings.insider is None:
+            raise NotDefined("access 'insider' needs the classifiers of other clients, and this system has none")
+        return self.settings.insider
 
 
 class Query(PipelineTarget):
@@ -95,7 +116,7 @@ class _NoGradient(torch.autograd.Function):
 
 #: The target model of each rung.
 TARGETS: dict[str, type[PipelineTarget]] = dict(
-    zip(ACCESS, (Oblivious, Transfer, Boundary, BPDA, GateEvading, Full, Query), strict=True)
+    zip(ACCESS, (Oblivious, Transfer, Insider, Boundary, BPDA, GateEvading, Full, Query), strict=True)
 )
 
 

@@ -18,7 +18,7 @@ from robustbench_med.runtime.speed import Speed
 
 
 class AttackedSystem:
-    """The deployed system, and exact and fast copies of it and of the surrogate.
+    """The deployed system, and exact and fast copies of it and of the classifiers attacked in its place.
 
     Args:
         pipeline: the deployed system; it alone scores.
@@ -28,16 +28,16 @@ class AttackedSystem:
     def __init__(self, pipeline: Pipeline, settings: EvaluationSettings) -> None:
         self.deployed = pipeline
         self.exact, self.surrogate = accelerated_pipeline(pipeline), _copy(settings.surrogate, Speed())
-        self.fast, self.fast_surrogate = self.exact, self.surrogate
+        self.insider = _copy(settings.insider, Speed())
+        self.fast, self.fast_surrogate, self.fast_insider = self.exact, self.surrogate, self.insider
         if settings.speed != Speed(prefetch=settings.speed.prefetch):
             self.fast = accelerated_pipeline(pipeline, settings.speed)
             self.fast_surrogate = _copy(settings.surrogate, settings.speed)
-        names = ("deployed", "exact", "fast", "surrogate", "fast_surrogate")
+            self.fast_insider = _copy(settings.insider, settings.speed)
+        names = ["deployed", "exact", "surrogate", "insider"]
+        if self.fast is not self.exact:
+            names += ["fast", "fast_surrogate", "fast_insider"]
         self._networks = {name: network for name in names if (network := getattr(self, name)) is not None}
-        if self.fast is self.exact:
-            del self._networks["fast"]
-        if self.fast_surrogate is self.surrogate:
-            self._networks.pop("fast_surrogate", None)
         self._before = fingerprint(self._networks)
 
     def check_unchanged(self, rung: Rung) -> None:
@@ -73,6 +73,7 @@ class AttackedSystem:
         target = TargetSettings(
             pipeline=self.fast if fast else self.exact,
             surrogate=self.fast_surrogate if fast else self.surrogate,
+            insider=self.fast_insider if fast else self.insider,
             counter=counter,
             eot=rung.eot,
             goal_class=settings.goal_class,
@@ -90,5 +91,5 @@ def round_name(number: int) -> str:
     return f":round {number}" if number else ""
 
 
-def _copy(surrogate: nn.Module | None, speed: Speed) -> nn.Module | None:
-    return None if surrogate is None else accelerated(surrogate, speed)
+def _copy(classifier: nn.Module | None, speed: Speed) -> nn.Module | None:
+    return None if classifier is None else accelerated(classifier, speed)

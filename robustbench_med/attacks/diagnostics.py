@@ -162,11 +162,12 @@ def _blind(auroc: float | None, n: int) -> bool:
 def _black_box_wins(rungs: Sequence[RungResult]) -> int:
     """Images broken by an attack that sees less, after one with gradients had been tried on them.
 
-    ``query`` comes after every gradient rung, ``transfer`` after ``oblivious`` (the classifier's own gradient).
+    ``query`` comes after every gradient rung, ``transfer`` and ``insider`` after ``oblivious`` (the
+    classifier's own gradient).
     """
     won = 0
     for before, rung in pairwise(rungs):
-        if rung.access in ("query", "transfer") and not rung.reason:
+        if rung.access in ("query", "transfer", "insider") and not rung.reason:
             won += int(((before.robust > 0) & (rung.robust == 0)).sum())
     return won
 

@@ -19,7 +19,7 @@ from robustbench_med.interfaces.dataset import Split
 #: images times the rungs, since each is attacked from one rung only.
 SHARE, MOST = 0.05, 0.1
 #: Rungs by how exact their gradient is. `gate` is not among them: with two aims it may fail where no attack is broken.
-ORDER = ("full", "bpda", "boundary", "oblivious", "transfer")
+ORDER = ("full", "bpda", "boundary", "oblivious", "transfer", "insider")
 
 
 def gradient_rungs(rungs: Sequence[Rung]) -> list[Rung]:

@@ -92,7 +92,7 @@ class Rung:
     @property
     def sees_defense(self) -> bool:
         """The adversary sees the detector and the purifier, or their effect."""
-        return self.access not in ("oblivious", "transfer")
+        return self.access not in ("oblivious", "transfer", "insider")
 
     @property
     def stream(self) -> str:

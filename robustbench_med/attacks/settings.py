@@ -30,6 +30,7 @@ class EvaluationSettings:
         batch: images per chunk when each is drawn once; chunks shrink as the draws grow.
         budget: what each attack may spend per image.
         surrogate: the classifier that `transfer` attacks.
+        insider: the other clients' classifiers, which `insider` attacks.
         stand_in: what `bpda` differentiates in place of the purifier.
         watch: keep the figures that diagnostics need.
         speed: how the attack's passes are sped up.
@@ -49,6 +50,7 @@ class EvaluationSettings:
     batch: int = 64
     budget: Budget = field(default_factory=Budget)
     surrogate: nn.Module | None = None
+    insider: nn.Module | None = None
     stand_in: str = "identity"
     watch: bool = True
     speed: Speed = field(default_factory=Speed)

@@ -60,6 +60,7 @@ class TargetSettings:
         evasion: how the rung `gate` evades the detector: ``selective``, ``orthogonal`` or ``joint:WEIGHT``.
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
+        insider: the other clients' classifiers, which the rung `insider` attacks.
         chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
         speed: what the passes run in.
     """
@@ -71,6 +72,7 @@ class TargetSettings:
     evasion: str = "orthogonal"
     stand_in: str = "identity"
     surrogate: nn.Module | None = None
+    insider: nn.Module | None = None
     chunk: int = 512
     speed: Speed = field(default_factory=Speed)
 

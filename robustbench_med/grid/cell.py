@@ -61,6 +61,11 @@ class Cell:
         return any(rung.access == "transfer" for rung in self.rungs)
 
     @property
+    def inside(self) -> bool:
+        """A rung attacks the classifiers of other clients."""
+        return any(rung.access == "insider" for rung in self.rungs)
+
+    @property
     def only_rung(self) -> Rung:
         """The rung of a cell that is no ladder, whether it applies or not."""
         (rung,) = (*self.rungs, *(left_out.rung for left_out in self.left_out if left_out.rung))

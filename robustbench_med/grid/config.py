@@ -85,8 +85,8 @@ class RunConfig:
     access: Rungs = option(
         (),
         ATTACK,
-        "Rung of the access ladder: oblivious, transfer, boundary, bpda, gate, full, query; or a whole ladder: "
-        "ladder:quick, ladder:standard, ladder:full.",
+        "Rung of the access ladder: oblivious, transfer, insider, boundary, bpda, gate, full, query; or a whole "
+        "ladder: ladder:quick, ladder:standard, ladder:full.",
         empty="oblivious on all images, and a quick ladder on a few",
     )
     surrogate: Ref = option(

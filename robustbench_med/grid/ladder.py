@@ -62,6 +62,7 @@ PRESETS = {
         (
             _rung("oblivious", "apgd"),
             _rung("transfer", "apgd"),
+            _rung("insider", "apgd"),
             _rung("boundary", "boundary"),
             _rung("bpda", "apgd", systems="static"),
             _rung("bpda", "momentum", rounds=2, systems="static"),
@@ -81,6 +82,7 @@ PRESETS = {
         (
             _rung("oblivious", "autoattack"),
             _rung("transfer", "apgd"),
+            _rung("insider", "apgd"),
             _rung("boundary", "boundary:steps=100"),
             _rung("bpda", "apgd:restarts=2", systems="static"),
             _rung("bpda", "momentum:steps=50", rounds=2, systems="static"),

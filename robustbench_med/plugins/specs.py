@@ -25,7 +25,7 @@ INTERFACE = 2
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 #: Rungs of the access ladder: what the adversary sees, cheapest first.
-ACCESS = ("oblivious", "transfer", "boundary", "bpda", "gate", "full", "query")
+ACCESS = ("oblivious", "transfer", "insider", "boundary", "bpda", "gate", "full", "query")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,7 @@ class CostInput:
         design: key of the defense's parts and their parameters; cells of equal design take the same time.
         num_classes: K.
         surrogate: that `transfer` attacks.
+        insider: the other clients' classifiers, which `insider` attacks.
     """
 
     cell: Cell
@@ -67,6 +68,7 @@ class CostInput:
     design: str
     num_classes: int
     surrogate: nn.Module | None = None
+    insider: nn.Module | None = None
 
 
 class Costs:
@@ -120,7 +122,7 @@ class Costs:
         cell, pipeline = case.cell, case.pipeline
         classifier = rung.access in ("oblivious", "boundary")
         noisy = pipeline.classifier.stochastic if classifier else pipeline.stochastic
-        draws = rung.eot if noisy and rung.access != "transfer" else 1
+        draws = rung.eot if noisy and rung.access not in ("transfer", "insider") else 1
         classes = case.num_classes if cell.threat.goal == "untargeted" else 2
         shape = case.sample.shape[1:]
         query = rung.access == "query"
@@ -163,6 +165,7 @@ class Costs:
                     evasion=rung.evasion,
                     stand_in=stand_in,
                     surrogate=case.surrogate,
+                    insider=case.insider,
                     chunk=self.batch,
                 )
                 with isolated(0), torch.set_grad_enabled(gradient):

@@ -21,6 +21,7 @@ from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.datasets.patients import patient_codes
 from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.insider import insider
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import DataError, HarnessError, NotDefined, described
@@ -198,6 +199,7 @@ class Evaluator:
             draws=cell.draws,
             budget=cell.budget,
             surrogate=surrogate.classifier(part.client) if surrogate else None,
+            insider=insider(deployment, part.client) if cell.inside else None,
             stand_in=cell.stand_in,
             watch=self.config.diagnostics != "off",
             speed=self.speed,

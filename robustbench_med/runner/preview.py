@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from robustbench_med.datasets.loading import rows_to_evaluate
+from robustbench_med.defenses.insider import MOST, MeanLogits
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
@@ -116,7 +117,7 @@ class Preview:
         if self.config.train and self._lacking(cell):
             return Item(cell, "train", images=self._images(cell))
         try:
-            deployment, settled = self.runner.deployment(cell), self.runner.with_surrogate(cell)
+            deployment, settled = self.runner.deployment(cell), self.runner.settled(cell)
         except WeightsError as error:
             if not self._lacking(cell):
                 raise  # corrupt, or not those that were named
@@ -185,6 +186,10 @@ class Preview:
         if cell.transfers and cell.surrogate is not None:
             surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
         design, pipeline = self._system(cell.trained, clients[0], cell)
+        inside = None
+        if cell.inside:  # classifiers of equal design take equal time
+            others = len(set(self.loader.dataset(cell.trained).split("train").sites)) - 1
+            inside = MeanLogits([surrogate_of(pipeline)] * max(1, min(others, MOST)))
         return CostInput(
             cell=cell,
             images=tuple(sites.count(client) for client in clients),
@@ -193,6 +198,7 @@ class Preview:
             design=design,
             num_classes=len(self.loader.dataset(cell.trained).card().classes),
             surrogate=surrogate,
+            insider=inside,
         )
 
     def _system(self, ref: TrainedRef, client: str, cell: Cell | None = None) -> tuple[str, Pipeline]:

@@ -12,6 +12,7 @@ import torch
 
 from robustbench_med.defenses.building import build_for
 from robustbench_med.defenses.deployment import Deployment, unknown_client
+from robustbench_med.defenses.insider import no_insider
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
     DataError,
@@ -87,7 +88,7 @@ class Runner:
         check_writable(self.config.out)
         for cell in cells:
             self.check(cell_of(cell))
-        cells = [self.with_surrogate(cell) for cell in cells]
+        cells = [self.settled(cell) for cell in cells]
         jobs = [self.prepare(cell) for cell in cells]
         with self.progress.grid(len(jobs)) as board:
             yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
@@ -130,20 +131,25 @@ class Runner:
             self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).split(split).sites)))
         return self._sites[key]
 
-    def with_surrogate(self, cell: Cell | Skip) -> Cell | Skip:
-        """The cell without `transfer` where no surrogate is available.
+    def settled(self, cell: Cell | Skip) -> Cell | Skip:
+        """The cell without the rungs that its trained weights do not admit: `transfer`, `insider`.
 
         Raises:
             UsageError: `transfer` was requested by name, and the surrogate has no weights.
         """
-        if isinstance(cell, Skip) or cell.surrogate is None:
-            return cell
+        if not isinstance(cell, Skip) and cell.inside and (reason := no_insider(self.deployment(cell))):
+            cell = cell.without("insider", reason)
+        return cell if isinstance(cell, Skip) or cell.surrogate is None else self._with_surrogate(cell)
+
+    def _with_surrogate(self, cell: Cell) -> Cell | Skip:
+        """The cell without `transfer` where there is no surrogate, or none but the defense itself."""
         try:
             surrogate = self.evaluator.surrogate(cell)
         except (UnknownName, WeightsError) as error:
             if cell.threat.access != "ladder":
                 raise
             return cell.without("transfer", str(error))
+        assert cell.surrogate is not None
         if surrogate is not None and surrogate.artifact.digest == self.deployment(cell).artifact.digest:
             return cell.without(
                 "transfer",

@@ -151,10 +151,11 @@ def test_results_do_not_depend_on_the_batch() -> None:
 
 def test_presets_run_from_cheap_to_expensive_and_the_full_one_is_strong() -> None:
     order = list(ACCESS)
-    for ladder in PRESETS.values():
+    for name, ladder in PRESETS.items():
         places = [order.index(rung.access) for rung in ladder.rungs]
         assert places == sorted(places)
-        assert set(order) == {rung.access for rung in ladder.rungs}
+        left_out = {"insider"} if name == "quick" else set()
+        assert set(order) - left_out == {rung.access for rung in ladder.rungs}
     registry, least = Registry(), {"static": 100, "random": 1000}
     for systems, gradients in least.items():
         spent = 0

@@ -104,8 +104,8 @@ def missing_rungs(record: Record) -> Iterator[str]:
     named = {rung.access for rung in record.rungs}
     ran = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
-        if access == "boundary" and record.attack.revision == 1:
-            continue  # it came with the second revision of the ladders
+        if access in ("boundary", "insider") and record.attack.revision == 1:
+            continue  # they came with the second revision of the ladders
         if access not in named:
             yield f"the rung {access} is not accounted for"
         elif access in ("oblivious", "query") and access not in ran:

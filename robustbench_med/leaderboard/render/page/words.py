@@ -27,6 +27,7 @@ GLOSSARY = {
 RUNGS = {
     "oblivious": "sees the classifier; does not know the defense",
     "transfer": "sees another classifier, trained on the same data",
+    "insider": "sees the classifiers of other clients of the federation, not the attacked one's",
     "boundary": "sees the classifier's gradient and the whole system's answers; aims at barely wrong answers",
     "bpda": "sees the whole system; approximates the purifier's gradient by a simple stand-in",
     "gate": "sees classifier and detector with their gradients; aims at wrong answers that are not flagged",
