@@ -7,6 +7,7 @@ installed. So does the id of its cell, given the digests of data and weights.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
 from robustbench_med.errors import UsageError
+from robustbench_med.files.redact import portable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import build
 from robustbench_med.grid.plan import plan
@@ -58,12 +60,19 @@ def described(record: Record, registry: Registry) -> Iterator[str]:
             yield f"{name} is {said[name]!s:.80}, and its options and plugins say {true[name]!s:.80}"
 
 
+#: Rungs that a run leaves out where the trained weights do not admit them, in its order.
+UNSETTLED = ("insider", "transfer")
+
+
 def _variants(cell: Cell) -> Iterator[Cell]:
-    """The cell, and without the rung that is left out where the surrogate is the defense itself."""
-    yield cell
-    without = cell.without("transfer", "")
-    if not isinstance(without, Skip):
-        yield without
+    """The cell as planned, and without rungs that the trained weights may not admit; the rerun says if they did."""
+    for many in range(len(UNSETTLED) + 1):
+        for gone in itertools.combinations(UNSETTLED, many):
+            found: Cell | Skip = cell
+            for access in gone:
+                found = found if isinstance(found, Skip) else found.without(access, "")
+            if not isinstance(found, Skip):
+                yield found
 
 
 def _id(cell: Cell, record: Record) -> str:
@@ -88,7 +97,7 @@ def _facts(
         "dataset.params_passed": data.params_passed,
         "defense.revision": defense.revision,
         "defense.params": defense.params,
-        "defense.parts": _dumped(defense.parts),
+        "defense.parts": _parts(defense.parts),
         "defense.reference": defense.reference,
         "attack": _attack(record.attack),
         "eot": record.eot,
@@ -101,10 +110,10 @@ def _facts(
     true = {
         "dataset.revision": spec.revision,
         "dataset.asked": _dumped(DatasetOptions.of(cell)),
-        "dataset.params_passed": dict(cell.dataset.params),
+        "dataset.params_passed": portable(dict(cell.dataset.params)),
         "defense.revision": resolved.entry.spec.revision,
-        "defense.params": _json(all_params(resolved.defense.params)),
-        "defense.parts": _dumped(PartsSection(**resolved.describe())),
+        "defense.params": _json(portable(all_params(resolved.defense.params))),
+        "defense.parts": _parts(PartsSection(**portable(resolved.describe()))),
         "defense.reference": resolved.entry.spec.reference,
         "attack": _attack(attack),
         "eot": max((draws(rung, untrained) for rung in cell.rungs), default=1),
@@ -122,6 +131,12 @@ def _attack(section: AttackSection) -> Any:
     for each in (facts, *facts.get("rungs", [])):
         each.pop("distribution", None)
     return _json(facts)
+
+
+def _parts(section: PartsSection) -> Any:
+    """What recipe and parameters say of the parts; what training adds is compared when the cell is run again."""
+    facts = section.model_dump(mode="json")
+    return _json({name: facts.get(name) for name in ("model", "strategy", "detector", "purifier", "fpr")})
 
 
 def _dumped(section: Any) -> Any:
