@@ -14,6 +14,7 @@ from helpers.board import board, build, entry, outcome
 from helpers.outcomes import outcome as measured
 
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.lesions import lesion_curve
@@ -91,7 +92,7 @@ def test_the_curve_lies_within_the_axis() -> None:
 
 
 def test_page_and_markdown_show_them_where_they_are_known(tmp_path: Path) -> None:
-    known, unknown = entry("known", outcomes=(with_lesions(),)), entry("unknown")
+    known, unknown = entry("known", answers=(Answers.of(with_lesions()),)), entry("unknown")
     made = [board(known, unknown)]
     build(made, tmp_path)
     pages = {

@@ -5,8 +5,8 @@ Every figure of a row comes from the same answers, so that they cannot contradic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -34,6 +34,7 @@ class Answers:
         labels: (N,).
         clean, attacked: (draws, N).
         patients, sites: (N,) hashed patient and client; empty where they are not recorded.
+        lesions: measurements of the lesion of each image, (N,), by name.
     """
 
     index: tuple[int, ...]
@@ -42,11 +43,13 @@ class Answers:
     attacked: Classes
     patients: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    lesions: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, outcome: ImageResults) -> Answers:
         """Those of a record."""
-        return cls(outcome.index, outcome.labels, outcome.clean, outcome.attacked, outcome.patients, outcome.sites)
+        owners = outcome.patients, outcome.sites
+        return cls(outcome.index, outcome.labels, outcome.clean, outcome.attacked, *owners, outcome.lesions)
 
     @cached_property
     def right(self) -> Shares:

@@ -15,6 +15,7 @@ from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.statistics.intervals import Shares, share_interval
 
 if TYPE_CHECKING:
+    from robustbench_med.leaderboard.ranking.answers import Answers
     from robustbench_med.leaderboard.sources.image_results import ImageResults
 
 Rows = npt.NDArray[np.bool_]
@@ -44,8 +45,8 @@ class LesionRange:
         return (self.low + self.high) / 2
 
 
-def by_lesion(outcomes: Sequence[ImageResults | None], name: str) -> list[LesionRange]:
-    """The ranges of a measurement that have images; means over the outcomes, which are those of the seeds of a row.
+def by_lesion(outcomes: Sequence[ImageResults | Answers | None], name: str) -> list[LesionRange]:
+    """The ranges of a measurement that have images; means over the seeds of a row, or of the answers to its worst case.
 
     Empty if an outcome is missing or does not have the measurement. Images without a lesion are left out.
     """
@@ -78,10 +79,11 @@ def _inside(values: Shares, edges: Sequence[float], number: int) -> Rows:
     return np.asarray((np.searchsorted(edges, values, side="right") == number) & ~np.isnan(values))
 
 
-def _share(outcome: ImageResults, side: str, rows: Rows) -> tuple[float | None, tuple[float, float] | None]:
+def _share(outcome: ImageResults | Answers, side: str, rows: Rows) -> tuple[float | None, tuple[float, float] | None]:
     """The share of some images, and its interval: of their patients where they are known."""
     if not rows.any():
         return None, None
     owners = np.asarray(outcome.patients if outcome.patients else outcome.index)[rows]
-    found = share_interval(getattr(outcome, side)[rows], owners)
+    sides = {"correct": "right", "robust": "withstood"} if hasattr(outcome, "withstood") else {}
+    found = share_interval(getattr(outcome, sides.get(side, side))[rows], owners)
     return found.value, found.bounds

@@ -118,7 +118,8 @@ def _section(section: Section) -> Iterator[str]:
 
 def _by_lesion(section: Section, name: str) -> Iterator[str]:
     """Worst case of each row by a measurement of the lesions, where the data set has it."""
-    found = [(entry, ranges) for entry in section.entries if (ranges := by_lesion(entry.outcomes, name))]
+    every = [(entry, by_lesion(entry.answers or entry.outcomes, name)) for entry in section.entries]
+    found = [(entry, ranges) for entry, ranges in every if ranges]
     if not found:
         return
     seen = {each.text for _, ranges in found for each in ranges}

@@ -152,7 +152,7 @@ class Page:
         """Accuracy by each measurement of the lesions that the data set has; empty where none is kept."""
         if not self.is_ladder:
             return []
-        found = ((name, by_lesion(self.entry.outcomes, name)) for name in LESIONS)
+        found = ((name, by_lesion(self.entry.answers or self.entry.outcomes, name)) for name in LESIONS)
         return [lesion_curve(name, ranges) for name, ranges in found if ranges]
 
     @cached_property
