@@ -50,6 +50,13 @@ SPECS = (
         norms=("linf", "l2", "l1"),
     ),
     AttackSpec(
+        name="low-frequency",
+        target="rbmed_attacks.low_frequency:LowFrequency",
+        summary="momentum steps whose change of the image holds low spatial frequencies only",
+        reference="Kassis et al., arXiv:2411.16598",
+        norms=("linf", "l2"),
+    ),
+    AttackSpec(
         name="boundary",
         target="rbmed_attacks.boundary:Boundary",
         summary="wrong answers with a small margin, which detectors that compare answers cannot flag",

@@ -24,6 +24,7 @@ SETTINGS = {
     "lee-kim": {"steps": 20},
     "fab": {"steps": 10},
     "cw": {"steps": 15},
+    "low-frequency": {"frequency": 0.75},
     "square": {"queries": 250},
     "hopskipjump": {"steps": 8, "samples": 16},
 }

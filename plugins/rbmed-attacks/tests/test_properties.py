@@ -31,6 +31,7 @@ QUICK = {
     "lee-kim": [{"steps": 4}],
     "mifgsm": [{"steps": 4}, {"steps": 3, "decay": 0.5, "loss": "vote"}],
     "momentum": [{"steps": 4}, {"steps": 3, "loss": "vote", "decay": 0.0}],
+    "low-frequency": [{"steps": 4}, {"steps": 3, "frequency": 0.6, "loss": "margin"}],
     "boundary": [{"steps": 3, "draws": 2}],
     "fgsm": [{}, {"loss": "ce"}],
     "fab": [{"steps": 3}, {"steps": 2, "targeted": True, "n_targets": 3, "restarts": 2}],
