@@ -186,7 +186,7 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_resume(rbmed: Run, monk
         (("--attack", "shift", "--access", "ladder:tall"), "unknown ladder 'tall'"),
         (("--attack", "shift", "--access", "transfer"), "no trained weights for defense 'undefended'"),
         (("--attack", "shift", "--device", "cuda:9"), "CUDA devices found"),
-        (("--attack", "shift", "--weights", "nowhere"), "no trained weights in nowhere"),
+        (("--attack", "shift", "--weights", "nowhere"), "--weights nowhere: there is no such file or folder"),
         (("--attack", "shift", "--report", "pdf"), "unknown report 'pdf'"),
         (("--attack", "shift", "--seed", "one"), "seed"),
     ],
