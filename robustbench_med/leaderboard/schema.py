@@ -172,6 +172,8 @@ class Entry:
         paper: of the defense (else of the strategy).
         claims: published figures of this defense or strategy.
         lowered: other attacks on the same weights that broke images which the ladder had left, and how many.
+        verified: what maintainers say who ran its cells again; "" where nobody has, as for rows measured here.
+        fresh: accuracy under the row's attack on images that nobody had seen; None where that was not tried.
         date: of the newest record, ``YYYY-MM-DD``.
         records: what the row was made from, by rising training seed.
         outcomes: per-image results of these records; None where they are not kept.
@@ -231,6 +233,8 @@ class Entry:
     paper: Paper | None = None
     claims: tuple[Claim, ...] = ()
     lowered: tuple[str, ...] = ()
+    verified: str = ""
+    fresh: Figure | None = None
     date: str = ""
     records: tuple[Record, ...] = field(default=(), repr=False)
     outcomes: tuple[ImageResults | None, ...] = field(default=(), repr=False)

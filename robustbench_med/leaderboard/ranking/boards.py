@@ -19,6 +19,7 @@ from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
 from robustbench_med.records.record import Record
@@ -32,6 +33,8 @@ def boards(
     outcomes: Mapping[str, ImageResults] | None = None,
     published: Publications | None = None,
     evidence: Sequence[Evidence] = (),
+    owners: Mapping[str, str] | None = None,
+    words: Mapping[str, Word] | None = None,
 ) -> list[Board]:
     """Every board, by data set and threat model. The order of the records does not matter.
 
@@ -40,16 +43,24 @@ def boards(
         outcomes: per-image results by cell.
         published: claims and papers of others.
         evidence: answers to adversarial images of others.
+        owners: the submission of a cell that was not measured here; a submission supersedes its own rows only.
+        words: of maintainers, by cell; without them a submission has no rank.
     """
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     every, kept = unique(records), outcomes or {}
     for record in every:
         groups[identity.board_key(record)].append(record)
-    same = identical(every, kept)
+    own = owners or {}
+    same = {
+        owner: identical([record for record in every if own.get(record.cell_id, "") == owner], kept)
+        for owner in {"", *own.values()}
+    }
     made = []
     for key, group in groups.items():
-        against, lesion = _on_board(group, evidence), lesion_class(group, kept)
-        known = Known(kept, published or Publications(), against, lesion)
+        # What was measured here says what the data set is; what others say of it only where nothing was.
+        here = [record for record in group if record.cell_id not in own] or group
+        against, lesion = _on_board(group, evidence), lesion_class(here, kept)
+        known = Known(kept, published or Publications(), against, lesion, owners=own, words=words or {})
         made.append(_board(key, group, known, same))
     return sorted(made, key=_place)
 
@@ -64,16 +75,17 @@ def _board(
     key: tuple[str, ...],
     records: Sequence[Record],
     known: Known,
-    same: Mapping[str, str],
+    same: Mapping[str, Mapping[str, str]],
 ) -> Board:
-    systems: dict[str, list[Record]] = defaultdict(list)
+    systems: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        systems[same[identity.system_key(record)]].append(record)
+        owner = known.owners.get(record.cell_id, "")
+        systems[owner, same[owner][identity.system_key(record)]].append(record)
     found: list[Entry] = []
-    for system, group in systems.items():
-        found += [entry(row, replace(known, system=system)) for row in rows(group)]
+    for (owner, system), group in systems.items():
+        found += [entry(row, replace(known, system=system, owner=owner)) for row in rows(group)]
     entries = list(separate(found))
-    first = min(records, key=lambda record: record.cell_id)
+    first = min(records, key=lambda record: (record.cell_id in known.owners, record.cell_id))
     name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
     sections: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
     for each in entries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from robustbench_med.leaderboard.ranking import figures, identity
@@ -18,6 +18,7 @@ from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Pap
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.records.record import Record
 from robustbench_med.records.scorings import OTHERS
 
@@ -34,6 +35,9 @@ class Known:
         evidence: that on the row's board, by the digest of the weights.
         lesion: class of lesions of the data set.
         system: key of the system after which the row is called.
+        owners: the submission of a cell that was not measured here.
+        words: of maintainers, by cell.
+        owner: the submission that the row is of; "" where it was measured here.
     """
 
     outcomes: Mapping[str, ImageResults]
@@ -41,6 +45,9 @@ class Known:
     evidence: Mapping[str, Sequence[Evidence]]
     lesion: int | None = None
     system: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Word] = field(default_factory=dict)
+    owner: str = ""
 
 
 def entry(row: RowRecords, known: Known) -> Entry:
@@ -62,9 +69,12 @@ def entry(row: RowRecords, known: Known) -> Entry:
     claim = claimed(row, claims, cases, worst, () if records[0].attack.is_control else rungs)
     if claim.worst is not worst:  # the claim's attack is the worst that is known
         counted = claims
-    why_not = "; ".join(dict.fromkeys(single_faults(records, own) if row.single else faults(records)))
+    reasons = [*(single_faults(records, own) if row.single else faults(records)), *_unverified(records, known)]
+    why_not = "; ".join(dict.fromkeys(reasons))
     return Entry(
-        **_names(row, known.system),
+        **_names(row, known.system, known.owner),
+        verified=_verified(records, known),
+        fresh=_fresh(records, known),
         **(_figures(row.single, counted, answers, told, changed) if measured else {}),
         ranked=not why_not,
         why_not=why_not,
@@ -117,15 +127,36 @@ def _patients(records: Sequence[Record], answers: Sequence[Answers]) -> int | No
     return min(counts) if len(counts) == len(records) else None
 
 
-def _names(row: RowRecords, system: str) -> dict[str, Any]:
-    """What was measured, and what that cost; ``system`` is the key of the system after which the row is called."""
+def _unverified(records: Sequence[Record], known: Known) -> Iterator[str]:
+    """Why a submission has no rank: figures that no maintainer has seen again prove nothing."""
+    if known.owner and any(record.cell_id not in known.words for record in records):
+        yield f"submitted as {known.owner}, and not verified by a maintainer yet"
+
+
+def _verified(records: Sequence[Record], known: Known) -> str:
+    """What maintainers say of all records of a row; "" where one has no word, as rows measured here."""
+    found = [known.words.get(record.cell_id) for record in records]
+    return "; ".join(sorted({word.text for word in found if word is not None})) if all(found) else ""
+
+
+def _fresh(records: Sequence[Record], known: Known) -> Figure | None:
+    """Accuracy under the row's attack on images that nobody had seen, over the records of which it is known."""
+    found = [word.fresh for record in records if (word := known.words.get(record.cell_id)) is not None and word.fresh]
+    return figures.over([each.robust for each in found], [(each.low, each.high) for each in found]) if found else None
+
+
+def _names(row: RowRecords, system: str, owner: str) -> dict[str, Any]:
+    """What was measured, and what that cost.
+
+    ``system`` is the key of the system after which the row is called, ``owner`` the submission that it is of.
+    """
     records = row.records
     first = next((record for record in records if identity.system_key(record) == system), records[0])
     short, full = identity.strategy(first)
     named = {identity.system_key(record): _called(record) for record in (first, *records, *row.others)}
     system = system or identity.system_key(first)
     dates = [found[0] for record in records if (found := _DATE.match(record.created))]
-    facts = (identity.board_key(first), system, row.protocol, identity.images(first))
+    facts = (identity.board_key(first), system, row.protocol, identity.images(first), *([owner] if owner else []))
     return {
         "id": slugged(first, first.defense.name, short) + "-" + identity.digest_of(*facts),
         "system": system,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from robustbench_med.leaderboard.ranking.rows import newest, slots, unique
@@ -35,9 +36,18 @@ def events(files: Mapping[str, Sequence[Record]]) -> list[Event]:
     every = [record for records in files.values() for record in records]
     known = {id(record) for record in unique(every)}
     found = []
-    for answers in slots(record for record in every if id(record) in known).values():
+    for answers in _questions(files, known):
         for at, record in enumerate(answers):
             before = answers[at - 1] if at else None
             after = answers[at + 1] if at + 1 < len(answers) else None
             found.append(Event(record, place[id(record)], before, after))
     return sorted(found, key=lambda event: newest(event.record))
+
+
+def _questions(files: Mapping[str, Sequence[Record]], known: Container[int]) -> Iterator[list[Record]]:
+    """The records of one question, oldest first; a submission answers its own questions only."""
+    owned: dict[str, list[Record]] = defaultdict(list)
+    for name, records in files.items():
+        owned[name if "/" in name else ""] += [record for record in records if id(record) in known]
+    for records in owned.values():
+        yield from slots(records).values()

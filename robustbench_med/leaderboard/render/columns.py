@@ -212,6 +212,8 @@ COLUMNS = (
     _words("seeds", "seeds", "seeds that the figures are means over", seeds),
     _words("flags", "marks", "raised flags of the diagnostics", lambda e: ", ".join(mark.flag for mark in e.marks)),
     _words("published", "published", "what the authors report, clean / attacked; not measured here", published),
+    share("fresh", "fresh", "accuracy under attack on images that nobody had seen", lambda entry: entry.fresh, True),
+    _words("verified", "verified", "who ran the cells again, and what came out", lambda entry: entry.verified),
     _words("paper", "paper", "where the defense is published", lambda entry: entry.paper.text if entry.paper else ""),
     _words("date", "date", "of the newest record", lambda entry: entry.date),
     _words("ladder", "ladder", "ladder that was run", lambda entry: entry.ladder),

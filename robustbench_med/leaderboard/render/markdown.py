@@ -13,8 +13,8 @@ from robustbench_med.plugins.specs import ACCESS
 
 MAIN = (
     *("rank", "defense", "strategy", "model", "clean", "robust", "answered", "claim", "drop", "sensitivity"),
-    *("specificity", "hidden", "fpr", "tpr", "worst-client", "seeds", "flags", "published", "paper"),
-    *("date",),
+    *("specificity", "hidden", "fpr", "tpr", "worst-client", "fresh", "seeds", "flags", "published"),
+    *("verified", "paper", "date"),
 )
 MORE = (
     *("rank", "defense", "strategy"),
@@ -46,6 +46,8 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
   Its **robust** also counts an answer withheld from an image that it answers right when it is not attacked.
 - **worst client**: with its interval and number of images/patients. Of fewer than 20 images it says too little.
 - **published**: what authors report, clean / attacked, on their data and with their attacks, not measured here.
+- **fresh**: robust on images that nobody had seen when the defense was trained and handed in. **verified**: which
+  maintainer ran the cells of a submission again. Rows without it were measured here.
 - A mark is a flag of the diagnostics: the attack may be weaker than it seems. Its meaning is below the table.
 """
 
