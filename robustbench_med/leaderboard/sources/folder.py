@@ -62,7 +62,7 @@ class Sources:
 
     def boards(self) -> list[Board]:
         """The boards that follow."""
-        return boards(self.records, self.outcomes, self.published, self.evidence)
+        return boards(self.records, self.outcomes, self.published, self.evidence, self.owners, self.words)
 
 
 def read_sources(root: Path) -> Sources:
