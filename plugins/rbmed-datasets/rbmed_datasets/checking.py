@@ -60,13 +60,17 @@ class Checked:
             return False
         self.lines += [other] if other else []
         for image in found:
-            self._survey.add(image)
-            if image.values.min() == image.values.max():
-                self._blank.append(name)
-            key = hashlib.blake2b(f"{image.values.shape}".encode() + image.values.tobytes(), digest_size=16).digest()
-            self._copies.setdefault(key, []).append((name, label))
-            self._folders.setdefault(folder, set()).add(key)
+            self.see(image, name, folder, label)
         return True
+
+    def see(self, image: pixels.Pixels, name: str, folder: str, label: str) -> None:
+        """Take note of a decoded image."""
+        self._survey.add(image)
+        if image.values.min() == image.values.max():
+            self._blank.append(name)
+        key = hashlib.blake2b(f"{image.values.shape}".encode() + image.values.tobytes(), digest_size=16).digest()
+        self._copies.setdefault(key, []).append((name, label))
+        self._folders.setdefault(folder, set()).add(key)
 
     def report(self, facts: Sequence[str] = ()) -> list[str]:
         """Every line: of single files, then of all; ``facts`` are further ones about the data set."""

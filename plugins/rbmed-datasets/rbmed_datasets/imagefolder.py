@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +14,9 @@ import pydantic
 import robustbench_med as rbmed
 from rbmed_datasets import files, tabular
 from rbmed_datasets.layout import Labelled, find_classes, unread_note
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import matched, printable, regex
 from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
 from robustbench_med.errors import DataError
-
-
-def _regex(value: str | None) -> str | None:
-    try:
-        re.compile(value or "")
-    except re.error as error:
-        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
-    return value
 
 
 class ImageFolderParams(PictureSetParams):
@@ -49,7 +40,7 @@ class ImageFolderParams(PictureSetParams):
         "", description="Folder of class folders that hold the test images; relative paths start at the data root."
     )
 
-    _regex = pydantic.field_validator("patient", "site")(_regex)
+    _regex = pydantic.field_validator("patient", "site")(regex)
 
 
 class ImageFolder(PictureSet):
@@ -136,12 +127,12 @@ class ImageFolder(PictureSet):
         """With sites and patients as they are found in names or in a table."""
         found = self.labelled
         if self.params.site is not None:
-            sites = self._matched("site", self.params.site, found)
+            sites = matched("site", self.params.site, [self._name(picture) for picture in found])
             found = [replace(picture, site=site) for picture, site in zip(found, sites, strict=True)]
         if self.params.patient is None and not self.params.ids:
             return found
         if self.params.patient is not None:
-            patients = self._matched("patient", self.params.patient, found)
+            patients = matched("patient", self.params.patient, [self._name(picture) for picture in found])
         else:
             patients = tabular.ids_of(self.folder / self.params.ids, [self._name(picture) for picture in found])
         several = len({picture.site for picture in found}) > 1
@@ -153,20 +144,6 @@ class ImageFolder(PictureSet):
 
     def _name(self, picture: Picture) -> str:
         return printable(self.file_name(picture.path))
-
-    def _matched(self, what: str, expression: str, found: Sequence[Picture]) -> list[str]:
-        """What a regular expression finds in each path; `DataError` names one where it finds nothing."""
-        pattern, ids, lost = re.compile(expression), [], []
-        group = what if what in pattern.groupindex else min(pattern.groups, 1)
-        for picture in found:
-            match = pattern.search(self._name(picture))
-            if match and match[group]:
-                ids.append(match[group])
-            else:
-                lost.append(self._name(picture))
-        if lost:
-            raise DataError(f"{what}={expression} finds nothing in {len(lost)} paths, {lost[0]!r} for example")
-        return ids
 
     def facts(self) -> list[str]:
         """What is not read, and the sites."""

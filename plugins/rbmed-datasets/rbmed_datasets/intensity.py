@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from rbmed_datasets.pixels import Pixels
 
 LOW, HIGH = 0.5, 99.5
+#: Each volume has a range of its own; its reader has brought it to 0 and 1.
+VOLUME = "volume"
 _BITS = (8, 10, 12, 14, 16)
 #: Pixels of each image that percentiles are computed from.
 _SAMPLE = 2048
@@ -29,13 +31,15 @@ Range = tuple[float, float]
 
 
 def fixed(window: str) -> Range | None:
-    """The range of ``CENTER/WIDTH``; None for ``file`` and ``percentile``.
+    """The range of ``CENTER/WIDTH``; None for ``file`` and ``percentile``; for `VOLUME` 0 to 1.
 
     Raises:
         ValueError: the text is neither.
     """
     if window in ("file", "percentile"):
         return None
+    if window == VOLUME:
+        return 0.0, 1.0
     try:
         center, width = map(float, window.split("/"))
     except ValueError:
@@ -45,13 +49,20 @@ def fixed(window: str) -> Range | None:
     return center - width / 2, center + width / 2
 
 
-def _checked(window: str) -> str:
+def checked(window: str) -> str:
+    """``window``, if it may be one."""
     fixed(window)
     return window
 
 
+def _of_pictures(window: str) -> str:
+    if window == VOLUME:
+        raise ValueError("'volume' is a window of volumes (nifti): here it is file, percentile, or CENTER/WIDTH")
+    return checked(window)
+
+
 #: A parameter ``window``.
-Window = Annotated[str, pydantic.AfterValidator(_checked)]
+Window = Annotated[str, pydantic.AfterValidator(_of_pictures)]
 
 
 def scaled(pixels: Pixels, limits: Range) -> NDArray[np.float32]:
@@ -127,7 +138,8 @@ class Survey:
         """The range of a scale and where it comes from."""
         seen = self._seen[scale]
         if limits := fixed(self.window):
-            return limits, "fixed"
+            how = f"each volume from its {LOW:g}th to its {HIGH:g}th percentile, brought to 0 and 1"
+            return limits, how if self.window == VOLUME else "fixed"
         if self.window == "file":
             if own := _declared(scale, seen):
                 return own

@@ -159,16 +159,12 @@ class PictureSet(FolderDataset):
     def scans(self) -> Scans:
         """Decode every image and group near-duplicates."""
         params, names = self.params, self._classes
-        items = [
-            dataclasses.replace(picture, page=page)
-            for picture in self.pictures
-            for page in pixels.chosen(picture.path, params.pages)
-        ]
+        items = self.items()
         official = np.array([item.split or "train" for item in items])
         given, kept = any(item.split for item in items), self.keeps_official()
         if kept and not given:
             raise DataError(f"{self.folder} has no official split (folders train and test); use split=patient")
-        decoder = Decoder(self._read, params.size, params.fit, params.window, self.progress, "reading images")
+        decoder = Decoder(self.read, params.size, params.fit, params.window, self.progress, "reading images")
         decoded = decoder.decode(items, [self.name_of(item) for item in items])
         labels = np.array([self._label(item.label) for item in items], dtype=np.int64)
         grouped = Grouped(
@@ -183,9 +179,7 @@ class PictureSet(FolderDataset):
         )
         groups = group(grouped, params, self.progress)
         kept_rows, on_sites = self._large_enough([item.site for item in items], groups.patients)
-        masks, on_masks = read_masks(
-            [item.masks for item in items], [item.path for item in items], params.size, params.fit
-        )
+        masks, on_masks = self.masks(items)
         rows = kept_rows.tolist()
         return Scans(
             classes=names,
@@ -194,7 +188,7 @@ class PictureSet(FolderDataset):
             patients=tuple(groups.patients[at] for at in rows),
             sites=tuple(items[at].site for at in rows),
             masks=None if masks is None else masks[kept_rows],
-            notes=(*groups.notes, *on_sites, *decoded.notes, *on_masks, *self._on_order(), *self._on_files()),
+            notes=(*groups.notes, *on_sites, *decoded.notes, *on_masks, *self._on_order(), *self.on_files()),
             units=tuple(groups.units[at] for at in rows),
             patients_known=grouped.patients is not None,
             official=official[kept_rows] if kept else None,
@@ -213,8 +207,22 @@ class PictureSet(FolderDataset):
     def _label(self, name: str) -> int:
         return int(name in self.params.lesion) if self.params.lesion else self.class_names.index(name)
 
-    def _read(self, item: Picture) -> pixels.Pixels:
+    def items(self) -> list[Picture]:
+        """The images to decode, one for each page that is read."""
+        return [
+            dataclasses.replace(picture, page=page)
+            for picture in self.pictures
+            for page in pixels.chosen(picture.path, self.params.pages)
+        ]
+
+    def read(self, item: Picture) -> pixels.Pixels:
+        """The pixels of an image."""
         return pixels.read(item.path, self.params.channels, item.page)
+
+    def masks(self, items: Sequence[Picture]) -> tuple[NDArray[np.bool_] | None, list[str]]:
+        """The lesion masks of the images, bool (N, size, size), or None; and notes for the data card."""
+        scans = [item.path for item in items]
+        return read_masks([item.masks for item in items], scans, self.params.size, self.params.fit)
 
     def _on_order(self) -> list[str]:
         """A line where the order of the classes is not that of tools that sort by code point."""
@@ -226,7 +234,8 @@ class PictureSet(FolderDataset):
             f"one: a model trained with them needs classes={'+'.join(sorted(names))}"
         ]
 
-    def _on_files(self) -> list[str]:
+    def on_files(self) -> list[str]:
+        """Notes on the files that are read."""
         counted = [(picture.path, pixels.pages(picture.path)) for picture in self.pictures]
         lines = [*self.facts(), *checking.several_pages(counted, self.params.pages)]
         parts = {picture.split for picture in self.pictures if picture.split}
@@ -255,4 +264,4 @@ class PictureSet(FolderDataset):
         except DataError as error:
             found.lines.append(str(error))
         damaged = any(not line.startswith("note:") for line in found.lines)
-        return found.report(self.facts() if damaged else self._on_files())
+        return found.report(self.facts() if damaged else self.on_files())

@@ -49,3 +49,10 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         needs_root=True,
         root_files=(".csv", ".tsv", ".parquet"),
     )
+    yield DatasetSpec(
+        name="nifti",
+        target="rbmed_datasets.nifti:Nifti",
+        summary="Slices of NIfTI volumes (MSD, nnU-Net, BraTS, ...), labelled by label maps or class folders",
+        licence="that of the volumes you bring",
+        needs_root=True,
+    )

@@ -164,7 +164,10 @@ def ids_of(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """A path without the extension of an image."""
+    """A path without the extension of an image or a volume."""
     name = name.replace("\\", "/")
+    for suffix in (".nii", ".nii.gz", ".dcm"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
     stem, dot, suffix = name.rpartition(".")
     return stem if f"{dot}{suffix}".lower() in SUFFIXES else name
