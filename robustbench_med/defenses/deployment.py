@@ -26,6 +26,8 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.plugins.components import all_params
 
 CALIBRATION = "calibration.json"
+#: Highest threshold as a share of the scores that are within reach at the decision boundary.
+CAP = 0.5
 
 
 class Deployment:
@@ -77,9 +79,10 @@ class Deployment:
         return self._gates[client]
 
     def gate_notes(self, clients: Iterable[str]) -> list[str]:
-        """A line for each client whose gate was fixed on too few images (`too_few`)."""
-        gates = {client: self.gate(client) for client in clients}
-        lines = [too_few(client, gate, self.resolved.recipe.fpr) for client, gate in gates.items() if gate is not None]
+        """Lines on clients whose gate was fixed on too few images (`too_few`), or `lowered`."""
+        gates, fpr = {client: self.gate(client) for client in clients}, self.resolved.recipe.fpr
+        known = [(client, gate) for client, gate in gates.items() if gate is not None]
+        lines = [say(client, gate, fpr) for say in (too_few, lowered) for client, gate in known]
         return [line for line in lines if line]
 
     def classifier(self, client: str) -> Classifier:
@@ -171,7 +174,9 @@ class Deployment:
     def _fix_gate(self, client: str | None, split: Split) -> Gate:
         """The gate of a client (None: the shared state) on these images."""
         try:
-            gate = fix_gate(self.scores(client, split), self.resolved.recipe.fpr)
+            detector = self.resolved.detector
+            reach = None if detector is None else detector.reach
+            gate = fix_gate(self.scores(client, split), self.resolved.recipe.fpr, reach)
         except UsageError as error:
             raise UsageError(f"{client or 'the state that clients share'}: {error}") from None
         there = set(split.labels.tolist())
@@ -202,7 +207,7 @@ class Deployment:
             write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
 
 
-def fix_gate(scores: Tensor, fpr: float) -> Gate:
+def fix_gate(scores: Tensor, fpr: float, reach: float | None = None) -> Gate:
     """Threshold at the conformal rank of clean scores; the strength map spans their range.
 
     The threshold is the score of rank ``ceil((n + 1) * (1 - fpr))`` of ``n``, so that a new clean image of the same
@@ -213,6 +218,10 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
     The published map normalises scores within a test batch, so that a result depends on the rest of the batch. Here
     scores are normalised by the range of the clean calibration scores. Scores that are not finite are left out.
 
+    Where the detector's scores have a bound at the decision boundary, ``reach`` (`Detector.reach`), the threshold is at
+    most `CAP` of it, whatever that does to the share of false alarms: under a higher one an attack passes by answers
+    that are barely wrong.
+
     Raises:
         UsageError: no score is finite.
     """
@@ -222,7 +231,10 @@ def fix_gate(scores: Tensor, fpr: float) -> Gate:
     scores = known
     rank = min(conformal_rank(len(scores), fpr), len(scores))
     threshold = float(scores.sort().values[rank - 1])
-    return Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()), images=len(scores))
+    gate = Gate(threshold=threshold, low=float(scores.min()), high=float(scores.max()), images=len(scores))
+    if reach is None or threshold <= CAP * reach:
+        return gate
+    return replace(gate, threshold=CAP * reach, uncapped=threshold)
 
 
 def conformal_rank(images: int, fpr: float) -> int:
@@ -238,6 +250,16 @@ def too_few(client: str, gate: Gate, fpr: float) -> str:
     return (
         f"{client}: {gate.images} calibration images are too few for a threshold that flags {100 * fpr:g} % of clean "
         f"images, which needs {needed}; the highest score is the threshold"
+    )
+
+
+def lowered(client: str, gate: Gate, fpr: float) -> str:
+    """A line on a gate whose threshold was lowered; "" for others."""
+    if gate.uncapped is None:
+        return ""
+    return (
+        f"{client}: the threshold was lowered from {gate.uncapped:.3g} to {gate.threshold:.3g}, so that images with "
+        f"barely wrong answers can be flagged; more than {100 * fpr:g} % of clean images are flagged"
     )
 
 

@@ -31,6 +31,7 @@ class Gate:
         high: score that maps to strength 1.
         absent: classes that had no calibration image.
         images: number of calibration images; 0 where that was not kept.
+        uncapped: the threshold for the asked share of false alarms, where it was lowered (`Detector.reach`).
     """
 
     threshold: float
@@ -38,6 +39,7 @@ class Gate:
     high: float
     absent: tuple[int, ...] = ()
     images: int = 0
+    uncapped: float | None = None
 
     def distance(self, scores: Tensor) -> Tensor:
         """How far scores (N,) lie over the threshold, (N,): 0 there, and rising everywhere.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: Raised when the same scores of calibration images would give another gate; 2: the conformal rank.
-GATE_REVISION = 2
+GATE_REVISION = 3
 
 
 def key_of(facts: Any) -> str:

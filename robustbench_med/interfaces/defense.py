@@ -129,6 +129,15 @@ class Detector(Part):
         The score of an image must not depend on the other images of the batch.
         """
 
+    @property
+    def reach(self) -> float | None:
+        """The largest score of an image whose answer lies on the decision boundary; None where there is no bound.
+
+        A detector that compares two answers cannot tell one of them that is hardly confident from a clean image by
+        more than this. A threshold near it or above would let such images pass, so that calibration keeps it lower.
+        """
+        return None
+
     def error_map(self, x: Tensor, system: System, rng: Stream) -> Tensor | None:
         """The contribution of each pixel to the score, (N, H, W), 0 or more; None if not available."""
         return None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_med.defenses.deployment import conformal_rank, fix_gate, too_few
+from robustbench_med.defenses.deployment import CAP, conformal_rank, fix_gate, lowered, too_few
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,16 @@ def test_a_new_clean_image_is_flagged_with_at_most_the_share_that_was_asked(imag
         scores = torch.from_numpy(chance.random(images + 1))
         flagged.append(float(scores[-1]) > fix_gate(scores[:-1], 0.05).threshold)
     assert np.mean(flagged) <= 0.05 + 0.012
+
+
+@pytest.mark.parametrize(("reach", "threshold"), [(None, 19.0), (100.0, 19.0), (10.0, CAP * 10.0)])
+def test_a_threshold_stays_within_reach_of_images_at_the_decision_boundary(
+    reach: float | None, threshold: float
+) -> None:
+    gate = fix_gate(torch.arange(1, 20).float(), 0.05, reach)
+    assert gate.threshold == threshold
+    assert gate.uncapped == (19.0 if threshold < 19 else None)
+    said = lowered("hospital-3", gate, 0.05)
+    assert bool(said) == (threshold < 19)
+    if said:
+        assert "hospital-3: the threshold was lowered from 19 to 5," in said

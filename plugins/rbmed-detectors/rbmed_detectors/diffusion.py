@@ -7,7 +7,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.purified import purified, purified_logits
-from rbmed_detectors.scores import DIVERGENCES, Divergence
+from rbmed_detectors.scores import BOUNDARY, DIVERGENCES, Divergence
 
 
 class PurifiedParams(rbmed.Params):
@@ -63,6 +63,11 @@ class Disagreement(rbmed.Detector):
     """
 
     Params = DisagreementParams
+
+    @property
+    def reach(self) -> float | None:
+        """That of the divergence at the decision boundary."""
+        return BOUNDARY[self.params.divergence]
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         """The divergence of each image's predictions, float32 (N,), 0 or more.

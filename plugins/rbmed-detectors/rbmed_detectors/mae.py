@@ -10,7 +10,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_detectors.autoencoder import RUNTIME, Rebuilder, RebuildParams
 from rbmed_detectors.purified import purified_logits
-from rbmed_detectors.scores import jensen_shannon
+from rbmed_detectors.scores import BOUNDARY, jensen_shannon
 
 
 class MAEDetectorParams(RebuildParams):
@@ -56,6 +56,11 @@ class MAEDetector(Rebuilder, rbmed.Detector):
     def stochastic(self) -> bool:  # type: ignore[override]
         """Only a purified reference makes the score random."""
         return bool(self.params.score != "reconstruction" and self.params.reference == "purified")
+
+    @property
+    def reach(self) -> float | None:
+        """That of the consistency at the decision boundary; a reconstruction has none."""
+        return BOUNDARY["js"] if self.params.score == "consistency" else None
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         """The score named by the parameter ``score``, float32 (N,), differentiable in ``x``.

@@ -46,3 +46,7 @@ def flip(a: Tensor, b: Tensor) -> Tensor:
 
 
 DIVERGENCES: dict[Divergence, Callable[[Tensor, Tensor], Tensor]] = {"js": jensen_shannon, "flip": flip, "l1": l1}
+
+#: The largest divergence of two predictions of which one gives two classes the same probability, and the other is
+#: certain of one of them: js(1/2, 1/2; 1, 0) and l1 of the same. A flip of labels knows no confidence.
+BOUNDARY: dict[Divergence, float | None] = {"js": 1.5 * math.log(2) - 0.75 * math.log(3), "l1": 1.0, "flip": None}

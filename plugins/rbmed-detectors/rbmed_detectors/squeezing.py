@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors.scores import l1
+from rbmed_detectors.scores import BOUNDARY, l1
 
 
 class SqueezingParams(rbmed.Params):
@@ -42,6 +42,11 @@ class FeatureSqueezing(rbmed.Detector):
 
     Params = SqueezingParams
     stochastic = False
+
+    @property
+    def reach(self) -> float | None:
+        """That of the distance at the decision boundary."""
+        return BOUNDARY["l1"]
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:
         """The largest of the distances, float32 (N,)."""

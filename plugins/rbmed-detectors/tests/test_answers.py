@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors.scores import DIVERGENCES, flip, jensen_shannon, l1
+from rbmed_detectors.scores import BOUNDARY, DIVERGENCES, flip, jensen_shannon, l1
 from rbmed_detectors.squeezing import SqueezingParams, bit_depth, median, non_local_mean
 from robustbench_med.errors import BadParameter
 
@@ -216,3 +216,13 @@ def test_random_detector_does_not_look_at_the_image(make, system, stream) -> Non
     assert torch.equal(made.score(clean + 1, system, stream(2000)), scores)
     assert auroc(scores, made.score(clean + 1, system, stream(2000, "attacked"))) == pytest.approx(0.5, abs=0.05)
     assert 0 <= scores.min() <= scores.max() < 1
+
+
+@pytest.mark.parametrize("name", ["js", "l1"])
+def test_what_is_within_reach_of_an_image_on_the_decision_boundary(name):
+    """Two answers tie, and the copy is as certain of one of them as may be: no copy of such an image scores more."""
+    tie = torch.zeros(1, 2, dtype=torch.float64)
+    copies = torch.linspace(-60, 60, 241, dtype=torch.float64)[:, None] * torch.tensor([[1.0, -1.0]])
+    found = DIVERGENCES[name](tie.expand_as(copies), copies)
+    assert float(found.max()) == pytest.approx(BOUNDARY[name])
+    assert BOUNDARY["flip"] is None

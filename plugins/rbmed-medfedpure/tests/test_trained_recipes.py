@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadParameter
+from robustbench_med.errors import UsageError
 
 TINY = "brainsim:size=32,train_patients=6,calibration_patients=4,test_patients=2,slices=2"
 ONE_ROUND = "fedavg:rounds=1,local_epochs=1"
@@ -83,7 +83,7 @@ def test_without_purifier_flagged_images_are_classified_unchanged(trained: Path)
 
 def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> None:
     name = QUICK.replace("[mae:", "[mae:reference=purified,").partition(",purifier=")[0] + ",purifier=none"
-    with pytest.raises(BadParameter, match="needs a defense with a purifier"):
+    with pytest.raises(UsageError, match="needs a defense with a purifier"):
         rbmed.load_defense(name, TINY, weights=trained / "medfedpure").pipeline("hospital-1")
 
 
