@@ -68,12 +68,14 @@ class Choice:
         """
         self._compared += 1
         found = self._wrong(candidates, rows)
-        if self.random:
-            kept = self._wrong(self.best[rows], rows)
-            self.wrong[rows] += kept
-            self.judged[rows] += self.draws
-        else:
-            kept = self.wrong[rows]
+        kept = self.wrong[rows]
+        # A candidate that was never wrong can only be as bad as an image that never was: that one need not be asked.
+        rivals = (found > 0).nonzero().flatten()
+        if self.random and len(rivals):
+            again = self._wrong(self.best[rows[rivals]], rows[rivals])
+            self.wrong[rows[rivals]] += again
+            self.judged[rows[rivals]] += self.draws
+            kept[rivals] = again
         worse = (found > kept) | ((found == kept) & (continued | ~self.tried[rows]))
         self.tried[rows] = True
         won = rows[worse]

@@ -46,14 +46,14 @@ PRESETS = {
         (
             _rung("oblivious", "apgd:steps=20"),
             _rung("transfer", "apgd:steps=20"),
-            _rung("boundary", "boundary:steps=20"),
+            _rung("boundary", "boundary:steps=20,draws=4"),
             _rung("bpda", "apgd:steps=20", systems="static"),
             _rung("bpda", "momentum:steps=10", eot=2, systems="random"),
             _rung("gate", "apgd:steps=20", evasion="selective", systems="static"),
             _rung("gate", "momentum:steps=10", eot=2, evasion="selective", systems="random"),
             _rung("full", "apgd:steps=20", systems="static"),
-            _rung("full", "momentum:steps=10", eot=2, rounds=2, systems="random"),
-            _rung("query", "square:queries=200,resc_schedule=true"),
+            _rung("full", "momentum:steps=15", eot=2, systems="random"),
+            _rung("query", "square:queries=100,resc_schedule=true"),
         ),
         limit=64,
     ),
@@ -115,6 +115,14 @@ def preset(name: str) -> Preset:
 
 #: Why an undefended classifier has no rungs above the first.
 BARE = "nothing besides the classifier is deployed: `oblivious` already sees the whole system"
+
+
+def revision_of(rung: Rung, defense: ResolvedDefense, ladder: bool) -> int:
+    """The revision of how a rung attacks, which is part of a cell's id; ``ladder``: it is one of several.
+
+    With the second one only ladders changed, and what attackers see of a detector.
+    """
+    return REVISION if ladder or (rung.sees_defense and defense.detector is not None) else 1
 
 
 def meant_for(rung: Rung, defense: ResolvedDefense) -> bool:

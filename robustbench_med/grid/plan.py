@@ -18,7 +18,7 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
-from robustbench_med.grid.ladder import BARE, REVISION, inapplicable, meant_for, preset
+from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, preset, revision_of
 from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
@@ -124,7 +124,11 @@ def _cell(
     left_out = tuple(LeftOut(rung, reason) for rung, reason in reasons if reason is not None)
     if resolved.bare and request.role == "probe":
         kept, left_out = (), (LeftOut(None, BARE),)
-    attacks = [[all_params(rung.attack.params), rung.attack.spec_revision, REVISION] for rung in kept]
+    ladder = request.attack.name == "ladder"
+    attacks = [
+        [all_params(rung.attack.params), rung.attack.spec_revision, revision_of(rung, resolved, ladder)]
+        for rung in kept
+    ]
     # Reduced precision makes the passes of an attack compute something else than the deployed system does.
     precision: list[str] = [] if config.precision == "float32" else [config.precision]
     precision += sorted(config.extras)

@@ -160,7 +160,7 @@ def test_the_worst_case_is_never_above_the_papers_attack(first: Result) -> None:
         assert all(later <= earlier + 0.1 for earlier, later in itertools.pairwise(left))
         names = [rung.rung for rung in ladder.rungs]
         assert len(names) == len(set(names))
-        assert {name.split()[1] for name in names} == {"apgd:steps=2", "square:queries=200,resc_schedule=true"}
+        assert {name.split()[1] for name in names} == {"apgd:steps=2", "square:queries=100,resc_schedule=true"}
 
 
 def test_the_page_holds_the_same_table(first: Result) -> None:
