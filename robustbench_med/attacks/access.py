@@ -60,6 +60,7 @@ class Transfer(PipelineTarget):
 
     random = False
     stop_on_success = False
+    sees_classifier = False
 
     @property
     def other(self) -> nn.Module:
@@ -94,6 +95,8 @@ class Insider(Transfer):
 
 class Query(PipelineTarget):
     """The answers of the deployed system and nothing else: a backward pass raises."""
+
+    sees_classifier = False
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The deployed system's logits, without a graph."""

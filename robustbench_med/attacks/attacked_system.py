@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
 from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.features import CleanFeatures
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.settings import EvaluationSettings
@@ -34,6 +35,8 @@ class AttackedSystem:
             self.fast = accelerated_pipeline(pipeline, settings.speed)
             self.fast_surrogate = _copy(settings.surrogate, settings.speed)
             self.fast_insider = _copy(settings.insider, settings.speed)
+        clean, exact = settings.clean, self.exact.classifier
+        self.clean = None if clean is None else CleanFeatures(exact, clean, settings.device)
         names = ["deployed", "exact", "surrogate", "insider"]
         if self.fast is not self.exact:
             names += ["fast", "fast_surrogate", "fast_insider"]
@@ -74,6 +77,7 @@ class AttackedSystem:
             pipeline=self.fast if fast else self.exact,
             surrogate=self.fast_surrogate if fast else self.surrogate,
             insider=self.fast_insider if fast else self.insider,
+            clean=self.clean,
             counter=counter,
             eot=rung.eot,
             goal_class=settings.goal_class,

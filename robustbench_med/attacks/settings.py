@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
+from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.speed import Speed
@@ -31,6 +32,7 @@ class EvaluationSettings:
         budget: what each attack may spend per image.
         surrogate: the classifier that `transfer` attacks.
         insider: the other clients' classifiers, which `insider` attacks.
+        clean: opens clean training images of the client, for attacks that compare features; None: there are none.
         stand_in: what `bpda` differentiates in place of the purifier.
         watch: keep the figures that diagnostics need.
         speed: how the attack's passes are sped up.
@@ -51,6 +53,7 @@ class EvaluationSettings:
     budget: Budget = field(default_factory=Budget)
     surrogate: nn.Module | None = None
     insider: nn.Module | None = None
+    clean: Callable[[], Split] | None = None
     stand_in: str = "identity"
     watch: bool = True
     speed: Speed = field(default_factory=Speed)

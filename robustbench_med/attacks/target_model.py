@@ -6,13 +6,14 @@ Any attack library works on it unchanged, because it is a plain differentiable m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from robustbench_med.attacks.features import features
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.attack import TargetModel, margin
@@ -61,6 +62,7 @@ class TargetSettings:
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
         insider: the other clients' classifiers, which the rung `insider` attacks.
+        clean: features of clean images that the adversary holds; None where it has none.
         chunk: rows evaluated at once; more are split, and recomputed for the gradient so that memory stays bounded.
         speed: what the passes run in.
     """
@@ -73,6 +75,7 @@ class TargetSettings:
     stand_in: str = "identity"
     surrogate: nn.Module | None = None
     insider: nn.Module | None = None
+    clean: Callable[[Sequence[str]], tuple[list[Tensor], Tensor]] | None = None
     chunk: int = 512
     speed: Speed = field(default_factory=Speed)
 
@@ -87,6 +90,9 @@ class PipelineTarget(TargetModel):
         rows: which images of the counter this target model holds.
         start: the worst images found so far, like those of the batch; None where nothing was tried.
     """
+
+    #: The adversary sees the classifier, and so its features.
+    sees_classifier = True
 
     def __init__(
         self, settings: TargetSettings, rng: Stream, rows: Tensor | None = None, start: Tensor | None = None
@@ -131,10 +137,7 @@ class PipelineTarget(TargetModel):
     def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
         counter, draws, speed = self.settings.counter, self.draws, self.settings.speed
         number = counter.forward(rows, draws)
-        if torch.is_grad_enabled() and x.requires_grad:
-            x = _CountGradient.apply(x, counter, rows, draws)
-            if speed.scale != 1:
-                x = _Scaled.apply(x, 1 / speed.scale)
+        x = self._counted_images(x, rows, draws)
         if self.random:
             rng = rng.moment(number + extra).repeat(draws)
         with speed.passes(x.device):
@@ -144,6 +147,36 @@ class PipelineTarget(TargetModel):
         logits = logits.view(len(x), draws, logits.shape[1])
         counter.record(rows, x, logits.mean(1))
         return logits
+
+    def _counted_images(self, x: Tensor, rows: Tensor, passes: int) -> Tensor:
+        """The images, whose gradient is counted as that of so many passes."""
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return x
+        x = _CountGradient.apply(x, self.settings.counter, rows, passes)
+        scale = self.settings.speed.scale
+        return x if scale == 1 else _Scaled.apply(x, 1 / scale)
+
+    def features(self, x: Tensor, layers: Sequence[str] = ()) -> list[Tensor]:
+        """As `robustbench_med.interfaces.TargetModel.features`; one pass of each image."""
+        if not self.sees_classifier:
+            return super().features(x, layers)
+        speed = self.settings.speed
+        self.settings.counter.forward(self.rows, 1)
+        with speed.passes(x.device):
+            found = [each.to(x.dtype) for each in self.read(self._counted_images(x, self.rows, 1), layers)]
+        return found if speed.scale == 1 else [_Scaled.apply(each, speed.scale) for each in found]
+
+    def read(self, x: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """The features of images, not counted."""
+        return features(self.settings.pipeline.classifier, x, layers)
+
+    def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
+        """As `robustbench_med.interfaces.TargetModel.clean_features`; the labels as the adversary's goal sees them."""
+        if not self.sees_classifier or self.settings.clean is None:
+            return super().clean_features(layers)
+        found, labels = self.settings.clean(layers)
+        goal = self.settings.goal_class
+        return found, labels if goal is None else (labels == goal).long()
 
     def _all_draws(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The logits of every draw, image-major: (N * draws, K)."""

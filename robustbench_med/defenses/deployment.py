@@ -94,6 +94,12 @@ class Deployment:
         self.known(client)
         return self._builder.classifier(self._own(client))
 
+    def training_images(self, client: str) -> Split:
+        """Clean training images of ``client``; those of all where it has none, or of one class only."""
+        split = self.dataset.split("train")
+        own = split.by_site().get(client)
+        return own if own is not None and len(set(own.labels.tolist())) > 1 else split
+
     def key(self, client: str) -> str:
         """A key of all that the answers of a client's deployed system depend on."""
         resolved, gate = self.resolved, self.gate(client)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.component import Component
 
 if TYPE_CHECKING:
@@ -63,6 +65,25 @@ class TargetModel(nn.Module):
         """
         logits = torch.cat([self.each(x) for _ in range(-(-draws // self.draws))], 1)
         return (logits.argmax(-1) != y[:, None]).float().mean(1)
+
+    def features(self, x: Tensor, layers: Sequence[str] = ()) -> list[Tensor]:
+        """Features (N, F) of the attacked classifier at each named layer, differentiable; one more pass.
+
+        Without names: the input of its last layers. Maps and tokens are averaged over their places. Only for
+        adversaries who see the classifier: not on the rungs `transfer`, `insider` and `query`.
+
+        Raises:
+            NotDefined: this adversary does not see the classifier, or it offers no features.
+            BadParameter: there is no such layer.
+        """
+        raise NotDefined("this adversary does not see the features of the classifier")
+
+    def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
+        """`features` of clean training images that the adversary holds, (M, F) for each layer, and their labels, (M,).
+
+        None of the images under attack is among them. Raises as `features` does.
+        """
+        raise NotDefined("this adversary does not see the features of the classifier")
 
     def at(self, index: Tensor) -> TargetModel:
         """The same model for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""

@@ -9,6 +9,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,7 @@ class Evaluator:
             budget=cell.budget,
             surrogate=surrogate.classifier(part.client) if surrogate else None,
             insider=insider(deployment, part.client) if cell.inside else None,
+            clean=partial(deployment.training_images, part.client),
             stand_in=cell.stand_in,
             watch=self.config.diagnostics != "off",
             speed=self.speed,

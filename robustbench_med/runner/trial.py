@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.access import Oblivious, target_for
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
@@ -88,12 +88,26 @@ def count_calls(
     system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
     counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))
-    target = target_for(TargetSettings(system, counter, eot=draws), "query" if access == "query" else "oblivious", rng)
+    settings = TargetSettings(system, counter, eot=draws, clean=_clean)
+    target = target_for(settings, "query", rng) if access == "query" else _Trial(settings, rng)
     start = time.perf_counter()
     with isolated(0), suppress(BudgetExceeded):  # it ends there in a cell too
         attack.run(target, images.clone(), y, threat, budget, rng)
     seconds = time.perf_counter() - start
     return Calls(int(counter.gradients.max()), int(counter.queries.max()), draws, seconds)
+
+
+class _Trial(Oblivious):
+    """The rung `oblivious`, with a feature at each layer that an attack may name."""
+
+    def read(self, x: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """The mean intensity."""
+        return [x.flatten(1).mean(1, keepdim=True)] * max(1, len(layers))
+
+
+def _clean(layers: Sequence[str]) -> tuple[list[Tensor], Tensor]:
+    """Two images of each of two classes."""
+    return [torch.tensor([[0.0], [0.1], [0.9], [1.0]])] * max(1, len(layers)), torch.tensor([0, 0, 1, 1])
 
 
 def per_image(call: Callable[[int], object], few: int, most: int, device: torch.device) -> float:

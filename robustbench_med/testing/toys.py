@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,15 @@ class _ToyTarget(TargetModel):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(x if self.gradients else x.detach())
         return logits if self.gradients else logits.detach()
+
+    def features(self, x: Tensor, layers: Sequence[str] = ()) -> list[Tensor]:
+        return [self.classifier.embed(x)]
+
+    def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
+        weights = cast("ToyClassifier", self.classifier).weight
+        x, _ = toy_images(64, weights.shape[1] // 64)
+        labels = torch.arange(len(x)) % len(weights)
+        return self.features(x), labels
 
 
 def toy_target(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> TargetModel:

@@ -7,6 +7,7 @@ is, where broken images leave, which of them remain.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -57,6 +58,10 @@ class GradientAttack(rbmed.Attack):
     def start(self, x: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
         """The first iterates of a run, like the clean images ``x``, which they are by default."""
         return x
+
+    def also(self, model: TargetModel, y: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """A second term of the loss: a function from images (N, C, H, W) to values (N,); None, as is usual: none."""
+        return None
 
     @abstractmethod
     def step(self, state: State, steps: int) -> StepRule:
@@ -121,7 +126,7 @@ class GradientAttack(rbmed.Attack):
         def loss_of(draws: Tensor) -> Tensor:
             return objective(draws, state.y, state.target)
 
-        state.begin(*differentiate(model, state.now, loss_of))
+        state.begin(*differentiate(model, state.now, loss_of, self.also(model, y)))
         step, found = self.step(state, steps), Found.of(state)
         for number in range(1, steps + 1):
             if model.stop_on_success and not self.finish:
@@ -135,9 +140,9 @@ class GradientAttack(rbmed.Attack):
                     part = model.at(state.rows)
             state.now = state.project(step.next(state))
             if number == steps:  # No step follows the last iterate, so it needs no gradient.
-                state.update(*forward(part, state.now, loss_of))
+                state.update(*forward(part, state.now, loss_of, self.also(part, state.y)))
             else:
-                logits, loss, state.grad = differentiate(part, state.now, loss_of)
+                logits, loss, state.grad = differentiate(part, state.now, loss_of, self.also(part, state.y))
                 state.update(logits, loss)
                 step.learn(state)
         found.store(state)

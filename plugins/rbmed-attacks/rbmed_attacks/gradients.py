@@ -15,18 +15,24 @@ Value = Callable[[Tensor], Tensor]
 NO_GRADIENT = "the target model gives no gradient to the images; use an attack that needs scores or decisions"
 
 
-def forward(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor]:
-    """Mean logits (N, K) of images ``x`` and ``value`` (N,) of the logits of every draw, without a graph."""
+def forward(model: TargetModel, x: Tensor, value: Value, also: Value | None = None) -> tuple[Tensor, Tensor]:
+    """Mean logits (N, K) of images ``x`` and ``value`` (N,) of the logits of every draw, without a graph.
+
+    ``also``: a function of the images, (N,), that is added.
+    """
     with torch.no_grad():
         draws = model.each(x)
-        return _mean(draws), value(draws)
+        return _mean(draws), value(draws) if also is None else value(draws) + also(x)
 
 
-def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, Tensor, Tensor]:
+def differentiate(
+    model: TargetModel, x: Tensor, value: Value, also: Value | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean logits (N, K), ``value`` (N,) of every draw's, and the gradient of its sum to ``x``, from one pass.
 
     Parameters receive no gradient, and neither the module's mode nor a random generator is touched. An entry of the
     gradient that is not finite becomes 0, so that one undefined pixel does not turn the whole image into NaN.
+    ``also``: a function of the images, (N,), that is added.
 
     Raises:
         UsageError: the target model's output does not depend on ``x`` differentiably.
@@ -34,7 +40,7 @@ def differentiate(model: TargetModel, x: Tensor, value: Value) -> tuple[Tensor, 
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         draws = model.each(x)
-        values = value(draws)
+        values = value(draws) if also is None else value(draws) + also(x)
         gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
         raise UsageError(NO_GRADIENT)

@@ -57,6 +57,13 @@ SPECS = (
         norms=("linf", "l2"),
     ),
     AttackSpec(
+        name="hfc",
+        target="rbmed_attacks.hfc:HFC",
+        summary="hides from detectors of features: moves them into a wrong class's distribution",
+        reference="Yao et al., MICCAI 2021, arXiv:2012.09501",
+        norms=("linf", "l2", "l1"),
+    ),
+    AttackSpec(
         name="boundary",
         target="rbmed_attacks.boundary:Boundary",
         summary="wrong answers with a small margin, which detectors that compare answers cannot flag",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -49,6 +49,23 @@ class Counted(TargetModel):
             rng = self.rng.moment(self.calls).repeat(self.draws)
             many, self.calls = many + 0.1 * rng.normal(tuple(many.shape)), self.calls + 1
         return self.net(many).unflatten(0, (len(x), self.draws))
+
+    def features(self, x: Tensor, layers: Sequence[str] = ()) -> list[Tensor]:
+        self.forwards[self.rows] += 1
+        self.most["queries"] += 1
+        if torch.is_grad_enabled() and x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(self._count_one)
+        return [self.net[:-1](x)]
+
+    def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
+        x = torch.rand((200, 3, 12, 12), generator=torch.Generator().manual_seed(11))
+        with torch.no_grad():
+            return [self.net[:-1](x)], self.net(x).argmax(1)
+
+    def _count_one(self, gradient: Tensor) -> None:
+        self.gradients[self.rows] += 1
+        self.most["gradients"] += 1
 
     def _count_gradient(self, gradient: Tensor) -> None:
         self.gradients[self.rows] += self.draws

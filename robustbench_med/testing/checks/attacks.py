@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -235,6 +235,14 @@ class Limited(TargetModel):
         self.left -= 1
         logits: Tensor = self.inner(x)
         return logits
+
+    def features(self, x: Tensor, layers: Sequence[str] = ()) -> list[Tensor]:
+        """Those of the model inside."""
+        return self.inner.features(x, layers)
+
+    def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
+        """Those of the model inside."""
+        return self.inner.clean_features(layers)
 
 
 class Decisions(TargetModel):
