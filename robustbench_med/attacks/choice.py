@@ -69,8 +69,8 @@ class Choice:
         self._compared += 1
         found = self._wrong(candidates, rows)
         kept = self.wrong[rows]
-        # A candidate that was never wrong can only be as bad as an image that never was: that one need not be asked.
-        rivals = (found > 0).nonzero().flatten()
+        # A candidate that is never wrong can only be as bad as an image that never was, which need not be asked again.
+        rivals = ((found > 0) | (kept > 0)).nonzero().flatten()
         if self.random and len(rivals):
             again = self._wrong(self.best[rows[rivals]], rows[rivals])
             self.wrong[rows[rivals]] += again

@@ -38,6 +38,8 @@ FLAGS = {
     "figures depend on the batch size; use stored statistics",
     "few-calibration-images": "there are too few calibration images for the share of false alarms that was asked "
     "(fpr): the threshold is the highest score; ask for a higher fpr, or calibrate on more images",
+    "threshold-lowered": "the threshold of a detector that compares answers was lowered, so that images with barely "
+    "wrong answers can be flagged; more clean images are flagged than was asked (fpr)",
     "class-absent": "a class has no test image, or no calibration image at a client: figures and thresholds leave it "
     "out; evaluate more images, or another partition",
     "eps-not-monotone": "robust accuracy rose with eps: the attack is not strong enough; try more steps",

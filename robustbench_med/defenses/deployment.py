@@ -78,12 +78,15 @@ class Deployment:
             self._gates = self._fix_gates()
         return self._gates[client]
 
-    def gate_notes(self, clients: Iterable[str]) -> list[str]:
-        """Lines on clients whose gate was fixed on too few images (`too_few`), or `lowered`."""
+    def gate_notes(self, clients: Iterable[str]) -> dict[str, list[str]]:
+        """By flag, lines on clients whose gate was fixed on too few images (`too_few`), or `lowered`."""
         gates, fpr = {client: self.gate(client) for client in clients}, self.resolved.recipe.fpr
         known = [(client, gate) for client, gate in gates.items() if gate is not None]
-        lines = [say(client, gate, fpr) for say in (too_few, lowered) for client, gate in known]
-        return [line for line in lines if line]
+        found = {
+            flag: [line for client, gate in known if (line := say(client, gate, fpr))]
+            for flag, say in (("few-calibration-images", too_few), ("threshold-lowered", lowered))
+        }
+        return {flag: lines for flag, lines in found.items() if lines}
 
     def classifier(self, client: str) -> Classifier:
         """The classifier of ``client`` alone, with its own personal state; of an unseen site the shared one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustbench_med.attacks import diagnostics
@@ -22,7 +22,7 @@ def measured(
     totals: RunningTotals,
     metrics: Iterable[Metric],
     level: str,
-    calibration: Sequence[str] = (),
+    calibration: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Fields of the record: the figures of every metric, over all clients and for each, and what the attack spent.
 
@@ -32,7 +32,7 @@ def measured(
         totals: what the controls found.
         metrics: compute the figures.
         level: of the diagnostics.
-        calibration: what is wrong with the calibration of gates, a line each.
+        calibration: by flag, what is to be said of the calibration of gates, a line each.
     """
     outcome = chunk.outcome
     known = bool(outcome.codes)
@@ -68,9 +68,9 @@ def measured(
         )
     if calibration:  # said even where no control was run: it is about the defense
         told = {"level": level, "flags": [], "notes": [], **fields["diagnostics"]}
-        raised = {*told["flags"], "few-calibration-images"}
-        flags = [flag for flag in FLAGS if flag in raised]
-        fields["diagnostics"] = told | {"flags": flags, "notes": [*told["notes"], *calibration]}
+        flags = [flag for flag in FLAGS if flag in {*told["flags"], *calibration}]
+        notes = [line for lines in calibration.values() for line in lines]
+        fields["diagnostics"] = told | {"flags": flags, "notes": [*told["notes"], *notes]}
     return fields
 
 

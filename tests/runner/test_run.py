@@ -171,7 +171,7 @@ def test_toml_has_the_same_keys_and_options_win(toys: Registry, tmp_path: Path) 
         ({"batch_size": 0}, BadParameter, "batch size"),
         ({"limit": 0}, BadParameter, "--limit"),
         ({"dataset": "stripes:test=25"}, WeightsError, "data or seed .*`rbmed train bare --dataset stripes:test=25`"),
-        ({"weights": "/nowhere"}, WeightsError, "no trained weights in /nowhere"),
+        ({"weights": "/nowhere"}, UsageError, "--weights /nowhere: there is no such file or folder"),
         ({"colour": "red"}, BadParameter, "unknown key 'colour'"),
     ],
 )
