@@ -94,7 +94,8 @@ class FolderDataset(rbmed.Dataset):
     """Base class of data sets that find and decode the user's files; it splits and caches the images.
 
     ``revision`` is raised when the same files and parameters would give other images, labels or splits. ``later`` are
-    parameters that were added since: at their defaults they leave the digest as it was.
+    parameters that were added since: at their defaults they leave the digest as it was. Those ``outside`` do not change
+    what is read.
     """
 
     Params: ClassVar[type[FolderParams]] = FolderParams
@@ -103,6 +104,7 @@ class FolderDataset(rbmed.Dataset):
     citation: ClassVar[str]
     revision: ClassVar[int]
     later: ClassVar[tuple[str, ...]] = ()
+    outside: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def base(self) -> Path:
@@ -144,7 +146,7 @@ class FolderDataset(rbmed.Dataset):
         named = [(self.file_name(path), path) for path in self.files()]
         content = cache.content_digest(self.base(), named, self.fact)
         fields = type(self.params).model_fields
-        unset = {key for key in self.later if getattr(self.params, key) == fields[key].default}
+        unset = {key for key in self.later if getattr(self.params, key) == fields[key].default}.union(self.outside)
         return cache.digest_of(self.name, self.revision, self.params.model_dump_json(exclude=unset), content)
 
     def fact(self, path: Path) -> str:

@@ -56,3 +56,12 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         licence="that of the volumes you bring",
         needs_root=True,
     )
+    yield DatasetSpec(
+        name="medmnist",
+        target="rbmed_datasets.medmnist:MedMnist",
+        summary="A .npz file of MedMNIST v2 or MedMNIST+ (2-D, or slices of 3-D sets), in its official split",
+        reference="Yang et al. 2023, Scientific Data 10:41",
+        licence="CC BY 4.0 (dermamnist: CC BY-NC 4.0)",
+        needs_root=True,
+        root_files=(".npz",),
+    )

@@ -1,0 +1,264 @@
+"""`medmnist`: the ``.npz`` files of MedMNIST v2 and MedMNIST+, in their official splits.
+
+Classes, task types and MD5 of the official files are in ``medmnist.json``, taken from the package medmnist 3.0.2
+(Zenodo record 10519652).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+import urllib.request
+import zipfile
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import robustbench_med as rbmed
+from rbmed_datasets import files
+from rbmed_datasets.folder import FolderDataset, PictureParams, Scans
+from rbmed_datasets.intensity import fixed, scaled
+from rbmed_datasets.pixels import Pixels
+from robustbench_med.errors import DataError
+
+_PARTS = {"train": "train", "val": "calibration", "test": "test"}
+_URL = "https://zenodo.org/records/10519652/files/"
+#: The class with the finding, where a set of two classes has one.
+_FINDINGS = ("pneumonia", "malignant", "hyperplasia", "aneurysm")
+_NAME = re.compile(r"(?P<set>.+?)(?:_(?P<side>64|128|224))?", re.IGNORECASE)
+_SECONDS = 60
+
+
+class MedMnistParams(PictureParams):
+    """Parameters of `MedMnist`."""
+
+    file: str = rbmed.Field("", description="The file in the data root (breastmnist_64.npz). Empty: the only one.")
+    slices: int = rbmed.Field(1, ge=0, description="Of a volume, at most so many slices, evenly spaced; 0: all.")
+    md5: str = rbmed.Field(
+        "", pattern="^([0-9a-fA-F]{32})?$", description="MD5 of the file. Empty: the official one, where it is known."
+    )
+    download: bool = rbmed.Field(False, description="Fetch 'file' into the data root if it is missing.")
+    url: str = rbmed.Field(_URL, pattern="^https?://.+", description="Address of the folder that it is fetched from.")
+
+
+class MedMnist(FolderDataset):
+    """A set of MedMNIST with one label for each image; of 3-D sets slices.
+
+    Files have no patient ids: every image, or volume, counts as a patient.
+
+    Raises:
+        DataError: no such file, another MD5 than expected, no MedMNIST file, several labels for an image.
+    """
+
+    Params: ClassVar[type[MedMnistParams]] = MedMnistParams
+    name = "medmnist"
+    revision = 1
+    outside = ("md5", "download", "url")
+    licence = "CC BY 4.0 (dermamnist: CC BY-NC 4.0)"
+    citation = (
+        "Yang et al. 2023, MedMNIST v2: A large-scale lightweight benchmark for 2D and 3D biomedical image "
+        "classification, Scientific Data 10:41"
+    )
+
+    @cached_property
+    def _path(self) -> Path:
+        """The file."""
+        if self.root is not None and self.root.is_file():
+            return self.root
+        root = self.folder
+        if self.params.file:
+            if Path(self.params.file).name != self.params.file or not self.params.file.endswith(".npz"):
+                raise DataError(f"file={self.params.file} is no name of a .npz file in {root}")
+            path = root / self.params.file
+            if not path.is_file() and self.params.download:
+                self._fetch(path)
+            if not path.is_file():
+                raise DataError(f"there is no file {path}; download=true fetches it")
+            return path
+        if self.params.download:
+            raise DataError("download=true needs file=NAME.npz, such as breastmnist_64.npz")
+        found = sorted(path for path in root.glob("*.npz") if path.is_file() and _is_medmnist(path))
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            raise DataError(f"{root} holds {len(found)} files of MedMNIST ({names}); choose one with file=NAME.npz")
+        return found[0]
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """What is known of the set by the name of its file; empty for others."""
+        match = _NAME.fullmatch(self._path.stem)
+        return dict(_official().get(match["set"].lower(), {})) if match else {}
+
+    def _expected(self, path: Path) -> str:
+        """The MD5 that the file must have; empty where none is known."""
+        match = _NAME.fullmatch(path.stem)
+        known = _official().get(match["set"].lower(), {"md5": {}}) if match else {"md5": {}}
+        return (self.params.md5 or str(known["md5"].get((match and match["side"]) or "28", ""))).lower()
+
+    def _fetch(self, path: Path) -> None:
+        """Download ``path``; nothing is left where it fails or has another MD5."""
+        address, expected = self.params.url.rstrip("/") + f"/{path.name}", self._expected(path)
+        if not expected:
+            raise DataError(f"{path.name} is no official file of MedMNIST; give its digest, md5=, to download it")
+        part: IO[bytes] | None = None
+        try:
+            with (
+                urllib.request.urlopen(address, timeout=_SECONDS) as answer,
+                tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part,
+                self.progress.task(f"downloading {path.name}", int(answer.headers.get("Content-Length") or 0)) as task,
+            ):
+                while block := answer.read(1 << 20):
+                    part.write(block)
+                    task.advance(len(block))
+            self._verify(Path(part.name), expected, f"what {address} sent")
+            Path(part.name).replace(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot download {address}: {error}") from error
+        finally:
+            if part is not None:
+                Path(part.name).unlink(missing_ok=True)
+
+    def _verify(self, path: Path, expected: str, what: str) -> str:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if expected and found != expected:
+            whose = "given" if self.params.md5 else "official"
+            raise DataError(f"{what} has the MD5 {found}, not the {whose} {expected}; it is damaged or another edition")
+        return found
+
+    def base(self) -> Path:
+        """The folder of the file."""
+        return self._path.parent
+
+    def files(self) -> list[Path]:
+        """The file."""
+        return [self._path]
+
+    def scans(self) -> Scans:
+        """Read the three parts, made square."""
+        path, expected = self._path, self._expected(self._path)
+        md5 = self._verify(path, expected, f"file {path}")
+        checked = "verified" if expected else "not verified: no digest is known of this file; md5= verifies it"
+        notes = [f"MD5 {md5}, {checked}", "no patient ids: each image, or volume, counts as a patient"]
+        made, labels, ids, parts, shapes = [], [], [], [], set()
+        with _opened(path) as stored:
+            for part, split in _PARTS.items():
+                images, answers = _array(stored, path, f"{part}_images"), _array(stored, path, f"{part}_labels")
+                answers = _checked(path, part, images, answers)
+                shapes.add(images.shape[1:])
+                for at, image in enumerate(images):
+                    for each in self._of(image):
+                        made.append(self._square(each))
+                        labels.append(int(answers[at]))
+                        ids.append(f"{part}/{at}")
+                        parts.append(split)
+        if len(shapes) > 1:
+            raise DataError(f"file {path} has images of several shapes: {sorted(map(str, shapes))}")
+        (shape,) = shapes
+        if len(shape) == 3 and shape[-1] != 3:
+            notes.append(f"volumes of {' x '.join(map(str, shape))}: {self.params.slices or shape[0]} slices of each")
+        elif len(shape) == 3 and self.params.channels == 1:
+            notes.append("images are in colour, read as grey; channels=3 keeps it")
+        if "ordinal" in self._known.get("task", ""):
+            notes.append("the grades of this set are ordinal; they are read as classes without an order")
+        return Scans(
+            classes=self._classes(path, max(labels)),
+            images=np.stack(made),
+            labels=np.array(labels, dtype=np.int64),
+            patients=tuple(ids),
+            sites=("all",) * len(ids),
+            notes=tuple(notes),
+            official=np.array(parts),
+            patients_known=False,
+        )
+
+    def _classes(self, path: Path, largest: int) -> tuple[str, ...]:
+        names = tuple(self._known.get("classes", ())) or tuple(str(label) for label in range(largest + 1))
+        if largest >= len(names):
+            raise DataError(f"file {path} has the label {largest}; {path.stem} has the classes 0 to {len(names) - 1}")
+        if len(names) < 2:
+            raise DataError(f"a data set needs two classes or more; {path} has one")
+        return names
+
+    def _of(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The images of an entry: itself, or slices of a volume."""
+        if image.ndim == 2 or image.shape[-1] == 3:
+            return [image]
+        count = self.params.slices or len(image)
+        return [image[int((at + 0.5) * len(image) / count)] for at in range(min(count, len(image)))]
+
+    def _square(self, values: NDArray[np.uint8]) -> NDArray[Any]:
+        image = Image.fromarray(values)
+        image = files.gray(image) if self.params.channels == 1 else files.colour(image)
+        found = np.asarray(image)
+        if self.params.window == "file":
+            return files.square(found, self.params.size, self.params.fit)
+        limits = fixed(self.params.window)
+        if limits is None:
+            raise DataError("files of MedMNIST have 8 bits; window is file or CENTER/WIDTH")
+        return files.square(scaled(Pixels(found.astype(np.float32)), limits), self.params.size, self.params.fit)
+
+    def lesion_class(self, classes: tuple[str, ...]) -> int | None:
+        """The finding, where one of two classes is one."""
+        found = [at for at, name in enumerate(classes) if name in _FINDINGS]
+        return found[0] if len(classes) == 2 and len(found) == 1 else None
+
+    def check(self) -> list[str]:
+        """The MD5, the arrays and the labels."""
+        try:
+            return [f"note: {line}" for line in self.scans().notes]
+        except DataError as error:
+            return [str(error)]
+
+
+def _official() -> dict[str, dict[str, Any]]:
+    text = resources.files("rbmed_datasets").joinpath("medmnist.json").read_text(encoding="utf-8")
+    found: dict[str, dict[str, Any]] = json.loads(text)
+    return found
+
+
+def _is_medmnist(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"train_images.npy", "test_labels.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _opened(path: Path) -> Any:
+    if not _is_medmnist(path):
+        raise DataError(f"file {path} is no file of MedMNIST (.npz with train_images, train_labels, ...)")
+    return np.load(path, allow_pickle=False)
+
+
+def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:
+    try:
+        found: NDArray[Any] = stored[name]
+    except KeyError:
+        raise DataError(f"file {path} has no {name}; MedMNIST has images and labels of train, val and test") from None
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"cannot read {name} of {path}: {reason}") from error
+    return found
+
+
+def _checked(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """The labels, (N,)."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
+        raise DataError(f"file {path}: {part}_images are {images.dtype} {images.shape}, not uint8 (N, H, W[, 3 or D])")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise DataError(
+            f"file {path} gives {labels.shape[1]} labels to each image (multi-label, as chestmnist); one label is read"
+        )
+    if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise DataError(
+            f"file {path}: {part}_labels are {labels.dtype} {labels.shape}, not {len(images)} whole numbers"
+        )
+    return labels.reshape(-1).astype(np.int64)

@@ -1,0 +1,161 @@
+"""`medmnist` on drawn files of its layout, and downloads from a local server."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rbmed_datasets.medmnist import MedMnist
+from robustbench_med.errors import DataError
+from robustbench_med.testing import cases
+
+pytestmark = pytest.mark.usefixtures("cache_home")
+
+
+def make(root: Path, **params: object) -> MedMnist:
+    return MedMnist(MedMnist.Params(**{"size": 16, **params}), root)
+
+
+def write(path: Path, shape: tuple[int, ...] = (28, 28), classes: int = 2, **arrays: Any) -> Path:
+    rng = np.random.default_rng(0)
+    made: dict[str, Any] = {}
+    for part, count in {"train": 12, "val": 4, "test": 6}.items():
+        made[f"{part}_images"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+        made[f"{part}_labels"] = (np.arange(count) % classes).astype(np.uint8)[:, None]
+    np.savez_compressed(path, **{**made, **arrays})
+    return path
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_official_splits_and_names_of_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "breastmnist_64.npz", (64, 64))
+    data = make(tmp_path, md5=md5(path).upper())
+    card = data.card()
+    assert (card.classes, card.lesion_class, card.patients_known) == (("malignant", "normal, benign"), 0, False)
+    assert [len(data.split(name)) for name in ("train", "calibration", "test")] == [12, 4, 6]
+    assert data.split("test").labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert f"MD5 {md5(path)}, verified" in card.notes
+    assert make(path, md5=md5(path)).card().digest == card.digest
+    assert all(line.startswith("note:") for line in data.check())
+
+
+def test_native_size_is_kept_bit_for_bit(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.npz", (28, 28, 3), classes=3)
+    data = make(tmp_path, size=28, channels=3)
+    with np.load(path) as stored:
+        expected = torch.from_numpy(stored["test_images"]).permute(0, 3, 1, 2) / 255
+    assert torch.equal(data.split("test").images, expected)
+    assert data.card().classes == ("0", "1", "2")
+    assert "not verified: no digest is known of this file" in data.card().notes[0]
+    assert "images are in colour, read as grey; channels=3 keeps it" in make(tmp_path).card().notes
+
+
+def test_volumes_give_slices_of_one_patient(tmp_path: Path) -> None:
+    write(tmp_path / "mine3d.npz", (8, 28, 28))
+    assert len(make(tmp_path).split("train")) == 12
+    three = make(tmp_path, slices=3).split("train")
+    assert (len(three), len(set(three.patients))) == (36, 12)
+    assert len(make(tmp_path, slices=0).split("test")) == 48
+
+
+def test_an_official_file_has_its_md5(tmp_path: Path) -> None:
+    write(tmp_path / "breastmnist.npz")
+    with pytest.raises(DataError, match=r"has the MD5 \w{32}, not the official 750601b1f35ba3300ea97c75c52ff8f6"):
+        make(tmp_path).card()
+    with pytest.raises(DataError, match=r"not the given 0{32}"):
+        make(tmp_path, md5="0" * 32).card()
+
+
+def test_several_labels_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "chestmnist.npz", train_labels=np.zeros((12, 14), dtype=np.uint8))
+    with pytest.raises(DataError, match="gives 14 labels to each image") as caught:
+        make(tmp_path, md5=md5(path)).card()
+    assert make(tmp_path, md5=md5(path)).check() == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"val_images": np.zeros((4, 28, 28), dtype=np.float32)}, "val_images are float32"),
+        ({"val_labels": np.zeros((3, 1), dtype=np.uint8)}, r"val_labels are uint8 \(3, 1\), not 4 whole numbers"),
+        ({"val_images": np.array(["a"], dtype=object)}, "cannot read val_images"),
+        ({"val_images": np.zeros((4, 28, 14), dtype=np.uint8)}, "images of several shapes"),
+    ],
+)
+def test_faults_are_one_line(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    write(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(DataError, match=message) as caught:
+        make(tmp_path).card()
+    assert "\n" not in str(caught.value)
+
+
+def test_which_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds 0 files of MedMNIST"):
+        make(tmp_path).card()
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.npz")
+    with pytest.raises(DataError, match=r"2 files of MedMNIST \(a\.npz, b\.npz\); choose one"):
+        make(tmp_path).card()
+    assert make(tmp_path, file="a.npz").card().classes == ("0", "1")
+    with pytest.raises(DataError, match="is no name of a"):
+        make(tmp_path, file="../a.npz").card()
+    (tmp_path / "c.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match="is no file of MedMNIST"):
+        make(tmp_path, file="c.npz").card()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "served").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path / "served"))) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+        thread.join()
+
+
+def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    path, home = write(tmp_path / "served" / "breastmnist.npz"), tmp_path / "home"
+    home.mkdir()
+    with pytest.raises(DataError, match=r"there is no file .*; download=true fetches it"):
+        make(home, file="breastmnist.npz", url=server).card()
+    wanted = {"url": server, "download": True}
+    with pytest.raises(DataError, match=r"what http://.*/breastmnist\.npz sent has the MD5 .* not the official"):
+        make(home, file="breastmnist.npz", **wanted).card()
+    with pytest.raises(DataError, match=r"cannot download http://.*404"):
+        make(home, file="pathmnist.npz", **wanted).card()
+    with pytest.raises(DataError, match="is no official file of MedMNIST; give its digest"):
+        make(home, file="other.npz", **wanted).card()
+    assert list(home.iterdir()) == []
+    data = make(home, file="breastmnist.npz", md5=md5(path), **wanted)
+    assert len(data.split("train")) == 12
+    assert (home / "breastmnist.npz").read_bytes() == path.read_bytes()
+    assert make(home, md5=md5(path)).card().digest == make(home, file="", md5=md5(path), url=server).card().digest
+
+
+def test_conformance(tmp_path: Path) -> None:
+    write(tmp_path / "mine.npz")
+    every = cases("rbmed-datasets", {"dataset/medmnist": "size=16"}, tmp_path)
+    chosen = [case for case in every if "medmnist" in str(case)]
+    assert chosen
+    for case in chosen:
+        assert not case.check.on(case.subject).faults, str(case)
