@@ -76,7 +76,7 @@ class MedMnist(FolderDataset):
         if self.params.file:
             if Path(self.params.file).name != self.params.file or not self.params.file.endswith(".npz"):
                 raise DataError(f"file={self.params.file} is no name of a .npz file in {root}")
-            path = root / self.params.file
+            path: Path = root / self.params.file
             if not path.is_file() and self.params.download:
                 self._fetch(path)
             if not path.is_file():
