@@ -65,3 +65,10 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         needs_root=True,
         root_files=(".npz",),
     )
+    yield DatasetSpec(
+        name="dicom",
+        target="rbmed_datasets.dicom:Dicom",
+        summary="DICOM files in class folders; patients and sites are salted hashes of what their headers say",
+        licence="that of the images you bring",
+        needs_root=True,
+    )

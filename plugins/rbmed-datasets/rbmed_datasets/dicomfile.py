@@ -1,0 +1,203 @@
+"""Images of DICOM files in their own units, and the few facts of their headers that are used.
+
+Needs pydicom, the extra ``dicom``. No text of a header leaves this module but through `Header`, which `dicom` salts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmed_datasets import files
+from rbmed_datasets.pixels import Pixels, coloured, finite
+from robustbench_med.errors import DataError
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+#: Characters of an error that are shown.
+_LONGEST = 300
+_INSTALL = "pip install 'rbmed-datasets[dicom]'"
+
+
+@dataclass(frozen=True)
+class Header:
+    """Facts of a file.
+
+    Attributes:
+        patient: its PatientID, else the UID of its study; empty where it has neither.
+        institution: its InstitutionName, or empty.
+        frames: number of images; 0 if it holds none.
+        burned: it says that text is burned into the pixels.
+    """
+
+    patient: str
+    institution: str
+    frames: int
+    burned: bool
+
+
+def is_dicom(path: Path) -> bool:
+    """By the extension, or the marker at byte 128; a DICOMDIR is none."""
+    if path.name.startswith(".") or path.name.upper().startswith("DICOMDIR") or not path.is_file():
+        return False
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The module pydicom, with what goes wrong as one line."""
+    try:
+        import pydicom
+    except ImportError as error:
+        raise DataError(f"reading {path} needs pydicom: {_INSTALL}") from error
+    try:
+        with warnings.catch_warnings(), _no_log():
+            warnings.simplefilter("ignore")  # on values that break the standard; they are not used
+            yield pydicom
+    except DataError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"cannot read DICOM file {path}: {reason[:_LONGEST]}") from error
+
+
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """What pydicom logs is in the error that it raises, too."""
+    logger, handler = logging.getLogger("pydicom"), logging.NullHandler()
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = before
+        logger.removeHandler(handler)
+
+
+def header(path: Path) -> Header:
+    """The facts of a file.
+
+    Raises:
+        DataError: it cannot be read, or pydicom is not installed.
+    """
+    names = ["PatientID", "StudyInstanceUID", "InstitutionName", "NumberOfFrames", "BurnedInAnnotation", "Rows"]
+    with _reading(path) as pydicom:
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*names, "PhotometricInterpretation"])
+        if not len(found) and not getattr(found, "file_meta", None):
+            raise DataError(f"file {path} is no DICOM file")
+        image = "Rows" in found and "PhotometricInterpretation" in found
+        return Header(
+            patient=_text(found, "PatientID") or _text(found, "StudyInstanceUID"),
+            institution=_text(found, "InstitutionName"),
+            frames=max(1, int(found.get("NumberOfFrames") or 1)) if image else 0,
+            burned=_text(found, "BurnedInAnnotation").upper() == "YES",
+        )
+
+
+def _text(found: Any, name: str) -> str:
+    return str(found.get(name) or "").strip()
+
+
+def read(path: Path, channels: int, frame: int) -> Pixels:
+    """An image of a file: rescaled, its window declared, colour as it is shown.
+
+    Raises:
+        DataError: it cannot be read, or its transfer syntax needs a decoder that is not installed.
+    """
+    with _reading(path) as pydicom:
+        found = pydicom.dcmread(path)
+        files.check_size(path, int(found.get("Columns") or 0), int(found.get("Rows") or 0))
+        several = int(found.get("NumberOfFrames") or 1) > 1
+        _require_decoder(path, found)
+        values = pydicom.pixels.pixel_array(found, index=frame if several else 0)
+        kind = _text(found, "PhotometricInterpretation")
+        if kind == "PALETTE COLOR":
+            values = pydicom.pixels.apply_color_lut(values, found)
+        if values.ndim == 3:
+            bits = 8 * values.dtype.itemsize if kind == "PALETTE COLOR" else int(found.BitsStored)
+            return _in_colour(path, values, bits, channels)
+        return _grey(path, found, frame, values, channels, pydicom)
+
+
+def _require_decoder(path: Path, found: Any) -> None:
+    from pydicom.pixels import get_decoder
+
+    syntax = found.file_meta.TransferSyntaxUID
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(f"DICOM file {path} has pixels that pydicom does not decode ({syntax.name})") from None
+    if not decoder.is_available:
+        raise DataError(f"DICOM file {path} has pixels in {syntax.name}, which need a decoder: {_INSTALL}")
+
+
+def _in_colour(path: Path, values: NDArray[Any], bits: int, channels: int) -> Pixels:
+    if values.dtype == np.uint8:
+        from PIL import Image
+
+        image = Image.fromarray(values)
+        return Pixels(np.asarray(files.gray(image) if channels == 1 else files.colour(image)))
+    top = float((1 << bits) - 1)
+    return Pixels(coloured(finite(values, path), channels), "unsigned", (0.0, top))
+
+
+def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: int, pydicom: Any) -> Pixels:
+    inverted = _text(found, "PhotometricInterpretation") == "MONOCHROME1"
+    slope = _number(found, frame, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = _number(found, frame, "PixelValueTransformationSequence", "RescaleIntercept")
+    rescaled = "ModalityLUTSequence" in found or (slope or 1.0, intercept or 0.0) != (1.0, 0.0)
+    window, bits = _window(found, frame), int(found.BitsStored)
+    whole = values.dtype.kind == "u"
+    if values.dtype == np.uint8 and not rescaled and window is None:
+        most = (1 << bits) - 1
+        plain = most - values if inverted else values
+        plain = plain if bits == 8 else np.rint(plain * (255 / most)).astype(np.uint8)
+        return Pixels(np.repeat(plain[..., None], 3, axis=2) if channels == 3 else plain)
+    if "ModalityLUTSequence" in found:
+        values = pydicom.pixels.apply_modality_lut(values, found)
+    elif rescaled:
+        values = values * (1.0 if slope is None else slope) + (intercept or 0.0)
+    declared = window or ((0.0, float((1 << bits) - 1)) if whole and not rescaled else None)
+    scale = "rescaled" if rescaled else "unsigned" if whole else "signed"
+    return Pixels(coloured(finite(np.asarray(values), path), channels), scale, declared, inverted)
+
+
+def _number(found: Any, frame: int, group: str, name: str) -> float | None:
+    """A number of an image; of an enhanced file from the functional groups of the frame, or of all frames."""
+    places = [found]
+    for sequence, at in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        groups = found.get(sequence) or ()
+        if len(groups) > at and groups[at].get(group):
+            places.insert(0, groups[at].get(group)[0])
+    for place in places:
+        value = place.get(name)
+        if value is not None and value != "":
+            several = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
+            return float(several[0]) if len(several) else None
+    return None
+
+
+def _window(found: Any, frame: int) -> tuple[float, float] | None:
+    """The values that the first window of an image shows black and white, as the standard defines it (PS3.3 C.11.2)."""
+    center = _number(found, frame, "FrameVOILUTSequence", "WindowCenter")
+    width = _number(found, frame, "FrameVOILUTSequence", "WindowWidth")
+    if center is None or width is None or not math.isfinite(center) or not 1 < width < math.inf:
+        return None
+    if _text(found, "VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"):
+        return center - width / 2, center + width / 2
+    return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2

@@ -1,0 +1,202 @@
+"""`dicom` on files that are written here and on those that come with pydicom."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from rbmed_datasets import dicomfile
+from rbmed_datasets.dicom import Dicom
+from robustbench_med.errors import DataError
+from robustbench_med.testing import cases
+
+pytestmark = pytest.mark.usefixtures("cache_home")
+SPLITS = ("train", "calibration", "test")
+
+
+def make(root: Path, **params: object) -> Dicom:
+    return Dicom(Dicom.Params(**{"size": 16, **params}), root)
+
+
+def write(path: Path, values: np.ndarray, **fields: Any) -> Path:
+    """A CT of (H, W) or (frames, H, W)."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
+    made.Rows, made.Columns = values.shape[-2:]
+    if values.ndim == 3:
+        made.NumberOfFrames = len(values)
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 8 * values.dtype.itemsize
+    made.HighBit, made.PixelRepresentation = made.BitsStored - 1, int(values.dtype.kind == "i")
+    for name, value in fields.items():
+        setattr(made, name, value)
+    made.PixelData = values.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def noise(seed: int, shape: tuple[int, ...] = (20, 20), top: int = 1000) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, top, shape, dtype=np.int16)
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Path:
+    for at in range(12):
+        fields = {
+            "PatientID": f"SECRET{at // 2}",
+            "PatientName": "Doe^Jane",
+            "InstitutionName": f"Clinic {'AB'[at // 6]}",
+            "RescaleSlope": 1,
+            "RescaleIntercept": -1024,
+            "WindowCenter": 40,
+            "WindowWidth": 400,
+            "BurnedInAnnotation": "YES" if at == 3 else "NO",
+        }
+        write(tmp_path / "ct" / ("benign", "malignant")[at % 2] / f"Doe_Jane_{at}", noise(at, top=2000), **fields)
+    return tmp_path / "ct"
+
+
+def everything(data: Dicom, field: str) -> list[Any]:
+    return [value for name in SPLITS for value in getattr(data.split(name), field)]
+
+
+def test_patients_and_sites_are_salted_and_no_text_of_a_header_is_kept(hospital: Path) -> None:
+    data = make(hospital)
+    patients, sites = everything(data, "patients"), everything(data, "sites")
+    assert (len(patients), len(set(patients)), len(set(sites))) == (12, 6, 2)
+    text = repr((data.card(), patients, sites))
+    assert not [word for word in ("SECRET", "Doe", "Jane", "Clinic") if word in text]
+    assert "1 files state that text is burned into their pixels" in text
+    assert make(hospital).card().digest == data.card().digest
+    write(hospital / "benign" / "new.dcm", noise(99), PatientID="SECRET0", InstitutionName="Clinic A")
+    assert not set(everything(make(hospital), "patients")) & set(patients), "another salt for other files"
+
+
+def test_without_patients_no_name_of_a_file_is_kept(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"Doe_{at}.dcm", noise(at))
+    data = make(tmp_path)
+    assert not data.card().patients_known
+    assert "Doe" not in repr((data.card(), everything(data, "patients")))
+
+
+def test_rescaled_and_windowed(hospital: Path) -> None:
+    note = " ".join(make(hospital).card().notes)
+    assert "window=file, stated in the files: -160 is black, 239 white" in note
+    path = next(path for path in hospital.rglob("*_0"))
+    pixels = dicomfile.read(path, 1, 0)
+    np.testing.assert_array_equal(pixels.values, noise(0, top=2000).astype(np.float32) - 1024)
+    assert "fixed: -100 is black, 100 white" in " ".join(make(hospital, window="0/200").card().notes)
+
+
+def test_white_is_lowest_in_monochrome1(tmp_path: Path) -> None:
+    for at in range(8):
+        values = np.random.default_rng(at).integers(0, 256, (16, 16), dtype=np.uint8)
+        write(
+            tmp_path / "one" / "ab"[at % 2] / f"{at}.dcm",
+            values,
+            PhotometricInterpretation="MONOCHROME1",
+            PatientID=str(at),
+        )
+        write(tmp_path / "two" / "ab"[at % 2] / f"{at}.dcm", 255 - values, PatientID=str(at))
+    one, two = (make(tmp_path / name) for name in ("one", "two"))
+    first, second = (
+        sorted(tuple(image.flatten().tolist()) for image in everything(data, "images")) for data in (one, two)
+    )
+    assert first == second
+    deep = write(
+        tmp_path / "deep.dcm", noise(0).astype(np.uint16), PhotometricInterpretation="MONOCHROME1", BitsStored=12
+    )
+    pixels = dicomfile.read(deep, 3, 0)
+    assert (pixels.inverted, pixels.declared, pixels.values.shape) == (True, (0.0, 4095.0), (20, 20, 3))
+
+
+def test_frames(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at, (5, 20, 20)), PatientID=f"P{at}")
+    assert len(everything(make(tmp_path), "labels")) == 8
+    assert "8 files hold several frames (at most 5)" in " ".join(make(tmp_path).card().notes)
+    every = make(tmp_path, pages="all")
+    assert (len(everything(every, "labels")), len(set(everything(every, "patients")))) == (40, 8)
+    np.testing.assert_array_equal(dicomfile.read(tmp_path / "a" / "0.dcm", 1, 3).values, noise(0, (5, 20, 20))[3])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("CT_small.dcm", (128, 128), np.float32),
+        ("MR_small.dcm", (64, 64), np.float32),
+        ("JPEG2000.dcm", (1024, 256), np.float32),
+        ("JPEGLSNearLossless_08.dcm", (45, 10), np.uint8),
+        ("SC_rgb_rle.dcm", (100, 100, 3), np.uint8),
+        ("SC_rgb_jpeg_dcmtk.dcm", (100, 100, 3), np.uint8),
+        ("SC_rgb_rle_16bit_2frame.dcm", (100, 100, 3), np.float32),
+        ("examples_palette.dcm", (350, 800, 3), np.float32),
+        ("rtdose.dcm", (10, 10), np.float32),
+    ],
+)
+def test_files_that_come_with_pydicom(name: str, shape: tuple[int, ...], dtype: type) -> None:
+    path = Path(str(get_testdata_file(name, download=False)))
+    pixels = dicomfile.read(path, 3 if len(shape) == 3 else 1, 0)
+    assert (pixels.values.shape, pixels.values.dtype) == (shape, dtype)
+    assert pixels.values.min() < pixels.values.max()
+    grey = dicomfile.read(path, 1, 0)
+    assert grey.values.shape == shape[:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pydicom.dcmread(path)
+    if found.PhotometricInterpretation == "RGB" and dtype == np.uint8:
+        np.testing.assert_array_equal(pixels.values, found.pixel_array)
+
+
+def test_faults_are_one_line(hospital: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = hospital / "benign" / "bad.dcm"
+    bad.write_bytes(b"no image at all")
+    with pytest.raises(DataError, match=r"bad\.dcm") as caught:
+        make(hospital).card()
+    assert "\n" not in str(caught.value)
+    assert [line for line in make(hospital).check() if not line.startswith("note:")] == [str(caught.value)]
+    bad.write_bytes(next(hospital.rglob("*_0")).read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"cannot read DICOM file .*bad\.dcm"):
+        make(hospital).card()
+    bad.unlink()
+    broken = str(get_testdata_file("JPEG-lossy.dcm", download=False))
+    with pytest.raises(DataError, match=r"cannot read DICOM file .*JPEG-lossy\.dcm: Unable to decode") as caught:
+        dicomfile.read(Path(broken), 1, 0)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.is_available", False)
+    with pytest.raises(DataError, match=r"pixels in Explicit VR Little Endian, which need a decoder: pip install"):
+        make(hospital).card()
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(DataError, match="needs pydicom: pip install"):
+        make(hospital).card()
+
+
+def test_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no DICOM files under"):
+        make(tmp_path).card()
+    write(tmp_path / "a.dcm", noise(0))
+    with pytest.raises(DataError, match="no class folders under"):
+        make(tmp_path).card()
+
+
+def test_conformance(hospital: Path) -> None:
+    chosen = [case for case in cases("rbmed-datasets", {"dataset/dicom": "size=16"}, hospital) if "dicom" in str(case)]
+    assert chosen
+    for case in chosen:
+        assert not case.check.on(case.subject).faults, str(case)
+    assert torch.stack(everything(make(hospital), "images")).max() <= 1
