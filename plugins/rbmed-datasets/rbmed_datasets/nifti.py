@@ -99,8 +99,7 @@ class Nifti(PictureSet):
     Params: ClassVar[type[NiftiParams]] = NiftiParams
     name = "nifti"
     revision = 1
-    licence = "that of the volumes you bring"
-    citation = "the source of the volumes you bring"
+    _left_out: Sequence[str] = ()
 
     @cached_property
     def _cases(self) -> cases.Found:
@@ -145,8 +144,6 @@ class Nifti(PictureSet):
             raise DataError(f"no slices of the volumes under {self.root} pass slice_low, slice_high and min_area")
         return made
 
-    _left_out: Sequence[str] = ()
-
     def _slices(self, case: cases.Case) -> _Slices:
         params, image = self.params, self._reader.read(case.scan)
         labels = volumes.labels(case.labels, image, case.scan) if case.labels else None
@@ -172,9 +169,7 @@ class Nifti(PictureSet):
             return kept[:1]
         if self.params.pages == "middle":
             return [kept[len(kept) // 2]]
-        wanted = self.params.slices or len(kept)
-        if wanted >= len(kept):
-            return kept
+        wanted = min(self.params.slices or len(kept), len(kept))
         return [kept[int((at + 0.5) * len(kept) / wanted)] for at in range(wanted)]
 
     def _chosen(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
