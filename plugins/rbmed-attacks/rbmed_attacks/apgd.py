@@ -44,10 +44,11 @@ class APGD(GradientAttack):
         )
         targeted: bool = Field(False, description="Attack one wrong class after the other, most likely first.")
         n_targets: int = Field(9, ge=1, description="Wrong classes tried if targeted; at most K - 1 exist.")
-        stop: Literal["auto", "never"] = Field(
+        stop: Literal["auto", "never", "early"] = Field(
             "auto",
             description="auto: broken images leave the batch where the target model shows the deployed decision; "
-            "never: every run is finished.",
+            "never: every run is finished; early: as auto, and a run also ends for images that it would not break at "
+            "twice their latest pace.",
         )
 
         @model_validator(mode="after")
@@ -60,6 +61,7 @@ class APGD(GradientAttack):
         super().__init__(params)
         p = self.params
         self.restarts, self.targets, self.finish = p.restarts, p.n_targets if p.targeted else 0, p.stop == "never"
+        self.early = p.stop == "early"
 
     def objective(self) -> Objective:
         """The loss, in its targeted form if ``targeted``."""

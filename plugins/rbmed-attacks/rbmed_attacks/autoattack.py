@@ -24,10 +24,12 @@ class AutoAttack(rbmed.Attack):
     """Several attacks one after the other, chosen for the number of classes K; Linf, L2 and L1, K >= 2 classes.
 
     K = 2: APGD-margin, APGD-CE, FAB, Square. K = 3: APGD-CE, APGD-DLR, targeted APGD-margin, FAB-T, Square. K >= 4:
-    APGD-CE, targeted APGD-DLR, FAB-T, Square, against at most 9 of the K - 1 wrong classes; with K >= 10 in Linf and L2
-    this is the published standard version. On random models: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average
-    the gradient over the noise draws. `variant` names what runs. Reference: Croce & Hein, "Reliable evaluation of
-    adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020, arXiv:2003.01690.
+    APGD-CE, targeted APGD-DLR, FAB-T, Square, against at most 9 of the K - 1 wrong classes; with K >= 10 in Linf
+    and L2 this is the published standard version. Version ``early``: where the target model shows the deployed
+    decision, a run ends early for an image that it would not break at twice its latest pace, see
+    `rbmed_attacks.reach`. On random models: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average the gradient
+    over the noise draws. `variant` names what runs. Reference: Croce & Hein, "Reliable evaluation of adversarial
+    robustness with an ensemble of diverse parameter-free attacks", ICML 2020, arXiv:2003.01690.
 
     Attributes:
         eot: noise draws to average where the target model is random; None for version ``standard``.
@@ -39,9 +41,10 @@ class AutoAttack(rbmed.Attack):
     class Params(rbmed.Params):
         """Parameters of the ensemble; the defaults are the published ones."""
 
-        version: Literal["auto", "standard", "rand"] = Field(
+        version: Literal["auto", "standard", "rand", "early"] = Field(
             "auto",
-            description="rand: for random models; auto: rand where the model averages several noise draws.",
+            description="rand: for random models; auto: rand where the model averages several noise draws, "
+            "early: runs end early for images without prospects.",
         )
         steps: int = Field(PUBLISHED[0], ge=1, description="Gradient steps of each run of APGD and FAB.")
         queries: int = Field(PUBLISHED[1], ge=1, description="Queries of Square.")
@@ -62,23 +65,27 @@ class AutoAttack(rbmed.Attack):
         used = (p.steps,) if rand else (p.steps, p.queries)
         if used != PUBLISHED[: len(used)]:
             return f"{kind}-custom-K{num_classes}-" + "-".join(map(str, used))
-        if num_classes >= (3 if rand else 10) and norm != "l1":
+        if norm != "l1" and (num_classes >= 3 if rand else num_classes >= 10 and p.version != "early"):
             return kind if rand else "aa-standard"
+        kind += "-early" if p.version == "early" and not rand else ""
         return f"{kind}-adapted-K{num_classes}" + ("-l1" if norm == "l1" else "")
 
     def parts(self, num_classes: int, norm: str, random: bool = False) -> dict[str, Attack]:
         """The attacks in their order, by name; arguments as of `variant`."""
         steps = self.params.steps
+        stop: Literal["auto", "early"] = "early" if self.params.version == "early" else "auto"
         # In L1 the published ensemble restarts Auto-PGD and targets fewer classes.
         restarts, n_targets = (5, 5) if norm == "l1" else (1, 9)
 
         def apgd(loss: str, restarts: int = restarts, **more: Any) -> Attack:
-            return APGD(APGD.Params.model_validate({"loss": loss, "steps": steps, "restarts": restarts, **more}))
+            settings = {"loss": loss, "steps": steps, "restarts": restarts, "stop": stop, **more}
+            return APGD(APGD.Params.model_validate(settings))
 
         ce, other = apgd("ce"), "margin" if num_classes == 2 else "dlr"
         if self._rand(random):
             return {"apgd-ce": ce, f"apgd-{other}": apgd(other)}
-        fab, square = FAB(FAB.Params(steps=steps)), Square(Square.Params(queries=self.params.queries))
+        fab = FAB(FAB.Params(steps=steps, stop=stop))
+        square = Square(Square.Params(queries=self.params.queries))
         if num_classes == 2:
             return {"apgd-margin": apgd("margin"), "apgd-ce": ce, "fab": fab, "square": square}
         toward = "margin" if num_classes == 3 else "dlr"
@@ -86,7 +93,7 @@ class AutoAttack(rbmed.Attack):
             "apgd-ce": ce,
             **({"apgd-dlr": apgd("dlr")} if num_classes == 3 else {}),
             "apgd-t": apgd(toward, restarts=1, targeted=True, n_targets=n_targets),
-            "fab-t": FAB(FAB.Params(steps=steps, targeted=True, n_targets=9)),
+            "fab-t": FAB(FAB.Params(steps=steps, targeted=True, n_targets=9, stop=stop)),
             "square": square,
         }
 
@@ -116,6 +123,8 @@ class AutoAttack(rbmed.Attack):
             left = spent.left(budget, model.draws, gradients=name != "square")
             if len(rows) == 0 or left is None:
                 continue
+            if isinstance(part, Square) and model.stop_on_success and self.params.version == "early":
+                part.known = score[rows]
             seen = counted.at(rows) if model.stop_on_success else counted
             found = part.run(seen, x[rows], y[rows], threat, left, rng.fork(name)[rows])
             logits = look(seen, found)

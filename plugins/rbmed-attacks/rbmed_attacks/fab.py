@@ -13,6 +13,7 @@ from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.gradients import differences
 from rbmed_attacks.nearest import Nearest, nearest_plane
 from rbmed_attacks.norms import length, to_plane
+from rbmed_attacks.reach import PerImage, Reach, looks
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 
@@ -39,10 +40,11 @@ class FAB(rbmed.Attack):
         alpha_max: float = Field(0.1, ge=0, le=1, description="Largest weight of the step that starts at the image.")
         eta: float = Field(1.05, ge=1, description="How far a step goes; 1 is the linearised boundary itself.")
         beta: float = Field(0.9, gt=0, lt=1, description="What is left of the change when a wrong image is moved back.")
-        stop: Literal["auto", "never"] = Field(
+        stop: Literal["auto", "never", "early"] = Field(
             "auto",
             description="auto: images broken within eps leave the batch where the model shows the deployed decision; "
-            "never: every run is finished, and finds the nearest wrong image it can.",
+            "never: every run is finished, and finds the nearest wrong image it can; early: as auto, and a run also "
+            "ends for images that it would not break at twice their latest pace.",
         )
 
     def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
@@ -76,14 +78,18 @@ class FAB(rbmed.Attack):
     ) -> None:
         """Move along the boundary from ``now``, variants of the images ``rows``; every point is stored in ``found``."""
         p, threat, stop = self.params, found.threat, model.stop_on_success
-        seen = model.at(rows) if stop else model
-        for _ in range(steps):
-            if stop and p.stop == "auto":
-                stay = (~found.within()[rows]).nonzero().squeeze(1)
+        seen, run = model.at(rows) if stop else model, _Nearing(threat.eps, now, steps)
+        for number in range(steps):
+            if stop and p.stop != "never":
+                leave = found.within()[rows]
+                if p.stop == "early":
+                    leave = leave | run.lost(number)
+                stay = (~leave).nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
                 if len(stay) < len(rows):
                     now, rows, against = now[stay], rows[stay], against[stay]
+                    run.keep(stay)
                     seen = model.at(rows)
             x = found.x[rows]
             height, normal, _ = nearest_plane(threat, *differences(seen, now, found.y[rows], against))
@@ -98,6 +104,8 @@ class FAB(rbmed.Attack):
             now = ((now + p.eta * steps_down[0]) * (1 - weight) + (x + p.eta * steps_down[1]) * weight).clamp(0, 1)
             with torch.no_grad():
                 wrong = found.update(rows, now, seen(now))
+            if p.stop == "early":
+                run.update(wrong, length(threat, now - x).flatten())
             now = choose(wrong, x + (now - x) * p.beta, now)
 
     def _plan(self, classes: int, budget: Budget, draws: int) -> tuple[int, int]:
@@ -111,6 +119,29 @@ class FAB(rbmed.Attack):
         if steps < 1:
             raise too_small(budget)
         return runs, steps
+
+
+class _Nearing(PerImage):
+    """The distances, (N,), of the nearest wrong images of one run, and which images are given up."""
+
+    def __init__(self, eps: float, x: Tensor, steps: int) -> None:
+        self.eps, self.steps = eps, steps
+        self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        self.reach: Reach | None = None
+
+    def update(self, wrong: Tensor, distance: Tensor) -> None:
+        """Store the ``distance`` of the current points, of which some are ``wrong``."""
+        self.distance = torch.where(wrong, torch.minimum(distance, self.distance), self.distance)
+
+    def lost(self, done: int) -> Tensor:
+        """bool (N,): images to give up before another step; the first steps, which find the boundary, do not count."""
+        value = self.eps - self.distance
+        if done not in looks(self.steps, max(self.steps // 10, 10)):
+            return torch.zeros_like(value, dtype=torch.bool)
+        if self.reach is None:
+            self.reach = Reach(value, self.steps, done)
+            return torch.zeros_like(value, dtype=torch.bool)
+        return self.reach.lost(value, done)
 
 
 def _around(threat: ThreatModel, x: Tensor, rng: Stream) -> Tensor:

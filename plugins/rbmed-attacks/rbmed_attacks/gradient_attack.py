@@ -16,8 +16,9 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradients import differentiate, forward
-from rbmed_attacks.losses import Objective, untargeted
+from rbmed_attacks.losses import Objective, level, untargeted
 from rbmed_attacks.norms import per_image, project
+from rbmed_attacks.reach import PerImage, Reach, looks
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 
@@ -40,6 +41,8 @@ class GradientAttack(rbmed.Attack):
         restarts: runs per target class, >= 1.
         targets: wrong classes attacked in turn, most likely first; 0 for an untargeted loss.
         finish: broken images stay in the batch until their run ends.
+        early: where broken images leave the batch, so do those that will not be broken in this run, see
+            `rbmed_attacks.reach`.
         warm: the first run begins at the worst images that earlier attacks have found, where there are any.
         keep_last: of a target model that draws noise the last iterate is returned: the highest loss there was may have
             been the draws of a lucky moment.
@@ -48,6 +51,7 @@ class GradientAttack(rbmed.Attack):
     restarts = 1
     targets = 0
     finish = False
+    early = False
     warm = False
     keep_last = False
 
@@ -118,9 +122,9 @@ class GradientAttack(rbmed.Attack):
 
         The target model may answer differently at each call: loss, logits and gradient of an iterate come from the
         same pass, and no iterate is evaluated twice. Where the model stops on success, and unless ``finish``, an image
-        leaves the batch at its first wrong answer.
+        leaves the batch at its first wrong answer; with ``early`` also when it is given up.
         """
-        objective, part = self.objective(), model
+        objective, part, leave = self.objective(), model, model.stop_on_success and not self.finish
         state = State(threat, x, y, target, begin, self.keep_last and model.random)
 
         def loss_of(draws: Tensor) -> Tensor:
@@ -128,9 +132,11 @@ class GradientAttack(rbmed.Attack):
 
         state.begin(*differentiate(model, state.now, loss_of, self.also(model, y)))
         step, found = self.step(state, steps), Found.of(state)
+        if leave and self.early:
+            state.reach = Reach(level(self.params.loss, state.best_loss, self.targets == 0, state.classes), steps)
         for number in range(1, steps + 1):
-            if model.stop_on_success and not self.finish:
-                stay = (~state.broken).nonzero().squeeze(1)
+            if leave:
+                stay = (~state.broken if state.lost is None else ~(state.broken | state.lost)).nonzero().squeeze(1)
                 if len(stay) < len(state.rows):
                     found.store(state)
                     if len(stay) == 0:
@@ -145,6 +151,9 @@ class GradientAttack(rbmed.Attack):
                 logits, loss, state.grad = differentiate(part, state.now, loss_of, self.also(part, state.y))
                 state.update(logits, loss)
                 step.learn(state)
+                if state.reach is not None and number in looks(steps, max(steps // 10, 10)):
+                    now = level(self.params.loss, state.best_loss, self.targets == 0, state.classes)
+                    state.lost = state.reach.lost(now, number)
         found.store(state)
         return found
 
@@ -165,16 +174,6 @@ class GradientAttack(rbmed.Attack):
         return runs, steps
 
 
-class PerImage:
-    """Holds tensors whose first dimension counts images."""
-
-    def keep(self, index: Tensor) -> None:
-        """Keep these images only."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[index])
-
-
 class State(PerImage):
     """The images still in a run.
 
@@ -183,6 +182,7 @@ class State(PerImage):
         rows: the images' places in the batch with which the run began, int64 (M,).
         x, y, target: clean images, true classes, and the classes that a targeted loss is directed at.
         now, loss, grad: the current iterate, (M, C, H, W), its loss, (M,), and gradient.
+        reach, lost: follows what images may still reach, and bool (M,), those given up; None where none is.
         improved: bool (M,), the current iterate has the highest loss so far; with ``keep_last`` always.
         best, best_loss, best_logits, wrong, broken: as in `Found`.
     """
@@ -192,8 +192,15 @@ class State(PerImage):
     ) -> None:
         self.threat, self.rows, self.keep_last = threat, torch.arange(len(x), device=x.device), keep_last
         self.x, self.y, self.target, self.now = x, y, target, now
+        self.reach: Reach | None = None
+        self.lost: Tensor | None = None
         if threat.norm == "linf":
             self.low, self.high = (x - threat.eps).clamp_(0, 1), (x + threat.eps).clamp_(0, 1)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the target model has."""
+        return self.best_logits.shape[1]
 
     def begin(self, logits: Tensor, loss: Tensor, grad: Tensor) -> None:
         """Store the target model's answer to the start."""

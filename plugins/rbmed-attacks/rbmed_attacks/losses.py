@@ -7,6 +7,7 @@ says otherwise the mean of its loss over the draws, whose gradient is the mean o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -63,6 +64,17 @@ def vote(margins: Tensor) -> Tensor:
     """
     needed = -(-3 * margins.shape[1] // 4)
     return margins.topk(needed, dim=1).values.clamp_max(0).mean(1)
+
+
+def level(loss: str, values: Tensor, untargeted: bool, classes: int) -> Tensor:
+    """Values (N,) of a loss on a scale on which a wrong answer is at least 0; they keep their order.
+
+    Of the cross-entropy this is the log-sum-exp of the wrong classes minus the true logit, which is near the margin
+    and grows with it evenly, as the cross-entropy of an image that is far from a wrong answer does not.
+    """
+    if loss == "ce" or (loss == "auto" and untargeted and classes > 2):
+        return values.expm1().log()
+    return values + math.log(2) if loss == "logistic" else values
 
 
 def untargeted(loss: Loss) -> Objective:

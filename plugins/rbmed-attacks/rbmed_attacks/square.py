@@ -15,6 +15,7 @@ import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.norms import length, project, unit
+from rbmed_attacks.reach import Reach, looks
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel, margin
 
 #: After how many proposals the share of changed pixels is halved.
@@ -30,9 +31,16 @@ class Square(rbmed.Attack):
     Reference: Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
     search", ECCV 2020, arXiv:1912.00049; L1: Croce & Hein 2021, arXiv:2103.01208.
 
+    Attributes:
+        known: the largest margin of each image that attacks with a gradient have found, (N,). Where broken images
+            leave the batch, so do those that a run will not break, see `rbmed_attacks.reach`, if it also lags behind
+            these margins: where it does not, the gradient may be masked. None: every run is finished.
+
     Raises:
         BudgetExceeded: the budget does not allow a single proposal.
     """
+
+    known: Tensor | None = None
 
     class Params(rbmed.Params):
         """Parameters of Square; the defaults are those of AutoAttack."""
@@ -66,10 +74,11 @@ class Square(rbmed.Attack):
             if len(rows) == 0:
                 break
             part = model.at(rows) if stop else model
+            known = self.known[rows] if stop and self.known is not None else None
             with torch.no_grad():
                 # A stream of its own for each run: how far the last one got depends on the image.
                 found, value, broken = self._run_once(
-                    part, x[rows], y[rows], threat, proposals, rng[rows].fork(f"run {run}")
+                    part, x[rows], y[rows], threat, proposals, rng[rows].fork(f"run {run}"), known
                 )
             better = value > score[rows]
             best[rows] = choose(better, found, best[rows])
@@ -79,7 +88,14 @@ class Square(rbmed.Attack):
         return best
 
     def _run_once(
-        self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, proposals: int, rng: Stream
+        self,
+        model: TargetModel,
+        x: Tensor,
+        y: Tensor,
+        threat: ThreatModel,
+        proposals: int,
+        rng: Stream,
+        known: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One run: for each image the last one accepted, its margin, and whether it is wrong."""
         propose: Proposal = Squares(threat) if threat.norm == "linf" else Bumps(threat)
@@ -89,14 +105,21 @@ class Square(rbmed.Attack):
         value, wrong = margin(logits, y), logits.argmax(1) != y
         found, reached, broken = now.clone(), value.clone(), wrong.clone()
         drawn = value  # Replaced at the first proposal.
+        reach = Reach(value, proposals)
+        places = () if known is None else looks(proposals, max(proposals // 20, 250))
         for number in range(proposals):
             if model.stop_on_success:
-                stay = (~wrong).nonzero().squeeze(1)
+                leave = wrong
+                if known is not None and number in places:
+                    leave = wrong | (reach.lost(value, number) & (value < known))
+                stay = (~leave).nonzero().squeeze(1)
                 if len(stay) < len(rows):
                     found[rows], reached[rows], broken[rows] = now, value, wrong
                     if len(stay) == 0:
                         return found, reached, broken
                     rows, now, value, wrong = rows[stay], now[stay], value[stay], wrong[stay]
+                    reach.keep(stay)
+                    known = None if known is None else known[stay]
                     x, y, rng, drawn, seen = x[stay], y[stay], rng[stay], drawn[stay], model.at(rows)
             if number % BLOCK == 0:
                 drawn = rng.uniform((len(rows), BLOCK, propose.numbers + channels))

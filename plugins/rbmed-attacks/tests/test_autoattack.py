@@ -53,6 +53,7 @@ def test_in_l1_auto_pgd_restarts_as_published():
         ({}, 9, "l2", "aa-adapted-K9"),
         ({}, 10, "linf", "aa-standard"),
         ({}, 1000, "l2", "aa-standard"),
+        ({"version": "early"}, 10, "linf", "aa-early-adapted-K10"),
         ({}, 10, "l1", "aa-adapted-K10-l1"),
         ({"steps": 50}, 10, "linf", "aa-custom-K10-50-5000"),
         ({"queries": 100}, 2, "linf", "aa-custom-K2-100-100"),
