@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from robustbench_med.statistics import intervals
-
 
 @dataclass(frozen=True)
 class Rate:
@@ -39,11 +37,15 @@ def wilson(rate: Rate) -> tuple[float, float]:
     `scipy.stats.binomtest` needs whole hits, and a mean over noise draws has fractions of them. Draws of one image are
     not independent trials, so ``n`` counts images only, which makes the interval wider.
     """
+    from robustbench_med.statistics import intervals  # numpy, which the command line does without
+
     return intervals.wilson(rate.hits / rate.n, rate.n) if rate.n else (0.0, 1.0)
 
 
 def interval(rate: Rate) -> tuple[float, float]:
     """95 % interval of a share: of the patients where they are known (`robustbench_med.statistics.intervals`)."""
+    from robustbench_med.statistics import intervals
+
     if not rate.patients:
         return wilson(rate)
     hits, images = zip(*rate.patients, strict=True)

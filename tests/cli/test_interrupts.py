@@ -47,7 +47,11 @@ ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPA
 )
 def test_ctrl_c_at_any_moment(at: str, tmp_path: Path) -> None:
     command = ["-p", TOY, "plan", "--dataset", "stripes"] if "config" in at or "torch" in at else ["list"]
-    done = run([sys.executable, "-c", PROGRAM, at, *command], check=False, env=ENV, cwd=tmp_path)
+    # Tests that were started in the background ignore Ctrl-C, which their children would inherit.
+    heeding = PROGRAM.replace(
+        "import atexit", "import signal; signal.signal(2, signal.default_int_handler); import atexit", 1
+    )
+    done = run([sys.executable, "-c", heeding, at, *command], check=False, env=ENV, cwd=tmp_path)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert "error: interrupted" in done.stderr

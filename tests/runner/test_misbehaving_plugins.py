@@ -64,7 +64,9 @@ def test_settings_that_a_plugin_changes_do_not_outlive_its_call(toys: Registry, 
 
 
 def test_records_hold_no_path_of_the_machine(toys: Registry, tmp_path: Path) -> None:
-    (record,) = run(toys, tmp_path / "out", attack=f"faulty:how=raise,file={tmp_path / 'my, calls'}")
+    (record,) = run(
+        toys, tmp_path / "out", attack={"name": "faulty", "how": "raise", "file": str(tmp_path / "my, calls")}
+    )
     assert record.attack.params["file"] == "…/my, calls"
     assert str(tmp_path.parent) not in (tmp_path / "out" / "records.jsonl").read_text()
 

@@ -37,7 +37,7 @@ def test_figures_are_in_percent_and_columns_without_any_are_left_out(measured) -
     figures = ["0.900", "25.0", "50.0", "4.0", "45.0", "12.5", "50.0", "48/-"]
     assert list(found.values()) == ["d", "apgd:steps=5 oblivious linf 0.01", "f:detector=knn", *figures]
     assert ", ".join(found) == (
-        "data set, attack, defense, AUROC, TPR at 1 %, TPR at 5 %, FPR, TPR, slips by, robust, images"
+        "data set, attack, defense, AUROC, TPR at 1 %, TPR at 5 %, FPR, TPR, slips by, robust, images/patients"
     )
 
 
