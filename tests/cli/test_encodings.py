@@ -20,7 +20,7 @@ def rbmed(*words: object, encoding: str, home: Path) -> str:
 
 COMMANDS = (
     ("data", "partition", "stripes"),
-    ("plan", "--dataset", "stripes", "--attack", "fgsm", "--defense", "undefended"),
+    ("plan", "--train", "--dataset", "stripes", "--attack", "fgsm", "--defense", "undefended"),
 )
 
 
