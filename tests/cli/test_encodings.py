@@ -20,7 +20,20 @@ def rbmed(*words: object, encoding: str, home: Path) -> str:
 
 COMMANDS = (
     ("data", "partition", "stripes"),
-    ("plan", "--train", "--dataset", "stripes", "--attack", "fgsm", "--defense", "undefended"),
+    (
+        "plan",
+        "--train",
+        "--model",
+        "linear",
+        "--access",
+        "oblivious",
+        "--dataset",
+        "stripes",
+        "--attack",
+        "fgsm",
+        "--defense",
+        "undefended",
+    ),
 )
 
 
