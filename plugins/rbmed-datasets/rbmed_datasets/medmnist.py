@@ -133,6 +133,15 @@ class MedMnist(FolderDataset):
             raise DataError(f"{what} has the MD5 {found}, not the {whose} {expected}; it is damaged or another edition")
         return found
 
+    def _md5_note(self, path: Path) -> str:
+        """What the MD5 of the file says: one that was given must be met, another than the official one is noted."""
+        md5 = self._verify(path, self.params.md5.lower(), f"file {path}")
+        if self.params.md5 or md5 == (official := self._expected(path)):
+            return f"MD5 {md5}, verified"
+        if official:
+            return f"MD5 {md5} is not the official {official}: another edition of {path.name}, or a changed file"
+        return f"MD5 {md5}, not verified: no digest is known of this file; md5= verifies it"
+
     def base(self) -> Path:
         """The folder of the file."""
         return self._path.parent
@@ -143,10 +152,8 @@ class MedMnist(FolderDataset):
 
     def scans(self) -> Scans:
         """Read the three parts, made square."""
-        path, expected = self._path, self._expected(self._path)
-        md5 = self._verify(path, expected, f"file {path}")
-        checked = "verified" if expected else "not verified: no digest is known of this file; md5= verifies it"
-        notes = [f"MD5 {md5}, {checked}", "no patient ids: each image, or volume, counts as a patient"]
+        path = self._path
+        notes = [self._md5_note(path), "no patient ids: each image, or volume, counts as a patient"]
         made, labels, ids, parts, shapes = [], [], [], [], set()
         with _opened(path) as stored:
             for part, split in _PARTS.items():
@@ -211,7 +218,12 @@ class MedMnist(FolderDataset):
         return found[0] if len(classes) == 2 and len(found) == 1 else None
 
     def check(self) -> list[str]:
-        """The MD5, the arrays and the labels."""
+        """The MD5, the arrays and the labels.
+
+        Raises:
+            DataError: there is no such file.
+        """
+        _ = self._path  # a folder without one holds something else, and no problem of this data set
         try:
             return [f"note: {line}" for line in self.scans().notes]
         except DataError as error:
