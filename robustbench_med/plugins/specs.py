@@ -36,6 +36,9 @@ class Spec:
         name: lower case, unique within its kind (``distribution/name`` resolves a clash).
         target: ``package.module:Class``, imported on first use.
         summary: one line, shown by ``rbmed list``.
+        title: its name for people, on pages and in charts: ``JPEG compression``; by default ``name``.
+        paper: title of the paper that it is published in.
+        venue: where that appeared, and when: ``ICLR 2018``.
         reference: the paper or page to cite.
         revision: raised whenever the same parameters would give other numbers; part of the cell id.
     """
@@ -46,6 +49,9 @@ class Spec:
     name: str
     target: str
     summary: str
+    title: str = ""
+    paper: str = ""
+    venue: str = ""
     reference: str = ""
     revision: int = 1
 
@@ -128,13 +134,17 @@ class DefenseSpec(Spec):
 
     ``weights`` is ``package:folder``, the trained parts that ship with the plugin, if any. ``reproduction`` is
     ``package:file``, the published table and how to measure it again (`robustbench_med.reproduction.published`), if
-    any.
+    any. ``bare`` says that it adds nothing to the classifier but the parts that its user names: its rows are called
+    after these parts and the training. ``variants`` says how parameters read in a name, as pairs of ``key=value`` and
+    words, empty for what is left out: ``("ablation=no-detector", "without detector")``.
     """
 
     kind: ClassVar[str] = "defense"
     base: ClassVar[str] = "robustbench_med.interfaces:Defense"
     weights: str = ""
     reproduction: str = ""
+    bare: bool = False
+    variants: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import KINDS, AttackSpec
 
 
@@ -35,3 +36,15 @@ def test_a_spec_cannot_be_changed():
     spec = AttackSpec(name="a", target="a.b:C", summary="s")
     with pytest.raises(AttributeError):
         spec.name = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["attack", "detector", "purifier", "strategy", "dataset", "defense"])
+def test_readers_get_a_name_and_the_paper_of_everything_that_is_shipped(kind):
+    shipped = [entry.spec for entry in Registry().entries(kind) if entry.distribution.startswith("rbmed-")]
+    assert shipped
+    for spec in shipped:
+        assert spec.title, spec.name
+        assert bool(spec.paper) == bool(spec.venue), spec.name
+        assert not spec.paper or spec.reference, spec.name
+    papers = {spec.paper: spec.venue for spec in shipped if spec.paper}
+    assert all(papers[spec.paper] == spec.venue for spec in shipped if spec.paper)

@@ -13,5 +13,6 @@ def rbmed_attacks() -> Iterator[rbmed.AttackSpec]:
         name="example",
         target="rbmed_example.attack:Example",
         summary="to copy: signed gradient steps",
+        title="Example attack",
         norms=("linf", "l2"),
     )

@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from robustbench_med import AttackSpec, StrategySpec, hookimpl
 
 
-def _spec(module: str, cls: str, summary: str, reference: str = "") -> StrategySpec:
-    return StrategySpec(name=module, target=f"rbmed_fl.strategies.{module}:{cls}", summary=summary, reference=reference)
+def _spec(
+    module: str, cls: str, title: str, summary: str, reference: str = "", paper: str = "", venue: str = ""
+) -> StrategySpec:
+    return StrategySpec(
+        name=module,
+        target=f"rbmed_fl.strategies.{module}:{cls}",
+        summary=summary,
+        title=title,
+        paper=paper,
+        venue=venue,
+        reference=reference,
+    )
 
 
 @hookimpl
@@ -17,8 +27,18 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
     yield from _averaging()
     yield from _robust()
     yield from _personalized()
-    yield _spec("local", "LocalOnly", "every client trains separately, nothing is sent (lower bound of a federation)")
-    yield _spec("centralized", "Centralized", "one model on the pooled images of all clients (upper bound, no privacy)")
+    yield _spec(
+        "local",
+        "LocalOnly",
+        "Local training",
+        "every client trains separately, nothing is sent (lower bound of a federation)",
+    )
+    yield _spec(
+        "centralized",
+        "Centralized",
+        "Pooled data",
+        "one model on the pooled images of all clients (upper bound, no privacy)",
+    )
 
 
 @hookimpl
@@ -28,6 +48,9 @@ def rbmed_attacks() -> Iterator[AttackSpec]:
         name="trigger",
         target="rbmed_fl.trigger:Trigger",
         summary="stamps the trigger of a backdoor; needs eps 1",
+        title="Backdoor trigger",
+        paper="How To Backdoor Federated Learning",
+        venue="AISTATS 2020",
         reference="Bagdasaryan et al. 2020, arXiv 1807.00459",
         norms=("linf",),
         access="none",
@@ -38,66 +61,169 @@ def _averaging() -> Iterator[StrategySpec]:
     yield _spec(
         "fedavg",
         "FedAvg",
+        "FedAvg",
         "one global model, the clients' average weighted by examples",
         "McMahan et al. 2017, arXiv 1602.05629",
+        "Communication-Efficient Learning of Deep Networks from Decentralized Data",
+        "AISTATS 2017",
     )
     yield _spec(
-        "fedprox", "FedProx", "FedAvg whose clients stay near the global model", "Li et al. 2020, arXiv 1812.06127"
+        "fedprox",
+        "FedProx",
+        "FedProx",
+        "FedAvg whose clients stay near the global model",
+        "Li et al. 2020, arXiv 1812.06127",
+        "Federated Optimization in Heterogeneous Networks",
+        "MLSys 2020",
     )
-    yield _spec("fedavgm", "FedAvgM", "FedAvg with momentum on the server", "Hsu et al. 2019, arXiv 1909.06335")
-    yield _spec("fedadam", "FedAdam", "Adam on the server", "Reddi et al. 2021, arXiv 2003.00295")
-    yield _spec("fedyogi", "FedYogi", "Yogi on the server", "Reddi et al. 2021, arXiv 2003.00295")
+    yield _spec(
+        "fedavgm",
+        "FedAvgM",
+        "FedAvgM",
+        "FedAvg with momentum on the server",
+        "Hsu et al. 2019, arXiv 1909.06335",
+        "Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification",
+        "arXiv 2019",
+    )
+    yield _spec(
+        "fedadam",
+        "FedAdam",
+        "FedAdam",
+        "Adam on the server",
+        "Reddi et al. 2021, arXiv 2003.00295",
+        "Adaptive Federated Optimization",
+        "ICLR 2021",
+    )
+    yield _spec(
+        "fedyogi",
+        "FedYogi",
+        "FedYogi",
+        "Yogi on the server",
+        "Reddi et al. 2021, arXiv 2003.00295",
+        "Adaptive Federated Optimization",
+        "ICLR 2021",
+    )
 
 
 def _robust() -> Iterator[StrategySpec]:
-    yield _spec("fedmedian", "FedMedian", "coordinate-wise median (robust)", "Yin et al. 2018, arXiv 1803.01498")
     yield _spec(
-        "fedtrimmedavg", "FedTrimmedAvg", "coordinate-wise trimmed mean (robust)", "Yin et al. 2018, arXiv 1803.01498"
+        "fedmedian",
+        "FedMedian",
+        "FedMedian",
+        "coordinate-wise median (robust)",
+        "Yin et al. 2018, arXiv 1803.01498",
+        "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+        "ICML 2018",
     )
     yield _spec(
-        "krum", "Krum", "the one update nearest to the others (robust)", "Blanchard et al. 2017, arXiv 1703.02757"
+        "fedtrimmedavg",
+        "FedTrimmedAvg",
+        "FedTrimmedAvg",
+        "coordinate-wise trimmed mean (robust)",
+        "Yin et al. 2018, arXiv 1803.01498",
+        "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+        "ICML 2018",
+    )
+    yield _spec(
+        "krum",
+        "Krum",
+        "Krum",
+        "the one update nearest to the others (robust)",
+        "Blanchard et al. 2017, arXiv 1703.02757",
+        "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
+        "NeurIPS 2017",
     )
     yield _spec(
         "multikrum",
         "MultiKrum",
+        "Multi-Krum",
         "mean of the updates nearest to the others (robust)",
         "Blanchard et al. 2017, arXiv 1703.02757",
+        "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
+        "NeurIPS 2017",
     )
     yield _spec(
         "bulyan",
         "Bulyan",
+        "Bulyan",
         "Multi-Krum, then a trimmed mean around the median (robust)",
         "El Mhamdi et al. 2018, arXiv 1802.07927",
+        "The Hidden Vulnerability of Distributed Learning in Byzantium",
+        "ICML 2018",
     )
 
 
 def _personalized() -> Iterator[StrategySpec]:
-    yield _spec("fedbn", "FedBN", "batch normalisation stays with the client", "Li et al. 2021, arXiv 2102.07623")
-    yield _spec("fedper", "FedPer", "the last layers stay with the client", "Arivazhagan et al. 2019, arXiv 1912.00818")
+    yield _spec(
+        "fedbn",
+        "FedBN",
+        "FedBN",
+        "batch normalisation stays with the client",
+        "Li et al. 2021, arXiv 2102.07623",
+        "FedBN: Federated Learning on Non-IID Features via Local Batch Normalization",
+        "ICLR 2021",
+    )
+    yield _spec(
+        "fedper",
+        "FedPer",
+        "FedPer",
+        "the last layers stay with the client",
+        "Arivazhagan et al. 2019, arXiv 1912.00818",
+        "Federated Learning with Personalization Layers",
+        "arXiv 2019",
+    )
     yield _spec(
         "fedrep",
         "FedRep",
+        "FedRep",
         "the last layers stay, trained before the shared features",
         "Collins et al. 2021, arXiv 2102.07078",
+        "Exploiting Shared Representations for Personalized Federated Learning",
+        "ICML 2021",
     )
     yield _spec(
-        "ditto", "Ditto", "a personal model with a proximal term to the global one", "Li et al. 2021, arXiv 2012.04221"
+        "ditto",
+        "Ditto",
+        "Ditto",
+        "a personal model with a proximal term to the global one",
+        "Li et al. 2021, arXiv 2012.04221",
+        "Ditto: Fair and Robust Federated Learning Through Personalization",
+        "ICML 2021",
     )
     yield _spec(
-        "apfl", "APFL", "an adaptive mixture of a personal and the global model", "Deng et al. 2020, arXiv 2003.13461"
+        "apfl",
+        "APFL",
+        "APFL",
+        "an adaptive mixture of a personal and the global model",
+        "Deng et al. 2020, arXiv 2003.13461",
+        "Adaptive Personalized Federated Learning",
+        "arXiv 2020",
     )
     yield _spec(
         "fedem",
         "FedEM",
+        "FedEM",
         "several global models, mixed by each client's own weights",
         "Marfoq et al. 2021, arXiv 2108.10252",
+        "Federated Multi-Task Learning under a Mixture of Distributions",
+        "NeurIPS 2021",
     )
     yield _spec(
-        "pfeddef", "PFedDef", "FedEM with adversarial training by every client", "Kim et al. 2023, arXiv 2209.08412"
+        "pfeddef",
+        "PFedDef",
+        "pFedDef",
+        "FedEM with adversarial training by every client",
+        "Kim et al. 2023, arXiv 2209.08412",
+        "Characterizing Internal Evasion Attacks in Federated Learning",
+        "AISTATS 2023",
     )
     yield _spec(
         "fedmoe",
         "FedMoE",
+        "FedMoE",
         "mixture of experts: experts averaged, gates stay with the client (MedFedPure)",
         "Karami et al. 2025, arXiv 2511.11625",
+        "MedFedPure: A Medical Federated Framework with MAE-based Detection and Diffusion Purification for "
+        "Inference-Time Attacks",
+        "arXiv 2025",
     )

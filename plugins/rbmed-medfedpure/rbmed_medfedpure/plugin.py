@@ -14,34 +14,65 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         name="medfedpure",
         target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
         summary="Personalized mixture of experts + MAE detector + diffusion purifier; ablations",
+        title="MedFedPure",
+        paper="MedFedPure: A Medical Federated Framework with MAE-based Detection and Diffusion "
+        "Purification for Inference-Time Attacks",
+        venue="arXiv 2025",
         reference="Karami et al., MedFedPure, arXiv 2511.11625 (2025)",
         weights="rbmed_medfedpure:weights",
         reproduction="rbmed_medfedpure:br35h.toml",
+        variants=(
+            ("ablation=no-detector", "without detector"),
+            ("ablation=no-purifier", "without purifier"),
+            ("ablation=random-detector", "random detector"),
+            ("ablation=fixed-strength", "fixed strength"),
+            ("ablation=fedavg-backbone", "FedAvg backbone"),
+            ("ablation=shared-gates", "shared gates"),
+            ("score=reconstruction", "published score"),
+            ("score=consistency", "consistency score"),
+            ("score=combined", "combined score"),
+            ("preset=few", ""),
+        ),
     )
     yield DefenseSpec(
         name="medfedpure-plus",
         target="rbmed_medfedpure.recipes.plus:MedFedPurePlus",
         summary="Adversarially trained personalized experts that abstain at low confidence",
+        title="MedFedPure-plus",
+        paper="Characterizing Internal Evasion Attacks in Federated Learning",
+        venue="AISTATS 2023",
         reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; with a reject option",
+        variants=(("detector=none", "without reject option"), ("preset=few", "")),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
         name="undefended",
         target="rbmed_medfedpure.recipes.undefended:Undefended",
         summary="The FedAvg classifier alone, same backbone as medfedpure",
+        title="No defense",
+        paper="Communication-Efficient Learning of Deep Networks from Decentralized Data",
+        venue="AISTATS 2017",
         reference="McMahan et al., Communication-efficient learning of deep networks, AISTATS 2017",
+        bare=True,
+        variants=(("preset=few", ""),),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
         name="shielded",
         target="rbmed_medfedpure.recipes.undefended:Shielded",
         summary="The undefended classifier behind any purifier, detector, or both",
+        title="Shielded classifier",
+        bare=True,
+        variants=(("preset=few", ""),),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
         name="diffpure",
         target="rbmed_medfedpure.recipes.undefended:DiffPure",
         summary="The undefended classifier with every image diffused and denoised",
+        title="DiffPure",
+        paper="Diffusion Models for Adversarial Purification",
+        venue="ICML 2022",
         reference="Nie et al., Diffusion models for adversarial purification, ICML 2022, arXiv 2205.07460",
         weights="rbmed_medfedpure:weights",
     )
@@ -49,4 +80,5 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         name="recipe",
         target="rbmed_medfedpure.recipes.recipe:RecipeDefense",
         summary="Any combination of parts, without code: --defense mine.toml",
+        title="Recipe",
     )

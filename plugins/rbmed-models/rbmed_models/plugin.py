@@ -14,12 +14,19 @@ def rbmed_models() -> Iterator[ModelSpec]:
         name="resnet",
         target="rbmed_models.resnet:ResNetModel",
         summary="Residual network of basic blocks, sized for small images (default: ResNet-10, width 32)",
+        title="ResNet",
+        paper="Deep Residual Learning for Image Recognition",
+        venue="CVPR 2016",
         reference="He et al. 2016, arXiv:1512.03385",
     )
     yield ModelSpec(
         name="moe",
         target="rbmed_models.moe:MoEModel",
         summary="Mixture of expert heads on a shared ResNet, with personal gates (MedFedPure's classifier)",
+        title="Mixture of experts",
+        paper="MedFedPure: A Medical Federated Framework with MAE-based Detection and Diffusion "
+        "Purification for Inference-Time Attacks",
+        venue="arXiv 2025",
         reference="Karami et al. 2025, arXiv:2511.11625",
     )
     yield ModelSpec(
@@ -65,4 +72,5 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
         name="pretrained",
         target="rbmed_models.foreign.pretrained:Pretrained",
         summary="No training: every client has the model as built",
+        title="Pretrained",
     )

@@ -38,6 +38,8 @@ def show(what: What, as_json: AsJson = False) -> None:
     facts = {
         "from": f"{entry.distribution} {entry.version} ({entry.plugin})",
         "target": entry.spec.target,
+        "name": entry.spec.title,
+        "paper": ", ".join(filter(None, [entry.spec.paper, entry.spec.venue])),
         "reference": entry.spec.reference,
         "revision": entry.spec.revision,
         "licence": getattr(entry.spec, "licence", ""),
