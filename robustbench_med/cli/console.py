@@ -17,6 +17,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from robustbench_med.cli.fitting import FittingTable
 from robustbench_med.files import escaping
 
 
@@ -68,9 +69,19 @@ def write_anything() -> None:
             stream.reconfigure(errors="rbmed")
 
 
-def table(*columns: str, title: str = "", right: tuple[str, ...] = ()) -> Table:
-    """An empty table; the first column is emphasised and never folded, those named in ``right`` are aligned right."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+def table(
+    *columns: str,
+    title: str = "",
+    right: tuple[str, ...] = (),
+    keep: Sequence[str] = (),
+    first_to_go: Sequence[str] = (),
+) -> FittingTable:
+    """An empty table; the first column is emphasised and never folded, those named in ``right`` are aligned right.
+
+    Where they do not fit, columns are left out: those of ``first_to_go``, then from the right, never those of ``keep``.
+    """
+    made = FittingTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    made.keep, made.first_to_go = keep, first_to_go
     made.title, made.title_justify = Text(title, style="bold") if title else None, "left"  # it is not read as markup
     for at, name in enumerate(columns):
         made.add_column(

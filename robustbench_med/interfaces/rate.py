@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+#: Images of a client below which its figure is called too few.
+FEW = 20
+
 
 @dataclass(frozen=True)
 class Rate:

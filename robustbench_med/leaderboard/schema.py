@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from robustbench_med.interfaces.rate import FEW
+
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.ranking.answers import Answers
     from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 #: static: a classifier alone; the others do something to an image, or abstain, when it is deployed.
 Track = Literal["static", "deterministic test-time", "randomized test-time"]
-#: Images of a client below which its figure is called too few.
-FEW = 20
 TRACKS: tuple[Track, ...] = ("static", "deterministic test-time", "randomized test-time")
 
 

@@ -132,3 +132,50 @@ def test_axe_finds_nothing_serious_in_a_report(results: Path, dark: bool) -> Non
     with opened() as driver:
         show(driver, results / "report.html", dark=dark)
         assert serious(driver) == []
+
+
+@pytest.mark.parametrize("access", ["oblivious", "full", "query"])
+def test_a_row_that_was_attacked_once_shows_what_was_measured(tmp_path: Path, access: str) -> None:
+    metrics = {
+        "clean_accuracy": 0.9,
+        "robust_accuracy": 0.512,
+        "robust_sensitivity": 0.345,
+        "detector_fpr": 0.05,
+        "detector_tpr": 0.5,
+        "detector_auroc": 0.8,
+    }
+    one = boards.record(
+        attack={"name": "apgd", "params": {"steps": 20, "loss": "auto"}, "params_passed": {"steps": 20}},
+        threat={"norm": "linf", "eps": 4 / 255, "access": access, "goal": "untargeted"},
+        metrics=metrics,
+        intervals={"robust_accuracy": [0.4, 0.6], "robust_sensitivity": [0.2, 0.5]},
+        per_client=dict.fromkeys(boards.CLIENTS, metrics),
+        client_images=dict.fromkeys(boards.CLIENTS, (32, 30)),
+        worst_client="hospital-2",
+        patients=60,
+    )
+    append(tmp_path / "records.jsonl", one)
+    assert rbmed(tmp_path, "--format", "md").exit_code == rbmed(tmp_path).exit_code == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    head, row = (
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[4:7] if "---" not in line
+    )
+    found = dict(zip(head, row, strict=True))
+    assert found == {
+        "Data": "brainsim (synthetic)",
+        "Defense": "medfedpure:fpr=0.05",
+        "Attack": "apgd:steps=20",
+        "Sees": access,
+        "Clean %": "90.0",
+        "Robust % [95 %]": "51.2 [40, 60]",
+        "Worst client": "51.2 hospital-2",
+        "AUROC": "0.800",
+        "FPR / TPR %": "5.0 / 50.0",
+        "images/patients": "64/60",
+        "Sens. %": "34.5 [20, 50]",
+        "Settings": "linf 4/255; steps=20,loss=auto; eot 4; 2 draws; seed 0",
+    }
+    assert text.count("51.2 [40, 60]") == 2  # and in the row of the board
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<b>51.2</b>" in page
+    assert '<td class="n">34.5 [20, 50]</td>' in page

@@ -45,7 +45,7 @@ def list_datasets(as_json: AsJson = False) -> None:
     if as_json:
         console.emit_json([{**describe(entry), "images": _where(entry)} for entry in entries])
         return
-    made = console.table("name", "summary", "traits", "licence", "images")
+    made = console.table("name", "summary", "traits", "licence", "images", keep=("summary",))
     for entry in entries:
         licence = getattr(entry.spec, "licence", "")
         console.row(made, entry.spec.name, entry.spec.summary, traits(entry.spec), licence, _where(entry))

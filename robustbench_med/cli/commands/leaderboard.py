@@ -149,9 +149,8 @@ def _print(board: Board, columns: list[Column]) -> None:
 def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table:
     filled = [column for column in columns if any(column.text(entry) for entry in entries)]
     right = tuple(column.title for column in filled if column.right)
-    table = console.table(*(column.title for column in filled), title=title, right=right)
-    for column in table.columns:
-        column.no_wrap = column.justify == "right"  # long names are folded before numbers are cut
+    names = [column.title for column in filled]
+    table = console.table(*names, title=title, right=right, keep=("defense", "strategy", "robust [95 %]"))
     table.padding = (0, 1, 0, 0)
     for entry in entries:
         console.row(table, *(column.text(entry) for column in filled))

@@ -62,7 +62,9 @@ def _print(entries: list[RegistryEntry]) -> None:
         if not of_kind:
             continue
         described = any(traits(entry.spec) for entry in of_kind)
-        made = console.table("name", "summary", *["traits"] * described, "from", title=plural.capitalize())
+        made = console.table(
+            "name", "summary", *["traits"] * described, "from", title=plural.capitalize(), keep=("summary",)
+        )
         for entry in of_kind:
             name = entry.spec.name if times[kind, entry.spec.name] == 1 else entry.qualified
             origin = f"{entry.distribution} {entry.version}"

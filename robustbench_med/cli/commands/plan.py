@@ -122,9 +122,15 @@ def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Seque
     """One row for each cell."""
     priced = any(item.cost for item in items)
     figures = ("images", "gradients", "queries", "time") if priced else ("images",)
-    made = console.table(*(key.replace("_", " ") for key in columns), *figures, "", right=figures)
+    made = console.table(
+        *(key.replace("_", " ") for key in columns),
+        *figures,
+        "state",
+        right=figures,
+        keep=("attack", "time", "state"),
+        first_to_go=("gradients", "queries", "images"),
+    )
     made.padding = (0, 1, 0, 0)
-    made.columns[0].no_wrap = False
     for item, row in zip(items, rows, strict=True):
         cost = item.cost
         spent = (f"{cost.gradients:,}", f"{cost.queries:,}", duration(cost.seconds)) if cost else ("",) * 3 * priced

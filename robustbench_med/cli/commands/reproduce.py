@@ -53,7 +53,6 @@ def reproduce(
     lines = study.lines(records)
     head, cells = figures(lines)
     shown = table(*head, title=f"{reproduction.title}   {_setting(study, records)}", right=head[1:])
-    shown.columns[0].no_wrap = False
     for each in cells:
         row(shown, *each)
     out.print(shown)
@@ -134,13 +133,13 @@ def _card(study: Study) -> DataCard:
 
 def _setting(study: Study, records: Sequence[Record]) -> str:
     """Data, partition and attack, in one line."""
-    from robustbench_med.cli.tables.records import name_of_attack
+    from robustbench_med.records.summary import attack_of
 
     first, card = records[0], _card(study)
     parts = (
         f"{card.name} at {card.size} px{' (synthetic)' if card.synthetic else ''}",
         first.dataset.partition or "by site",
-        f"{name_of_attack(first)}, {first.threat.norm} {first.threat.eps:g}",
+        f"{attack_of(first)}, {first.threat.norm} {first.threat.eps:g}",
     )
     return "   ".join(parts)
 

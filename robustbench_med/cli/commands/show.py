@@ -49,7 +49,7 @@ def show(what: What, as_json: AsJson = False) -> None:
     if not rows:
         console.out.print("no parameters")
         return
-    made = console.table("parameter", "default", "valid", "description")
+    made = console.table("parameter", "default", "valid", "description", keep=("description",))
     for item in rows:
         default = "required" if item["required"] else item["default"]
         console.row(made, item["name"], default, item["valid"], item["description"])

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from robustbench_med.cli import console
-from robustbench_med.cli.tables.records import contrast, name_of_attack, short
+from robustbench_med.cli.tables.records import contrast
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
+from robustbench_med.records.summary import attack_of
 
 
 def show(records: Sequence[Record]) -> Table | console.Lines | None:
@@ -38,19 +39,18 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
         for name in ("clean_accuracy", "robust_accuracy"):
             figure = record.between_clients.get(name)
             cells += map(percent, (figure.mean, figure.worst, figure.spread)) if figure else [""] * 3
-        found.append([short(label, 64), *cells, *(column[at] for column in extra.values())])
+        found.append([label, *cells, *(column[at] for column in extra.values())])
     if len(found) > console.MANY:
         return console.Lines(title, columns, found, right)
-    table = console.table(*columns, title=title, right=right)
+    table = console.table(*columns, title=title, right=right, first_to_go=("suspected", "kB", "spread"))
     table.padding = (0, 1, 0, 0)
-    table.columns[0].no_wrap = False
     for each in found:
         console.row(table, *each)
     return table
 
 
 def _attack(record: Record) -> str:
-    return "probe" if record.role == "probe" else f"{name_of_attack(record)} {record.threat.access}"
+    return "probe" if record.role == "probe" else f"{attack_of(record)} {record.threat.access}"
 
 
 def _sent(record: Record) -> str:

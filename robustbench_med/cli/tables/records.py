@@ -12,12 +12,12 @@ from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
-from robustbench_med.interfaces.rate import percent
+from robustbench_med.interfaces.rate import FEW, percent
 from robustbench_med.leaderboard.render.columns import images_and_patients, images_of
-from robustbench_med.leaderboard.schema import FEW
-from robustbench_med.plugins.references import format_eps, without_shared_params
+from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
+from robustbench_med.records.summary import attack_of, threat_of
 
 
 def show(records: Sequence[Record]) -> Table | console.Lines:
@@ -44,8 +44,7 @@ def show(records: Sequence[Record]) -> Table | console.Lines:
     columns = list(cells[0]) if cells else ["defense", *_FIGURES]
     if len(cells) > console.MANY:
         return console.Lines(title, columns, [list(row.values()) for row in cells], _FIGURES)
-    table = console.table(*columns, title=title, right=_FIGURES)
-    table.columns[0].no_wrap = False  # long names fold before other columns vanish
+    table = console.table(*columns, title=title, right=_FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
     table.padding = (0, 1, 0, 0)
     for row in cells:
         console.row(table, *row.values())
@@ -66,9 +65,9 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
         {
             "data": _dataset(record),
             "model": record.defense.asked.get("model", ""),
-            "strategy": short(text, 28) if forms[name] > 1 else name,
+            "strategy": text if forms[name] > 1 else name,
             "trained": "" if (seed := record.defense.weights.seed) is None else f"seed {seed}",
-            "threat": _threat(record),
+            "threat": threat_of(record),
             "client": _client(record) if len(alone) > 1 else "",
             "seed": str(record.seed),
         }
@@ -101,12 +100,12 @@ def name_of(record: Record) -> str:
     """``defense / attack / access``."""
     asked = [f"{name} {text}" for name, text in record.defense.asked.items()]
     how = f" ({', '.join(asked)})" if asked else ""
-    return f"{formatted(record.defense)}{how} / {name_of_attack(record)} / {record.threat.access}"
+    return f"{formatted(record.defense)}{how} / {attack_of(record)} / {record.threat.access}"
 
 
 def _title(records: Sequence[Record]) -> str:
     sets = sorted({_dataset(record) for record in records})
-    threats = sorted({_threat(record) for record in records})
+    threats = sorted({threat_of(record) for record in records})
     return f"{', '.join(sets)}   {', '.join(threats)}"
 
 
@@ -115,29 +114,19 @@ def _dataset(record: Record) -> str:
     return " ".join(filter(None, [data.name, "(synthetic)" if data.synthetic else "", data.partition]))
 
 
-def _threat(record: Record) -> str:
-    threat = record.threat
-    goal = "" if threat.goal == "untargeted" else threat.goal
-    return " ".join(filter(None, [threat.norm, format_eps(threat.eps), goal]))
-
-
 def _client(record: Record) -> str:
     """The client, of a cell that looked at one."""
     return record.clients[0] if len(record.clients) == 1 else "all"
 
 
-def name_of_attack(record: Record) -> str:
-    """The attack as on the command line; a ladder by its preset and, where it was named, its attack."""
-    attack = record.attack
-    return f"ladder:{attack.preset} {attack.named}".rstrip() if attack.is_ladder else formatted(attack)
-
-
 _FIGURES = ("clean", "robust [95%]", "worst", "FPR/TPR", "n")
+#: What a narrow terminal still shows, and what it leaves out first.
+_KEPT = ("robust [95%]",)
+_FIRST_TO_GO = ("n", "FPR/TPR", "worst", "clean", "sees")
 
 
 def _marked(name: str, record: Record) -> str:
     """The defense's name, marked where it answered for sites that it was not trained on."""
-    name = short(name)
     if not record.unseen:
         return name
     known = len(set(record.clients) - set(record.unseen))
@@ -153,7 +142,7 @@ def _cells(record: Record) -> dict[str, str]:
     if figures.get("detector_fpr") is not None:
         gate = f"{percent(figures['detector_fpr'])}/{percent(figures.get('detector_tpr'))}"
     return {
-        "attack": short(name_of_attack(record)),
+        "attack": attack_of(record),
         "sees": "probe" if record.role == "probe" else record.threat.access,
         "clean": percent(figures.get("clean_accuracy")),
         "robust [95%]": robust,
@@ -192,11 +181,6 @@ def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
         yield f"patients{whose} are not recorded: intervals treat images as independent, and are too narrow"
 
 
-def short(name: str, longest: int = 32) -> str:
-    """A name that leaves room for the figures; the record holds it in full."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
-
-
 def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
     """What claim and probe mean, and what to run next; nothing where the user chose the rungs.
 
@@ -223,7 +207,7 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         claimed, probed = on_the_same_images(claim, probe, samples)
         gap = 100 * (claimed - probed)
         verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
-        name = escape(short(formatted(claim.defense)))
+        name = escape(formatted(claim.defense))
         same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
         yield f"{name}: {same}: {verdict}."
         yield f"[dim]more: {escape(_again(claim))} --access ladder:full[/]"
@@ -244,8 +228,9 @@ def ladder(record: Record) -> Table | None:
     if not record.attack.is_ladder or record.status != "ok":
         return None
     right = ("images", "left %", "grad", "query", "s")
-    title = f"{short(formatted(record.defense))} on the ladder"
-    table = console.table("rung", "attack", *right, "", title=title, right=right)
+    title = f"{formatted(record.defense)} on the ladder"
+    gone = ("", "query", "grad", "s", "images")
+    table = console.table("rung", "attack", *right, "", title=title, right=right, keep=("attack",), first_to_go=gone)
     table.padding = (0, 1, 0, 0)
     for rung in record.rungs:
         access, _, attack = rung.rung.partition(" ")

@@ -19,11 +19,12 @@ from robustbench_med.files.atomic import replacing, write_text
 from robustbench_med.files.escaping import escape_markdown, straight
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.markdown import to_markdown
+from robustbench_med.leaderboard.render.page import measured
 from robustbench_med.leaderboard.render.page.site import HERE, environment, example, foot, marks, row_pages
 from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.records.folder import SAMPLES, open_results
-from robustbench_med.records.record import Record
+from robustbench_med.records.record import Record, latest
 from robustbench_med.records.sections.base import formatted
 
 #: Names under which Chromium is found, which prints to PDF.
@@ -40,11 +41,13 @@ class ResultsReport:
         name: of the results.
         boards: rows as the leaderboard would have them, with the reasons why some have no rank.
         unmeasured: cells that were skipped or failed, and why.
+        records: the measured cells.
     """
 
     name: str
     boards: Sequence[Board]
     unmeasured: Sequence[tuple[str, str]]
+    records: Sequence[Record] = ()
 
 
 def read(folders: Sequence[Path]) -> ResultsReport:
@@ -62,7 +65,9 @@ def read(folders: Sequence[Path]) -> ResultsReport:
             if record.status == "ok" and (outcome := outcome_of(record, samples)) is not None:
                 outcomes[record.cell_id] = outcome
     missing = [(_named(record), record.reason or record.status) for record in records if record.status != "ok"]
-    return ResultsReport(", ".join(place.resolve().name for place in folders), boards(records, outcomes), missing)
+    name = ", ".join(place.resolve().name for place in folders)
+    ok = [record for record in latest(records) if record.status == "ok"]
+    return ResultsReport(name, measured.as_measured(boards(records, outcomes)), missing, ok)
 
 
 def html(report: ResultsReport, pictures: Path | None = None) -> str:
@@ -78,6 +83,7 @@ def html(report: ResultsReport, pictures: Path | None = None) -> str:
         boards=report.boards,
         pages=list(row_pages(report.boards, pictures)),
         unmeasured=report.unmeasured,
+        measured=measured.cells(report.records),
         root="",
         policy=policy,
         inline=True,
@@ -97,7 +103,8 @@ def html(report: ResultsReport, pictures: Path | None = None) -> str:
 
 def md(report: ResultsReport) -> str:
     """The tables as Markdown."""
-    head = f"# Report: {escape_markdown(report.name)}\n\nRanks count among these rows only.\n"
+    head = "\n".join([f"# Report: {escape_markdown(report.name)}", "", *measured.md(report.records)])
+    head += "\nRanks count among these rows only.\n"
     missing = [f"- {escape_markdown(name)}: {escape_markdown(reason)}" for name, reason in report.unmeasured]
     tail = "\n".join(["", "## Not measured", "", *missing, ""]) if missing else ""
     return to_markdown(report.boards, head=head) + tail

@@ -1,0 +1,86 @@
+"""A table for a narrow terminal: it leaves out columns, and says which, before it breaks a name or a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Column, Table
+from rich.text import Text
+
+#: Width that text with spaces is folded to at least; narrower, it would be a word a line.
+PROSE = 24
+
+
+class FittingTable(Table):
+    """A table whose columns are left out, one after the other, until the rest fits the width.
+
+    Words are never broken, unless the columns that stay (the first, and those in `keep`) do not fit by themselves.
+    """
+
+    keep: Sequence[str] = ()
+    first_to_go: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, and below it what was left out."""
+        every = list(self.columns)
+        for column in self._order(every):
+            if self._space() + sum(map(_least, self.columns)) <= options.max_width:
+                break
+            self.columns.remove(column)
+        kept = list(self.columns)
+        self.columns = self._narrowed(kept, options.max_width - self._space())
+        try:
+            yield from super().__rich_console__(console, options)
+        finally:
+            self.columns = every
+        names = [_heading(column) for column in every if column not in kept and _heading(column)]
+        if names:
+            yield Text(f"left out in {options.max_width} columns: {', '.join(names)}", style="dim")
+
+    def _order(self, columns: Sequence[Column]) -> Iterable[Column]:
+        """The columns that may be left out, the least important first."""
+        free = [column for column in columns[1:] if _heading(column) not in self.keep]
+        named = [column for name in self.first_to_go for column in free if _heading(column) == name]
+        return [*named, *(column for column in reversed(free) if column not in named)]
+
+    def _space(self) -> int:
+        """The width of what is between the columns."""
+        _, right, _, left = self.padding
+        between = len(self.columns) - 1
+        return (left + right + (self.box is not None)) * between
+
+    def _narrowed(self, columns: Sequence[Column], room: int) -> list[Column]:
+        """The columns with widths that fit: the widest of those that can be folded gives way."""
+        least, widths = list(map(_least, columns)), list(map(_whole, columns))
+        if sum(least) > room:  # names are folded: a column that must not be would lose letters
+            return [replace(column, no_wrap=column.justify == "right") for column in columns]
+        if sum(widths) <= room:
+            return list(columns)
+        while sum(widths) > room:
+            widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
+            widths[widest] -= 1
+        return [replace(column, width=width) for column, width in zip(columns, widths, strict=True)]
+
+
+def _heading(column: Column) -> str:
+    return str(column.header)
+
+
+def _texts(column: Column) -> list[str]:
+    return [_heading(column), *(cell.plain if isinstance(cell, Text) else str(cell) for cell in column.cells)]
+
+
+def _whole(column: Column) -> int:
+    """The width at which nothing is folded."""
+    return max(map(cell_len, _texts(column)))
+
+
+def _least(column: Column) -> int:
+    """The width at which no word is broken."""
+    if column.no_wrap:
+        return _whole(column)
+    words = max((cell_len(word) for text in _texts(column) for word in text.split()), default=0)
+    return max(words, min(_whole(column), PROSE))

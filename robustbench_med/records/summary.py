@@ -1,0 +1,102 @@
+"""Measured cells as rows of text: the columns of the README's first table, and with which settings they were measured.
+
+Used wherever records are shown as a table to people: a report, a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from robustbench_med.interfaces.rate import FEW, percent
+from robustbench_med.plugins.references import format_eps, format_params
+from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
+
+
+def attack_of(record: Record) -> str:
+    """The attack as on the command line; a ladder by its preset and, where it was named, its attack."""
+    attack = record.attack
+    return f"ladder:{attack.preset} {attack.named}".rstrip() if attack.is_ladder else formatted(attack)
+
+
+def threat_of(record: Record) -> str:
+    """``linf 4/255``, followed by the goal where there is one."""
+    threat = record.threat
+    goal = "" if threat.goal == "untargeted" else threat.goal
+    return " ".join(filter(None, [threat.norm, format_eps(threat.eps), goal]))
+
+
+def with_bounds(value: float | None, bounds: tuple[float, float] | None) -> str:
+    """``89.5 [83, 94]``, in percent."""
+    return percent(value) + (f" [{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else "")
+
+
+def share(record: Record, name: str) -> str:
+    """A metric with its interval, in percent; empty where it is undefined."""
+    value = record.metrics.get(name)
+    return "" if value is None else with_bounds(value, record.intervals.get(name))
+
+
+def worst_client(record: Record) -> str:
+    """``85.0 [69, 94] hospital-1``; of fewer than 20 images that they are too few."""
+    client = record.worst_client
+    if client is None:
+        return ""
+    images, _ = record.client_images.get(client, (FEW, None))
+    if images < FEW:
+        return f"too few ({images} image{'s' * (images != 1)})"
+    bounds = record.client_intervals.get(client, {}).get("robust_accuracy")
+    return f"{with_bounds(record.per_client[client].get('robust_accuracy'), bounds)} {client}"
+
+
+def settings(record: Record) -> str:
+    """What decides how strong the attack was: every parameter, noise draws, limits of calls, the seed."""
+    attack = record.attack
+    params = "" if attack.is_ladder else format_params(attack.params or attack.params_passed)
+    limits = [f"at most {most} {name}" for name, most in record.budget.limits.items()]
+    facts = [threat_of(record), params, f"eot {record.eot}", f"{record.draws} draws", *limits, f"seed {record.seed}"]
+    return "; ".join(filter(None, facts))
+
+
+def _images(record: Record) -> str:
+    return f"{record.n}/{'-' if record.patients is None else record.patients}"
+
+
+def _gate(record: Record) -> str:
+    fpr = record.metrics.get("detector_fpr")
+    return "" if fpr is None else f"{percent(fpr)} / {percent(record.metrics.get('detector_tpr'))}"
+
+
+def _auroc(record: Record) -> str:
+    value = record.metrics.get("detector_auroc")
+    return "" if value is None else f"{value:.3f}"
+
+
+#: Columns by their heading, in order.
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "Data": lambda record: f"{formatted(record.dataset)}{' (synthetic)' if record.dataset.synthetic else ''}",
+    "Defense": lambda record: formatted(record.defense),
+    "Attack": attack_of,
+    "Sees": lambda record: "probe" if record.role == "probe" else record.threat.access,
+    "Clean %": lambda record: percent(record.metrics.get("clean_accuracy")),
+    "Robust % [95 %]": lambda record: share(record, "robust_accuracy"),
+    "Worst client": worst_client,
+    "AUROC": _auroc,
+    "FPR / TPR %": _gate,
+    "images/patients": _images,
+    "Sens. %": lambda record: share(record, "robust_sensitivity"),
+    "Spec. %": lambda record: share(record, "robust_specificity"),
+    "Settings": settings,
+}
+#: Headings of figures, which are aligned right.
+FIGURES = frozenset(
+    {"Clean %", "Robust % [95 %]", "AUROC", "FPR / TPR %", "images/patients", "Sens. %", "Spec. %"},
+)
+
+
+def table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the measured records; columns that are empty in all rows are left out."""
+    rows = [record for record in records if record.status == "ok"]
+    found = {heading: [text(record) for record in rows] for heading, text in COLUMNS.items()}
+    shown = [heading for heading, cells in found.items() if any(cells)]
+    return shown, [list(cells) for cells in zip(*(found[heading] for heading in shown), strict=True)]

@@ -1,0 +1,68 @@
+"""Tables in narrow terminals: columns are left out and named, names and figures stay whole."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from helpers import board
+from rich.console import Console
+
+from robustbench_med.cli import console
+from robustbench_med.cli.fitting import FittingTable
+from robustbench_med.cli.tables import clients, records
+
+LONG = "medfedpure:score=reconstruction"
+
+
+def shown(table: object, width: int) -> str:
+    text = io.StringIO()
+    Console(file=text, width=width).print(table)
+    return text.getvalue()
+
+
+def small() -> FittingTable:
+    made = console.table("name", "what", "a", "b", right=("a", "b"), keep=("b",), first_to_go=("a",))
+    console.row(made, "a-name-of-twenty-five-let", "some words to say what it is about", "1234567", "7654321")
+    return made
+
+
+@pytest.mark.parametrize("width", [36, 44, 60, 80, 120])
+def test_names_and_figures_are_whole_at_every_width(width: int) -> None:
+    text = shown(small(), width)
+    assert "a-name-of-twenty-five-let" in text
+    assert "7654321" in text
+    assert max(map(len, text.splitlines())) <= width
+    told = "left out" in text
+    assert told == (not ("1234567 " in text and "some words" in text))
+
+
+def test_what_was_left_out_is_said_and_the_table_stays_as_it_was() -> None:
+    made = small()
+    assert "left out in 36 columns: what, a" in shown(made, 36)
+    assert "left out" not in shown(made, 120)
+    assert "some words to say what it is about" in shown(made, 120)
+
+
+def test_what_cannot_fit_is_folded_and_loses_no_letter() -> None:
+    lines = shown(small(), 20).splitlines()
+    assert "a-name-of-twenty-five-let" in "".join(line[:9].strip() for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_rows_of_records_keep_their_names(width: int) -> None:
+    rows = [
+        board.record(
+            f"abc{name}",
+            defense={"name": "medfedpure", "params_passed": {"score": name}, "weights": {"digest": name, "seed": 0}},
+            attack={"name": "apgd", "params_passed": {"steps": 20}},
+            metrics={"clean_accuracy": 0.99, "robust_accuracy": 0.5},
+            intervals={"robust_accuracy": [0.4, 0.6]},
+        )
+        for name in ("reconstruction", "divergence")
+    ]
+    text = shown(records.show(rows), width)
+    assert LONG in text
+    assert ("apgd:steps=20" in text) == (width == 80)
+    assert "50.0 [40,60]" in text
+    assert clients.show(rows) is None
