@@ -15,6 +15,8 @@ from helpers.processes import run
 from packaging.requirements import Requirement
 
 import robustbench_med
+from robustbench_med.leaderboard.sources.folder import CLAIMS, EVIDENCE, NOTICE, OUTCOMES, RECORDS, SPLITS, SUBMISSIONS
+from robustbench_med.leaderboard.sources.verified import VERIFIED
 
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 CORE_VERSION = robustbench_med.__version__
@@ -128,3 +130,40 @@ def test_licence_is_apache_and_its_text_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_wheel_has_what_the_leaderboard_is_read_from(root: dict[str, Any]) -> None:
+    sources = (RECORDS, OUTCOMES, SPLITS, CLAIMS, NOTICE, SUBMISSIONS, EVIDENCE, VERIFIED)
+    there = {f"leaderboard/{name}" for name in sources if (ROOT / "leaderboard" / name).exists()}
+    included = root["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included.keys() == {*there, "configs"}
+    assert all(target == f"robustbench_med/published/{source}" for source, target in included.items())
+
+
+def test_the_extra_all_has_every_plugin_but_the_example(root: dict[str, Any]) -> None:
+    named = {Requirement(text).name for text in root["project"]["optional-dependencies"]["all"]}
+    assert named == {"robustbench-med", *plugin_ids()} - {"rbmed-example"}
+
+
+def test_containers_get_what_is_installed_from() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    names = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    recipe = (ROOT / "apptainer.def").read_text(encoding="utf-8")
+    assert names == set(re.findall(r"(?m)^    (\S+) /src/\S+$", recipe))
+    assert all((ROOT / name).exists() for name in names)
+    commands = re.findall(r"uv pip install --system [^\n]*", (ROOT / "Dockerfile").read_text(encoding="utf-8") + recipe)
+    assert len(commands) == 2
+    assert all(
+        command.partition(" --constraint ")[2].startswith("/src/constraints.txt /src /src/p") for command in commands
+    )
+
+
+def test_workflows_run_every_supported_python(root: dict[str, Any]) -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    classifiers = re.findall(r"Python :: (3\.\d+)", "\n".join(root["project"]["classifiers"]))
+    assert re.findall(r'"(3\.\d+)"', text) == classifiers
+    assert "run: .ci/run" in text
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {CORE_VERSION}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

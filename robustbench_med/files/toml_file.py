@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import BadConfig
+from robustbench_med.files.published import published
 
 #: Folder of the configurations that can be given by name.
 NAMED = Path("configs")
@@ -16,17 +17,24 @@ LARGEST = 1 << 20
 
 
 def locate(file: Path) -> Path:
-    """The configuration ``file``: a path, or the name of one in `NAMED`.
+    """The configuration ``file``: a path, or the name of one in `NAMED`, here or among those published.
 
     Raises:
         BadConfig: there is no such file.
     """
-    named = NAMED / f"{file}.toml"
-    if file.is_file() or (file.name == str(file) and named.is_file()):
-        return file if file.is_file() else named
+    if file.is_file():
+        return file
+    folders = [NAMED, *filter(None, [published(NAMED.name)])]
+    if not file.is_absolute() and ".." not in file.parts:
+        for folder in folders:
+            if (named := folder / file.parent / f"{file.name}.toml").is_file():
+                return named
     if file.exists():
         raise BadConfig(f"configuration {file} is not a file")
-    known = ", ".join(sorted(path.stem for path in NAMED.glob("*.toml"))) or "none"
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.toml")
+    }
+    known = ", ".join(sorted(found)) or "none"
     raise BadConfig(f"configuration {file} cannot be read: there is no such file; by name in {NAMED}: {known}")
 
 

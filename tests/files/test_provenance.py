@@ -8,6 +8,7 @@ import pytest
 from helpers.processes import LIMIT, run
 
 from robustbench_med.files import provenance
+from robustbench_med.files.checkout import checkout
 
 PROJECT = '[project]\nname = "robustbench-med"\n'
 
@@ -51,7 +52,7 @@ def test_the_file_may_be_at_any_depth_and_the_checkout_a_worktree(root: Path, tm
     git(root, "worktree", "add", "--quiet", "--detach", str(tmp_path / "worktree"))
     assert (tmp_path / "worktree" / ".git").is_file()
     deep = tmp_path / "worktree" / "robustbench_med" / "a" / "b" / "c.py"
-    assert provenance.checkout(deep) == tmp_path / "worktree"
+    assert checkout(deep) == tmp_path / "worktree"
     assert provenance.commit(deep) == git(root, "rev-parse", "HEAD")
 
 
@@ -60,7 +61,7 @@ def test_this_checkout_is_found_where_there_is_one() -> None:
     here = Path(provenance.__file__)
     if not (root / ".git").exists() or not here.is_relative_to(root):
         pytest.skip("the package that is tested is installed")
-    assert provenance.checkout(here) == root
+    assert checkout(here) == root
     assert str(provenance.commit()).startswith(git(root, "rev-parse", "HEAD"))
 
 
@@ -71,5 +72,5 @@ def test_an_installed_package_has_no_commit(root: Path, text: str | None) -> Non
     else:  # in a checkout of another project
         file = package_file(root)
         (root / "pyproject.toml").write_text(text, encoding="utf-8")
-    assert provenance.checkout(file) is None
+    assert checkout(file) is None
     assert provenance.commit(file) is None

@@ -182,12 +182,22 @@ def test_a_configuration_is_found_by_path_or_by_name(tmp_path: Path, monkeypatch
     assert build({}, Path("configs/other.toml")).seed == (8,)
     (tmp_path / "mine").write_text("seed = 9")
     assert build({}, Path("mine")).seed == (9,)  # what is there wins
-    with pytest.raises(BadConfig, match=r"no such file; by name in configs: mine, other"):
+    with pytest.raises(BadConfig, match=r"no such file; by name in configs: .*mine, other"):
         build({}, Path("missing"))
     with pytest.raises(BadConfig, match="no such file"):
         build({}, Path("../configs/mine"))  # a name is no way out of the folder
     with pytest.raises(BadConfig, match="configs is not a file"):
         build({}, Path("configs"))
+
+
+def test_published_configurations_are_found_by_name_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert build({}, Path("worst-case")).limit == 64
+    assert build({}, Path("leaderboard/lgg")).dataset == ("lgg",)
+    with pytest.raises(BadConfig, match="no such file"):
+        build({}, Path("leaderboard/../worst-case"))
 
 
 def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ leaderboard = typer.Typer(
 )
 app.add_typer(leaderboard, name="leaderboard", rich_help_panel=LEADERBOARD)
 Root = Annotated[Path, typer.Option(help="Folder of the leaderboard.")]
+ReadRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the leaderboard. [leaderboard, or the one published with the package]")
+]
 
 
 @leaderboard.command()
@@ -94,7 +97,7 @@ SHOWN = "rank,defense,strategy,clean,robust,claim,drop,flags"
 
 @leaderboard.command()
 def show(
-    root: Root = Path("leaderboard"),
+    root: ReadRoot = None,
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     norm: Annotated[str | None, typer.Option(help="Only this norm: linf, l2, l1.")] = None,
     eps: Annotated[str | None, typer.Option(help="Only this eps: 4/255 or a number.")] = None,
@@ -113,11 +116,11 @@ def show(
     from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
     from robustbench_med.leaderboard.render.latex import to_tex
     from robustbench_med.leaderboard.render.markdown import to_markdown
-    from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
 
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
-    boards = filters.chosen(read_sources(root).boards(), choice)
+    boards = filters.chosen(read_sources(root or default_folder()).boards(), choice)
     if form == "table":
         for board in boards:
             _print(board, wanted)
@@ -159,7 +162,7 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
 
 @leaderboard.command()
 def log(
-    root: Root = Path("leaderboard"),
+    root: ReadRoot = None,
     defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
     superseded: Annotated[bool, typer.Option("--superseded", help="Only records that were superseded.")] = False,
 ) -> None:
@@ -167,10 +170,10 @@ def log(
     from robustbench_med.interfaces.rate import percent
     from robustbench_med.leaderboard.ranking import identity
     from robustbench_med.leaderboard.ranking.history import events
-    from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
 
     table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
-    for event in events(read_sources(root).files):
+    for event in events(read_sources(root or default_folder()).files):
         record = event.record
         if (defense and record.defense.name != defense) or (superseded and event.after is None):
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_med.cli.commands.leaderboard import Root, leaderboard
+from robustbench_med.cli.commands.leaderboard import ReadRoot, Root, leaderboard
 from robustbench_med.cli.commands.verify import FreshSource, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
@@ -28,13 +28,13 @@ File = Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json.
 
 
 @leaderboard.command()
-def check(file: File, root: Root = Path("leaderboard"), data_root: DataRoot = None, plugin: PluginFiles = None) -> None:
+def check(file: File, root: ReadRoot = None, data_root: DataRoot = None, plugin: PluginFiles = None) -> None:
     """Check a submission or evidence without running anything; exit code 1 if it is refused."""
     from robustbench_med.cli.commands.submit import judged, show
     from robustbench_med.leaderboard.sources.evidence import Evidence
-    from robustbench_med.leaderboard.sources.folder import read_sources, with_known_labels
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, with_known_labels
 
-    sources = read_sources(root)
+    sources = read_sources(root or default_folder())
     submitted = _read(file, sources)
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
@@ -137,7 +137,7 @@ def rescore(
     paper: Annotated[str, typer.Option(help="URL of a description of the attack: https://...")],
     cite: Annotated[str, typer.Option(help="Citation of it. [its URL]")] = "",
     target: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("submission"),
-    root: Root = Path("leaderboard"),
+    root: ReadRoot = None,
     device: RecordDevice = None,
     weights: RecordWeights = None,
     data_root: DataRoot = None,
@@ -147,14 +147,14 @@ def rescore(
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.schema import Paper
     from robustbench_med.leaderboard.sources.evidence import write
-    from robustbench_med.leaderboard.sources.folder import checked_name, read_sources
+    from robustbench_med.leaderboard.sources.folder import checked_name, default_folder, read_sources
     from robustbench_med.leaderboard.sources.submission import checked_url
     from robustbench_med.reproduction.rescore import rescore as rescored
     from robustbench_med.reproduction.verify import Verifier
 
     checked_name(name)
     published = Paper(cite or paper, checked_url(paper))
-    record = _target(read_sources(root), cell)
+    record = _target(read_sources(root or default_folder()), cell)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
     found = rescored(verifier, record, images, name, attack, published, weights)
     _say(found, record)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.published import published
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims
@@ -63,6 +64,12 @@ class Sources:
     def boards(self) -> list[Board]:
         """The boards that follow."""
         return boards(self.records, self.outcomes, self.published, self.evidence, self.owners, self.words)
+
+
+def default_folder() -> Path:
+    """``leaderboard`` where the command runs; without records there, the one published with the package."""
+    here = Path("leaderboard")
+    return here if (here / RECORDS).is_dir() else published("leaderboard") or here
 
 
 def read_sources(root: Path) -> Sources:
