@@ -11,7 +11,7 @@ from robustbench_med.cli.app import app
 MODULES = (
     *("plan", "run", "train", "reproduce"),
     *("table_", "report", "export", "diff", "merge", "verify"),
-    *("leaderboard", "submissions", "gallery", "submit"),
+    *("leaderboard", "submissions", "gallery", "attacks", "submit"),
     *("list_", "show", "data", "plugins", "new", "check", "completion"),
 )
 for module in MODULES:

@@ -125,6 +125,16 @@ class ThreatModel:
             delta = delta * (self.eps / length).clamp_max(1).view(-1, *[1] * (x.dim() - 1))
         return (x + delta).clamp(0, 1)
 
+    def _slack(self, tolerance: float) -> float:
+        """By how much rounding may take an image out of the ball."""
+        return tolerance * {"linf": 1.0, "l2": max(1.0, self.eps), "l1": 10 * max(1.0, self.eps)}[self.norm]
+
+    def allows(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> Tensor:
+        """bool (N,): which images `check` would let pass; on the device, without reading back."""
+        flat = x_adv.flatten(1)
+        ranged = (flat.amin(1) >= -tolerance) & (flat.amax(1) <= 1 + tolerance)  # False for NaN
+        return ranged & (self.distance(x_adv, x) <= self.eps + self._slack(tolerance))
+
     def check(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> None:
         """Raise `OutsideThreatModel` if any image is not finite, or outside the ball or the range [0, 1].
 
@@ -133,7 +143,6 @@ class ThreatModel:
         """
         if x_adv.shape != x.shape:
             raise OutsideThreatModel(f"the attack returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}")
-        slack = tolerance * {"linf": 1.0, "l2": max(1.0, self.eps), "l1": 10 * max(1.0, self.eps)}[self.norm]
         bad = ~x_adv.flatten(1).isfinite().all(1)
         if bad.any():
             raise OutsideThreatModel(f"{int(bad.sum())} adversarial images hold values that are not finite")
@@ -141,7 +150,7 @@ class ThreatModel:
         if low < -tolerance or high > 1 + tolerance:
             raise OutsideThreatModel(f"adversarial images span [{low:.4g}, {high:.4g}], outside [0, 1]")
         worst = float(self.distance(x_adv, x).max())
-        if worst > self.eps + slack:
+        if worst > self.eps + self._slack(tolerance):
             raise OutsideThreatModel(f"an image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")
 
 

@@ -172,6 +172,26 @@ def test_the_budget_keeps_the_best_image_inside_the_ball() -> None:
     assert counter.queries.tolist() == [3, 3, 3]
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_budget_keeps_images_on_the_sphere_in_spite_of_rounding(norm: str) -> None:
+    """Adding eps to a pixel rounds: of thousands of pixels some lie a little further away than eps."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(4, 3, 64, 64, generator=generator)
+    size = {"linf": 4 / 255, "l2": 0.5, "l1": 12.0}[norm]
+    step = torch.randn(x.shape, generator=generator)
+    delta = (
+        step.sign() * size
+        if norm == "linf"
+        else step * size / ThreatModel(norm, 1.0).distance(step, 0 * step).view(-1, 1, 1, 1)
+    )
+    counter = QueryCounter(x, torch.zeros(4, dtype=torch.int64), ThreatModel(norm, size), Budget(queries=1))
+    shown = (x + delta).clamp(0, 1)
+    counter.record(torch.arange(4), shown, torch.tensor([[0.0, 1.0]]).repeat(4, 1))
+    assert torch.equal(counter.best, shown)
+    counter.record(torch.arange(4), x + 1.01 * delta, torch.tensor([[0.0, 2.0]]).repeat(4, 1))
+    assert torch.equal(counter.best, shown)
+
+
 def test_a_budget_of_gradients_stops_the_backward_pass() -> None:
     module = seen(Pipeline(Linear()), "oblivious", 2, budget=Budget(gradients=1))
     gradient_of(module, images(2))
