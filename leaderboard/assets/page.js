@@ -1,6 +1,25 @@
-// Sorting, filtering and searching the tables; what is chosen stands in the address, so that it can be passed on:
-// index.html#?q=fedbn&track=static&sort=drop. Without this script the tables are complete, in order of rank.
+// Searching all boards, choosing a threat, sorting and filtering a board; what is chosen stands in the address, so that it
+// can be passed on: boards/lgg-linf-4-255.html#?text=fedbn&track=static&sort=drop, or index.html#?q=jpeg. Without this
+// script every table is complete, in order of rank, and every panel is shown.
 "use strict";
+
+// Parts of the address behind #?, which the functions below share.
+const address = {
+  read() {
+    // Anything else behind # is the name of a row or a board.
+    const text = location.hash.startsWith("#?") ? location.hash.slice(2).replaceAll("%20", "+") : "";
+    return new URLSearchParams(text);
+  },
+  write(facts) {
+    const said = this.read();
+    for (const [name, value] of Object.entries(facts)) {
+      if (value) said.set(name, value);
+      else said.delete(name);
+    }
+    const hash = String(said);
+    history.replaceState(null, "", hash ? `#?${hash}` : location.pathname + location.search);
+  },
+};
 
 for (const copy of document.querySelectorAll(".copy")) {
   copy.hidden = false;
@@ -17,9 +36,146 @@ for (const copy of document.querySelectorAll(".copy")) {
   });
 }
 
+const tabs = document.querySelector(".tabs");
+if (tabs) {
+  const buttons = [...tabs.querySelectorAll("button")];
+  const panels = [...document.querySelectorAll(".panel")];
+  const choose = (id) => {
+    const known = panels.some((panel) => panel.id === id) ? id : panels[0].id;
+    for (const panel of panels) panel.hidden = panel.id !== known;
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.panel === known));
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      const { panel } = button.dataset;
+      address.write({ threat: panel === panels[0].id ? "" : panel });
+      choose(panel);
+    });
+  }
+  addEventListener("hashchange", () => choose(address.read().get("threat")));
+  tabs.hidden = false;
+  choose(address.read().get("threat"));
+}
+
+const find = document.querySelector(".find");
+if (find) {
+  const MOST = 100;
+  const { q } = find.elements;
+  const place = document.querySelector(".found");
+  const [status, list] = place.children;
+  let index;
+  let texts;
+
+  function load() {
+    index ??= new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = `${q.dataset.root}assets/search.js`;
+      script.addEventListener("load", () => {
+        const { rows, boards, papers } = globalThis.searchIndex;
+        texts = rows.map(([at, id, ...words]) =>
+          `${boards[at][1]} ${words[0]} ${words[1]} ${papers[words[2]]} ${id}`.toLowerCase());
+        done(globalThis.searchIndex);
+      });
+      script.addEventListener("error", failed);
+      document.head.append(script);
+    });
+    return index;
+  }
+
+  async function look() {
+    const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
+    place.hidden = !words.length;
+    if (!words.length) {
+      list.replaceChildren();
+      return;
+    }
+    const { rows, boards } = await load();
+    const found = rows.filter((_, at) => words.every((word) => texts[at].includes(word)));
+    const more = found.length > MOST ? `, the first ${MOST} below` : "";
+    status.textContent = `${found.length} of ${rows.length} rows on all boards${more}. Worst case in percent.`;
+    list.replaceChildren(...found.slice(0, MOST).map(([at, id, name, , , rank, worst, bounds]) => {
+      const item = document.createElement("li");
+      const link = document.createElement("a");
+      link.href = `${q.dataset.root}entries/${encodeURIComponent(id)}.html`;
+      link.textContent = name;
+      const board = document.createElement("span");
+      board.textContent = `${boards[at][1]}${rank ? `, rank ${rank}` : ", without a rank"}`;
+      const figure = document.createElement("b");
+      figure.textContent = worst || "\u2013";
+      if (bounds) {
+        const small = document.createElement("small");
+        small.textContent = ` ${bounds}`;
+        figure.append(small);
+      }
+      item.append(link, board, figure);
+      return item;
+    }));
+  }
+
+  let pause;
+  q.addEventListener("focus", load, { once: true });
+  q.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      address.write({ q: q.value });
+      look();
+    }, 60);
+  });
+  find.addEventListener("submit", (event) => {
+    event.preventDefault();
+    list.querySelector("a")?.focus();
+  });
+  const follow = () => {
+    const asked = address.read().get("q") ?? "";
+    if (asked === q.value) return;
+    q.value = asked;
+    look();
+  };
+  addEventListener("hashchange", follow);
+  find.hidden = false;
+  follow();
+}
+
+// A menu closes when one looks elsewhere.
+const menu = document.querySelector(".menu");
+if (menu) {
+  document.addEventListener("click", ({ target }) => { if (!menu.contains(target)) menu.open = false; });
+  document.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape" && menu.open) {
+      menu.open = false;
+      menu.firstElementChild.focus();
+    }
+  });
+}
+
+// An image, enlarged above the page with what is said of it; without this script its link leads to the image alone.
+for (const link of document.querySelectorAll(".enlarge")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const dialog = document.createElement("dialog");
+    const close = document.createElement("button");
+    close.type = "button";
+    close.className = "close";
+    close.textContent = "Close";
+    close.addEventListener("click", () => dialog.close());
+    const figure = link.closest("figure").cloneNode(true);
+    const big = figure.querySelector(".enlarge");
+    big.replaceWith(big.firstElementChild);
+    dialog.setAttribute("aria-label", figure.querySelector("img").alt);
+    dialog.append(close, figure);
+    dialog.addEventListener("click", ({ target }) => { if (target === dialog) dialog.close(); });
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
 const form = document.querySelector(".filters");
 if (form) {
   const FIRST = 100;
+  // A page of one board has no choice of boards.
+  const CHOICES = ["text", "dataset", "threat", "track", "client", "marks"].filter((name) => form.elements[name]);
+  const NAMES = [...CHOICES, "sort"];
   const main = document.querySelector("[data-cols]");
   const status = form.querySelector("[role=status]");
   const phone = matchMedia("(max-width: 44rem)");
@@ -35,31 +191,18 @@ if (form) {
   let state = read();
 
   function read() {
-    // Anything else behind # is the name of a row or a board.
-    const asked = new URLSearchParams(location.hash.startsWith("#?") ? decode(location.hash.slice(2)) : "");
-    const text = (name) => asked.get(name) ?? "";
-    return {
-      q: text("q"), dataset: text("dataset"), threat: text("threat"), track: text("track"), client: text("client"),
-      marks: text("marks"), sort: text("sort"), cols: asked.has("cols") ? text("cols").split(" ") : shown,
-    };
-  }
-
-  function decode(text) {
-    return text.replaceAll("%20", "+");
+    const asked = address.read();
+    const state = Object.fromEntries(NAMES.map((name) => [name, asked.get(name) ?? ""]));
+    return { ...state, cols: asked.has("cols") ? asked.get("cols").split(" ") : shown };
   }
 
   function write() {
-    const said = new URLSearchParams();
-    for (const name of ["q", "dataset", "threat", "track", "client", "marks", "sort"]) {
-      if (state[name]) said.set(name, state[name]);
-    }
-    if (state.cols.join() !== shown.join()) said.set("cols", state.cols.join(" "));
-    const hash = String(said);
-    history.replaceState(null, "", hash ? `#?${hash}` : location.pathname + location.search);
+    const facts = Object.fromEntries(NAMES.map((name) => [name, state[name]]));
+    address.write({ ...facts, cols: state.cols.join() === shown.join() ? "" : state.cols.join(" ") || "none" });
   }
 
   function fill() {
-    for (const name of ["q", "dataset", "threat", "track", "client", "marks"]) form.elements[name].value = state[name];
+    for (const name of CHOICES) form.elements[name].value = state[name];
     for (const box of form.querySelectorAll("[name=cols]")) box.checked = state.cols.includes(box.value);
   }
 
@@ -81,7 +224,7 @@ if (form) {
     return (!state.track || track === state.track)
       && (!state.client || clientsOf(from).has(state.client))
       && (!state.marks || (state.marks === "some") === ("marked" in row.dataset))
-      && state.q.toLowerCase().split(/\s+/).every((word) => textOf(row).includes(word));
+      && state.text.toLowerCase().split(/\s+/).every((word) => textOf(row).includes(word));
   }
 
   function order(entry) {
@@ -111,6 +254,7 @@ if (form) {
 
   function apply() {
     main.dataset.cols = state.cols.join(" ");
+    main.classList.toggle("many", state.cols.some((name) => !shown.includes(name) && name !== "none"));
     let count = 0;
     let total = 0;
     const seen = new Set();
@@ -183,7 +327,7 @@ if (form) {
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       const chosen = new FormData(form);
-      for (const name of ["q", "dataset", "threat", "track", "client", "marks"]) state[name] = String(chosen.get(name));
+      for (const name of CHOICES) state[name] = String(chosen.get(name));
       state.cols = chosen.getAll("cols").map(String);
       write();
       apply();
@@ -192,7 +336,7 @@ if (form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
-    state = { ...state, q: "", dataset: "", threat: "", track: "", client: "", marks: "", sort: "", cols: shown };
+    state = { ...Object.fromEntries(NAMES.map((name) => [name, ""])), cols: shown };
     fill();
     write();
     apply();

@@ -10,9 +10,10 @@ from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.site import pages
 from robustbench_med.leaderboard.sources.folder import Sources, no_collection
+from robustbench_med.leaderboard.sources.names import NAMES, dumped
 
 #: Folders of generated files: what lies in them and is not of these records goes.
-FOLDERS = ("assets", "entries")
+FOLDERS = ("assets", "boards", "entries")
 
 
 def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
@@ -29,7 +30,8 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
             "leaderboard.csv": to_csv(boards),
             "leaderboard.json": to_json(boards),
             "leaderboard.tex": to_tex(boards),
-            **dict(pages(boards, pictures, sources.notice)),
+            NAMES: dumped(sources.names),
+            **dict(pages(boards, pictures, sources.notice, sources.names)),
         }
 
 

@@ -5,6 +5,7 @@ Drawn once, from the weights of the row's record, and kept beside the records; t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from robustbench_med.interfaces import System
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
-from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Example, Gallery
+from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Answered, Example, Gallery
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_eps
@@ -38,8 +39,10 @@ from robustbench_med.training import image_grid
 
 #: Rungs whose images are made on the defense itself, with a gradient.
 RUNGS = ("oblivious", "boundary", "bpda", "gate", "full")
-#: Side of a tile in pixels, at most; colours of a strip, so that a gallery stays small.
-SIDE, COLOURS, GAP = 128, 96, 2
+#: Side of a tile in pixels, at most; the quality of a strip, so that a gallery stays small; pixels between tiles.
+SIDE, QUALITY, GAP = 128, 80, 2
+#: Times as many images as are shown are attacked in search of one that was purified.
+MORE = 6
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Seen:
 
     Attributes:
         client: the client.
+        rows: of the test split.
         clean, attacked: (N, C, H, W).
         truth: (N,).
         answers: (2, N), of clean and of attacked images; -1 for an abstention, -2 for what is not finite.
+        alone: (2, N), answers of the classifier without detector and purifier.
         scores: (2, N), NaN without a detector.
         flagged: bool (2, N).
         errors: (N, H, W) of the attacked images, or None for a detector that cannot say where.
@@ -59,10 +64,12 @@ class Seen:
     """
 
     client: str
+    rows: tuple[int, ...]
     clean: Tensor
     attacked: Tensor
     truth: Tensor
     answers: Tensor
+    alone: Tensor
     scores: Tensor
     flagged: Tensor
     errors: Tensor | None
@@ -74,9 +81,19 @@ class Seen:
         """Bool (N,): the attacked image is correct, or the system abstains."""
         return (self.answers[1] == self.truth) | (self.answers[1] == -1)
 
+    @property
+    def treated(self) -> Tensor:
+        """Bool (N,): the attacked image was purified."""
+        if self.purified is None:
+            return torch.zeros_like(self.flagged[1])
+        return ~self.purified.flatten(1).isnan().any(1)
+
 
 def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patients: bool = False) -> Path:
     """Draw the gallery of a row: half of its images broken by the attack, half not, where there are such.
+
+    Of a system with a purifier, one of them is an image that it purified under attack, if there is such a one among the
+    first `MORE` times as many as are shown.
 
     Args:
         verifier: opens data and weights.
@@ -98,12 +115,17 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
     dataset, deployment = verifier.opened(record)
     rung = strongest(verifier, record)
     test, card = dataset.split("test"), dataset.card()
-    rows = candidates(test, record, entry.outcomes[0] if entry.outcomes else None, 2 * images)
-    seen = [
-        look(deployment, client, test.select(part), part, rung, record)
-        for client in sorted({test.sites[row] for row in rows.tolist()})
-        if len(part := rows[torch.tensor([test.sites[row] == client for row in rows.tolist()])])
-    ]
+    outcome = entry.outcomes[0] if entry.outcomes else None
+    seen: list[Seen] = []
+    for count in (2 * images, MORE * images):
+        done = {row for each in seen for row in each.rows}
+        rows = [row for row in candidates(test, record, outcome, count).tolist() if row not in done]
+        for client in sorted({test.sites[row] for row in rows}):
+            part = torch.tensor([row for row in rows if test.sites[row] == client])
+            seen.append(look(deployment, client, test.select(part), part, rung, record))
+        purified = any(each.treated.any() for each in seen) or all(each.purified is None for each in seen)
+        if purified and any(not each.withstood.all() for each in seen):
+            break
     chosen = choose(seen, images)
     target = folder / entry.id
     with new_folder(target) as draft:
@@ -171,12 +193,16 @@ def look(deployment: Deployment, client: str, split: Split, rows: Tensor, rung: 
             system = System(pipeline.classifier, pipeline.purifier)
             errors = pipeline.detector.error_map(attacked, system, rng.moment(0).fork("detector"))
     answers, scores, flagged = (torch.stack(pair) for pair in zip(before[:3], after[:3], strict=True))
+    with torch.no_grad():
+        alone = torch.stack([pipeline.classifier(images).argmax(1).cpu() for images in (x, attacked)])
     return Seen(
         client,
+        tuple(rows.tolist()),
         x.cpu(),
         attacked.cpu(),
         split.labels,
         answers,
+        alone,
         scores,
         flagged,
         None if errors is None else errors.cpu(),
@@ -200,7 +226,8 @@ def _treated(pipeline: Pipeline, x: Tensor, ids: Tensor, seed: int) -> tuple[Ten
 def choose(seen: Sequence[Seen], images: int) -> list[tuple[Seen, int]]:
     """Images to show, as (client's, number): half of them broken, half not, clients in turn.
 
-    More of one kind where the other is lacking; none that was answered wrong before the attack.
+    More of one kind where the other is lacking; none that was answered wrong before the attack. One was purified, if
+    any was.
     """
     turns = [(at, each) for at in range(max(len(each.truth) for each in seen)) for each in seen if at < len(each.truth)]
     fair = [(each, at) for at, each in turns if each.answers[0, at] == each.truth[at]]
@@ -208,7 +235,14 @@ def choose(seen: Sequence[Seen], images: int) -> list[tuple[Seen, int]]:
     held = [pair for pair in fair if pair[0].withstood[pair[1]]]
     half = images // 2
     first = broken[: max(half, images - len(held))]
-    return first + held[: images - len(first)]
+    last = held[: images - len(first)]
+    if not any(each.treated[at] for each, at in first + last):
+        for kind, found in ((last, held), (first, broken)):
+            treated = [pair for pair in found if pair[0].treated[pair[1]]]
+            if treated and kind:
+                kind[-1] = treated[0]
+                break
+    return first + last
 
 
 def columns(chosen: Sequence[tuple[Seen, int]]) -> list[str]:
@@ -239,35 +273,36 @@ def write(chosen: Sequence[tuple[Seen, int]], card: DataCard, folder: Path) -> l
                 else _nothing(side)
             )
         strip = _strip(np.concatenate(tiles))
-        file = f"{number}.png"
-        strip.quantize(COLOURS, dither=Image.Dither.NONE).save(folder / file, optimize=True)
-        told, alt = described(each, at, card, names)
+        file = f"{number}.webp"
+        strip.save(folder / file, quality=QUALITY, method=6)
+        fate = "withstood" if each.withstood[at] else "broken"
         examples.append(
             Example(
                 file=file,
                 width=strip.width,
                 height=strip.height,
                 withstood=bool(each.withstood[at]),
-                told=told,
-                alt=alt,
+                client=each.client,
+                truth=card.classes[int(each.truth[at])],
+                threshold=each.threshold,
+                before=_answered(each, at, 0, card),
+                after=_answered(each, at, 1, card),
+                alt=f"{', '.join(names)}: an image of {each.client}, {fate}",
             )
         )
     return examples
 
 
-def described(each: Seen, at: int, card: DataCard, names: Sequence[str]) -> tuple[str, str]:
-    """What became of an image, and what its strip shows."""
-    before, after = ("no answer" if answer < 0 else card.classes[answer] for answer in each.answers[:, at].tolist())
-    text = f"{each.client}, truth {card.classes[int(each.truth[at])]}. Answer before: {before}; under attack: {after}."
-    if each.threshold is not None:
-        clean, attacked = (f"{score:.4g}" for score in each.scores[:, at].tolist())
-        purifies = each.purified is not None
-        if each.flagged[1, at]:
-            end = "flagged and purified" if purifies else "flagged, so the system abstained"
-        else:
-            end = "not flagged, so not purified" if purifies else "not flagged"
-        text += f" Detector score {clean} before, {attacked} under attack, threshold {each.threshold:.4g}: {end}."
-    return text, f"{', '.join(names)}: an image of {each.client}, {'withstood' if each.withstood[at] else 'broken'}"
+def _answered(each: Seen, at: int, side: int, card: DataCard) -> Answered:
+    """What the system made of an image: before the attack (side 0) or under it (1)."""
+    answer, score = int(each.answers[side, at]), float(each.scores[side, at])
+    return Answered(
+        answer={-1: "no answer", -2: "not finite"}.get(answer) or card.classes[answer],
+        alone=card.classes[int(each.alone[side, at])],
+        score=score if math.isfinite(score) else None,
+        flagged=bool(each.flagged[side, at]) if each.threshold is not None else None,
+        purified=None if each.purified is None else bool(each.flagged[side, at]),
+    )
 
 
 def _nothing(side: int) -> image_grid.Tiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,3 +178,25 @@ def full() -> list[Board]:
     lost = entry("half-done", ranked=False, rank=None, why_not="the ladder is incomplete: no rung full", worst=0.3)
     wide = replace(first, id="brainsim-linf-8-255.medfedpure", worst=share(0.2), claims=(), marks=())
     return [board(first, second, third, unranked=(lost,), claims=(claim,)), board(wide, eps=8)]
+
+
+def gallery(folder: Path, row: str = "brainsim-linf-4-255.medfedpure", **changes: object) -> Path:
+    """The pictures of a row, one image of which nothing can be seen; ``changes`` are of what is said of it."""
+    place = folder / "gallery" / row
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "1.png").write_bytes(b"picture")
+    facts: dict[str, object] = {
+        "file": "1.png",
+        "width": 320,
+        "height": 64,
+        "withstood": False,
+        "client": "<b>hospital-1</b>",
+        "truth": "tumour",
+        "threshold": 0.25,
+        "before": {"answer": "tumour", "alone": "tumour", "score": 1e-9, "flagged": False, "purified": False},
+        "after": {"answer": "tumour", "alone": "no tumour", "score": 0.5, "flagged": True, "purified": True},
+        "alt": "five pictures",
+    }
+    manifest = {"told": "Attacked by apgd.", "columns": ["clean", "attacked"], "examples": [facts | changes]}
+    (place / "gallery.json").write_text(json.dumps(manifest))
+    return place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import defaultdict
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from helpers import board as boards
-from helpers.board import build
+from helpers.board import build, gallery
+from helpers.paths import ROOT
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.answers import Answers
@@ -20,6 +21,10 @@ from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.figures import DASH, MINUS, count, interval, percent, web
 from robustbench_med.leaderboard.schema import Entry, Figure
 from robustbench_med.records.rerun import command
+
+SITE = {"index.html", "about.html", "assets/page.css", "assets/page.js", "assets/search.js"}
+#: What lies beside the pages in the leaderboard's folder, and documents of the repository.
+BESIDE = {"leaderboard.csv", "leaderboard.json", "leaderboard.tex", "README.md"}
 
 
 class Links(HTMLParser):
@@ -61,14 +66,15 @@ def test_the_same_boards_give_the_same_bytes(tmp_path: Path) -> None:
         "8-255.medfedpure",
     )
     rows = {f"entries/brainsim-linf-{name}.html" for name in names}
-    assert set(one) == {"index.html", "assets/page.css", "assets/page.js", *rows}
+    made = {f"boards/brainsim-linf-{eps}-255.html" for eps in (4, 8)}
+    assert set(one) == {*SITE, *made, *rows}
     assert not any(b"\r" in text for text in one.values())
 
 
 def test_every_link_leads_somewhere(tmp_path: Path) -> None:
     build(boards.full(), tmp_path)
     pages = {path: Links(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.html")}
-    assert len(pages) == 6
+    assert len(pages) == 9
     for path, page in pages.items():
         assert len(page.ids) == len(set(page.ids)), f"{path.name}: a name is given twice"
         for link in page.links:
@@ -77,6 +83,12 @@ def test_every_link_leads_somewhere(tmp_path: Path) -> None:
                 assert link == "https://example.org/paper"
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_relative_to(tmp_path):
+                assert (ROOT / target.relative_to(tmp_path.parent)).is_file(), f"{path.name} links to {link}"
+                continue
+            if (path.parent == tmp_path and link in BESIDE) or (target.parent == tmp_path and target.name in BESIDE):
+                assert (ROOT / "leaderboard" / target.name).is_file()
+                continue
             assert target.is_file(), f"{path.name} links to {link}"
             if parts.fragment:
                 assert unquote(parts.fragment) in pages[target].ids, f"{path.name} links to {link}"
@@ -88,9 +100,8 @@ def test_rows_that_are_gone_leave_no_page_and_other_files_stay(tmp_path: Path) -
     (tmp_path / "records" / "brainsim.jsonl").write_text("kept")
     build([boards.board(boards.entry("alone", id="alone"))], tmp_path)
     assert set(files(tmp_path)) == {
-        "index.html",
-        "assets/page.css",
-        "assets/page.js",
+        *SITE,
+        "boards/brainsim-linf-4-255.html",
         "entries/alone.html",
         "records/brainsim.jsonl",
     }
@@ -104,7 +115,7 @@ def test_no_boards_make_a_page_too(tmp_path: Path) -> None:
 def test_the_example_is_the_largest_drop_of_a_ranked_row(tmp_path: Path) -> None:
     build(boards.full(), tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    told = text[text.index('class="example"') : text.index('class="filters"')]
+    told = text[text.index("class=example") : text.index("All terms, attackers")]
     assert 'href="entries/brainsim-linf-8-255.medfedpure.html"' in told
     assert [told.index(part) for part in ("90.0", "20.0", "40.0")] == sorted(
         told.index(part) for part in ("90.0", "20.0", "40.0")
@@ -113,9 +124,10 @@ def test_the_example_is_the_largest_drop_of_a_ranked_row(tmp_path: Path) -> None
 
 def test_published_claims_are_marked_as_such(tmp_path: Path) -> None:
     build(boards.full(), tmp_path)
-    text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "Published, not measured here: 97.67 / 87.33 on Br35H" in text
-    assert "They were not measured here and have no rank." in text
+    text = (tmp_path / "boards" / "brainsim-linf-4-255.html").read_text(encoding="utf-8")
+    told = text[text.index("Published figures of others") :]
+    assert "They were not measured here and have no rank." in told
+    assert text.count("97.67") == told.count("97.67") == told.count("87.33") == 1, "once a board, not on each row"
 
 
 def test_answers_are_counted_from_images() -> None:
@@ -182,8 +194,8 @@ def test_the_command_of_each_record_is_shown_once(tmp_path: Path) -> None:
 
 def test_bars_and_charts_are_made_of_shares() -> None:
     bar = charts.summary_bar(0.95, 0.9, 0.5, 0.4)
-    assert '<rect class="worst" width="50" height="12"/>' in bar
-    assert '<rect class="drop" x="50" y="4" width="40" height="4"/>' in bar
+    assert '<path class="worst" d="M0 6H50"/>' in bar
+    assert '<path class="drop" d="M50 6h40"/>' in bar
     assert "drop" not in charts.summary_bar(0.95, 0.9, 0.5, None)
     assert "worst" not in charts.summary_bar(0.95, 0.9, None, None)
 
@@ -213,28 +225,15 @@ def test_figures_as_people_read_them(shown: str, text: str) -> None:
     assert shown == text
 
 
-def gallery(folder: Path, row: str = "brainsim-linf-4-255.medfedpure", **changes: object) -> Path:
-    place = folder / "gallery" / row
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "1.png").write_bytes(b"picture")
-    facts: dict[str, object] = {
-        "file": "1.png",
-        "width": 320,
-        "height": 64,
-        "withstood": False,
-        "told": "<b>hospital-1</b>",
-        "alt": "five pictures",
-    }
-    manifest = {"told": "Attacked by apgd.", "columns": ["clean", "attacked"], "examples": [facts | changes]}
-    (place / "gallery.json").write_text(json.dumps(manifest))
-    return place
-
-
 def test_pictures_are_linked_where_they_are(tmp_path: Path) -> None:
     gallery(tmp_path)
     build(boards.full(), tmp_path)
     text = (tmp_path / "entries" / "brainsim-linf-4-255.medfedpure.html").read_text(encoding="utf-8")
-    assert '<img src="../gallery/brainsim-linf-4-255.medfedpure/1.png" alt="five pictures"' in text
+    picture = "../gallery/brainsim-linf-4-255.medfedpure/1.png"
+    assert f'<a class=enlarge href="{picture}"><img src="{picture}" alt="five pictures"' in text
+    told = " ".join(re.sub(r"<[^>]+>", " ", text[text.index("<figcaption>") :]).split())
+    assert "Answer of the system tumour tumour Answer of the classifier alone tumour no tumour" in told
+    assert "flagged above 0.250 &lt; 0.001 0.500, flagged Purified no yes" in told
     assert "&lt;b&gt;hospital-1&lt;/b&gt;" in text
     other = (tmp_path / "entries" / "brainsim-linf-8-255.medfedpure.html").read_text(encoding="utf-8")
     assert "gallery/" not in other

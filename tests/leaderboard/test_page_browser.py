@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 from helpers import board as boards
-from helpers.board import build
+from helpers.board import build, gallery
 from helpers.browser import DESKTOP, PHONE, opened, requested, serious, show
+from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from robustbench_med.leaderboard.render.page.figures import DASH
 from robustbench_med.leaderboard.schema import Claim, Mark, Paper
 
 pytestmark = pytest.mark.browser
 ROW = "entries/brainsim-linf-4-255.medfedpure.html"
+BOARD = "boards/brainsim-linf-4-255.html"
+PAGES = ["index.html", "about.html", BOARD, ROW]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def visible_rows(driver: Chrome) -> list[str]:
 
 
 def status(driver: Chrome) -> str:
-    return driver.find_element(By.CSS_SELECTOR, "[role=status]").text
+    return driver.find_element(By.CSS_SELECTOR, ".filters [role=status]").text
 
 
 def settled(driver: Chrome) -> None:
@@ -52,18 +56,18 @@ def settled(driver: Chrome) -> None:
     driver.execute_async_script("setTimeout(arguments[0], 200)")
 
 
-@pytest.mark.parametrize("page", ["index.html", ROW])
+@pytest.mark.parametrize("page", PAGES)
 def test_loads_without_errors_and_without_a_request_to_elsewhere(driver: Chrome, site: Path, page: str) -> None:
     show(driver, site / page)
     asked = requested(driver)
     assert len(asked) == 3  # page, style sheet, script
     assert all(url.startswith(site.as_uri()) for url in asked)
     assert [entry["message"] for entry in driver.get_log("browser")] == []
-    assert driver.execute_script("return getComputedStyle(document.body).maxWidth") != "none", "no style sheet"
+    assert driver.execute_script("return getComputedStyle(document.body).marginTop") == "0px", "no style sheet"
 
 
 def test_rows_are_sorted_by_a_click_on_a_heading(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html")
+    show(driver, site / BOARD)
     table = driver.find_element(By.CSS_SELECTOR, "table.rows")
     head = table.find_element(By.CSS_SELECTOR, "th[data-key=robust]")
     seen = []
@@ -82,38 +86,39 @@ def test_rows_are_sorted_by_a_click_on_a_heading(driver: Chrome, site: Path) -> 
 
 
 def test_rows_are_found_and_filtered_and_the_address_says_how(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html")
+    show(driver, site / BOARD)
     everything = visible_rows(driver)
-    assert everything == ["medfedpure", "shielded:detector=lid", "undefended", "medfedpure"]
-    search = driver.find_element(By.NAME, "q")
+    assert everything == ["medfedpure", "shielded:detector=lid", "undefended"]
+    search = driver.find_element(By.NAME, "text")
     search.send_keys("FEDMOE lid")
     settled(driver)
     assert visible_rows(driver) == ["shielded:detector=lid"]
-    assert status(driver) == "1 of 5 rows"
+    assert status(driver) == "1 of 4 rows"
     address = driver.current_url
-    assert address.endswith("#?q=FEDMOE+lid")
+    assert address.endswith("#?text=FEDMOE+lid")
     driver.get("about:blank")
     driver.get(address)
     assert visible_rows(driver) == ["shielded:detector=lid"], "the address brings the filter back"
     driver.find_element(By.CSS_SELECTOR, "button[type=reset]").click()
     assert visible_rows(driver) == everything
-    show(driver, site / "index.html", "#?threat=linf+8/255&marks=none")
-    assert visible_rows(driver) == ["medfedpure"]
-    show(driver, site / "index.html", "#?client=hospital-2&marks=some")
-    assert status(driver) == "1 of 5 rows"
-    show(driver, site / "index.html", "#?track=static")
-    assert (visible_rows(driver), status(driver)) == ([], "0 of 5 rows")
+    show(driver, site / BOARD, "#?client=hospital-1&marks=none")
+    assert visible_rows(driver) == ["shielded:detector=lid", "undefended"]
+    show(driver, site / BOARD, "#?client=hospital-2&marks=some")
+    assert status(driver) == "1 of 4 rows"
+    show(driver, site / BOARD, "#?track=static")
+    assert (visible_rows(driver), status(driver)) == ([], "0 of 4 rows")
 
 
 def test_columns_are_chosen(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html", "#?cols=detector+attackers")
+    show(driver, site / BOARD, "#?cols=detector+attackers")
     heads = [
         head.text
         for head in driver.find_elements(By.CSS_SELECTOR, "table.rows thead")[0].find_elements(By.TAG_NAME, "th")
         if head.is_displayed()
     ]
     assert "TPR" in heads
-    assert "bpda" in heads
+    assert "full" in heads
+    assert "bpda" not in heads, "no row has a figure for it"
     assert "Sens." not in heads
     driver.find_element(By.CSS_SELECTOR, "input[value=lesions]").send_keys(Keys.SPACE)
     settled(driver)
@@ -124,7 +129,7 @@ def test_a_link_to_a_row_shows_it_wherever_it_is(driver: Chrome, tmp_path: Path)
     many = [boards.entry(f"d{at:03}", id=f"row-{at}", rank=at + 1) for at in range(130)]
     lost = boards.entry("lost", id="row-lost", ranked=False, rank=None, why_not="no ladder")
     build([boards.board(*many, unranked=(lost,))], tmp_path)
-    show(driver, tmp_path / "index.html")
+    show(driver, tmp_path / BOARD)
     assert len(visible_rows(driver)) == 100
     assert status(driver) == "131 rows"
     button = driver.find_element(By.CSS_SELECTOR, ".rest button")
@@ -132,15 +137,15 @@ def test_a_link_to_a_row_shows_it_wherever_it_is(driver: Chrome, tmp_path: Path)
     button.click()
     assert len(visible_rows(driver)) == 130
     for row in ("row-121", "row-lost"):
-        show(driver, tmp_path / "index.html", f"#{row}")
+        show(driver, tmp_path / BOARD, f"#{row}")
         place = driver.find_element(By.ID, row)
         assert place.is_displayed()
         assert 0 <= driver.execute_script("return arguments[0].getBoundingClientRect().top", place) < DESKTOP[1]
 
 
 def test_a_row_leads_to_its_page_and_back(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html")
-    driver.find_element(By.CSS_SELECTOR, f"table.rows a[href='{ROW}']").click()
+    show(driver, site / BOARD)
+    driver.find_element(By.CSS_SELECTOR, f"table.rows a[href='../{ROW}']").click()
     assert driver.current_url == (site / ROW).as_uri()
     assert driver.find_element(By.TAG_NAME, "h1").text == "medfedpure"
     driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
@@ -149,32 +154,38 @@ def test_a_row_leads_to_its_page_and_back(driver: Chrome, site: Path) -> None:
     settled(driver)
     assert copy.text in ("Copied", "Selected")
     driver.find_element(By.LINK_TEXT, "this row").click()
-    assert driver.current_url.endswith("index.html#brainsim-linf-4-255.medfedpure")
+    assert driver.current_url.endswith(f"{BOARD}#brainsim-linf-4-255.medfedpure")
 
 
 def test_the_keyboard_reaches_everything(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html")
+    show(driver, site / BOARD)
     seen = set()
-    for _ in range(60):
+    for _ in range(80):
         driver.switch_to.active_element.send_keys(Keys.TAB)
         here = driver.switch_to.active_element
         seen.add((here.tag_name, here.get_attribute("name") or here.text.strip()))
-    assert ("a", "Skip to the tables") in seen
-    assert {("input", "q"), ("select", "dataset"), ("button", "Worst case"), ("a", "shielded:detector=lid")} <= seen
+    assert ("a", "Skip to the content") in seen
+    assert {
+        ("input", "q"),
+        ("input", "text"),
+        ("select", "track"),
+        ("button", "Worst case"),
+        ("a", "shielded:detector=lid"),
+    } <= seen
 
 
 def test_nothing_needs_the_script(site: Path, driver: Chrome) -> None:
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
-        show(driver, site / "index.html")
-        assert len(visible_rows(driver)) == 4
+        show(driver, site / BOARD)
+        assert len(visible_rows(driver)) == 3
         assert not driver.find_element(By.CSS_SELECTOR, ".filters").is_displayed()
     finally:
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("page", ["index.html", ROW])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_page_itself_never_scrolls_sideways(driver: Chrome, site: Path, page: str, size: tuple[int, int]) -> None:
     show(driver, site / page, size=size)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
@@ -182,7 +193,7 @@ def test_the_page_itself_never_scrolls_sideways(driver: Chrome, site: Path, page
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("page", ["index.html", ROW])
+@pytest.mark.parametrize("page", PAGES)
 def test_axe_finds_nothing_serious(driver: Chrome, site: Path, page: str, size: tuple[int, int], dark: bool) -> None:
     show(driver, site / page, size=size, dark=dark)
     assert serious(driver) == []
@@ -227,25 +238,107 @@ def test_hostile_names_are_text(driver: Chrome, tmp_path: Path, text: str) -> No
     lost = replace(entry, id="hostile-2", ranked=False, rank=None, why_not=text)
     board = replace(boards.board(entry, unranked=(lost,), claims=(bad,)), dataset=text, licence=text, partition=text)
     build([board], tmp_path)
-    for page in ("index.html", "entries/hostile.html", "entries/hostile-2.html"):
+    (board_page,) = (path.relative_to(tmp_path).as_posix() for path in (tmp_path / "boards").iterdir())
+    for page in ("index.html", "about.html", board_page, "entries/hostile.html", "entries/hostile-2.html"):
         file = tmp_path / page
         html = file.read_text(encoding="utf-8")
-        policy = html[html.index('<meta http-equiv="Content-Security-Policy"') :].partition("\n")[0]
+        policy = html[html.index("<meta http-equiv=Content-Security-Policy") :].partition("\n")[0]
         file.write_text(html.replace(policy, ""), encoding="utf-8")  # escaping must do without it
         show(driver, file)
-        if page == "index.html":
+        if page == board_page:
             assert text in visible_rows(driver)
-            driver.find_element(By.NAME, "q").send_keys(text)
-            settled(driver)
+        driver.find_element(By.NAME, "q").send_keys(text)
+        settled(driver)
+        assert text in driver.find_element(By.CSS_SELECTOR, ".found").text
         assert text in driver.find_element(By.TAG_NAME, "main").text
         assert driver.execute_script("return window.taken ?? null") is None
-        assert len(driver.find_elements(By.CSS_SELECTOR, "script, img, svg[onload], [onerror], [onmouseover]")) == 1
+        assert len(driver.find_elements(By.CSS_SELECTOR, "script, img, svg[onload], [onerror], [onmouseover]")) == 2
         assert not driver.find_elements(By.CSS_SELECTOR, "a[href^='javascript:' i]")
         assert driver.get_log("browser") == []
 
 
 def test_a_hostile_address_is_text(driver: Chrome, site: Path) -> None:
-    show(driver, site / "index.html", "#?q=%3Cimg src=x onerror=window.taken=1%3E&cols=%22%3E&sort=__proto__")
-    assert status(driver) == "0 of 5 rows"
+    bad = "%3Cimg src=x onerror=window.taken=1%3E"
+    show(driver, site / BOARD, f"#?q={bad}&text={bad}&threat=%22%3E&cols=%22%3E&sort=__proto__")
+    settled(driver)
+    assert status(driver) == "0 of 4 rows"
+    assert driver.find_element(By.CSS_SELECTOR, ".found [role=status]").text.startswith("0 of 5 rows on all boards")
+    show(driver, site / "index.html", f"#?q={bad}&threat=__proto__")
     assert driver.execute_script("return window.taken ?? null") is None
     assert json.loads(driver.execute_script("return JSON.stringify([...document.images].length)")) == 0
+
+
+def found(driver: Chrome) -> list[str]:
+    return [row.text for row in driver.find_elements(By.CSS_SELECTOR, ".found li a")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_all_boards_are_searched_from_every_page(driver: Chrome, site: Path, page: str) -> None:
+    show(driver, site / page)
+    driver.find_element(By.NAME, "q").send_keys("MEDFEDPURE 8/255")
+    settled(driver)
+    assert found(driver) == ["medfedpure"]
+    assert all(url.startswith(site.as_uri()) for url in requested(driver))
+    assert driver.current_url.endswith("#?q=MEDFEDPURE+8%2F255")
+    show(driver, site / page, "#?q=half-done")
+    settled(driver)
+    assert found(driver) == ["half-done"], "the address brings the search back"
+    link = driver.find_element(By.CSS_SELECTOR, ".found li a")
+    assert "without a rank" in driver.find_element(By.CSS_SELECTOR, ".found li").text
+    link.click()
+    assert driver.find_element(By.TAG_NAME, "h1").text == "half-done"
+
+
+def test_a_threat_is_chosen_and_the_address_says_which(driver: Chrome, site: Path) -> None:
+    show(driver, site / "index.html")
+
+    def shown() -> list[str]:
+        return [each.text for each in driver.find_elements(By.CSS_SELECTOR, ".panel > h2") if each.is_displayed()]
+
+    assert shown() == ["Best of each kind of defense at Linf 4/255"]
+    driver.find_element(By.CSS_SELECTOR, "[data-panel='linf-8-255']").click()
+    assert shown() == ["Best of each kind of defense at Linf 8/255"]
+    address = driver.current_url
+    assert address.endswith("#?threat=linf-8-255")
+    driver.get("about:blank")
+    driver.get(address)
+    assert shown() == ["Best of each kind of defense at Linf 8/255"]
+
+
+def test_columns_that_matter_are_seen_on_a_phone(driver: Chrome, site: Path) -> None:
+    show(driver, site / BOARD, size=PHONE)
+    row = driver.find_element(By.CSS_SELECTOR, "table.rows tbody tr")
+    cells = [cell for cell in row.find_elements(By.CSS_SELECTOR, "td, th") if cell.is_displayed()]
+    rank, name, clean, worst = (cell.text for cell in cells)
+    assert (rank, name.splitlines()[0], clean, worst.split()) == ("1", "medfedpure", "95.0", ["50.0", f"40{DASH}60"])
+    assert all(cell.rect["x"] + cell.rect["width"] <= PHONE[0] for cell in cells), "without scrolling sideways"
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_heads_stay_in_sight(driver: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
+    many = [boards.entry(f"d{at:03}", id=f"row-{at}", rank=at + 1) for at in range(60)]
+    build([boards.board(*many)], tmp_path)
+    show(driver, tmp_path / BOARD, size=size)
+    driver.execute_script("document.getElementById('row-50').scrollIntoView()")
+    settled(driver)
+    tops = [driver.find_element(By.CSS_SELECTOR, name).rect for name in (".top", ".where", "table.rows thead th")]
+    seen = [rect["y"] - driver.execute_script("return scrollY") for rect in tops]
+    assert seen[0] == 0
+    assert abs(seen[1] - tops[0]["height"]) <= 2
+    assert 0 <= seen[2] - seen[1] - tops[1]["height"] + 8 <= 12, "the table's head is right below"
+
+
+def test_an_image_is_enlarged(driver: Chrome, tmp_path: Path) -> None:
+    Image.new("RGB", (320, 64)).save(gallery(tmp_path) / "1.png")
+    build(boards.full(), tmp_path)
+    show(driver, tmp_path / ROW)
+    small = driver.find_element(By.CSS_SELECTOR, ".enlarge img")
+    before = small.rect["width"]
+    small.click()
+    dialog = driver.find_element(By.TAG_NAME, "dialog")
+    assert dialog.find_element(By.TAG_NAME, "img").rect["width"] > before
+    assert "Answer of the system" in dialog.text
+    assert serious(driver) == []
+    dialog.find_element(By.CSS_SELECTOR, "button").click()
+    assert not driver.find_elements(By.TAG_NAME, "dialog")
+    assert driver.current_url == (tmp_path / ROW).as_uri()

@@ -22,7 +22,7 @@ from robustbench_med.leaderboard.render.page.report import ResultsReport, html
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.reproduction.gallery import candidates, choose, draw, look, strongest
+from robustbench_med.reproduction.gallery import Seen, candidates, choose, draw, look, strongest
 from robustbench_med.reproduction.verify import Verifier
 
 
@@ -59,10 +59,13 @@ def test_a_gallery_is_drawn_and_found(made: tuple[Registry, Entry], tmp_path: Pa
         with Image.open(place / example.file) as strip:
             assert strip.size == (example.width, example.height)
             assert strip.width > len(gallery.columns) * strip.height
-        before, after = (part.split(";")[0].split(".")[0] for part in example.told.split(": ")[1:3])
-        assert before != ""
         assert ("withstood" in example.alt) == example.withstood
-        assert after != ""
+        assert example.before.answer == example.truth, "wrong before the attack"
+        assert example.withstood == (example.after.answer in (example.truth, "no answer"))
+        assert example.threshold is not None
+        for side in (example.before, example.after):
+            assert side.score is not None
+            assert side.flagged == side.purified == (side.score > example.threshold)
 
 
 def test_what_is_shown_is_what_happened(made: tuple[Registry, Entry]) -> None:
@@ -84,6 +87,32 @@ def test_what_is_shown_is_what_happened(made: tuple[Registry, Entry]) -> None:
     assert all(seen.answers[0, at] == seen.truth[at] for _, at in chosen), "wrong before the attack"
     fates = [bool(seen.withstood[at]) for _, at in chosen]
     assert fates == sorted(fates), "broken ones come first"
+
+
+@pytest.mark.parametrize("treated", [(), (5,), (1, 5)])
+def test_one_of_the_images_was_purified_if_any_was(treated: tuple[int, ...]) -> None:
+    images, truth = torch.zeros(6, 1, 4, 4), torch.zeros(6, dtype=torch.int64)
+    answers = torch.stack([truth, torch.tensor([1, 1, 1, 0, 0, 0])])
+    purified = torch.full_like(images, float("nan"))
+    purified[list(treated)] = 0.5
+    flagged = torch.stack([torch.zeros(6, dtype=torch.bool), ~purified.flatten(1).isnan().any(1)])
+    seen = Seen(
+        "a",
+        tuple(range(6)),
+        images,
+        images,
+        truth,
+        answers,
+        answers,
+        torch.zeros(2, 6),
+        flagged,
+        errors=None,
+        purified=purified,
+        threshold=0.5,
+    )
+    chosen = [at for _, at in choose([seen], 4)]
+    assert sum(answers[1, at].item() for at in chosen) == 2, "half of them broken"
+    assert bool(set(chosen) & set(treated)) == bool(treated)
 
 
 def test_images_are_taken_from_both_fates(made: tuple[Registry, Entry]) -> None:
@@ -121,7 +150,7 @@ def test_a_report_holds_its_images(made: tuple[Registry, Entry], tmp_path: Path)
     shown = [unescape(found) for found in re.findall(r'<img src="([^"]+)"', text)]
     assert shown == [example.src for example in gallery.examples]
     kept = (tmp_path / own.id / gallery.examples[0].file).read_bytes()
-    assert shown[0] == "data:image/png;base64," + b64encode(kept).decode()
+    assert shown[0] == "data:image/webp;base64," + b64encode(kept).decode()
     assert "img-src data:;" in text
     assert "<img" not in html(ResultsReport("mine", [board], []))
 

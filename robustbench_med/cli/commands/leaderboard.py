@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,17 +38,20 @@ def build(
         bool, typer.Option("--check", help="Write nothing; exit code 1 if a file would change.")
     ] = False,
 ) -> None:
-    """Build the tables and pages from the records."""
+    """Build the tables and pages from the records; names for people come from the plugins that are installed."""
     from robustbench_med.leaderboard.build import rendered, stale, write
     from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.names import refreshed
 
-    files = rendered(read_sources(root), root / "gallery")
+    sources, found = read_sources(root), registry()
+    names = refreshed(sources.names, lambda kind, name: found.find(kind, name).spec, sources.records)
+    files = rendered(replace(sources, names=names), root / "gallery")
     if not compare:
         changed = write(root, files)
         plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")
         return
-    if found := stale(root, files):
-        err.print(f"{root} is out of date: {_few(found)}; run rbmed leaderboard build", markup=False)
+    if old := stale(root, files):
+        err.print(f"{root} is out of date: {_few(old)}; run rbmed leaderboard build", markup=False)
         raise typer.Exit(1)
     plain(f"{root} is up to date")
 

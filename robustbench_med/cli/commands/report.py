@@ -33,6 +33,7 @@ def report(
 ) -> None:
     """Write a report of results: tables, charts, images, provenance, in one file."""
     from robustbench_med.leaderboard.render.page.report import read, write
+    from robustbench_med.leaderboard.sources.names import refreshed
 
     if target is None:
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
@@ -40,15 +41,19 @@ def report(
         raise BadParameter(f"--out {target} is a folder; name a file")
     if images and form == "md":
         raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
-    made = read(results)
+    made, found = read(results), registry(plugin)
+    entries = [entry for board in made.boards for entry in board.entries]
+    names = refreshed(
+        {}, lambda kind, name: found.find(kind, name).spec, [record for entry in entries for record in entry.records]
+    )
     if not images:
-        write(made, form, target)
+        write(made, form, target, names=names)
     else:
         from robustbench_med.reproduction.verify import Verifier
 
-        verifier = Verifier(registry(plugin), device, data_root, RichProgress())
+        verifier = Verifier(found, device, data_root, RichProgress())
         with tempfile.TemporaryDirectory() as folder:
-            entries = [entry for board in made.boards for entry in board.entries if entry.records[0].status == "ok"]
-            list(draw_rows(verifier, entries, Path(folder), images, patients=True))
-            write(made, form, target, Path(folder))
+            measured = [entry for entry in entries if entry.records[0].status == "ok"]
+            list(draw_rows(verifier, measured, Path(folder), images, patients=True))
+            write(made, form, target, Path(folder), names)
     plain(str(target))

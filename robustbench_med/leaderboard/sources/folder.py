@@ -19,6 +19,7 @@ from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
 from robustbench_med.leaderboard.sources.submission import read as read_submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit, completed, read_all
 from robustbench_med.leaderboard.sources.verified import VERIFIED, Word, digest_of_cell, digest_of_file
@@ -45,6 +46,7 @@ class Sources:
         owners: the submission that a cell is of, by cell; those measured here are not in it.
         words: of maintainers, by cell, or ``evidence/NAME``; only those that hold for what is there now.
         splits: labels, patients and clients of test images, by the digest of the data set.
+        names: of components, for people.
     """
 
     files: dict[str, list[Record]]
@@ -55,6 +57,7 @@ class Sources:
     owners: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, Word] = field(default_factory=dict)
     splits: Mapping[str, TestSplit] = field(default_factory=dict)
+    names: Names = field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
@@ -112,7 +115,7 @@ def read_sources(root: Path) -> Sources:
     words = dict(_words(root, by_cell, outcomes, evidence))
     # Images that were never scored here again lower no row.
     evidence = tuple(each for each in evidence if f"{EVIDENCE}/{each.name}" in words)
-    return Sources(files, outcomes, published, evidence, notice, owners, words, splits)
+    return Sources(files, outcomes, published, evidence, notice, owners, words, splits, read_names(root / NAMES))
 
 
 def _with_patients(record: Record, outcome: ImageResults, splits: Mapping[str, TestSplit], origin: str) -> ImageResults:

@@ -7,7 +7,7 @@ bytes each time. Every chart is shown next to a table with the same figures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -65,8 +65,8 @@ def interval_bar(figure: Figure | None, style: str = "worst", before: float | No
     parts.append(_filled(style, figure.value))
     if figure.interval is not None:
         low, high = figure.interval
-        parts.append(f'<path class="whisker" d="M{_n(100 * low)} 6H{_n(100 * high)}"/>')
-        parts += [_tick("whisker", low, 3, 9), _tick("whisker", high, 3, 9)]
+        left, right = _n(100 * low), _n(100 * high)
+        parts.append(f'<path class="whisker" d="M{left} 6H{right}M{left} 3v6M{right} 3v6"/>')
     return _bar(parts)
 
 
@@ -85,16 +85,15 @@ def lines(
     out = [
         f'<div class="drawn"><svg class="chart" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(title)}">'
     ]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = _y(share)
-        out.append(f'<path class="grid" d="M{LEFT} {y}H{WIDE - RIGHT}"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" dy=".32em">{100 * share:.0f}</text>')
-    for x, text in x_ticks:
-        out.append(f'<text x="{_x(x)}" y="{HIGH - BELOW + 15}" text-anchor="middle">{escape(text)}</text>')
-    middle, height = (LEFT + WIDE - RIGHT) / 2, (TOP + HIGH - BELOW) / 2
-    out.append(f'<text class="axis" x="{middle}" y="{HIGH - 5}" text-anchor="middle">{escape(x_label)}</text>')
-    upright = f'transform="translate(10 {height}) rotate(-90)" text-anchor="middle"'
-    out.append(f'<text class="axis" {upright}>{escape(y_label)}</text>')
+    shares = (0, 0.25, 0.5, 0.75, 1)
+    grid = "".join(f"M{LEFT} {_y(share)}H{WIDE - RIGHT}" for share in shares)
+    out.append(f'<path class="grid" d="{grid}"/><g class="y">')
+    out += [f'<text x="{LEFT - 6}" y="{_y(share)}">{100 * share:.0f}</text>' for share in shares]
+    out.append('</g><g class="x">')
+    out += [f'<text x="{_x(x)}" y="{HIGH - BELOW + 15}">{escape(text)}</text>' for x, text in x_ticks]
+    middle, height = (LEFT + WIDE - RIGHT) // 2, (TOP + HIGH - BELOW) // 2
+    out.append(f'<text x="{middle}" y="{HIGH - 5}">{escape(x_label)}</text>')
+    out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape(y_label)}</text></g>')
     out += [*map(_line, drawn), "</svg>"]
     named = [line for line in drawn if line.name]
     if len(named) > 1:
@@ -113,7 +112,7 @@ def told(name: str, figure: Figure) -> str:
 
 
 def _line(line: Line) -> str:
-    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in line.points)
+    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in _corners(line.points))
     out = [f'<g class="{line.style}"><polyline points="{path}"/>']
     for point in line.points:
         if point.interval is not None:
@@ -125,6 +124,16 @@ def _line(line: Line) -> str:
     return "".join([*out, "</g>"])
 
 
+def _corners(points: Sequence[Point]) -> Iterator[Point]:
+    """The points of a line without those within a level or an upright piece of it: a ROC curve is full of them."""
+    for at, point in enumerate(points):
+        if 0 < at < len(points) - 1:
+            before, after = points[at - 1], points[at + 1]
+            if before.x == point.x == after.x or before.y == point.y == after.y:
+                continue
+        yield point
+
+
 def _legend(line: Line) -> str:
     sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6" r="3.5"/>'
     key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
@@ -133,15 +142,15 @@ def _legend(line: Line) -> str:
 
 def _bar(parts: Sequence[str]) -> Markup:
     start = '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
-    return Markup("".join([start, '<rect class="ground" width="100" height="12"/>', *parts, "</svg>"]))
+    return Markup("".join([start, *parts, "</svg>"]))
 
 
 def _filled(style: str, share: float) -> str:
-    return f'<rect class="{style}" width="{_n(100 * share)}" height="12"/>'
+    return f'<path class="{style}" d="M0 6H{_n(100 * share)}"/>'
 
 
 def _thin(start: float, share: float) -> str:
-    return f'<rect class="drop" x="{_n(100 * start)}" y="4" width="{_n(100 * share)}" height="4"/>'
+    return f'<path class="drop" d="M{_n(100 * start)} 6h{_n(100 * share)}"/>'
 
 
 def _tick(style: str, share: float, top: float, bottom: float) -> str:
@@ -158,4 +167,4 @@ def _y(share: float) -> str:
 
 def _n(value: float) -> str:
     """As few digits as a screen can show."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.1f}".removesuffix(".0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, client_count
@@ -47,6 +47,12 @@ class Shown:
         return self.column.name
 
     @property
+    def style(self) -> str:
+        """Its class: which group shows it, or where there is room for it."""
+        alone = {"robust": "main", "clean": "cleancol", "claim": "mid", "drop": "mid"}
+        return f"c-{self.group}" if self.group else alone.get(self.key, "")
+
+    @property
     def told(self) -> str:
         """What it means."""
         return self.meaning or self.column.meaning
@@ -60,6 +66,11 @@ class Shown:
         """What a row shows."""
         text = self.text(entry) if self.text else self.column.text(entry)
         return TableCell(or_dash(text), self.small(entry) if self.small else "", self.column.value(entry))
+
+
+def filled(entries: Sequence[Entry]) -> list[Shown]:
+    """The columns that say anything of some rows."""
+    return [each for each in COLUMNS if any(each.column.value(entry) not in (None, "") for entry in entries)]
 
 
 def _shown(name: str, heading: str, group: str = "", meaning: str = "", **how: Callable[[Entry], str]) -> Shown:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from robustbench_med.errors import BadConfig
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
@@ -19,9 +18,11 @@ from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
 from robustbench_med.leaderboard.render.page.lesions import LesionCurve, lesion_curve
+from robustbench_med.leaderboard.render.page.people import Called, People
+from robustbench_med.leaderboard.render.page.rerun import commands, snippet
+from robustbench_med.leaderboard.render.page.saturation import saturation
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
 from robustbench_med.plugins.references import format_params
-from robustbench_med.records.rerun import command
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.gallery import Gallery
@@ -42,15 +43,6 @@ class Eps:
 
 
 @dataclass(frozen=True)
-class RecordFacts:
-    """Where a record comes from."""
-
-    cell_id: str
-    summary: str
-    facts: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class Page:
     """One row with what its page shows.
 
@@ -58,6 +50,7 @@ class Page:
         board, section, entry: the row and where it stands; no section for one without a rank.
         others: rows of the same system on all boards, with their boards; for the curve over eps.
         gallery: its images, if there are any.
+        people: names for people.
     """
 
     board: Board
@@ -65,6 +58,7 @@ class Page:
     entry: Entry
     others: Sequence[tuple[Board, Entry]] = ()
     gallery: Gallery | None = None
+    people: People = field(default_factory=People)
 
     @cached_property
     def headline(self) -> list[tuple[str, TableCell, str]]:
@@ -234,24 +228,33 @@ class Page:
         return list({each.cell_id: each for each in (*self.entry.records, *self.entry.claim_records)}.values())
 
     @cached_property
+    def called(self) -> Called:
+        """Its name for people."""
+        return self.people.of(self.entry)
+
+    @cached_property
+    def saturation(self) -> Markup | None:
+        """Robust accuracy against gradients; None for attackers that were measured one by one."""
+        return saturation(self.entry.records) if self.is_ladder else None
+
+    @cached_property
     def _commands(self) -> tuple[list[str], list[str]]:
-        asked, missing = [], []
-        for record in self._kept:
-            try:
-                asked.append(command(record))
-            except BadConfig as error:
-                missing.append(f"{error}.")
-        return list(dict.fromkeys(asked)), missing
+        return commands(self._kept)
 
     @property
     def commands(self) -> list[str]:
-        """Commands that measure the row again, one for each record that holds its options."""
+        """Commands that measure the row again: one for the records that differ in the seed only."""
         return self._commands[0]
 
     @property
     def no_command(self) -> list[str]:
         """Why there is no command for a record."""
         return self._commands[1]
+
+    @cached_property
+    def snippet(self) -> str:
+        """Python that loads the defense; "" where its record does not hold the options."""
+        return snippet(self.entry.records[0])
 
     @cached_property
     def cost(self) -> list[tuple[str, str]]:
@@ -268,37 +271,46 @@ class Page:
         ]
 
     @cached_property
-    def records(self) -> list[RecordFacts]:
-        """Where each record comes from."""
-        return [_facts(record) for record in self._kept]
+    def provenance(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Where the records come from: each fact once for all cells, or for each kind of cell that differs."""
+        kept = {record.cell_id: dict(_facts(record)) for record in self._kept}
+        rows = []
+        for name in dict.fromkeys(name for facts in kept.values() for name in facts):
+            cells: dict[str, list[str]] = {}
+            for cell, facts in kept.items():
+                if name in facts:
+                    cells.setdefault(facts[name], []).append(cell[:8])
+            alone = len(cells) == 1 and len(next(iter(cells.values()))) == len(kept)
+            rows.append((name, [(text, "" if alone else ", ".join(of)) for text, of in cells.items()]))
+        return rows
 
 
 def _cell(figure: Figure | None) -> TableCell:
     return TableCell(percent(figure.value if figure else None), interval(figure))
 
 
-def _facts(record: Record) -> RecordFacts:
+def _facts(record: Record) -> list[tuple[str, str]]:
     made_with, weights, data = record.provenance, record.defense.weights, record.dataset
     hardware, seed = made_with.hardware, weights.seed
     threads = "?" if hardware.threads is None else hardware.threads
     machine = [hardware.gpu, hardware.processor, f"{threads} threads"]
+    released = record.defense.distribution.split(" ")[-1]
+    others = [f"{name} {number}" for name, number in made_with.versions.items() if number != released]
     facts = [
-        ("Attack", f"{record.attack.name} {format_params(record.attack.params_passed)}".strip()),
-        ("Role", record.role),
+        ("Cell", record.cell_id),
+        ("Attack", f"{record.attack.name} {format_params(record.attack.params_passed)} {record.threat.access}".strip()),
+        ("Role", "" if record.role == "cell" else record.role),
         ("Images", f"{record.n} of {', '.join(record.clients)}"),
         ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
         ("Defense", f"{record.defense.distribution or DASH}; {format_params(record.defense.params_passed)}"),
-        ("Weights", f"digest {weights.digest or DASH}, trained {weights.trained or DASH}"),
-        ("Data", f"digest {data.digest or DASH}; {data.licence or DASH}"),
+        ("Weights", f"{weights.digest or DASH}, trained {(weights.trained or DASH)[:10]}"),
+        ("Data", data.digest or DASH),
         ("Notes on data", "; ".join(data.notes)),
-        ("Commit", made_with.commit or DASH),
+        ("Commit", made_with.commit or ""),
         ("Command", made_with.command or ""),
         ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
-        ("Versions", listed(f"{name} {version}" for name, version in made_with.versions.items())),
-        ("Measured", f"{record.created}, {record.seconds:.0f} s"),
+        ("Versions", listed(others)),
+        ("Measured", record.created[:10]),
     ]
-    summary = f"{record.attack.name} {record.threat.access}, {record.n} images"
-    if seed is not None:
-        summary += f", trained with seed {seed}"
-    return RecordFacts(record.cell_id, summary, [(name, text) for name, text in facts if text])
+    return [(name, text) for name, text in facts if text]

@@ -11,9 +11,35 @@ import pydantic
 from pydantic import Field
 
 from robustbench_med.errors import DataError, first_fault
+from robustbench_med.leaderboard.render.page.figures import DASH, MINUS
 
 MANIFEST = "gallery.json"
+#: Scores below it are shown as that: their digits say nothing.
+LEAST = 0.001
+_Name = Annotated[str, Field(max_length=200)]
 _File = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}\.(png|webp)$")]
+
+
+class Answered(pydantic.BaseModel):
+    """What a system made of an image, and what its classifier alone says."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    answer: _Name = Field(description="Of the system.")
+    alone: _Name | None = Field(description="Of the classifier, without detector and purifier; null if not known.")
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = Field(description="Of the detector; null without one.")
+    flagged: bool | None = Field(description="Whether the detector flagged the image; null without one.")
+    purified: bool | None = Field(description="Whether the image was purified; null without a purifier.")
+
+    @property
+    def shown_score(self) -> str:
+        """The score with three digits, whatever its size."""
+        if self.score is None:
+            return DASH
+        if 0 < self.score < LEAST:
+            return f"< {LEAST}"
+        text = f"{self.score:.3f}" if abs(self.score) < 10 else f"{self.score:,.0f}"
+        return "0.000" if text == "-0.000" else text.replace("-", MINUS)
 
 
 class Example(pydantic.BaseModel):
@@ -28,9 +54,20 @@ class Example(pydantic.BaseModel):
     width: int = Field(ge=1, le=4096)
     height: int = Field(ge=1, le=4096)
     withstood: bool = Field(description="Whether the deployed system is robust to the attack.")
-    told: str = Field(max_length=400, description="Client, truth, answers before and after, what the detector said.")
+    client: _Name
+    truth: _Name = Field(description="Class of the image.")
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        description="Of the detector's score: above it, images are flagged; null without a detector."
+    )
+    before: Answered = Field(description="The image without an attack.")
+    after: Answered = Field(description="The attacked image.")
     alt: str = Field(max_length=400, description="For those who do not see the picture.")
     src: str = Field("", exclude=True, description="Where it lies, as the page links it.")
+
+    @property
+    def shown_threshold(self) -> str:
+        """The threshold, as scores are shown."""
+        return self.before.model_copy(update={"score": self.threshold}).shown_score
 
 
 class Gallery(pydantic.BaseModel):

@@ -20,9 +20,11 @@ from robustbench_med.files.escaping import escape_markdown, straight
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page import measured
+from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.site import HERE, environment, example, foot, marks, row_pages
 from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record, latest
 from robustbench_med.records.sections.base import formatted
@@ -70,18 +72,23 @@ def read(folders: Sequence[Path]) -> ResultsReport:
     return ResultsReport(name, measured.as_measured(boards(records, outcomes)), missing, ok)
 
 
-def html(report: ResultsReport, pictures: Path | None = None) -> str:
-    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else."""
+def html(report: ResultsReport, pictures: Path | None = None, names: Names | None = None) -> str:
+    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else.
+
+    ``names`` are those of components, for people.
+    """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     title = f"Report: {report.name}"
+    people = People(names or {})
     template = environment().get_template("report.html")
     text = template.render(
         boards=report.boards,
-        pages=list(row_pages(report.boards, pictures)),
+        pages=list(row_pages(report.boards, pictures, people=people)),
+        people=people,
         unmeasured=report.unmeasured,
         measured=measured.cells(report.records),
         root="",
@@ -90,11 +97,9 @@ def html(report: ResultsReport, pictures: Path | None = None) -> str:
         style=Markup(style),
         script=Markup(script),
         page_of=_within,
+        board_page=_board_within,
         foot=foot(report.boards),
-        brand="robustbench-med",
         title=title,
-        heading=title,
-        lead="What was measured, with the tables and charts of the leaderboard. Ranks count among these rows only.",
         example=example(report.boards),
         marks=marks(report.boards),
     )
@@ -110,17 +115,21 @@ def md(report: ResultsReport) -> str:
     return to_markdown(report.boards, head=head) + tail
 
 
-def write(report: ResultsReport, form: str, target: Path, pictures: Path | None = None) -> None:
-    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all; ``pictures`` is the folder of galleries.
+def write(
+    report: ResultsReport, form: str, target: Path, pictures: Path | None = None, names: Names | None = None
+) -> None:
+    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all.
+
+    ``pictures`` is the folder of galleries, ``names`` are those of components.
 
     Raises:
         DataError: there is no Chromium to print a PDF.
         StoreError: it cannot be written.
     """
     if form == "pdf":
-        _print(html(report, pictures), target)
+        _print(html(report, pictures, names), target)
     else:
-        write_text(target, html(report, pictures) if form == "html" else md(report))
+        write_text(target, html(report, pictures, names) if form == "html" else md(report))
 
 
 def _print(text: str, target: Path) -> None:
@@ -161,6 +170,10 @@ def _hash(text: str) -> str:
 
 def _within(entry: Entry) -> str:
     return f"#page-{entry.id}"
+
+
+def _board_within(board: Board) -> str:
+    return f"#{board.id}"
 
 
 def _named(record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,30 @@ from markupsafe import Markup
 from robustbench_med.files.escaping import straight
 from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
-from robustbench_med.leaderboard.render.page import charts, columns, figures, gallery, words
+from robustbench_med.leaderboard.render.page import (
+    charts,
+    columns,
+    curves,
+    figures,
+    gallery,
+    overview,
+    search,
+    words,
+)
 from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.leaderboard.render.page.people import People, threat
 from robustbench_med.leaderboard.render.page.scorings import counted
-from robustbench_med.leaderboard.schema import Board, Entry, Figure, Mark, Section
+from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Section
+from robustbench_med.leaderboard.sources.names import Names
 
+#: How the benchmark is cited; the papers of defenses and attacks are named by their rows.
+CITATION = """\
+@software{robustbench_med,
+  title  = {robustbench-med: how robust a medical-imaging model and its defense really are},
+  author = {{The robustbench-med authors}},
+  year   = {2026},
+  note   = {leaderboard of worst-case robustness}
+}"""
 HERE = Path(__file__).parent
 #: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
 FIRST = 100
@@ -26,46 +46,85 @@ FIRST = 100
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 
-def pages(boards: Sequence[Board], pictures: Path | None = None, notice: str = "") -> Iterator[tuple[str, str]]:
+def pages(
+    boards: Sequence[Board], pictures: Path | None = None, notice: str = "", names: Names | None = None
+) -> Iterator[tuple[str, str]]:
     """The files of the page, path below its folder and text, one after the other.
 
     Args:
         boards: what to show.
         pictures: folder of the rows' galleries, ``<row>/gallery.json``.
         notice: a paragraph shown above the boards.
+        names: of components, for people.
     """
+    people = People(names or {})
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
-    yield "index.html", index(boards, notice)
-    template, said = environment().get_template("entry.html"), foot(boards)
-    for page in row_pages(boards, pictures, "../gallery"):
-        text = template.render(page=page, root="../", policy=POLICY, inline=False, page_of=_sibling, foot=said)
-        yield f"entries/{page.entry.id}.html", straight(text)
-
-
-def index(boards: Sequence[Board], notice: str = "") -> str:
-    """The table of all boards."""
-    template = environment().get_template("index.html")
-    text = template.render(
-        boards=boards,
-        root="",
-        policy=POLICY,
-        inline=False,
-        page_of=_entry_page,
-        foot=foot(boards),
-        brand="robustbench-med",
-        title="Leaderboard: robustness of medical-imaging defenses",
-        heading="How robust is a defense once the attacker knows it?",
-        lead="Classifiers of medical images and the defenses deployed with them, attacked by adversaries who know "
-        "more and more of the defense.",
-        notice=notice,
-        example=example(boards),
-        marks=marks(boards),
+    yield "assets/search.js", search.index(boards, people)
+    sets = overview.data_sets(boards, people)
+    common: dict[str, Any] = {
+        "people": people,
+        "policy": POLICY,
+        "inline": False,
+        "foot": foot(boards),
+        "notice": notice,
+    }
+    panels = overview.panels(boards, people)
+    yield (
+        "index.html",
+        _rendered(
+            "index.html",
+            **common,
+            **_links(""),
+            menu=sets,
+            panels=panels,
+            threats=overview.threats(boards),
+            every_threat=list(dict.fromkeys(threat(board) for board in boards)),
+            example=example(boards),
+        ),
     )
-    return straight(text)
+    yield (
+        "about.html",
+        _rendered("about.html", **common, **_links(""), menu=sets, marks=marks(boards), citation=CITATION),
+    )
+    for each in sets:
+        for board in each.boards.values():
+            yield (
+                f"boards/{board.id}.html",
+                _rendered(
+                    "board.html",
+                    **common,
+                    **_links("../"),
+                    menu=sets,
+                    board=board,
+                    siblings=each.boards,
+                    card=overview.card(board, people),
+                    curves=curves.over_eps(board, list(each.boards.values()), people),
+                    marks=marks([board]),
+                ),
+            )
+    template, links = environment().get_template("entry.html"), _links("../", "")
+    for page in row_pages(boards, pictures, "../gallery", people):
+        yield f"entries/{page.entry.id}.html", straight(template.render(page=page, **common, **links))
 
 
-def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None = None) -> Iterator[Page]:
+def _rendered(name: str, **facts: Any) -> str:
+    return straight(environment().get_template(name).render(**facts))
+
+
+def _links(root: str, entries: str | None = None) -> dict[str, Any]:
+    """How a page reaches the others: ``root`` leads to the folder of the site."""
+    to_entries = f"{root}entries/" if entries is None else entries
+    return {
+        "root": root,
+        "page_of": lambda entry: f"{to_entries}{entry.id}.html",
+        "board_page": lambda board: f"{root}boards/{board.id}.html",
+    }
+
+
+def row_pages(
+    boards: Sequence[Board], pictures: Path | None, linked: str | None = None, people: People | None = None
+) -> Iterator[Page]:
     """What the page of each row shows; images as links into the folder ``linked``, or within the page."""
     systems: dict[str, list[tuple[Board, Entry]]] = {}
     for board in boards:
@@ -74,7 +133,7 @@ def row_pages(boards: Sequence[Board], pictures: Path | None, linked: str | None
     for board in boards:
         for section, entry in _placed(board):
             shown = gallery.find(pictures, entry.id, linked) if pictures is not None else None
-            yield Page(board, section, entry, systems[entry.system], shown)
+            yield Page(board, section, entry, systems[entry.system], shown, people or People())
 
 
 def _placed(board: Board) -> Iterator[tuple[Section | None, Entry]]:
@@ -123,11 +182,22 @@ def foot(boards: Sequence[Board]) -> str:
     return f"{text} Newest record: {newest}." if newest else text
 
 
+#: What HTML lets one leave out, since a browser adds it: end tags, spaces at the start of a line, and quotes.
+_SPARE = re.compile(r"</(?:td|th|tr|tbody|thead|li|dt|dd|option)>|(?<=\n) +(?=[<{])")
+_QUOTED = re.compile(r'(?<= )([a-z-]+)="([A-Za-z0-9_.#-]+)"(?=[ >])')
+
+
+def _template(name: str) -> str:
+    """The source of a template, shortened once: there is a page for each row."""
+    text = (HERE / "templates" / name).read_text(encoding="utf-8")
+    return _QUOTED.sub(r"\1=\2", _SPARE.sub("", text))
+
+
 @cache
 def environment() -> jinja2.Environment:
     """The templates, and what they call; whatever comes from a record is escaped."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FunctionLoader(_template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -135,12 +205,13 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.globals |= {
-        "columns": columns.COLUMNS,
+        "filled": columns.filled,
         "words": words.TERMS,
         "rungs": words.RUNGS,
         "tracks": words.TRACKS,
         "ladders": words.LADDERS,
-        "glossary": words.GLOSSARY,
+        "glossary_of": words.GLOSSARY,
+        "kinds": words.KINDS,
         "groups": words.GROUPS,
         "shown": words.SHOWN,
         "counted": counted,
@@ -153,7 +224,12 @@ def environment() -> jinja2.Environment:
         "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar,
         "key": _key,
-        "threat": _threat,
+        "threat": threat,
+        "best": overview.best,
+        "halves": _halves,
+        "rows_of": _rows_of,
+        "verdict": _verdict,
+        "published": _published,
         "clients": _clients,
         "choices": _choices,
         "about": _about,
@@ -165,14 +241,6 @@ def environment() -> jinja2.Environment:
         "axis": _AXIS,
     }
     return made
-
-
-def _entry_page(entry: Entry) -> str:
-    return f"entries/{entry.id}.html"
-
-
-def _sibling(entry: Entry) -> str:
-    return f"{entry.id}.html"
 
 
 _AXIS = Markup('<span class="axis"><i>0</i><i>50</i><i>100&nbsp;%</i></span><span class="sr">Bar</span>')
@@ -208,29 +276,49 @@ def _share(figure: Figure | None) -> str:
     return figures.percent(_value(figure))
 
 
-def _threat(board: Board) -> str:
-    goal = "" if board.goal == "untargeted" else f" {board.goal}"
-    return f"{board.norm} {board.eps_text}{goal}"
-
-
 def _clients(names: Sequence[str]) -> str:
     """As JSON: a client's name may hold any character."""
     return json.dumps(list(names))
 
 
-def _whose(names: Sequence[str]) -> str:
-    return f"of {names[0]}" if len(names) == 1 else f"of {len(names)} clients"
+def _whose(names: Sequence[str], word: str = "of") -> str:
+    return f"{word} {names[0]}" if len(names) == 1 else f"{word} {len(names)} clients"
 
 
-def _choices(boards: Sequence[Board]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """The menus of the filter: name, label, and each choice with its text."""
+def _rows_of(board: Board) -> str:
+    count = sum(1 for _ in board.entries)
+    return f"{count} row{'s' if count != 1 else ''}"
+
+
+def _published(board: Board) -> list[Claim]:
+    """Claims on data of the board's name, and on its defenses and strategies, each once."""
+    claims = [*board.claims, *(claim for entry in board.entries for claim in entry.claims)]
+    return list(dict.fromkeys(claims))
+
+
+def _verdict(answer: str, truth: str) -> str:
+    """The style of an answer: an answer withheld is neither right nor wrong."""
+    return "" if answer == "no answer" else "right" if answer == truth else "wrong"
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """The first sentence of a text, and the others."""
+    first, dot, rest = text.partition(". ")
+    return first + dot.strip(), rest
+
+
+def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """The menus of the filter: name, label, and each choice with its text; ``several``: also which board."""
     rows = [entry for board in boards for entry in board.entries]
     tracks = dict.fromkeys(entry.track for entry in rows)
     clients = dict.fromkeys(client for entry in rows for client in entry.clients)
-    menus: Mapping[str, tuple[str, list[str]]] = {
+    which: Mapping[str, tuple[str, list[str]]] = {
         "dataset": ("Data", list(dict.fromkeys(board.dataset for board in boards))),
-        "threat": ("Threat", list(dict.fromkeys(_threat(board) for board in boards))),
-        "track": ("Track", [track for track in words.TRACKS if track in tracks]),
+        "threat": ("Threat", list(dict.fromkeys(threat(board) for board in boards))),
+    }
+    menus: Mapping[str, tuple[str, list[str]]] = {
+        **(which if several else {}),
+        "track": ("Kind", [track for track in words.TRACKS if track in tracks]),
         "client": ("Client", sorted(clients)),
     }
     found = [(name, label, [(text, text) for text in texts]) for name, (label, texts) in menus.items()]

@@ -35,6 +35,13 @@ RUNGS = {
     "query": "sees the outputs only, no gradient",
 }
 
+#: Track -> what people call it, where there is room for a few words.
+KINDS = {
+    "static": "Classifier alone",
+    "deterministic test-time": "Defense at test time, deterministic",
+    "randomized test-time": "Defense at test time, randomized",
+}
+
 TRACKS = {
     "static": "a classifier alone",
     "deterministic test-time": "images are inspected or changed before they are classified, each time in the same way",

@@ -1,0 +1,57 @@
+"""Robust accuracy against eps of the rows that matter on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from robustbench_med.leaderboard.render.page import charts, overview
+from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
+
+#: For each track, in the colours of the scatter chart; and for the row without a defense.
+STYLES = ("line-a", "line-b", "line-c")
+PLAIN = "line-e"
+
+
+def over_eps(board: Board, others: Sequence[Board], people: People) -> Markup:
+    """The winners of a board and its row without a defense, on every board of the data set with the same norm.
+
+    Empty where there is one eps only.
+    """
+    beside = sorted(
+        (each for each in others if (each.norm, each.goal) == (board.norm, board.goal)), key=lambda b: b.eps
+    )
+    shown = [winner.entry for winner in overview.winners(board)]
+    plain = overview.unprotected(board, people)
+    shown += [plain] if plain is not None else []
+    most = max(each.eps for each in beside)
+    drawn = []
+    for entry in shown:
+        name = people.of(entry).title
+        style = PLAIN if entry is plain else STYLES[TRACKS.index(entry.track)]
+        points = (
+            [charts.Point(0.0, entry.clean.value, charts.told(f"{name}, 0: clean", entry.clean))] if entry.clean else []
+        )
+        found = [(each, row) for each in beside for row in _same(each, entry)]
+        points += [
+            charts.Point(
+                each.eps / most, row.worst.value, charts.told(f"{name}, {each.eps_text}", row.worst), row.worst.interval
+            )
+            for each, row in found
+            if row.worst is not None
+        ]
+        if len(found) > 1:
+            drawn.append(charts.Line(name, style, points))
+    if not drawn:
+        return Markup("")
+    ticks = [(0.0, "0"), *((each.eps / most, each.eps_text) for each in beside)]
+    title = f"Worst case of the best rows against eps ({board.norm}); each figure is in the table of its board"
+    return charts.lines(drawn, ticks, f"eps ({board.norm.capitalize()})", "worst case %", title)
+
+
+def _same(board: Board, entry: Entry) -> list[Entry]:
+    """The row of the same system, measured in the same way."""
+    key = (entry.system, entry.ladder, entry.images, entry.clients)
+    return [row for row in board.entries if (row.system, row.ladder, row.images, row.clients) == key][:1]

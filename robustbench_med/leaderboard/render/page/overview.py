@@ -1,0 +1,140 @@
+"""The first page: who wins on which data set, under which threat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from robustbench_med.leaderboard.ranking.identity import slug
+from robustbench_med.leaderboard.render.page import scatter
+from robustbench_med.leaderboard.render.page.people import People, threat
+from robustbench_med.leaderboard.schema import Board, Entry, Section
+
+#: The threat that most papers report, shown first where it was measured.
+USUAL = "Linf 4/255"
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best row of a track."""
+
+    section: Section
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Card:
+    """A board in short: the best row of each track, what is left without a defense, and all rows in a chart."""
+
+    board: Board
+    winners: Sequence[Winner]
+    plain: Entry | None
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Every data set under one threat."""
+
+    threat: str
+    id: str
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The boards of one data set, by threat."""
+
+    name: str
+    synthetic: bool
+    boards: dict[str, Board]
+
+
+def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
+    """Boards of one data set together: images of patients first, then those with the most rows with a rank."""
+    found: dict[tuple[object, ...], list[Board]] = {}
+    for board in boards:
+        found.setdefault((board.dataset, board.options, board.partition, board.synthetic, board.digest), []).append(
+            board
+        )
+    groups = sorted(
+        found.values(),
+        key=lambda group: (not any(each.sections for each in group), group[0].synthetic, -_ranked(group)),
+    )
+    return [
+        DataSet(people.data(group[0]), group[0].synthetic, {threat(each): each for each in group}) for group in groups
+    ]
+
+
+def threats(boards: Sequence[Board]) -> list[str]:
+    """Threats under which rows have a rank, in the order of boards; the usual one first in `panels` only."""
+    return list(dict.fromkeys(threat(board) for board in boards if board.sections))
+
+
+def usual(boards: Sequence[Board]) -> str:
+    """The threat that is shown first: `USUAL`, else the one with the most boards."""
+    counts = Counter(threat(board) for board in boards if board.sections)
+    return USUAL if counts[USUAL] or not counts else counts.most_common(1)[0][0]
+
+
+def panels(boards: Sequence[Board], people: People) -> list[Panel]:
+    """A panel for each threat, the usual one first."""
+    first, sets = usual(boards), data_sets(boards, people)
+    order = sorted(threats(boards), key=lambda name: name != first)
+    return [
+        Panel(
+            name,
+            slug(name),
+            [card(found, people) for each in sets if (found := each.boards.get(name)) and found.sections],
+        )
+        for name in order
+    ]
+
+
+def card(board: Board, people: People) -> Card:
+    """A board in short."""
+    return Card(board, winners(board), unprotected(board, people), chart(board, people))
+
+
+def winners(board: Board) -> list[Winner]:
+    """The first row of each track, of its strongest ladder; the one with the highest worst case first."""
+    first: dict[str, Winner] = {}
+    for section in board.sections:
+        first.setdefault(section.track, Winner(section, section.entries[0]))
+    return sorted(first.values(), key=lambda each: -each.entry.worst.value if each.entry.worst else 0.0)
+
+
+def unprotected(board: Board, people: People) -> Entry | None:
+    """The best row without a defense, if it is not a winner."""
+    first = {winner.entry.id for winner in winners(board)}
+    found = (entry for section in board.sections for entry in section.entries if people.of(entry).plain)
+    entry = next(found, None)
+    return None if entry is None or entry.id in first else entry
+
+
+def chart(board: Board, people: People) -> Markup:
+    """All rows with a rank; winners and the row without a defense have their name written beside them."""
+    named = {winner.entry.id for winner in winners(board)}
+    if (plain := unprotected(board, people)) is not None:
+        named.add(plain.id)
+    dots = [
+        scatter.Dot(entry, people.of(entry).title, entry.id in named)
+        for section in board.sections
+        for entry in section.entries
+    ]
+    title = (
+        f"{people.board(board)}: worst case against clean accuracy, with 95 % intervals; figures in the board's tables"
+    )
+    return scatter.scatter(dots, title)
+
+
+def best(board: Board) -> Entry | None:
+    """The row with the highest worst case of all tracks."""
+    return next((winner.entry for winner in winners(board)), None)
+
+
+def _ranked(group: Sequence[Board]) -> int:
+    return sum(len(section.entries) for board in group for section in board.sections)

@@ -1,0 +1,168 @@
+"""Names for people: of rows, and of boards.
+
+A row is called after its defense. One that adds nothing to the classifier but parts is called after these, and one
+without parts after its training: "Adversarial training, FedAvg + PGD" or "No defense, FedAvg".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.schema import Board, Entry
+from robustbench_med.leaderboard.sources.names import Named, Names, adversarial_of, malicious_of
+from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
+from robustbench_med.records.record import Record
+
+#: Parameters of a defense that say which part it has, by the part's kind.
+_PARTS = ("detector", "purifier")
+#: Parameters that are shown apart: the part that a value without a key names, strategy and model.
+_APART = ("", "strategy", "model")
+_NOTHING = Named()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A paper: title, where and when it appeared, and its address or ""."""
+
+    title: str
+    venue: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Called:
+    """The name of a row.
+
+    Attributes:
+        title: for people.
+        spec: as on the command line; "" where the title is the same.
+        training: strategy and model, in short.
+        papers: of the defense or its parts and training, the newest first.
+        plain: a classifier without a defense and without adversarial training: what others are compared with.
+    """
+
+    title: str
+    spec: str
+    training: str
+    papers: tuple[Source, ...] = ()
+    plain: bool = False
+
+    @property
+    def paper(self) -> Source | None:
+        """The one that is shown where there is room for one."""
+        return self.papers[0] if self.papers else None
+
+
+@dataclass(frozen=True)
+class People:
+    """Names of rows and boards.
+
+    Attributes:
+        names: of components; those that it lacks are called as on the command line.
+    """
+
+    names: Names = field(default_factory=dict)
+    _rows: dict[int, Called] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, entry: Entry) -> Called:
+        """The name of a row."""
+        found = self._rows.get(id(entry))
+        if found is None:
+            found = self._rows[id(entry)] = self._called(entry)
+        return found
+
+    def data(self, board: Board) -> str:
+        """The name of a board's data set, with its parameters and partition."""
+        title = self._named("dataset", board.dataset).title or board.dataset
+        return ", ".join(filter(None, [title, _words(board.options), _words(board.partition)]))
+
+    def board(self, board: Board) -> str:
+        """The name of a board."""
+        return f"{self.data(board)}, {threat(board)}"
+
+    def _named(self, kind: str, name: str) -> Named:
+        return self.names.get((kind, name), _NOTHING)
+
+    def _called(self, entry: Entry) -> Called:
+        record = entry.records[0]
+        defense = self._named("defense", entry.defense_name)
+        adversarial, malicious = adversarial_of(record), malicious_of(record)
+        training = " · ".join(filter(None, [entry.strategy, entry.model]))
+        if not defense.title:
+            known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
+            return Called(entry.defense, "", training, tuple(known))
+        parts = [part for part in self._parts(record) if part is not None]
+        words = list(self._variants(record, defense))
+        plain = defense.bare and not parts and not adversarial
+        if defense.bare:
+            how = self._training(record, adversarial, malicious)
+            name = " + ".join(part.title for part in parts) or (
+                "Adversarial training" if adversarial else defense.title
+            )
+            words = [how, *words]
+        else:
+            name = defense.title
+        papers = tuple(self._papers(entry, defense, parts, adversarial))
+        return Called(", ".join(filter(None, [name, *words])), entry.defense, training, papers, plain)
+
+    def _training(self, record: Record, adversarial: str, malicious: str) -> str:
+        strategy = record.defense.strategy
+        name = (self._named("strategy", strategy.name).title or strategy.name) if strategy else ""
+        attack = (self._named("attack", adversarial).title or adversarial.upper()) if adversarial else ""
+        return ", ".join(filter(None, [" + ".join(filter(None, [name, attack])), malicious and f"{malicious} clients"]))
+
+    def _parts(self, record: Record) -> Iterator[Named | None]:
+        for kind in _PARTS:
+            part = getattr(record.defense.parts, kind)
+            if part is not None:
+                named = self._named(kind, part.name)
+                yield named if named.title else Named(title=part.name)
+
+    def _variants(self, record: Record, defense: Named) -> Iterator[str]:
+        for name, value in record.defense.params_passed.items():
+            if name in _APART or (defense.bare and name in _PARTS):
+                continue
+            text = format_params({name: value})
+            words = defense.variants.get(text)
+            if words is None and name in _PARTS:
+                words = self._part(name, value, defense)
+            yield text.replace("=", " ", 1) if words is None else words
+
+    def _part(self, kind: str, value: object, defense: Named) -> str:
+        """``detector DRAM``; of a part that is called as the defense, its parameters alone."""
+        if isinstance(value, Mapping):
+            value = format_ref(PartRef(str(value.get("name", "")), {k: v for k, v in value.items() if k != "name"}))
+        name, params = _read(str(value))
+        title = self._named(kind, name).title or name
+        return _words(params) if title == defense.title else " ".join(filter(None, [title, _words(params)]))
+
+    def _papers(self, entry: Entry, defense: Named, parts: list[Named], adversarial: str) -> Iterator[Source]:
+        strategy = entry.records[0].defense.strategy
+        training = [self._named("strategy", strategy.name)] if strategy else []
+        training += [self._named("attack", adversarial)] if adversarial else []
+        own = parts or training if defense.bare else [defense]
+        found = {each.paper: Source(each.paper, each.venue, each.url) for each in own if each.paper}
+        if not found and entry.paper:
+            found = {entry.paper.text: Source(entry.paper.text, "", entry.paper.url)}
+        yield from sorted(found.values(), key=lambda each: each.venue[-4:], reverse=True)
+
+
+def threat(board: Board) -> str:
+    """``Linf 4/255``; with the goal where it is not the usual one."""
+    goal = "" if board.goal == "untargeted" else f", {board.goal}"
+    return f"{board.norm.capitalize()} {board.eps_text}{goal}"
+
+
+def _read(text: str) -> tuple[str, str]:
+    try:
+        found = parse(text)
+    except UsageError:  # a record of others may hold anything
+        return text, ""
+    return found.name, format_params(found.params)
+
+
+def _words(params: str) -> str:
+    """``train_patients=100`` as ``train patients 100``."""
+    return params.replace("_", " ").replace("=", " ").replace(":", " ").replace(",", ", ")
