@@ -40,6 +40,7 @@ from robustbench_med.testing.contracts import (
     StrategyContract,
 )
 from robustbench_med.testing.interrupt import Stop, StopAfter
+from robustbench_med.testing.pretend import PretendDevice
 from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_target
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "MetricContract",
     "ModelContract",
     "NotApplicable",
+    "PretendDevice",
     "PurifierContract",
     "ReportContract",
     "Result",

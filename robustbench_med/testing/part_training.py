@@ -17,6 +17,7 @@ from robustbench_med.training.parts import NoClassifier
 #: Side of the toy images for detectors, purifiers and models: the default of the embedded data.
 SIZE = 64
 STEPS = 2
+CPU = torch.device("cpu")
 
 
 def seeded(work: Callable[[], Any]) -> Any:
@@ -26,27 +27,29 @@ def seeded(work: Callable[[], Any]) -> Any:
         return work()
 
 
-def learning_faults(part: Part, system: System, channels: int = 1) -> Iterator[str]:
+def learning_faults(part: Part, system: System, channels: int = 1, device: torch.device = CPU) -> Iterator[str]:
     """Build a part, train it for a few steps as the harness does, and yield the faults.
 
     Args:
         part: newly built; it is fitted afterwards.
         system: the other parts; the training gets those in ``needs``.
         channels: of the images.
+        device: where it is trained; the system is there already.
     """
     seeded(lambda: part.build(channels, SIZE))
+    part.to(device)
     if foreign := [inner for inner in part.inner() if inner not in set(part.modules())]:
         yield f"inner() has a part that is not a submodule: {type(foreign[0]).__name__}"
     for leaf in leaves(part):
         classifier = system.classifier if "classifier" in leaf.needs else NoClassifier()
         seen = System(classifier, system.purifier if "purifier" in leaf.needs else None)
         if learns(leaf):
-            yield from seeded(partial(_learner_faults, leaf, seen, channels))
+            yield from seeded(partial(_learner_faults, leaf, seen, channels, device))
         if fits(leaf):
-            yield from seeded(partial(_fit_faults, leaf, seen, channels))
+            yield from seeded(partial(_fit_faults, leaf, seen, channels, device))
 
 
-def _learner_faults(part: Part, system: System, channels: int) -> list[str]:
+def _learner_faults(part: Part, system: System, channels: int, device: torch.device) -> list[str]:
     found = []
     if "training" not in type(part).Params.model_fields:
         found.append("overrides learner and has no parameter 'training' that names the strategy")
@@ -60,11 +63,12 @@ def _learner_faults(part: Part, system: System, channels: int) -> list[str]:
     if not trained:
         return [*found, "the learner has no parameters to train"]
     split = toy_split(4, channels, SIZE)
+    images, labels = split.images.to(device), split.labels.to(device)
     optimizer = torch.optim.SGD(trained.values(), lr=1e-4)
     learner.train()
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = learner.loss(split.images.clone(), split.labels)
+        loss = learner.loss(images.clone(), labels)
         if loss.shape or not loss.isfinite():
             shown = loss.detach().flatten()[:3].tolist()
             return [*found, f"the learner's loss must be one finite number, not {shown}"]
@@ -76,10 +80,10 @@ def _learner_faults(part: Part, system: System, channels: int) -> list[str]:
     return found
 
 
-def _fit_faults(part: Part, system: System, channels: int) -> list[str]:
+def _fit_faults(part: Part, system: System, channels: int, device: torch.device) -> list[str]:
     found = []
     before = {name: value.clone() for name, value in part.state_dict().items()}
-    figures = part.eval().fit(toy_split(24, channels, SIZE), system, TrainJob())
+    figures = part.eval().fit(toy_split(24, channels, SIZE), system, TrainJob(device=device))
     if not all(math.isfinite(value) for value in figures.values()):
         found.append(f"fit must return finite numbers, not {figures}")
     after = part.state_dict()

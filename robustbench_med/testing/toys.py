@@ -63,8 +63,8 @@ class _ToyTarget(TargetModel):
     def clean_features(self, layers: Sequence[str] = ()) -> tuple[list[Tensor], Tensor]:
         weights = cast("ToyClassifier", self.classifier).weight
         x, _ = toy_images(64, weights.shape[1] // 64)
-        labels = torch.arange(len(x)) % len(weights)
-        return self.features(x), labels
+        labels = torch.arange(len(x), device=weights.device) % len(weights)
+        return self.features(x.to(weights.device)), labels
 
 
 def toy_target(num_classes: int = 2, channels: int = 1, size: int = 8, gradients: bool = True) -> TargetModel:

@@ -53,6 +53,7 @@ BROKEN = [
     ),
     ("attack", "sees-what-it-says", 'norms=("linf", "l2")', 'norms=("linf", "l2"), access="none"'),
     ("attack", "raises-the-loss", "+ self.params.length", "- self.params.length"),
+    ("attack", "other-device", "return x_adv\n", "return x_adv + torch.zeros(x.shape)\n"),
     # --- detectors ---
     ("detector", "learns", "    def error_map", "    fit = lambda *_: {}\n\n    def error_map"),
     ("detector", "colour", "        r = self", "        x.view(len(x), 64, 64)\n        r = self"),
@@ -70,6 +71,7 @@ BROKEN = [
     ),
     ("detector", "gradients", ".flatten(1).mean(1)", ".flatten(1).mean(1) + 0 * (x - x).flatten(1).sum(1).sqrt()"),
     ("detector", "error-map", "return (x - smooth).square().mean(1)", "return -(x - smooth).square().mean(1)"),
+    ("detector", "other-device", ".flatten(1).mean(1)", ".flatten(1).mean(1) + 0 * float(x.numpy().mean())"),
     # --- purifiers ---
     ("purifier", "learns", "    def purify", "    fit = lambda *_: {}\n\n    def purify"),
     ("purifier", "purifies", "* (smooth - x)", "* (smooth - x) - 1"),
@@ -89,6 +91,7 @@ BROKEN = [
     ("purifier", "batch-order", "* (smooth - x)", "* (smooth - x) / x.new_ones(len(x)).cumsum(0).view(-1, 1, 1, 1)"),
     ("purifier", "inputs-unmodified", "        r = self", "        x.data.mul_(0.99)\n        r = self"),
     ("purifier", "survives-saving", "* (smooth - x)\n", "* (smooth - x) * getattr(self, 'hidden', 1)\n" + HIDES),
+    ("purifier", "other-device", "* (smooth - x)", "* (smooth - x) * __import__('torch').ones(x.shape)"),
     # --- models ---
     ("model", "classifies", "return logits\n", "return logits / 0\n"),
     ("model", "logits", "return logits\n", "return logits.softmax(1)\n"),
@@ -105,6 +108,7 @@ BROKEN = [
         "return torch.as_tensor(self.features((x - 0.5) / 0.25))[:1].expand(1, -1)",
     ),
     ("model", "survives-saving", "return logits\n", "return logits + id(self) % 1009\n"),
+    ("model", "other-device", "return logits\n", "return logits + torch.zeros(logits.shape)\n"),
     # --- strategies ---
     ("strategy", "trains", "optimizer.step()", "pass"),
     ("strategy", "state-fits", "shared=state,", "shared={'weight': next(iter(state.values()))},"),
@@ -122,6 +126,7 @@ BROKEN = [
         "split.images.mul_(0.5)\n                    optimizer.step()",
     ),
     ("strategy", "history", '{"round": number,', '{"round": {1, 2},'),
+    ("strategy", "other-device", "split.labels.to(job.device)", "split.labels"),
     # --- data sets ---
     ("dataset", "card", 'citation="none; drawn by this plugin"', 'citation=""'),
     ("dataset", "images", "+= 0.4", "+= 4"),

@@ -15,7 +15,9 @@ from robustbench_med.interfaces import Attack, TargetModel
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.specs import AttackSpec
+from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
+from robustbench_med.testing.pretend import PretendDevice
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, like
 from robustbench_med.testing.toys import toy_images, toy_target
 
@@ -256,3 +258,17 @@ class Decisions(TargetModel):
         """Logits 5 and 0."""
         logits: Tensor = self.inner(x)
         return 5.0 * F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+
+
+@check(other_device.NAME, other_device.ABOUT)
+def on_other_device(subject: Subject) -> Iterator[str]:
+    """Under every norm, and with the same images as on the CPU."""
+    for trial in _each(subject):
+        with PretendDevice() as device, torch.random.fork_rng(devices=[]):
+            x, y, target = trial.x.to(device.device), trial.y.to(device.device), other_device.moved(trial.target)
+            made = replace(trial, target=target, x=x, y=y, rng=other_device.moved_stream(trial.rng)).run()
+            faults = list(like(made, x, tuple(x.shape), "the result"))
+            found = made.cpu()
+        yield from (f"{trial}: {fault}" for fault in faults)
+        if not faults and not torch.allclose(found, trial.made, atol=1e-4):
+            yield f"{trial}: gives other images there, though values are the same"

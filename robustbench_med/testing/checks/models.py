@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces import Classifier, Model
+from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.part_training import SIZE, seeded
+from robustbench_med.testing.pretend import PretendDevice
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, like, states_differ
 from robustbench_med.testing.toys import toy_images
 
@@ -193,3 +195,24 @@ def survives_saving(subject: Subject) -> Iterator[str]:
         fresh.load_state_dict(built.classifier.state_dict())
         if not torch.equal(fresh(built.x), built.classifier(built.x)):
             yield f"{built}: gives other results after its state was saved and loaded"
+
+
+@check(other_device.NAME, other_device.ABOUT)
+def on_other_device(subject: Subject) -> Iterator[str]:
+    """Its loss, its logits and, if it has any, its features."""
+    built = _built(subject)[0]
+    with PretendDevice():
+        images, labels = built.x.to(other_device.DEVICE), (torch.arange(4) % built.classes).to(other_device.DEVICE)
+        seeded(partial(other_device.moved(built.fresh()).train().loss, images, labels)).backward()
+    if built.classifier.stochastic:
+        return
+    yield from other_device.answer_faults(built.classifier, built.x, lambda net, x: net(x))
+    try:
+        yield from other_device.answer_faults(built.classifier, built.x, _embed)
+    except NotDefined:
+        return
+
+
+def _embed(classifier: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(classifier, Classifier)
+    return classifier.embed(x)

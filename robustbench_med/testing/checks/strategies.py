@@ -11,8 +11,10 @@ from torch import Tensor
 
 from robustbench_med.interfaces import Classifier, Federated, Strategy, TrainJob
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.part_training import seeded
+from robustbench_med.testing.pretend import PretendDevice
 from robustbench_med.testing.side_effects import Unmodified, states_differ
 from robustbench_med.testing.toys import toy_images
 
@@ -51,9 +53,10 @@ class Training:
     clients: dict[str, Split]
     federated: Federated
 
-    def run(self, seed: int = 0) -> Federated:
+    def run(self, seed: int = 0, device: str = "cpu") -> Federated:
         """Train once more."""
-        federated: Federated = seeded(lambda: self.strategy.train(Small, self.clients, TrainJob(seed=seed)))
+        job = TrainJob(seed=seed, device=torch.device(device))
+        federated: Federated = seeded(lambda: self.strategy.train(Small, self.clients, job))
         return federated
 
 
@@ -145,3 +148,15 @@ def history(subject: Subject) -> Iterator[str]:
         except (TypeError, ValueError) as error:
             yield f"an entry of the history is not JSON: {error}"
             return
+
+
+@check(other_device.NAME, other_device.ABOUT)
+def on_other_device(subject: Subject) -> Iterator[str]:
+    """A training, which gives states that are finite."""
+    made = _trained(subject)
+    with PretendDevice():
+        found = made.run(device=str(other_device.DEVICE))
+        for name, state in {"shared": found.shared, **found.personal}.items():
+            weights = {key: value.cpu() for key, value in state.items() if value.is_floating_point()}
+            if wild := [key for key, value in weights.items() if not value.isfinite().all()]:
+                yield f"{name}: not finite: {', '.join(wild[:3])}"

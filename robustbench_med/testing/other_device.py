@@ -1,0 +1,71 @@
+"""Whether components work on a device other than the CPU, tried on the pretend device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_med.interfaces import Part, System
+from robustbench_med.interfaces.random import Stream
+from robustbench_med.testing.part_training import learning_faults
+from robustbench_med.testing.parts import Ask, Trained
+from robustbench_med.testing.pretend import PretendDevice
+from robustbench_med.testing.side_effects import far, like
+
+Network = TypeVar("Network", bound=nn.Module)
+DEVICE = PretendDevice.device
+NAME = "other-device"
+ABOUT = "It works on a GPU: no tensor is left on the CPU, and no generator of the CPU draws (tried without a GPU)"
+
+
+def moved(network: Network) -> Network:
+    """A copy of a network on the device."""
+    return copy.deepcopy(network).to(DEVICE)
+
+
+def moved_stream(rng: Stream) -> Stream:
+    """The same streams on the device."""
+    return Stream(rng.seeds.to(DEVICE), rng.calls)
+
+
+def part_faults(made: Trained, fresh: Part, ask: Ask, channels: int = 1) -> Iterator[str]:
+    """Faults of a detector or purifier on the device: while it learns, when it answers, and of its gradient.
+
+    Args:
+        made: the part on the CPU, trained.
+        fresh: another one, not built.
+        ask: calls the part.
+        channels: of the images.
+    """
+    with PretendDevice():
+        purifier = made.system.purifier
+        system = System(moved(made.system.classifier), None if purifier is None else moved(purifier))
+        yield from learning_faults(fresh, system, channels, DEVICE)
+        part, x, rng = moved(made.part), made.x.to(DEVICE), moved_stream(made.rng)
+        there = replace(made, part=part, system=system, x=x, rng=rng)
+        found = ask(there, part, x.requires_grad_(), slice(None), rng[:])
+        yield from like(found, x, tuple(found.shape), "the result")
+        if found.requires_grad:
+            torch.autograd.grad(found.sum(), x)
+        result = found.detach().cpu()
+    with torch.no_grad():
+        here = ask(made, made.part, made.x, slice(None), made.rng[:])
+    if far(result, here):
+        yield "gives another result there, though values are the same"
+
+
+def answer_faults(network: nn.Module, x: Tensor, ask: Callable[[nn.Module, Tensor], Tensor]) -> Iterator[str]:
+    """Faults of a network's answers on the device."""
+    with PretendDevice(), torch.no_grad():
+        images = x.to(DEVICE)
+        found = ask(moved(network), images)
+        yield from like(found, images, tuple(found.shape), "the answer")
+        result = found.cpu()
+    with torch.no_grad():
+        if far(result, ask(network, x)):
+            yield "gives another answer there, though values are the same"
