@@ -15,8 +15,9 @@ from torch import Tensor
 
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
+from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.defenses.resolved import GATE_REVISION, ResolvedDefense, key_of
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.paths import home

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.registry import Registry
 
 
-#: Raised when the same scores of calibration images would give another gate; 2: the conformal rank.
-GATE_REVISION = 3
-
-
 def key_of(facts: Any) -> str:
     """A 16-digit hex key of JSON-serialisable facts."""
     return hashlib.blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()

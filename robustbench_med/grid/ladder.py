@@ -6,11 +6,12 @@ The robustness of a defense is that of the worst rung, image by image (Tramer et
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from robustbench_med.attacks.rung import RungRef
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.references import parse
+from robustbench_med.plugins.references import format_ref, parse
 
 if TYPE_CHECKING:
     from robustbench_med.attacks.rung import Rung
@@ -40,6 +41,7 @@ def _rung(
     return RungRef(access, parse(attack), eot, evasion, rounds, systems)
 
 
+#: From the weakest to the strongest.
 PRESETS = {
     # A minute or two on two cores: shows where a defense gives way, not that it holds.
     "quick": Preset(
@@ -111,6 +113,25 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError(f"unknown ladder {name!r} (--access ladder:NAME); valid: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+#: A rung of a ladder: access, attack as on the command line, noise draws, evasion.
+RungFacts = tuple[str, str, int | None, str]
+
+
+@cache
+def having(rungs: frozenset[RungFacts]) -> str:
+    """The weakest preset that has all of these rungs for one kind of system; "" where none has."""
+    for name, ladder in PRESETS.items():
+        for kind in ("static", "random"):
+            known = {
+                (rung.access, format_ref(rung.attack), rung.eot, rung.evasion)
+                for rung in ladder.rungs
+                if rung.systems in ("any", kind)
+            }
+            if rungs <= known:
+                return name
+    return ""
 
 
 #: Why an undefended classifier has no rungs above the first.

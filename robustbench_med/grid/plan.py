@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
 from robustbench_med.datasets.loading import open_dataset
+from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.reference import TrainedRef
-from robustbench_med.defenses.resolved import GATE_REVISION, ResolvedDefense, key_of, resolve_defense
+from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig

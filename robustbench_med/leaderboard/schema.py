@@ -137,6 +137,7 @@ class Entry:
         ranked, rank, tied: whether it has a rank, which (from 1), and from how many other rows of its section it is not
             significantly different.
         why_not: why it has no rank; "" for ranked rows.
+        earlier: it has no rank only because it was measured with an earlier revision; it is listed with its section.
         defense: as on the command line, without strategy and model.
         defense_name: without parameters.
         strategy, strategy_full: short, ``fedavg + pgd``, and as on the command line.
@@ -174,6 +175,7 @@ class Entry:
         lowered: other attacks on the same weights that broke images which the ladder had left, and how many.
         verified: what maintainers say who ran its cells again; "" where nobody has, as for rows measured here.
         fresh: accuracy under the row's attack on images that nobody had seen; None where that was not tried.
+        fresh_images: which images these were, and how many: ``16 of brainsim:seed=77``; "" for none.
         date: of the newest record, ``YYYY-MM-DD``.
         records: what the row was made from, by rising training seed.
         outcomes: per-image results of these records; None where they are not kept.
@@ -187,6 +189,7 @@ class Entry:
     rank: int | None = None
     tied: int = 0
     why_not: str = ""
+    earlier: bool = False
     defense: str
     defense_name: str
     strategy: str
@@ -235,6 +238,7 @@ class Entry:
     lowered: tuple[str, ...] = ()
     verified: str = ""
     fresh: Figure | None = None
+    fresh_images: str = ""
     date: str = ""
     records: tuple[Record, ...] = field(default=(), repr=False)
     outcomes: tuple[ImageResults | None, ...] = field(default=(), repr=False)
@@ -247,6 +251,11 @@ class Entry:
         return found[-1] if found else None
 
 
+#: What is said of a section whose rows were measured with an earlier revision.
+EARLIER = (
+    "Measured with an earlier revision, and not ranked: today's code runs other attacks or sets thresholds otherwise, "
+    "so that nobody can verify these figures until they are measured again."
+)
 #: Worst case up to which a row is at the floor, where order says nothing.
 FLOOR = 0.05
 
@@ -258,7 +267,7 @@ class Section:
     Attributes:
         id: permanent name.
         track, ladder, images, clients: what the rows have in common.
-        entries: in order of rank.
+        entries: in order of rank; of those measured with an earlier revision, which have none, by their worst case.
     """
 
     id: str
@@ -274,6 +283,11 @@ class Section:
         return max((entry.patients for entry in self.entries if entry.patients is not None), default=None)
 
     @property
+    def ranked(self) -> bool:
+        """Whether its rows have ranks; those measured with an earlier revision have none."""
+        return not any(entry.earlier for entry in self.entries)
+
+    @property
     def at_floor(self) -> int:
         """How many rows keep `FLOOR` or less."""
         return sum(entry.worst is not None and entry.worst.value <= FLOOR for entry in self.entries)
@@ -281,7 +295,7 @@ class Section:
     @property
     def notes(self) -> list[str]:
         """What a reader of this table has to know, a sentence each."""
-        found = []
+        found = [] if self.ranked else [EARLIER]
         rows, low = len(self.entries), self.at_floor
         if rows > 2 and 2 * low > rows:
             found.append(

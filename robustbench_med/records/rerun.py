@@ -56,6 +56,8 @@ def request(record: Record) -> dict[str, Any]:
     elif record.role == "probe":
         options |= {"probe_limit": record.limit, "attack": None}
     elif asked.access == "ladder":
+        if not attack.preset:
+            raise BadConfig(f"record {record.cell_id} has attacks that are those of no ladder")
         options |= {"access": f"ladder:{attack.preset}", "attack": attack.named or None}
     return {name: value for name, value in options.items() if value not in (None, [])}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
 from robustbench_med.errors import UsageError
 from robustbench_med.files.redact import portable
@@ -47,7 +48,7 @@ def described(record: Record, registry: Registry) -> Iterator[str]:
         config = build(options)
         cells = [cell_of(each) for each in plan(config, registry)]
         own = [cell for cell in cells if cell.role == record.role]
-        cell = next((found for each in own for found in _variants(each) if _id(found, record) == record.cell_id), None)
+        cell = next((found for each in own if (found := variant(each, record)) is not None), None)
         if cell is None:
             yield "its id is not that of the cell that its options plan with the plugins here"
             return
@@ -75,7 +76,13 @@ def _variants(cell: Cell) -> Iterator[Cell]:
                 yield found
 
 
-def _id(cell: Cell, record: Record) -> str:
+def variant(cell: Cell, record: Record) -> Cell | None:
+    """The cell as it has the id of a record, with the digests of the record; None where it has not."""
+    return next((found for found in _variants(cell) if planned_id(found, record) == record.cell_id), None)
+
+
+def planned_id(cell: Cell, record: Record) -> str:
+    """The id of a cell with the digests of a record."""
     surrogate = record.surrogate.digest if record.surrogate and cell.transfers else ""
     return cell.id(str(record.dataset.digest), str(record.defense.weights.digest), surrogate)
 
@@ -113,7 +120,7 @@ def _facts(
         "dataset.params_passed": portable(dict(cell.dataset.params)),
         "defense.revision": resolved.entry.spec.revision,
         "defense.params": _json(portable(all_params(resolved.defense.params))),
-        "defense.parts": _parts(PartsSection(**portable(resolved.describe()))),
+        "defense.parts": _parts(PartsSection(**portable(_deployed(resolved)))),
         "defense.reference": resolved.entry.spec.reference,
         "attack": _attack(attack),
         "eot": max((draws(rung, untrained) for rung in cell.rungs), default=1),
@@ -133,10 +140,17 @@ def _attack(section: AttackSection) -> Any:
     return _json(facts)
 
 
+def _deployed(resolved: ResolvedDefense) -> dict[str, Any]:
+    """The parts as a deployment describes them."""
+    gate = {} if resolved.detector is None else {"gate_revision": GATE_REVISION}
+    return {**resolved.describe(), "strength": resolved.recipe.strength, **gate}
+
+
 def _parts(section: PartsSection) -> Any:
     """What recipe and parameters say of the parts; what training adds is compared when the cell is run again."""
     facts = section.model_dump(mode="json")
-    return _json({name: facts.get(name) for name in ("model", "strategy", "detector", "purifier", "fpr")})
+    known = ("model", "strategy", "detector", "purifier", "fpr", "strength", "gate_revision")
+    return _json({name: facts.get(name) for name in known})
 
 
 def _dumped(section: Any) -> Any:

@@ -7,9 +7,10 @@ attack are those of the record; only the test images are others.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +56,11 @@ class FreshFinding:
     source: str
     falls: tuple[str, ...]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The accuracies on new images, by name."""
+        return {name: self.again.metrics[name] or 0.0 for name in COMPARED}
+
 
 class WithTest(Dataset):
     """A data set with other test images."""
@@ -82,6 +88,23 @@ class _FreshLoader(Loader):
         return WithTest(super().dataset(ref), self.test)
 
 
+def checked_source(source: str) -> str:
+    """A source of new images, before anything is run.
+
+    Raises:
+        BadParameter: it is neither ``new``, nor a seed, nor a folder.
+    """
+    if not (source == NEW or _is_seed(source) or Path(source).is_dir()):
+        raise BadParameter(
+            f"--fresh {source}: give {NEW}, a seed of the simulator (a number from 0), or a folder of held-back images"
+        )
+    return source
+
+
+def _is_seed(source: str) -> bool:
+    return source.isascii() and source.isdecimal()
+
+
 def fresh(verifier: Verifier, record: Record, source: str, weights: Path | None = None) -> FreshFinding:
     """Run the cell of a record on new images.
 
@@ -104,6 +127,12 @@ def fresh(verifier: Verifier, record: Record, source: str, weights: Path | None 
             raise DataError(f"the images here have digest {known.card().digest}, not {record.dataset.digest}")
         folder_of = verifier.weights_of(record, cell, loader, weights)
         name, test = new_images(verifier.registry, cell.trained, known, source)
+        served = cell.clients or loader.deployment(cell.trained, folder_of).artifact.clients
+        if not set(served) & set(test.sites):
+            raise DataError(
+                f"--fresh {source}: its images are of {_few(test.sites)}, and the clients of the record are "
+                f"{_few(served)}; name the folder of each client as in the data set"
+            )
         own = _FreshLoader(verifier.registry, device, verifier.data_root, verifier.progress)
         own.test = test
         verifier.weights_of(record, cell, own, weights)  # pins those of the surrogate
@@ -122,15 +151,13 @@ def new_images(registry: Registry, ref: TrainedRef, known: Dataset, source: str)
         UsageError: the source is neither a seed nor a folder of such images, or it is the data set itself.
     """
     card = known.card()
-    if not (source == NEW or source.isdigit()):
-        folder = Path(source)
-        if not folder.is_dir():
-            raise BadParameter(
-                f"--fresh {source}: give {NEW}, a seed of the simulator, or a folder of held-back images"
-            )
-        other = open_dataset(registry, ref.dataset, folder, partition=ref.partition)
+    if source != NEW and not _is_seed(source):
+        other = open_dataset(registry, ref.dataset, Path(source), partition=ref.partition)
         _new(card, other, f"--fresh {source}")
-        return HELD_BACK, joined([other.split(name) for name in SPLITS])
+        held = joined([other.split(name) for name in SPLITS])
+        if seen := len(_digests(held) & {each for name in SPLITS for each in _digests(known.split(name))}):
+            raise BadParameter(f"--fresh {source}: {seen} of its images are in the data set of the record; give others")
+        return HELD_BACK, held
     if not card.synthetic or "seed" not in all_params(open_dataset(registry, ref.dataset).params):
         raise BadParameter(
             f"--fresh {source}: {card.name} is no simulator with a seed, so it has no new images; name a folder of "
@@ -150,6 +177,16 @@ def _new(card: DataCard, other: Dataset, option: str) -> None:
         raise BadParameter(
             f"{option}: its classes are {', '.join(other.card().classes)}, not {', '.join(card.classes)}"
         )
+
+
+def _few(names: Iterable[str]) -> str:
+    shown = sorted(set(names))
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} others" if len(shown) > 5 else "")
+
+
+def _digests(split: Split) -> set[bytes]:
+    """One for each different image."""
+    return {hashlib.sha256(image.numpy().tobytes()).digest() for image in split.images}
 
 
 def joined(splits: Sequence[Split]) -> Split:

@@ -32,6 +32,8 @@ from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
 from robustbench_med.reproduction.agreement import close, elsewhere, other_images
 from robustbench_med.reproduction.audit import faults, metrics_of
+from robustbench_med.reproduction.description import planned_id, variant
+from robustbench_med.reproduction.revisions import other_revisions
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.runtime.float32 import set_float32
@@ -119,7 +121,11 @@ class Verifier:
         images: ImageResults | None,
     ) -> Finding:
         config = build({**options, "device": str(device), "data_root": self.data_root, "out": folder})
-        cell, loader = planned(record, config, self.registry), self.loader(device)
+        cell = planned(record, config, self.registry)
+        same = variant(cell, record) is not None
+        if not same and (others := other_revisions(record, self.registry)):
+            return Finding(record, "differs", (f"not run: {'; '.join(others)}",))
+        loader = self.loader(device)
         card = loader.dataset(cell.trained).card()
         if card.digest != record.dataset.digest:
             return Finding(record, "digest", (f"data set: digest {record.dataset.digest} -> {card.digest}",))
@@ -128,6 +134,13 @@ class Verifier:
             Artifact(weights)
         except WeightsError as error:
             return Finding(record, "digest", (str(error),))
+        if not same:
+            planned_as = planned_id(cell, record)
+            return Finding(
+                record,
+                "differs",
+                (f"cell id: {record.cell_id} -> {planned_as}: parameters are others; it was not run",),
+            )
         runner = Runner(replace(config, weights=weights), self.registry, self.progress)
         runner.loader = loader
         (again,) = [each for each in runner.run() if each.role == record.role]
@@ -136,7 +149,7 @@ class Verifier:
         made = folder / SAMPLES / f"{again.cell_id}.parquet"
         notes = [*self._figures(record, again, made, cell, loader), *other_images(record, samples, images, made)]
         if again.cell_id != record.cell_id:
-            notes.append(f"cell id: {record.cell_id} -> {again.cell_id}: parameters or revisions are others")
+            notes.append(f"cell id: {record.cell_id} -> {again.cell_id}")
         if not notes and not compare.unlike(record, again):
             return Finding(record, "identical", unsaid(record, again))
         notes = [*compare.notes(record, again), *notes] or [

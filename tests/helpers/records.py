@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from robustbench_med.grid.ladder import PRESETS, REVISION
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, append
 from robustbench_med.records.sections.attack import AttackSection
 
-RUNGS = ("oblivious apgd:steps=20", "transfer apgd:steps=20", "query square:queries=50")
-LEFT_OUT = ("bpda", "full", "gate")
+RUNGS = tuple(rung.name for rung in PRESETS["quick"].rungs if rung.access in ("oblivious", "transfer", "query"))
+LEFT_OUT = ("insider", "boundary", "bpda", "full", "gate")
 
 
 def ladder_record(
@@ -37,7 +38,9 @@ def ladder_record(
             "withstanding": share,
             "broken": n - left,
             "gradients_mean": 20.0,
-            "queries_mean": 21.0,
+            "gradients_max": 20,
+            "queries_mean": 100.0,
+            "rounds": [{"gradients": 20.0, "withstanding": share}],
             "seconds": 1.0,
             "reason": "",
         }
@@ -56,7 +59,7 @@ def ladder_record(
             "parts": {"model": {"name": "resnet"}},
             "weights": {"digest": f"w{name}{seed}", "seed": seed},
         },
-        "attack": {"name": "ladder", "params_passed": {"preset": "quick"}},
+        "attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "revision": REVISION},
         "threat": {"norm": "linf", "eps": 4 / 255, "access": "ladder", "goal": "untargeted"},
         "eot": 1,
         "draws": 1,

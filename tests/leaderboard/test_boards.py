@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 from helpers.records import ladder_record, outcome, plain
 
+from robustbench_med.defenses.gate_revision import GATE_REVISION
+from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.schema import Board, Claim, Entry, Paper
+from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
+from robustbench_med.leaderboard.render.latex import to_tex
+from robustbench_med.leaderboard.render.markdown import to_markdown
+from robustbench_med.leaderboard.schema import EARLIER, Board, Claim, Entry, Paper
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.records.record import Record
 
@@ -28,7 +33,7 @@ def one_board(*records: Record) -> Board:
 
 def test_a_ladder_ranks_with_its_figures() -> None:
     entry = only(ladder_record(safe=HALF))
-    assert (entry.ranked, entry.rank, entry.ladder, entry.images) == (True, 1, "ladder:quick", 16)
+    assert (entry.ranked, entry.rank, entry.ladder, entry.images) == (True, 1, "ladder:quick (revision 2)", 16)
     assert entry.worst is not None
     assert entry.worst.value == 0.5
     assert entry.claim is not None
@@ -96,7 +101,7 @@ def test_attacks_with_several_seeds_on_the_same_weights_are_restarts() -> None:
     records = ladder_record("0", first), ladder_record("1", second).model_copy(update={"seed": 1})
     entry = only(*records, outcomes=outcomes)
     assert entry.worst is not None
-    assert (entry.worst.value, entry.seeds, entry.lowered) == (0.5, (0, 1), ("ladder:quick: 4 more",))
+    assert (entry.worst.value, entry.seeds, entry.lowered) == (0.5, (0, 1), ("ladder:quick (revision 2): 4 more",))
     noisy = [r.model_copy(update={"metrics": r.metrics | {"robust_any_of_n": 0.5}}) for r in records]
     drawn = only(*noisy, outcomes=outcomes)  # the lower of two shares of a few draws depends on chance
     assert drawn.worst is not None
@@ -168,23 +173,49 @@ def test_the_newest_record_of_a_question_counts() -> None:
 
 
 def test_rows_of_other_images_ladders_or_tracks_are_not_compared() -> None:
-    weak = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}}}
-    strong = {"attack": {"name": "ladder", "params_passed": {"preset": "standard"}}}
+    strong = {"attack": {"name": "ladder", "params_passed": {"preset": "standard"}, "revision": REVISION}}
     noisy = ladder_record("2", HALF, name="h", metrics=ladder_record(safe=HALF).metrics | {"robust_any_of_n": 0.5})
     board = one_board(
-        ladder_record("0", HALF, **weak),
+        ladder_record("0", HALF),
         ladder_record("1", HALF, name="g", **strong),
         noisy,
         ladder_record("3", HALF * 2, name="i"),
     )
     found = [(section.track, section.ladder, section.images) for section in board.sections]
     assert found == [
-        ("static", "ladder:standard", 16),
-        ("static", "ladder:quick", 32),
-        ("static", "ladder:quick", 16),
-        ("randomized test-time", "ladder:quick", 16),
+        ("static", "ladder:standard (revision 2)", 16),
+        ("static", "ladder:quick (revision 2)", 32),
+        ("static", "ladder:quick (revision 2)", 16),
+        ("randomized test-time", "ladder:quick (revision 2)", 16),
     ]
     assert all(entry.rank == 1 for entry in board.entries)
+
+
+def test_what_an_earlier_revision_measured_is_listed_and_not_ranked() -> None:
+    before = {"attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "revision": 1}}
+    board = one_board(
+        ladder_record("0", HALF),
+        ladder_record("1", HALF, name="g", **before),
+        ladder_record("2", [True] * 16, name="h", **before),
+    )
+    now, earlier = board.sections
+    assert ([entry.rank for entry in now.entries], now.ranked, now.notes[0] == EARLIER) == ([1], True, False)
+    assert (earlier.ladder, earlier.ranked, earlier.notes[0]) == ("ladder:quick", False, EARLIER)
+    assert [(entry.defense, entry.ranked, entry.rank) for entry in earlier.entries] == [
+        ("h", False, None),
+        ("g", False, None),
+    ]
+    assert all("measured with revision 1 of the ladder" in entry.why_not for entry in earlier.entries)
+    assert not board.unranked
+    for text in (to_markdown([board]), to_csv([board]), to_json([board]), to_tex([board])):
+        assert "earlier revision" in text or "revision 1 of the ladder" in text
+
+
+def test_a_threshold_by_an_earlier_rule_is_not_ranked_either() -> None:
+    record = ladder_record("0", HALF)
+    parts = record.defense.parts.model_dump() | {"detector": {"name": "d"}, "gate_revision": GATE_REVISION - 1}
+    entry = only(ladder_record("0", HALF, defense=record.defense.model_dump() | {"parts": parts}))
+    assert f"its threshold follows revision {GATE_REVISION - 1} of the rule" in entry.why_not
 
 
 def test_boards_are_of_one_data_set_and_threat_model() -> None:

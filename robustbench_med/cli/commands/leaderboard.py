@@ -96,7 +96,7 @@ def split(
 
 
 #: Columns that fit a terminal.
-SHOWN = "rank,defense,strategy,clean,robust,claim,drop,flags"
+SHOWN = "rank,defense,strategy,clean,robust,claim,drop,fresh,flags"
 
 
 @leaderboard.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli.commands.leaderboard import ReadRoot, Root, leaderboard
-from robustbench_med.cli.commands.verify import FreshSource, Train, chosen, counted, show_finding, show_fresh
+from robustbench_med.cli.commands.verify import FreshSource, NewImages, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.errors import BadParameter, DataError
@@ -87,18 +87,19 @@ def verify(
     sources = read_sources(root) if (root / RECORDS).is_dir() else Sources({}, {}, Publications())
     submitted = _read(file, sources)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
-    says = Maintainer(accept, why)
+    says, tried = Maintainer(accept, why), NewImages(verifier, fresh, weights)
     if isinstance(submitted, Submission):
         records = chosen([record for record in submitted.records if record.status == "ok"], cell, sample, sample_seed)
-        holds = _verify_cells(submitted, records, verifier, weights, fresh, says)
+        holds = _verify_cells(submitted, records, tried, says)
+    elif fresh is not None:
+        raise BadParameter(f"--fresh {fresh}: {file} is evidence, which is of its own images; leave --fresh out")
     else:
         record = _target(sources, submitted.cell_id)
         holds = _verify_images(file, submitted, record, verifier, images, weights, says)
     if says.words:
         add(root / VERIFIED, says.words)
         plain(f"{root / VERIFIED}: {len(says.words)} words of {accept}; next: rbmed leaderboard build")
-    if not holds:
-        raise typer.Exit(1)
+    tried.end(holds)
 
 
 @dataclass
@@ -162,27 +163,18 @@ def rescore(
     plain(f"{target / name}.json: copy it to leaderboard/evidence, and say where the images can be found")
 
 
-def _verify_cells(
-    submitted: Submission,
-    records: list[Record],
-    verifier: Verifier,
-    weights: Path | None,
-    source: str | None,
-    says: Maintainer,
-) -> bool:
+def _verify_cells(submitted: Submission, records: list[Record], tried: NewImages, says: Maintainer) -> bool:
     from robustbench_med.leaderboard.sources.verified import digest_of_cell
-    from robustbench_med.reproduction.fresh import fresh
 
-    findings, falls = [], False
+    findings = []
     for record in records:
         outcome = submitted.outcomes.get(record.cell_id)
-        finding = verifier.verify(record, weights=weights, images=outcome)
+        finding = tried.verifier.verify(record, weights=tried.weights, images=outcome)
         findings.append(finding)
         show_finding(finding)
-        new = fresh(verifier, record, source, weights) if source is not None else None
+        new = tried.on(record)
         if new is not None:
             show_fresh(new)
-            falls |= bool(new.falls)
         figures = None if new is None else _fresh_figures(new)
         given = says.say(record.cell_id, digest_of_cell(record, outcome), finding.verdict, figures)
         if finding.verdict == "within" and not given:
@@ -190,16 +182,15 @@ def _verify_cells(
                 "    within sampling error on other hardware is no proof; a maintainer may accept it: --accept, --why"
             )
     plain(counted(findings))
-    return not falls and all(finding.verified or finding.record.cell_id in says.words for finding in findings)
+    return all(finding.verified or finding.record.cell_id in says.words for finding in findings)
 
 
 def _fresh_figures(new: FreshFinding) -> Fresh:
     from robustbench_med.leaderboard.sources.verified import Fresh
 
-    again = new.again
-    clean, robust = (again.metrics[f"{side}_accuracy"] or 0.0 for side in ("clean", "robust"))
-    low, high = again.intervals["robust_accuracy"]
-    return Fresh(source=new.source, n=again.n, clean=clean, robust=robust, low=low, high=high)
+    clean, robust = new.figures["clean_accuracy"], new.figures["robust_accuracy"]
+    low, high = new.again.intervals["robust_accuracy"]
+    return Fresh(source=new.source, n=new.again.n, clean=clean, robust=robust, low=low, high=high)
 
 
 def _verify_images(

@@ -12,7 +12,7 @@ from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import emit_json, err, notes, out, plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
 from robustbench_med.cli.progress.bars import RichProgress
-from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.errors import BadParameter, DataError, UsageError
 from robustbench_med.interfaces.rate import percent
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from robustbench_med.records.record import Record
     from robustbench_med.reproduction.fresh import FreshFinding
-    from robustbench_med.reproduction.verify import Finding
+    from robustbench_med.reproduction.verify import Finding, Verifier
 
 Train = Annotated[bool, typer.Option("--train", help="Train weights that are not here.")]
 FreshSource = Annotated[
@@ -54,7 +54,6 @@ def verify(
 ) -> None:
     """Run cells again from what their records say; exit code 1 if one is not reproduced, or falls on new images."""
     from robustbench_med.records.folder import SAMPLES, open_results
-    from robustbench_med.reproduction.fresh import fresh as on_new_images
     from robustbench_med.reproduction.verify import Verifier
 
     found = open_results(results)
@@ -63,32 +62,72 @@ def verify(
         err.print(f"{failed} failed cells have no results and are not verified")
     samples = (results if results.is_dir() else results.parent) / SAMPLES
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
-    findings, news = [], []
+    tried = NewImages(verifier, fresh, weights)
+    findings = []
     for record in measured:
         finding = verifier.verify(record, samples, weights)
         findings.append(finding)
         if not as_json:
             show_finding(finding)
-        if fresh is not None and record.status == "ok":
-            news.append(on_new_images(verifier, record, fresh, weights))
-            if not as_json:
-                show_fresh(news[-1])
+        new = tried.on(record)
+        if new is not None and not as_json:
+            show_fresh(new)
     if as_json:
-        emit_json([_facts(finding, news) for finding in findings])
+        emit_json([_facts(finding, tried.found.get(finding.record.cell_id)) for finding in findings])
     if not as_json:
         out.print(counted(findings))
     accepted = ("identical", "within") if accept_within else ("identical",)
-    if any(finding.verdict not in accepted for finding in findings) or any(new.falls for new in news):
-        raise typer.Exit(1)
+    tried.end(all(finding.verdict in accepted for finding in findings))
 
 
-def _facts(finding: Finding, news: Sequence[FreshFinding]) -> dict[str, Any]:
+class NewImages:
+    """Cells on images that nobody has seen, where that was asked for.
+
+    Args:
+        verifier: finds data and weights.
+        source: of the images; None for none.
+        weights: their folder, if it was named.
+
+    Raises:
+        BadParameter: the source is none.
+    """
+
+    def __init__(self, verifier: Verifier, source: str | None, weights: Path | None) -> None:
+        from robustbench_med.reproduction.fresh import checked_source
+
+        self.verifier, self.weights = verifier, weights
+        self.source = None if source is None else checked_source(source)
+        self.found: dict[str, FreshFinding] = {}
+        self.impossible = False
+
+    def on(self, record: Record) -> FreshFinding | None:
+        """The cell of a record on new images; None where that was not asked for, or is not possible, which is said."""
+        from robustbench_med.reproduction.fresh import fresh
+
+        if self.source is None or record.status != "ok":
+            return None
+        try:
+            found = fresh(self.verifier, record, self.source, self.weights)
+        except UsageError as error:
+            self.impossible = True
+            err.print(f"error: {record.cell_id}: {error}", markup=False, soft_wrap=True)
+            return None
+        self.found[record.cell_id] = found
+        return found
+
+    def end(self, holds: bool) -> None:
+        """Exit code 2 if new images were not possible, 1 if a cell does not hold or falls on them."""
+        if self.impossible:
+            raise typer.Exit(2)
+        if not holds or any(new.falls for new in self.found.values()):
+            raise typer.Exit(1)
+
+
+def _facts(finding: Finding, new: FreshFinding | None) -> dict[str, Any]:
     """A finding for programs."""
     facts: dict[str, Any] = {"cell_id": finding.record.cell_id, "verdict": finding.verdict, "notes": finding.notes}
-    for new in news:
-        if new.record.cell_id == finding.record.cell_id:
-            figures = {name: new.again.metrics[name] for name in ("clean_accuracy", "robust_accuracy")}
-            facts["fresh"] = {"source": new.source, "n": new.again.n, **figures, "falls": new.falls}
+    if new is not None:
+        facts["fresh"] = {"source": new.source, "n": new.again.n, **new.figures, "falls": new.falls}
     return facts
 
 

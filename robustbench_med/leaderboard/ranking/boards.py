@@ -89,8 +89,8 @@ def _board(
     name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
     sections: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
     for each in entries:
-        if each.ranked:
-            sections[each.track, each.ladder, each.images, each.clients].append(each)
+        if each.ranked or each.earlier:
+            sections[each.track, each.ladder, each.images, each.clients, each.earlier].append(each)
     return Board(
         id=name,
         dataset=first.dataset.name,
@@ -104,7 +104,7 @@ def _board(
         eps_text=identity.eps_text(first),
         goal=first.threat.goal,
         sections=tuple(_section(name, facts, sections[facts]) for facts in sorted(sections, key=_order)),
-        unranked=tuple(sorted((each for each in entries if not each.ranked), key=_by_name)),
+        unranked=tuple(sorted((each for each in entries if not (each.ranked or each.earlier)), key=_by_name)),
         claims=tuple(claim for claim in known.published.claims if claim.dataset == first.dataset.name),
     )
 
@@ -120,11 +120,14 @@ def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> dict[s
 
 
 def _section(board: str, key: tuple[Any, ...], entries: Sequence[Entry]) -> Section:
-    track, ladder, n, clients = key
-    inputs = [_rank_input(each) for each in entries]
-    ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, ranks(inputs), strict=True)]
-    ranked.sort(key=lambda each: (each.rank, -_value(each), *_by_name(each)))
-    name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*key)[:6]
+    track, ladder, n, clients, earlier = key
+    ranked = list(entries)
+    if not earlier:
+        found = ranks([_rank_input(each) for each in entries])
+        ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, found, strict=True)]
+    ranked.sort(key=lambda each: (each.rank or 0, -_value(each), *_by_name(each)))
+    facts = key if earlier else key[:4]
+    name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*facts)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked))
 
 
@@ -148,7 +151,8 @@ def _by_name(each: Entry) -> tuple[str, ...]:
 
 
 def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sections by track, then the strongest ladder and most images first."""
-    track, ladder, n, clients = key
-    strength = LADDERS.index(ladder) if ladder in LADDERS else len(LADDERS)
-    return (TRACKS.index(track), strength, ladder, -n, clients)
+    """Sections with ranks first, by track, then the strongest ladder and most images."""
+    track, ladder, n, clients, earlier = key
+    name = ladder.partition(" (revision ")[0]
+    strength = LADDERS.index(name) if name in LADDERS else len(LADDERS)
+    return (earlier, TRACKS.index(track), strength, ladder, -n, clients)

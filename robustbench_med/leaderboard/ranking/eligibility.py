@@ -6,9 +6,11 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from robustbench_med.grid.ladder import PRESETS
+from robustbench_med.defenses.gate_revision import GATE_REVISION
+from robustbench_med.grid.ladder import PRESETS, REVISION, Preset
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 #: Flags that say the measurement itself does not hold; all others are marks on figures that remain valid.
 BROKEN = {
@@ -40,10 +42,20 @@ def record_faults(record: Record) -> Iterator[str]:
     elif not record.attack.is_ladder:
         yield f"only one kind of attacker was tried ({record.threat.access}): the ladder was not run"
     else:
+        yield from earlier(record)
         yield from broken(record)
         yield from missing_rungs(record)
         if record.role == "probe":
             yield f"a probe on {record.n} images, which can show a weakness but not its absence"
+
+
+def earlier(record: Record) -> Iterator[str]:
+    """With what earlier revision it was measured, so that no one can run the cell again with today's code."""
+    revision, gate = record.attack.revision, record.defense.parts.gate_revision
+    if record.attack.is_ladder and revision != REVISION:
+        yield f"measured with revision {revision} of the ladder, which this version does not run; it has {REVISION}"
+    if record.defense.parts.detector and gate != GATE_REVISION:
+        yield f"its threshold follows revision {gate} of the rule; this version has {GATE_REVISION}"
 
 
 def single_faults(records: Sequence[Record], outcomes: Sequence[ImageResults | None]) -> Iterator[str]:
@@ -94,13 +106,14 @@ def missing_rungs(record: Record) -> Iterator[str]:
     """Rungs that are missing in the record of a ladder."""
     preset = PRESETS.get(record.attack.preset)
     if preset is None:
-        yield f"there is no ladder {record.attack.preset!r}"
+        yield f"there is no ladder {record.attack.preset!r}" if record.attack.preset else "its attacks are of no ladder"
         return
     if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
         yield f"run on {record.n} images; this ladder requires {preset.limit or 'all'}"
     if record.attack.named:
         yield f"the ladder was run with {record.attack.named} in place of its own attacks"
     yield from unfinished(record)
+    yield from shortened(record, preset)
     named = {rung.access for rung in record.rungs}
     ran = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
@@ -126,3 +139,32 @@ def unfinished(record: Record) -> Iterator[str]:
     spent = max((rung.gradients_max for rung in record.rungs if rung.access in ("bpda", "full")), default=0)
     if record.defense.parts.purifier and (record.metrics.get("robust_accuracy") or 0) > 0 and spent < LEAST:
         yield f"{spent} gradients through the purifier for the most robust image, fewer than {LEAST}"
+
+
+def shortened(record: Record, preset: Preset) -> Iterator[str]:
+    """Attacks of a ladder that did less than it says, going by rounds and calls; the first ladders did not count.
+
+    On a classifier alone an image that withstands an attack has cost it every step. Elsewhere an attack may end early,
+    where it broke what its rung sees.
+    """
+    if record.attack.revision == 1:
+        return
+    params = {f"{rung.access} {formatted(rung)} {rung.evasion}".strip(): rung.params for rung in record.attack.rungs}
+    bare = not (record.defense.parts.detector or record.defense.parts.purifier)
+    for rung in record.rungs:
+        if rung.reason or not rung.withstanding:
+            continue
+        rounds = min((each.rounds for each in preset.rungs if each.name == rung.rung), default=0)
+        if len(rung.rounds) < rounds:
+            yield f"{rung.rung} ran {len(rung.rounds)} of {rounds} rounds, and images were left"
+        left, asked = rung.attacked - (rung.broken or 0), params.get(rung.rung, {})
+        if not bare or not left or record.budget.limits:
+            continue
+        if rung.access == "oblivious" and rung.gradients_max < _whole(asked.get("steps")):
+            yield f"{rung.rung} spent {rung.gradients_max} gradients on an image that it left, not {asked['steps']}"
+        if rung.access == "query" and rung.queries_mean * rung.attacked < left * _whole(asked.get("queries")) - SLACK:
+            yield f"{rung.rung} spent {rung.queries_mean:.6g} queries on an image, fewer than those that it left cost"
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -11,7 +11,7 @@ from robustbench_med.leaderboard.ranking import figures, identity
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.claims import claimed
 from robustbench_med.leaderboard.ranking.clients import DETECTOR, METRICS, per_client, worst_client
-from robustbench_med.leaderboard.ranking.eligibility import faults, single_faults
+from robustbench_med.leaderboard.ranking.eligibility import earlier, faults, single_faults
 from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
 from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
 from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Paper, RungFigure
@@ -71,13 +71,15 @@ def entry(row: RowRecords, known: Known) -> Entry:
         counted = claims
     reasons = [*(single_faults(records, own) if row.single else faults(records)), *_unverified(records, known)]
     why_not = "; ".join(dict.fromkeys(reasons))
+    before = {fault for record in records for fault in earlier(record)}
     return Entry(
         **_names(row, known.system, known.owner),
         verified=_verified(records, known),
-        fresh=_fresh(records, known),
+        **_fresh(records, known),
         **(_figures(row.single, counted, answers, told, changed) if measured else {}),
         ranked=not why_not,
         why_not=why_not,
+        earlier=bool(reasons) and before.issuperset(reasons),
         patients=_patients(records, answers),
         worst=claim.worst,
         claim=claim.claim,
@@ -139,10 +141,16 @@ def _verified(records: Sequence[Record], known: Known) -> str:
     return "; ".join(sorted({word.text for word in found if word is not None})) if all(found) else ""
 
 
-def _fresh(records: Sequence[Record], known: Known) -> Figure | None:
+def _fresh(records: Sequence[Record], known: Known) -> dict[str, Any]:
     """Accuracy under the row's attack on images that nobody had seen, over the records of which it is known."""
-    found = [word.fresh for record in records if (word := known.words.get(record.cell_id)) is not None and word.fresh]
-    return figures.over([each.robust for each in found], [(each.low, each.high) for each in found]) if found else None
+    words = (known.words.get(record.cell_id) for record in records)
+    found = [word.fresh for word in words if word is not None and word.fresh is not None]
+    if not found:
+        return {}
+    return {
+        "fresh": figures.over([each.robust for each in found], [(each.low, each.high) for each in found]),
+        "fresh_images": "; ".join(dict.fromkeys(f"{each.n} of {each.source}" for each in found)),
+    }
 
 
 def _names(row: RowRecords, system: str, owner: str) -> dict[str, Any]:

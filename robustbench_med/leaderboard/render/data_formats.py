@@ -20,6 +20,7 @@ _ASIDE = {"scorings", "per_client", "client_images", "records", "outcomes", "ans
 _FIGURES = (
     *("clean", "worst", "answered", "claim", "claim_all", "clean_sensitivity", "clean_specificity", "sensitivity"),
     *("specificity", "hidden_lesion", "fake_lesion", "fpr", "tpr", "auroc", "worst_client_accuracy"),
+    "fresh",
 )
 
 
@@ -148,6 +149,8 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "seeds": " ".join(map(str, entry.seeds)),
         "draws": entry.draws,
         "flags": " ".join(mark.flag for mark in entry.marks),
+        "verified": entry.verified,
+        "fresh_images": entry.fresh_images,
         "paper": entry.paper.text if entry.paper else "",
         "paper_url": entry.paper.url if entry.paper else "",
         "date": entry.date,

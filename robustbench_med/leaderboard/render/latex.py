@@ -27,6 +27,7 @@ def _table(board: Board, section: Section) -> Iterator[str]:
     columns = [BY_NAME[name] for name in SHOWN]
     shown = [column for column in columns if any(column.text(entry) for entry in section.entries)]
     caption = f"{board.title}; {section.track}, {section.ladder}, {images_of(section.images, section.patients)}"
+    caption += "" if section.ranked else "; measured with an earlier revision, not ranked"
     yield r"\begin{table}"
     yield r"\centering"
     yield rf"\caption{{{escape_tex(caption)}. Worst case over the ladder, image by image.}}"

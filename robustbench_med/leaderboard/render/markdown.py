@@ -23,7 +23,10 @@ MORE = (
     *("fixed-noise", "8-bits"),
     *("gradients", "queries", "ms", "parameters"),
 )
-UNRANKED = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "seeds", "flags")
+UNRANKED = (
+    *("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "fresh", "seeds", "flags"),
+    "verified",
+)
 #: What a reader should know of a ladder.
 NOTES = {
     "ladder:quick": "The quick ladder can show that a defense fails, not that it is robust.",

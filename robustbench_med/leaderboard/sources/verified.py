@@ -56,6 +56,12 @@ class Fresh(pydantic.BaseModel):
     high: _Share
     """Upper bound of ``robust``."""
 
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Fresh:
+        if not self.low <= self.robust <= self.high:
+            raise ValueError("fresh: robust does not lie between low and high")
+        return self
+
 
 class Word(pydantic.BaseModel):
     """What a maintainer says of a cell or of evidence."""
@@ -136,8 +142,15 @@ def read(path: Path) -> dict[str, Word]:
 def add(path: Path, words: Mapping[str, Word]) -> None:
     """Add words to a file; they take the place of earlier ones of the same.
 
+    What was found on new images stays where the new word is of the same record and does not say it.
+
     Raises:
         StoreError: it cannot be written.
     """
-    every = {**read(path), **words}
+    every = read(path)
+    for of, word in words.items():
+        before = every.get(of)
+        if word.fresh is None and before is not None and before.digest == word.digest:
+            word = word.model_copy(update={"fresh": before.fresh})
+        every[of] = word
     write_text(path, "".join(f"{json.dumps(word.model_dump(exclude_defaults=True))}\n" for word in every.values()))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from robustbench_med.files.redact import portable
-from robustbench_med.grid.ladder import REVISION
+from robustbench_med.grid.ladder import REVISION, having
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
-from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection
+from robustbench_med.records.sections.base import Count, Name, NotNull, RecordSection, formatted
 
 if TYPE_CHECKING:
     from robustbench_med.attacks.rung import Rung
@@ -184,10 +185,17 @@ class AttackSection(RecordSection):
         """What ran is a control and no attack."""
         return self.name in CONTROLS
 
-    @property
+    @cached_property
     def preset(self) -> str:
-        """Of a ladder, its name: ``quick``."""
-        return str(self.params_passed.get("preset", ""))
+        """Of a ladder, its name: ``quick``; "" where the attacks that are said to have run are those of none.
+
+        It is what these attacks are, whatever the parameters say. Of ladders before today's revision, whose attacks are
+        not known any more, and with an attack in place of a ladder's own, it is what the parameters say.
+        """
+        said = str(self.params_passed.get("preset", ""))
+        if self.revision != REVISION or self.named or not self.rungs:
+            return said
+        return having(frozenset((rung.access, formatted(rung), rung.eot, rung.evasion) for rung in self.rungs))
 
     @property
     def named(self) -> str:

@@ -61,8 +61,7 @@ class PartsSection(RecordSection):
     """Strength of every purification; null for that of the detector's score, and in formats before 5."""
 
     gate_revision: Count = 1
-    """Revision of the rule that sets the detector's threshold: 1 the quantile of calibration scores, 2 the conformal
-    rank."""
+    """Revision of the rule that sets the detector's threshold (`robustbench_med.defenses.gate_revision`)."""
 
 
 class FederationSection(RecordSection):

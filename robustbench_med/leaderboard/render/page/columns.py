@@ -133,6 +133,8 @@ COLUMNS = (
     _shown("parameters", "Parameters", "cost"),
     _shown("images", "Images/patients", "about"),
     _shown("seeds", "Seeds", "about"),
+    _shown("fresh", "On new images", "about"),
+    _shown("verified", "Verified", "about"),
     _shown("paper", "Paper", "about"),
     _shown("date", "Date", "about"),
 )

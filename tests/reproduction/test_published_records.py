@@ -1,0 +1,147 @@
+"""Published records: one of every file that can be run again here is; of the others it is said why they cannot.
+
+What stands in the way is found by `rbmed verify` and compared with the table below, so that neither can go stale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+
+from robustbench_med.defenses.weights import with_digest
+from robustbench_med.errors import UsageError
+from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.config import RunConfig, build
+from robustbench_med.leaderboard.sources.image_results import from_samples
+from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import Record, read
+from robustbench_med.records.rerun import request
+from robustbench_med.reproduction.agreement import elsewhere
+from robustbench_med.reproduction.description import variant
+from robustbench_med.reproduction.verify import Verifier, planned, threads
+from robustbench_med.runner.runner import Runner
+
+FOLDER = ROOT / "leaderboard"
+IMAGES, WEIGHTS = "needs its images", "weights: none with digest"
+GATE, LADDER = "threshold: revision 1", "ladder: revision 1"
+#: File -> what keeps records in it from being run here.
+EXPECTED = {
+    "ablation-medfedpure": {GATE},
+    "ablation-medfedpure-lgg": {IMAGES, GATE},
+    "brainsim": {GATE, LADDER},
+    "detectors": {GATE},
+    "federation-adversarial": {WEIGHTS},
+    "federation-brainsim": {WEIGHTS},
+    "federation-lgg": {IMAGES},
+    "federation-lgg-adversarial": {IMAGES},
+    "federation-malicious": {WEIGHTS},
+    "ladder-brainsim": {GATE, LADDER},
+    "leaderboard-brainsim": {GATE, LADDER},
+    "leaderboard-federation-brainsim": {LADDER},
+    "leaderboard-lgg": {GATE, LADDER},
+    "lgg": {IMAGES, GATE},
+    "plus-brainsim": {GATE, LADDER},
+    "reproduce-medfedpure": {IMAGES, GATE},
+}
+#: Files of which a record can be run again.
+RUN = ("ablation-medfedpure", "brainsim")
+#: Files of which one can be run again as a whole only: results of its images are not published.
+WHOLE = ("federation-adversarial",)
+#: Images of the short rerun.
+FEW = 4
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Verifier:
+    return Verifier(Registry(), "cpu")
+
+
+def kinds(file: str) -> list[Record]:
+    """A record of each kind in a file, and of each seed of the training."""
+    found: dict[object, Record] = {}
+    for record in read(FOLDER / "records" / f"{file}.jsonl"):
+        defense, attack = record.defense, record.attack
+        key = (
+            defense.name,
+            defense.parts.detector is None,
+            defense.weights.seed,
+            defense.strategy and defense.strategy.name,
+        )
+        found.setdefault((*key, attack.name, attack.revision, record.role, record.dataset.name), record)
+    return list(found.values())
+
+
+def prepared(verifier: Verifier, record: Record, out: Path) -> tuple[RunConfig, Cell] | None:
+    """The record's cell on a few images, where today's code plans it and its data and weights are here."""
+    options = {**request(record), "device": "cpu", "out": out}
+    if variant(planned(record, build(options), verifier.registry), record) is None:
+        return None
+    config = build({**options, "limit": FEW, "diagnostics": "off"})
+    cell, loader = planned(record, config, verifier.registry), verifier.loader(verifier.device_of(record))
+    try:
+        card = loader.dataset(cell.trained).card()
+    except UsageError:
+        return None
+    here = with_digest(loader.resolved(cell.trained), card, str(record.defense.weights.digest))
+    return None if here is None else (replace(config, weights=here), cell)
+
+
+def runnable(verifier: Verifier, file: str, out: Path) -> tuple[Record, RunConfig]:
+    return next(
+        (record, found[0])
+        for record in kinds(file)
+        if record.status == "ok" and (found := prepared(verifier, record, out)) is not None
+    )
+
+
+def test_every_file_is_named() -> None:
+    assert {path.stem for path in (FOLDER / "records").glob("*.jsonl")} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("file", EXPECTED)
+def test_what_cannot_be_run_again_says_why(verifier: Verifier, tmp_path: Path, file: str) -> None:
+    seen, runs = set(), False
+    for record in kinds(file):
+        if prepared(verifier, record, tmp_path) is not None:
+            runs = True
+            continue
+        finding = verifier.verify(record)
+        assert finding.verdict in ("differs", "digest", "impossible")
+        (note,) = finding.notes
+        reasons = {each for each in (IMAGES, WEIGHTS, GATE, LADDER) if each in note}
+        assert reasons, note
+        seen |= reasons
+    assert (seen, runs) == (EXPECTED[file], file in (*RUN, *WHOLE))
+
+
+@pytest.mark.parametrize("file", RUN)
+def test_what_can_be_run_again_gives_the_published_answers(verifier: Verifier, tmp_path: Path, file: str) -> None:
+    record, config = runnable(verifier, file, tmp_path)
+    outcomes = {each.cell_id: each for each in read_outcomes(FOLDER / "outcomes" / f"{file}.jsonl")}
+    published, device = outcomes[record.cell_id], verifier.device_of(record)
+    runner = Runner(config, verifier.registry)
+    runner.loader = verifier.loader(device)
+    with threads(record, device):
+        (again,) = [each for each in runner.run() if each.role == record.role]
+    assert again.status == "ok", again.reason
+    made = from_samples(tmp_path / "samples" / f"{again.cell_id}.parquet")
+    rows = [published.index.index(row) for row in made.index]
+    assert len(rows) == FEW
+    assert np.array_equal(made.labels, published.labels[rows])
+    assert np.array_equal(made.clean, published.clean[:, rows])
+    if not elsewhere(record, device):  # else an attack may end at another image
+        assert np.array_equal(made.attacked, published.attacked[:, rows])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [*RUN, *WHOLE])
+def test_what_can_be_run_again_is_verified(verifier: Verifier, tmp_path: Path, file: str) -> None:
+    record, _ = runnable(verifier, file, tmp_path)
+    finding = verifier.verify(record)
+    within = elsewhere(record, verifier.device_of(record))
+    assert finding.verdict in (("identical", "within") if within else ("identical",)), finding.notes
