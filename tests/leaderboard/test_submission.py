@@ -119,7 +119,7 @@ def test_a_wrong_request_is_one_line(rbmed: Run, options: tuple[str, ...], messa
 def edited(change: Callable[[dict[str, Any]], None]) -> Submission:
     """A good submission of a made-up cell, changed."""
     asked = {
-        "attack": {"name": "ladder", "params_passed": {"preset": "quick"}, "asked": {"access": "ladder"}},
+        "attack": ladder_record().attack.model_dump() | {"asked": {"access": "ladder"}},
         "dataset": ladder_record().dataset.model_dump() | {"asked": {"dataset": "d"}},
         "provenance": {"versions": {"torch": "2"}},
     }
