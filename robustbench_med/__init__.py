@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.results import Outcome as Outcome
     from robustbench_med.interfaces.results import Predictions as Predictions
     from robustbench_med.interfaces.results import RungResult as RungResult
+    from robustbench_med.interfaces.tasks import decode as decode
+    from robustbench_med.interfaces.tasks import right_answers as right_answers
+    from robustbench_med.interfaces.tasks import training_loss as training_loss
     from robustbench_med.interfaces.threat import Budget as Budget
     from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
     from robustbench_med.plugins.components import read_choice as read_choice
@@ -92,6 +95,7 @@ _LAZY = {
     "robustbench_med.interfaces.random": "Stream seed_of",
     "robustbench_med.interfaces.rate": "Rate interval percent wilson",
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",
+    "robustbench_med.interfaces.tasks": "decode right_answers training_loss",
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.defenses.held": "held",

@@ -65,10 +65,12 @@ class RunOptions(TypedDict, total=False):
     norm: Norm
     eps: float | str | Sequence[float | str]
     goal: Goal
+    finding: str | Sequence[str]
     threat: ThreatModel | Ref | Sequence[ThreatModel | Ref]
     access: str | Sequence[str]
     surrogate: Ref
     evasion: str
+    calibrated_thresholds: bool
     stand_in: Literal["identity", "blur"]
     max_gradients: int | None
     max_queries: int | None

@@ -62,6 +62,7 @@ def accelerated_pipeline(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline
         cast("Purifier", purifier),
         pipeline.gate,
         pipeline.strength,
+        pipeline.findings,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustbench_med.attacks.bpda import BPDA
 from robustbench_med.attacks.full import Full
 from robustbench_med.attacks.gate import GateEvading
-from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, collapse
+from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.plugins.specs import ACCESS
@@ -35,11 +35,11 @@ class Oblivious(PipelineTarget):
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The classifier's logits."""
-        return self.classify(x)
+        return self.classify(x, y)
 
     def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The classifier's logits: the deployed system's answers are not seen."""
-        return self.classify(x)
+        return self.classify(x, y)
 
 
 class Boundary(Oblivious):
@@ -71,7 +71,7 @@ class Transfer(PipelineTarget):
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The other classifier's logits."""
-        return collapse(self.other(x), self.settings.goal_class)
+        return self.settings.goal.logits(self.other(x), y)
 
     def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The same: answers of the deployed system are not seen."""

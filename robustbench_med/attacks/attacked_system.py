@@ -80,7 +80,7 @@ class AttackedSystem:
             clean=self.clean,
             counter=counter,
             eot=rung.eot,
-            goal_class=settings.goal_class,
+            goal=settings.goal,
             evasion=rung.evasion,
             stand_in=settings.stand_in,
             chunk=settings.batch,

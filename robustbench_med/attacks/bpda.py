@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustbench_med.attacks.target_model import PipelineTarget, collapse
+from robustbench_med.attacks.target_model import PipelineTarget
 from robustbench_med.interfaces.random import Stream
 
 
@@ -34,9 +34,9 @@ class BPDA(PipelineTarget):
         if len(clear) == 0:
             return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
         if len(rows) == 0:
-            return self.in_parts(lambda part, _: self.classify(part), x).repeat_interleave(draws, 0)
+            return self.in_parts(lambda part, at: self.classify(part, y[at]), x).repeat_interleave(draws, 0)
         every = (rows[:, None] * draws + torch.arange(draws, device=x.device)).flatten()
-        once = self.in_parts(lambda part, _: self.classify(part), x[clear])
+        once = self.in_parts(lambda part, at: self.classify(part, y[clear][at]), x[clear])
         drawn = self._treated(x[rows].repeat_interleave(draws, 0), rng[every], y[rows].repeat_interleave(draws, 0))
         place = torch.cat([clear, rows]).argsort()
         answers = torch.cat([once[:, None].expand(-1, draws, -1), drawn.view(len(rows), draws, drawn.shape[1])])
@@ -59,7 +59,7 @@ class BPDA(PipelineTarget):
         logits = pipeline.answer(
             x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images)
         )
-        logits = collapse(logits, self.settings.goal_class)
+        logits = self.settings.goal.logits(logits, y)
         return self.abstain(logits, y, scores)
 
 

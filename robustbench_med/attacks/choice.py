@@ -46,7 +46,7 @@ class Choice:
         self.draws = max(DRAWS, settings.draws) if self.random else 1
         self._compared = 0
         # A deterministic system answers the same again, so that its clean predictions serve.
-        first = self._wrong(x, torch.arange(len(x), device=x.device)) if self.random else self._count(clean, y)
+        first = self._wrong(x, torch.arange(len(x), device=x.device)) if self.random else self._lost(clean, y)
         self.wrong, self.judged = first, torch.full_like(first, self.draws)
 
     @property
@@ -86,8 +86,7 @@ class Choice:
         name = f"selection:{self._compared}" if self._compared else "selection"
         with isolated(seed_of(self.settings.seed, name, *self.ids[:1].tolist())):
             stream = Stream.named(name, self.settings.seed, self.ids[rows])
-            return self._count(self.deployed.decide(images, stream, self.draws), self.y[rows])
+            return self._lost(self.deployed.decide(images, stream, self.draws), self.y[rows])
 
-    @staticmethod
-    def _count(predictions: Predictions, y: Tensor) -> Tensor:
-        return (~predictions.robust(y.cpu())).float().sum(0).to(y.device)
+    def _lost(self, predictions: Predictions, y: Tensor) -> Tensor:
+        return self.settings.goal.lost(predictions, y.cpu()).float().sum(0).to(y.device)

@@ -12,6 +12,7 @@ import torch
 from robustbench_med.attacks.controls import Controls
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.interfaces.results import Outcome, RungResult
+from robustbench_med.interfaces.tasks import decode
 
 #: Images of other classes that a constant answer must have got wrong to be called one.
 OTHERS = 3
@@ -133,15 +134,18 @@ def _counted(outcome: Outcome) -> list[str]:
 
 
 def _absent(outcome: Outcome) -> list[int]:
-    """Classes without a test image."""
+    """Classes without a test image; findings that no test image has, or every one."""
+    if outcome.task == "multi-label":
+        seen = decode(outcome.labels, outcome.num_classes)
+        return [label for label in range(outcome.num_classes) if not seen[:, label].any() or seen[:, label].all()]
     there = set(outcome.labels.tolist())
     return [label for label in range(outcome.num_classes) if label not in there]
 
 
 def _chance(labels: torch.Tensor) -> float | None:
     """Accuracy of always answering the most frequent class; None where all images have one class."""
-    counts = labels.bincount()
-    return None if int((counts > 0).sum()) < 2 else float(counts.max() / counts.sum())
+    counts = torch.unique(labels, return_counts=True)[1]
+    return None if len(counts) < 2 else float(counts.max() / counts.sum())
 
 
 def _at_chance(outcome: Outcome, chance: float | None) -> bool:

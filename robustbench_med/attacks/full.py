@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from robustbench_med.attacks.target_model import PipelineTarget, collapse
+from robustbench_med.attacks.target_model import PipelineTarget
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
 
@@ -29,18 +29,18 @@ class Full(PipelineTarget):
         pipeline = self.settings.pipeline
         scores = pipeline.score(x, rng)
         if pipeline.purifier is None:
-            return self.abstain(self.classify(x), y, scores)
+            return self.abstain(self.classify(x, y), y, scores)
         if pipeline.gate is None:
             rows = torch.arange(len(x), device=x.device)
-            return self._purified(x, rows, scores, rng)
+            return self._purified(x, rows, scores, rng, y)
         flagged, distance = pipeline.flags(scores.detach()), pipeline.gate.distance(scores)
         wants = torch.is_grad_enabled() and x.requires_grad
         # An image far below the threshold is not purified, and the soft gate is shut for it: its gradient needs none.
         rows = ((distance.detach() > -REACH) | flagged if wants else flagged).nonzero().flatten()
-        as_is = self.classify(x)
+        as_is = self.classify(x, y)
         if len(rows) == 0:
             return as_is
-        purified = self._purified(x, rows, scores, rng)
+        purified = self._purified(x, rows, scores, rng, y)
         value = as_is.index_copy(0, rows, torch.where(flagged[rows, None], purified, as_is[rows])).detach()
         if not wants:
             return value
@@ -48,7 +48,7 @@ class Full(PipelineTarget):
         slope = as_is.to(mixed.dtype).index_copy(0, rows, mixed)
         return value + (slope - slope.detach())
 
-    def _purified(self, x: Tensor, rows: Tensor, scores: Tensor, rng: Stream) -> Tensor:
+    def _purified(self, x: Tensor, rows: Tensor, scores: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """Logits (F, K) of the purified copies of the images ``rows``, int64 (F,)."""
         pipeline, images = self.settings.pipeline, x[rows]
         assert pipeline.purifier is not None
@@ -60,7 +60,7 @@ class Full(PipelineTarget):
                 "use --access bpda"
             )
         every = torch.arange(len(rows), device=x.device)
-        return collapse(pipeline.answer(images, every, copies), self.settings.goal_class)
+        return self.settings.goal.logits(pipeline.answer(images, every, copies), y[rows])
 
 
 def mixture(as_is: Tensor, purified: Tensor, distance: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class GateEvading(PipelineTarget):
         """The classifier's logits, changed by `abstained` where the image is flagged."""
         pipeline = self.settings.pipeline
         assert pipeline.gate is not None
-        logits, scores = self.classify(x), pipeline.score(x, rng)
+        logits, scores = self.classify(x, y), pipeline.score(x, rng)
+        y = self.settings.goal.labels(y)
         answers = abstained(logits, y, pipeline.gate.distance(scores))
         if self.settings.evasion == "selective" or not (torch.is_grad_enabled() and x.requires_grad):
             return answers

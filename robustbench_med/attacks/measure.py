@@ -7,7 +7,7 @@ deployed pipeline answer with noise that no attack has seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -87,6 +87,8 @@ def _measure_chunk(
         lesion_class=settings.lesion_class,
         index=ids.cpu(),
         also=also,
+        task=settings.task,
+        classes=settings.classes,
     )
 
 
@@ -105,8 +107,7 @@ def _clean_predictions(
         return predict()
 
     def tensors() -> tuple[dict[str, str], dict[str, Tensor]]:
-        made = predict()
-        return {}, {field.name: getattr(made, field.name) for field in fields(Predictions)}
+        return {}, predict().tensors
 
     _, found = settings.shared.get(["clean", settings.system_key, settings.seed, draws, ids.tolist()], tensors)
     return Predictions(**found)

@@ -27,6 +27,7 @@ class QueryCounter:
         threat: norm and eps; images outside are never kept.
         budget: what may be spent on one image.
         watch: also keep the figures that diagnostics need.
+        truth: the labels as they are, int64 (N,); None: as the attack sees them.
 
     Attributes:
         queries, gradients: int64 (N,), forward and backward passes; each noise draw counts.
@@ -38,9 +39,18 @@ class QueryCounter:
         spread: largest minus smallest logit, mean over the first pass.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, watch: bool = True) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        threat: ThreatModel,
+        budget: Budget,
+        watch: bool = True,
+        truth: Tensor | None = None,
+    ) -> None:
         n, device = len(x), x.device
         self.x, self.y, self.threat, self.budget, self.watch = x, y, threat, budget, watch
+        self.truth = y if truth is None else truth
         self.limited = budget.gradients is not None or budget.queries is not None
         self.exhausted = False
         self.queries, self.gradients, self.zero, self.broken, self.backward_calls = (

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.attacks.goal import Goal, goal_of
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.tasks import Task
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.speed import Speed
@@ -23,7 +25,7 @@ class EvaluationSettings:
     Attributes:
         threat: norm, eps, goal.
         rungs: attacks, run in this order; an image that one has broken is not given to the next.
-        num_classes: K, for metrics.
+        num_classes: K, for metrics and goals.
         lesion_class: for metrics and for the goals that name the lesion.
         device: where to work.
         seed: of attack, defense and scoring noise, which come from separate streams.
@@ -39,6 +41,8 @@ class EvaluationSettings:
         score_8bit: adversarial images are also scored when rounded to 8 bits.
         score_fixed_noise: images are also scored with one noise for all, where the system is random.
         shared: where clean predictions and images for transfer are kept for other cells; None keeps none.
+        task: of the data set.
+        classes: names of its classes, for metrics of tasks that are not multi-class.
         system_key, surrogate_key: all that the answers of the deployed system, and of the surrogate, depend on.
     """
 
@@ -62,16 +66,15 @@ class EvaluationSettings:
     shared: SharedResults | None = None
     system_key: str = ""
     surrogate_key: str = ""
+    task: Task = "multi-class"
+    classes: tuple[str, ...] = ()
 
     @property
-    def goal_class(self) -> int | None:
-        """The class on one side of a goal of two sides."""
-        return None if self.threat.goal == "untargeted" else self.lesion_class
+    def goal(self) -> Goal:
+        """What the adversary wants."""
+        findings = self.num_classes if self.task == "multi-label" else 0
+        return goal_of(self.threat, self.num_classes, self.lesion_class, findings)
 
     def counter(self, x: Tensor, y: Tensor) -> QueryCounter:
-        """A fresh counter for an attack on images (N, C, H, W) with labels (N,).
-
-        The adversary sees the labels as its goal does: whether there is a lesion, for the goals that name it.
-        """
-        labels = y if self.goal_class is None else (y == self.goal_class).long()
-        return QueryCounter(x, labels, self.threat, self.budget, self.watch)
+        """A fresh counter for an attack on images (N, C, H, W) with labels (N,), which it sees as its goal does."""
+        return QueryCounter(x, self.goal.labels(y), self.threat, self.budget, self.watch, y)

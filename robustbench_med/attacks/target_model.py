@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from robustbench_med.attacks.features import features
+from robustbench_med.attacks.goal import Goal
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.attack import TargetModel, margin
@@ -57,7 +58,7 @@ class TargetSettings:
         pipeline: the deployed system, or a copy that answers the same faster.
         counter: counts the passes; it also holds the labels as the adversary sees them.
         eot: noise draws per call (Expectation over Transformation, Athalye et al. 2018).
-        goal_class: for a goal of two sides (is it a lesion or not), the class on the one side; None: all K classes.
+        goal: what the adversary wants, and so how it sees labels and logits.
         evasion: how the rung `gate` evades the detector: ``selective``, ``orthogonal`` or ``joint:WEIGHT``.
         stand_in: what the rung `bpda` differentiates in place of the purifier.
         surrogate: the classifier that the rung `transfer` attacks.
@@ -70,7 +71,7 @@ class TargetSettings:
     pipeline: Pipeline
     counter: QueryCounter
     eot: int = 1
-    goal_class: int | None = None
+    goal: Goal = field(default_factory=Goal)
     evasion: str = "orthogonal"
     stand_in: str = "identity"
     surrogate: nn.Module | None = None
@@ -141,7 +142,7 @@ class PipelineTarget(TargetModel):
         if self.random:
             rng = rng.moment(number + extra).repeat(draws)
         with speed.passes(x.device):
-            logits = self._all_draws(x, rng, counter.y[rows]).to(x.dtype)
+            logits = self._all_draws(x, rng, counter.truth[rows]).to(x.dtype)
         if speed.scale != 1:
             logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
@@ -175,8 +176,11 @@ class PipelineTarget(TargetModel):
         if not self.sees_classifier or self.settings.clean is None:
             return super().clean_features(layers)
         found, labels = self.settings.clean(layers)
-        goal = self.settings.goal_class
-        return found, labels if goal is None else (labels == goal).long()
+        return found, self.settings.goal.kinds(labels)
+
+    def kinds(self, y: Tensor) -> Tensor:
+        """As `robustbench_med.interfaces.TargetModel.kinds`."""
+        return self.settings.goal.kinds(self.settings.counter.truth[self.rows])
 
     def _all_draws(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The logits of every draw, image-major: (N * draws, K)."""
@@ -202,12 +206,12 @@ class PipelineTarget(TargetModel):
         return torch.cat([one(part) for part in parts])
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
-        """One draw of the logits for each row of ``x``; ``y`` as the adversary sees the labels."""
+        """One draw of the logits, as the adversary sees them, for each row of ``x``; ``y`` are the labels, (N,)."""
         raise NotImplementedError
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The classifier's logits, collapsed to the two sides of the adversary's goal where it has two."""
-        return collapse(self.settings.pipeline.classifier(x), self.settings.goal_class)
+    def classify(self, x: Tensor, y: Tensor) -> Tensor:
+        """The classifier's logits of images with the labels ``y``, (N,), as the adversary sees them."""
+        return self.settings.goal.logits(self.settings.pipeline.classifier(x), y)
 
     def abstain(self, logits: Tensor, y: Tensor, scores: Tensor) -> Tensor:
         """The logits (N, K) as `abstained` changes them where the system rejects; ``scores``: the detector's, (N,)."""
@@ -215,14 +219,14 @@ class PipelineTarget(TargetModel):
         if not pipeline.rejects:
             return logits
         assert pipeline.gate is not None
-        return abstained(logits, y, pipeline.gate.distance(scores))
+        return abstained(logits, self.settings.goal.labels(y), pipeline.gate.distance(scores))
 
     def deployed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """One draw of the deployed system's logits, without a gradient; where it rejects, as `abstain` says."""
         pipeline = self.settings.pipeline
         with torch.no_grad():
             treated = pipeline.treat(x, rng)
-            logits = collapse(pipeline.answer(x, treated.rows, treated.copies), self.settings.goal_class)
+            logits = self.settings.goal.logits(pipeline.answer(x, treated.rows, treated.copies), y)
             return self.abstain(logits, y, treated.scores)
 
     @torch.no_grad()
@@ -230,9 +234,9 @@ class PipelineTarget(TargetModel):
         """As `robustbench_med.interfaces.TargetModel.success_rate`; a deterministic system is asked once."""
         counter, draws = self.settings.counter, draws if self.settings.pipeline.stochastic else 1
         rng = self.rng.fork("success").moment(counter.forward(self.rows, draws)).repeat(draws)
-        y = y.repeat_interleave(draws)
+        truth, y = counter.truth[self.rows].repeat_interleave(draws), y.repeat_interleave(draws)
         logits = self.in_parts(
-            lambda images, part: self.observed(images, rng[part], y[part]), x.repeat_interleave(draws, 0)
+            lambda images, part: self.observed(images, rng[part], truth[part]), x.repeat_interleave(draws, 0)
         )
         return (logits.argmax(1) != y).view(len(x), draws).float().mean(1)
 
@@ -276,16 +280,8 @@ def _occurrence(rows: Tensor) -> Tensor:
     return torch.empty_like(place).scatter(0, order, place - first)
 
 
-def collapse(logits: Tensor, goal_class: int | None) -> Tensor:
-    """Logits (N, K) as two sides: best of the other classes, and ``goal_class``; unchanged for None."""
-    if goal_class is None:
-        return logits
-    others = torch.cat([logits[:, :goal_class], logits[:, goal_class + 1 :]], 1).amax(1)
-    return torch.stack([others, logits[:, goal_class]], 1)
-
-
 def abstained(logits: Tensor, y: Tensor, over: Tensor) -> Tensor:
-    """Logits of a system that abstains: a rejected image (``over`` > 0, (N,)) counts as answered correctly.
+    """Logits of a system that abstains: a rejected image (``over`` > 0, (N,)) counts as answered correctly, as ``y``.
 
     The true class's logit is raised until it wins by ``over``, which lets the gradient of a rejected, wrongly answered
     image point to where it is no longer rejected.

@@ -193,7 +193,7 @@ class WorstCase:
         """All that images made on a surrogate depend on."""
         settings, attack = self.settings, rung.attack
         who = [attack.spec_name, attack.spec_revision, type(attack).__qualname__, all_params(attack.params)]
-        threat = [settings.threat.norm, settings.threat.eps, settings.threat.goal, settings.goal_class]
+        threat = [settings.threat.norm, settings.threat.eps, settings.threat.goal, repr(settings.goal)]
         budget, seed = asdict(settings.budget), settings.seed
         how = [threat, budget, asdict(speed), settings.watch, settings.batch, rung.eot, seed]
         return ["transfer", settings.surrogate_key, who, how, self.ids[rows].tolist()]

@@ -54,13 +54,18 @@ def with_partition(dataset: Dataset, partition: PartRef | None = None, unseen: t
 
 
 def rows_to_evaluate(
-    test: Split, clients: tuple[str, ...], limit: int | None, goal: str = "untargeted", lesion: int | None = None
+    test: Split,
+    clients: tuple[str, ...],
+    limit: int | None,
+    goal: str = "untargeted",
+    lesion: int | None = None,
+    classes: int = 0,
 ) -> torch.Tensor:
     """Rows of the test split to evaluate, int64, at most ``limit``: one of each client, then the next of each, ...
 
     So a small subset holds images of every client. The order within a client is a fixed shuffle, because neighbouring
     rows are often slices of one patient. The goal ``hide-lesion`` takes images with a lesion, ``fake-lesion`` those
-    without.
+    without, ``distant`` those whose grade has another one more than one away among so many ``classes``.
     """
     turns: dict[str, int] = {}
     keyed = []
@@ -68,8 +73,15 @@ def rows_to_evaluate(
     shuffled = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).tolist()
     for row in shuffled:
         site = test.sites[row]
-        if site in clients and (goal == "untargeted" or (labels[row] == lesion) == (goal == "hide-lesion")):
+        if site in clients and _meant(labels[row], goal, lesion, classes):
             keyed.append((turns.setdefault(site, 0), row))
             turns[site] += 1
     chosen = [row for _, row in sorted(keyed)][:limit]
     return torch.tensor(sorted(chosen), dtype=torch.int64)
+
+
+def _meant(label: int, goal: str, lesion: int | None, classes: int) -> bool:
+    """Whether an image with this label is attacked with the goal."""
+    if goal in ("hide-lesion", "fake-lesion"):
+        return (label == lesion) == (goal == "hide-lesion")
+    return goal != "distant" or max(label, classes - 1 - label) > 1

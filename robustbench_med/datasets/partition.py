@@ -22,6 +22,7 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, Params
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
 from robustbench_med.interfaces.random import seed_of
+from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.plugins.components import all_params, read_choice, validate_params
 from robustbench_med.plugins.references import PartRef
 
@@ -190,9 +191,10 @@ class _Partitioned(_Wrapped):
         if len(ids) < clients:
             card = self.base.card()
             raise DataError(f"{clients} clients are too many for the {len(ids)} patients in {name} of {card.name!r}")
-        classes = len(self.base.card().classes)
+        labels = label_counts(split.labels, len(self.base.card().classes)).numpy()
+        classes = labels.shape[1]
         held = np.zeros((len(ids), classes))
-        np.add.at(held, (patient, split.labels.numpy()), 1)
+        np.add.at(held, patient, labels)
         major = held.argmax(axis=1)
         # RandomState is the numpy generator whose stream is guaranteed not to change (NEP 19).
         draw = np.random.RandomState(seed_of(seed, "partition", self.name) % 2**32)

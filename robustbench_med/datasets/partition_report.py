@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard
+from robustbench_med.interfaces.tasks import label_counts
 
 FORMATS = (".png", ".svg")
 #: Okabe and Ito's palette, distinguishable with any colour vision; black is for text, yellow for the eighth class.
@@ -28,12 +29,15 @@ class Holdings:
         images: images by split, client and class, int64 (3, C, K); splits as in
             `robustbench_med.interfaces.dataset.SPLITS`.
         patients: patients by split and client, int64 (3, C).
+        sizes: images by split and client, int64 (3, C); of a multi-label data set an image counts in ``images`` with
+            each of its findings.
     """
 
     card: DataCard
     clients: tuple[str, ...]
     images: NDArray[np.int64]
     patients: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
     def skew(self, split: str = "train") -> float | None:
         """Mean over the clients of the total-variation distance between their labels' distribution and the pooled one.
@@ -52,27 +56,28 @@ class Holdings:
 def holdings(dataset: Dataset) -> Holdings:
     """Count the images and patients of every client; each split is read once and not kept."""
     card = dataset.card()
-    counts: list[tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]] = []
+    counts: list[tuple[NDArray[Any], ...]] = []
     for name in SPLITS:
         split = dataset.split(name)
         clients, client = np.unique(np.asarray(split.sites, dtype=np.str_), return_inverse=True)
         images = np.zeros((len(clients), len(card.classes)), dtype=np.int64)
-        np.add.at(images, (client, split.labels.numpy()), 1)
+        np.add.at(images, client, label_counts(split.labels, len(card.classes)).numpy()[:, : len(card.classes)])
         who = np.unique(np.asarray(split.patients, dtype=np.str_), return_inverse=True)[1]
         pairs = np.unique(np.stack([client, who]), axis=1)
-        counts.append((clients, images, np.bincount(pairs[0], minlength=len(clients))))
-    everyone = np.unique(np.concatenate([clients for clients, _, _ in counts]))
+        people = np.bincount(pairs[0], minlength=len(clients))
+        counts.append((clients, images, people, np.bincount(client, minlength=len(clients))))
+    everyone = np.unique(np.concatenate([clients for clients, *_ in counts]))
     images = np.zeros((len(SPLITS), len(everyone), len(card.classes)), dtype=np.int64)
-    patients = np.zeros((len(SPLITS), len(everyone)), dtype=np.int64)
-    for at, (clients, of_class, people) in enumerate(counts):
+    patients, sizes = (np.zeros((len(SPLITS), len(everyone)), dtype=np.int64) for _ in range(2))
+    for at, (clients, of_class, people, every) in enumerate(counts):
         rows = np.searchsorted(everyone, clients)
-        images[at, rows], patients[at, rows] = of_class, people
-    return Holdings(card, tuple(everyone.tolist()), images, patients)
+        images[at, rows], patients[at, rows], sizes[at, rows] = of_class, people, every
+    return Holdings(card, tuple(everyone.tolist()), images, patients, sizes)
 
 
 def summary(held: Holdings) -> str:
     """Sizes and label skew of the training images, in one line."""
-    sizes, skew = held.images[0].sum(axis=1), held.skew()
+    sizes, skew = held.sizes[0], held.skew()
     line = f"{len(sizes)} clients with {sizes.min()} to {sizes.max()} training images"
     distance = "mean total-variation distance to the pooled one"
     return line if skew is None else f"{line}; label distributions differ by {skew:.2f} ({distance})"
@@ -147,17 +152,17 @@ def _panel(panel: Any, held: Holdings, at: int) -> None:
             label=kind if at == 0 else None,
         )
         left += wide
-    for row, total in enumerate(left):
+    for row, (total, end) in enumerate(zip(held.sizes[at], left, strict=True)):
         panel.annotate(
-            f"{total:.0f}",
-            (total, row),
+            f"{total}",
+            (end, row),
             (3, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
             color="0.25",
         )
-    panel.set_title(f"{SPLITS[at]}: {left.sum():.0f} images", fontsize=10)
+    panel.set_title(f"{SPLITS[at]}: {held.sizes[at].sum()} images", fontsize=10)
     panel.set_xlim(0, max(left.max(), 1) * 1.17)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panel.spines[["top", "right", "left"]].set_visible(False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.datasets.patients import patient_codes
+from robustbench_med.errors import DataError
 from robustbench_med.plugins.references import parse
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def facts_of(dataset: Dataset, partition: str | None = None) -> dict[str, Any]:
     ``partition`` says how clients were made of it.
     """
     card, test = dataset.card(), dataset.split("test")
+    if card.task == "multi-label":
+        raise DataError(f"data set {card.name!r} has several findings for each image; the leaderboard holds one answer")
     return {
         "dataset": card.name,
         "digest": card.digest,

@@ -210,15 +210,16 @@ def build_for(model: Model, card: DataCard) -> Classifier:
     Raises:
         BadParameter: the model names its classes, and some of the data set's are not among them.
     """
+    build = model.build_findings if card.task == "multi-label" else model.build
     if not model.classes:
-        return model.build(len(card.classes), card.channels, card.size)
+        return build(len(card.classes), card.channels, card.size)
     order = class_order(model.classes, card.classes)
     if missing := [name for name, place in zip(card.classes, order, strict=True) if place is None]:
         raise BadParameter(
             f"model {model.spec_name!r} answers with {', '.join(model.classes)}; data set {card.name!r} has "
             f"{', '.join(missing)} besides; name the classes in the model's order: classes=[...]"
         )
-    built = model.build(len(model.classes), card.channels, card.size)
+    built = build(len(model.classes), card.channels, card.size)
     places = [place for place in order if place is not None]
     return built if places == list(range(len(model.classes))) else Reordered(built, places)
 

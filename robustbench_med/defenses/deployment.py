@@ -6,29 +6,49 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from robustbench_med.datasets.finding import asked as asked_about
+from robustbench_med.datasets.finding import finding_number
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
+from robustbench_med.defenses.findings import OneFinding, Shifted, calibrated_thresholds
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.paths import home
-from robustbench_med.interfaces import Classifier, Dataset
+from robustbench_med.interfaces import Classifier, Dataset, Purifier
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.tasks import encode, label_counts
 from robustbench_med.plugins.components import all_params
 
 CALIBRATION = "calibration.json"
 #: Highest threshold as a share of the scores that are within reach at the decision boundary.
 CAP = 0.5
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a classifier of several findings.
+
+    Attributes:
+        finding: the one that is asked about, as of two classes; empty: all of them.
+        calibrated: thresholds are fixed on clean calibration images; else a probability of 0.5.
+    """
+
+    finding: str = ""
+    calibrated: bool = False
+
+
+ALL_FINDINGS = Question()
 
 
 class Deployment:
@@ -40,6 +60,10 @@ class Deployment:
         dataset: gives the calibration images where a gate has to be fixed.
         device: where the pipelines live.
         unseen: sites without a part in the training; they get the state that all clients share.
+        asked: of a multi-label data set, what is asked.
+
+    Attributes:
+        dataset: the data set as it is asked about: with two classes where it is about one finding.
     """
 
     def __init__(
@@ -49,10 +73,12 @@ class Deployment:
         dataset: Dataset,
         device: torch.device,
         unseen: tuple[str, ...] = (),
+        asked: Question = ALL_FINDINGS,
     ) -> None:
         self.resolved = resolved
         self.artifact = artifact
-        self.dataset = dataset
+        self.dataset = asked_about(dataset, asked.finding)
+        self.asked, self._base = asked, dataset
         self.device = device
         self.unseen = unseen
         self._builder = PartBuilder(resolved, dataset.card(), artifact, device)
@@ -96,11 +122,12 @@ class Deployment:
             UsageError: there is no such client.
         """
         self.known(client)
-        return self._builder.classifier(self._own(client))
+        return self._classifier(client)
 
     def training_images(self, client: str) -> Split:
         """Clean training images of ``client``; those of all where it has none, or of one class only."""
         split = self.dataset.split("train")
+        split = replace(split, labels=encode(split.labels)) if split.labels.dim() > 1 else split
         own = split.by_site().get(client)
         return own if own is not None and len(set(own.labels.tolist())) > 1 else split
 
@@ -109,7 +136,7 @@ class Deployment:
         resolved, gate = self.resolved, self.gate(client)
         weights, data = self.artifact.digest, self.dataset.card().digest
         parts = [resolved.describe(), resolved.recipe.strength]
-        return key_of([weights, *parts, data, client, client in self.unseen, gate and asdict(gate)])
+        return key_of([weights, *parts, data, client, client in self.unseen, gate and asdict(gate), *self._told()])
 
     def _own(self, client: str | None) -> str | None:
         """The client whose personal state is used; an unseen site has none, whatever weights call it."""
@@ -133,9 +160,29 @@ class Deployment:
     def _pipeline(self, client: str | None, gate: Gate | None) -> Pipeline:
         """The pipeline with a gate, or without detector; None is a client without personal state."""
         own = self._own(client)
-        system = self._builder.system(own)
+        purifier = cast("Purifier | None", self._builder.part("purifier", own))
         detector, strength = self._builder.detector(own) if gate else None, self.resolved.recipe.strength
-        return Pipeline(system.classifier, detector, system.purifier, gate, strength)
+        findings = self.dataset.card().task == "multi-label"
+        return Pipeline(self._classifier(client), detector, purifier, gate, strength, findings)
+
+    # --- several findings ---
+
+    def _classifier(self, client: str | None) -> Classifier:
+        """The classifier of a client (None: the shared state), with its thresholds, as it is asked."""
+        classifier, card = self._builder.classifier(self._own(client)), self._base.card()
+        if card.task != "multi-label":
+            return classifier
+        if self.asked.calibrated:
+            split = self._base.split("calibration")
+            own = split.by_site().get(client or "", split)
+            classifier = Shifted(classifier, calibrated_thresholds(classifier, own, self.device)).eval()
+        if self.asked.finding:
+            classifier = OneFinding(classifier, finding_number(card, self.asked.finding)).eval()
+        return classifier
+
+    def _told(self) -> list[Any]:
+        """What was asked, for keys; nothing where there is one label."""
+        return [asdict(self.asked)] if self._base.card().task == "multi-label" else []
 
     # --- the gate ---
 
@@ -146,7 +193,7 @@ class Deployment:
             if kind in ("detector", "purifier")
         ]
         made_of = [parts, self.resolved.recipe.fpr, self.artifact.digest, self.dataset.card().digest]
-        return key_of([*made_of, GATE_REVISION])
+        return key_of([*made_of, GATE_REVISION, *self._told()])
 
     def _fix_gates(self) -> dict[str, Gate]:
         """Gates per client: read if they were fixed before, else fixed now on clean calibration images."""
@@ -189,9 +236,9 @@ class Deployment:
             gate = fix_gate(self.scores(client, split), self.resolved.recipe.fpr, reach)
         except UsageError as error:
             raise UsageError(f"{client or 'the state that clients share'}: {error}") from None
-        there = set(split.labels.tolist())
-        classes = range(len(self.dataset.card().classes))
-        return replace(gate, absent=tuple(label for label in classes if label not in there))
+        classes = len(self.dataset.card().classes)
+        there = label_counts(split.labels, classes).any(0).tolist()
+        return replace(gate, absent=tuple(label for label in range(classes) if not there[label]))
 
     @torch.inference_mode()
     def scores(self, client: str | None, split: Split, batch: int = 64) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustbench_med.interfaces import Classifier, Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
+from robustbench_med.interfaces.tasks import encode
 
 #: `Gate.distance` is linear up to about 1 / LINEAR of the way from the lowest clean score to the threshold.
 LINEAR = 10.0
@@ -85,6 +86,7 @@ class Pipeline(nn.Module):
         purifier: cleans flagged images; with a detector and no purifier, flagged images are rejected.
         gate: threshold and strength map; needed exactly when there is a detector.
         strength: of every purification, in [0, 1]; None: the gate's, and 1 without a gate.
+        findings: the classifier has a logit for each of several findings, > 0 where it is there; else for each class.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Pipeline(nn.Module):
         purifier: Purifier | None = None,
         gate: Gate | None = None,
         strength: float | None = None,
+        findings: bool = False,
     ) -> None:
         super().__init__()
         if (detector is None) != (gate is None):
@@ -103,6 +106,7 @@ class Pipeline(nn.Module):
         self.purifier = purifier
         self.gate = gate
         self.strength = strength
+        self.findings = findings
         self.eval()
         self.requires_grad_(False)
 
@@ -182,7 +186,7 @@ class Pipeline(nn.Module):
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
     def classes(self, logits: Tensor, treated: Treated) -> Tensor:
-        """The answered classes, int64 (N,); `NOT_FINITE` where there is a value that is not finite on the way.
+        """The answered classes or sets of findings, int64 (N,); `NOT_FINITE` where a value on the way is not finite.
 
         Of NaN, `argmax` would make the first class.
         """
@@ -191,7 +195,7 @@ class Pipeline(nn.Module):
         finite = finite.index_copy(0, treated.rows, finite[treated.rows] & copies.isfinite().all(1))
         if self.detector is not None:
             finite = finite & ~treated.scores.isnan()
-        return torch.where(finite, logits.argmax(1), NOT_FINITE)
+        return torch.where(finite, encode(logits > 0) if self.findings else logits.argmax(1), NOT_FINITE)
 
     @torch.inference_mode()
     def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Predictions:
@@ -206,5 +210,6 @@ class Pipeline(nn.Module):
             scores, answers = treated.scores, self.classes(logits, treated)
             if self.detector is not None:
                 scores = scores.masked_fill(scores.isnan(), -torch.inf)
-            rows.append((answers, treated.flagged, treated.rejected, scores, changed, moved))
+            seen = (logits.float(),) if self.findings else ()
+            rows.append((answers, treated.flagged, treated.rejected, scores, changed, moved, *seen))
         return Predictions(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))

@@ -10,6 +10,7 @@ from robustbench_med.attacks.rung import LeftOut, Rung
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.grid.filters import CELL_LABELS
+from robustbench_med.interfaces.tasks import Task
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 
@@ -65,6 +66,12 @@ class Cell:
         """A rung attacks the classifiers of other clients."""
         return any(rung.access == "insider" for rung in self.rungs)
 
+    def shown_classes(self, classes: int, task: Task) -> int:
+        """How many classes an attack is shown: two for a goal of two sides, one more than there are findings."""
+        if task == "multi-label":
+            return 2 if self.threat.finding else classes + 1
+        return classes if self.threat.goal == "untargeted" else 2
+
     @property
     def only_rung(self) -> Rung:
         """The rung of a cell that is no ladder, whether it applies or not."""
@@ -74,6 +81,7 @@ class Cell:
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
         facts = asdict(replace(self, rungs=(), left_out=()))
+        facts["threat"] = self.threat.facts
         facts["rungs"] = [rung.ref.facts for rung in self.rungs]
         # The reason decides nothing, and may name folders of this machine.
         facts["left_out"] = [left_out.name for left_out in self.left_out]
@@ -123,6 +131,7 @@ def cell_labels(cell: Cell) -> dict[str, str]:
         "norm": threat.norm,
         "eps": format_eps(threat.eps),
         "goal": threat.goal,
+        "finding": threat.finding,
         "client": "+".join(cell.clients) or "all",
         "seed": str(cell.seed),
         "role": cell.role,

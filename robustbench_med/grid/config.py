@@ -78,9 +78,18 @@ class RunConfig:
     norm: Annotated[Norm, AnyCase] = option("linf", THREAT, "linf, l2 or l1, in pixel space.")
     eps: Radii = option((4 / 255,), THREAT, "Radius of the ball; fractions such as 4/255 are accepted.", min_length=1)
     goal: Annotated[Goal, AnyCase] = option(
-        "untargeted", THREAT, "untargeted, hide-lesion (images with a lesion) or fake-lesion (images without)."
+        "untargeted",
+        THREAT,
+        "untargeted, hide-lesion (images with a lesion), fake-lesion (images without); of grades also distant (more "
+        "than one grade off) and farthest (the farther end).",
     )
-    threat: Threats = option((), THREAT, "In place of norm, eps and goal: linf:4/255 or l2:eps=0.5,goal=hide-lesion.")
+    finding: Names = option((), THREAT, "Of a multi-label data set, the finding that is attacked.", empty="any of them")
+    threat: Threats = option(
+        (), THREAT, "In place of norm, eps, goal and finding: linf:4/255 or l2:eps=0.5,goal=hide-lesion."
+    )
+    calibrated_thresholds: bool = option(
+        False, THREAT, "Of a multi-label data set: thresholds fixed on calibration images, in place of 0.5."
+    )
 
     access: Rungs = option(
         (),
@@ -157,13 +166,17 @@ class RunConfig:
     @property
     def extras(self) -> dict[str, bool]:
         """What was switched on of the options that change or add figures; a record without it says nothing of them."""
-        names = ("tf32", "score_8bit", "score_fixed_noise")
+        names = ("tf32", "score_8bit", "score_fixed_noise", "calibrated_thresholds")
         return {name: True for name in names if getattr(self, name)}
 
     @property
     def threats(self) -> tuple[ThreatModel, ...]:
         """The balls, whichever way they were given."""
-        return self.threat or tuple(ThreatModel(self.norm, eps, goal=self.goal) for eps in self.eps)
+        return self.threat or tuple(
+            ThreatModel(self.norm, eps, goal=self.goal, finding=finding)
+            for finding in self.finding or ("",)
+            for eps in self.eps
+        )
 
 
 #: Every option by its key, with the metadata of `option`.
@@ -247,10 +260,10 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
 
     for key in [key for key in values if key not in OPTIONS]:
         raise BadParameter(f"unknown key {key!r} {origin(key)}; valid: {', '.join(OPTIONS)}")
-    if values.get("threat") and (both := values.keys() & {"norm", "eps", "goal"}):
+    if values.get("threat") and (both := values.keys() & {"norm", "eps", "goal", "finding"}):
         raise BadParameter(
             f"--threat {reprlib.repr(values['threat'])} {origin('threat')} cannot be combined with "
-            f"{', '.join(sorted(both))}; give --threat alone, or --norm, --eps and --goal"
+            f"{', '.join(sorted(both))}; give --threat alone, or the others without it"
         )
     values = _of_own_model(values)
     try:

@@ -17,7 +17,7 @@ from robustbench_med.plugins.references import format_eps, fraction, split_list,
 #: The labels of a cell, in the order in which they are shown; `robustbench_med.grid.cell` fills them.
 CELL_LABELS = (
     "dataset", "partition", "model", "strategy", "train_seed", "defense", "attack", "access", "norm", "eps", "goal",
-    "client", "seed", "role",
+    "finding", "client", "seed", "role",
 )  # fmt: skip
 
 

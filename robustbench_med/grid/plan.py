@@ -255,7 +255,7 @@ def shared(cell: Cell) -> tuple[str, ...]:
         repr((trained.dataset, trained.partition, trained.unseen)),
         repr(trained),
         repr(cell.clients),
-        repr((cell.limit, cell.threat.goal, cell.seed, cell.draws)),
+        repr((cell.limit, cell.threat.goal, cell.threat.finding, cell.seed, cell.draws)),
     )
 
 

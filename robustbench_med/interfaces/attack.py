@@ -85,6 +85,10 @@ class TargetModel(nn.Module):
         """
         raise NotDefined("this adversary does not see the features of the classifier")
 
+    def kinds(self, y: Tensor) -> Tensor:
+        """The labels of the batch's images, whose classes are ``y``, in the terms of those of `clean_features`."""
+        return y
+
     def at(self, index: Tensor) -> TargetModel:
         """The same model for some of the batch's images (int64 indices, shape (M,)), for attacks that drop images."""
         return self

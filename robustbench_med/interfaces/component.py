@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
@@ -45,11 +45,14 @@ class Params(pydantic.BaseModel):
 class Component:
     """Base class of everything a plugin offers: built from its `Params`.
 
-    ``spec_name`` and ``spec_revision`` are those of the spec it was built from.
+    ``spec_name`` and ``spec_revision`` are those of the spec it was built from. ``multi_label`` says whether it works
+    where an image has several findings, each with a logit of its own: ``yes``; ``named``, if one of them is asked
+    about, which makes two classes of it; or ``no``.
     """
 
     spec_name: str = ""
     spec_revision: int = 0
+    multi_label: Literal["yes", "named", "no"] = "yes"
 
     Params: ClassVar[type[Params]] = Params
 

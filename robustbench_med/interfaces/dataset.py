@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.interfaces.component import Component
+from robustbench_med.interfaces.tasks import Task
 from robustbench_med.progress import Progress, Silent
 
 
@@ -48,7 +49,7 @@ class Split:
 
     Attributes:
         images: float32 (N, C, H, W) in [0, 1].
-        labels: int64 (N,).
+        labels: int64 (N,); of a multi-label task 0 and 1, int64 (N, K).
         patients: (N,) tuple of patient ids; no patient is in two splits.
         sites: (N,) tuple of site (hospital) ids.
         masks: bool (N, 1, H, W), the lesion, or None.
@@ -95,7 +96,8 @@ class DataCard:
 
     Attributes:
         name: registry name.
-        classes: class names, in label order.
+        classes: class names, in label order; of a multi-label task the findings, of an ordinal one the grades from
+            the lowest.
         channels: image channels.
         size: side of the square images in pixels.
         licence: terms of the images.
@@ -105,6 +107,7 @@ class DataCard:
         lesion_class: index of the class that means 'lesion present' (sensitivity counts it), or None.
         notes: further facts, such as a site that was left out and the reason.
         patients_known: images of one patient have one patient id; False where ids were guessed, or are of images.
+        task: ``multi-class`` (two classes are one kind of it), ``multi-label`` or ``ordinal``.
     """
 
     name: str
@@ -118,6 +121,7 @@ class DataCard:
     lesion_class: int | None = None
     notes: tuple[str, ...] = ()
     patients_known: bool = True
+    task: Task = "multi-class"
 
 
 SPLITS = ("train", "calibration", "test")

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from robustbench_med.interfaces.tasks import Task
+
 #: In place of a class where an answer cannot be used: a logit or a pixel of a purified image is not finite, or the
 #: detector's score is NaN. It equals no label, so it is wrong wherever answers are counted.
 NOT_FINITE = -2
@@ -19,12 +21,14 @@ class Predictions:
     """The deployed pipeline's answers to a batch, over ``draws`` fresh noise draws (1 where it is deterministic).
 
     Attributes:
-        predictions: int64 (draws, N); `NOT_FINITE` where the answer is not finite.
+        predictions: int64 (draws, N); `NOT_FINITE` where the answer is not finite. Of a multi-label task sets of
+            findings as numbers, `robustbench_med.interfaces.tasks.encode`.
         flagged: bool (draws, N); all False without a detector.
         rejected: bool (draws, N); flagged images of a pipeline that has no purifier.
         scores: float32 (draws, N); NaN without a detector. A detector's own NaN is -inf here: it flags nothing.
         changed: bool (draws, N), the purifier changed the image.
         purified_rmse: float32 (draws, N), root mean square change made by the purifier.
+        logits: float32 (draws, N, K) of the findings of a multi-label task, > 0 where one is there; else None.
     """
 
     predictions: Tensor
@@ -33,15 +37,22 @@ class Predictions:
     scores: Tensor
     changed: Tensor
     purified_rmse: Tensor
+    logits: Tensor | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def at(self, rows: Tensor) -> Predictions:
         """The predictions on some of the images, int64 (M,)."""
-        return Predictions(*(getattr(self, field.name)[:, rows] for field in fields(self)))
+        return Predictions(**{name: value[:, rows] for name, value in self.tensors.items()})
 
     @classmethod
     def join(cls, parts: list[Predictions]) -> Predictions:
         """Predictions on consecutive batches as one."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts], dim=1) for field in fields(cls)))
+        return cls(**{name: torch.cat([part.tensors[name] for part in parts], dim=1) for name in parts[0].tensors})
 
     @property
     def not_finite(self) -> Tensor:
@@ -167,7 +178,7 @@ class Outcome:
     """All of a cell's per-image results, on the CPU, in test-set order.
 
     Attributes:
-        labels: int64 (N,).
+        labels: int64 (N,); of a multi-label task sets of findings as numbers, like predictions.
         sites: (N,) client of each image.
         patients: (N,) patient of each image.
         clean: predictions on the clean images.
@@ -183,6 +194,8 @@ class Outcome:
             not known, and until the cell is over.
         lesions: measurements of the lesions, as in `robustbench_med.interfaces.dataset.Split`; empty where the data set
             has none, and until the cell is over.
+        task: of the data set; of a multi-label one where all findings are asked about, else ``multi-class``.
+        classes: names of the findings or grades; empty for classes without an order.
     """
 
     labels: Tensor
@@ -198,6 +211,8 @@ class Outcome:
     also: Mapping[str, Predictions] = field(default_factory=dict)
     codes: tuple[str, ...] = ()
     lesions: Mapping[str, Tensor] = field(default_factory=dict)
+    task: Task = "multi-class"
+    classes: tuple[str, ...] = ()
 
     @property
     def gradients(self) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError
@@ -17,9 +17,10 @@ from robustbench_med.plugins.specs import ACCESS, NORMS
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: What the adversary wants: any wrong answer, a lesion overlooked, or a lesion seen where there is none.
-Goal = Literal["untargeted", "hide-lesion", "fake-lesion"]
-GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion")
+#: What the adversary wants: any wrong answer; a lesion overlooked, or seen where there is none; of an ordinal task a
+#: grade more than one away from the true one, or the grade farthest from it.
+Goal = Literal["untargeted", "hide-lesion", "fake-lesion", "distant", "farthest"]
+GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion", "distant", "farthest")
 
 
 IN_RANGE = "images are in [0, 1]"
@@ -52,13 +53,16 @@ class ThreatModel:
         eps: radius of the ball, > 0 (``4/255`` for Linf, at most 1; L2 and L1 are over the whole image).
         access: what the adversary sees, a rung of the access ladder.
         goal: ``untargeted``: any wrong answer counts. ``hide-lesion`` attacks images with a lesion only, towards the
-            other classes; ``fake-lesion`` images without one, towards the lesion.
+            other classes; ``fake-lesion`` images without one, towards the lesion. Of an ordinal task ``distant`` is a
+            grade more than one away, and ``farthest`` the farther end of the scale.
+        finding: of a multi-label task, the finding that is attacked, and asked about; empty: any of them.
     """
 
     norm: str = "linf"
     eps: float = 4 / 255
     access: str = "oblivious"
     goal: str = "untargeted"
+    finding: str = ""
 
     def __post_init__(self) -> None:
         for name in ("norm", "access", "goal"):  # Linf is linf
@@ -76,7 +80,7 @@ class ThreatModel:
 
     @classmethod
     def parse(cls, written: str | Mapping[str, Any]) -> ThreatModel:
-        """Read norm, eps and goal from ``linf:4/255``, ``l2:eps=0.5,goal=hide-lesion`` or a table of the same keys.
+        """Read norm, eps, goal and finding from ``linf:4/255``, ``l2:0.5,goal=hide-lesion`` or a table of these keys.
 
         Raises:
             UsageError: a key is missing or unknown, or a value is not valid.
@@ -86,11 +90,20 @@ class ThreatModel:
             given = {"norm": ref.name, **{key if key != FIRST else "eps": text for key, text in ref.params.items()}}
         else:
             given = dict(written)
-        if not {"norm", "eps"} <= set(given) <= {"norm", "eps", "goal"}:
+        more = {name: str(value) for name, value in given.items() if name in ("goal", "finding")}
+        if not {"norm", "eps"} <= set(given) <= {"norm", "eps", "goal", "finding"}:
             raise BadParameter(
-                "a threat has a norm, an eps and, if wanted, a goal: linf:4/255 or l2:0.5,goal=hide-lesion"
+                "a threat has a norm, an eps and, if wanted, a goal or a finding: linf:4/255 or l2:0.5,goal=hide-lesion"
             )
-        return cls(str(given["norm"]), fraction(str(given["eps"])), goal=str(given.get("goal", "untargeted")))
+        return cls(str(given["norm"]), fraction(str(given["eps"])), **more)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its attributes, for records and ids; without a finding where none is named, as before there were any."""
+        facts = asdict(self)
+        if not self.finding:
+            del facts["finding"]
+        return facts
 
     def check_eps(self, pixels: int) -> None:
         """Raise `UsageError` if the ball around any image of so many values holds the same grey image.

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.tasks import training_loss
 from robustbench_med.progress import Progress, Silent
 
 
@@ -30,7 +30,7 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Training loss, a scalar, of images in [0, 1] (N, C, H, W) with labels int64 (N,).
+        """Training loss, a scalar, of images in [0, 1] (N, C, H, W) with labels int64 (N,), of findings (N, K).
 
         Random numbers come from torch's global generator, which the harness has seeded.
         """
@@ -49,8 +49,8 @@ class Classifier(Learner):
     notes: tuple[str, ...] = ()
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, unless the model adds terms of its own."""
-        return F.cross_entropy(self(x), y)
+        """Cross-entropy, or of findings binary cross-entropy, unless the model adds terms of its own."""
+        return training_loss(self(x), y)
 
     def embed(self, x: Tensor) -> Tensor:
         """Features (N, F), the input of the last layers, for detectors that use them.
@@ -75,6 +75,13 @@ class Model(Component, ABC):
     @abstractmethod
     def build(self, num_classes: int, channels: int, size: int) -> Classifier:
         """A fresh classifier for ``num_classes`` >= 2 classes of square images with ``channels`` and side ``size``."""
+
+    def build_findings(self, findings: int, channels: int, size: int) -> Classifier:
+        """A fresh classifier for a multi-label task: one logit for each of ``findings`` >= 1, > 0 where it is there.
+
+        A model whose classifiers have one logit for each class need not override this.
+        """
+        return self.build(findings, channels, size)
 
 
 @dataclass(frozen=True)

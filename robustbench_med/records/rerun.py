@@ -18,7 +18,7 @@ REPEATED = {
     *("dataset", "partition", "unseen_site", "client"),
     *("model", "strategy", "adversarial", "malicious", "engine", "train_seed"),
     *("access", "attack", "evasion", "stand_in", "surrogate", "eot", "precision"),
-    *("tf32", "score_8bit", "score_fixed_noise"),
+    *("tf32", "score_8bit", "score_fixed_noise", "calibrated_thresholds"),
 }
 
 
@@ -43,6 +43,7 @@ def request(record: Record) -> dict[str, Any]:
         "norm": record.threat.norm,
         "eps": record.threat.eps,
         "goal": record.threat.goal,
+        "finding": record.threat.finding or None,
         **{f"max_{name}": most for name, most in record.budget.limits.items()},
         "limit": record.limit,
         "seed": record.seed,

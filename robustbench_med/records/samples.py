@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,8 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     patients are not known), ``site``, ``label``, ``draw``, ``distance``, ``gradients``, ``queries``, ``broken_by`` (the
     ladder's step after which no draw withstood, else empty), and with the prefixes ``clean_`` and ``attacked_`` (and
     those of further scorings that were requested, such as ``attacked_8bit_``): ``prediction``, ``flagged``,
-    ``rejected``, ``score``, ``changed``, ``purified_rmse``. If the data set measures its
+    ``rejected``, ``score``, ``changed``, ``purified_rmse``, and of a multi-label task ``logit_0``, ``logit_1``, ... of
+    the findings, whose sets are ``label`` and ``prediction``, with finding k as bit k. If the data set measures its
     lesions, ``lesion_radius`` (mm) and ``lesion_contrast`` (of [0, 1]), NaN without a lesion.
     """
     draws, n = outcome.clean.predictions.shape
@@ -58,12 +58,17 @@ def _broken_by(outcome: Outcome) -> list[str]:
 
 def _columns(prefix: str, verdicts: Predictions, draws: int) -> dict[str, object]:
     """Columns of predictions; those of fewer draws, as with a fixed noise, are the same in every draw."""
-    values = {field.name: getattr(verdicts, field.name) for field in fields(verdicts)}
+    values = verdicts.tensors
+    logits = values.pop("logits", None)
     names = {"predictions": "prediction", "scores": "score"}
-    return {
+    columns: dict[str, object] = {
         f"{prefix}_{names.get(name, name)}": each.expand(draws, each.shape[1]).flatten().numpy()
         for name, each in values.items()
     }
+    if logits is not None:
+        every = logits.expand(draws, *logits.shape[1:]).flatten(0, 1).numpy()
+        columns |= {f"{prefix}_logit_{number}": every[:, number] for number in range(every.shape[1])}
+    return columns
 
 
 def write(outcome: Outcome, path: Path) -> None:

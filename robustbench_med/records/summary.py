@@ -20,10 +20,10 @@ def attack_of(record: Record) -> str:
 
 
 def threat_of(record: Record) -> str:
-    """``linf 4/255``, followed by the goal where there is one."""
+    """``linf 4/255``, followed by the goal and the finding where there are any."""
     threat = record.threat
     goal = "" if threat.goal == "untargeted" else threat.goal
-    return " ".join(filter(None, [threat.norm, format_eps(threat.eps), goal]))
+    return " ".join(filter(None, [threat.norm, format_eps(threat.eps), goal, threat.finding]))
 
 
 def with_bounds(value: float | None, bounds: tuple[float, float] | None) -> str:

@@ -77,7 +77,7 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
     asked = tuple(record.dataset.asked.client) if record.dataset.asked else tuple(record.clients)
     test = Split(torch.zeros(len(labels), 1, 1, 1), labels, split.sites, split.sites)
     rows = rows_to_evaluate(
-        test, asked or tuple(set(split.sites)), record.limit, record.threat.goal, split.lesion_class
+        test, asked or tuple(set(split.sites)), record.limit, record.threat.goal, split.lesion_class, len(split.classes)
     ).tolist()
     if list(outcome.index) != rows:
         yield f"per-image results are of {len(outcome.index)} other images than the {len(rows)} that were requested"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from robustbench_med.datasets.finding import asked
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.errors import BadParameter, DataError
@@ -83,9 +84,9 @@ class _FreshLoader(Loader):
 
     test: Split
 
-    def dataset(self, ref: TrainedRef) -> Dataset:
+    def dataset(self, ref: TrainedRef, finding: str = "") -> Dataset:
         """The data set with the other test images."""
-        return WithTest(super().dataset(ref), self.test)
+        return asked(WithTest(super().dataset(ref), self.test), finding)
 
 
 def checked_source(source: str) -> str:

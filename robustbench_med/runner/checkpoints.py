@@ -36,7 +36,7 @@ def encode(chunk: Chunk) -> bytes:
     outcome = chunk.outcome
     tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
     for name, predictions in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
-        tensors |= {f"{name}.{field.name}": getattr(predictions, field.name) for field in fields(Predictions)}
+        tensors |= {f"{name}.{key}": value for key, value in predictions.tensors.items()}
     tensors |= {f"{LESION}{name}": values for name, values in outcome.lesions.items()}
     rungs = []
     for number, rung in enumerate(outcome.rungs):
@@ -49,6 +49,8 @@ def encode(chunk: Chunk) -> bytes:
         "codes": outcome.codes,
         "num_classes": outcome.num_classes,
         "lesion_class": outcome.lesion_class,
+        "task": outcome.task,
+        "classes": outcome.classes,
         "rungs": rungs,
         "also": list(outcome.also),
         "seconds": chunk.seconds,
@@ -72,7 +74,9 @@ def decode(data: bytes) -> Chunk:
             }
             rungs.append(RungResult(**rung, **own))
         sides = {
-            name: Predictions(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(Predictions)})
+            name: Predictions(
+                **{each.name: tensors.get(f"{name}.{each.name}") for each in fields(Predictions)}  # type: ignore[arg-type]
+            )
             for name in ("clean", "attacked", *facts["also"])
         }
         outcome = Outcome(
@@ -88,6 +92,8 @@ def decode(data: bytes) -> Chunk:
             rungs=tuple(rungs),
             also={name: sides[name] for name in facts["also"]},
             codes=tuple(facts["codes"]),
+            task=facts["task"],
+            classes=tuple(facts["classes"]),
             lesions={name.removeprefix(LESION): values for name, values in tensors.items() if name.startswith(LESION)},
         )
         return Chunk(outcome, facts["seconds"])

@@ -25,6 +25,7 @@ from robustbench_med.grid.cell import Cell
 from robustbench_med.interfaces import Detector, Purifier
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.tasks import Task
 from robustbench_med.runner.trial import Calls, count_calls, per_image
 from robustbench_med.runtime.isolation import isolated
 
@@ -57,6 +58,7 @@ class CostInput:
         pipeline: a client's deployed system.
         design: key of the defense's parts and their parameters; cells of equal design take the same time.
         num_classes: K.
+        task: of the data set.
         surrogate: that `transfer` attacks.
         insider: the other clients' classifiers, which `insider` attacks.
     """
@@ -67,6 +69,7 @@ class CostInput:
     pipeline: Pipeline
     design: str
     num_classes: int
+    task: Task = "multi-class"
     surrogate: nn.Module | None = None
     insider: nn.Module | None = None
 
@@ -123,7 +126,7 @@ class Costs:
         classifier = rung.access in ("oblivious", "boundary")
         noisy = pipeline.classifier.stochastic if classifier else pipeline.stochastic
         draws = rung.eot if noisy and rung.access not in ("transfer", "insider") else 1
-        classes = case.num_classes if cell.threat.goal == "untargeted" else 2
+        classes = cell.shown_classes(case.num_classes, case.task)
         shape = case.sample.shape[1:]
         query = rung.access == "query"
         key = key_of([repr(rung.ref.attack), query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])

@@ -21,7 +21,7 @@ from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.datasets.patients import patient_codes
-from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.deployment import Deployment, Question
 from robustbench_med.defenses.insider import insider
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.defenses.resolved import key_of
@@ -31,6 +31,7 @@ from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.tasks import encode
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
@@ -104,7 +105,10 @@ class Evaluator:
 
     def deployment(self, cell: Cell) -> Deployment:
         """The trained defense."""
-        return self.loader.deployment(cell.trained, self.explicit(cell))
+        return self.loader.deployment(cell.trained, self.explicit(cell), self._question(cell))
+
+    def _question(self, cell: Cell) -> Question:
+        return Question(cell.threat.finding, self.config.calibrated_thresholds)
 
     def explicit(self, cell: Cell) -> Path | None:
         """The folder of weights that was named, if any; a baseline that is only shown next to others has its own."""
@@ -113,7 +117,8 @@ class Evaluator:
 
     def surrogate(self, cell: Cell) -> Deployment | None:
         """The defense whose classifier `transfer` attacks; None where no rung of the cell is `transfer`."""
-        return self.loader.deployment(cell.surrogate) if cell.transfers and cell.surrogate else None
+        asked = self._question(cell)
+        return self.loader.deployment(cell.surrogate, asked=asked) if cell.transfers and cell.surrogate else None
 
     def job(self, cell: Cell) -> Job:
         """The cell with its id and its weights."""
@@ -175,7 +180,9 @@ class Evaluator:
         """The images of each client with its deployed system and what an earlier attempt has finished."""
         cell, test, card = job.cell, deployment.dataset.split("test"), deployment.dataset.card()
         clients = cell.clients or deployment.artifact.clients
-        index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+        if card.task == "multi-label":
+            test = replace(test, labels=encode(test.labels))
+        index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class, len(card.classes))
         if not len(index):
             raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
         sites = [test.sites[row] for row in index.tolist()]
@@ -210,6 +217,8 @@ class Evaluator:
             shared=self._shared,
             system_key=deployment.key(part.client),
             surrogate_key=surrogate.key(part.client) if surrogate else "",
+            task=card.task,
+            classes=() if card.task == "multi-class" else card.classes,
         )
         batch = self._batch_sizes.size(_memory_key(job), part.pipeline, part.split, part.rows, settings)
         return replace(settings, batch=batch)
@@ -253,7 +262,7 @@ class Evaluator:
             dataset=DatasetSection.of(cell, card, self.registry.find("dataset", cell.dataset.name)),
             defense=DefenseSection.of(cell, deployment, pipeline),
             attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision, self.config.extras),
-            threat=asdict(cell.threat),
+            threat=cell.threat.facts,
             budget=asdict(cell.budget),
             surrogate=SurrogateSection.of(surrogate) if surrogate else None,
             eot=max((draws(rung, deployment) for rung in cell.rungs), default=1),

@@ -19,6 +19,7 @@ from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.filters import read as read_pattern
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.tasks import encode
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import latest, read
@@ -153,15 +154,17 @@ class Preview:
         return self._lacks[key]
 
     def _rows(self, cell: Cell) -> tuple[Split, torch.Tensor]:
-        dataset = self.loader.dataset(cell.trained)
+        dataset = self.loader.dataset(cell.trained, cell.threat.finding)
         test, card = dataset.split("test"), dataset.card()
+        if card.task == "multi-label":
+            test = replace(test, labels=encode(test.labels))
         clients = cell.clients or tuple(sorted(set(dataset.split("train").sites)))
-        return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class)
+        return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class, len(card.classes))
 
     def _images(self, cell: Cell) -> int:
         """How many images the cell evaluates; the same for cells that differ in the attack alone."""
         data = (cell.dataset, cell.trained.partition, cell.trained.unseen)
-        key = repr((data, cell.clients, cell.limit, cell.threat.goal))
+        key = repr((data, cell.clients, cell.limit, cell.threat.goal, cell.threat.finding))
         if key not in self._counted:
             self._counted[key] = len(self._rows(cell)[1])
         return self._counted[key]
@@ -186,6 +189,7 @@ class Preview:
         if cell.transfers and cell.surrogate is not None:
             surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
         design, pipeline = self._system(cell.trained, clients[0], cell)
+        card = self.loader.dataset(cell.trained, cell.threat.finding).card()
         inside = None
         if cell.inside:  # classifiers of equal design take equal time
             others = len(set(self.loader.dataset(cell.trained).split("train").sites)) - 1
@@ -196,7 +200,8 @@ class Preview:
             sample=test.images[rows[:64]],
             pipeline=pipeline,
             design=design,
-            num_classes=len(self.loader.dataset(cell.trained).card().classes),
+            num_classes=len(card.classes),
+            task=card.task,
             surrogate=surrogate,
             insider=inside,
         )

@@ -15,7 +15,6 @@ from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.insider import no_insider
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
-    DataError,
     ModelNote,
     UnknownName,
     UsageError,
@@ -36,6 +35,7 @@ from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import find_executor
 from robustbench_med.runner.messages import Job
 from robustbench_med.runner.run_loop import RunLoop
+from robustbench_med.runner.tasks import check_task
 from robustbench_med.training.loader import Loader
 
 
@@ -95,11 +95,10 @@ class Runner:
 
     def check(self, cell: Cell) -> None:
         """Raise `UsageError` for whatever is wrong with the request and can be found before anything is trained."""
-        dataset = self.loader.dataset(cell.trained)
+        dataset = self.loader.dataset(cell.trained, cell.threat.finding)
         card = dataset.card()
-        if cell.threat.goal != "untargeted" and card.lesion_class is None:
-            raise DataError(f"data set {card.name!r} names no lesion class, which --goal {cell.threat.goal} needs")
-        self._try_model(cell, card)
+        check_task(cell, self.loader.dataset(cell.trained).card(), card, self.loader.resolved(cell.trained))
+        self._try_model(cell, self.loader.dataset(cell.trained).card())
         cell.threat.check_eps(card.channels * card.size * card.size)
         trains = self.loader.train and self.evaluator.explicit(cell) is None
         with _errors_left_to_the_cell():

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 import torch
 
+from robustbench_med.datasets.finding import asked as asked_about
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.artifact import Artifact
-from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.deployment import ALL_FINDINGS, Deployment, Question
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.defenses.weights import artifact_folder, find_artifact, search
@@ -77,8 +78,15 @@ class Loader:
         """The defense's parts, untrained, newly built."""
         return resolve_defense(self.registry, ref.defense, ref.model, ref.strategy, ref.options)
 
-    def dataset(self, ref: TrainedRef) -> Dataset:
-        """The data set, its patients assigned to clients."""
+    def dataset(self, ref: TrainedRef, finding: str = "") -> Dataset:
+        """The data set, its patients assigned to clients; with the name of a finding, as the question about it.
+
+        Raises:
+            BadParameter: there is no such finding.
+        """
+        return asked_about(self._dataset(ref), finding)
+
+    def _dataset(self, ref: TrainedRef) -> Dataset:
         key = key_of([asdict(part) if part else None for part in (ref.dataset, ref.partition)] + [ref.unseen])
         return self._datasets.get_or(
             key,
@@ -92,8 +100,8 @@ class Loader:
             ),
         )
 
-    def deployment(self, ref: TrainedRef, weights: Path | None = None) -> Deployment:
-        """The trained defense; ``weights``: load from this folder only.
+    def deployment(self, ref: TrainedRef, weights: Path | None = None, asked: Question = ALL_FINDINGS) -> Deployment:
+        """The trained defense, as a question ``asked`` it; ``weights``: load from this folder only.
 
         Raises:
             WeightsError: there are no weights and training is off, or they are corrupt.
@@ -104,9 +112,9 @@ class Loader:
             resolved, dataset = self.resolved(ref), self.dataset(ref)
             artifact = self.artifact(ref, resolved, dataset, self._folders.get(key, weights))
             self._folders[key] = artifact.folder
-            return Deployment(resolved, artifact, dataset, self.device, ref.unseen)
+            return Deployment(resolved, artifact, dataset, self.device, ref.unseen, asked)
 
-        return self._deployments.get_or(key, load)
+        return self._deployments.get_or(f"{key} {asked}", load)
 
     def forget(self) -> None:
         """Load trained defenses again when they are needed next, the same weights as before."""

@@ -23,6 +23,7 @@ from robustbench_med.errors import RbmedWarning
 from robustbench_med.interfaces import Detector, Part, System
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.training import image_grid
 
 FOLDER = "pictures"
@@ -77,7 +78,7 @@ def _samples(card: DataCard, train: Split, path: Path) -> None:
     for client, own in list(sites.items())[:CLIENTS]:
         tiles = []
         for label in range(classes):
-            rows = (own.labels == label).nonzero().flatten()
+            rows = label_counts(own.labels, classes)[:, label].nonzero().flatten()
             shown = own.images[rows[_spread(len(rows), each)]]
             tiles += [image_grid.grey(shown, 0, 1), image_grid.blank(each - len(shown), card.size)]
         drawn.append((client, np.concatenate(tiles)))

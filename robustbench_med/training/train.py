@@ -17,6 +17,7 @@ from pathlib import Path
 from robustbench_med.defenses.artifact import Artifact, digests, new_folder, seal, write_text
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.resolved import ResolvedDefense
+from robustbench_med.defenses.tasks import check_parts
 from robustbench_med.defenses.weights import with_part
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset, TrainJob
@@ -94,6 +95,7 @@ def train_parts(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, only
         DataError: the data set has no training images.
     """
     card = dataset.card()
+    check_parts(card, resolved)
     keys = resolved.training_keys(card)
     if unknown := sorted(set(only) - set(keys)):
         raise BadParameter(f"{resolved.entry.spec.name!r} has no {unknown[0]!r} to train; valid: {', '.join(keys)}")

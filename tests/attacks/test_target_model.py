@@ -7,8 +7,9 @@ import torch
 from helpers.toys import Brightness, Halver, Linear, Noisy, images
 
 from robustbench_med.attacks.access import target_for
+from robustbench_med.attacks.goal import Goal, Sides
 from robustbench_med.attacks.query_counter import QueryCounter
-from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, abstained, collapse
+from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, abstained
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import BudgetExceeded, NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -200,9 +201,10 @@ def test_a_budget_of_gradients_stops_the_backward_pass() -> None:
 
 
 def test_goals_collapse_the_classes_to_two_sides() -> None:
-    logits = torch.tensor([[1.0, 5.0, 3.0], [4.0, 0.0, 2.0]])
-    assert collapse(logits, None) is logits
-    assert collapse(logits, 1).tolist() == [[3.0, 5.0], [4.0, 0.0]]
+    logits, y = torch.tensor([[1.0, 5.0, 3.0], [4.0, 0.0, 2.0]]), torch.tensor([1, 2])
+    assert Goal().logits(logits, y) is logits
+    assert Sides(1).logits(logits, y).tolist() == [[3.0, 5.0], [4.0, 0.0]]
+    assert Sides(1).labels(y).tolist() == [1, 0]
 
 
 def test_a_rejected_image_counts_as_answered_right_by_as_much_as_it_is_over() -> None:

@@ -81,10 +81,11 @@ class _Search(GradientAttack):
 
     def also(self, model: TargetModel, y: Tensor) -> Callable[[Tensor], Tensor]:
         """The feature term of images, (N,): at most 0."""
+        kinds = model.kinds(y)
 
         def term(x: Tensor) -> Tensor:
             seen = model.features(x, self.layers)
-            far = [each.distance(here, y) / here.shape[1] for each, here in zip(self.clean, seen, strict=True)]
+            far = [each.distance(here, kinds) / here.shape[1] for each, here in zip(self.clean, seen, strict=True)]
             weight: float = self.params.weight
             return -weight / 2 * torch.stack(far).sum(0)
 

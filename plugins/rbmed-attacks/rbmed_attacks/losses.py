@@ -17,7 +17,7 @@ from torch import Tensor
 from robustbench_med import margin
 from robustbench_med.errors import BadParameter
 
-Loss = Literal["auto", "ce", "dlr", "margin", "vote", "logistic"]
+Loss = Literal["auto", "ce", "bce", "dlr", "margin", "vote", "logistic"]
 TargetedLoss = Literal["auto", "dlr", "margin", "vote", "logistic"]
 #: (logits of every draw, labels, targets) -> values; an untargeted objective ignores the targets.
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,6 +26,15 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Negative log-probability of the true class."""
     return F.cross_entropy(logits.flatten(0, -2), _each(y, logits).flatten(), reduction="none").view(logits.shape[:-1])
+
+
+def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Sum over the wrong classes of log(1 + exp(logit - true logit)); it rises also for classes that have won already.
+
+    Of findings, which are shown as classes whose true one has the logit 0, it is the sum of their cross-entropies.
+    """
+    gaps = logits - _pick(logits, y).unsqueeze(-1)
+    return F.softplus(gaps).sum(-1) - math.log(2)
 
 
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -69,10 +78,11 @@ def vote(margins: Tensor) -> Tensor:
 def level(loss: str, values: Tensor, untargeted: bool, classes: int) -> Tensor:
     """Values (N,) of a loss on a scale on which a wrong answer is at least 0; they keep their order.
 
-    Of the cross-entropy this is the log-sum-exp of the wrong classes minus the true logit, which is near the margin
-    and grows with it evenly, as the cross-entropy of an image that is far from a wrong answer does not.
+    Of the cross-entropy, and nearly so of the binary one, this is the log-sum-exp of the wrong classes minus the true
+    logit, which is near the margin and grows with it evenly, as the cross-entropy of an image that is far from a wrong
+    answer does not.
     """
-    if loss == "ce" or (loss == "auto" and untargeted and classes > 2):
+    if loss in ("ce", "bce") or (loss == "auto" and untargeted and classes > 2):
         return values.expm1().log()
     return values + math.log(2) if loss == "logistic" else values
 
@@ -89,7 +99,8 @@ def untargeted(loss: Loss) -> Objective:
             return vote(margin(logits, y))
         if name == "logistic":
             return logistic(margin(logits, y)).mean(1)
-        return {"ce": cross_entropy, "dlr": dlr, "margin": margin}[name](logits, y).mean(1)
+        plain = {"ce": cross_entropy, "bce": binary_cross_entropy, "dlr": dlr, "margin": margin}
+        return plain[name](logits, y).mean(1)
 
     return objective
 

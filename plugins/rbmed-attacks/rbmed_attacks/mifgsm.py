@@ -29,7 +29,7 @@ class MIFGSM(GradientAttack):
 
         steps: int = Field(10, ge=1, description="Gradients.")
         decay: float = Field(1.0, ge=0, description="Share of the accumulated gradient that each step keeps.")
-        loss: Literal["auto", "ce", "margin", "vote"] = Field(
+        loss: Literal["auto", "ce", "bce", "margin", "vote"] = Field(
             "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
         )
 

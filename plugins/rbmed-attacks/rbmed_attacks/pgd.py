@@ -36,7 +36,7 @@ class PGD(GradientAttack):
         )
         random_start: bool = Field(True, description="Start at a random point of the ball, not at the image.")
         restarts: int = Field(1, ge=1, description="Random starts.")
-        loss: Literal["auto", "ce", "margin", "vote"] = Field(
+        loss: Literal["auto", "ce", "bce", "margin", "vote"] = Field(
             "auto",
             description="What is maximised: ce, margin, vote (of the noise draws); auto is margin for 2 classes and ce "
             "for more.",
@@ -81,7 +81,7 @@ class LeeKim(GradientAttack):
         """Parameters of PGD in Lee & Kim's setting."""
 
         steps: int = Field(200, ge=1, description="Gradients.")
-        loss: Literal["auto", "ce", "margin", "vote"] = Field(
+        loss: Literal["auto", "ce", "bce", "margin", "vote"] = Field(
             "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."
         )
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 from rbmed_datasets import cache, checking, dicomfile, files, pixels
 from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
-from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
+from rbmed_datasets.picture_params import LabelledParams
+from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
 
@@ -26,9 +27,10 @@ class Dicom(PictureSet):
         DataError: no class folders with DICOM files, an unreadable file, pydicom or a decoder is not installed.
     """
 
-    Params: ClassVar[type[PictureSetParams]] = PictureSetParams
+    Params: ClassVar[type[LabelledParams]] = LabelledParams
     name = "dicom"
     revision = 1
+    later = ("task",)
 
     @cached_property
     def _paths(self) -> dict[Path, str]:

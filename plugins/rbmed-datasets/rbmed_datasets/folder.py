@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pydantic
@@ -19,6 +19,7 @@ from rbmed_datasets.intensity import Window
 from rbmed_datasets.splits import SPLITS, gaps, official, split_by_patient
 from robustbench_med.errors import DataError
 
+Task = Literal["multi-class", "multi-label", "ordinal"]
 #: Raised when what is cached changes: images, notes.
 _FORMAT = 3
 
@@ -68,7 +69,7 @@ class Scans:
     Attributes:
         classes: class names, in label order.
         images: (N, H, W), in colour (N, H, W, 3); uint8, or float32 in [0, 1].
-        labels: int64 (N,).
+        labels: int64 (N,); of a multi-label task 0 and 1, (N, K).
         patients: (N,) patient or group ids.
         sites: (N,) site ids.
         masks: bool (N, H, W), or None.
@@ -76,6 +77,7 @@ class Scans:
         units: (N,) ids of what stays in one split; None for the patients.
         patients_known: ids are of patients; False where they are of groups of similar images.
         official: (N,) split of each image, from `SPLITS`, if the one of the data set is to be kept.
+        task: what labels say.
     """
 
     classes: tuple[str, ...]
@@ -88,6 +90,7 @@ class Scans:
     units: tuple[str, ...] | None = None
     official: NDArray[np.str_] | None = None
     patients_known: bool = True
+    task: Task = "multi-class"
 
 
 class FolderDataset(rbmed.Dataset):
@@ -155,7 +158,7 @@ class FolderDataset(rbmed.Dataset):
 
     @cached_property
     def _card(self) -> rbmed.DataCard:
-        stored = self._stored("classes", "notes", "patients_known")
+        stored = self._stored("classes", "notes", "patients_known", "task")
         classes = tuple(stored["classes"].tolist())
         return rbmed.DataCard(
             name=self.name,
@@ -168,6 +171,7 @@ class FolderDataset(rbmed.Dataset):
             lesion_class=self.lesion_class(classes),
             notes=tuple(stored["notes"].tolist()),
             patients_known=bool(stored["patients_known"]),
+            task=cast("Task", str(stored["task"])),
         )
 
     def card(self) -> rbmed.DataCard:
@@ -213,6 +217,7 @@ class FolderDataset(rbmed.Dataset):
             "classes": np.array(scans.classes),
             "notes": np.array(notes, dtype=np.str_),
             "patients_known": np.array(scans.patients_known),
+            "task": np.array(scans.task),
         }
         for name in SPLITS:
             rows = np.flatnonzero(splits == name)

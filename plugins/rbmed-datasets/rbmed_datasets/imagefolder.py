@@ -15,11 +15,12 @@ import robustbench_med as rbmed
 from rbmed_datasets import files, tabular
 from rbmed_datasets.layout import Labelled, find_classes, unread_note
 from rbmed_datasets.names import matched, printable, regex
-from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
+from rbmed_datasets.picture_params import LabelledParams
+from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
 
-class ImageFolderParams(PictureSetParams):
+class ImageFolderParams(LabelledParams):
     """Parameters of `ImageFolder`."""
 
     split: Literal["patient", "official"] = rbmed.Field(
@@ -56,7 +57,19 @@ class ImageFolder(PictureSet):
     Params: ClassVar[type[ImageFolderParams]] = ImageFolderParams
     name = "imagefolder"
     revision = 1
-    later = ("channels", "window", "similar", "pages", "min_patients", "split", "patient", "site", "ids", "test_folder")
+    later = (
+        "channels",
+        "window",
+        "similar",
+        "pages",
+        "min_patients",
+        "split",
+        "patient",
+        "site",
+        "ids",
+        "test_folder",
+        "task",
+    )
 
     @cached_property
     def _labelled(self) -> list[Labelled]:
@@ -116,6 +129,8 @@ class ImageFolder(PictureSet):
 
     def find(self) -> list[Picture]:
         """The files of all class folders."""
+        if self.params.task == "multi-label":
+            raise DataError("class folders give an image one label; several findings are read by the data set 'table'")
         return [
             Picture(path, item.name, item.split, item.site or "all", masks=item.masks.get(path, ()))
             for item in self._labelled

@@ -49,12 +49,12 @@ class MedMnistParams(PictureParams):
 
 
 class MedMnist(FolderDataset):
-    """A set of MedMNIST with one label for each image; of 3-D sets slices.
+    """A set of MedMNIST; of 3-D sets slices. ChestMNIST is multi-label, RetinaMNIST ordinal, the others have classes.
 
     Files have no patient ids: every image, or volume, counts as a patient.
 
     Raises:
-        DataError: no such file, another MD5 than expected, no MedMNIST file, several labels for an image.
+        DataError: no such file, another MD5 than expected, no MedMNIST file.
     """
 
     Params: ClassVar[type[MedMnistParams]] = MedMnistParams
@@ -156,42 +156,48 @@ class MedMnist(FolderDataset):
         """Read the three parts, made square."""
         path = self._path
         notes = [self._md5_note(path), "no patient ids: each image, or volume, counts as a patient"]
-        made, labels, ids, parts, shapes = [], [], [], [], set()
+        made, labels, ids, parts, shapes, widths = [], [], [], [], set(), set()
         with _opened(path) as stored:
             for part, split in _PARTS.items():
                 images, answers = _array(stored, path, f"{part}_images"), _array(stored, path, f"{part}_labels")
                 answers = _checked(path, part, images, answers)
                 shapes.add(images.shape[1:])
+                widths.add(answers.shape[1:])
                 for at, image in enumerate(images):
                     for each in self._of(image):
                         made.append(self._square(each))
-                        labels.append(int(answers[at]))
+                        labels.append(answers[at])
                         ids.append(f"{part}/{at}")
                         parts.append(split)
         if len(shapes) > 1:
             raise DataError(f"file {path} has images of several shapes: {sorted(map(str, shapes))}")
+        if len(widths) > 1:
+            raise DataError(f"file {path} has another number of labels for each image in train, val and test")
         (shape,) = shapes
         if len(shape) == 3 and shape[-1] != 3:
             notes.append(f"volumes of {' x '.join(map(str, shape))}: {self.params.slices or shape[0]} slices of each")
         elif len(shape) == 3 and self.params.channels == 1:
             notes.append("images are in colour, read as grey; channels=3 keeps it")
-        if "ordinal" in self._known.get("task", ""):
-            notes.append("the grades of this set are ordinal; they are read as classes without an order")
+        stacked = np.stack(labels)
+        several = stacked.ndim == 2
         return Scans(
-            classes=self._classes(path, max(labels)),
+            classes=self._classes(path, stacked.shape[1] - 1 if several else int(stacked.max()), several),
             images=np.stack(made),
-            labels=np.array(labels, dtype=np.int64),
+            labels=stacked,
             patients=tuple(ids),
             sites=("all",) * len(ids),
             notes=tuple(notes),
             official=np.array(parts),
             patients_known=False,
+            task="multi-label" if several else "ordinal" if "ordinal" in self._known.get("task", "") else "multi-class",
         )
 
-    def _classes(self, path: Path, largest: int) -> tuple[str, ...]:
+    def _classes(self, path: Path, largest: int, several: bool) -> tuple[str, ...]:
         names = tuple(self._known.get("classes", ())) or tuple(str(label) for label in range(largest + 1))
         if largest >= len(names):
             raise DataError(f"file {path} has the label {largest}; {path.stem} has the classes 0 to {len(names) - 1}")
+        if several and largest + 1 != len(names):
+            raise DataError(f"file {path} has {largest + 1} findings; {path.stem} has {len(names)}")
         if len(names) < 2:
             raise DataError(f"a data set needs two classes or more; {path} has one")
         return names
@@ -264,13 +270,13 @@ def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:
 
 
 def _checked(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
-    """The labels, (N,)."""
+    """The labels, (N,), or those of several findings, 0 and 1, (N, K)."""
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         raise DataError(f"file {path}: {part}_images are {images.dtype} {images.shape}, not uint8 (N, H, W[, 3 or D])")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise DataError(
-            f"file {path} gives {labels.shape[1]} labels to each image (multi-label, as chestmnist); one label is read"
-        )
+        if len(labels) != len(images) or labels.dtype.kind not in "iub" or not np.isin(labels, (0, 1)).all():
+            raise DataError(f"file {path}: {part}_labels are {labels.dtype} {labels.shape}, not 0 and 1 for each image")
+        return labels.astype(np.int64)
     if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(
             f"file {path}: {part}_labels are {labels.dtype} {labels.shape}, not {len(images)} whole numbers"

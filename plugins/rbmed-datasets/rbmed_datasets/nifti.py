@@ -18,7 +18,8 @@ import robustbench_med as rbmed
 from rbmed_datasets import cases, checking, files, intensity, pixels, tabular, volumes
 from rbmed_datasets.decode import some
 from rbmed_datasets.names import matched, printable, regex
-from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
+from rbmed_datasets.picture_params import PictureSetParams
+from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
 #: Values below it are not those of MRI or of images that are already scaled.

@@ -9,46 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
-import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.decode import Decoder
-from rbmed_datasets.folder import FolderDataset, Scans
-from rbmed_datasets.grouping import Grouped, GroupingParams, group
+from rbmed_datasets.folder import FolderDataset, Scans, Task
+from rbmed_datasets.grouping import Grouped, group
+from rbmed_datasets.labelling import findings_of, in_grade_order, joined
 from rbmed_datasets.masks import read_masks
 from rbmed_datasets.names import printable
+from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
 from robustbench_med.errors import DataError
 
 LESION_NAMES = {"yes", "tumor", "tumour", "lesion"}
-
-
-def _split_at_plus(value: Any) -> Any:
-    return tuple(value.split("+")) if isinstance(value, str) else value
-
-
-class PictureSetParams(GroupingParams):
-    """Parameters of `PictureSet`."""
-
-    classes: tuple[str, ...] = rbmed.Field(
-        (), description="Classes to use, in label order ('no+yes' on the command line); empty: all, sorted."
-    )
-    lesion: tuple[str, ...] = rbmed.Field(
-        (), description="Classes merged into one class 'lesion', the others into 'no lesion'; empty: no merging."
-    )
-    pages: Literal["first", "middle", "all"] = rbmed.Field(
-        "first", description="Of files with several pages or frames: the first, the middle one, or all, as one patient."
-    )
-
-    min_patients: int = rbmed.Field(
-        1, ge=1, description="Sites with fewer patients (or groups) are left out, and named in the card."
-    )
-
-    _joined = pydantic.field_validator("classes", "lesion", mode="before")(_split_at_plus)
 
 
 @dataclass(frozen=True)
@@ -57,7 +33,7 @@ class Picture:
 
     Attributes:
         path: the file.
-        label: name of its class.
+        label: name of its class; of a multi-label task its findings, `rbmed_datasets.labelling.joined`.
         split: its part of an official split, from `rbmed_datasets.splits.SPLITS`; empty without one.
         site: its hospital.
         patient: the patient's id, or None.
@@ -101,6 +77,11 @@ class PictureSet(FolderDataset):
     def facts(self) -> list[str]:
         """Notes on the folder, for which no file is opened."""
 
+    @property
+    def task(self) -> Task:
+        """What labels say."""
+        return self.params.task if isinstance(self.params, LabelledParams) else "multi-class"
+
     @cached_property
     def pictures(self) -> list[Picture]:
         """Pictures of the classes in use, in label order, with all that is known of them."""
@@ -110,6 +91,8 @@ class PictureSet(FolderDataset):
     def labelled(self) -> list[Picture]:
         """Pictures of the classes in use, in label order; test pictures after others of a class."""
         found, order = self._found, self.class_names
+        if self.task == "multi-label":
+            return sorted(found, key=lambda picture: picture.split == "test")
         chosen = [picture for picture in found if picture.label in order]
         return sorted(chosen, key=lambda picture: (order.index(picture.label), picture.split == "test"))
 
@@ -120,11 +103,19 @@ class PictureSet(FolderDataset):
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes in use, before merging, in label order."""
-        names = sorted({picture.label for picture in self._found} | set(self.empty()), key=files.natural_key)
+        several = self.task == "multi-label"
+        labels = {picture.label for picture in self._found}
+        held = {name for label in labels for name in findings_of(label)} if several else labels
+        names = sorted(held | set(self.empty()), key=files.natural_key)
         wanted: tuple[str, ...] = self.params.classes or tuple(names)
         for name in (*wanted, *self.params.lesion):
             if name not in names:
                 raise DataError(f"no class {name!r} in {self.root}; there are: {', '.join(names)}")
+        in_grade_order(self.task, names, self.params.classes)
+        if several and wanted and not self.params.lesion:
+            return wanted
+        if several:
+            raise DataError(f"{self.root}: task=multi-label needs a finding or more, and no lesion=, which merges them")
         if len(set(wanted)) < 2:
             raise DataError(f"a data set needs two classes or more; {self.root} gives {', '.join(wanted)}")
         return wanted
@@ -166,12 +157,12 @@ class PictureSet(FolderDataset):
             raise DataError(f"{self.folder} has no official split (folders train and test); use split=patient")
         decoder = Decoder(self.read, params.size, params.fit, params.window, self.progress, "reading images")
         decoded = decoder.decode(items, [self.name_of(item) for item in items])
-        labels = np.array([self._label(item.label) for item in items], dtype=np.int64)
+        labels, kinds, kind_names = self._labels(items)
         grouped = Grouped(
             names=[self.name_of(item) for item in items],
             thumbnails=decoded.thumbnails,
-            labels=labels,
-            classes=names,
+            labels=kinds,
+            classes=kind_names,
             patients=[item.patient or "" for item in items] if all(item.patient for item in items) else None,
             files=[str(item.path) for item in items],
             official=official if given else None,
@@ -192,6 +183,7 @@ class PictureSet(FolderDataset):
             units=tuple(groups.units[at] for at in rows),
             patients_known=grouped.patients is not None,
             official=official[kept_rows] if kept else None,
+            task=self.task,
         )
 
     def _large_enough(self, sites: Sequence[str], patients: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
@@ -204,8 +196,16 @@ class PictureSet(FolderDataset):
         notes = [f"sites with fewer than {self.params.min_patients} patients or groups are left out: {named}"]
         return np.array([at for at, site in enumerate(sites) if site not in small]), notes if small else []
 
-    def _label(self, name: str) -> int:
-        return int(name in self.params.lesion) if self.params.lesion else self.class_names.index(name)
+    def _labels(self, items: Sequence[Picture]) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+        """The labels, (N,) or of findings (N, K); and as one class of each image, (N,), with the names of these."""
+        if self.task == "multi-label":
+            sets = [tuple(name for name in findings_of(item.label) if name in self.class_names) for item in items]
+            held = np.array([[name in own for name in self.class_names] for own in sets], dtype=np.int64)
+            names = sorted(set(sets))
+            return held, np.array([names.index(own) for own in sets]), tuple(joined(own) or "none" for own in names)
+        lesion, order = self.params.lesion, self.class_names
+        found = [int(item.label in lesion) if lesion else order.index(item.label) for item in items]
+        return np.array(found, dtype=np.int64), np.array(found, dtype=np.int64), self._classes
 
     def items(self) -> list[Picture]:
         """The images to decode, one for each page that is read."""
@@ -240,12 +240,15 @@ class PictureSet(FolderDataset):
         lines = [*self.facts(), *checking.several_pages(counted, self.params.pages)]
         parts = {picture.split for picture in self.pictures if picture.split}
         for name in self.class_names:
-            held = {picture.split for picture in self.pictures if picture.label == name}
+            own = [picture for picture in self.pictures if name in (picture.label, *findings_of(picture.label))]
+            held = {picture.split for picture in own}
             lines += [f"class {name!r} has no image in the official {part} split" for part in sorted(parts - held)]
         return lines
 
     def lesion_class(self, classes: tuple[str, ...]) -> int | None:
         """The merged class, or the one of two that is called yes, tumor, tumour or lesion."""
+        if self.task != "multi-class":
+            return None
         named = [i for i, name in enumerate(classes) if name.lower() in LESION_NAMES]
         return named[0] if len(classes) == 2 and len(named) == 1 else None
 

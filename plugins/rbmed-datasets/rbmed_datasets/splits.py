@@ -18,7 +18,12 @@ SPLITS = ("train", "calibration", "test")
 
 
 def _class_counts(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Images per group and class, (groups, classes)."""
+    """Images per group and class, (groups, classes); of findings (N, K) with a last column of those without any."""
+    if labels.ndim == 2:
+        held = np.column_stack([labels, ~labels.any(axis=1)])
+        counts = np.zeros((groups.max() + 1, held.shape[1]))
+        np.add.at(counts, groups, held)
+        return counts
     counts = np.zeros((groups.max() + 1, labels.max() + 1))
     np.add.at(counts, (groups, labels), 1)
     return counts
@@ -138,13 +143,15 @@ def gaps(
     splits: NDArray[np.str_], sites: Sequence[str], labels: NDArray[np.int64], classes: Sequence[str]
 ) -> list[str]:
     """One line per site whose splits do not all hold every class, saying what is missing where."""
-    site_of, lines = np.asarray(sites), []
+    site_of, lines, several = np.asarray(sites), [], labels.ndim == 2
     for site in np.unique(site_of):
         missing = [
             f"{name!r} in {split}"
             for split in SPLITS
             for label, name in enumerate(classes)
-            if not np.any((site_of == site) & (splits == split) & (labels == label))
+            if not np.any(
+                (site_of == site) & (splits == split) & (labels[:, label] > 0 if several else labels == label)
+            )
         ]
         if missing:
             lines.append(f"site {site} has no image of class {', '.join(missing)}")

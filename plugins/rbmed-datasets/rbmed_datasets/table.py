@@ -12,15 +12,17 @@ import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.decode import some
 from rbmed_datasets.files import SUFFIXES
+from rbmed_datasets.labelling import findings_of, in_columns, in_text, one_of
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable
-from rbmed_datasets.pictures import Picture, PictureSet, PictureSetParams
+from rbmed_datasets.picture_params import LabelledParams
+from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
 _AUTO = "Empty: one of the usual names; '-': none."
 
 
-class TableParams(PictureSetParams):
+class TableParams(LabelledParams):
     """Parameters of `Table`."""
 
     file: str = rbmed.Field("", description="The table, below the data root. Empty: the only one that names images.")
@@ -29,6 +31,9 @@ class TableParams(PictureSetParams):
     patient: str = rbmed.Field("", description=f"Column of the patient. {_AUTO}")
     site: str = rbmed.Field("", description=f"Column of the site (hospital). {_AUTO}")
     split: str = rbmed.Field("", description=f"Column of an official split, which is then kept. {_AUTO}")
+    separator: str = rbmed.Field(
+        "|", min_length=1, description="Characters between the findings in one column, where task=multi-label."
+    )
     mask: str = rbmed.Field("", description=f"Column of the lesion masks. {_AUTO}")
 
 
@@ -42,6 +47,7 @@ class Table(PictureSet):
     Params: ClassVar[type[TableParams]] = TableParams
     name = "table"
     revision = 1
+    later = ("task", "separator")
 
     @cached_property
     def _table(self) -> tabular.Rows:
@@ -139,8 +145,9 @@ class Table(PictureSet):
         named, mask_column = str(columns["path"]), columns["mask"]
         made: dict[Path, tuple[Picture, int]] = {}
         for line, row in zip(table.lines, table.rows, strict=True):
-            where, label = f"table {path}, line {line}", self._label_of(row)
-            if not label:
+            where = f"table {path}, line {line}"
+            label = self._label_of(row, where)
+            if label is None:
                 continue
             image = finder.find(row[named], where)
             if image is None:
@@ -162,7 +169,11 @@ class Table(PictureSet):
             before, first = made.setdefault(image, (picture, int(line)))
             if before != picture:
                 raise DataError(f"{where} says otherwise of {image.name} than line {first}: one row for each image")
-        refuse_similar({picture.label: f"line {line}" for picture, line in made.values()})
+        written = ((picture.label, line) for picture, line in made.values())
+        several = self.params.task == "multi-label"
+        refuse_similar(
+            {name: f"line {line}" for label, line in written for name in (findings_of(label) if several else (label,))}
+        )
         return [picture for picture, _ in made.values()], missing
 
     def _value(self, row: dict[str, str], what: str, where: str) -> str | None:
@@ -183,10 +194,16 @@ class Table(PictureSet):
             raise DataError(f"{where}: {value!r} in column {name!r} is no split ({known}); split=- leaves it out")
         return OFFICIAL[value.lower()]
 
-    def _label_of(self, row: dict[str, str]) -> str:
-        """The name of the class; empty where there is none."""
+    def _label_of(self, row: dict[str, str], where: str) -> str | None:
+        """The name of the class, or the findings; None where there is no label."""
         name = str(self._columns["label"])
+        if self.params.task == "multi-label":
+            columns = name.split("+")
+            single = name in row and row[name].lower() not in ("0", "1", "0.0", "1.0", "true", "false")
+            return in_text(row[name], self.params.separator) if single else in_columns(row, columns, where)
         if name in row:
+            if not row[name]:
+                return None
             parts = printable(row[name]).split("|")
             if len(parts) == 1:
                 return parts[0]
@@ -194,13 +211,10 @@ class Table(PictureSet):
                 return next((part for part in parts if part in self.params.lesion), parts[0])
             path = self._table.path
             raise DataError(
-                f"table {path} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME"
+                f"table {path} gives several labels to an image ({'|'.join(parts)}); merge them with "
+                "lesion=NAME+NAME, or keep all with task=multi-label"
             )
-        ones = [one for one in name.split("+") if row[one].lower() in ("1", "1.0", "true", "yes")]
-        if len(ones) != 1:
-            path = self._table.path
-            raise DataError(f"table {path}: a row has {len(ones)} of the labels {name}, not one ({row})")
-        return ones[0]
+        return one_of(row, name.split("+"), f"table {self._table.path}")
 
     def facts(self) -> list[str]:
         """The columns that are read, rows without a label, files elsewhere."""

@@ -79,11 +79,39 @@ def test_a_file_with_an_official_name_and_another_md5_is_read_and_said(tmp_path:
         make(tmp_path, md5="0" * 32).card()
 
 
-def test_several_labels_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "chestmnist.npz", train_labels=np.zeros((12, 14), dtype=np.uint8))
-    with pytest.raises(DataError, match="gives 14 labels to each image") as caught:
-        make(tmp_path, md5=md5(path)).card()
-    assert make(tmp_path, md5=md5(path)).check() == [str(caught.value)]
+def _findings(width: int) -> dict[str, np.ndarray]:
+    counts = {"train": 12, "val": 4, "test": 6}
+    return {
+        f"{part}_labels": (np.arange(count * width).reshape(count, width) % 3 == 0).astype(np.uint8)
+        for part, count in counts.items()
+    }
+
+
+def test_chestmnist_has_several_findings_and_retinamnist_grades(tmp_path: Path) -> None:
+    write(tmp_path / "chestmnist.npz", **_findings(14))
+    data = make(tmp_path, file="chestmnist.npz")
+    card = data.card()
+    assert (card.task, len(card.classes), card.classes[0], card.lesion_class) == (
+        *("multi-label", 14, "atelectasis"),
+        None,
+    )
+    assert data.split("test").labels.tolist() == _findings(14)["test_labels"].tolist()
+    write(tmp_path / "retinamnist.npz", (28, 28, 3), classes=5)
+    assert make(tmp_path, file="retinamnist.npz").card().task == "ordinal"
+    write(tmp_path / "mine.npz", **_findings(2))
+    assert make(tmp_path, file="mine.npz").card().classes == ("0", "1")
+
+
+def test_findings_that_do_not_fit_the_set_are_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "chestmnist.npz", **_findings(13))
+    with pytest.raises(DataError, match=r"has 13 findings; chestmnist has 14"):
+        make(tmp_path).card()
+    write(tmp_path / "chestmnist.npz", **{**_findings(14), "val_labels": np.zeros((4, 1), dtype=np.uint8)})
+    with pytest.raises(DataError, match="another number of labels for each image in train, val and test"):
+        make(tmp_path).card()
+    write(tmp_path / "chestmnist.npz", **{**_findings(14), "val_labels": np.full((4, 14), 2, dtype=np.uint8)})
+    with pytest.raises(DataError, match=r"val_labels are uint8 .* not 0 and 1 for each image"):
+        make(tmp_path).card()
 
 
 @pytest.mark.parametrize(

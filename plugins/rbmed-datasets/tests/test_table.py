@@ -257,3 +257,74 @@ def test_patients_of_class_folders_may_stand_in_a_table(tmp_path: Path, class_fo
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows, "yes/yes0.png,P9"]))
     with pytest.raises(DataError, match=r"several patients for yes/yes0\.png: P0, P9"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
+
+
+# --- several findings, grades ---
+
+
+def _columns(tmp_path: Path, images: int = 24) -> Path:
+    folder = tmp_path / "xray"
+    folder.mkdir()
+    for at in range(images):
+        noise = np.random.default_rng(at).integers(0, 256, (20, 20), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{at}.png")
+    return folder
+
+
+def test_several_findings_are_read_from_columns_of_0_and_1(tmp_path: Path) -> None:
+    folder = _columns(tmp_path)
+    rows = [f"{at}.png,{at % 2},{int(at % 3 == 0)},{at // 2}" for at in range(24)]
+    (folder / "x.csv").write_text("image,Mass,Effusion,patient\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(label="Mass+Effusion", task="multi-label"), folder)
+    card, splits = made.card(), [made.split(name) for name in ("train", "calibration", "test")]
+    assert card.task == "multi-label"
+    assert card.classes == ("Effusion", "Mass")
+    assert sum(len(split) for split in splits) == 24
+    for split in splits:
+        assert split.labels.dtype == torch.int64
+        assert split.labels.shape[1] == 2
+        assert split.labels.any(0).all()  # each finding is in each split
+    assert sum(int(split.labels[:, 1].sum()) for split in splits) == 12
+
+
+def test_several_findings_are_read_from_one_column(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    lists = ["Mass|Effusion", "No Finding", "Effusion", "Effusion|Mass"] * 3
+    rows = [f"{at}.png,{label},{at}" for at, label in enumerate(lists)]
+    (folder / "x.csv").write_text("Image Index,Finding Labels,Patient ID\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(task="multi-label"), folder)
+    assert made.card().classes == ("Effusion", "Mass")
+    held = torch.cat([made.split(name).labels for name in ("train", "calibration", "test")])
+    assert sorted(map(tuple, held.tolist())) == [(0, 0)] * 3 + [(1, 0)] * 3 + [(1, 1)] * 6
+    one = Table(Table.Params(task="multi-label", classes=("Mass",)), folder)
+    assert one.card().classes == ("Mass",)
+    assert one.split("train").labels.shape[1] == 1
+
+
+def test_a_column_that_is_neither_0_nor_1_is_named(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 6)
+    rows = [f"{at}.png,{at % 2},{'-1' if at == 4 else '0'}" for at in range(6)]
+    (folder / "x.csv").write_text("image,Mass,Edema\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r"x.csv, line 6 says '-1' in column 'Edema', where 0 or 1 tells"):
+        Table(Table.Params(label="Mass+Edema", task="multi-label"), folder).card()
+
+
+def test_grades_have_an_order(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 15)
+    rows = [f"{at}.png,{at % 3},{('mild', 'none', 'severe')[at % 3]}" for at in range(15)]
+    (folder / "x.csv").write_text("image,level,grade\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(task="ordinal", label="level"), folder)
+    assert (made.card().task, made.card().classes) == ("ordinal", ("0", "1", "2"))
+    with pytest.raises(DataError, match=r"order of the grades: classes=LOWEST\+...\+HIGHEST, of mild, none, severe"):
+        Table(Table.Params(task="ordinal", label="grade"), folder).card()
+    order = ("none", "mild", "severe")
+    assert Table(Table.Params(task="ordinal", label="grade", classes=order), folder).card().classes == order
+
+
+def test_parameters_that_came_later_leave_the_digest_as_it_was(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{'ab'[at % 2]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    plain = Table(Table.Params(), folder).card()
+    assert Table(Table.Params(separator=";"), folder).card().digest != plain.digest
+    assert plain.task == "multi-class"

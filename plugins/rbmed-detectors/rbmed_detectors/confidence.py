@@ -21,6 +21,7 @@ class Energy(rbmed.Detector):
     differentiable.
     """
 
+    multi_label = "named"
     Params = EnergyParams
     stochastic = False
 
@@ -37,6 +38,7 @@ class MaxSoftmax(rbmed.Detector):
     Deterministic; differentiable.
     """
 
+    multi_label = "named"
     stochastic = False
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:

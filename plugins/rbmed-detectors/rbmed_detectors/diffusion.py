@@ -62,6 +62,7 @@ class Disagreement(rbmed.Detector):
     divergence=flip see `rbmed_detectors.scores.flip`.
     """
 
+    multi_label = "named"
     Params = DisagreementParams
 
     @property

@@ -50,6 +50,11 @@ class MAEDetector(Rebuilder, rbmed.Detector):
     their weighted sum. Differentiable in the image; with pool=max and topk, through the selected patches.
     """
 
+    @property
+    def multi_label(self) -> Literal["yes", "named"]:  # type: ignore[override]
+        """The scores that compare answers need two classes or more."""
+        return "yes" if self.params.score == "reconstruction" else "named"
+
     Params = MAEDetectorParams
 
     @property

@@ -29,6 +29,7 @@ class Mahalanobis(FeatureDetector):
     detectors on deep features to be near perfect on medical images, with classifiers trained on attacked images.
     """
 
+    multi_label = "no"  # it is fitted class by class
     Params = MahalanobisParams
     means: Tensor
     whiten: Tensor

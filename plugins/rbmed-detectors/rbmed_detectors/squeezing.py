@@ -40,6 +40,7 @@ class FeatureSqueezing(rbmed.Detector):
     Gradients: that of a median is that of the selected pixel; that of the bit depth is straight-through.
     """
 
+    multi_label = "named"
     Params = SqueezingParams
     stochastic = False
 

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from rbmed_fl import option
 from rbmed_fl.option import Number
-from robustbench_med import Classifier, Field, Learner, Params
+from robustbench_med import Classifier, Field, Learner, Params, training_loss
 
 Objective = Callable[[Learner, Tensor, Tensor], Tensor]
 
@@ -57,7 +57,7 @@ class AdversarialTraining(Params, ABC):
 
     @abstractmethod
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
-        """The objective of a batch, a scalar: images (N, C, H, W) in [0, 1], labels (N,)."""
+        """The objective of a batch, a scalar: images (N, C, H, W) in [0, 1], labels (N,) or (N, K)."""
 
     def attack(self, gain: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
         """Images in the ball around ``x`` that maximise ``gain``, by projected gradient ascent; float32 in [0, 1].
@@ -101,12 +101,12 @@ class PGDTraining(AdversarialTraining):
     clean: Number = Field(0.0, ge=0, lt=1, description="Share of a batch that is not attacked.")
 
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
-        """See `AdversarialTraining`. The attack maximises cross-entropy."""
+        """See `AdversarialTraining`. The attack maximises the loss of the answers."""
         clean = round(self.clean * len(x))
         target, labels = x[clean:], y[clean:]
         with eval_mode(classifier):
             attacked = self.attack(
-                lambda images: F.cross_entropy(classifier(images).float(), labels, reduction="sum"),
+                lambda images: training_loss(classifier(images).float(), labels, "sum"),
                 target,
                 self.random_start(target, generator),
             )
@@ -124,16 +124,17 @@ class TRADESTraining(AdversarialTraining):
 
     def loss(self, generator: Generator, classifier: Learner, x: Tensor, y: Tensor) -> Tensor:
         """See `AdversarialTraining`."""
+        apart = _divergence if y.dim() == 1 else _divergence_of_findings
         with eval_mode(classifier):
             # Not under no_grad: autocast would cache copies of the weights without gradients for the step.
             anchor = classifier(x).detach()
             noise = torch.randn(x.shape, generator=generator, device=x.device)
-            attacked = self.attack(lambda images: _divergence(anchor, classifier(images)), x, x + 0.001 * noise)
+            attacked = self.attack(lambda images: apart(anchor, classifier(images)), x, x + 0.001 * noise)
         logits = classifier(x)
         # A loss that the model defines itself cannot be computed from the logits: one more forward pass.
         plain = type(classifier).loss is Classifier.loss
-        own = F.cross_entropy(logits, y) if plain else classifier.loss(x, y)
-        return own + self.beta * _divergence(logits, classifier(attacked)) / len(x)
+        own = training_loss(logits, y) if plain else classifier.loss(x, y)
+        return own + self.beta * apart(logits, classifier(attacked)) / len(x)
 
 
 KINDS: dict[str, type[AdversarialTraining]] = {"pgd": PGDTraining, "trades": TRADESTraining}
@@ -172,6 +173,12 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
     """Sum over the images of KL(p || q), from logits (N, K)."""
     return F.kl_div(q.float().log_softmax(1), p.float().log_softmax(1), reduction="sum", log_target=True)
+
+
+def _divergence_of_findings(p: Tensor, q: Tensor) -> Tensor:
+    """The same for logits (N, K) of findings, each of which is there or not: the mean over the findings."""
+    pairs = [torch.stack([torch.zeros_like(each), each], -1).flatten(0, 1) for each in (p, q)]
+    return _divergence(*pairs) / p.shape[1]
 
 
 def _length(x: Tensor) -> Tensor:

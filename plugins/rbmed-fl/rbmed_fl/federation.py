@@ -48,7 +48,8 @@ class FederatedStrategy(StrategyBase):
         engine = parse_engine(self.params.engine)[1]
         names = engine.client_names(clients)
         classes = 1 + max(int(split.labels.max()) for split in clients.values())
-        parse_byzantine(self.params.malicious, names).check(classes)  # before anything is trained
+        labels = next(iter(clients.values())).labels
+        parse_byzantine(self.params.malicious, names).check(classes, labels.dim() > 1)  # before anything is trained
         task = TrainingTask.create(self, build, names, job.seed, job.device)
         with ExitStack() as stack:
             if engine.needs_folders and job.checkpoints is None:

@@ -17,7 +17,7 @@ from rbmed_fl.adversarial_training import Objective, objective
 from rbmed_fl.augment import add_noise, augment
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State
-from robustbench_med import Classifier, Learner
+from robustbench_med import Classifier, Learner, right_answers
 from robustbench_med.errors import HarnessError
 
 #: Training accuracy is measured on at most this many images, so that it costs little compared with the training.
@@ -31,7 +31,7 @@ class LocalRound:
     Attributes:
         client: name, for messages.
         images: (N, C, H, W) in [0, 1], on the training device.
-        labels: int64 (N,), on the training device.
+        labels: int64 (N,), of findings (N, K), on the training device.
         number: the round, from 1.
         generator: of this local round alone, on the training device.
         client_state: the client's state after its last local round, on the CPU; entries that are changed or added
@@ -182,10 +182,11 @@ def proximal_term(classifier: Learner, anchor: Sequence[Tensor], weight: float) 
 
 @torch.no_grad()
 def accuracy(classifier: Classifier, local_round: LocalRound, params: TrainParams) -> float:
-    """Share of correct predictions on at most `ACCURACY_IMAGES` of the client's images, not augmented, in eval mode."""
+    """Share of right answers on at most `ACCURACY_IMAGES` of the client's images, not augmented, in eval mode."""
     classifier.eval()
     images, labels = local_round.images, local_round.labels
     rows = torch.arange(0, len(labels), math.ceil(len(labels) / ACCURACY_IMAGES), device=labels.device)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=params.autocast):
-        predictions = torch.cat([classifier(images[part]).argmax(1) for part in torch.split(rows, params.batch_size)])
-    return float((predictions == labels[rows]).double().mean())
+        parts = torch.split(rows, params.batch_size)
+        right = torch.cat([right_answers(classifier(images[part]), labels[part]) for part in parts])
+    return float(right.double().mean())

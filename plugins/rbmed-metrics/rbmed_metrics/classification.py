@@ -43,11 +43,12 @@ class Classification(Metric):
             "clean_accuracy": share(correct, patients),
             "robust_accuracy": share(robust, patients),
             "robust_answered": share(outcome.attacked.correct(labels), patients),
-            "clean_balanced_accuracy": _balanced(correct, labels),
-            "robust_balanced_accuracy": _balanced(robust, labels),
             # An image the system got wrong before the attack is no success of the attack.
             "attack_success": share_of(~robust, correct.float().mean(0) > 0.5, patients),
         }
+        if outcome.task != "multi-label":  # each set of findings would be a class of its own
+            figures["clean_balanced_accuracy"] = _balanced(correct, labels)
+            figures["robust_balanced_accuracy"] = _balanced(robust, labels)
         if len(correct) > 1:
             figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5, patients)
             figures["robust_any_of_n"] = share(robust.all(0, keepdim=True), patients)

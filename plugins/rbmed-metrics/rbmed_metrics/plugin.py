@@ -16,6 +16,16 @@ def rbmed_metrics() -> Iterator[MetricSpec]:
         summary="Clean and robust accuracy, balanced accuracy, sensitivity, specificity, lesion rates",
     )
     yield MetricSpec(
+        name="findings",
+        target="rbmed_metrics.findings:Findings",
+        summary="Multi-label tasks: macro AUC, F1 and balanced accuracy, clean and under attack",
+    )
+    yield MetricSpec(
+        name="grades",
+        target="rbmed_metrics.grades:Grades",
+        summary="Ordinal tasks: mean absolute error, quadratic weighted kappa, share off by more than one grade",
+    )
+    yield MetricSpec(
         name="detection",
         target="rbmed_metrics.detection:Detection",
         summary="Detector AUROC, FPR at the threshold, TPR at the threshold and at 1 % and 5 % FPR",

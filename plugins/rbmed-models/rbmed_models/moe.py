@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -75,7 +74,7 @@ class MoEClassifier(rbmed.Classifier):
         logits, log_alpha = self._mix(x)
         entropy = -(log_alpha.exp() * log_alpha).sum(0).mean()
         norm = torch.stack([p.square().sum() for p in self.gates.parameters()]).sum()
-        return F.cross_entropy(logits, y) + self.beta * norm + self.gamma * entropy
+        return rbmed.training_loss(logits, y) + self.beta * norm + self.gamma * entropy
 
     def _mix(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, classes) and log alpha (K, N)."""

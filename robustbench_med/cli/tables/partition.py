@@ -28,7 +28,7 @@ def rows(held: Holdings) -> list[dict[str, Any]]:
             "split": split,
             "site": client,
             "patients": int(held.patients[at, row]),
-            "images": int(held.images[at, row].sum()),
+            "images": int(held.sizes[at, row]),
             "classes": dict(zip(held.card.classes, held.images[at, row].tolist(), strict=True)),
         }
         for at, split in enumerate(SPLITS)
@@ -59,7 +59,7 @@ def table(held: Holdings) -> Table:
             str(row["images"]),
             *["━" * max(1, round(10 * row["images"] / largest[row["split"]]))] * wide,
             *map(str, counts),
-            _stacked(shares, 20 if wide else 8),
+            _stacked([count / max(1, sum(counts)) for count in counts], 20 if wide else 8),
             "/".join(f"{100 * share:.0f}" for share in shares),
         )
         last = row["site"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from robustbench_med.cli.console import MANY, err, out, plain, show_table
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
-from robustbench_med.cli.tables import scorings
+from robustbench_med.cli.tables import scorings, tasks
 from robustbench_med.records.record import Record
 
 
@@ -20,7 +20,7 @@ def show(records: Sequence[Record], samples: Path) -> None:
     show_table(results.show(records))
     for line in (*results.clients_and_patients(records), *results.unseen(records)):
         plain(line)
-    for line in scorings.lines(records):
+    for line in (*scorings.lines(records), *tasks.lines(records)):
         plain(line)
     if (clients := between.show(records)) is not None:
         out.print()

@@ -64,6 +64,9 @@ class AttackOptions(RecordSection):
     score_fixed_noise: bool | None = None
     """The images were also scored with one noise for all of them."""
 
+    calibrated_thresholds: bool | None = None
+    """The thresholds of findings were fixed on calibration images; None for 0.5, and for other tasks."""
+
     @classmethod
     def of(cls, cell: Cell, precision: str, extras: Mapping[str, bool]) -> AttackOptions:
         """The options of a cell; ``precision`` is that of its passes, ``extras`` what was switched on."""
@@ -142,8 +145,7 @@ class AttackSection(RecordSection):
         cls, cell: Cell, num_classes: int, deployment: Deployment, precision: str, extras: Mapping[str, bool]
     ) -> AttackSection:
         """The attack of a cell; of a ladder, with every attack in it. Further arguments as of `AttackOptions.of`."""
-        # A goal of two sides shows every attack a task of two classes.
-        classes = num_classes if cell.threat.goal == "untargeted" else 2
+        classes = cell.shown_classes(num_classes, deployment.dataset.card().task)
 
         def facts(rung: Rung) -> dict[str, Any]:
             return {
@@ -217,6 +219,9 @@ class ThreatSection(RecordSection):
 
     goal: Name = "untargeted"
     """What counts as a success of the attack."""
+
+    finding: Annotated[Name | None, NotNull] = None
+    """Of a multi-label data set, the finding that was attacked and asked about; None for any of them."""
 
 
 class BudgetSection(RecordSection):

@@ -70,6 +70,9 @@ class DatasetSection(RecordSection):
     lesion_class: Count | None = None
     """The class that sensitivity counts; null where there is none, and in formats before 5."""
 
+    task: Annotated[Name | None, NotNull] = None
+    """`multi-label` or `ordinal`; None for one class of several."""
+
     notes: list[Text] = []
     """Facts that a reader must know, such as a client that was left out."""
 
@@ -93,6 +96,7 @@ class DatasetSection(RecordSection):
             licence=card.licence,
             classes=list(card.classes),
             lesion_class=card.lesion_class,
+            **({} if card.task == "multi-class" else {"task": card.task}),
             notes=list(card.notes),
             revision=entry.spec.revision,
             asked=DatasetOptions.of(cell),

@@ -36,8 +36,10 @@ class Backdoor(ByzantineBehaviour):
             "ones, so that together they replace a mean of equal weights.",
         )
 
-    def check(self, classes: int) -> None:
+    def check(self, classes: int, several: bool = False) -> None:
         """See `ByzantineBehaviour`."""
+        if several:
+            raise BadParameter("malicious: the backdoor answers with one class, and images here have several findings")
         if self.params.target >= classes:
             raise BadParameter(
                 f"malicious: target={self.params.target} of the backdoor is not a class; valid: 0 to {classes - 1}"

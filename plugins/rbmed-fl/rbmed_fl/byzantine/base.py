@@ -44,8 +44,8 @@ class ByzantineBehaviour:
         self.total = total
         self.clients = clients
 
-    def check(self, classes: int) -> None:
-        """Raise `BadParameter` if the parameters do not fit data with this number of classes."""
+    def check(self, classes: int, several: bool = False) -> None:
+        """Raise `BadParameter` if the parameters do not fit data with this number of classes, or several findings."""
 
     def poison_data(self, local_round: LocalRound) -> LocalRound:
         """The local round with images or labels changed, before the client trains."""

@@ -12,7 +12,7 @@ class LabelFlip(ByzantineBehaviour):
     """Trains as usual on labels that are all wrong: every label becomes the next class, the last one the first.
 
     The last class is the highest that the client holds, at least 1: with two classes, 0 and 1 are exchanged. Its loss
-    and accuracy in the history are measured on the wrong labels.
+    and accuracy in the history are measured on the wrong labels. Of findings, each is turned into its opposite.
     """
 
     def poison_data(self, local_round: LocalRound) -> LocalRound:

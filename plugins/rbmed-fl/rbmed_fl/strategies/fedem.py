@@ -29,6 +29,8 @@ class FedEM(FederatedStrategy):
     'adamw' a component also takes full steps at clients that hardly use it.
     """
 
+    multi_label = "no"  # it mixes probabilities of classes
+
     class Params(TrainParams):
         """Parameters of `FedEM`."""
 

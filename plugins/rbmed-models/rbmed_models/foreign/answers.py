@@ -23,11 +23,13 @@ class Reading:
         entry: the one that holds the values; empty: the answer is a tensor.
         single: one value for two classes, which belongs to the second.
         probabilities: the values are probabilities.
+        findings: one value for each of several findings, not for each class.
     """
 
     entry: str = ""
     single: bool = False
     probabilities: bool = False
+    findings: bool = False
 
     def logits(self, answer: Any) -> Tensor:
         """Logits (N, K).
@@ -38,14 +40,20 @@ class Reading:
         values = _rows(_picked(answer, self.entry))
         if self.probabilities:
             tiny = torch.finfo(values.dtype).tiny
+            if self.findings:
+                return values.clamp_min(tiny).log() - (1 - values).clamp_min(tiny).log()
             if self.single:
                 return torch.cat([(1 - values).clamp_min(tiny).log(), values.clamp_min(tiny).log()], 1)
             return values.clamp_min(tiny).log()
         return torch.cat([torch.zeros_like(values), values], 1) if self.single else values
 
 
-def read(answer: Any, images: int, classes: int, output: str, label: str) -> tuple[Reading, str]:
+def read(
+    answer: Any, images: int, classes: int, output: str, label: str, findings: bool = False
+) -> tuple[Reading, str]:
     """How an answer for so many images is read, and what is to be said about it.
+
+    With ``findings`` there is a value for each finding, in place of each class.
 
     Raises:
         BadParameter: it is not clear which entry holds the logits, or it has another number of classes.
@@ -56,30 +64,36 @@ def read(answer: Any, images: int, classes: int, output: str, label: str) -> tup
     if isinstance(answer, Tensor):
         entry, note = "", ""
     else:
-        entry, note = _entry(found, images, classes, output, label, type(answer).__name__)
+        widths = (classes, 1) if classes == 2 and not findings else (classes,)
+        entry, note = _entry(found, images, widths, output, label, type(answer).__name__)
     values = _rows(found[entry])
     if values.dim() != 2 or len(values) != images or not values.is_floating_point():
         shape = tuple(found[entry].shape)
         raise BadParameter(f"{label} answers {images} images with shape {shape}, not with a row of logits for each")
     width = values.shape[1]
-    single = width == 1 and classes == 2
+    single = width == 1 and classes == 2 and not findings
     if width != classes and not single:
         many = f"{width} values" if width > 1 else "one value"
         raise BadParameter(
-            f"{label} answers with {many} for each image, and {classes} classes are wanted; "
-            f"name all of its classes in their order: classes=[...]"
+            f"{label} answers with {many} for each image, and {classes} {'findings' if findings else 'classes'} are "
+            f"wanted; name all of its classes in their order: classes=[...]"
         )
     if single:
         note = "; ".join(filter(None, [note, "its one value stands for the second class: logits 0 and z"]))
-    return Reading(entry, single), note
+    return Reading(entry, single, findings=findings), note
 
 
 def are_probabilities(values: Tensor, reading: Reading) -> bool:
-    """Whether the values of the entry lie in [0, 1] and, of several, add up to 1."""
+    """Whether the values of the entry lie in [0, 1] and, of several classes, add up to 1."""
     rows = _rows(values).detach()
     if not ((rows >= 0) & (rows <= 1)).all():
         return False
-    return reading.single or bool(((rows.sum(1) - 1).abs() < 1e-3).all())
+    return reading.single or reading.findings or add_up(rows)
+
+
+def add_up(rows: Tensor) -> bool:
+    """Whether the values (N, K) of every image add up to 1."""
+    return bool(((rows.sum(1) - 1).abs() < 1e-3).all())
 
 
 def entries(answer: Any, before: str = "", depth: int = 0) -> dict[str, Tensor]:
@@ -122,7 +136,7 @@ def _rows(values: Tensor) -> Tensor:
 
 
 def _entry(
-    found: Mapping[str, Tensor], images: int, classes: int, output: str, label: str, kind: str
+    found: Mapping[str, Tensor], images: int, widths: tuple[int, ...], output: str, label: str, kind: str
 ) -> tuple[str, str]:
     """The entry with the logits, and a note where it was not named."""
     numbered = {entry.rpartition(".")[2]: entry for entry in found}
@@ -133,7 +147,6 @@ def _entry(
         if entry is None:
             raise BadParameter(f"{label} answers with a {kind} of {listed}, and output={output} is none of these")
         return entry, ""
-    widths = (classes, 1) if classes == 2 else (classes,)
     fit = [
         name
         for name, value in found.items()

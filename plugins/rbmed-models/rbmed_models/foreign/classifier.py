@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_models.foreign.answers import Reading, are_probabilities, entries, read
+from rbmed_models.foreign.answers import Reading, add_up, are_probabilities, entries, read
 from rbmed_models.foreign.code import told
 from rbmed_models.foreign.features import features, last_linear
 from robustbench_med.errors import BadParameter, NotDefined
@@ -32,6 +33,7 @@ class Foreign(rbmed.Classifier):
         channels: of the images given.
         size: side of the images given.
         notes: what is to be said of the weights; None: it has none.
+        findings: it answers about several findings, with a value for each.
 
     Raises:
         BadParameter: the module cannot answer such images, or not with logits.
@@ -45,6 +47,7 @@ class Foreign(rbmed.Classifier):
         channels: int,
         size: int,
         notes: Sequence[str] | None = None,
+        findings: bool = False,
     ) -> None:
         super().__init__()
         self.body, self.size, self.label = body, params.size, params.label()
@@ -59,7 +62,7 @@ class Foreign(rbmed.Classifier):
                 raise BadParameter(f"{name} has {len(values)} values for {self.channels} channels")
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.named_layer = params.layer
-        self.reading, self.head, said = self._tried(params, classes, channels, size)
+        self.reading, self.head, said = self._tried(params, classes, channels, size, findings)
         if notes is not None:
             self.notes = (self._input(params, size), *notes, *said)
 
@@ -81,7 +84,9 @@ class Foreign(rbmed.Classifier):
 
     # --- a trial on noise ---
 
-    def _tried(self, params: ForeignParams, classes: int, channels: int, size: int) -> tuple[Reading, str, list[str]]:
+    def _tried(
+        self, params: ForeignParams, classes: int, channels: int, size: int, findings: bool
+    ) -> tuple[Reading, str, list[str]]:
         """How answers are read, the layer that gives the logits, and what is to be said."""
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(3, channels, size, size, generator=generator)
@@ -91,17 +96,27 @@ class Foreign(rbmed.Classifier):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 answer = self._answer(x, params, channels, size)
-                reading, note = read(answer, len(x), classes, params.output, self.label)
+                reading, note = read(answer, len(x), classes, params.output, self.label, findings)
                 said = [note] if note else []
                 if self._probabilities(params, reading, answer, x):
-                    reading = Reading(reading.entry, reading.single, probabilities=True)
+                    reading = replace(reading, probabilities=True)
+                    self._refuse_softmax(reading, answer)
+                    taken = "log-odds" if findings else "logarithms"
                     if params.scores == "auto":
-                        said.append("its answers are probabilities, of which logarithms are taken (scores=logits: not)")
+                        said.append(f"its answers are probabilities, of which {taken} are taken (scores=logits: not)")
                 given = self._prepared(x)
                 head = last_linear(self.body, lambda: entries(self.body(given))[reading.entry])
             finally:
                 self.body.train(training)
         return reading, head, said
+
+    def _refuse_softmax(self, reading: Reading, answer: Any) -> None:
+        rows = reading.logits(answer).sigmoid() if reading.findings else None
+        if rows is not None and rows.shape[1] > 1 and add_up(rows):
+            raise BadParameter(
+                f"{self.label} answers with probabilities that add up to 1 (softmax), which is one answer of several "
+                f"classes; for several findings it has to answer with a logit, or a sigmoid, for each"
+            )
 
     def _answer(self, x: Tensor, params: ForeignParams, channels: int, size: int) -> Any:
         try:

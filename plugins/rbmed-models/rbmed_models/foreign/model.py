@@ -42,12 +42,19 @@ class ForeignModel(rbmed.Model):
         """The module, with initial weights or its own."""
 
     def build(self, num_classes: int, channels: int, size: int) -> rbmed.Classifier:
+        """As `build_findings`, for classes of which an image has one."""
+        return self._built(num_classes, channels, size, findings=False)
+
+    def build_findings(self, findings: int, channels: int, size: int) -> rbmed.Classifier:
         """A classifier with the weights of the file, if one is named, after a trial on noise.
 
         Raises:
             BadParameter: the module cannot be built, fails on such images, or does not answer with logits.
             WeightsError: the file cannot be read, contains more than tensors, or does not fit.
         """
+        return self._built(findings, channels, size, findings=True)
+
+    def _built(self, num_classes: int, channels: int, size: int, findings: bool) -> rbmed.Classifier:
         p = self.params
         try:
             body = unwrapped(self.body(num_classes, p.channels or channels, p.size or size))
@@ -56,7 +63,7 @@ class ForeignModel(rbmed.Model):
         except Exception as error:
             raise BadParameter(f"{p.label()} cannot be built: {told(error)}") from error
         notes = fill(body, Path(p.weights), p.state, self.ignored) if p.weights else []
-        return Foreign(body, p, num_classes, channels, size, notes if self.has_weights() else None)
+        return Foreign(body, p, num_classes, channels, size, notes if self.has_weights() else None, findings)
 
 
 def unwrapped(body: nn.Module) -> nn.Module:

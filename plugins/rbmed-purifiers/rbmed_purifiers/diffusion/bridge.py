@@ -59,6 +59,7 @@ class BridgePurifier(DDIMPurifier):
     Params = BridgeParams
     family = ""
     needs = ("classifier",)
+    multi_label = "no"  # its training attacks a classifier's one answer
 
     def learner(self, system: rbmed.System) -> rbmed.Learner:
         """Prediction of noise and perturbation, against attacks on the system's classifier."""

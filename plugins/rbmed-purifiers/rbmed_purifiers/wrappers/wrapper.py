@@ -29,6 +29,8 @@ class Wrapper(rbmed.Purifier):
     For detectors that need a single purified image, it is that of the first voter.
     """
 
+    multi_label = "named"  # a vote is between classes
+
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)
         self.parts = nn.ModuleList(rbmed.load_component("purifier", text) for text in self.references())

@@ -1,0 +1,80 @@
+"""Labels as tables write them: one class, several findings in columns or in one text, or a grade."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from rbmed_datasets.files import natural_key
+from rbmed_datasets.names import printable
+from robustbench_med.errors import DataError
+
+#: What a table may say where an image has none of its findings; upper and lower case make no difference.
+NOTHING = ("no finding", "no findings", "normal", "none", "healthy")
+#: Between the findings of an image, in names of sets of them.
+JOIN = "|"
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+
+def findings_of(label: str) -> tuple[str, ...]:
+    """The findings in a label that `joined` made."""
+    return tuple(filter(None, label.split(JOIN)))
+
+
+def joined(findings: Iterable[str]) -> str:
+    """A set of findings as a label, equal for equal sets; "" for none."""
+    return JOIN.join(sorted(set(findings), key=natural_key))
+
+
+def in_columns(row: Mapping[str, str], columns: Sequence[str], where: str) -> str | None:
+    """The findings whose columns say 1, as a label; None where all are empty.
+
+    Raises:
+        DataError: a column says neither 0 nor 1.
+    """
+    if not any(row[name] for name in columns):
+        return None
+    held = []
+    for name in columns:
+        if row[name].lower() not in (*_YES, *_NO):
+            said = f"{printable(row[name])!r} in" if row[name] else "nothing in"
+            raise DataError(
+                f"{where} says {said} column {printable(name)!r}, where 0 or 1 tells whether the finding is there; "
+                "decide on such images, or leave the column out of label="
+            )
+        held += [printable(name)] if row[name].lower() in _YES else []
+    return joined(held)
+
+
+def in_text(text: str, separator: str) -> str | None:
+    """The findings that one value lists, as a label; None where it is empty."""
+    if not text:
+        return None
+    parts = (part.strip() for part in re.split(f"[{re.escape(separator)}]", printable(text)))
+    return joined(part for part in parts if part and part.casefold() not in NOTHING)
+
+
+def one_of(row: Mapping[str, str], columns: Sequence[str], where: str) -> str:
+    """The one column that says 1.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    ones = [one for one in columns if row[one].lower() in _YES]
+    if len(ones) != 1:
+        raise DataError(
+            f"{where}: a row has {len(ones)} of the labels {'+'.join(columns)}, not one ({dict(row)}); if images may "
+            "have several findings, or none: task=multi-label"
+        )
+    return ones[0]
+
+
+def in_grade_order(
+    task: Literal["multi-class", "multi-label", "ordinal"], names: Sequence[str], asked: Sequence[str]
+) -> None:
+    """Raise `DataError` for an ordinal task whose order is not known: grades that are no numbers, in no given order."""
+    if task == "ordinal" and not asked and not all(re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in names):
+        raise DataError(
+            f"task=ordinal needs the order of the grades: classes=LOWEST+...+HIGHEST, of {', '.join(names)}"
+        )
