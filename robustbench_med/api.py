@@ -57,6 +57,8 @@ class RunOptions(TypedDict, total=False):
     include: Ref | Sequence[Ref]
     exclude: Ref | Sequence[Ref]
     data_root: Path | str | None
+    test_folder: Path | str | None
+    download: bool
     partition: Ref | None
     unseen_site: str | Sequence[str]
     client: str | Sequence[str]

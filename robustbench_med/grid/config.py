@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
 from robustbench_med.files.toml_file import locate, read
+from robustbench_med.grid.data_options import with_data_options
 from robustbench_med.grid.options import (
     ATTACK,
     COMPUTE,
@@ -63,6 +64,10 @@ class RunConfig:
     exclude: Patterns = option((), SUBJECT, "No cells that match: key=text,...")
 
     data_root: Folder | None = option(None, DATA, "Folder of your images.", empty="RBMED_DATA, or as registered")
+    test_folder: Folder | None = option(
+        None, DATA, "Folder of class folders with the test images (data sets imagefolder and dicom)."
+    )
+    download: bool = option(False, DATA, "Fetch the files of the data set that are missing (data set medmnist).")
     partition: Ref | None = option(
         None, DATA, "How patients are assigned to clients, such as iid:clients=10.", empty="by site"
     )
@@ -218,6 +223,22 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "model": format_ref(PartRef(model.name, {**model.params, "weights": str(weights)}))}
 
 
+def _of_data(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that are parameters of every data set of the run, as such.
+
+    Raises:
+        DataError: there is no such folder of test images.
+    """
+    folder, download = values.get("test_folder"), values.get("download") is True
+    if not isinstance(folder, str | Path | None) or not (folder or download):
+        return values
+    refs = listed(values.get("dataset") or RunConfig.dataset)
+    if not all(isinstance(ref, str | dict) for ref in refs):
+        return values  # what is wrong with them is said later
+    made = [with_data_options(ref, folder, download, values.get("data_root")) for ref in refs]
+    return {**values, "dataset": made, "test_folder": None, "download": False}
+
+
 def _from_table(table: dict[str, Any]) -> PartRef:
     if not isinstance(table.get("name"), str):
         raise BadParameter(f"model table {reprlib.repr(table)} needs a key 'name'")
@@ -265,7 +286,7 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
             f"--threat {reprlib.repr(values['threat'])} {origin('threat')} cannot be combined with "
             f"{', '.join(sorted(both))}; give --threat alone, or the others without it"
         )
-    values = _of_own_model(values)
+    values = _of_data(_of_own_model(values))
     try:
         made = _validator().validate_python(values)
         _check_threats(made, origin)

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from rbmed_datasets import cache, checking, dicomfile, files, pixels
+import robustbench_med as rbmed
+from rbmed_datasets import cache, checking, dicom_table, dicomfile, files, pixels
+from rbmed_datasets.labelling import findings_of
 from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
@@ -16,8 +18,22 @@ from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
 
+class DicomParams(LabelledParams):
+    """Parameters of `Dicom`."""
+
+    table: str = rbmed.Field(
+        "",
+        description="Table (CSV, TSV, Parquet) in the data root that labels files by SOPInstanceUID, path or name, and "
+        "may name their masks; in place of class folders.",
+    )
+    label: str = rbmed.Field("", description="Its column of the label, or columns of 0 and 1 joined by '+'.")
+    separator: str = rbmed.Field(
+        "|", min_length=1, description="Characters between the findings in one column, where task=multi-label."
+    )
+
+
 class Dicom(PictureSet):
-    """DICOM files below class folders, at any depth.
+    """DICOM files below class folders, at any depth, or labelled by a table.
 
     Patients are the PatientIDs and sites the InstitutionNames of the headers, hashed with a salt that can be computed
     from the files alone. No other text of a header is used, and files are called by numbers, since their names may hold
@@ -27,10 +43,10 @@ class Dicom(PictureSet):
         DataError: no class folders with DICOM files, an unreadable file, pydicom or a decoder is not installed.
     """
 
-    Params: ClassVar[type[LabelledParams]] = LabelledParams
+    Params: ClassVar[type[DicomParams]] = DicomParams
     name = "dicom"
     revision = 1
-    later = ("task",)
+    later = ("task", "table", "label", "separator")
 
     @cached_property
     def _paths(self) -> dict[Path, str]:
@@ -40,12 +56,19 @@ class Dicom(PictureSet):
         found = sorted(every, key=lambda path: files.natural_key(path.relative_to(root).as_posix()))
         if not found:
             raise DataError(f"no DICOM files under {root}")
+        if self.params.table:
+            return dict.fromkeys(found, "")
+        if self.task == "multi-label":
+            raise DataError("class folders give an image one label; name a table with several: table=FILE.csv")
         base = root
         while len(parts := {path.relative_to(base).parts[0] for path in found}) == 1 and (base / min(parts)).is_dir():
             base /= min(parts)
         loose = [path for path in found if path.parent == base]
         if loose or len(parts) < 2:
-            raise DataError(f"no class folders under {base}: expected <class>/<file>.dcm, at any depth below <class>")
+            raise DataError(
+                f"no class folders under {base}: expected <class>/<file>.dcm, at any depth below <class>, or a table: "
+                "table=FILE.csv"
+            )
         labels = {path: printable(path.relative_to(base).parts[0]) for path in found}
         refuse_similar({label: base / label for label in sorted(set(labels.values()))})
         return labels
@@ -55,9 +78,25 @@ class Dicom(PictureSet):
         return {path: dicomfile.header(path) for path in self._paths}
 
     @cached_property
+    def _listed(self) -> tuple[dict[Path, dicom_table.Listed], list[str]]:
+        """What the table says of files, or the class folders; and notes."""
+        if not self.params.table:
+            return {path: dicom_table.Listed(label) for path, label in self._paths.items()}, []
+        path, p = self.folder / self.params.table, self.params
+        if not path.is_file():
+            raise DataError(f"there is no table {path} (table={p.table})")
+        found, notes = dicom_table.listed(path, self.folder, self._headers, p, p.label, p.separator)
+        held = {listed.label for listed in found.values()}
+        several = self.task == "multi-label"
+        refuse_similar(
+            {name: f"table {path}" for label in sorted(held) for name in (findings_of(label) if several else (label,))}
+        )
+        return found, notes
+
+    @cached_property
     def _salt(self) -> bytes:
         """Digest of all files: known to those only who have them, and with them their headers."""
-        named = [(self.file_name(path), path) for path in self.files()]
+        named = [(self.file_name(path), path) for path in self._paths]
         return cache.content_digest(self.base(), named).encode()
 
     def _salted(self, what: str, text: str) -> str:
@@ -70,8 +109,11 @@ class Dicom(PictureSet):
         return self.folder
 
     def files(self) -> list[Path]:
-        """Every DICOM file."""
-        return list(self._paths)
+        """Every DICOM file, with the table and its masks."""
+        if not self.params.table:
+            return list(self._paths)
+        masks = [mask for listed in self._listed[0].values() for mask in listed.masks]
+        return list(dict.fromkeys([self.folder / self.params.table, *self._paths, *masks]))
 
     def fact(self, path: Path) -> str:
         """None: there are no DICOM files that were once read otherwise."""
@@ -86,11 +128,12 @@ class Dicom(PictureSet):
         return [
             Picture(
                 path,
-                label,
+                listed.label,
+                masks=listed.masks,
                 site=self._salted("site", header.institution) if header.institution else "all",
                 patient=self._salted("patient", header.patient) if header.patient else None,
             )
-            for path, label in self._paths.items()
+            for path, listed in self._listed[0].items()
             if (header := self._headers[path]).frames
         ]
 
@@ -118,7 +161,8 @@ class Dicom(PictureSet):
     def facts(self) -> list[str]:
         """Files without an image."""
         without = sum(not header.frames for header in self._headers.values())
-        return [f"{without} DICOM files hold no image and are left out"] if without else []
+        lines = [f"{without} DICOM files hold no image and are left out"] if without else []
+        return [*lines, *self._listed[1]]
 
     def on_files(self) -> list[str]:
         """What headers say, in numbers."""
@@ -142,8 +186,13 @@ class Dicom(PictureSet):
     def check(self) -> list[str]:
         """Problems of every file."""
         found = checking.Checked(self.params.channels, self.params.window)
+        try:
+            labels = {path: listed.label for path, listed in self._listed[0].items()}
+        except DataError as error:
+            return [str(error)]
         with self.progress.task(f"checking {self.name}", len(self._paths)) as task:
-            for path, label in self._paths.items():
+            for path in self._paths:
+                label = labels.get(path, "")
                 try:
                     if dicomfile.header(path).frames:
                         image = dicomfile.read(path, self.params.channels, 0)

@@ -36,12 +36,14 @@ class Header:
         institution: its InstitutionName, or empty.
         frames: number of images; 0 if it holds none.
         burned: it says that text is burned into the pixels.
+        uid: its SOPInstanceUID, or empty.
     """
 
     patient: str
     institution: str
     frames: int
     burned: bool
+    uid: str = ""
 
 
 def is_dicom(path: Path) -> bool:
@@ -95,9 +97,10 @@ def header(path: Path) -> Header:
     Raises:
         DataError: it cannot be read, or pydicom is not installed.
     """
-    names = ["PatientID", "StudyInstanceUID", "InstitutionName", "NumberOfFrames", "BurnedInAnnotation", "Rows"]
+    names = ["PatientID", "StudyInstanceUID", "SOPInstanceUID", "InstitutionName", "NumberOfFrames", "Rows"]
+    names += ["BurnedInAnnotation", "PhotometricInterpretation"]
     with _reading(path) as pydicom:
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*names, "PhotometricInterpretation"])
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
         if not len(found) and not getattr(found, "file_meta", None):
             raise DataError(f"file {path} is no DICOM file")
         image = "Rows" in found and "PhotometricInterpretation" in found
@@ -106,6 +109,7 @@ def header(path: Path) -> Header:
             institution=_text(found, "InstitutionName"),
             frames=max(1, int(found.get("NumberOfFrames") or 1)) if image else 0,
             burned=_text(found, "BurnedInAnnotation").upper() == "YES",
+            uid=_text(found, "SOPInstanceUID"),
         )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from rbmed_datasets.files import natural_key
+from rbmed_datasets.folder import Task
 from rbmed_datasets.names import printable
 from robustbench_med.errors import DataError
 
@@ -70,9 +70,41 @@ def one_of(row: Mapping[str, str], columns: Sequence[str], where: str) -> str:
     return ones[0]
 
 
-def in_grade_order(
-    task: Literal["multi-class", "multi-label", "ordinal"], names: Sequence[str], asked: Sequence[str]
-) -> None:
+def label_of(
+    row: Mapping[str, str], name: str, task: Task, separator: str, lesion: Sequence[str], where: str
+) -> str | None:
+    """What a row says: a class, or findings as a label; None where it says nothing.
+
+    Args:
+        row: values by column.
+        name: the column, or columns of 0 and 1 joined by '+'.
+        task: what labels say.
+        separator: characters between findings in one column.
+        lesion: classes that are merged, which may stand beside others in one value.
+        where: the row, in messages.
+
+    Raises:
+        DataError: it says several things where one is wanted.
+    """
+    if task == "multi-label":
+        single = name in row and row[name].lower() not in (*_YES[:3], *_NO[:3])
+        return in_text(row[name], separator) if single else in_columns(row, name.split("+"), where)
+    if name not in row:
+        return one_of(row, name.split("+"), where)
+    if not row[name]:
+        return None
+    parts = printable(row[name]).split("|")
+    if len(parts) == 1:
+        return parts[0]
+    if lesion:
+        return next((part for part in parts if part in lesion), parts[0])
+    raise DataError(
+        f"{where} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME, or keep all "
+        "with task=multi-label"
+    )
+
+
+def in_grade_order(task: Task, names: Sequence[str], asked: Sequence[str]) -> None:
     """Raise `DataError` for an ordinal task whose order is not known: grades that are no numbers, in no given order."""
     if task == "ordinal" and not asked and not all(re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in names):
         raise DataError(

@@ -221,8 +221,9 @@ class PictureSet(FolderDataset):
 
     def masks(self, items: Sequence[Picture]) -> tuple[NDArray[np.bool_] | None, list[str]]:
         """The lesion masks of the images, bool (N, size, size), or None; and notes for the data card."""
-        scans = [item.path for item in items]
-        return read_masks([item.masks for item in items], scans, self.params.size, self.params.fit)
+        names = [printable(item.path.name) for item in items]
+        marks, p = [item.masks for item in items], self.params
+        return read_masks(marks, names, lambda at: self.read(items[at]).values.shape, p.size, p.fit)
 
     def _on_order(self) -> list[str]:
         """A line where the order of the classes is not that of tools that sort by code point."""

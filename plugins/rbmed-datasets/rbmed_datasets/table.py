@@ -12,7 +12,7 @@ import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.decode import some
 from rbmed_datasets.files import SUFFIXES
-from rbmed_datasets.labelling import findings_of, in_columns, in_text, one_of
+from rbmed_datasets.labelling import findings_of, label_of
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
@@ -196,25 +196,8 @@ class Table(PictureSet):
 
     def _label_of(self, row: dict[str, str], where: str) -> str | None:
         """The name of the class, or the findings; None where there is no label."""
-        name = str(self._columns["label"])
-        if self.params.task == "multi-label":
-            columns = name.split("+")
-            single = name in row and row[name].lower() not in ("0", "1", "0.0", "1.0", "true", "false")
-            return in_text(row[name], self.params.separator) if single else in_columns(row, columns, where)
-        if name in row:
-            if not row[name]:
-                return None
-            parts = printable(row[name]).split("|")
-            if len(parts) == 1:
-                return parts[0]
-            if self.params.lesion:
-                return next((part for part in parts if part in self.params.lesion), parts[0])
-            path = self._table.path
-            raise DataError(
-                f"table {path} gives several labels to an image ({'|'.join(parts)}); merge them with "
-                "lesion=NAME+NAME, or keep all with task=multi-label"
-            )
-        return one_of(row, name.split("+"), f"table {self._table.path}")
+        p = self.params
+        return label_of(row, str(self._columns["label"]), p.task, p.separator, p.lesion, where)
 
     def facts(self) -> list[str]:
         """The columns that are read, rows without a label, files elsewhere."""

@@ -62,17 +62,18 @@ class Rows:
         """
         if asked == NONE:
             return None
-        plain = {_plain(name): name for name in reversed(self.columns)}
-        if asked and asked not in self.columns and _plain(asked) not in plain:
+        known = {plain(name): name for name in reversed(self.columns)}
+        if asked and asked not in self.columns and plain(asked) not in known:
             raise DataError(
                 f"table {self.path} has no column {asked!r} ({what}); it has: {', '.join(map(printable, self.columns))}"
             )
         if asked:
-            return asked if asked in self.columns else plain[_plain(asked)]
-        return next((plain[name] for name in KNOWN[what] if name in plain), None)
+            return asked if asked in self.columns else known[plain(asked)]
+        return next((known[name] for name in KNOWN[what] if name in known), None)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name of a column without case, spaces and punctuation."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 

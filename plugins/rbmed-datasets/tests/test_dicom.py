@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -200,3 +201,66 @@ def test_conformance(hospital: Path) -> None:
     for case in chosen:
         assert not case.check.on(case.subject).faults, str(case)
     assert torch.stack(everything(make(hospital), "images")).max() <= 1
+
+
+# --- labels from a table ---
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> tuple[Path, list[str]]:
+    """Files in one folder without a class, and their SOPInstanceUIDs."""
+    folder, uids = tmp_path / "pacs", []
+    for at in range(12):
+        path = write(folder / f"study{at // 2}" / f"IM{at:04}", noise(at), PatientID=f"SECRET{at // 2}")
+        uids.append(str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID))
+    return folder, uids
+
+
+def test_a_table_labels_files_by_uid_path_or_name(pacs: tuple[Path, list[str]]) -> None:
+    folder, uids = pacs
+    for column, names in (
+        ("SOPInstanceUID", uids),
+        ("file", [f"study{at // 2}\\IM{at:04}" for at in range(12)]),
+        ("image", [f"IM{at:04}" for at in range(12)]),
+    ):
+        rows = [f"{name},{('benign', 'malignant')[at % 2]}" for at, name in enumerate(names)]
+        (folder / "labels.csv").write_text(f"{column},diagnosis\n" + "\n".join(rows[:11]), encoding="utf-8")
+        card = make(folder, table="labels.csv").card()
+        assert card.classes == ("benign", "malignant")
+        assert "1 DICOM files have no row in the table and are left out" in card.notes
+        assert not any("SECRET" in line or uids[0] in line for line in card.notes)
+
+
+def test_a_table_may_give_several_findings_and_masks(pacs: tuple[Path, list[str]]) -> None:
+    folder, uids = pacs
+    (folder / "masks").mkdir()
+    rows = []
+    for at, uid in enumerate(uids):
+        mask = np.zeros((20, 20), dtype=np.uint8)
+        mask[5:15, 5:15] = 255 * (at % 2)
+        Image.fromarray(mask).save(folder / "masks" / f"{at}.png")
+        rows.append(f"{uid},{at % 2},{int(at % 3 == 0)},{f'masks/{at}.png' if at % 2 else ''}")
+    (folder / "x.csv").write_text("uid,Mass,Edema,mask\n" + "\n".join(rows), encoding="utf-8")
+    data = make(folder, table="x.csv", label="Mass+Edema", task="multi-label")
+    assert (data.card().task, data.card().classes) == ("multi-label", ("Edema", "Mass"))
+    for name in SPLITS:
+        split = data.split(name)
+        assert split.masks is not None
+        assert torch.equal(split.masks.flatten(1).any(1), split.labels[:, 1] == 1)
+    assert all(line.startswith("note:") for line in data.check())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["1.2.3.4,a", "IM0001,b"], r"1 rows of table .*x.csv name no DICOM file under .*: line 2"),
+        (["IM0000,a", "IM0000,b", "IM0001,b"], "line 3 says otherwise of its file than an earlier line"),
+        (["IM0000,a|b", "IM0001,b"], "line 2 gives several labels to an image"),
+    ],
+)
+def test_faults_of_a_table_are_one_line(pacs: tuple[Path, list[str]], rows: list[str], message: str) -> None:
+    folder, _ = pacs
+    (folder / "x.csv").write_text("file,label\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        make(folder, table="x.csv").card()
+    assert make(folder, table="x.csv").check() == [str(caught.value)]

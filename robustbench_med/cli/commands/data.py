@@ -28,6 +28,11 @@ app.add_typer(data, name="data", rich_help_panel=SETUP)
 DatasetRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="The data set's folder, or a parent of it.")
 ]
+TestFolder = Annotated[
+    Path | None,
+    typer.Option("--test-folder", metavar="DIR", help="Folder of class folders that hold the test images."),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the files of the data set that are missing.")]
 Partition = Annotated[
     str,
     typer.Option(
@@ -58,12 +63,14 @@ def list_datasets(as_json: AsJson = False) -> None:
 def show_dataset(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
     root: DatasetRoot = None,
+    test_folder: TestFolder = None,
+    download: Download = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a data set's card and the sizes of its splits."""
     from robustbench_med.datasets.partition_report import holdings
 
-    held = holdings(_open(registry(), name, root))
+    held = holdings(_open(registry(), name, root, test_folder, download))
     card, rows = held.card, tables.rows(held)
     if as_json:
         console.emit_json({**asdict(card), "splits": rows})
@@ -92,6 +99,8 @@ def partition(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, with parameters if any: lgg:size=128.")],
     partition: Partition = "site",
     root: DatasetRoot = None,
+    test_folder: TestFolder = None,
+    download: Download = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also draw it: FILE.png or FILE.svg.")
     ] = None,
@@ -107,7 +116,7 @@ def partition(
     scheme(ref)  # before the images are read
     if out is not None:
         check_target(out)
-    held = holdings(partitioned(_open(registry(), name, root), ref))
+    held = holdings(partitioned(_open(registry(), name, root, test_folder, download), ref))
     card = held.card
     if out is not None:
         picture(held, partition, out)
@@ -183,12 +192,16 @@ def _where(entry: RegistryEntry) -> str:
         return "not set"
 
 
-def _open(registry: Registry, text: str, root: Path | None) -> Dataset:
+def _open(
+    registry: Registry, text: str, root: Path | None, test_folder: Path | None = None, download: bool = False
+) -> Dataset:
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.datasets.loading import open_dataset
+    from robustbench_med.grid.data_options import with_data_options
     from robustbench_med.plugins.references import parse
 
-    return open_dataset(registry, parse(text), root, RichProgress())
+    ref = parse(str(with_data_options(text, test_folder, download, root)))
+    return open_dataset(registry, ref, root, RichProgress())
 
 
 def _reads_file(registry: Registry, dataset: str | None, path: Path) -> bool:

@@ -12,11 +12,12 @@ from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.grid.data_options import with_data_options
 
 #: Options that mean the same in a run.
 SHARED = (
     *("dataset", "model", "strategy", "adversarial", "malicious", "engine"),
-    *("partition", "unseen_site", "device", "data_root"),
+    *("partition", "unseen_site", "device", "data_root", "test_folder", "download"),
 )
 
 
@@ -39,7 +40,11 @@ def train(
     """Train classifier, detector and purifier of a defense; an interrupted training resumes when called again."""
     from robustbench_med.api import train_defense
 
+    folder, download = options.pop("test_folder"), bool(options.pop("download"))
     given = {key: value for key, value in options.items() if value is not None}
+    if folder or download:
+        asked = given.get("dataset", "brainsim")
+        given["dataset"] = str(with_data_options(asked, folder, download, given.get("data_root")))
     artifact = train_defense(
         defense, **given, only=only or (), seed=seed, out=target, registry=registry(plugin), progress=RichProgress()
     )

@@ -1,0 +1,46 @@
+"""Options of the command line that are parameters of the data set: ``--test-folder``, ``--download``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.errors import DataError
+from robustbench_med.grid.options import Ref
+from robustbench_med.plugins.references import PartRef, format_ref, parse
+
+
+def with_data_options(
+    ref: Ref, test_folder: Path | str | None = None, download: bool = False, root: Path | str | None = None
+) -> Ref:
+    """A reference to a data set with the parameters that these options stand for.
+
+    Args:
+        ref: as it was given.
+        test_folder: relative paths start at the current folder, and if there is none of that name, at the data root.
+        download: fetch the files that are missing.
+        root: the data root, if it was given.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    more: dict[str, Any] = {"download": "true"} if download else {}
+    if test_folder is not None:
+        more["test_folder"] = _folder(Path(test_folder).expanduser(), root)
+    if not more:
+        return ref
+    if isinstance(ref, str):
+        known = parse(ref)
+        return format_ref(PartRef(known.name, {**known.params, **more}))
+    return {**ref, **more}
+
+
+def _folder(path: Path, root: Path | str | None) -> str:
+    """Below the data root its path from there, so that moving both changes nothing; else the whole path."""
+    base = Path(root).expanduser().resolve() if root is not None else None
+    found = path.resolve()
+    if not found.is_dir():
+        if path.is_absolute() or base is None or not (base / path).is_dir():
+            raise DataError(f"--test-folder {path} is not a folder")
+        found = (base / path).resolve()
+    return found.relative_to(base).as_posix() if base is not None and found.is_relative_to(base) else str(found)
