@@ -69,10 +69,10 @@ class RunOptions(TypedDict, total=False):
     goal: Goal
     finding: str | Sequence[str]
     threat: ThreatModel | Ref | Sequence[ThreatModel | Ref]
+    calibrated_thresholds: bool
     access: str | Sequence[str]
     surrogate: Ref
     evasion: str
-    calibrated_thresholds: bool
     stand_in: Literal["identity", "blur"]
     max_gradients: int | None
     max_queries: int | None
