@@ -288,4 +288,5 @@ def _key(record: Record) -> tuple[str, ...]:
     """What a claim and its probe have in common."""
     facts = (record.dataset.digest, formatted(record.defense), record.defense.weights.digest)
     threat = record.threat
-    return tuple(map(str, (*facts, threat.norm, threat.eps, record.seed, record.unseen, _client(record))))
+    ball = (threat.norm, threat.eps, threat.goal, threat.finding)
+    return tuple(map(str, (*facts, *ball, record.seed, record.unseen, _client(record))))
