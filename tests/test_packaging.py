@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 import robustbench_med
 from robustbench_med.leaderboard.sources.folder import CLAIMS, EVIDENCE, NOTICE, OUTCOMES, RECORDS, SPLITS, SUBMISSIONS
+from robustbench_med.leaderboard.sources.names import NAMES
 from robustbench_med.leaderboard.sources.verified import VERIFIED
 
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -133,7 +134,7 @@ def test_licence_is_apache_and_its_text_is_whole() -> None:
 
 
 def test_the_wheel_has_what_the_leaderboard_is_read_from(root: dict[str, Any]) -> None:
-    sources = (RECORDS, OUTCOMES, SPLITS, CLAIMS, NOTICE, SUBMISSIONS, EVIDENCE, VERIFIED)
+    sources = (RECORDS, OUTCOMES, SPLITS, CLAIMS, NAMES, NOTICE, SUBMISSIONS, EVIDENCE, VERIFIED)
     there = {f"leaderboard/{name}" for name in sources if (ROOT / "leaderboard" / name).exists()}
     included = root["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert included.keys() == {*there, "configs"}
