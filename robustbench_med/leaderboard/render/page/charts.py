@@ -7,7 +7,7 @@ bytes each time. Every chart is shown next to a table with the same figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -17,6 +17,7 @@ from robustbench_med.leaderboard.schema import Figure
 
 #: Of a line chart: size, and the room for the axes' labels. Small enough for a phone as it is.
 WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 340, 230, 36, 22, 10, 38
+ACROSS, UP = WIDE - LEFT - RIGHT, HIGH - TOP - BELOW
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Points that belong together; ``style`` is a class of the style sheet: colour, dashes, marker."""
+    """Points that belong together; ``style`` is a class of the style sheet: colour, dashes, marker.
+
+    ``path`` is the line where it has more corners than ``points`` are marked, as x and y in [0, 1].
+    """
 
     name: str
     style: str
-    points: Sequence[Point]
+    points: Sequence[Point] = ()
+    path: Sequence[tuple[float, float]] = ()
 
 
 def summary_bar(clean: float | None, claim: float | None, worst: float | None, drop: float | None) -> Markup:
@@ -101,6 +106,16 @@ def lines(
     return Markup("".join([*out, "</div>"]))
 
 
+def corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of a line without those within a level or an upright piece of it: a ROC curve is full of them."""
+    inner = [
+        (x, y)
+        for (x0, y0), (x, y), (x1, y1) in zip(points, points[1:], points[2:], strict=False)
+        if not (x0 == x == x1 or y0 == y == y1)
+    ]
+    return [points[0], *inner, points[-1]]
+
+
 def told(name: str, figure: Figure) -> str:
     """``worst case 75.0 % (47 to 91)``."""
     bounds = figure.interval
@@ -112,7 +127,8 @@ def told(name: str, figure: Figure) -> str:
 
 
 def _line(line: Line) -> str:
-    path = " ".join(f"{_x(point.x)},{_y(point.y)}" for point in _corners(line.points))
+    corners = line.path or [(point.x, point.y) for point in line.points]
+    path = " ".join([f"{LEFT + ACROSS * x:.4g},{HIGH - BELOW - UP * y:.4g}" for x, y in corners])
     out = [f'<g class="{line.style}"><polyline points="{path}"/>']
     for point in line.points:
         if point.interval is not None:
@@ -122,16 +138,6 @@ def _line(line: Line) -> str:
             told = f"<title>{escape(point.told)}</title>"
             out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}" r="3.5">{told}</circle>')
     return "".join([*out, "</g>"])
-
-
-def _corners(points: Sequence[Point]) -> Iterator[Point]:
-    """The points of a line without those within a level or an upright piece of it: a ROC curve is full of them."""
-    for at, point in enumerate(points):
-        if 0 < at < len(points) - 1:
-            before, after = points[at - 1], points[at + 1]
-            if before.x == point.x == after.x or before.y == point.y == after.y:
-                continue
-        yield point
 
 
 def _legend(line: Line) -> str:
@@ -158,11 +164,11 @@ def _tick(style: str, share: float, top: float, bottom: float) -> str:
 
 
 def _x(share: float) -> str:
-    return _n(LEFT + share * (WIDE - LEFT - RIGHT))
+    return _n(LEFT + share * ACROSS)
 
 
 def _y(share: float) -> str:
-    return _n(TOP + (1 - share) * (HIGH - TOP - BELOW))
+    return _n(TOP + (1 - share) * UP)
 
 
 def _n(value: float) -> str:

@@ -193,10 +193,8 @@ class Page:
     @cached_property
     def roc_points(self) -> list[tuple[float, list[float]]]:
         """With at most this share of clean images flagged, the share of attacked ones, for each seed."""
-        return [
-            (most, [max((y for x, y in outcome.roc if x <= most), default=0.0) for _, outcome in self._curves])
-            for most in AT_MOST
-        ]
+        curves = [[(x, y) for x, y in outcome.roc if x <= AT_MOST[-1]] for _, outcome in self._curves]
+        return [(most, [max((y for x, y in curve if x <= most), default=0.0) for curve in curves]) for most in AT_MOST]
 
     @property
     def roc_names(self) -> list[str]:
@@ -210,11 +208,11 @@ class Page:
         kept = self._curves
         if not kept:
             return None
-        chance = charts.Line("", "line-chance", [charts.Point(0, 0, ""), charts.Point(1, 1, "")])
+        chance = charts.Line("", "line-chance", path=[(0.0, 0.0), (1.0, 1.0)])
         drawn = [chance]
         for at, (_, outcome) in enumerate(kept):
-            points = [charts.Point(x, y, "") for x, y in ((0.0, 0.0), *outcome.roc, (1.0, 1.0))]
-            drawn.append(charts.Line("", f"line-{'a' if at == 0 else 'd'} thin", points))
+            corners = charts.corners([(0.0, 0.0), *outcome.roc, (1.0, 1.0)])
+            drawn.append(charts.Line("", f"line-{'a' if at == 0 else 'd'} thin", path=corners))
         if entry.fpr and entry.tpr:
             told = f"deployed: FPR {percent(entry.fpr.value)} %, TPR {percent(entry.tpr.value)} %"
             drawn.append(charts.Line("", "line-c", [charts.Point(entry.fpr.value, entry.tpr.value, told)]))

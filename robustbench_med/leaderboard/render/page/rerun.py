@@ -5,56 +5,55 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from robustbench_med.errors import BadConfig
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.records.record import Record
-from robustbench_med.records.rerun import command
+from robustbench_med.records.rerun import command, request
 
 #: Options in which the cells of a row differ.
-SEEDS = ("--seed", "--train-seed")
+SEEDS = ("seed", "train_seed")
 #: Options of training that `load_defense` takes.
 TRAINING = ("model", "strategy", "adversarial", "malicious", "engine")
 
 
 def commands(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     """Commands that measure records again, one for those that differ in a seed only; and why there is none."""
-    lines: list[str] = []
+    left: list[tuple[Record, dict[str, Any]]] = []
     missing = []
     for record in records:
         try:
-            lines.append(command(record))
+            left.append((record, request(record)))
         except BadConfig as error:
             missing.append(f"{error}.")
     asked = []
-    left = list(dict.fromkeys(lines))
     while left:
-        name, alike = max((_alike(left[0], left, name) for name in SEEDS), key=lambda each: len(each[1]))
+        first, options = left[0]
+        name, alike = max((_alike(left, name) for name in SEEDS), key=lambda each: len(each[1]))
+        line = command(first)
         if len(alike) > 1:
-            seeds = " ".join(_seed(line, name) for line in alike)
-            shape = _without(left[0], name)
+            option = name.replace("_", "-")
+            shape = re.sub(rf" --{option} \d+(?= )", f" --{option} $seed", line.rpartition(" --out ")[0], count=1)
+            seeds = " ".join(str(each[name]) for _, each in alike)
             asked.append(f"for seed in {seeds}; do\n  {shape} --out results/$seed\ndone")
         else:
-            asked.append(left[0])
-        left = [line for line in left if line not in alike]
+            asked.append(line)
+        left = [each for each in left if each[1] != options and each not in alike]
     return asked, missing
 
 
-def _alike(line: str, lines: Sequence[str], name: str) -> tuple[str, list[str]]:
-    """The commands that differ from one in this seed only, itself included, and in where their results go."""
-    if not _seed(line, name):
-        return name, [line]
-    return name, [other for other in lines if _seed(other, name) and _without(other, name) == _without(line, name)]
-
-
-def _seed(line: str, name: str) -> str:
-    found = re.search(rf" {name} (\d+)(?= )", line)
-    return found[1] if found else ""
-
-
-def _without(line: str, name: str) -> str:
-    line = re.sub(rf" {name} \d+(?= )", f" {name} $seed", line, count=1)
-    return re.sub(r" --out \S+$", "", line)
+def _alike(
+    found: Sequence[tuple[Record, dict[str, Any]]], name: str
+) -> tuple[str, list[tuple[Record, dict[str, Any]]]]:
+    """Those that differ from the first in this seed only, itself included, one for each seed."""
+    first = found[0][1]
+    if not str(first.get(name, "")).isdigit():
+        return name, [found[0]]
+    others = {
+        str(each[1].get(name)): each for each in reversed(found) if {**each[1], name: None} == {**first, name: None}
+    }
+    return name, [others[seed] for seed in dict.fromkeys(str(each[1].get(name)) for each in found) if seed in others]
 
 
 def snippet(record: Record) -> str:

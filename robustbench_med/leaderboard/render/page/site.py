@@ -21,6 +21,7 @@ from robustbench_med.leaderboard.render.page import (
     curves,
     figures,
     gallery,
+    lines,
     overview,
     search,
     words,
@@ -217,10 +218,8 @@ def environment() -> jinja2.Environment:
         "counted": counted,
         "first": FIRST,
         "percent": figures.percent,
-        "count": figures.count,
         "interval": figures.interval,
         "images_of": columns_of.images_of,
-        "client_count": _client_count,
         "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar,
         "key": _key,
@@ -237,8 +236,8 @@ def environment() -> jinja2.Environment:
         "whose": _whose,
         "source": _source,
         "share": _share,
-        "value": _value,
         "axis": _AXIS,
+        "lines": lines,
     }
     return made
 
@@ -262,14 +261,6 @@ def _key(kind: str) -> Markup:
 
 def _value(figure: Figure | None) -> float | None:
     return figure.value if figure else None
-
-
-def _client_count(entry: Entry, client: str) -> str:
-    """``16/12, too few``: images and patients."""
-    count = entry.client_images.get(client)
-    if count is None:
-        return figures.DASH
-    return columns_of.images_and_patients(count.images, count.patients) + (", too few" if count.few else "")
 
 
 def _share(figure: Figure | None) -> str:

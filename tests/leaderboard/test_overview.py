@@ -1,0 +1,162 @@
+"""The overview: who wins on what, images of patients first, and nothing but what the boards say."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import board as boards
+from helpers.board import build, share
+from helpers.paths import ROOT
+
+from robustbench_med.leaderboard.render.page import curves, overview, scatter
+from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.saturation import saturation
+from robustbench_med.leaderboard.schema import Board, Entry, Section
+
+PEOPLE = People()
+BUDGET = 4_800_000
+
+
+def named(board: Board, dataset: str, synthetic: bool) -> Board:
+    return replace(board, id=f"{dataset}-{board.eps_text.replace('/', '-')}", dataset=dataset, synthetic=synthetic)
+
+
+def section(*entries: Entry, track: str = "static", ladder: str = "ladder:quick") -> Section:
+    return Section(f"s-{track}-{ladder}", track, ladder, 64, boards.CLIENTS, entries)  # type: ignore[arg-type]
+
+
+def several() -> list[Board]:
+    """A synthetic data set with two threats, and one of patients with one of them."""
+    four, eight = boards.board(boards.entry("a")), boards.board(boards.entry("b"), eps=8)
+    return [named(four, "sim", True), named(eight, "sim", True), named(four, "zzz", False)]
+
+
+def test_images_of_patients_come_first_and_the_usual_threat_is_shown() -> None:
+    panels = overview.panels(several(), PEOPLE)
+    assert [panel.threat for panel in panels] == ["Linf 4/255", "Linf 8/255"]
+    assert [card.board.dataset for card in panels[0].cards] == ["zzz", "sim"]
+    assert [each.name for each in overview.data_sets(several(), PEOPLE)] == ["zzz", "sim"]
+    assert overview.usual(several()[1:2]) == "Linf 8/255", "where the usual one was not measured"
+    assert overview.panels([], PEOPLE) == []
+
+
+def test_the_best_row_of_each_kind_is_named_and_the_highest_comes_first() -> None:
+    strong = section(boards.entry("full", 0.2), ladder="ladder:full")
+    weak, other = section(boards.entry("quick", 0.9)), section(boards.entry("noisy", 0.4), track="randomized test-time")
+    board = replace(boards.board(), sections=(strong, weak, other))
+    assert [winner.entry.defense for winner in overview.winners(board)] == ["noisy", "full"]
+    best = overview.best(board)
+    assert best is not None
+    assert best.defense == "noisy"
+    assert overview.best(replace(board, sections=())) is None
+
+
+def test_every_row_is_a_dot_with_its_interval() -> None:
+    dots = [
+        scatter.Dot(boards.entry("a", 0.5), "<b>first</b>", labelled=True),
+        scatter.Dot(boards.entry("b", 0.5, clean=None), "without"),
+        scatter.Dot(replace(boards.entry("c", track="static"), worst=share(1.0, 0.0)), "third"),
+    ]
+    chart = scatter.scatter(dots, "a & b")
+    assert chart.count('class="whisker"') == 2
+    assert "a &amp; b" in chart
+    assert "&lt;b&gt;first&lt;/b&gt;" in chart
+    assert "first: clean 95.0 %, worst case 50.0 % (40 to 60)" in chart.replace("&lt;b&gt;", "").replace(
+        "&lt;/b&gt;", ""
+    )
+    assert "without" not in chart
+    assert re.findall(r"</svg> ([a-z -]+)</li>", chart) == ["static", "randomized test-time"]
+    assert scatter.scatter([], "nothing") == ""
+
+
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_names_in_a_chart_stay_apart_and_inside(count: int) -> None:
+    dots = [scatter.Dot(boards.entry(str(at), 0.5), "a long name " * 9, labelled=True) for at in range(count)]
+    chart = scatter.scatter(dots, "t")
+    places = [float(y) for y in re.findall(r'class="name" x="[\d.]+" y="(-?[\d.]+)"', chart)]
+    assert len(places) == count
+    if count <= 4:
+        assert all(abs(one - other) >= 12 for at, one in enumerate(places) for other in places[:at])
+        assert all(0 <= y <= scatter.HIGH for y in places)
+
+
+def test_the_same_system_is_followed_over_eps() -> None:
+    four, eight = boards.board(boards.entry("a")), boards.board(boards.entry("a", 0.2), eps=8)
+    chart = curves.over_eps(four, [four, eight], PEOPLE)
+    assert "a, 8/255 20.0 % (10 to 30)" in chart
+    assert "a, 0: clean 95.0 %" in chart
+    assert curves.over_eps(four, [four], PEOPLE) == ""
+    other = boards.board(boards.entry("b"), eps=8)
+    assert curves.over_eps(four, [four, other], PEOPLE) == ""
+
+
+def test_the_saturation_curve_has_every_round() -> None:
+    rungs = [
+        {
+            "rung": "one apgd",
+            "access": "oblivious",
+            "attacked": 64,
+            "withstanding": 0.75,
+            "broken": 9,
+            "gradients_mean": 20.0,
+        }
+        | {"queries_mean": 0.0, "seconds": 1.0, "reason": ""},
+        {
+            "rung": "two apgd",
+            "access": "full",
+            "attacked": 32,
+            "withstanding": 0.25,
+            "broken": 9,
+            "gradients_mean": 40.0,
+        }
+        | {"queries_mean": 0.0, "seconds": 1.0, "reason": ""}
+        | {"rounds": [{"gradients": 10.0, "withstanding": 0.5}, {"gradients": 20.0, "withstanding": 0.25}]},
+        {"rung": "left out", "access": "gate", "reason": "no detector"},
+    ]
+    made = boards.record(rungs=rungs, metrics={"clean_accuracy": 1.0})
+    chart = saturation([made])
+    assert chart is not None
+    told = re.findall(r"<title>(.*?)</title>", chart)
+    assert told == [
+        "no attack, 0 gradients: 100.0 %",
+        "one apgd, 20 gradients: 75.0 %",
+        "two apgd, 30 gradients: 50.0 %",
+        "two apgd, 40 gradients: 25.0 %",
+    ]
+    assert saturation([boards.record()]) is None
+
+
+def test_the_search_index_is_data_and_nothing_else(tmp_path: Path) -> None:
+    bad = boards.entry('"];alert(1)//</script>', id="bad", strategy="\u2028")
+    build([boards.board(bad)], tmp_path)
+    text = (tmp_path / "assets" / "search.js").read_text(encoding="utf-8")
+    assert text.isascii()
+    facts = json.loads(text.removeprefix("searchIndex = ").rstrip().removesuffix(";"))
+    assert facts["rows"][0][1:3] == ["bad", '"];alert(1)//</script>']
+    assert facts["boards"] == [["brainsim-linf-4-255", "brainsim, Linf 4/255"]]
+
+
+def test_a_board_says_once_what_others_published(tmp_path: Path) -> None:
+    build(boards.full(), tmp_path)
+    for name in ("index.html", "entries/brainsim-linf-4-255.medfedpure.html"):
+        assert "97.67" not in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_the_committed_site_is_small() -> None:
+    root = ROOT / "leaderboard"
+    parts = [root / "index.html", root / "about.html"]
+    parts += [path for name in ("assets", "boards", "entries", "gallery") for path in (root / name).rglob("*")]
+    assert sum(path.stat().st_size for path in parts if path.is_file()) <= BUDGET
+
+
+def test_the_committed_overview_names_the_winners() -> None:
+    text = (ROOT / "leaderboard" / "index.html").read_text(encoding="utf-8")
+    first = text[text.index("class=panel") :]
+    first = first[: first.index("</section>")]
+    assert "Linf 4/255" in first
+    assert "real patients" in first
+    assert not re.search(r">undefended</a>", text), "a winner that was trained adversarially has a name that says so"
