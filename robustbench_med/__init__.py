@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.components import read_choice as read_choice
     from robustbench_med.plugins.references import PartRef as PartRef
     from robustbench_med.plugins.references import format_eps as format_eps
+    from robustbench_med.plugins.references import format_ref as format_ref
     from robustbench_med.plugins.references import fraction as fraction
     from robustbench_med.plugins.references import parse as parse
     from robustbench_med.plugins.references import without_shared_params as without_shared_params
@@ -99,7 +100,7 @@ _LAZY = {
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.defenses.held": "held",
-    "robustbench_med.plugins.references": "PartRef format_eps fraction parse without_shared_params",
+    "robustbench_med.plugins.references": "PartRef format_eps format_ref fraction parse without_shared_params",
     "robustbench_med.plugins.specs": (
         "INTERFACE AttackSpec DatasetSpec DefenseSpec DetectorSpec MetricSpec ModelSpec PurifierSpec ReportSpec Spec "
         "StrategySpec hookimpl"

@@ -82,6 +82,10 @@ class RunOptions(TypedDict, total=False):
     score_8bit: bool
     score_fixed_noise: bool
     probe_limit: int
+    certify: bool
+    n0: int
+    n: int
+    alpha: float
     model: Ref | nn.Module | Sequence[Ref | nn.Module]
     strategy: Ref | Sequence[Ref]
     adversarial: Ref | None

@@ -40,6 +40,8 @@ FLAGS = {
     "(fpr): the threshold is the highest score; ask for a higher fpr, or calibrate on more images",
     "threshold-lowered": "the threshold of a detector that compares answers was lowered, so that images with barely "
     "wrong answers can be flagged; more clean images are flagged than was asked (fpr)",
+    "certificate-contradicted": "an attack broke images inside their certified radius: a certificate or the evaluation "
+    "is wrong, unless it is chance (see the note); raise --n and lower --alpha to tell",
     "class-absent": "a class has no test image, or no calibration image at a client: figures and thresholds leave it "
     "out; evaluate more images, or another partition",
     "eps-not-monotone": "robust accuracy rose with eps: the attack is not strong enough; try more steps",

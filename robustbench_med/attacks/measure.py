@@ -15,12 +15,17 @@ from torch import Tensor
 from robustbench_med.attacks.attacked_system import AttackedSystem
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.attacks.worst_case import WorstCase
+from robustbench_med.certification import smoothing
+from robustbench_med.certification.settings import Certification
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.results import Outcome, Predictions
 from robustbench_med.runtime.batching import Upload, in_chunks
 from robustbench_med.runtime.isolation import isolated
+
+#: Images that are certified together: what an interrupted run loses at most.
+CERTIFIED_TOGETHER = 8
 
 
 def measure(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Outcome:
@@ -61,11 +66,17 @@ def _measure_chunk(
     draws = settings.draws if pipeline.stochastic else 1
     scoring, first = Stream.named("scoring", settings.seed, ids), ids[:1].tolist()
 
+    certification = settings.certification
+
     def predict(images: Tensor) -> Predictions:
         with isolated(seed_of(settings.seed, "scoring", *first)):
+            if certification is not None:
+                return smoothing.predict(pipeline, images, scoring, certification)
             return pipeline.decide(images, scoring, draws)
 
-    clean = _clean_predictions(settings, ids, draws, lambda: predict(x))
+    found = {} if certification is None else _certificates(pipeline, x, ids, settings, certification)
+    clean = smoothing.certified_answers(found) if found else None
+    clean = clean or _clean_predictions(settings, ids, draws, lambda: predict(x))
     attacks = WorstCase(system, x, part.labels.to(x.device), ids, settings)
     x_adv = attacks.run(clean)
     images = {"clean": x, "attacked": x_adv}
@@ -75,13 +86,14 @@ def _measure_chunk(
         also["attacked_8bit"] = predict((x_adv * 255).round() / 255)
     if settings.score_fixed_noise and pipeline.stochastic:
         also |= {f"{side}_fixed_noise": _fixed(pipeline, each, settings) for side, each in images.items()}
+    attacked, distances = predict(x_adv), settings.threat.distance(x_adv, x).cpu()
     return Outcome(
         labels=part.labels,
         sites=part.sites,
         patients=part.patients,
         clean=clean,
-        attacked=predict(x_adv),
-        distances=settings.threat.distance(x_adv, x).cpu(),
+        attacked=attacked,
+        distances=distances,
         rungs=tuple(attacks.results),
         num_classes=settings.num_classes,
         lesion_class=settings.lesion_class,
@@ -89,7 +101,25 @@ def _measure_chunk(
         also=also,
         task=settings.task,
         classes=settings.classes,
+        certified=smoothing.compared(part.labels, found, attacked, distances, settings.threat.eps) if found else {},
     )
+
+
+def _certificates(
+    pipeline: Pipeline, x: Tensor, ids: Tensor, settings: EvaluationSettings, how: Certification
+) -> dict[str, Tensor]:
+    """The certificates of a chunk, a few images at a time, each shared by all cells of the same system."""
+    parts = []
+    for start in range(0, len(x), CERTIFIED_TOGETHER):
+        few, own = x[start : start + CERTIFIED_TOGETHER], ids[start : start + CERTIFIED_TOGETHER]
+
+        def made(few: Tensor = few, own: Tensor = own) -> tuple[None, dict[str, Tensor]]:
+            with isolated(seed_of(settings.seed, "certify", int(own[0]))):
+                return None, smoothing.certify(pipeline, few, own, settings.seed, how)
+
+        what = ["certified", settings.system_key, settings.seed, how.facts, own.tolist()]
+        parts.append((made() if settings.shared is None else settings.shared.get(what, made))[1])
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _fixed(pipeline: Pipeline, images: Tensor, settings: EvaluationSettings) -> Predictions:

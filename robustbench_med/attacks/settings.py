@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robustbench_med.attacks.goal import Goal, goal_of
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
+from robustbench_med.certification.settings import Certification
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.tasks import Task
 from robustbench_med.interfaces.threat import Budget, ThreatModel
@@ -43,6 +44,7 @@ class EvaluationSettings:
         shared: where clean predictions and images for transfer are kept for other cells; None keeps none.
         task: of the data set.
         classes: names of its classes, for metrics of tasks that are not multi-class.
+        certification: how much is drawn for certificates; attacks are then judged by the smoothed answer. None: no.
         system_key, surrogate_key: all that the answers of the deployed system, and of the surrogate, depend on.
     """
 
@@ -64,6 +66,7 @@ class EvaluationSettings:
     score_8bit: bool = False
     score_fixed_noise: bool = False
     shared: SharedResults | None = None
+    certification: Certification | None = None
     system_key: str = ""
     surrogate_key: str = ""
     task: Task = "multi-class"

@@ -9,7 +9,7 @@ from robustbench_med.cli.app import app
 
 #: Modules of commands, in the order of the help.
 MODULES = (
-    *("plan", "run", "train", "reproduce"),
+    *("plan", "run", "certify", "train", "reproduce"),
     *("table_", "report", "export", "diff", "merge", "verify"),
     *("leaderboard", "submissions", "gallery", "attacks", "submit"),
     *("list_", "show", "data", "plugins", "new", "check", "completion"),

@@ -98,7 +98,7 @@ def _parameter(key: str, hint: Any, single: bool, panel: bool) -> inspect.Parame
     value, many = _value_type(hint)
     many = many and not single
     flag = f"--{key.replace('_', '-')}"
-    names = {int: "N", float: "SECONDS", Path: "PATH"}
+    names = {int: "N", float: "SECONDS" if key == "time_limit" else "NUMBER", Path: "PATH"}
     metavar = names.get(value, "NAME" if facts["kind"] else "TEXT") + "..." * many
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     completed = completion.choice(plain) if get_origin(plain) is Literal else None

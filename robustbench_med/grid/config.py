@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from robustbench_med.certification.settings import Certification
 from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid.data_options import with_data_options
 from robustbench_med.grid.options import (
     ATTACK,
+    CERTIFICATE,
     COMPUTE,
     DATA,
     OUTPUT,
@@ -42,6 +44,9 @@ from robustbench_med.plugins.specs import Norm
 
 if TYPE_CHECKING:
     import pydantic
+
+#: Samples for which an image takes hours.
+MOST_SAMPLES = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,15 @@ class RunConfig:
     )
     probe_limit: int = option(12, "", "Images of the default probe.", ge=1)
 
+    certify: bool = option(
+        False, CERTIFICATE, "Certify each image by randomized smoothing, and judge attacks by the smoothed answer."
+    )
+    n0: int = option(100, CERTIFICATE, "Noisy samples that choose the class of an image.", ge=1, le=MOST_SAMPLES)
+    n: int = option(1000, CERTIFICATE, "Further samples that bound its probability.", ge=1, le=MOST_SAMPLES)
+    alpha: float = option(
+        0.001, CERTIFICATE, "Chance that the certificate of an image does not hold.", gt=0, lt=0.5, allow_inf_nan=False
+    )
+
     model: Refs = option((), TRAINING, "Classifier, in place of the one in the recipe.", kind="model")
     strategy: Refs = option((), TRAINING, "Training strategy, in place of the one in the recipe.", kind="strategy")
     adversarial: Ref | None = option(None, TRAINING, "Adversarial training in the strategy, such as pgd:steps=5.")
@@ -173,6 +187,11 @@ class RunConfig:
         """What was switched on of the options that change or add figures; a record without it says nothing of them."""
         names = ("tf32", "score_8bit", "score_fixed_noise", "calibrated_thresholds")
         return {name: True for name in names if getattr(self, name)}
+
+    @property
+    def certification(self) -> Certification | None:
+        """How much is drawn for certificates; None where none are made."""
+        return Certification(self.n0, self.n, self.alpha) if self.certify else None
 
     @property
     def threats(self) -> tuple[ThreatModel, ...]:
@@ -260,8 +279,8 @@ def _validator() -> pydantic.TypeAdapter[RunConfig]:
     return pydantic.TypeAdapter(RunConfig)
 
 
-def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
-    """A `RunConfig` from the options that were given, over those of a TOML file or of a named one.
+def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[str, Any] | None = None) -> RunConfig:
+    """A `RunConfig` from the options that were given, over those of a TOML file or of a named one, over ``defaults``.
 
     Raises:
         BadConfig: the file is missing, not a file, too large or not TOML.
@@ -275,6 +294,9 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
         _check_out(values.get("out"), file)
     values |= {name: value for name, value in options.items() if value is not None and value != []}
     values |= {name: None for name in OPTIONAL if values.get(name) == ""}
+    # A threat replaces both.
+    named = {*values, *(("norm", "eps") if values.get("threat") else ())}
+    values |= {name: value for name, value in (defaults or {}).items() if name not in named}
 
     def origin(key: str) -> str:
         return "on the command line" if file is None or options.get(key) not in (None, []) else f"in {file}"
@@ -285,6 +307,11 @@ def build(options: dict[str, Any], file: Path | None = None) -> RunConfig:
         raise BadParameter(
             f"--threat {reprlib.repr(values['threat'])} {origin('threat')} cannot be combined with "
             f"{', '.join(sorted(both))}; give --threat alone, or the others without it"
+        )
+    if not values.get("certify") and (idle := [name for name in ("n0", "n", "alpha") if name in values]):
+        raise BadParameter(
+            f"--{idle[0]} {reprlib.repr(values[idle[0]])} {origin(idle[0])} is of certificates; add --certify, or use "
+            "`rbmed certify`"
         )
     values = _of_data(_of_own_model(values))
     try:

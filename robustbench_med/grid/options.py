@@ -110,7 +110,7 @@ Folder = Annotated[Path, _Reads(_path, after=True)]
 
 #: Groups of options, in the order of ``rbmed run --help``.
 SUBJECT, DATA, THREAT = "What is evaluated", "Data and clients", "Threat model"
-ATTACK, TRAINING = "Attack and access", "Training"
+ATTACK, TRAINING, CERTIFICATE = "Attack and access", "Training", "Certificates (randomized smoothing)"
 COMPUTE, OUTPUT = "Compute", "Output"
 
 

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any, TypeVar
 
 from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
+from robustbench_med.certification.settings import check_certifiable
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.reference import TrainedRef
@@ -119,6 +120,8 @@ def _cell(
     resolved: ResolvedDefense,
 ) -> Cell:
     """A cell of the first seed over all clients."""
+    if config.certify:
+        check_certifiable(resolved, format_ref(trained.defense), threat.norm)
     rungs = tuple(rung for rung in rungs if meant_for(rung, resolved))
     reasons = [(rung, inapplicable(rung, threat, resolved)) for rung in rungs]
     kept = tuple(rung for rung, reason in reasons if reason is None)
@@ -135,6 +138,7 @@ def _cell(
     precision += sorted(config.extras)
     # Of another rule, the same scores would give another threshold.
     gate = [] if resolved.detector is None else [["gate", GATE_REVISION]]
+    certified = [] if config.certification is None else [config.certification.facts]
     cell = Cell(
         role=request.role,
         trained=trained,
@@ -150,7 +154,7 @@ def _cell(
         seed=config.seed[0],
         eot=config.eot,
         draws=config.draws,
-        facts=key_of([attacks, resolved.describe(), *precision, *gate]),
+        facts=key_of([attacks, resolved.describe(), *precision, *gate, *certified]),
     )
     if not cell.transfers:
         return cell

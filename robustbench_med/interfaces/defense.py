@@ -87,10 +87,14 @@ class Purifier(Part):
     Attributes:
         differentiable: `purify` has a useful gradient in ``x``; without one, only the rungs `bpda` and `query` apply.
         votes: copies of an image that are classified.
+        sigma: of a purifier for randomized smoothing, the standard deviation of its noise in pixel space: `purify`
+            gives h(x + sigma * n) for one function h, whatever the strength, with n standard normal and fresh for each
+            stream. `rbmed certify` relies on it. None for all others.
     """
 
     differentiable: bool = True
     votes: int = 1
+    sigma: float | None = None
 
     @abstractmethod
     def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:

@@ -196,6 +196,9 @@ class Outcome:
             has none, and until the cell is over.
         task: of the data set; of a multi-label one where all findings are asked about, else ``multi-class``.
         classes: names of the findings or grades; empty for classes without an order.
+        certified: of a cell with certificates, each (N,): ``radius`` and ``p_lower`` float64, as found by randomized
+            smoothing; ``held`` bool, the class is right and certified at eps; ``contradicted`` bool, the image was
+            broken inside its certified radius. Clean and attacked answers are then the smoothed ones. Empty else.
     """
 
     labels: Tensor
@@ -213,6 +216,7 @@ class Outcome:
     lesions: Mapping[str, Tensor] = field(default_factory=dict)
     task: Task = "multi-class"
     classes: tuple[str, ...] = ()
+    certified: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def gradients(self) -> Tensor:
@@ -241,6 +245,7 @@ class Outcome:
             also={name: answers.at(rows) for name, answers in self.also.items()},
             codes=tuple(self.codes[i] for i in names) if self.codes else (),
             lesions={name: values[rows] for name, values in self.lesions.items()},
+            certified={name: values[rows] for name, values in self.certified.items()},
         )
 
     @classmethod
@@ -259,4 +264,5 @@ class Outcome:
             also={name: Predictions.join([part.also[name] for part in parts]) for name in parts[0].also},
             codes=sum((part.codes for part in parts), ()),
             lesions={name: torch.cat([part.lesions[name] for part in parts]) for name in parts[0].lesions},
+            certified={name: torch.cat([part.certified[name] for part in parts]) for name in parts[0].certified},
         )

@@ -13,7 +13,7 @@ from robustbench_med.records.record import Record, latest
 RESULTS = (
     *("status", "clients", "n", "patients", "client_images", "metrics", "intervals", "per_client", "client_intervals"),
     *("between_clients", "worst_client"),
-    *("spent", "rungs", "diagnostics", "reason"),
+    *("spent", "certified", "rungs", "diagnostics", "reason"),
 )
 #: Fields that say what was requested, and with which data and weights.
 ASKED = ("dataset", "defense", "attack", "threat", "budget", "surrogate", "eot", "draws", "seed", "limit", "unseen")

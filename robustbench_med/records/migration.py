@@ -11,7 +11,7 @@ from typing import Any
 from robustbench_med.errors import BadConfig
 
 #: Version of the format that is written.
-SCHEMA = 5
+SCHEMA = 6
 
 
 def migrated(facts: Any) -> dict[str, Any]:
@@ -60,4 +60,9 @@ def _to_5(facts: dict[str, Any]) -> None:
     """Patients came: intervals of older records treat images as independent, and their patients are not known."""
 
 
-_STEPS: tuple[Callable[[dict[str, Any]], None], ...] = (_to_2, _to_3, _to_4, _to_5)
+def _to_6(facts: dict[str, Any]) -> None:
+    """Certificates came."""
+    facts.setdefault("certified", None)
+
+
+_STEPS: tuple[Callable[[dict[str, Any]], None], ...] = (_to_2, _to_3, _to_4, _to_5, _to_6)

@@ -23,6 +23,7 @@ from robustbench_med.interfaces.rate import Rate, interval, wilson
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.sections.attack import AttackSection, BudgetSection, ThreatSection
 from robustbench_med.records.sections.base import Count, Moment, Name, Number, Reason, RecordSection, Size
+from robustbench_med.records.sections.certified import CertifiedSection
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, PartsSection, SurrogateSection
 from robustbench_med.records.sections.provenance import ProvenanceSection
@@ -131,6 +132,10 @@ class Record(pydantic.BaseModel):
 
     spent: SpentSection = SpentSection()
     """Calls of the attacks for each image."""
+
+    certified: CertifiedSection | None = None
+    """Certificates by randomized smoothing, where they were requested; the answers are then those of the smoothed
+    system."""
 
     rungs: list[RungSection] = []
     """What each attack did, in order; those that did not run come last."""

@@ -50,6 +50,8 @@ def request(record: Record) -> dict[str, Any]:
         "draws": record.draws,
         "diagnostics": record.diagnostics.level if record.status == "ok" else "off",
     }
+    if (certified := record.certified) is not None:
+        options |= {"certify": True, "n0": certified.n0, "n": certified.n, "alpha": certified.alpha}
     if record.role != "cell":
         options["access"] = None
     if record.role == "claim":

@@ -21,7 +21,9 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     those of further scorings that were requested, such as ``attacked_8bit_``): ``prediction``, ``flagged``,
     ``rejected``, ``score``, ``changed``, ``purified_rmse``, and of a multi-label task ``logit_0``, ``logit_1``, ... of
     the findings, whose sets are ``label`` and ``prediction``, with finding k as bit k. If the data set measures its
-    lesions, ``lesion_radius`` (mm) and ``lesion_contrast`` (of [0, 1]), NaN without a lesion.
+    lesions, ``lesion_radius`` (mm) and ``lesion_contrast`` (of [0, 1]), NaN without a lesion. With certificates,
+    ``certified_radius`` (L2, 0 where nothing is certified), ``certified_p_lower``, ``certified_held`` (right, and
+    certified at eps) and ``certified_contradicted``.
     """
     draws, n = outcome.clean.predictions.shape
 
@@ -41,6 +43,7 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
         "broken_by": tiled(_broken_by(outcome)),
     }
     columns |= {f"lesion_{name}": tiled(values.tolist()) for name, values in outcome.lesions.items()}
+    columns |= {f"certified_{name}": tiled(values.tolist()) for name, values in outcome.certified.items()}
     for prefix, verdicts in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
         columns |= _columns(prefix, verdicts, draws)
     return pd.DataFrame(columns)

@@ -89,7 +89,8 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         if said and true and list(said) != [true[row] for row in rows]:
             yield f"{what} of images are not those of the data set"
     random = record.defense.randomized
-    wanted = record.draws if random else 1
+    # The samples of a smoothed answer are part of it: such a system is asked once.
+    wanted = record.draws if random and record.certified is None else 1
     if random is not None and {len(outcome.clean), len(outcome.attacked)} != {wanted}:
         yield f"images were answered {len(outcome.clean)} times, and a system with randomized = {random} {wanted} times"
     sites = sorted({split.sites[row] for row in rows})
@@ -100,7 +101,7 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
 def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
     """Every figure and interval, over all clients and for each."""
     known = bool(split.patients) and record.patients is not None
-    whole = [outcome_with(outcome, split, unknown) for unknown in (0, 1)]
+    whole = [outcome_with(outcome, split, unknown, record.certified is not None) for unknown in (0, 1)]
     patients = len(set(whole[0].patients)) if known else None
     if record.patients != patients:
         yield f"it is said to be of {record.patients} patients, not {patients}"
@@ -176,8 +177,11 @@ def computed(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, Any]:
     return found
 
 
-def outcome_with(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
-    """The outcome with these answers; what is not known is as small as it can be, or as large (``unknown`` = 1)."""
+def outcome_with(told: ImageResults, split: TestSplit, unknown: int, certified: bool = False) -> Outcome:
+    """The outcome with these answers; what is not known is as small as it can be, or as large (``unknown`` = 1).
+
+    ``certified``: there are certificates, whose radii are not published.
+    """
     rows, n = list(told.index), len(told.index)
     labels = torch.tensor([int(each) for each in told.labels], dtype=torch.int64)
 
@@ -198,6 +202,7 @@ def outcome_with(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
 
     codes = tuple(split.patients[row] for row in rows) if split.patients else ()
     empty = RungResult.empty("", "", n)
+    radii = {"radius": torch.full((n,), float(unknown)), "held": torch.full((n,), bool(unknown))} if certified else {}
     counted: dict[str, Any] = {name: torch.full((n,), unknown) for name in RungResult.PASSES}
     return Outcome(
         labels=labels,
@@ -213,6 +218,7 @@ def outcome_with(told: ImageResults, split: TestSplit, unknown: int) -> Outcome:
         # None of these right, or all.
         also={name: predictions((labels[None] if unknown else labels[None] * 0 - 3).numpy()) for name in ALSO},
         codes=codes,
+        certified=radii,
     )
 
 

@@ -21,6 +21,8 @@ from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
 #: Before the name of a measurement of lesions.
 LESION = "lesion."
+#: Before the name of a figure of a certificate.
+CERTIFIED = "certified."
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def encode(chunk: Chunk) -> bytes:
     for name, predictions in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
         tensors |= {f"{name}.{key}": value for key, value in predictions.tensors.items()}
     tensors |= {f"{LESION}{name}": values for name, values in outcome.lesions.items()}
+    tensors |= {f"{CERTIFIED}{name}": values for name, values in outcome.certified.items()}
     rungs = []
     for number, rung in enumerate(outcome.rungs):
         values = {field.name: getattr(rung, field.name) for field in fields(RungResult)}
@@ -94,11 +97,17 @@ def decode(data: bytes) -> Chunk:
             codes=tuple(facts["codes"]),
             task=facts["task"],
             classes=tuple(facts["classes"]),
-            lesions={name.removeprefix(LESION): values for name, values in tensors.items() if name.startswith(LESION)},
+            lesions=_named(LESION, tensors),
+            certified=_named(CERTIFIED, tensors),
         )
         return Chunk(outcome, facts["seconds"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a chunk: {error}") from None
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with this prefix, without it."""
+    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
 
 
 def encode_controls(controls: Controls, seconds: float) -> bytes:

@@ -19,6 +19,7 @@ from robustbench_med.attacks import controls, huge_eps
 from robustbench_med.attacks.batch_size import BatchSizes
 from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
+from robustbench_med.certification.smoothing import sigma_of
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.datasets.patients import patient_codes
 from robustbench_med.defenses.deployment import Deployment, Question
@@ -32,6 +33,7 @@ from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.tasks import encode
+from robustbench_med.interfaces.results import Outcome
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
@@ -39,6 +41,7 @@ from robustbench_med.plugins.tracebacks import PluginTraceback, plugin_traceback
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped
 from robustbench_med.records.sections.attack import AttackSection, draws
+from robustbench_med.records.sections.certified import CertifiedSection
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
 from robustbench_med.runner import checkpoints
@@ -170,11 +173,20 @@ class Evaluator:
         codes = patient_codes(test, outcome.patients) if deployment.dataset.card().patients_known else ()
         lesions = {name: values[outcome.index] for name, values in test.lesions.items()}
         chunk = replace(chunk, outcome=replace(outcome, codes=codes, lesions=lesions))
-        calibration = deployment.gate_notes(part.client for part in parts)
-        fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics, calibration)
+        told = deployment.gate_notes(part.client for part in parts)
+        certified = self._certified(chunk.outcome, parts[0].pipeline)
+        if certified is not None and (lines := certified.warnings()):
+            told |= {"certificate-contradicted": lines}
+        fields = measured(job.cell, chunk, totals, self._metrics, self.config.diagnostics, told)
+        fields["certified"] = certified
         record = self.record(job.cell, parts[0].pipeline, peak_memory_mib=peak_memory(self.device), **fields)
         dumped(record)  # what cannot be written fails this cell and not the run
         yield Done(record, checkpoints.encode(chunk))
+
+    def _certified(self, outcome: Outcome, pipeline: Pipeline) -> CertifiedSection | None:
+        """The certificates of all images; None where none were requested."""
+        how = self.config.certification
+        return None if how is None else CertifiedSection.of(outcome, how, sigma_of(pipeline))
 
     def _client_parts(self, job: Job, deployment: Deployment) -> list[_ClientPart]:
         """The images of each client with its deployed system and what an earlier attempt has finished."""
@@ -215,6 +227,7 @@ class Evaluator:
             score_8bit=self.config.score_8bit,
             score_fixed_noise=self.config.score_fixed_noise,
             shared=self._shared,
+            certification=self.config.certification,
             system_key=deployment.key(part.client),
             surrogate_key=surrogate.key(part.client) if surrogate else "",
             task=card.task,

@@ -22,7 +22,7 @@ def measured(
     totals: RunningTotals,
     metrics: Iterable[Metric],
     level: str,
-    calibration: Mapping[str, Sequence[str]] | None = None,
+    told: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Fields of the record: the figures of every metric, over all clients and for each, and what the attack spent.
 
@@ -32,7 +32,7 @@ def measured(
         totals: what the controls found.
         metrics: compute the figures.
         level: of the diagnostics.
-        calibration: by flag, what is to be said of the calibration of gates, a line each.
+        told: by flag, what is to be said of the calibration of gates and of certificates, a line each.
     """
     outcome = chunk.outcome
     known = bool(outcome.codes)
@@ -66,11 +66,11 @@ def measured(
         fields["diagnostics"] = diagnostics.report(
             level, outcome, figures, totals.controls, totals.controls_seconds, cell.threat.goal
         )
-    if calibration:  # said even where no control was run: it is about the defense
-        told = {"level": level, "flags": [], "notes": [], **fields["diagnostics"]}
-        flags = [flag for flag in FLAGS if flag in {*told["flags"], *calibration}]
-        notes = [line for lines in calibration.values() for line in lines]
-        fields["diagnostics"] = told | {"flags": flags, "notes": [*told["notes"], *notes]}
+    if told:  # said even where no control was run: it is about the defense
+        found = {"level": level, "flags": [], "notes": [], **fields["diagnostics"]}
+        flags = [flag for flag in FLAGS if flag in {*found["flags"], *told}]
+        notes = [line for lines in told.values() for line in lines]
+        fields["diagnostics"] = found | {"flags": flags, "notes": [*found["notes"], *notes]}
     return fields
 
 

@@ -22,7 +22,8 @@ def test_published_records_are_written_as_they_were(file: Any) -> None:
         if before["schema_version"] == SCHEMA:
             assert again == line
         else:
-            came = {"patients": None, "client_images": {}, "client_intervals": {}}  # with format 5
+            # With formats 5 and 6.
+            came = {"patients": None, "client_images": {}, "client_intervals": {}, "certified": None}
             assert json.loads(again) == came | before | {"schema_version": SCHEMA}
 
 

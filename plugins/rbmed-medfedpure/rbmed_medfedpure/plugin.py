@@ -77,6 +77,16 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
+        name="smoothed",
+        target="rbmed_medfedpure.recipes.undefended:Smoothed",
+        summary="The undefended classifier under randomized smoothing with one-step denoising; certifiable in L2",
+        title="Denoised smoothing",
+        paper="(Certified!!) Adversarial Robustness for Free!",
+        venue="ICLR 2023",
+        reference="Cohen et al. 2019, arXiv 1902.02918; Carlini et al. 2022, arXiv 2206.10550",
+        weights="rbmed_medfedpure:weights",
+    )
+    yield DefenseSpec(
         name="recipe",
         target="rbmed_medfedpure.recipes.recipe:RecipeDefense",
         summary="Any combination of parts, without code: --defense mine.toml",

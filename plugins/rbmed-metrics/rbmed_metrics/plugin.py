@@ -35,6 +35,11 @@ def rbmed_metrics() -> Iterator[MetricSpec]:
         target="rbmed_metrics.purification:Purification",
         summary="Share of images flagged and changed, size of the change, cost of rejection",
     )
+    yield MetricSpec(
+        name="certification",
+        target="rbmed_metrics.certification:Certification",
+        summary="Certified accuracy at eps, its distance to the attacked accuracy, abstentions, mean radius",
+    )
 
 
 @hookimpl

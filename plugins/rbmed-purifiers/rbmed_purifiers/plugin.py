@@ -155,6 +155,15 @@ PURIFIERS = (
         reference="Kassis et al. 2024, DiffBreak, arXiv:2411.16598 (voting)",
     ),
     PurifierSpec(
+        name="smoothed",
+        target="rbmed_purifiers.wrappers.smoothed:Smoothed",
+        summary="Randomized smoothing: noisy copies, denoised in one step, vote; `rbmed certify` gives L2 radii",
+        title="Randomized smoothing",
+        paper="(Certified!!) Adversarial Robustness for Free!",
+        venue="ICLR 2023",
+        reference="Cohen et al. 2019, arXiv:1902.02918; Carlini et al. 2022, arXiv:2206.10550",
+    ),
+    PurifierSpec(
         name="identity",
         target="rbmed_purifiers.controls:Identity",
         summary="Control: changes nothing",

@@ -29,10 +29,11 @@ TINY: dict[str, Any] = {
 }
 #: Purifiers that would be large or slow otherwise.
 OWN = {"majority": {"purifier": "ddim:width=8,levels=2"}, "ddpm": {"t_min": 4, "t_max": 20}}
+OWN["smoothed"] = {"denoiser": "one-step:width=8,levels=2"}
 #: They change no valid image.
 CONTROLS = {"identity", "clamp"}
-#: As published, it diffuses every image to the same time.
-FIXED = {"diffpure"}
+#: As published, they add as much noise to every image.
+FIXED = {"diffpure", "smoothed"}
 NAMES = [entry.qualified for entry in Registry().entries("purifier")]
 
 

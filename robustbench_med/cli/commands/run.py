@@ -21,7 +21,22 @@ from robustbench_med.grid.options import OUTPUT
 from robustbench_med.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from robustbench_med.grid.config import RunConfig
+    from robustbench_med.plugins.registry import Registry
     from robustbench_med.records.record import Record
+
+ReportName = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=component("report"),
+        metavar="NAME",
+        rich_help_panel=OUTPUT,
+        help="Print the records as this report: markdown, csv, ...",
+    ),
+]
+AsEvents = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print events and records, one JSON object per line.")
+]
 
 
 @app.command(rich_help_panel=EVALUATION)
@@ -29,31 +44,27 @@ if TYPE_CHECKING:
 def run(
     options: dict[str, Any],
     config: Config = None,
-    report: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=component("report"),
-            metavar="NAME",
-            rich_help_panel=OUTPUT,
-            help="Print the records as this report: markdown, csv, ...",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print events and records, one JSON object per line.")
-    ] = False,
+    report: ReportName = None,
+    as_json: AsEvents = False,
     quiet: Quiet = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Attack defenses and print a row for each. Options marked with ... may be repeated: their values make a grid."""
+    from robustbench_med.grid.config import build
+
+    known = registry(plugin)
+    measure(build(options, config), known, report, as_json, quiet)
+
+
+def measure(settings: RunConfig, known: Registry, report: str | None, as_json: bool, quiet: bool) -> None:
+    """Measure the cells of a configuration and print them; exit with 1 if a cell failed or a certificate is refuted."""
+    from robustbench_med.cli.tables.certificates import contradicted
     from robustbench_med.cli.tables.records import name_of
     from robustbench_med.cli.tables.summary import show
-    from robustbench_med.grid.config import build
     from robustbench_med.plugins.components import create
     from robustbench_med.records.table import to_frame
     from robustbench_med.runner.runner import Runner
 
-    known = registry(plugin)
-    settings = build(options, config)
     renderer = create(known, "report", report) if report else None
     # Events and a live view on one screen would overwrite each other.
     silent = quiet or (as_json and (out.is_terminal or not err.is_terminal))
@@ -80,7 +91,10 @@ def run(
         err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)
         if (culprit := runner.evaluator.tracebacks.get(record.cell_id)) is not None:
             show_plugin_traceback(culprit)
-    if failed:
+    refuted = contradicted(records)
+    for line in refuted:
+        err.print(line, style="bold red", markup=False, soft_wrap=True)
+    if failed or refuted:
         raise typer.Exit(1)
 
 

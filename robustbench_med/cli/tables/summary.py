@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_med.cli.console import MANY, err, out, plain, show_table
+from robustbench_med.cli.tables import certificates, scorings, tasks
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
-from robustbench_med.cli.tables import scorings, tasks
 from robustbench_med.records.record import Record
 
 
@@ -22,6 +22,11 @@ def show(records: Sequence[Record], samples: Path) -> None:
         plain(line)
     for line in (*scorings.lines(records), *tasks.lines(records)):
         plain(line)
+    if (certified := certificates.show(records)) is not None:
+        out.print()
+        show_table(certified)
+        for line in certificates.lines(records):
+            plain(line)
     if (clients := between.show(records)) is not None:
         out.print()
         show_table(clients)

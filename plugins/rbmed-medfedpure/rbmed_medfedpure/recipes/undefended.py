@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import robustbench_med as rbmed
 from rbmed_medfedpure.recipes.presets import ABOUT, PresetName, part, trained
-from robustbench_med import Defense, Field, Recipe
+from robustbench_med import Defense, Field, PartRef, Recipe, format_ref
 from robustbench_med.errors import BadParameter
 
 
@@ -87,4 +87,42 @@ class DiffPure(Defense):
             model=trained("model", p.model, p.preset),
             strategy=trained("strategy", p.strategy, p.preset),
             purifier=part("purifier", p.purifier, p.preset),
+        )
+
+
+class Smoothed(Defense):
+    """The undefended classifier under randomized smoothing, its noisy images denoised in one step first.
+
+    Cohen et al. 2019 (1902.02918), Carlini et al. 2022 (2206.10550). `rbmed certify` certifies its radii in L2.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of the recipe; those of a part as in ``denoiser=[one-step:width=48]``."""
+
+        sigma: rbmed.Number = Field(
+            0.25, gt=0, le=10, description="Standard deviation of the noise, for images in [0, 1]."
+        )
+        denoiser: str = Field(
+            "one-step", description="Purifier of the noisy images; 'none' for a classifier trained on noise."
+        )
+        copies: int = Field(8, ge=1, description="Noisy copies that are voted on, outside of `rbmed certify`.")
+        preset: PresetName = Field("small", description=ABOUT)
+        model: str = Field("resnet", description="Classifier architecture.")
+        strategy: str = Field("fedavg", description="Federated training strategy.")
+
+    def recipe(self) -> Recipe:
+        """The undefended classifier behind the smoothing purifier."""
+        p = self.params
+        denoiser = part("purifier", p.denoiser, p.preset)
+        return Recipe(
+            model=trained("model", p.model, p.preset),
+            strategy=trained("strategy", p.strategy, p.preset),
+            purifier=PartRef(
+                "smoothed",
+                {
+                    "sigma": p.sigma,
+                    "denoiser": "none" if denoiser is None else format_ref(denoiser),
+                    "copies": p.copies,
+                },
+            ),
         )
