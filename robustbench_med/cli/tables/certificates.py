@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from robustbench_med.cli import console
-from robustbench_med.cli.tables.records import name_of, name_of_attack, short
+from robustbench_med.cli.tables.records import name_of
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.render.columns import images_and_patients
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
+from robustbench_med.records.summary import attack_of, share
 
 _FIGURES = ("eps", "clean", "certified [95%]", "attacked [95%]", "gap", "abstains", "n")
 
@@ -42,21 +43,16 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
 def _cells(name: str, record: Record) -> list[str]:
     figures = record.metrics
     return [
-        short(name),
-        short(name_of_attack(record), 24),
+        name,
+        attack_of(record),
         f"{record.threat.eps:.4g}",
         percent(figures.get("clean_accuracy")),
-        _bounded(record, "certified_accuracy"),
-        _bounded(record, "robust_accuracy"),
+        share(record, "certified_accuracy"),
+        share(record, "robust_accuracy"),
         percent(figures.get("certified_gap")),
         percent(figures.get("certified_abstained")),
         images_and_patients(record.n, record.patients),
     ]
-
-
-def _bounded(record: Record, name: str) -> str:
-    bounds = record.intervals.get(name)
-    return percent(record.metrics.get(name)) + (f" [{100 * bounds[0]:.0f},{100 * bounds[1]:.0f}]" if bounds else "")
 
 
 def lines(records: Sequence[Record]) -> Iterator[str]:
