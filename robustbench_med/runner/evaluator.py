@@ -32,8 +32,8 @@ from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import reference
 from robustbench_med.interfaces.dataset import Split
-from robustbench_med.interfaces.tasks import encode
 from robustbench_med.interfaces.results import Outcome
+from robustbench_med.interfaces.tasks import encode
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry

@@ -15,6 +15,7 @@ from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.insider import no_insider
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
+    DataError,
     ModelNote,
     UnknownName,
     UsageError,
@@ -98,6 +99,8 @@ class Runner:
         dataset = self.loader.dataset(cell.trained, cell.threat.finding)
         card = dataset.card()
         check_task(cell, self.loader.dataset(cell.trained).card(), card, self.loader.resolved(cell.trained))
+        if self.config.certify and card.task == "multi-label":
+            raise DataError(f"--certify: data set {card.name!r} asks about several findings; name one: --finding")
         self._try_model(cell, self.loader.dataset(cell.trained).card())
         cell.threat.check_eps(card.channels * card.size * card.size)
         trains = self.loader.train and self.evaluator.explicit(cell) is None
