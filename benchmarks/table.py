@@ -19,7 +19,10 @@ import time
 from pathlib import Path
 
 RECORDS = Path(__file__).parents[1] / "leaderboard" / "records"
-COMMANDS = (["table"], ["table", "--report", "csv"], ["table", "--report", "markdown"], ["export"])
+COMMANDS = (
+    *(["table"], ["table", "--report", "csv"], ["table", "--report", "markdown"], ["export"]),
+    ["export", "--format", "json"],
+)
 
 
 def make(file: Path, count: int) -> None:

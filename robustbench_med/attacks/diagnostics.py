@@ -100,6 +100,7 @@ def _raised(
         "large-logits": above("logit_spread", 100.0),
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
+        "above-clean": _above_clean(outcome),
         "still-falling": _still_falling(outcome.rungs) > max(2 / n, FALLING),
         "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
         "not-finite": bool(outcome.clean.not_finite.any() or outcome.attacked.not_finite.any()),
@@ -156,6 +157,14 @@ def _constant(outcome: Outcome) -> bool:
     """One class for every image, though several images have another one."""
     given = outcome.clean.predictions[~outcome.clean.rejected & ~outcome.clean.not_finite]
     return len(given) > 0 and bool((given == given[0]).all()) and int((outcome.labels != given[0]).sum()) >= OTHERS
+
+
+def _above_clean(outcome: Outcome) -> bool:
+    """The robust accuracy lies above the clean one by more than two images."""
+    labels, clean, attacked = outcome.labels, outcome.clean, outcome.attacked
+    right = (clean.predictions == labels) & ~clean.rejected
+    left = (attacked.predictions == labels) | attacked.rejected
+    return float(left.float().mean()) > float(right.float().mean()) + 2 / len(labels)
 
 
 def _blind(auroc: float | None, n: int) -> bool:

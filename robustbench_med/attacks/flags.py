@@ -21,6 +21,8 @@ FLAGS = {
     "blind-detector": "the detector does not distinguish attacked images from clean ones (AUROC at chance)",
     "black-box-wins": "an attack that sees less broke images that were robust to attacks with gradients: the gradients "
     "mislead; try more steps, --access full with a larger --eot, or square",
+    "above-clean": "more images withstood the attack than are answered right without it, though an attack may leave an "
+    "image as it is: withheld answers count as robust (see robust_answered), or the attack repairs images",
     "still-falling": "robust accuracy was still falling with the last gradients that were spent (see the saturation "
     "curve): it is an upper bound that more of the same attack lowers; try --access ladder:full",
     "budget-exhausted": "the budget stopped an attack before it was done; raise --max-gradients or --max-queries",

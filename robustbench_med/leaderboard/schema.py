@@ -31,6 +31,7 @@ class Figure:
         value: mean over seeds; shares lie in [0, 1].
         low, high: from the lowest to the highest bound of the seeds' 95 % intervals, which are of patients where these
             are recorded; None where the figure has none.
+        by_images: the interval treats images as independent, since patients are not recorded: it is too narrow.
         seeds: each seed's own value, by rising training seed.
     """
 
@@ -38,6 +39,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
     seeds: tuple[float, ...] = ()
+    by_images: bool = False
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -304,7 +306,10 @@ class Section:
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"
-            found.append(f"Patients{whose} are not recorded: intervals treat images as independent and are too narrow.")
+            found.append(
+                f"Patients{whose} are not recorded: intervals are by images, as if these were independent, and too "
+                "narrow."
+            )
         return found
 
 

@@ -1,46 +1,74 @@
-"""Records as files for other programs."""
+"""Records as files for other programs.
+
+Of many records only what is written is kept while they are read: a row, or a line of JSON.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import replacing
-from robustbench_med.records.record import Record
-from robustbench_med.records.table import to_csv, to_frame
+from robustbench_med.records import table
+from robustbench_med.records.record import Record, dumped
+
+#: Columns besides those of every table; they come last.
+MORE: dict[str, Callable[[Record], Any]] = {
+    "dataset_digest": lambda record: record.dataset.digest,
+    "weights_digest": lambda record: record.defense.weights.digest,
+    "limit": lambda record: record.limit,
+    "draws": lambda record: record.draws,
+    "eot": lambda record: record.eot,
+    "commit": lambda record: record.provenance.commit,
+    "device": lambda record: record.provenance.device or None,
+    "created": lambda record: record.created,
+}
+
+
+def kept_as(form: str) -> Callable[[Record], Any]:
+    """What is to be kept of each record for a format: its row, or for ``json`` its line."""
+    return dumped if form == "json" else _row
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {name: get(record) for name, get in MORE.items()} | table.row(record)
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of the rows, with digests, commit, device and time of each."""
+    found = table.frame_of(rows)
+    return found[[*(name for name in found if name not in MORE), *MORE]]
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """The table of the records, with digests, commit, device and time of each."""
-    more = pd.DataFrame(
-        {
-            "dataset_digest": [record.dataset.digest for record in records],
-            "weights_digest": [record.defense.weights.digest for record in records],
-            "limit": [record.limit for record in records],
-            "draws": [record.draws for record in records],
-            "eot": [record.eot for record in records],
-            "commit": [record.provenance.commit for record in records],
-            "device": [record.provenance.device or None for record in records],
-            "created": [record.created for record in records],
-        }
-    )
-    table = to_frame(records)
-    return pd.concat([table, more[[name for name in more if name not in table]]], axis=1)
+    """The same of records."""
+    return frame_of(list(map(_row, records)))
+
+
+def parts(kept: Sequence[Any], form: str) -> Iterator[str]:
+    """What was `kept_as` a format, as text: ``csv`` with a row per cell, or ``json``, an array of whole records."""
+    if form == "csv":
+        yield table.to_csv(frame_of(list(kept)))
+        return
+    before = "[\n "
+    for line in kept:
+        yield before + json.dumps(json.loads(line), indent=1, allow_nan=False).replace("\n", "\n ")
+        before = ",\n "
+    yield "\n]\n"
 
 
 def exported(records: Sequence[Record], form: str) -> str:
-    """The records as text: ``csv`` with a row per cell, or ``json``, an array of whole records."""
-    if form == "csv":
-        return to_csv(frame(records))
-    return json.dumps([record.model_dump(mode="json") for record in records], indent=1, allow_nan=False) + "\n"
+    """Records as text (`parts`)."""
+    return "".join(parts(list(map(kept_as(form), records)), form))
 
 
-def write(records: Sequence[Record], form: str, target: Path) -> None:
-    """Write them to a file, whole or not at all.
+def write(kept: Sequence[Any], form: str, target: Path) -> None:
+    """Write what was `kept_as` a format to a file, whole or not at all.
 
     Raises:
         BadParameter: ``target`` is a folder.
@@ -50,6 +78,7 @@ def write(records: Sequence[Record], form: str, target: Path) -> None:
         raise BadParameter(f"--out {target} is a folder; name a file")
     with replacing(target) as draft:
         if form == "parquet":
-            frame(records).to_parquet(draft, index=False)
+            frame_of(list(kept)).to_parquet(draft, index=False)
         else:
-            draft.write_text(exported(records, form), encoding="utf-8")
+            with draft.open("w", encoding="utf-8") as file:
+                file.writelines(parts(kept, form))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files import journal
 from robustbench_med.files.atomic import new_folder
 from robustbench_med.records.compare import changed
-from robustbench_med.records.record import Record, dumped, latest, split
+from robustbench_med.records.record import Record, dumped, split
 
+T = TypeVar("T")
 RECORDS, SAMPLES = "records.jsonl", "samples"
 
 
@@ -38,17 +40,22 @@ def open_results(path: Path, keep: Callable[[Record], Record] = lambda record: r
     Raises:
         DataError: there are none.
     """
+    return list(kept(path, keep).values())
+
+
+def kept(path: Path, keep: Callable[[Record], T]) -> dict[str, T]:
+    """By cell, what is to be kept of the record that was measured last; arguments and errors as `open_results`."""
     file = records_file(path)
     if not file.is_file():
         what = f"folder {path} holds no {RECORDS}" if path.is_dir() else f"there is no file or folder {path}"
         raise DataError(f"{what}; name a folder of results, such as results, or a file of records in it")
-    good, bad = split(file, keep)
+    good, bad = split(file, lambda record: (record.cell_id, keep(record)))
     if not good:
         reason = f": line {bad[0].number} is not a record ({bad[0].reason})" if bad else ""
         raise DataError(f"no records in {file}{reason}")
     if bad:
         journal.warn(file, bad)
-    return latest(good)
+    return dict(good)
 
 
 def merge(folders: Sequence[Path], target: Path) -> list[Record]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import pydantic_core
@@ -29,6 +29,7 @@ from robustbench_med.records.sections.defense import DefenseSection, PartsSectio
 from robustbench_med.records.sections.provenance import ProvenanceSection
 from robustbench_med.records.sections.results import DiagnosticsSection, FairnessSection, RungSection, SpentSection
 
+T = TypeVar("T")
 Figures = dict[Name, Number | None]
 _MISSING: Any = object()
 #: Sections that many records have in common: each is checked and kept once. They are frozen.
@@ -180,15 +181,13 @@ def read(path: Path) -> Iterator[Record]:
         DataError: the file cannot be read.
         BadConfig: a record was written by a newer robustbench-med.
     """
-    good, bad = split(path)
+    good, bad = split(path, lambda record: record)
     if bad:
         journal.warn(path, bad)
     return iter(good)
 
 
-def split(
-    path: Path, keep: Callable[[Record], Record] = lambda record: record
-) -> tuple[list[Record], list[journal.InvalidLine]]:
+def split(path: Path, keep: Callable[[Record], T]) -> tuple[list[T], list[journal.InvalidLine]]:
     """What is to be kept of each record of a file, and the lines that are none; errors as `read`."""
     try:
         return journal.read(path, lambda line: keep(parse(line)))

@@ -24,7 +24,11 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     ``clean_`` and ``robust_`` ``mean``, ``worst`` and ``spread`` are of the accuracy over the clients
     (`robustbench_med.records.fairness`).
     """
-    rows = [_row(record) for record in records]
+    return frame_of([row(record) for record in records])
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of the rows of records."""
     frame = pd.DataFrame(rows)
     head = [column for column in HEAD if column in frame]
     return frame[[*head, *(column for column in frame if column not in head)]]
@@ -46,9 +50,10 @@ def _cell(value: Any) -> Any:
     return escape_csv(value) if isinstance(value, str) else value
 
 
-def _row(record: Record) -> dict[str, Any]:
+def row(record: Record) -> dict[str, Any]:
+    """The row of a record, by column."""
     strategy = record.defense.strategy
-    row: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "dataset": record.dataset.name,
         "synthetic": record.dataset.synthetic,
         "defense": record.defense.name,
@@ -76,14 +81,14 @@ def _row(record: Record) -> dict[str, Any]:
     }
     if record.worst_client is not None:
         worst = record.worst_client
-        row["worst_client_robust_accuracy"] = record.per_client[worst].get("robust_accuracy")
+        cells["worst_client_robust_accuracy"] = record.per_client[worst].get("robust_accuracy")
         bounds = record.client_intervals.get(worst, {}).get("robust_accuracy", (None, None))
-        row["worst_client_robust_accuracy_low"], row["worst_client_robust_accuracy_high"] = bounds
-        row["worst_client_images"], row["worst_client_patients"] = record.client_images.get(worst, (None, None))
+        cells["worst_client_robust_accuracy_low"], cells["worst_client_robust_accuracy_high"] = bounds
+        cells["worst_client_images"], cells["worst_client_patients"] = record.client_images.get(worst, (None, None))
     for short in ("clean", "robust"):
         figure = record.between_clients.get(f"{short}_accuracy")
         for key in ("mean", "worst", "spread"):
-            row[f"{short}_{key}"] = getattr(figure, key, None)
+            cells[f"{short}_{key}"] = getattr(figure, key, None)
     for name, (low, high) in record.intervals.items():
-        row[f"{name}_low"], row[f"{name}_high"] = low, high
-    return row
+        cells[f"{name}_low"], cells[f"{name}_high"] = low, high
+    return cells

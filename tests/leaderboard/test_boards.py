@@ -10,6 +10,7 @@ from helpers.records import ladder_record, outcome, plain
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
@@ -231,6 +232,28 @@ def test_an_id_does_not_change_with_the_figures_or_with_more_seeds() -> None:
     more = only(ladder_record("1", [True] * 16), ladder_record("2", HALF, seed=1))
     assert alone.id == more.id
     assert alone.id != only(ladder_record("0", HALF, name="g")).id
+
+
+def test_a_worst_case_above_the_clean_accuracy_is_marked() -> None:
+    metrics = ladder_record(safe=HALF).metrics | {"clean_accuracy": 0.25}
+    entry = only(ladder_record(safe=HALF, metrics=metrics, intervals={}))
+    assert [mark.flag for mark in entry.marks] == ["above-clean"]
+    assert only(ladder_record(safe=HALF)).marks == ()
+
+
+def test_intervals_of_images_say_so() -> None:
+    record = ladder_record("0", HALF)
+    told = only(record)
+    assert told.worst is not None
+    assert told.worst.by_images
+    assert BY_NAME["robust"].text(told).endswith("] by images")
+    known = only(record.model_copy(update={"patients": 16}))
+    assert known.worst is not None
+    assert not known.worst.by_images
+    assert BY_NAME["robust"].text(known).endswith("]")
+    (board,) = boards([record])
+    assert '"by_images": true' in to_json([board])
+    assert "clean worst" in to_csv([board])
 
 
 def test_published_claims_are_shown_next_to_our_rows_and_their_data() -> None:

@@ -12,13 +12,12 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.fuzz import FUZZ, nothing_written, refused
+from helpers.fuzz import FUZZ, JSON, LEAVES, mutated, nothing_written, refused
 from helpers.paths import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,40 +37,6 @@ from robustbench_med.records.export import exported, frame
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
 from robustbench_med.records.sections.defense import FederationSection
-
-LEAVES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.integers(-3, 3),
-    st.floats(),
-    st.text(max_size=8),
-    st.sampled_from(
-        [
-            "../../x",
-            "/etc/passwd",
-            "a\x1b[2J",
-            "ladder",
-            "ok",
-            "1e999",
-            "[a",
-            "a:b=[c",
-            -1,
-            2**63,
-            1e308,
-            "",
-            "x" * 2000,
-        ]
-    ),
-)
-JSON = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["name", "reason", "rung"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
 
 
 def shipped() -> list[dict[str, Any]]:
@@ -99,32 +64,6 @@ def shipped() -> list[dict[str, Any]]:
 
 
 SHIPPED = shipped()
-
-
-def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something may be changed."""
-    yield at
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from paths(each, (*at, key))
-
-
-@st.composite
-def mutated(draw: st.DrawFn, originals: list[dict[str, Any]]) -> dict[str, Any]:
-    """Something valid with up to three changes anywhere in it."""
-    facts = copy.deepcopy(draw(st.sampled_from(originals)))
-    for _ in range(draw(st.integers(0, 3))):
-        *where, last = draw(st.sampled_from([path for path in paths(facts) if path]))
-        place: Any = facts
-        for key in where:
-            place = place[key]
-        how = draw(st.sampled_from(["replace", "delete", "add"]))
-        if how == "delete":
-            del place[last]
-        elif how == "add" and isinstance(place, dict):
-            place[draw(st.text(max_size=5))] = draw(JSON)
-        else:
-            place[last] = draw(JSON)
-    return facts
 
 
 @pytest.fixture(autouse=True)

@@ -121,4 +121,5 @@ def test_the_result_is_a_column_of_the_leaderboard(rbmed: Run) -> None:
         assert done.exit_code == 0, done.output
         assert "fresh" in done.stdout
         assert shown in done.stdout
-    assert shown in Path("board/index.html").read_text()
+    (page,) = Path("board/boards").glob("*.html")
+    assert shown in page.read_text()

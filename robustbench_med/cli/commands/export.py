@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,19 +24,17 @@ def export(
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the complete records as JSON."""
-    from robustbench_med.records.export import exported, write
-    from robustbench_med.records.folder import is_large, open_results
-    from robustbench_med.records.lean import lean
-    from robustbench_med.records.record import latest
+    from robustbench_med.records.export import kept_as, parts, write
+    from robustbench_med.records.folder import kept
 
-    whole = form == "json" or not any(map(is_large, results))
-    records = latest(
-        record for each in results for record in (open_results(each) if whole else open_results(each, lean))
-    )
+    found: dict[str, Any] = {}
+    for each in results:
+        found |= kept(each, kept_as(form))
+    records = list(found.values())
     if target is not None:
         write(records, form, target)
         plain(f"{len(records)} cells in {target}")
     elif form == "parquet":
         raise BadParameter("--format parquet is binary; name a file for it: --out FILE")
     else:
-        sys.stdout.write(exported(records, form))
+        sys.stdout.writelines(parts(records, form))

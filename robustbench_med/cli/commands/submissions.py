@@ -190,7 +190,9 @@ def _fresh_figures(new: FreshFinding) -> Fresh:
 
     clean, robust = new.figures["clean_accuracy"], new.figures["robust_accuracy"]
     low, high = new.again.intervals["robust_accuracy"]
-    return Fresh(source=new.source, n=new.again.n, clean=clean, robust=robust, low=low, high=high)
+    return Fresh(
+        source=new.source, n=new.again.n, patients=new.again.patients, clean=clean, robust=robust, low=low, high=high
+    )
 
 
 def _verify_images(

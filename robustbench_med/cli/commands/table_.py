@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, Results, registry
+
+#: Rows of a report from which on it is written without a console.
+MANY = 2000
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -20,18 +25,33 @@ def table(
     plugin: PluginFiles = None,
 ) -> None:
     """Show the records of earlier runs; of a cell that was measured several times, the latest."""
-    from robustbench_med.cli.tables.summary import show
     from robustbench_med.plugins.components import create
+
+    renderer = create(registry(plugin), "report", report) if report else None
+    if renderer is None:
+        _show(records)
+        return
+    from robustbench_med.records.folder import kept
+    from robustbench_med.records.table import frame_of, row
+
+    rows: dict[str, Any] = {}
+    for each in records:
+        rows |= kept(each, row)
+    many = len(rows) > MANY
+    frame = frame_of([rows.pop(cell) for cell in list(rows)])  # the memory of each is free then
+    text = renderer.render(frame)
+    if many:  # a console would keep several copies of it
+        sys.stdout.write(f"{text}\n")
+    else:
+        plain(text)
+
+
+def _show(records: list[Path]) -> None:
+    from robustbench_med.cli.tables.summary import show
     from robustbench_med.records.folder import is_large, open_results
     from robustbench_med.records.lean import lean
     from robustbench_med.records.record import latest
-    from robustbench_med.records.table import to_frame
 
-    renderer = create(registry(plugin), "report", report) if report else None
     large = any(map(is_large, records))
     found = latest(record for each in records for record in (open_results(each, lean) if large else open_results(each)))
-    if renderer is not None:
-        found.reverse()
-        plain(renderer.render(to_frame(found.pop() for _ in range(len(found)))))  # the memory of each is free then
-    else:
-        show(found, (records[0] if records[0].is_dir() else records[0].parent) / "samples")
+    show(found, (records[0] if records[0].is_dir() else records[0].parent) / "samples")

@@ -178,7 +178,7 @@ def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
             yield f"worst client of {name_of(record)}: {worst}, {value}{interval}, {images_of(images, patients)}{few}"
     if missing := sum(record.patients is None for record in rows):
         whose = "" if missing == len(rows) else f" of {missing} of {len(rows)} rows"
-        yield f"patients{whose} are not recorded: intervals treat images as independent, and are too narrow"
+        yield f"patients{whose} are not recorded: intervals are by images, as if these were independent, and too narrow"
 
 
 def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:

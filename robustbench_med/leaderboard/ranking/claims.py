@@ -83,7 +83,9 @@ def claimed(
 def _of(answers: Sequence[Answers]) -> Figure | None:
     every = np.ones(len(answers[0].index), dtype=bool)
     found = [each.intervals({"claim": (each.withstood, every)})["claim"] for each in answers]
-    return figures.over([each.value for each in found], [each.bounds for each in found])
+    return figures.over(
+        [each.value for each in found], [each.bounds for each in found], not all(each.patients for each in answers)
+    )
 
 
 def _capped(worst: Figure | None, claim: Figure) -> Figure | None:

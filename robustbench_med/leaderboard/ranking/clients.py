@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robustbench_med.leaderboard.ranking.answers import Answers
-from robustbench_med.leaderboard.ranking.figures import over
+from robustbench_med.leaderboard.ranking.figures import by_images, over
 from robustbench_med.leaderboard.schema import Count, Figure
 from robustbench_med.records.record import Record
 
@@ -58,7 +58,7 @@ def _of_records(records: Sequence[Record], client: str, names: Sequence[str]) ->
     for name in names:
         metric = METRICS[name]
         bounds = [record.client_intervals.get(client, {}).get(metric) for record in records]
-        figure = over([record.per_client[client].get(metric) for record in records], bounds)
+        figure = over([record.per_client[client].get(metric) for record in records], bounds, by_images(records))
         if figure is not None:
             found[name] = figure
     return found

@@ -148,7 +148,11 @@ def _fresh(records: Sequence[Record], known: Known) -> dict[str, Any]:
     if not found:
         return {}
     return {
-        "fresh": figures.over([each.robust for each in found], [(each.low, each.high) for each in found]),
+        "fresh": figures.over(
+            [each.robust for each in found],
+            [(each.low, each.high) for each in found],
+            any(each.patients is None for each in found),
+        ),
         "fresh_images": "; ".join(dict.fromkeys(f"{each.n} of {each.source}" for each in found)),
     }
 

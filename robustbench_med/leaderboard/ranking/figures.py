@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.leaderboard.ranking.answers import Answers
@@ -11,8 +11,13 @@ from robustbench_med.records.record import Record
 from robustbench_med.records.sections.results import RungSection
 
 
-def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = ()) -> Figure | None:
-    """Mean over seeds, with an interval that holds those of all seeds; None unless every seed has the figure."""
+def over(
+    values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None] = (), by_images: bool = False
+) -> Figure | None:
+    """Mean over seeds, with an interval that holds those of all seeds; None unless every seed has the figure.
+
+    ``by_images``: an interval treats images as independent.
+    """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
@@ -20,21 +25,29 @@ def over(values: Sequence[float | None], intervals: Sequence[tuple[float, float]
     mean = sum(known) / len(known)
     if not bounds or len(bounds) < len(known):
         return Figure(mean, seeds=tuple(known))
-    return Figure(mean, min(low for low, _ in bounds), max(high for _, high in bounds), tuple(known))
+    return Figure(mean, min(low for low, _ in bounds), max(high for _, high in bounds), tuple(known), by_images)
 
 
 def figure(records: Sequence[Record], name: str) -> Figure | None:
     """A metric by its name in records."""
-    return over([record.metrics.get(name) for record in records], [record.intervals.get(name) for record in records])
+    values, bounds = ([getattr(record, what).get(name) for record in records] for what in ("metrics", "intervals"))
+    return over(values, bounds, by_images(records))
+
+
+def by_images(records: Sequence[Record]) -> bool:
+    """Whether intervals of these records treat images as independent, since they do not know their patients."""
+    return any(record.patients is None for record in records)
 
 
 def answered(found: Sequence[Answers], lesion: int | None) -> dict[str, dict[str, Figure]]:
     """The figures of the answers of several sets of weights, by client ("" for all) and by their name in an `Entry`."""
     every = [each.figures(lesion) for each in found]
+    images = not all(each.patients for each in found)
     made: dict[str, dict[str, Figure]] = {}
     for key in every[0]:
         own = [figures[key] for figures in every if key in figures]
-        figure = over([each.value for each in own], [each.bounds for each in own]) if len(own) == len(every) else None
+        bounds = [each.bounds for each in own]
+        figure = over([each.value for each in own], bounds, images) if len(own) == len(every) else None
         if figure is not None:
             made.setdefault(key[0], {})[key[1]] = figure
     return made
@@ -61,9 +74,16 @@ def _rung(name: str, rungs: Sequence[RungSection]) -> RungFigure:
 
 
 def marks(records: Sequence[Record]) -> tuple[Mark, ...]:
-    """The raised flags of all records, each once, by name."""
-    flags = sorted({flag for record in records for flag in record.diagnostics.flags})
+    """The raised flags of all records, each once, by name; `above-clean` also of records that do not know it."""
+    flags = sorted({flag for record in records for flag in record.diagnostics.flags} | set(_above_clean(records)))
     return tuple(Mark(flag, FLAGS.get(flag, "a flag of another version or plugin")) for flag in flags)
+
+
+def _above_clean(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        clean, robust = (record.metrics.get(f"{side}_accuracy") for side in ("clean", "robust"))
+        if clean is not None and robust is not None and robust > clean + 2 / max(record.n, 1):
+            yield "above-clean"
 
 
 def mean_spent(records: Sequence[Record], name: str) -> float | None:

@@ -65,7 +65,7 @@ def by_lesion(outcomes: Sequence[ImageResults | Answers | None], name: str) -> l
         inside = [_inside(np.asarray(outcome.lesions[name]), measurement.edges, number) for outcome in kept]
         if images := int(inside[0].sum()):
             clean, worst = (
-                over([value for value, _ in shares], [interval for _, interval in shares])
+                over([value for value, _ in shares], [interval for _, interval in shares], not kept[0].patients)
                 for shares in (
                     [_share(outcome, side, rows) for outcome, rows in zip(kept, inside, strict=True)]
                     for side in ("correct", "robust")

@@ -35,13 +35,13 @@ class Column:
 
 
 def with_interval(figure: Figure | None) -> str:
-    """``77.1 [65, 86]``, in percent."""
+    """``77.1 [65, 86]``, in percent; ``77.1 [70, 83] by images`` where patients are not recorded."""
     if figure is None:
         return ""
     if figure.interval is None:
         return percent(figure.value)
     low, high = figure.interval
-    return f"{percent(figure.value)} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{percent(figure.value)} [{100 * low:.0f}, {100 * high:.0f}]{' by images' * figure.by_images}"
 
 
 def share(name: str, title: str, meaning: str, get: Callable[[Entry], Figure | None], bounds: bool = False) -> Column:

@@ -82,7 +82,10 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
 
 
 def _figure(figure: Figure | None) -> dict[str, Any] | None:
-    return None if figure is None else {name: getattr(figure, name) for name in ("value", "low", "high", "seeds")}
+    if figure is None:
+        return None
+    more = {"by_images": True} if figure.by_images else {}
+    return {name: getattr(figure, name) for name in ("value", "low", "high", "seeds")} | more
 
 
 def to_csv(boards: Sequence[Board]) -> str:
@@ -134,6 +137,7 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         row[f"{name}_low"], row[f"{name}_high"] = figure.interval or (None, None) if figure else (None, None)
     count = entry.client_images.get(entry.worst_client or "")
     row |= {
+        "by_images": " ".join(name for name in _FIGURES if (found := getattr(entry, name)) and found.by_images),
         "drop": entry.drop,
         "claim_attack": entry.claim_attack,
         "claim_images": entry.claim_images or None,

@@ -44,6 +44,9 @@ class Fresh(pydantic.BaseModel):
     n: Annotated[int, Field(ge=1)]
     """Number of images."""
 
+    patients: Annotated[int, Field(ge=1)] | None = None
+    """Number of patients; null where they are not known, so that the interval is one of images."""
+
     clean: _Share
     """Clean accuracy."""
 

@@ -18,11 +18,11 @@ def percent(value: float | None) -> str:
 
 
 def interval(figure: Figure | None) -> str:
-    """``85\N{EN DASH}92``, in percent; "" where there is none."""
+    """``85\N{EN DASH}92``, in percent, ``by images`` where patients are not recorded; "" where there is none."""
     if figure is None or figure.interval is None:
         return ""
     low, high = figure.interval
-    return f"{100 * low:.0f}{DASH}{100 * high:.0f}"
+    return f"{100 * low:.0f}{DASH}{100 * high:.0f}{' by images' * figure.by_images}"
 
 
 def count(value: float | None) -> str:
