@@ -101,7 +101,11 @@ class StoreWarning(RbmedWarning):
     """A line of a file of records is not a record, or a stored file is damaged and is created again."""
 
 
-class ModelNote(RbmedWarning):
+class Note(RbmedWarning):
+    """What a user should know while something goes on; nothing is wrong."""
+
+
+class ModelNote(Note):
     """What a user should know about a model from elsewhere before its figures are read; nothing is wrong with it."""
 
 

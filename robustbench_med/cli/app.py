@@ -18,7 +18,7 @@ import robustbench_med
 from robustbench_med.cli import console, interrupts
 from robustbench_med.cli.options import PluginFiles
 from robustbench_med.cli.tracebacks import DEBUG, explained, show_all
-from robustbench_med.errors import ModelNote, RbmedError, RbmedWarning, UsageError, described
+from robustbench_med.errors import Note, RbmedError, RbmedWarning, UsageError, described
 from robustbench_med.files.atomic import FULL
 
 #: Panels of commands in the help.
@@ -64,7 +64,7 @@ def one_line_warnings() -> Iterator[None]:
     show_other = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, ModelNote):
+        if issubclass(category, Note):
             console.note(str(message))
         elif issubclass(category, RbmedWarning):
             console.warn(str(message))

@@ -17,6 +17,7 @@ from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
     DataError,
     ModelNote,
+    Note,
     UnknownName,
     UsageError,
     WeightsError,
@@ -33,7 +34,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped
 from robustbench_med.runner.evaluator import Evaluator
-from robustbench_med.runner.executors import find_executor
+from robustbench_med.runner.executors import Submits, find_executor
 from robustbench_med.runner.messages import Job
 from robustbench_med.runner.run_loop import RunLoop
 from robustbench_med.runner.tasks import check_task
@@ -89,6 +90,10 @@ class Runner:
         check_writable(self.config.out)
         for cell in cells:
             self.check(cell_of(cell))
+        if isinstance(self.executor, Submits):
+            for said in self.executor.ahead():
+                warnings.warn(said, Note, stacklevel=2)
+            self.loader.train = False  # what the tasks have not trained is not trained on a login node
         cells = [self.settled(cell) for cell in cells]
         jobs = [self.prepare(cell) for cell in cells]
         with self.progress.grid(len(jobs)) as board:

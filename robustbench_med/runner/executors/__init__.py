@@ -1,21 +1,22 @@
-"""What runs the cells: this process, a separate process, or workers on Ray.
+"""What runs the cells: this process, a separate process, workers on Ray, or tasks of a Slurm array.
 
 Each executor is imported only where it is used.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from robustbench_med.runner.executors.config import Local, OnRay, read
+from robustbench_med.runner.executors.config import Local, OnRay, OnSlurm, read
 
 if TYPE_CHECKING:
     from robustbench_med.grid.config import RunConfig
     from robustbench_med.runner.evaluator import Evaluator
     from robustbench_med.runner.messages import Job, Message
 
-__all__ = ["Executor", "find_executor"]
+__all__ = ["Executor", "Submits", "find_executor"]
 
 
 class Executor(Protocol):
@@ -27,6 +28,14 @@ class Executor(Protocol):
         Args:
             jobs: the next one is taken when a worker is free; None: none is free yet, try again later.
         """
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """An executor that has the run done elsewhere, before the jobs are prepared here."""
+
+    def ahead(self) -> Iterator[str]:
+        """Hand the run over and wait for its end; yields what is going on, a line each."""
 
 
 def find_executor(config: RunConfig, evaluator: Evaluator) -> Executor:
@@ -41,6 +50,13 @@ def find_executor(config: RunConfig, evaluator: Evaluator) -> Executor:
         from robustbench_med.runner.executors.ray import RayExecutor
 
         return RayExecutor(params, config, evaluator)
+    if isinstance(params, OnSlurm):
+        from robustbench_med.runner.executors.request import Request
+        from robustbench_med.runner.executors.slurm import SlurmExecutor
+
+        registry = evaluator.registry
+        only = None if registry.only is None else tuple(registry.only)
+        return SlurmExecutor(params, Request(config, tuple(registry.files), only, tuple(sys.argv)))
     if params.process or config.time_limit is not None:
         from robustbench_med.runner.executors.process import ProcessExecutor
 

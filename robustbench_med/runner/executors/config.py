@@ -26,15 +26,28 @@ class OnRay(Params):
     )
 
 
-KINDS: dict[str, type[Params]] = {"local": Local, "ray": OnRay}
+class OnSlurm(Params):
+    """Cells as tasks of a Slurm job array; the output folder is on a file system that all nodes share."""
+
+    tasks: int = Field(2, ge=1, le=10000, description="Tasks of the array, which divide the cells.")
+    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, of each task.")
+    gpus: int = Field(0, ge=0, description="GPUs of each task.")
+    partition: str = Field("", description="Partition; by default the cluster's.")
+    account: str = Field("", description="Account that is charged.")
+    qos: str = Field("", description="Quality of service.")
+    time: str = Field("", description="Time limit of a task, such as 0-12.")
+    memory: str = Field("", description="Memory of a task, such as 16G.")
 
 
-def read(ref: Ref) -> Local | OnRay:
+KINDS: dict[str, type[Params]] = {"local": Local, "ray": OnRay, "slurm": OnSlurm}
+
+
+def read(ref: Ref) -> Local | OnRay | OnSlurm:
     """The parameters of the executor that is named, such as ``ray:workers=2``.
 
     Raises:
         BadParameter: there is no such executor, or not with these parameters.
     """
     params = read_choice("--executor", reference(ref, "executor"), KINDS)[1]
-    assert isinstance(params, Local | OnRay)
+    assert isinstance(params, Local | OnRay | OnSlurm)
     return params
