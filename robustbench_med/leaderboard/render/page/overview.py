@@ -34,6 +34,11 @@ class Card:
     plain: Entry | None
     chart: Markup
 
+    @property
+    def earlier(self) -> bool:
+        """Whether all that it names was measured with an earlier revision."""
+        return all(winner.entry.earlier for winner in self.winners)
+
 
 @dataclass(frozen=True)
 class Panel:
