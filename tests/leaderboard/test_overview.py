@@ -13,6 +13,7 @@ from helpers.board import build, share
 from helpers.paths import ROOT
 
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
+from robustbench_med.leaderboard.render.page.certificates import certificates
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
 from robustbench_med.leaderboard.schema import Board, Entry, Section
@@ -128,6 +129,22 @@ def test_the_saturation_curve_has_every_round() -> None:
         "two apgd, 40 gradients: 25.0 %",
     ]
     assert saturation([boards.record()]) is None
+
+
+def test_certified_and_attacked_accuracy_are_shown_together() -> None:
+    curve = [{"radius": at, "accuracy": 0.9 - at, "low": 0.8 - at, "high": 0.95 - at} for at in (0.0, 0.4, 0.8)]
+    facts = {"sigma": 0.25, "n0": 10, "n": 1000, "alpha": 0.001, "largest": 0.8, "median": 0.3, "abstained": 4}
+    made = boards.record(certified=facts | {"chance": 0.1, "curve": curve})
+    two = replace(boards.board(boards.entry("a", 0.6)), norm="l2", eps=0.3, eps_text="0.3")
+    entry = boards.entry("a", records=(boards.record(), made))
+    found = certificates(two, [(two, entry), (boards.board(entry), entry)], entry.records)
+    assert found is not None
+    rows = [(at, one.value, other.value if other else None) for at, one, other in found.rows]
+    assert rows == [("0", 0.9, None), ("0.3", 0.5, 0.5), ("0.4", 0.5, None), ("0.8", pytest.approx(0.1), None)]
+    assert "0.4: certified 50.0 % (40 to 55)" in found.chart
+    assert "0.3: attacked 50.0 % (40 to 60)" in found.chart
+    assert "1,000 samples" in found.told
+    assert certificates(two, [(two, entry)], [boards.record()]) is None
 
 
 def test_the_search_index_is_data_and_nothing_else(tmp_path: Path) -> None:

@@ -14,15 +14,16 @@ from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page.certificates import Certificates, certificates
 from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
-from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, listed, percent, plain
+from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, percent, plain
 from robustbench_med.leaderboard.render.page.lesions import LesionCurve, lesion_curve
 from robustbench_med.leaderboard.render.page.people import Called, People
+from robustbench_med.leaderboard.render.page.provenance import provenance
 from robustbench_med.leaderboard.render.page.rerun import commands, snippet
 from robustbench_med.leaderboard.render.page.saturation import saturation
 from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
-from robustbench_med.plugins.references import format_params
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.gallery import Gallery
@@ -128,6 +129,11 @@ class Page:
         alike = all(getattr(board, name) == getattr(self.board, name) for name in same)
         mine = self.entry
         return alike and (other.ladder, other.images, other.clients) == (mine.ladder, mine.images, mine.clients)
+
+    @cached_property
+    def certificates(self) -> Certificates | None:
+        """Certified accuracy; None where nothing was certified."""
+        return certificates(self.board, self.others, self._kept)
 
     @cached_property
     def lesions(self) -> list[tuple[str, Figure | None, Figure | None]]:
@@ -271,44 +277,8 @@ class Page:
     @cached_property
     def provenance(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """Where the records come from: each fact once for all cells, or for each kind of cell that differs."""
-        kept = {record.cell_id: dict(_facts(record)) for record in self._kept}
-        rows = []
-        for name in dict.fromkeys(name for facts in kept.values() for name in facts):
-            cells: dict[str, list[str]] = {}
-            for cell, facts in kept.items():
-                if name in facts:
-                    cells.setdefault(facts[name], []).append(cell[:8])
-            alone = len(cells) == 1 and len(next(iter(cells.values()))) == len(kept)
-            rows.append((name, [(text, "" if alone else ", ".join(of)) for text, of in cells.items()]))
-        return rows
+        return provenance(self._kept)
 
 
 def _cell(figure: Figure | None) -> TableCell:
     return TableCell(percent(figure.value if figure else None), interval(figure))
-
-
-def _facts(record: Record) -> list[tuple[str, str]]:
-    made_with, weights, data = record.provenance, record.defense.weights, record.dataset
-    hardware, seed = made_with.hardware, weights.seed
-    threads = "?" if hardware.threads is None else hardware.threads
-    machine = [hardware.gpu, hardware.processor, f"{threads} threads"]
-    released = record.defense.distribution.split(" ")[-1]
-    others = [f"{name} {number}" for name, number in made_with.versions.items() if number != released]
-    facts = [
-        ("Cell", record.cell_id),
-        ("Attack", f"{record.attack.name} {format_params(record.attack.params_passed)} {record.threat.access}".strip()),
-        ("Role", "" if record.role == "cell" else record.role),
-        ("Images", f"{record.n} of {', '.join(record.clients)}"),
-        ("Noise draws", f"{record.draws} to score, {record.eot} in each gradient"),
-        ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
-        ("Defense", f"{record.defense.distribution or DASH}; {format_params(record.defense.params_passed)}"),
-        ("Weights", f"{weights.digest or DASH}, trained {(weights.trained or DASH)[:10]}"),
-        ("Data", data.digest or DASH),
-        ("Notes on data", "; ".join(data.notes)),
-        ("Commit", made_with.commit or ""),
-        ("Command", made_with.command or ""),
-        ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
-        ("Versions", listed(others)),
-        ("Measured", record.created[:10]),
-    ]
-    return [(name, text) for name, text in facts if text]

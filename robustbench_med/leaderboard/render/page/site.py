@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from robustbench_med.files.escaping import straight
-from robustbench_med.leaderboard.render import columns as columns_of
-from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import (
-    charts,
-    columns,
     curves,
     figures,
     gallery,
-    lines,
     overview,
     search,
-    words,
 )
 from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People, threat
-from robustbench_med.leaderboard.render.page.scorings import counted
-from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Section
+from robustbench_med.leaderboard.schema import Board, Entry, Mark, Section
 from robustbench_med.leaderboard.sources.names import Names
 
 #: How the benchmark is cited; the papers of defenses and attacks are named by their rows.
@@ -40,9 +28,6 @@ CITATION = """\
   year   = {2026},
   note   = {leaderboard of worst-case robustness}
 }"""
-HERE = Path(__file__).parent
-#: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
-FIRST = 100
 #: Only the page's own files are loaded: no browser fetches or runs what a record holds.
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
@@ -160,7 +145,7 @@ def example(boards: Sequence[Board]) -> dict[str, Any] | None:
     assert entry.claim is not None
     assert entry.worst is not None
     told = [
-        ("Clean", "clean", figures.percent(_value(entry.clean)), "%"),
+        ("Clean", "clean", figures.percent(entry.clean.value if entry.clean else None), "%"),
         ("Claim", "claim", figures.percent(entry.claim.value), "%"),
         ("Worst case", "worst", figures.percent(entry.worst.value), "%"),
         ("Drop", "drop", figures.percent(entry.drop), "points"),
@@ -181,149 +166,3 @@ def foot(boards: Sequence[Board]) -> str:
     records = {record.cell_id for entry in rows for record in (*entry.records, *entry.claim_records)}
     text = f"{len(rows)} rows from {len(records)} records on {len(boards)} boards."
     return f"{text} Newest record: {newest}." if newest else text
-
-
-#: What HTML lets one leave out, since a browser adds it: end tags, spaces at the start of a line, and quotes.
-_SPARE = re.compile(r"</(?:td|th|tr|tbody|thead|li|dt|dd|option)>|(?<=\n) +(?=[<{])")
-_QUOTED = re.compile(r'(?<= )([a-z-]+)="([A-Za-z0-9_.#-]+)"(?=[ >])')
-
-
-def _template(name: str) -> str:
-    """The source of a template, shortened once: there is a page for each row."""
-    text = (HERE / "templates" / name).read_text(encoding="utf-8")
-    return _QUOTED.sub(r"\1=\2", _SPARE.sub("", text))
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """The templates, and what they call; whatever comes from a record is escaped."""
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.globals |= {
-        "filled": columns.filled,
-        "words": words.TERMS,
-        "rungs": words.RUNGS,
-        "tracks": words.TRACKS,
-        "ladders": words.LADDERS,
-        "glossary_of": words.GLOSSARY,
-        "kinds": words.KINDS,
-        "groups": words.GROUPS,
-        "shown": words.SHOWN,
-        "counted": counted,
-        "first": FIRST,
-        "percent": figures.percent,
-        "interval": figures.interval,
-        "images_of": columns_of.images_of,
-        "interval_bar": charts.interval_bar,
-        "summary_bar": _summary_bar,
-        "key": _key,
-        "threat": threat,
-        "best": overview.best,
-        "halves": _halves,
-        "rows_of": _rows_of,
-        "verdict": _verdict,
-        "published": _published,
-        "clients": _clients,
-        "choices": _choices,
-        "about": _about,
-        "as_published": as_published,
-        "whose": _whose,
-        "source": _source,
-        "share": _share,
-        "axis": _AXIS,
-        "lines": lines,
-    }
-    return made
-
-
-_AXIS = Markup('<span class="axis"><i>0</i><i>50</i><i>100&nbsp;%</i></span><span class="sr">Bar</span>')
-
-
-def _summary_bar(entry: Entry) -> Markup:
-    return charts.summary_bar(_value(entry.clean), _value(entry.claim), _value(entry.worst), entry.drop)
-
-
-def _key(kind: str) -> Markup:
-    """The sign of a term, as drawn in the bars."""
-    return {
-        "clean": Markup('<path class="clean-tick" d="M6 0V12"/>'),
-        "claim": Markup('<path class="claim-tick" d="M6 0V12"/>'),
-        "worst": Markup('<rect class="worst" width="12" height="12"/>'),
-        "drop": Markup('<rect class="drop" y="4" width="12" height="4"/>'),
-    }[kind]
-
-
-def _value(figure: Figure | None) -> float | None:
-    return figure.value if figure else None
-
-
-def _share(figure: Figure | None) -> str:
-    return figures.percent(_value(figure))
-
-
-def _clients(names: Sequence[str]) -> str:
-    """As JSON: a client's name may hold any character."""
-    return json.dumps(list(names))
-
-
-def _whose(names: Sequence[str], word: str = "of") -> str:
-    return f"{word} {names[0]}" if len(names) == 1 else f"{word} {len(names)} clients"
-
-
-def _rows_of(board: Board) -> str:
-    count = sum(1 for _ in board.entries)
-    return f"{count} row{'s' if count != 1 else ''}"
-
-
-def _published(board: Board) -> list[Claim]:
-    """Claims on data of the board's name, and on its defenses and strategies, each once."""
-    claims = [*board.claims, *(claim for entry in board.entries for claim in entry.claims)]
-    return list(dict.fromkeys(claims))
-
-
-def _verdict(answer: str, truth: str) -> str:
-    """The style of an answer: an answer withheld is neither right nor wrong."""
-    return "" if answer == "no answer" else "right" if answer == truth else "wrong"
-
-
-def _halves(text: str) -> tuple[str, str]:
-    """The first sentence of a text, and the others."""
-    first, dot, rest = text.partition(". ")
-    return first + dot.strip(), rest
-
-
-def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """The menus of the filter: name, label, and each choice with its text; ``several``: also which board."""
-    rows = [entry for board in boards for entry in board.entries]
-    tracks = dict.fromkeys(entry.track for entry in rows)
-    clients = dict.fromkeys(client for entry in rows for client in entry.clients)
-    which: Mapping[str, tuple[str, list[str]]] = {
-        "dataset": ("Data", list(dict.fromkeys(board.dataset for board in boards))),
-        "threat": ("Threat", list(dict.fromkeys(threat(board) for board in boards))),
-    }
-    menus: Mapping[str, tuple[str, list[str]]] = {
-        **(which if several else {}),
-        "track": ("Kind", [track for track in words.TRACKS if track in tracks]),
-        "client": ("Client", sorted(clients)),
-    }
-    found = [(name, label, [(text, text) for text in texts]) for name, (label, texts) in menus.items()]
-    return [*found, ("marks", "Marks", [("none", "rows without"), ("some", "rows with")])]
-
-
-def _about(board: Board) -> str:
-    kind = "Simulated images" if board.synthetic else "Images of patients"
-    partition = f"; clients made by {board.partition}" if board.partition else ""
-    return f"{kind}{partition}. Licence: {board.licence or 'not given'}."
-
-
-def _source(text: str, url: str) -> Markup:
-    """A link where the address is one of the web, else plain text."""
-    if address := figures.web(url):
-        return Markup('<a rel="noopener noreferrer" href="{}">{}</a>').format(address, text)
-    return Markup("{}").format(text)

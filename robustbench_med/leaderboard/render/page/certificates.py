@@ -1,0 +1,68 @@
+"""Certified and attacked accuracy together: what no attack in L2 can take, and what one left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.schema import Board, Entry, Figure
+from robustbench_med.records.record import Record
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Certified accuracy over the radius, of the first record that holds it: a chart and its rows.
+
+    Attributes:
+        told: how it was certified.
+        rows: radius, certified accuracy, and the accuracy that an attack of this size left; None where there was none.
+    """
+
+    told: str
+    chart: Markup
+    rows: Sequence[tuple[str, Figure, Figure | None]]
+
+
+def certificates(board: Board, others: Sequence[tuple[Board, Entry]], records: Sequence[Record]) -> Certificates | None:
+    """Of a row's records; ``others`` are rows of the same system, whose worst case in L2 is shown beside it.
+
+    None where nothing was certified.
+    """
+    found = next((record.certified for record in records if record.certified is not None), None)
+    if found is None or not found.curve:
+        return None
+    same = [
+        (each.eps, row.worst)
+        for each, row in others
+        if row.worst is not None and each.norm == "l2" and (each.digest, each.goal) == (board.digest, board.goal)
+    ]
+    attacked = sorted(dict(same).items())
+    most = max([found.largest, *(eps for eps, _ in attacked)]) or 1.0
+    certified = [(point.radius, Figure(point.accuracy, point.low, point.high)) for point in found.curve]
+    drawn = [
+        charts.Line(label, style, [_point(at / most, at, label, figure) for at, figure in points])
+        for label, style, points in (("certified", "line-c", certified), ("attacked", "line-a", attacked))
+        if points
+    ]
+    ticks = [(share, f"{share * most:.2g}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    title = "Certified accuracy against the L2 radius, and the worst case of attacks in L2; figures in the table"
+    rows: list[tuple[str, Figure, Figure | None]] = [(f"{at:.3g}", figure, None) for at, figure in certified]
+    # An attack of some size is held against the certificate of the next larger radius: a lower bound of both.
+    for eps, figure in attacked:
+        beyond = next((at for at, (radius, _) in enumerate(certified) if radius >= eps), None)
+        if beyond is not None:
+            rows.append((f"{eps:.3g}", certified[beyond][1], figure))
+    told = (
+        f"By {found.method}: noise of {found.sigma:g}, {found.n:,} samples of each image; a certificate does not hold "
+        f"with a chance of {found.alpha:g} at most. Median radius {found.median:.3g}; nothing was certified for "
+        f"{found.abstained} images."
+    )
+    chart = charts.lines(drawn, ticks, "radius (L2)", "accuracy %", title)
+    return Certificates(told, chart, sorted(rows, key=lambda row: float(row[0])))
+
+
+def _point(x: float, radius: float, label: str, figure: Figure) -> charts.Point:
+    return charts.Point(x, figure.value, charts.told(f"{radius:.3g}: {label}", figure), figure.interval)
