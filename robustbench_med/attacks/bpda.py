@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustbench_med.attacks.target_model import PipelineTarget
+from robustbench_med.defenses.pipeline import others
 from robustbench_med.interfaces.random import Stream
 
 
@@ -30,7 +31,8 @@ class BPDA(PipelineTarget):
         # A detector without noise flags an image in every draw or in none, and in none all draws are one.
         with torch.no_grad():
             flagged = pipeline.flags(pipeline.score(x, rng[: len(x)]))
-        clear, rows = (~flagged).nonzero().flatten(), flagged.nonzero().flatten()
+        rows = flagged.nonzero().flatten()
+        clear = others(rows, len(x))
         if len(clear) == 0:
             return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
         if len(rows) == 0:
@@ -47,11 +49,14 @@ class BPDA(PipelineTarget):
         pipeline, size = self.settings.pipeline, self.settings.chunk
         # Gate and purifier are outside what is recomputed for the gradient: they have none, and are most of the work.
         with torch.no_grad():
-            parts = [pipeline.treat(x[at : at + size], rng[at : at + size]) for at in range(0, max(len(x), 1), size)]
-        scores, flagged = (torch.cat([getattr(part, name) for part in parts]) for name in ("scores", "flagged"))
+            starts = range(0, max(len(x), 1), size)
+            parts = [pipeline.treat(x[at : at + size], rng[at : at + size]) for at in starts]
+        scores, rows = (
+            torch.cat([part.scores for part in parts]),
+            torch.cat([part.rows + at for part, at in zip(parts, starts, strict=True)]),
+        )
         purified = [part.copies for part in parts if len(part.rows)]
         copies = torch.cat(purified) if purified else x[:0].unsqueeze(1)
-        rows = flagged.nonzero().flatten()[: len(copies)]
         if torch.is_grad_enabled() and x.requires_grad and len(rows):
             backward = STAND_INS[self.settings.stand_in](x[rows])
             copies = _replace_value(backward.unsqueeze(1).expand_as(copies), copies)

@@ -32,7 +32,7 @@ class GateEvading(PipelineTarget):
         super().__init__(settings, rng, rows, start)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
+    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | None = None) -> Tensor:
         if self.settings.pipeline.detector is None:
             raise NotDefined("access 'gate' needs a defense with a detector; use full")
         evasion = self.settings.evasion

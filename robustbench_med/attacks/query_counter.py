@@ -60,22 +60,26 @@ class QueryCounter:
         self.probabilities = torch.ones((), dtype=torch.bool, device=device)
         self.spread: Tensor | None = None
         self._unseen = True  # some image may have had no pass
+        # The most passes that any image can have had; the true number is read back only where this reaches the limit.
+        self._most = {"queries": 0, "gradients": 0}
         self.best = x.clone() if self.limited else x
         self.best_margin = torch.full((n,), -torch.inf, device=device)
 
-    def forward(self, rows: Tensor, passes: int) -> Tensor:
+    def forward(self, rows: Tensor, passes: int, distinct: bool = True) -> Tensor:
         """Count forward passes of the images ``rows``; return how many each had before, int64 like ``rows``.
+
+        ``distinct``: no image is named twice.
 
         Raises:
             BudgetExceeded: an image has had all the passes it is allowed; none is made then.
         """
         before = self.queries[rows]
-        self.queries = self._counted(self.queries, rows, passes, self.budget.queries, "forward passes")
+        self.queries = self._counted(self.queries, rows, passes, "queries", distinct)
         return before
 
-    def backward(self, rows: Tensor, passes: int, grad: Tensor) -> None:
+    def backward(self, rows: Tensor, passes: int, grad: Tensor, distinct: bool = True) -> None:
         """Count backward passes of the images ``rows``, whose gradient is ``grad`` (M, C, H, W)."""
-        self.gradients = self._counted(self.gradients, rows, passes, self.budget.gradients, "gradients")
+        self.gradients = self._counted(self.gradients, rows, passes, "gradients", distinct)
         if self.watch:
             # One pass over the gradient: a sum of magnitudes is 0 only where all are 0, and finite only where all are.
             size = torch.linalg.vector_norm(grad.flatten(1), 1, dim=1)
@@ -83,12 +87,19 @@ class QueryCounter:
             self.zero.index_add_(0, rows, (size == 0).long())
             self.broken.index_add_(0, rows, (~size.isfinite()).long())
 
-    def _counted(self, counts: Tensor, rows: Tensor, passes: int, limit: int | None, called: str) -> Tensor:
+    def _counted(self, counts: Tensor, rows: Tensor, passes: int, name: str, distinct: bool) -> Tensor:
         """``counts`` after ``passes`` more for the images ``rows``, which may name an image several times."""
+        limit: int | None = getattr(self.budget, name)
         after = counts.index_add(0, rows, torch.full_like(rows, passes))
-        if limit is not None and len(rows) and int(after.max()) > limit:
-            self.exhausted = True
-            raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
+        if limit is None or not len(rows):
+            return after
+        self._most[name] += passes if distinct else passes * len(rows)
+        if self._most[name] > limit:
+            self._most[name] = int(after.max())
+            if self._most[name] > limit:
+                self.exhausted = True
+                called = "forward passes" if name == "queries" else name
+                raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
         return after
 
     def saved(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -114,7 +125,7 @@ class QueryCounter:
         self.exhausted |= other.exhausted
 
     @torch.no_grad()
-    def record(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
+    def record(self, rows: Tensor, x: Tensor, logits: Tensor, distinct: bool = True) -> None:
         """Record the logits (M, K) of images ``x`` (M, C, H, W), variants of the images ``rows``."""
         if not (self.watch or self.limited) or not len(rows):
             return
@@ -132,13 +143,16 @@ class QueryCounter:
             if self.spread is None:
                 self.spread = (logits.amax(1) - logits.amin(1)).mean()
         if self.limited:
-            self._keep_best(rows, x, now)
+            self._keep_best(rows, x, now, distinct)
 
-    def _keep_best(self, rows: Tensor, x: Tensor, now: Tensor) -> None:
+    def _keep_best(self, rows: Tensor, x: Tensor, now: Tensor, distinct: bool) -> None:
         # Rounding takes most images on the sphere a little out of it; the harness projects what is returned.
         now = torch.where(self.threat.allows(x, self.x[rows]), now, -torch.inf)
         before = self.best_margin[rows]
         self.best_margin.scatter_reduce_(0, rows, now, "amax")
         # A batch may hold several variants of an image: only the best of them replaces it.
         won = (now > before) & (now == self.best_margin[rows])
-        self.best[rows[won]] = x[won]
+        if distinct:  # nothing waits for the device
+            self.best[rows] = torch.where(won.view(-1, *[1] * (x.dim() - 1)), x, self.best[rows])
+        else:
+            self.best[rows[won]] = x[won]

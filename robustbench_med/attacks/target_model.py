@@ -26,15 +26,17 @@ class _CountGradient(torch.autograd.Function):
     """Identity that counts the backward passes through it."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, counter: QueryCounter, rows: Tensor, passes: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.counted = (counter, rows, passes)
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, x: Tensor, counter: QueryCounter, rows: Tensor, passes: int, distinct: bool
+    ) -> Tensor:
+        ctx.counted = (counter, rows, passes, distinct)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-        counter, rows, passes = ctx.counted
-        counter.backward(rows, passes, grad)
-        return grad, None, None, None
+        counter, rows, passes, distinct = ctx.counted
+        counter.backward(rows, passes, grad, distinct)
+        return grad, None, None, None, None
 
 
 class _Scaled(torch.autograd.Function):
@@ -125,7 +127,8 @@ class PipelineTarget(TargetModel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) for images in [0, 1], (N, C, H, W): the mean over the draws."""
-        return self.each(x).mean(1)
+        logits = self.each(x)
+        return logits.squeeze(1) if self.draws == 1 else logits.mean(1)
 
     def each(self, x: Tensor) -> Tensor:
         """Logits of every draw, (N, draws, K)."""
@@ -135,25 +138,26 @@ class PipelineTarget(TargetModel):
             )
         return self._counted_logits(x, self.rng, self.rows)
 
-    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | int = 0) -> Tensor:
-        counter, draws, speed = self.settings.counter, self.draws, self.settings.speed
-        number = counter.forward(rows, draws)
-        x = self._counted_images(x, rows, draws)
+    def _counted_logits(self, x: Tensor, rng: Stream, rows: Tensor, extra: Tensor | None = None) -> Tensor:
+        """The logits of every draw; ``extra`` is given where ``rows`` may name an image several times."""
+        counter, draws, speed, distinct = self.settings.counter, self.draws, self.settings.speed, extra is None
+        number = counter.forward(rows, draws, distinct)
+        x = self._counted_images(x, rows, draws, distinct)
         if self.random:
-            rng = rng.moment(number + extra).repeat(draws)
+            rng = rng.moment(number if extra is None else number + extra).repeat(draws)
         with speed.passes(x.device):
             logits = self._all_draws(x, rng, counter.truth[rows]).to(x.dtype)
         if speed.scale != 1:
             logits = _Scaled.apply(logits, speed.scale)
         logits = logits.view(len(x), draws, logits.shape[1])
-        counter.record(rows, x, logits.mean(1))
+        counter.record(rows, x, logits.squeeze(1) if draws == 1 else logits.mean(1), distinct)
         return logits
 
-    def _counted_images(self, x: Tensor, rows: Tensor, passes: int) -> Tensor:
+    def _counted_images(self, x: Tensor, rows: Tensor, passes: int, distinct: bool = True) -> Tensor:
         """The images, whose gradient is counted as that of so many passes."""
         if not (torch.is_grad_enabled() and x.requires_grad):
             return x
-        x = _CountGradient.apply(x, self.settings.counter, rows, passes)
+        x = _CountGradient.apply(x, self.settings.counter, rows, passes, distinct)
         scale = self.settings.speed.scale
         return x if scale == 1 else _Scaled.apply(x, 1 / scale)
 

@@ -77,6 +77,12 @@ class Treated:
     rejected: Tensor
 
 
+def others(rows: Tensor, total: int) -> Tensor:
+    """The numbers 0 .. total - 1 without ``rows``, which are different, ascending; nothing waits for the device."""
+    left = torch.ones(total, dtype=torch.uint8, device=rows.device).index_fill(0, rows, 0)
+    return left.argsort(descending=True, stable=True)[: total - len(rows)]
+
+
 class Pipeline(nn.Module):
     """A client's deployed system.
 
@@ -150,9 +156,11 @@ class Pipeline(nn.Module):
             flagged = torch.full((len(x),), self.purifier is not None, device=x.device)
         else:
             flagged = self.flags(scores)
-        rows, copies = flagged.nonzero().flatten(), x[:0].unsqueeze(1)
+        every, copies = torch.arange(len(x), device=x.device), x[:0].unsqueeze(1)
         if self.purifier is None:
-            return Treated(x, rows[:0], copies, scores, flagged, rejected=flagged)
+            return Treated(x, every[:0], copies, scores, flagged, rejected=flagged)
+        # The only value that is read back from the device: how many images are purified.
+        rows = every if self.gate is None else flagged.nonzero().flatten()
         if len(rows):
             strength = self.strengths(scores[rows])
             copies = self.purifier.copies(x[rows], strength, rng.fork("purifier")[rows]).to(x.dtype)
@@ -180,7 +188,7 @@ class Pipeline(nn.Module):
         if copies.shape[1] == 1:
             return classify(x.index_copy(0, rows, copies.squeeze(1)))
         assert self.purifier is not None
-        clear = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill(0, rows, False).nonzero().flatten()
+        clear = others(rows, len(x))
         logits = classify(torch.cat([x[clear], copies.flatten(0, 1)]))
         joined = self.purifier.join(logits[len(clear) :].unflatten(0, copies.shape[:2]))
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 _MASK = (1 << 31) - 1
+Bits = TypeVar("Bits", int, Tensor)
 
 
 def seed_of(*parts: object) -> int:
@@ -22,8 +24,11 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 2
 
 
-def _scramble(bits: Tensor) -> Tensor:
-    """Mix 32-bit values held in int64 (the 'lowbias32' integer hash); products stay below 2**63."""
+def _scramble(bits: Bits) -> Bits:
+    """Mix 32-bit values held in int64 (the 'lowbias32' integer hash); products stay below 2**63.
+
+    A number of Python gives the same as a tensor would, and does not have to be copied to a device.
+    """
     bits = ((bits ^ (bits >> 16)) * 0x21F0AAAD) & 0xFFFFFFFF
     bits = ((bits ^ (bits >> 15)) * 0x735A2D97) & 0xFFFFFFFF
     return bits ^ (bits >> 15)
@@ -69,7 +74,8 @@ class Stream:
 
         Moment 0 is the start. The moments of an image are independent of each other.
         """
-        number = torch.as_tensor(number, device=self.seeds.device)
+        if isinstance(number, int):  # filled on the device, not copied to it
+            number = torch.full((), number, device=self.seeds.device)
         mixed = _scramble(_scramble(number & 0xFFFFFFFF) ^ ((self.seeds >> 31) & _MASK)) << 21
         return Stream(self.seeds ^ mixed * (number > 0))
 
@@ -96,7 +102,7 @@ class Stream:
         self.calls += 1
         per_image = math.prod(shape[1:])
         position = _scramble(torch.arange(per_image, device=self.seeds.device) + 0x632BE5AB)
-        call = _scramble(torch.tensor(self.calls, device=self.seeds.device) + 0x1B873593)
+        call = _scramble(self.calls + 0x1B873593)
         low = _scramble((self.seeds & 0xFFFFFFFF) ^ call)
         high = _scramble(((self.seeds >> 32) & _MASK) ^ low)
         bits = _scramble(_scramble(position[None] ^ low[:, None]) ^ high[:, None])

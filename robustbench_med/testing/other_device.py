@@ -19,8 +19,10 @@ from robustbench_med.testing.side_effects import far, like
 
 Network = TypeVar("Network", bound=nn.Module)
 DEVICE = PretendDevice.device
+#: A pass may wait for the device so often.
+MOST = 2
 NAME = "other-device"
-ABOUT = "It works on a GPU: no tensor is left on the CPU, and no generator of the CPU draws (tried without a GPU)"
+ABOUT = "It works on a GPU (tried without one): no tensor is left on the CPU; a pass hardly ever waits for the device"
 
 
 def moved(network: Network) -> Network:
@@ -42,16 +44,18 @@ def part_faults(made: Trained, fresh: Part, ask: Ask, channels: int = 1) -> Iter
         ask: calls the part.
         channels: of the images.
     """
-    with PretendDevice():
+    with PretendDevice() as device:
         purifier = made.system.purifier
         system = System(moved(made.system.classifier), None if purifier is None else moved(purifier))
         yield from learning_faults(fresh, system, channels, DEVICE)
         part, x, rng = moved(made.part), made.x.to(DEVICE), moved_stream(made.rng)
         there = replace(made, part=part, system=system, x=x, rng=rng)
+        device.reset()
         found = ask(there, part, x.requires_grad_(), slice(None), rng[:])
-        yield from like(found, x, tuple(found.shape), "the result")
         if found.requires_grad:
             torch.autograd.grad(found.sum(), x)
+        yield from _waits(device)
+        yield from like(found, x, tuple(found.shape), "the result")
         result = found.detach().cpu()
     with torch.no_grad():
         here = ask(made, made.part, made.x, slice(None), made.rng[:])
@@ -61,11 +65,19 @@ def part_faults(made: Trained, fresh: Part, ask: Ask, channels: int = 1) -> Iter
 
 def answer_faults(network: nn.Module, x: Tensor, ask: Callable[[nn.Module, Tensor], Tensor]) -> Iterator[str]:
     """Faults of a network's answers on the device."""
-    with PretendDevice(), torch.no_grad():
-        images = x.to(DEVICE)
-        found = ask(moved(network), images)
+    with PretendDevice() as device, torch.no_grad():
+        images, there = x.to(DEVICE), moved(network)
+        device.reset()
+        found = ask(there, images)
+        yield from _waits(device)
         yield from like(found, images, tuple(found.shape), "the answer")
         result = found.cpu()
     with torch.no_grad():
         if far(result, ask(network, x)):
             yield "gives another answer there, though values are the same"
+
+
+def _waits(device: PretendDevice) -> Iterator[str]:
+    if (times := device.syncs.total()) > MOST:
+        lines = ", ".join(f"{place} ({count})" for place, count in device.syncs.most_common(3))
+        yield f"waits for the device {times} times in a pass, which makes a GPU slow: {lines}"

@@ -14,7 +14,7 @@ from rbmed_attacks.gradients import differences, differentiate
 from rbmed_attacks.losses import targeted_margin
 from rbmed_attacks.nearest import Nearest, nearest_plane
 from rbmed_attacks.norms import per_image
-from rbmed_attacks.reach import PerImage
+from rbmed_attacks.reach import PerImage, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 #: Pixels of exactly 0 and 1 lie at infinity; they begin this close to it, as in the authors' code.
@@ -67,7 +67,7 @@ class CW(rbmed.Attack):
             searches, more = fit(searches, more, budget.queries // draws - 2, extra=1)
         if more < 0:
             raise too_small(budget)
-        found = Nearest(threat, x, y, logits)
+        found = Nearest(threat, x, y, logits, stop and p.stop != "never")
         rows = (~found.within()).nonzero().squeeze(1) if stop else torch.arange(len(x), device=x.device)
         if len(rows) == 0:
             return found.result(model, may_query=False)
@@ -100,7 +100,7 @@ class CW(rbmed.Attack):
             y, target = found.y[state.rows], state.target
             logits, gap, slope = differentiate(seen, now, partial(_mean_margin, y, target))
             state.reached, missing = state.reached | found.update(state.rows, now, logits), -gap
-            if stop and p.stop == "auto":
+            if stop and p.stop == "auto" and may_leave(step, now.device):
                 stay = (~found.within()[state.rows]).nonzero().squeeze(1)
                 if len(stay) == 0:
                     return

@@ -13,7 +13,7 @@ from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.gradients import differences
 from rbmed_attacks.nearest import Nearest, nearest_plane
 from rbmed_attacks.norms import length, to_plane
-from rbmed_attacks.reach import PerImage, Reach, looks
+from rbmed_attacks.reach import PerImage, Reach, looks, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 
@@ -53,7 +53,7 @@ class FAB(rbmed.Attack):
         if len(x) == 0:
             return x.clone()
         logits = look(model, x, budget)
-        found, rows = Nearest(threat, x, y, logits), torch.arange(len(x), device=x.device)
+        found, rows = Nearest(threat, x, y, logits, stop and p.stop != "never"), torch.arange(len(x), device=x.device)
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         if p.targeted:
             ranked = ranked[:, : p.n_targets]
@@ -80,10 +80,9 @@ class FAB(rbmed.Attack):
         p, threat, stop = self.params, found.threat, model.stop_on_success
         seen, run = model.at(rows) if stop else model, _Nearing(threat.eps, now, steps)
         for number in range(steps):
-            if stop and p.stop != "never":
-                leave = found.within()[rows]
-                if p.stop == "early":
-                    leave = leave | run.lost(number)
+            lost = run.lost(number) if p.stop == "early" else None
+            if stop and p.stop != "never" and (lost is not None or may_leave(number, now.device)):
+                leave = found.within()[rows] if lost is None else found.within()[rows] | lost
                 stay = (~leave).nonzero().squeeze(1)
                 if len(stay) == 0:
                     return
@@ -133,14 +132,17 @@ class _Nearing(PerImage):
         """Store the ``distance`` of the current points, of which some are ``wrong``."""
         self.distance = torch.where(wrong, torch.minimum(distance, self.distance), self.distance)
 
-    def lost(self, done: int) -> Tensor:
-        """bool (N,): images to give up before another step; the first steps, which find the boundary, do not count."""
-        value = self.eps - self.distance
+    def lost(self, done: int) -> Tensor | None:
+        """bool (N,): images to give up before another step; the first steps, which find the boundary, do not count.
+
+        None where it is not asked.
+        """
         if done not in looks(self.steps, max(self.steps // 10, 10)):
-            return torch.zeros_like(value, dtype=torch.bool)
+            return None
+        value = self.eps - self.distance
         if self.reach is None:
             self.reach = Reach(value, self.steps, done)
-            return torch.zeros_like(value, dtype=torch.bool)
+            return None
         return self.reach.lost(value, done)
 
 

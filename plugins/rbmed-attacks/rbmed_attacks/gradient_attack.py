@@ -1,7 +1,7 @@
 """The loop that all iterative gradient attacks share; an attack adds its start, its loss and its step.
 
 Everything in the loop is a tensor over the images that are still attacked; the only value read back from the device
-is, where broken images leave, which of them remain.
+is, every few steps where broken images leave, which of them remain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradients import differentiate, forward
 from rbmed_attacks.losses import Objective, level, untargeted
 from rbmed_attacks.norms import per_image, project
-from rbmed_attacks.reach import PerImage, Reach, looks
+from rbmed_attacks.reach import PerImage, Reach, lags, looks, may_leave
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 
@@ -122,10 +122,10 @@ class GradientAttack(rbmed.Attack):
 
         The target model may answer differently at each call: loss, logits and gradient of an iterate come from the
         same pass, and no iterate is evaluated twice. Where the model stops on success, and unless ``finish``, an image
-        leaves the batch at its first wrong answer; with ``early`` also when it is given up.
+        leaves the batch after its first wrong answer, which is its result; with ``early`` also when it is given up.
         """
         objective, part, leave = self.objective(), model, model.stop_on_success and not self.finish
-        state = State(threat, x, y, target, begin, self.keep_last and model.random)
+        state = State(threat, x, y, target, begin, self.keep_last and model.random, leave and lags(x.device))
 
         def loss_of(draws: Tensor) -> Tensor:
             return objective(draws, state.y, state.target)
@@ -135,8 +135,9 @@ class GradientAttack(rbmed.Attack):
         if leave and self.early:
             state.reach = Reach(level(self.params.loss, state.best_loss, self.targets == 0, state.classes), steps)
         for number in range(1, steps + 1):
-            if leave:
+            if leave and (may_leave(number - 1, x.device) or state.lost is not None):
                 stay = (~state.broken if state.lost is None else ~(state.broken | state.lost)).nonzero().squeeze(1)
+                state.lost = None
                 if len(stay) < len(state.rows):
                     found.store(state)
                     if len(stay) == 0:
@@ -184,14 +185,21 @@ class State(PerImage):
         now, loss, grad: the current iterate, (M, C, H, W), its loss, (M,), and gradient.
         reach, lost: follows what images may still reach, and bool (M,), those given up; None where none is.
         improved: bool (M,), the current iterate has the highest loss so far; with ``keep_last`` always.
-        best, best_loss, best_logits, wrong, broken: as in `Found`.
+        best, best_loss, best_logits, wrong, broken: as in `Found`; with ``first`` the ``wrong`` one is the first.
     """
 
     def __init__(
-        self, threat: ThreatModel, x: Tensor, y: Tensor, target: Tensor, now: Tensor, keep_last: bool = False
+        self,
+        threat: ThreatModel,
+        x: Tensor,
+        y: Tensor,
+        target: Tensor,
+        now: Tensor,
+        keep_last: bool = False,
+        first: bool = False,
     ) -> None:
         self.threat, self.rows, self.keep_last = threat, torch.arange(len(x), device=x.device), keep_last
-        self.x, self.y, self.target, self.now = x, y, target, now
+        self.x, self.y, self.target, self.now, self.first = x, y, target, now, first
         self.reach: Reach | None = None
         self.lost: Tensor | None = None
         if threat.norm == "linf":
@@ -212,8 +220,8 @@ class State(PerImage):
     def update(self, logits: Tensor, loss: Tensor) -> None:
         """Store the target model's answer to the current iterate."""
         wrong = logits.argmax(1) != self.y
+        self.wrong = choose(wrong & ~self.broken if self.first else wrong, self.now, self.wrong)
         self.broken = self.broken | wrong
-        self.wrong = choose(wrong, self.now, self.wrong)
         self.loss, self.improved = loss, loss > self.best_loss
         if self.keep_last:
             self.improved = torch.ones_like(self.improved)

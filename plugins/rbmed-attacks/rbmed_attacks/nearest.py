@@ -18,10 +18,11 @@ class Nearest:
         image: the nearest wrong image, (N, C, H, W); the last one seen where none was wrong.
         distance: its distance, (N,); infinite where none was wrong.
         inside: the image of the ball with the largest margin, (N, C, H, W), and that ``margin``, (N,).
+        settles: nothing changes any more for an image once a wrong one was found inside the ball.
     """
 
-    def __init__(self, threat: ThreatModel, x: Tensor, y: Tensor, logits: Tensor) -> None:
-        self.threat, self.x, self.y = threat, x, y
+    def __init__(self, threat: ThreatModel, x: Tensor, y: Tensor, logits: Tensor, settles: bool = False) -> None:
+        self.threat, self.x, self.y, self.settles = threat, x, y, settles
         self.image, self.inside, self.margin = x.clone(), x.clone(), margin(logits, y)
         self.distance = torch.zeros_like(self.margin).masked_fill_(logits.argmax(1) == y, torch.inf)
 
@@ -35,9 +36,12 @@ class Nearest:
         distance = length(self.threat, images - self.x[rows]).flatten()
         wrong, value = logits.argmax(1) != y, margin(logits, y)
         closer = wrong & (distance < before)
+        higher = (value > self.margin[rows]) & (distance <= self.threat.eps)
+        if self.settles:
+            open_ = before > self.threat.eps
+            closer, higher = closer & open_, higher & open_
         self.image[rows] = choose(closer | before.isinf(), images, self.image[rows])
         self.distance[rows] = torch.where(closer, distance, before)
-        higher = (value > self.margin[rows]) & (distance <= self.threat.eps)
         self.inside[rows] = choose(higher, images, self.inside[rows])
         self.margin[rows] = torch.where(higher, value, self.margin[rows])
         return wrong

@@ -118,7 +118,8 @@ def sparse_sign(gradient: Tensor, share: float | Tensor) -> Tensor:
     """
     size = gradient.abs().flatten(1)
     count = size.shape[1]
-    rank = ((1 - torch.as_tensor(share, device=size.device)) * count).clamp(0, count - 1).long().expand(len(size))
+    shares = share if isinstance(share, Tensor) else torch.full((), share, device=size.device)
+    rank = ((1 - shares) * count).clamp(0, count - 1).long().expand(len(size))
     threshold = size.sort(1).values.gather(1, rank[:, None])
     signs = (gradient * (size >= threshold).view_as(gradient)).sign()
     return signs / (per_image(signs.abs().flatten(1).sum(1), gradient) + 1e-10)

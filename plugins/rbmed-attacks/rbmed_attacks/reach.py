@@ -9,6 +9,20 @@ from torch import Tensor
 PACE = 2.0
 #: An image that lacks less than this share of its progress since the start is never given up.
 NEAR = 0.25
+#: Steps between two looks at which images may leave the batch. On the CPU a look costs nothing; on a GPU the program
+#: waits for the device, so that images stay a few steps longer there. Their results no longer change.
+LEAVE = {"cpu": 1}
+LEAVE_ELSEWHERE = 8
+
+
+def lags(device: torch.device) -> bool:
+    """Whether broken images stay in the batch for some steps."""
+    return device.type not in LEAVE
+
+
+def may_leave(number: int, device: torch.device) -> bool:
+    """Whether images may leave the batch before step ``number``, counted from 0."""
+    return number % LEAVE.get(device.type, LEAVE_ELSEWHERE) == 0
 
 
 def looks(steps: int, first: int) -> tuple[int, ...]:

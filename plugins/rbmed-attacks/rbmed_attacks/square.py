@@ -15,7 +15,7 @@ import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.norms import length, project, unit
-from rbmed_attacks.reach import Reach, looks
+from rbmed_attacks.reach import Reach, looks, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel, margin
 
 #: After how many proposals the share of changed pixels is halved.
@@ -108,9 +108,10 @@ class Square(rbmed.Attack):
         reach = Reach(value, proposals)
         places = () if known is None else looks(proposals, max(proposals // 20, 250))
         for number in range(proposals):
-            if model.stop_on_success:
+            lost = known is not None and number in places
+            if model.stop_on_success and (lost or may_leave(number, x.device)):
                 leave = wrong
-                if known is not None and number in places:
+                if known is not None and lost:
                     leave = wrong | (reach.lost(value, number) & (value < known))
                 stay = (~leave).nonzero().squeeze(1)
                 if len(stay) < len(rows):
@@ -131,6 +132,8 @@ class Square(rbmed.Attack):
             logits = seen(new)
             gain = margin(logits, y)
             better = gain > value
+            if model.stop_on_success:
+                better = better & ~wrong  # a broken image has its result
             now, value = choose(better, new, now), torch.where(better, gain, value)
             wrong = torch.where(better, logits.argmax(1) != y, wrong)
         found[rows], reached[rows], broken[rows] = now, value, wrong
@@ -240,7 +243,7 @@ class Bumps(Proposal):
 
     def _bumps(self, side: int, turn: Tensor, signs: Tensor) -> Tensor:
         """Bumps (..., C, side, side), turned where ``turn`` (...) > 0.5, with the signs of ``signs`` (..., C) - 0.5."""
-        bump = _bump(side, self.threat.norm).to(signs)
+        bump = _bump(side, self.threat.norm).to(signs, non_blocking=True)
         turned = torch.where(turn[..., None, None] > 0.5, bump.T, bump)
         return turned[..., None, :, :] * _sign(signs)[..., None, None]
 

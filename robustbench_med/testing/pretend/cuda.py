@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -40,9 +41,23 @@ def _constant(answer: Any) -> Callable[..., Any]:
     return lambda *_, **__: answer
 
 
+class _NoGradient:
+    """Stands in for inference mode, in which torch cannot make tensors of a class of its own."""
+
+    def __init__(self, mode: bool = True) -> None:
+        self.context: AbstractContextManager[None] = torch.no_grad() if mode else nullcontext()
+
+    def __enter__(self) -> None:
+        self.context.__enter__()
+
+    def __exit__(self, *failure: Any) -> None:
+        self.context.__exit__(*failure)
+
+
 def stand_ins() -> Iterator[tuple[Any, str, Any]]:
     """Each attribute that is replaced: its owner, its name, the replacement."""
     yield torch, "Generator", AnyGenerator
+    yield torch._C, "_InferenceMode", _NoGradient
     yield torch.Tensor, "record_stream", _constant(None)
     answers: dict[str, Any] = {
         "is_available": True,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pydantic
+import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
@@ -54,3 +55,8 @@ class DecreasingParams(rbmed.Params):
 def per_image(values: Tensor) -> Tensor:
     """One value per image, (N,) -> (N, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
+
+
+def constant(values: Any, like: Tensor) -> Tensor:
+    """A tensor of these values, of type and device of ``like``; nothing waits for the device."""
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)

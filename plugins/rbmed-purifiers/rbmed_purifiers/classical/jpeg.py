@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rbmed_purifiers.bounded import bounded
-from rbmed_purifiers.classical.filter import DecreasingParams, Filter
+from rbmed_purifiers.classical.filter import DecreasingParams, Filter, constant
 
 
 def _numbers(text: str) -> tuple[tuple[int, ...], ...]:
@@ -93,7 +93,7 @@ class JPEG(Filter):
         luminance, chrominance = (_table(base, quality) for base in (LUMINANCE, CHROMINANCE))
         if x.shape[1] != 3:
             return (self._coded(pixels, luminance) / 255).to(x.dtype)
-        offset = pixels.new_tensor([0.0, 128.0, 128.0]).view(3, 1, 1)
+        offset = constant([0.0, 128.0, 128.0], pixels).view(3, 1, 1)
         # 2 ** -23 of 128 is 1/65536: halves of Cb and Cr are rounded down.
         ycc = bounded(_straight(_mixed(pixels, TO_YCC) + offset * (1 - 2**-23), _round), 0, 255)
         y = self._coded(ycc[:, :1], luminance)
@@ -118,19 +118,19 @@ class JPEG(Filter):
 
 def _dct(like: Tensor) -> Tensor:
     """The matrix of the DCT, (8, 8), orthonormal but for a factor of the square root of 8."""
-    left = like.new_tensor(DCT) / 8192
-    return torch.cat([left, left.flip(1) * like.new_tensor([1, -1]).repeat(4)[:, None]], 1)
+    left = constant(DCT, like) / 8192
+    return torch.cat([left, left.flip(1) * constant([1, -1], like).repeat(4)[:, None]], 1)
 
 
 def _table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
     """Quantisation steps of each image, (N, 8, 8), scaled as libjpeg scales them."""
     quality = quality.double().view(-1, 1, 1)
     scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    return ((quality.new_tensor(base) * scale + 50) / 100).floor().clamp(1, 255)
+    return ((constant(base, quality) * scale + 50) / 100).floor().clamp(1, 255)
 
 
 def _mixed(planes: Tensor, weights: tuple[tuple[int, ...], ...]) -> Tensor:
-    return torch.einsum("oc,nchw->nohw", planes.new_tensor(weights) / 65536, planes)
+    return torch.einsum("oc,nchw->nohw", constant(weights, planes) / 65536, planes)
 
 
 def _halved(planes: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.classical.filter import Filter, per_image
+from rbmed_purifiers.classical.filter import Filter, constant, per_image
 
 _R2, _R3 = math.sqrt(2), math.sqrt(3)
 #: Low-pass filters of orthonormal wavelets (Daubechies 1988).
@@ -86,8 +86,8 @@ def synthesis(parts: Tensor, wavelet: str) -> Tensor:
 
 def _filters(like: Tensor, wavelet: str) -> Tensor:
     """The four products of low- and high-pass filters, (4, 1, L, L)."""
-    low = like.new_tensor(LOW_PASS[wavelet])
-    signs = like.new_tensor([1.0, -1.0]).repeat(len(low) // 2)
+    low = constant(LOW_PASS[wavelet], like)
+    signs = constant([1.0, -1.0], like).repeat(len(low) // 2)
     high = low.flip(0) * signs
     pair = torch.stack([low, high])
     return torch.einsum("ai,bj->abij", pair, pair).flatten(0, 1).unsqueeze(1)

@@ -33,4 +33,5 @@ class DDPMPurifier(RangePurifier):
 
             return step
 
-        return [move(time, int((start >= time).sum())) for time in range(int(start.max()), 0, -1)]
+        times = start.tolist()  # sorted, highest first; read back once
+        return [move(time, sum(each >= time for each in times)) for time in range(times[0], 0, -1)]
