@@ -15,8 +15,7 @@ from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.config import build
-from robustbench_med.grid.options import Ref
-from robustbench_med.grid.plan import reference
+from robustbench_med.grid.options import Ref, reference
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.components import create, current_registry

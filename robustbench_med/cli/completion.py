@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from robustbench_med.plugins import outline
 from robustbench_med.plugins.registry import HOOKS, Registry
 
 Complete = Callable[[click.Context, str], list[str]]
@@ -56,7 +57,7 @@ def _reference(registry: Registry, kind: str, incomplete: str) -> Iterator[str]:
         return
     done, comma, last = rest.rpartition(",")
     before = f"{name}:{done}{comma}"
-    fields = registry.load(kind, name).Params.model_fields
+    fields = (outline.params_of(registry.find(kind, name)) or registry.load(kind, name).Params).model_fields
     key, equals, value = last.partition("=")
     if not equals:
         given = {item.partition("=")[0] for item in done.split(",")}

@@ -16,16 +16,20 @@ from robustbench_med.errors import StoreError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from robustbench_med.cli.waiting import Waiting
+
 
 class _Raw(io.FileIO):
     """A file descriptor that is written to for as long as it takes anything."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, waiting: Waiting | None) -> None:
         super().__init__(descriptor, "wb", closefd=False)
-        self.gone = False
+        self.gone, self.waiting = False, waiting
 
     def write(self, data: ReadableBuffer, /) -> int:
         size = memoryview(data).nbytes
+        if self.waiting is not None:
+            self.waiting.ended()
         if self.gone:
             return size
         try:
@@ -37,21 +41,24 @@ class _Raw(io.FileIO):
             raise StoreError(f"cannot write to standard output: {error.strerror or error}") from None
 
 
-def prepare() -> None:
-    """Take over the program's streams; text that their encoding does not have is written as escapes."""
+def prepare(waiting: Waiting | None = None) -> None:
+    """Take over the program's streams; text that their encoding does not have is written as escapes.
+
+    ``waiting`` is told before the first output.
+    """
     for descriptor in (0, 1, 2):  # closed ones would be given to the next file that is opened
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = _taken_over(sys.stdout, 1), _taken_over(sys.stderr, 2)
+    sys.stdout, sys.stderr = (_taken_over(stream, at, waiting) for at, stream in ((1, sys.stdout), (2, sys.stderr)))
 
 
-def _taken_over(stream: TextIO | None, descriptor: int) -> TextIO:
+def _taken_over(stream: TextIO | None, descriptor: int, waiting: Waiting | None) -> TextIO:
     if stream is not None:
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Raw(descriptor)),
+        io.BufferedWriter(_Raw(descriptor, waiting)),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors="backslashreplace",
         line_buffering=descriptor == 2 or os.isatty(descriptor),

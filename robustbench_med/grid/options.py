@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.grid import filters
 from robustbench_med.interfaces.threat import ThreatModel
-from robustbench_med.plugins.references import fraction
+from robustbench_med.plugins.references import PartRef, format_ref, fraction, parse
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,18 @@ Seeds = Annotated[tuple[int, ...], _List]
 TrainSeeds = Annotated[tuple[Annotated[int, _Reads(_seed, after=True)], ...], _List]
 Evasion = Annotated[str, _Reads(_evasion, after=True)]
 Folder = Annotated[Path, _Reads(_path, after=True)]
+
+
+def reference(ref: Ref, kind: str) -> PartRef:
+    """A component from a string or a TOML table; either way the same, for a cell's id is made of it."""
+    if isinstance(ref, str):
+        return parse(ref)
+    params = dict(ref)
+    name = params.pop("name", None)
+    if not isinstance(name, str):
+        raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")
+    return parse(format_ref(PartRef(name, params)))
+
 
 #: Groups of options, in the order of ``rbmed run --help``.
 SUBJECT, DATA, THREAT = "What is evaluated", "Data and clients", "Threat model"

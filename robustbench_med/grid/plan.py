@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,28 +20,17 @@ from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
 from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
 from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, preset, revision_of
-from robustbench_med.grid.options import Ref
+from robustbench_med.grid.options import reference
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params
-from robustbench_med.plugins.references import PartRef, format_ref, parse
+from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 
 #: Cells of the largest grid that is listed.
 LARGEST = 100_000
 #: Opens the data set that a defense was trained on.
 Datasets = Callable[[TrainedRef], Dataset]
-
-
-def reference(ref: Ref, kind: str) -> PartRef:
-    """A component from a string or a TOML table; either way the same, for a cell's id is made of it."""
-    if isinstance(ref, str):
-        return parse(ref)
-    params = dict(ref)
-    name = params.pop("name", None)
-    if not isinstance(name, str):
-        raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")
-    return parse(format_ref(PartRef(name, params)))
 
 
 def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None) -> Iterator[Cell | Skip]:

@@ -5,6 +5,7 @@ Nothing here imports torch: configurations, records and the leaderboard use the 
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,6 +30,26 @@ IN_RANGE = "images are in [0, 1]"
 def _meant(eps: float, most: float) -> str:
     """The part of a message that suggests the same number of steps of 8-bit images, where that is possible."""
     return f"; did you mean {eps:g}/255?" if eps / 255 <= most else ""
+
+
+#: Other words for what an attacker sees, and the rungs that are meant.
+OTHER_WORDS = {
+    "whitebox": "full (the exact gradient of the whole defense), or bpda where a part has no gradient",
+    "adaptive": "full, bpda or gate (they see the defense), or all in turn: ladder:quick",
+    "greybox": "oblivious (the classifier is known, the defense is not)",
+    "blackbox": "query (scores of the whole system), or transfer (another classifier is known)",
+}
+OTHER_WORDS["graybox"] = OTHER_WORDS["greybox"]
+
+
+def unknown_access(access: str) -> str:
+    """The message for a rung that does not exist, with the one that may be meant."""
+    meant = OTHER_WORDS.get("".join(filter(str.isalpha, access.lower())))
+    near = difflib.get_close_matches(access, ACCESS, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    if meant:
+        hint = f"; it is here called {meant};"
+    return f"unknown access {access!r}{hint} valid: {', '.join(ACCESS)}, ladder"
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,7 @@ class ThreatModel:
         if self.norm == "linf" and self.eps > 1:
             raise UsageError(f"eps {self.eps:g} is too large for linf: {IN_RANGE}{_meant(self.eps, 1)}")
         if self.access not in (*ACCESS, "ladder"):
-            raise UsageError(f"unknown access {self.access!r}; valid: {', '.join(ACCESS)}, ladder")
+            raise UsageError(unknown_access(self.access))
         if self.goal not in GOALS:
             raise UsageError(f"unknown goal {self.goal!r}; valid: {', '.join(GOALS)}")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from robustbench_med.errors import StoreError
 from robustbench_med.files.atomic import replacing
 from robustbench_med.interfaces.results import Outcome, Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def to_frame(outcome: Outcome) -> pd.DataFrame:
@@ -25,6 +27,8 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
     ``certified_radius`` (L2, 0 where nothing is certified), ``certified_p_lower``, ``certified_held`` (right, and
     certified at eps) and ``certified_contradicted``.
     """
+    import pandas as pd  # most of a second, after the first cell
+
     draws, n = outcome.clean.predictions.shape
 
     def tiled(values: Sequence[object]) -> list[object]:

@@ -23,8 +23,8 @@ import pydantic
 from robustbench_med.errors import BadConfig, BadParameter, UsageError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig, build
-from robustbench_med.grid.options import Ref
-from robustbench_med.grid.plan import plan, reference
+from robustbench_med.grid.options import Ref, reference
+from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress

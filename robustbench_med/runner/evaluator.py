@@ -30,7 +30,7 @@ from robustbench_med.errors import DataError, HarnessError, NotDefined, describe
 from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
-from robustbench_med.grid.plan import reference
+from robustbench_med.grid.options import reference
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.tasks import encode

@@ -152,7 +152,7 @@ def test_plugins_shows_loaded_and_broken():
         (["--nonsense"], ["No such option"]),
         (["list", "--nonsense"], ["No such option"]),
         (["list", "atack"], ["unknown kind 'atack', did you mean 'attack'?"]),
-        (["show", "push"], ["'push' is not KIND/NAME; did you mean attack/push?"]),
+        (["show", "pushh"], ["no component is called 'pushh'; did you mean attack/push?"]),
         (["show", "attack/psuh"], ["did you mean 'push'?", "rbmed-tdead failed to load (import: ZeroDivisionError"]),
         (["data", "show", "nothing"], ["unknown dataset 'nothing'"]),
         (["data", "nothing"], ["No such command"]),

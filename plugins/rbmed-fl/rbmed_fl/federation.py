@@ -13,8 +13,6 @@ from rbmed_fl.byzantine import parse_byzantine
 from rbmed_fl.checkpoint import ServerCheckpoint, ServerState, digest_clients, digest_state
 from rbmed_fl.client_state import ClientStore, FolderStore, InMemoryStore
 from rbmed_fl.engines.config import parse_engine
-from rbmed_fl.flower_grid import quiet
-from rbmed_fl.session import Session, run
 from rbmed_fl.states import average, strip_prefix
 from rbmed_fl.strategy_base import StrategyBase
 from rbmed_fl.task import TrainingTask
@@ -40,6 +38,9 @@ class FederatedStrategy(StrategyBase):
             UsageError: the model lacks the part that stays local, or a checkpoint is of another federation.
             HarnessError: the training diverged, or a client failed.
         """
+        from rbmed_fl.flower_grid import quiet  # they import Flower, which who only evaluates does not wait for
+        from rbmed_fl.session import Session, run
+
         if not clients:
             raise DataError(f"strategy {type(self).__name__} was given no clients; at least one is needed")
         for name, split in clients.items():

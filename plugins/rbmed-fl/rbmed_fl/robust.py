@@ -15,12 +15,12 @@ import flwr.serverapp.strategy
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy as Aggregator
 from numpy.typing import NDArray
 
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.flower_grid import partition_id
 from rbmed_fl.params import TrainParams
-from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Federated, Field, Learner, Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.checkpoint import ServerCheckpoint, ServerState
 from rbmed_fl.flower_grid import ClientGrid
 from rbmed_fl.local_training import isolated_randomness
 from rbmed_fl.states import to_record, to_state
-from rbmed_fl.strategy_base import Aggregator
 from rbmed_fl.task import TrainingTask
 from robustbench_med import seed_of
 

@@ -13,12 +13,12 @@ import flwr.serverapp.strategy
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy as Aggregator
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.states import State, strip_prefix
-from rbmed_fl.strategy_base import Aggregator
 
 
 class ParameterMixin(flwr.serverapp.strategy.FedAvg):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
-from flwr.app import ArrayRecord
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord
 
 State = dict[str, Tensor]
 
 
 def to_record(state: Mapping[str, Tensor]) -> ArrayRecord:
     """A state as a Flower record (a serialized copy, on the CPU)."""
+    from flwr.app import ArrayRecord  # half a second, which who only evaluates does not wait for
+
     return ArrayRecord(dict(state))
 
 

@@ -15,16 +15,15 @@ which network is trained              `classifier`, to combine several copies of
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import flwr.serverapp.strategy
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rbmed_fl.local_training import LocalRound, train_epochs
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State, strip_prefix
 from robustbench_med import Learner, Params, Strategy
 
-Aggregator = flwr.serverapp.strategy.Strategy
+if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy as Aggregator
 
 
 class StrategyBase(Strategy):
@@ -62,7 +61,9 @@ class StrategyBase(Strategy):
             common: keyword arguments that every Flower strategy takes and must be given (numbers of clients, how
                 metrics are collected).
         """
-        return flwr.serverapp.strategy.FedAvg(**common)
+        from flwr.serverapp.strategy import FedAvg
+
+        return FedAvg(**common)
 
     def aggregator_state(self, aggregator: Aggregator) -> State:
         """The aggregator's state that the next round needs besides the model, such as moments; checkpointed."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from rbmed_metrics.classification import share
@@ -24,6 +23,8 @@ class Detection(Metric):
         clean, attacked = outcome.clean.scores.flatten(), outcome.attacked.scores.flatten()
         if clean.isnan().any() or attacked.isnan().any():
             return {}
+        from sklearn.metrics import roc_auc_score  # most of a second, after the first cell
+
         lost = (outcome.clean.scores == -torch.inf) & outcome.clean.not_finite
         clean = torch.where(lost.flatten(), torch.inf, clean)
         truth = torch.cat([torch.zeros_like(clean), torch.ones_like(attacked)])

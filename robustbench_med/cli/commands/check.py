@@ -13,6 +13,7 @@ from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.completion import any_component
 from robustbench_med.cli.options import AsJson, DataRoot, PluginFiles, registry
 from robustbench_med.errors import UsageError
+from robustbench_med.grid.names import check_component
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import HOOKS, Registry
 
@@ -37,9 +38,15 @@ def check(
     plugin: PluginFiles = None,
 ) -> None:
     """Test whether components keep the contract of their kind; exit code 1 if one does not."""
+    known = registry(plugin)
+    for name in names or []:  # before anything heavy is imported
+        kind, slash, rest = name.partition("/")
+        if slash and kind in HOOKS:
+            check_component(known, kind, rest)
+        else:
+            _of_distribution(known, name)
     from robustbench_med.testing import checks_of
 
-    known = registry(plugin)
     subjects = list(_subjects(known, names or [], data_root))
     found: list[Result] = []
     for subject in subjects:

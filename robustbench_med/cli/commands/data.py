@@ -15,6 +15,7 @@ from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.files.paths import data_root, register_root
+from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
@@ -68,9 +69,11 @@ def show_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Show a data set's card and the sizes of its splits."""
+    known = registry()
+    check_component(known, "dataset", name)
     from robustbench_med.datasets.partition_report import holdings
 
-    held = holdings(_open(registry(), name, root, test_folder, download))
+    held = holdings(_open(known, name, root, test_folder, download))
     card, rows = held.card, tables.rows(held)
     if as_json:
         console.emit_json({**asdict(card), "splits": rows})
@@ -107,6 +110,9 @@ def partition(
     as_json: AsJson = False,
 ) -> None:
     """Show which patients, images and labels each client of a federation holds."""
+    known = registry()
+    check_component(known, "dataset", name)
+    check_partition(partition)
     from robustbench_med.datasets.partition import partitioned, scheme
     from robustbench_med.datasets.partition_report import check_target, holdings, picture, summary
     from robustbench_med.interfaces.dataset import SPLITS
@@ -116,7 +122,7 @@ def partition(
     scheme(ref)  # before the images are read
     if out is not None:
         check_target(out)
-    held = holdings(partitioned(_open(registry(), name, root, test_folder, download), ref))
+    held = holdings(partitioned(_open(known, name, root, test_folder, download), ref))
     card = held.card
     if out is not None:
         picture(held, partition, out)

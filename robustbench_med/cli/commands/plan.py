@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from robustbench_med.cli import console
+from robustbench_med.cli import console, early
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.options import AsJson, Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
@@ -44,12 +44,14 @@ def plan(
 ) -> None:
     """Show the cells that `rbmed run` would measure: which are done, which are skipped and why, and about how long."""
     from robustbench_med.grid.config import build
+
+    known, settings = registry(plugin), build(options, config)
+    early.check(settings, known)
     from robustbench_med.runner.preview import Preview
 
-    settings = build(options, config)
     # A terminal gets bars; a log, or a reader of the JSON, gets only the plan.
     progress: Progress = RichProgress() if console.err.is_terminal and not quiet else Silent()
-    preview = Preview(settings, registry(plugin), progress)
+    preview = Preview(settings, known, progress)
     items = preview.items(estimate)
     trainings = _trainings(preview, items) if estimate else []
     if as_json:

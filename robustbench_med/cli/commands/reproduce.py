@@ -36,11 +36,12 @@ def reproduce(
     plugin: PluginFiles = None,
 ) -> None:
     """Measure a paper's table again, train what is missing, and show its rows next to ours and the worst case."""
+    known = registry(plugin)
+    known.find("defense", defense)
     from robustbench_med.cli.tables.records import name_of, warnings
     from robustbench_med.plugins.components import create
     from robustbench_med.reproduction.published import Study, find
 
-    known = registry(plugin)
     reproduction = find(known, defense)
     markdown = create(known, "report", "markdown")
     folder = target or Path("results") / f"reproduce-{defense.rpartition('/')[2]}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_med.cli import early
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import err, out, plain
@@ -58,11 +59,8 @@ def run(
 
 def measure(settings: RunConfig, known: Registry, report: str | None, as_json: bool, quiet: bool) -> None:
     """Measure the cells of a configuration and print them; exit with 1 if a cell failed or a certificate is refuted."""
-    from robustbench_med.cli.tables.certificates import contradicted
-    from robustbench_med.cli.tables.records import name_of
-    from robustbench_med.cli.tables.summary import show
+    early.check(settings, known, {"report": report})
     from robustbench_med.plugins.components import create
-    from robustbench_med.records.table import to_frame
     from robustbench_med.runner.runner import Runner
 
     renderer = create(known, "report", report) if report else None
@@ -80,7 +78,13 @@ def measure(settings: RunConfig, known: Registry, report: str | None, as_json: b
     except KeyboardInterrupt:
         _interrupted(records, settings.out)
         raise typer.Exit(INTERRUPTED) from None
+    from robustbench_med.cli.tables.certificates import contradicted
+    from robustbench_med.cli.tables.records import name_of
+    from robustbench_med.cli.tables.summary import show
+
     if renderer is not None:
+        from robustbench_med.records.table import to_frame
+
         plain(renderer.render(to_frame(records)))
     elif not as_json:
         show(records, settings.out / "samples")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from robustbench_med.plugins.registry import HOOKS, Registry
 What = Annotated[
     str,
     typer.Argument(
-        autocompletion=any_component, metavar="KIND/NAME", help="attack/apgd, or attack/rbmed-attacks/apgd."
+        autocompletion=any_component, metavar="NAME", help="apgd, attack/apgd, or attack/rbmed-attacks/apgd."
     ),
 ]
 
@@ -28,7 +29,7 @@ def show(what: What, as_json: AsJson = False) -> None:
     found = registry()
     kind, slash, name = what.partition("/")
     if not slash:
-        raise UsageError(f"{what!r} is not KIND/NAME{_suggestion(found, what)}")
+        kind, name = _kind_of(found, what), what
     entry = found.find(kind, name)
     rows = parameters(found.load(kind, name).Params)
     if as_json:
@@ -72,7 +73,19 @@ def parameters(model: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _suggestion(registry: Registry, name: str) -> str:
-    """The kinds that have a component of this name."""
-    hits = [f"{kind}/{name}" for kind in HOOKS if any(entry.spec.name == name for entry in registry.entries(kind))]
-    return f"; did you mean {' or '.join(hits)}?" if hits else f"; valid kinds: {', '.join(HOOKS)}"
+def _kind_of(registry: Registry, name: str) -> str:
+    """The kind of the only component of this name.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    kinds = [kind for kind in HOOKS if any(entry.spec.name == name for entry in registry.entries(kind))]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise UsageError(f"{name!r} is the name of several; write {' or '.join(f'{kind}/{name}' for kind in kinds)}")
+    every = [f"{entry.spec.kind}/{entry.spec.name}" for entry in registry.entries()]
+    short = {each.partition("/")[2]: each for each in every}
+    near = [short[each] for each in difflib.get_close_matches(name, short, n=3)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; rbmed list shows all"
+    raise UsageError(f"no component is called {name!r}{hint}")

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_med.cli import early
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.grid.config import build
 from robustbench_med.grid.data_options import with_data_options
 
 #: Options that mean the same in a run.
@@ -38,15 +40,17 @@ def train(
     plugin: PluginFiles = None,
 ) -> None:
     """Train classifier, detector and purifier of a defense; an interrupted training resumes when called again."""
-    from robustbench_med.api import train_defense
-
+    known = registry(plugin)
     folder, download = options.pop("test_folder"), bool(options.pop("download"))
     given = {key: value for key, value in options.items() if value is not None}
     if folder or download:
         asked = given.get("dataset", "brainsim")
         given["dataset"] = str(with_data_options(asked, folder, download, given.get("data_root")))
+    early.check(build({**given, "defense": defense, "baseline": ""}), known)
+    from robustbench_med.api import train_defense
+
     artifact = train_defense(
-        defense, **given, only=only or (), seed=seed, out=target, registry=registry(plugin), progress=RichProgress()
+        defense, **given, only=only or (), seed=seed, out=target, registry=known, progress=RichProgress()
     )
     name = f"{defense} on {given.get('dataset', 'brainsim')}"
     if artifact is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from robustbench_med.grid.options import Ref
-from robustbench_med.grid.plan import reference
+from robustbench_med.grid.options import Ref, reference
 from robustbench_med.interfaces.component import Params
 from robustbench_med.plugins.components import read_choice
 

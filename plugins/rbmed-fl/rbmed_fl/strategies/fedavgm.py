@@ -10,12 +10,12 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common import NDArray
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.params import TrainParams
 from rbmed_fl.serveropt import ParameterMixin
 from rbmed_fl.states import State
-from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Field
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import flwr.serverapp.strategy
+from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.robust import RobustStrategy, UpdateMixin
-from rbmed_fl.strategy_base import Aggregator
 
 
 class MedianAggregator(UpdateMixin, flwr.serverapp.strategy.FedMedian):

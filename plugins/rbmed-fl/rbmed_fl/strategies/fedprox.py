@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import flwr.serverapp.strategy
+from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.local_training import LocalRound, proximal_term, train_epochs
 from rbmed_fl.params import TrainParams
-from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Field, Learner
 
 

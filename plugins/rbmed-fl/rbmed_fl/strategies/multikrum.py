@@ -7,9 +7,9 @@ from typing import Any
 
 import flwr.serverapp.strategy
 from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.robust import KrumScoreMixin, KrumStrategy
-from rbmed_fl.strategy_base import Aggregator
 from robustbench_med import Field
 from robustbench_med.errors import UsageError
 
