@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
+    from robustbench_med.datasets.own import OwnData as OwnData
+    from robustbench_med.datasets.own import held_data as held_data
+    from robustbench_med.datasets.own import own_data as own_data
     from robustbench_med.defenses.held import held as held
     from robustbench_med.files.escaping import escape_markdown as escape_markdown
     from robustbench_med.files.paths import home as home
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.specs import StrategySpec as StrategySpec
     from robustbench_med.plugins.specs import hookimpl as hookimpl
     from robustbench_med.records.table import to_csv as to_csv
+    from robustbench_med.results.results import Results as Results
     from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
@@ -99,6 +103,7 @@ _LAZY = {
     "robustbench_med.interfaces.tasks": "decode right_answers training_loss",
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.plugins.components": "read_choice",
+    "robustbench_med.datasets.own": "OwnData held_data own_data",
     "robustbench_med.defenses.held": "held",
     "robustbench_med.plugins.references": "PartRef format_eps format_ref fraction parse without_shared_params",
     "robustbench_med.plugins.specs": (
@@ -106,6 +111,7 @@ _LAZY = {
         "StrategySpec hookimpl"
     ),
     "robustbench_med.records.table": "to_csv",
+    "robustbench_med.results.results": "Results",
     "robustbench_med.runtime.isolation": "isolated",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
+from robustbench_med.datasets import own
 from robustbench_med.datasets.loading import open_dataset, with_partition
+from robustbench_med.datasets.own import OwnData
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.held import named
 from robustbench_med.defenses.reference import TrainedRef
@@ -22,6 +26,8 @@ from robustbench_med.plugins.components import create, current_registry
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import Norm
+from robustbench_med.results import notebook
+from robustbench_med.results.results import Results
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader
@@ -30,7 +36,10 @@ from robustbench_med.training.train import train, train_parts
 if TYPE_CHECKING:
     from robustbench_med.defenses.artifact import Artifact
     from robustbench_med.progress import Progress
-    from robustbench_med.records.record import Record
+
+
+#: Images (N, C, H, W) or (N, H, W) and labels (N,), or a torch data set or loader of these.
+Pair = tuple[Any, Any] | TorchDataset[Any] | DataLoader[Any]
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -50,7 +59,7 @@ class RunOptions(TypedDict, total=False):
 
     defense: Ref | Sequence[Ref]
     baseline: Ref | None
-    dataset: Ref | Sequence[Ref]
+    dataset: Ref | OwnData | Pair | Sequence[Ref]
     attack: Ref | Sequence[Ref]
     seed: int | Sequence[int]
     include: Ref | Sequence[Ref]
@@ -113,27 +122,40 @@ def evaluate(
     progress: Progress | None = None,
     config: Path | None = None,
     **options: Unpack[RunOptions],
-) -> list[Record]:
-    """Attack defenses and return one record per cell; records and samples are also written to ``out``.
+) -> Results:
+    """Attack defenses and return a list of one record per cell; records and samples are also written to ``out``.
 
     Cells that have a record there are not measured again unless ``again=True``; interrupted ones resume.
 
     ::
 
-        records = robustbench_med.evaluate(defense="medfedpure", attack="apgd:steps=20", eps="4/255", limit=64)
+        results = robustbench_med.evaluate(defense="medfedpure", attack="apgd:steps=20", eps="4/255", limit=64)
+        results.to_frame()     # pandas
+        results.plot("clients")
+
+    Your own classifier on your own images: ``evaluate(model=net, dataset=(images, labels), attack="apgd")``.
 
     Args:
         registry: where plugins come from; by default everything installed.
-        progress: opens progress bars; by default none are shown.
+        progress: opens progress bars; by default there are some in a notebook, none elsewhere.
         config: a TOML file; ``options`` win over it.
         options: the long options of ``rbmed run``, with underscores (`RunOptions`). A model may be a torch module, or a
-            table such as ``{"name": net, "size": 224, "mean": [0.5], "std": [0.25]}``.
+            table such as ``{"name": net, "size": 224, "mean": [0.5], "std": [0.25]}``. It maps images
+            (N, C, H, W) to logits (N, K). Data may be a pair of arrays, a torch `Dataset`, a `DataLoader`, or
+            `own_data` of these; a module gets its images as they are, in [0, 1]. With a named data set they are first normalised,
+            by default with mean 0.5 and std 0.25.
 
     Raises:
         UsageError: a name, a value or a combination of them is not valid; nothing has been written then.
     """
-    given: dict[str, Any] = {**options, "model": named(options.get("model"))}
-    return list(Runner(build(given, config), registry or Registry(), progress).run())
+    data = own.named(options.get("dataset"))
+    given: dict[str, Any] = {
+        **options,
+        "model": named(options.get("model"), plain=own.is_own(data)),
+        "dataset": data,
+    }
+    shown = progress if progress is not None else notebook.progress()
+    return Results(Runner(build(given, config), registry or Registry(), shown).run())
 
 
 def load_dataset(

@@ -40,6 +40,10 @@ class RbmedError(Exception):
 class UsageError(RbmedError):
     """The request cannot be carried out as written (exit code 2)."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the message says what is wrong, the frames do not."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UnknownName(UsageError):
     """No plugin offers the name."""

@@ -11,6 +11,8 @@ import threading
 
 #: Seconds without output after which the line is shown.
 PATIENCE = 0.3
+#: Commands that load little: only who sits at a terminal wants to see that a slow machine works on them.
+QUICK = {"list", "plugins", "new", "completion"}
 #: With these nobody wants to read anything but results.
 SILENT = {"--quiet", "-q", "--json"}
 
@@ -56,6 +58,8 @@ def begin() -> Waiting | None:
     words = sys.argv[1:]
     command = next((word for word in words if word.isidentifier()), "")
     if not command or command == "completion" or SILENT & set(words) or "_RBMED_COMPLETE" in os.environ:
+        return None
+    if command in QUICK and not os.isatty(2):
         return None
     waiting = Waiting(command)
     waiting.start()

@@ -1,4 +1,4 @@
-"""Modules that a Python program hands over in place of the name of a model."""
+"""Modules and images that a Python program hands over in place of the name of a model or of a data set."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ def hold(module: nn.Module) -> str:
     return key
 
 
-def named(model: Any) -> Any:
-    """A model as a reference: a module, alone or as the name in a table, is kept; the rest is returned as it is."""
+def named(model: Any, plain: bool = False) -> Any:
+    """A model as a reference: a module, alone or as the name in a table, is kept; the rest is returned as it is.
+
+    ``plain``: modules get images in [0, 1] as they are, unless a table says otherwise; a `Classifier` always does.
+    """
     from torch import nn
 
     from robustbench_med.interfaces import Classifier
@@ -53,10 +56,10 @@ def named(model: Any) -> Any:
     if isinstance(model, nn.Module):
         model = {"name": model}
     if isinstance(model, Mapping) and isinstance(module := model.get("name"), nn.Module):
-        plain = {"mean": [0], "std": [1]} if isinstance(module, Classifier) else {}  # it normalises itself
-        return {**plain, **model, "name": "object", "source": hold(module)}
+        as_it_is = {"mean": [0], "std": [1]} if plain or isinstance(module, Classifier) else {}
+        return {**as_it_is, **model, "name": "object", "source": hold(module)}
     if isinstance(model, list | tuple):
-        return [named(each) for each in model]
+        return [named(each, plain) for each in model]
     return model
 
 

@@ -115,9 +115,7 @@ class _Source:
             found = self._of_base(base)
             if found is not None:
                 return found
-        from robustbench_med.interfaces.component import Params
-
-        return Params
+        return importlib.import_module("robustbench_med.interfaces.component").Params  # the default of all kinds
 
     def _of_base(self, base: ast.expr) -> Any:
         """The parameters that a base class has; None for classes of the core, which have none of their own."""

@@ -19,6 +19,11 @@ def attack_of(record: Record) -> str:
     return f"ladder:{attack.preset} {attack.named}".rstrip() if attack.is_ladder else formatted(attack)
 
 
+def title(record: Record) -> str:
+    """``defense / attack / access``."""
+    return f"{formatted(record.defense)} / {attack_of(record)} / {record.threat.access}"
+
+
 def threat_of(record: Record) -> str:
     """``linf 4/255``, followed by the goal and the finding where there are any."""
     threat = record.threat
@@ -94,9 +99,9 @@ FIGURES = frozenset(
 )
 
 
-def table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the measured records; columns that are empty in all rows are left out."""
+def table(records: Sequence[Record], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the measured records; columns that are empty in all rows, and ``without``, are left out."""
     rows = [record for record in records if record.status == "ok"]
     found = {heading: [text(record) for record in rows] for heading, text in COLUMNS.items()}
-    shown = [heading for heading, cells in found.items() if any(cells)]
+    shown = [heading for heading, cells in found.items() if any(cells) and heading not in without]
     return shown, [list(cells) for cells in zip(*(found[heading] for heading in shown), strict=True)]

@@ -30,8 +30,28 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The table of the rows of records."""
     frame = pd.DataFrame(rows)
+    if frame.empty:
+        return pd.DataFrame(columns=list(HEAD))
     head = [column for column in HEAD if column in frame]
     return frame[[*head, *(column for column in frame if column not in head)]]
+
+
+def clients_to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row for each client of each measured record: what was measured, and the client's metrics with intervals."""
+    head = ("dataset", "defense", "defense_params", "attack", "attack_params", "access", "norm", "eps", "seed")
+    rows = []
+    for record in records:
+        shared = _row(record)
+        for client, figures in record.per_client.items():
+            images, patients = record.client_images.get(client, (None, None))
+            row = {name: shared[name] for name in (*head, "cell_id")}
+            row |= {"client": client, "images": images, "patients": patients}
+            for name, value in figures.items():
+                row[name] = value
+                if bounds := record.client_intervals.get(client, {}).get(name):
+                    row[f"{name}_low"], row[f"{name}_high"] = bounds
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def to_csv(table: pd.DataFrame, **options: Any) -> str:

@@ -14,8 +14,9 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from robustbench_med.api import RunOptions, TrainingOptions, load_defense
+from robustbench_med.api import Pair, RunOptions, TrainingOptions, load_defense
 from robustbench_med.cli.main import app
+from robustbench_med.datasets.own import OwnData
 from robustbench_med.grid import options as groups
 from robustbench_med.grid.config import OPTIONS, RunConfig, build
 from robustbench_med.grid.options import Ref
@@ -42,6 +43,7 @@ def test_the_keywords_of_evaluate_are_the_fields_of_a_run() -> None:
     expected = {key: accepted(hint) for key, hint in fields.items()} | {
         "eps": float | str | Sequence[float | str],
         "model": Ref | nn.Module | Sequence[Ref | nn.Module],  # a module has no form on the command line
+        "dataset": Ref | OwnData | Pair | Sequence[Ref],  # and neither have images
     }
     assert given == expected
 

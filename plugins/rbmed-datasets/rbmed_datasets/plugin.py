@@ -78,6 +78,12 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         root_files=(".npz",),
     )
     yield DatasetSpec(
+        name="own",
+        target="rbmed_datasets.own:Own",
+        summary="Images that a Python program hands over: evaluate(dataset=(images, labels))",
+        licence="that of the images you bring",
+    )
+    yield DatasetSpec(
         name="dicom",
         target="rbmed_datasets.dicom:Dicom",
         summary="DICOM files in class folders; patients and sites are salted hashes of what their headers say",

@@ -79,7 +79,7 @@ def measure(settings: RunConfig, known: Registry, report: str | None, as_json: b
         _interrupted(records, settings.out)
         raise typer.Exit(INTERRUPTED) from None
     from robustbench_med.cli.tables.certificates import contradicted
-    from robustbench_med.cli.tables.records import name_of
+    from robustbench_med.cli.tables.records import name_of, nothing_measured
     from robustbench_med.cli.tables.summary import show
 
     if renderer is not None:
@@ -87,9 +87,15 @@ def measure(settings: RunConfig, known: Registry, report: str | None, as_json: b
 
         plain(renderer.render(to_frame(records)))
     elif not as_json:
-        show(records, settings.out / "samples")
-        where = f"records: {settings.out / 'records.jsonl'}   per image: {settings.out / 'samples'}"
+        measured = any(record.status == "ok" for record in records)
+        if measured:
+            show(records, settings.out / "samples")
+        where = f"records: {settings.out / 'records.jsonl'}"
+        where += f"   per image: {settings.out / 'samples'}" if measured else ""
         out.print(where, style="dim", markup=False)
+        if not measured:
+            for line in nothing_measured(records):
+                plain(line)
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         err.print(f"failed: {name_of(record)}: {record.reason}", style="red", markup=False, soft_wrap=True)

@@ -96,6 +96,19 @@ def unmeasured(records: Sequence[Record]) -> Iterator[str]:
             yield f"skipped: {name_of(record)}: {record.reason}"
 
 
+def nothing_measured(records: Sequence[Record]) -> Iterator[str]:
+    """That every cell was skipped, and last of all why."""
+    skipped = [record for record in records if record.status == "skipped"]
+    if not skipped or len(skipped) < len(records):
+        return
+    every = "the only cell was" if len(skipped) == 1 else f"all {len(skipped)} cells were"
+    yield f"nothing was measured: {every} skipped"
+    reasons = Counter(record.reason for record in skipped)
+    for reason, count in reasons.items():
+        named = next(name_of(record) for record in skipped if record.reason == reason)
+        yield f"skipped: {named if count == 1 else f'{count} cells'}: {reason}"
+
+
 def name_of(record: Record) -> str:
     """``defense / attack / access``."""
     asked = [f"{name} {text}" for name, text in record.defense.asked.items()]

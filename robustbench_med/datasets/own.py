@@ -1,0 +1,211 @@
+"""Images that a Python program hands over in place of the name of a data set: arrays, a `Dataset`, a `DataLoader`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_med.errors import DataError
+from robustbench_med.interfaces.dataset import SPLITS, Split
+
+#: Data of this process by their keys.
+_OWN: dict[str, OwnData] = {}
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Images in memory, by split; `own_data` makes it.
+
+    Attributes:
+        key: changes with the images, labels, patients, sites and classes.
+        classes: names, in the order of the labels.
+        splits: train, calibration and test; those that were not given are empty.
+        lesion: index of the class that means that a lesion is there, or None.
+        patients_known: ids of patients were given.
+    """
+
+    key: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    lesion: int | None = None
+    patients_known: bool = False
+
+
+def own_data(
+    test: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    patients: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    lesion: str | None = None,
+    train: Any = None,
+    calibration: Any = None,
+) -> OwnData:
+    """Images of a Python program as data for ``evaluate(dataset=...)``; they stay in this process.
+
+    ::
+
+        data = own_data((images, labels), classes=["healthy", "tumour"], patients=ids, lesion="tumour")
+        results = evaluate(model=net, dataset=data, attack="apgd")
+
+    Args:
+        test: the images that are attacked and their labels: a pair of arrays, a torch `Dataset` of such pairs, or a
+            `DataLoader`, which is read to its end. Images are (N, C, H, W), or (N, H, W) for one channel, square, float
+            in [0, 1] or uint8 in [0, 255]; labels are integers (N,) from 0.
+        classes: their names, in the order of the labels; by default ``class 0``, ``class 1``, ...
+        patients: the patient of each test image. Without it each image counts as a patient, and intervals are too
+            narrow where several are of one.
+        sites: the hospital of each test image; by default all are of one.
+        lesion: the class that means that a lesion is there; sensitivity counts it.
+        train: further images, as ``test``, for parts that are trained; none are needed for a classifier alone.
+        calibration: further images, as ``test``, for the thresholds of detectors.
+
+    Raises:
+        DataError: shapes, types or ranges are wrong, or names do not fit.
+    """
+    pairs = {"train": train, "calibration": calibration, "test": test}
+    read = {name: _pair(given, name) for name, given in pairs.items() if given is not None}
+    images, labels = read["test"]
+    count = 1 + max(int(own.max()) for _, own in read.values() if len(own))
+    names = tuple(map(str, classes)) if classes is not None else tuple(f"class {k}" for k in range(max(2, count)))
+    if len(names) < count or len(set(names)) < len(names) or len(names) < 2:
+        raise DataError(
+            f"classes={list(names)!r} must be at least {max(2, count)} different names: labels go to {count - 1}"
+        )
+    if lesion is not None and lesion not in names:
+        raise DataError(f"lesion={lesion!r} is none of the classes {', '.join(names)}")
+    for word, given in (("patients", patients), ("sites", sites)):
+        if given is not None and len(given) != len(labels):
+            raise DataError(f"{word} has {len(given)} entries for {len(labels)} test images")
+    where = set(map(str, sites)) if sites is not None else {"own"}
+    splits = {name: Split(images[:0], labels[:0], (), ()) for name in SPLITS}
+    for name, (own, own_labels) in read.items():
+        if own.shape[1:] != images.shape[1:]:
+            raise DataError(f"{name} images are {_shape(own)}, test images {_shape(images)}; all must be of one size")
+        given_patients = (
+            patients if name == "test" and patients is not None else [f"{name}-{i}" for i in range(len(own))]
+        )
+        given_sites = sites if name == "test" and sites is not None else [min(where)] * len(own)
+        splits[name] = Split(own, own_labels, tuple(map(str, given_patients)), tuple(map(str, given_sites)))
+    key = f"own-{_digest(splits, names)}"
+    index = None if lesion is None else names.index(lesion)
+    _OWN[key] = OwnData(key, names, splits, index, patients is not None)
+    return _OWN[key]
+
+
+def held_data(key: str) -> OwnData:
+    """The images that were handed over under this key.
+
+    Raises:
+        DataError: there are none in this process.
+    """
+    if key not in _OWN:
+        raise DataError(f"there are no images {key!r} in this process; hand them to evaluate(dataset=...)")
+    return _OWN[key]
+
+
+def named(data: Any) -> Any:
+    """A data set as a reference: images that are handed over are kept; names, tables and lists of these are not."""
+    if isinstance(data, OwnData):
+        return f"own:source={data.key}"
+    if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str):
+        return named(own_data(data))
+    if isinstance(data, list | tuple):
+        return [named(each) for each in data]
+    if isinstance(data, torch.utils.data.Dataset | torch.utils.data.DataLoader):
+        return named(own_data(data))
+    return data
+
+
+def is_own(named: Any) -> bool:
+    """Whether a reference, or one in a list, is of images that were handed over."""
+    return any(isinstance(each, str) and each.startswith("own:") for each in listed(named))
+
+
+def listed(named: Any) -> list[Any]:
+    """A single reference as a list of one."""
+    return list(named) if isinstance(named, list | tuple) else [named]
+
+
+def _pair(given: Any, name: str) -> tuple[Tensor, Tensor]:
+    """Images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,)."""
+    if isinstance(given, tuple) and len(given) == 2:
+        images, labels = given
+    else:
+        images, labels = _collected(given, name)
+    return _images(_tensor(images, f"{name} images"), name), _labels(
+        _tensor(labels, f"{name} labels"), len(images), name
+    )
+
+
+def _collected(given: Any, name: str) -> tuple[Any, Any]:
+    """All pairs of a data set, or all batches of a loader."""
+    loader = isinstance(given, torch.utils.data.DataLoader)
+    if not isinstance(given, Iterable) and not hasattr(given, "__getitem__"):
+        raise DataError(
+            f"{name}: a {type(given).__name__} is no data; give (images, labels), a Dataset or a DataLoader"
+        )
+    size = None if loader else len(given)
+    items = list(given) if loader or size is None else [given[i] for i in range(size)]
+    if not items or not all(isinstance(each, list | tuple) and len(each) == 2 for each in items):
+        raise DataError(f"{name}: every item must be a pair (image, label); write a Dataset that gives these alone")
+    images = [_tensor(image, f"{name} images") for image, _ in items]
+    labels = [_tensor(label, f"{name} labels") for _, label in items]
+    if len({tuple(image.shape[loader:]) for image in images}) > 1:
+        raise DataError(f"{name}: images have different shapes; resize them to one")
+    join = torch.cat if loader else torch.stack
+    return join(images), join(labels)
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    try:
+        return values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what} are no array of numbers: {error}") from None
+
+
+def _images(images: Tensor, name: str) -> Tensor:
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    if images.ndim != 4 or len(images) == 0 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
+        raise DataError(
+            f"{name} images have shape {tuple(images.shape)}; valid: (N, C, H, W) with C 1 or 3 and H = W, or (N, H, W)"
+        )
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    if not images.is_floating_point():
+        raise DataError(f"{name} images are {images.dtype}; valid: uint8 in [0, 255], or float in [0, 1]")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise DataError(
+            f"{name} images span [{low:.4g}, {high:.4g}]; valid: [0, 1], before normalisation, which is the model's"
+        )
+    return images.float().contiguous()
+
+
+def _labels(labels: Tensor, count: int, name: str) -> Tensor:
+    labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex() or (labels < 0).any():
+        raise DataError(
+            f"{name} labels have shape {tuple(labels.shape)} and type {labels.dtype} for {count} images; "
+            "valid: one integer >= 0 for each image"
+        )
+    return labels.long()
+
+
+def _shape(images: Tensor) -> str:
+    return " x ".join(map(str, images.shape[1:]))
+
+
+def _digest(splits: Mapping[str, Split], classes: Sequence[str]) -> str:
+    total = hashlib.blake2b(repr(list(classes)).encode(), digest_size=8)
+    for name, split in splits.items():
+        total.update(repr((name, split.patients, split.sites, split.labels.tolist())).encode())
+        total.update(split.images.numpy().tobytes())
+    return total.hexdigest()
