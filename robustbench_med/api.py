@@ -142,8 +142,8 @@ def evaluate(
         options: the long options of ``rbmed run``, with underscores (`RunOptions`). A model may be a torch module, or a
             table such as ``{"name": net, "size": 224, "mean": [0.5], "std": [0.25]}``. It maps images
             (N, C, H, W) to logits (N, K). Data may be a pair of arrays, a torch `Dataset`, a `DataLoader`, or
-            `own_data` of these; a module gets its images as they are, in [0, 1]. With a named data set they are first normalised,
-            by default with mean 0.5 and std 0.25.
+            `own_data` of these; a module gets its images as they are, in [0, 1]. With a named data set they are first
+            normalised, by default with mean 0.5 and std 0.25.
 
     Raises:
         UsageError: a name, a value or a combination of them is not valid; nothing has been written then.
