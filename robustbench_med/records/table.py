@@ -41,16 +41,16 @@ def clients_to_frame(records: Iterable[Record]) -> pd.DataFrame:
     head = ("dataset", "defense", "defense_params", "attack", "attack_params", "access", "norm", "eps", "seed")
     rows = []
     for record in records:
-        shared = _row(record)
+        shared = row(record)
         for client, figures in record.per_client.items():
             images, patients = record.client_images.get(client, (None, None))
-            row = {name: shared[name] for name in (*head, "cell_id")}
-            row |= {"client": client, "images": images, "patients": patients}
+            found = {name: shared[name] for name in (*head, "cell_id")}
+            found |= {"client": client, "images": images, "patients": patients}
             for name, value in figures.items():
-                row[name] = value
+                found[name] = value
                 if bounds := record.client_intervals.get(client, {}).get(name):
-                    row[f"{name}_low"], row[f"{name}_high"] = bounds
-            rows.append(row)
+                    found[f"{name}_low"], found[f"{name}_high"] = bounds
+            rows.append(found)
     return pd.DataFrame(rows)
 
 
