@@ -18,6 +18,7 @@ _ANSI = re.compile(
 _HIDDEN = ("Cf", "Cs", "Co", "Cn")
 #: Controls of the direction of writing: what they enclose reads as something else.
 _TURNS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_EACH_TURN = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 #: An underline within a word has no effect, and names are full of them.
 _MARKUP = re.compile(r"[^A-Za-z0-9 .,:;%+=/()_-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -79,7 +80,10 @@ def _kept(text: str) -> str:
 
 def straight(text: str) -> str:
     """Without marks that turn the direction of writing: they are shown by their number."""
-    return text if text.isascii() else _TURNS.sub(lambda found: _shown(found[0]), text)
+    # Most pages hold none of them, and looking for one is far faster than a pattern.
+    if text.isascii() or not any(mark in text for mark in _EACH_TURN):
+        return text
+    return _TURNS.sub(lambda found: _shown(found[0]), text)
 
 
 def escape_markdown(text: str) -> str:

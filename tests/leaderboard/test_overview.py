@@ -123,10 +123,10 @@ def test_the_saturation_curve_has_every_round() -> None:
     assert chart is not None
     told = re.findall(r"<title>(.*?)</title>", chart)
     assert told == [
-        "no attack, 0 gradients: 100.0 %",
-        "one apgd, 20 gradients: 75.0 %",
-        "two apgd, 30 gradients: 50.0 %",
-        "two apgd, 40 gradients: 25.0 %",
+        "no attack, 0: 100.0 %",
+        "one apgd, 20: 75.0 %",
+        "two apgd, 30: 50.0 %",
+        "two apgd, 40: 25.0 %",
     ]
     assert saturation([boards.record()]) is None
 

@@ -6,15 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from robustbench_med.files.escaping import escape_csv
-from robustbench_med.leaderboard.schema import Board, Entry, Figure, Section
+from robustbench_med.leaderboard.schema import Board, Claim, Count, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.plugins.specs import ACCESS
 
 #: Version of ``leaderboard.json``.
 FORMAT = 1
+#: Fields of what is written as it is.
+_NAMES = {kind: tuple(each.name for each in fields(kind)) for kind in (Entry, RungFigure, Mark, Claim, Paper, Count)}
 #: Of an entry: what JSON says otherwise, or leaves to the records.
 _ASIDE = {"scorings", "per_client", "client_images", "records", "outcomes", "answers", "claim_records"}
 _FIGURES = (
@@ -33,7 +35,7 @@ def to_json(boards: Sequence[Board]) -> str:
 
 def _board(board: Board) -> str:
     facts = {each.name: getattr(board, each.name) for each in fields(board)}
-    plain = facts | {"title": board.title, "claims": [asdict(claim) for claim in board.claims]}
+    plain = facts | {"title": board.title, "claims": [_plain(claim) for claim in board.claims]}
     sections, unranked = plain.pop("sections"), plain.pop("unranked")
     lists = {"sections": map(_section, sections), "unranked": map(_entry, unranked)}
     return _with_lists(plain, lists)
@@ -63,22 +65,27 @@ def _dumps(facts: Any) -> str:
 
 def entry_facts(entry: Entry) -> dict[str, Any]:
     """An entry as plain values."""
-    facts = {each.name: getattr(entry, each.name) for each in fields(entry) if each.name not in _ASIDE}
+    facts = {name: getattr(entry, name) for name in _NAMES[Entry] if name not in _ASIDE}
     return facts | {
         **{name: _figure(getattr(entry, name)) for name in _FIGURES},
         **({"scorings": {name: _figure(each) for name, each in entry.scorings.items()}} if entry.scorings else {}),
-        "rungs": [asdict(rung) for rung in entry.rungs],
-        "marks": [asdict(mark) for mark in entry.marks],
-        "claims": [asdict(claim) for claim in entry.claims],
-        "paper": asdict(entry.paper) if entry.paper else None,
+        "rungs": [_plain(rung) for rung in entry.rungs],
+        "marks": [_plain(mark) for mark in entry.marks],
+        "claims": [_plain(claim) for claim in entry.claims],
+        "paper": _plain(entry.paper) if entry.paper else None,
         "per_client": {
             client: {side: _figure(figures.get(side)) for side in ("clean", "worst")}
             for client, figures in entry.per_client.items()
         },
-        "client_images": {client: asdict(count) for client, count in entry.client_images.items()},
+        "client_images": {client: _plain(count) for client, count in entry.client_images.items()},
         "records": [record.cell_id for record in entry.records],
         "claim_records": [record.cell_id for record in entry.claim_records],
     }
+
+
+def _plain(facts: Any) -> dict[str, Any]:
+    """The fields of a dataclass whose values are plain; `dataclasses.asdict` copies each of them."""
+    return {name: getattr(facts, name) for name in _NAMES[type(facts)]}
 
 
 def _figure(figure: Figure | None) -> dict[str, Any] | None:

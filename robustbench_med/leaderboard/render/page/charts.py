@@ -136,18 +136,18 @@ def _line(line: Line) -> str:
             out.append(f'<path class="whisker" d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
         if point.told:
             told = f"<title>{escape(point.told)}</title>"
-            out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}" r="3.5">{told}</circle>')
+            out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}">{told}</circle>')
     return "".join([*out, "</g>"])
 
 
 def _legend(line: Line) -> str:
-    sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6" r="3.5"/>'
+    sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6"/>'
     key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
     return f"<li>{key} {escape(line.name)}</li>"
 
 
 def _bar(parts: Sequence[str]) -> Markup:
-    start = '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
+    start = '<svg class=bar viewBox="0 0 100 12" preserveAspectRatio=none aria-hidden=true>'
     return Markup("".join([start, *parts, "</svg>"]))
 
 

@@ -31,10 +31,13 @@ def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) 
     """From pairs of labels (N,) and answers (draws, N), -1 abstained, -2 not finite; a mean over the pairs."""
     pairs = list(answered)
     classes = max(len(names), *(int(max(labels.max(), answers.max())) + 1 for labels, answers in pairs))
-    total = np.zeros((classes, classes + 2))
+    wide = classes + 2
+    summed = np.zeros(classes * wide)
     for labels, answers in pairs:
-        truth = np.broadcast_to(labels, answers.shape)
-        np.add.at(total, (truth.ravel().astype(int), answers.ravel().astype(int)), 1 / len(answers) / len(pairs))
+        # Negative codes count from the end of a row: the last two columns.
+        codes = labels.astype(np.int64) * wide + answers.astype(np.int64) % wide
+        summed += np.bincount(codes.ravel(), minlength=classes * wide) / len(answers) / len(pairs)
+    total = summed.reshape(classes, wide)
     names = [*names, *(f"class {at}" for at in range(len(names), classes))]
     # The last two columns, which negative codes fill, are shown where they hold anything.
     total[:, -2:], others = total[:, :-3:-1].copy(), ("abstained", "not finite")

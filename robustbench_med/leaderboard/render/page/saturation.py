@@ -22,7 +22,7 @@ def saturation(records: Sequence[Record]) -> Markup | None:
         for points in curves[1:]
     ]
     marks = [
-        charts.Point(spent / most, left, f"{name}, {count(spent)} gradients: {percent(left)} %")
+        charts.Point(spent / most, left, f"{name}, {count(spent)}: {percent(left)} %")
         for spent, left, name in curves[0]
     ]
     drawn.append(charts.Line("", "line-a thin", marks))

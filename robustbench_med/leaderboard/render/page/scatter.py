@@ -76,7 +76,7 @@ def _mark(number: int, x: float, y: float, told: str = "") -> str:
     """A circle, a square or a triangle, so that tracks differ by more than colour."""
     title = f"<title>{told}</title>" if told else ""
     if number == 0:
-        return f'<circle cx="{_n(x)}" cy="{_n(y)}" r="4">{title}</circle>'
+        return f'<circle cx="{_n(x)}" cy="{_n(y)}">{title}</circle>'
     if number == 1:
         return f'<rect x="{_n(x - 3.6)}" y="{_n(y - 3.6)}" width="7.2" height="7.2">{title}</rect>'
     return f'<path class="shape" d="M{_n(x)} {_n(y - 5)}l4.8 8.6h-9.6z">{title}</path>'
