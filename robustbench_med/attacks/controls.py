@@ -149,10 +149,12 @@ def full(pipeline: Pipeline, split: Split, index: torch.Tensor, settings: Evalua
     part, ids = split.select(rows), index[rows]
     variations: dict[str, EvaluationSettings] = {
         "as_asked": settings,
-        "half_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps / 2)),
-        "double_eps": replace(settings, threat=replace(settings.threat, eps=settings.threat.eps * 2)),
         "other_seed": replace(settings, seed=settings.seed + 1),
     }
+    if settings.threat.is_ball:
+        for name, factor in (("half_eps", 0.5), ("double_eps", 2.0)):
+            other = replace(settings.threat, eps=settings.threat.eps * factor)
+            variations[name] = replace(settings, threat=other)
     doubled = [_with_steps(rung, 2.0) for rung in settings.rungs]
     if all(rung is not None for rung in doubled):
         variations["double_steps"] = replace(settings, rungs=tuple(rung for rung in doubled if rung is not None))

@@ -113,7 +113,8 @@ def _raised(
     if controls.again:
         asked = figures["robust_as_asked"] or 0.0
         slack = 2 / max(1, controls.again["as_asked"][0])
-        flags["eps-not-monotone"] = above("robust_as_asked", (figures["robust_half_eps"] or 0.0) + slack) or above(
+        half = figures.get("robust_half_eps")  # of a ball only
+        flags["eps-not-monotone"] = (half is not None and asked > half + slack) or above(
             "robust_double_eps", asked + slack
         )
         flags["not-converged"] = "robust_double_steps" in figures and asked > (

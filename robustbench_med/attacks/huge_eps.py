@@ -57,6 +57,8 @@ def attack(
     Returns:
         How many were attacked, how many of them withstood, and a note for each rung that failed.
     """
+    if not settings.threat.is_ball:
+        return 0, 0, []  # no size of a family allows any image
     attacked, withstood, notes = 0, 0, []
     rungs = gradient_rungs(settings.rungs)
     for number, rung in enumerate(rungs):

@@ -77,7 +77,7 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
             clients[name] = _clients(config, trained, datasets)
         resolved = resolve_defense(registry, defense, model, strategy, options)
         for threat, (request, rungs) in product(config.threats, attacks):
-            cell = _cell(config, request, rungs, replace(threat, access=request.access), trained, resolved)
+            cell = _cell(config, request, rungs, _threat(threat, request, rungs), trained, resolved)
             for group, seed in product(clients[name], config.seed):
                 each = replace(cell, clients=group, seed=seed)
                 yield each if each.rungs else Skip(each, each.left_out[0].reason)
@@ -153,6 +153,13 @@ def _cell(
             surrogate, trained.dataset, partition=trained.partition, unseen=trained.unseen, seed=trained.seed
         ),
     )
+
+
+def _threat(threat: ThreatModel, request: _Request, rungs: tuple[Rung, ...]) -> ThreatModel:
+    """The threat model of a cell: that of the attack where it has one of its own."""
+    own = next((rung.attack.own_threat for rung in rungs if rung.attack.own_threat), None)
+    norm, eps = own or (threat.norm, threat.eps)
+    return replace(threat, norm=norm, eps=eps, access=request.access)
 
 
 def _clients(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from robustbench_med.interfaces.component import Component
 if TYPE_CHECKING:
     from robustbench_med.interfaces.random import Stream
     from robustbench_med.interfaces.threat import Budget, ThreatModel
+    from robustbench_med.plugins.specs import Family
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -108,8 +109,11 @@ class Attack(Component, ABC):
     ``eot`` is the number of noise draws to average in each call, where the attack fixes it; a run may ask for more.
     ``access`` is what the attack needs, ``gradient``, ``scores``, ``decision`` or ``none``, where that depends on its
     parameters; None: what its spec says. ``warm`` is True for an attack that continues from `TargetModel.start`.
+    ``own_threat`` is the family of changes that the attack searches, and how far (`ThreatModel`), where that is no
+    ball: cells with it have this threat model, whatever norm and eps were asked for.
     """
 
+    own_threat: tuple[Family, float] | None = None
     eot: int | None = None
     access: str | None = None
     warm: bool = False

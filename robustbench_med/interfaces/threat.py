@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError
 from robustbench_med.plugins.references import FIRST, fraction, parse
-from robustbench_med.plugins.specs import ACCESS, NORMS
+from robustbench_med.plugins.specs import ACCESS, FAMILIES, NORMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Goal = Literal["untargeted", "hide-lesion", "fake-lesion", "distant", "farthest"]
 GOALS: tuple[Goal, ...] = ("untargeted", "hide-lesion", "fake-lesion", "distant", "farthest")
 
+#: The largest severity of a corruption.
+SEVEREST = 5
 
 IN_RANGE = "images are in [0, 1]"
 
@@ -70,7 +72,9 @@ class ThreatModel:
     """What the adversary may do.
 
     Attributes:
-        norm: ``linf``, ``l2`` or ``l1``, measured in pixel space with images in [0, 1].
+        norm: ``linf``, ``l2`` or ``l1``, measured in pixel space with images in [0, 1]; or a family of changes that is
+            no ball: ``corruption``, with a severity from 1 to 5 as eps, or ``acquisition``, with a share of physical
+            limits. Of a family only the range [0, 1] can be checked; that an image belongs to it is up to its attack.
         eps: radius of the ball, > 0 (``4/255`` for Linf, at most 1; L2 and L1 are over the whole image).
         access: what the adversary sees, a rung of the access ladder.
         goal: ``untargeted``: any wrong answer counts. ``hide-lesion`` attacks images with a lesion only, towards the
@@ -88,12 +92,14 @@ class ThreatModel:
     def __post_init__(self) -> None:
         for name in ("norm", "access", "goal"):  # Linf is linf
             object.__setattr__(self, name, str(getattr(self, name)).lower())
-        if self.norm not in NORMS:
-            raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join(NORMS)}")
+        if self.norm not in (*NORMS, *FAMILIES):
+            raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join((*NORMS, *FAMILIES))}")
         if not (math.isfinite(self.eps) and self.eps > 0):
             raise UsageError(f"eps must be > 0 and finite, such as 4/255, not {self.eps!r}")
         if self.norm == "linf" and self.eps > 1:
             raise UsageError(f"eps {self.eps:g} is too large for linf: {IN_RANGE}{_meant(self.eps, 1)}")
+        if self.norm == "corruption" and self.eps > SEVEREST:
+            raise UsageError(f"a severity is at most {SEVEREST}, not {self.eps:g}")
         if self.access not in (*ACCESS, "ladder"):
             raise UsageError(unknown_access(self.access))
         if self.goal not in GOALS:
@@ -119,6 +125,11 @@ class ThreatModel:
         return cls(str(given["norm"]), fraction(str(given["eps"])), **more)
 
     @property
+    def is_ball(self) -> bool:
+        """It is a ball in a norm, and no family of changes."""
+        return self.norm in NORMS
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Its attributes, for records and ids; without a finding where none is named, as before there were any."""
         facts = asdict(self)
@@ -132,7 +143,7 @@ class ThreatModel:
         No classifier is right about that one for every class, so no figure would mean anything. Linf has a limit of its
         own, 1, since a trigger is a few pixels of any value.
         """
-        if self.norm == "linf":
+        if self.norm == "linf" or not self.is_ball:
             return
         most = 0.5 * (math.sqrt(pixels) if self.norm == "l2" else pixels)
         if self.eps > most:
@@ -142,13 +153,18 @@ class ThreatModel:
             )
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance per image, shape (N,), between two batches of shape (N, C, H, W)."""
+        """Distance per image, shape (N,), between two batches of shape (N, C, H, W); of a family in L2."""
         delta = (a - b).flatten(1)
-        size: Tensor = delta.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[self.norm], dim=1)
+        size: Tensor = delta.norm(p={"linf": math.inf, "l1": 1}.get(self.norm, 2), dim=1)
         return size
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Images near ``x_adv`` inside the ball and [0, 1]: the nearest of the ball, then of the range."""
+        """Images near ``x_adv`` inside the ball and [0, 1]: the nearest of the ball, then of the range.
+
+        Of a family, those of the range.
+        """
+        if not self.is_ball:
+            return x_adv.clamp(0, 1)
         delta = x_adv - x
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
@@ -167,6 +183,8 @@ class ThreatModel:
         """bool (N,): which images `check` would let pass; on the device, without reading back."""
         flat = x_adv.flatten(1)
         ranged = (flat.amin(1) >= -tolerance) & (flat.amax(1) <= 1 + tolerance)  # False for NaN
+        if not self.is_ball:
+            return ranged
         return ranged & (self.distance(x_adv, x) <= self.eps + self._slack(tolerance))
 
     def check(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> None:
@@ -183,6 +201,8 @@ class ThreatModel:
         low, high = float(x_adv.min()), float(x_adv.max())
         if low < -tolerance or high > 1 + tolerance:
             raise OutsideThreatModel(f"adversarial images span [{low:.4g}, {high:.4g}], outside [0, 1]")
+        if not self.is_ball:
+            return
         worst = float(self.distance(x_adv, x).max())
         if worst > self.eps + self._slack(tolerance):
             raise OutsideThreatModel(f"an image lies {worst:.4g} away in {self.norm}, eps is {self.eps:.4g}")

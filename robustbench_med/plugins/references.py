@@ -154,7 +154,9 @@ def format_ref(ref: PartRef) -> str:
 
 
 def format_eps(eps: float) -> str:
-    """``4/255`` for a multiple of 1/255, else the number."""
+    """``4/255`` for a multiple of 1/255 below 1, else the number."""
+    if eps >= 1:
+        return f"{eps:.4g}"
     nearest = Fraction(eps * 255).limit_denominator(10)
     return f"{nearest}/255" if nearest.denominator == 1 and abs(float(nearest) / 255 - eps) < 1e-9 else f"{eps:.4g}"
 

@@ -24,6 +24,10 @@ INTERFACE = 2
 
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
+#: Threat models that are no ball around the image but a family of changes, whose eps says how far its parameters may
+#: go: image corruptions (a severity from 1 to 5), and artefacts of an acquisition (a share of stated physical limits).
+Family = Literal["corruption", "acquisition"]
+FAMILIES: tuple[Family, ...] = ("corruption", "acquisition")
 #: Rungs of the access ladder: what the adversary sees, cheapest first.
 ACCESS = ("oblivious", "transfer", "insider", "boundary", "bpda", "gate", "full", "query")
 
@@ -71,13 +75,14 @@ class AttackSpec(Spec):
 
     kind: ClassVar[str] = "attack"
     base: ClassVar[str] = "robustbench_med.interfaces:Attack"
-    norms: tuple[Norm, ...] = ("linf", "l2")
+    norms: tuple[Norm | Family, ...] = ("linf", "l2")
     access: Literal["gradient", "scores", "decision", "none"] = "gradient"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if unknown := set(self.norms) - set(NORMS):
-            raise ValueError(f"attack {self.name!r}: unknown norms {sorted(unknown)}; valid: {', '.join(NORMS)}")
+        if unknown := set(self.norms) - {*NORMS, *FAMILIES}:
+            valid = ", ".join((*NORMS, *FAMILIES))
+            raise ValueError(f"attack {self.name!r}: unknown norms {sorted(unknown)}; valid: {valid}")
 
 
 @dataclass(frozen=True, kw_only=True)

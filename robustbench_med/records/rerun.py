@@ -11,6 +11,7 @@ from typing import Any
 
 from robustbench_med.errors import BadConfig
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
+from robustbench_med.plugins.specs import FAMILIES
 from robustbench_med.records.record import Record
 
 #: The options that a record keeps as they were given.
@@ -62,6 +63,8 @@ def request(record: Record) -> dict[str, Any]:
         if not attack.preset:
             raise BadConfig(f"record {record.cell_id} has attacks that are those of no ladder")
         options |= {"access": f"ladder:{attack.preset}", "attack": attack.named or None}
+    if record.threat.norm in FAMILIES:  # the attack says so itself
+        options |= {"norm": None, "eps": None}
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 

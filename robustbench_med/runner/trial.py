@@ -84,7 +84,8 @@ def count_calls(
     """
     images, y = torch.full((2, *shape), GREY), torch.zeros(2, dtype=torch.int64)
     # The ball's radius in mean intensity; a random image, from which some attacks start, has 0.5.
-    reach = threat.eps / {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}[threat.norm]
+    size = {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}.get(threat.norm)
+    reach = 1.0 if size is None else threat.eps / size
     system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
     counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))

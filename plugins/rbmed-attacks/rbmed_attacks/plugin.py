@@ -147,6 +147,14 @@ SPECS = (
         access="decision",
     ),
     AttackSpec(
+        name="acquisition",
+        target="rbmed_attacks.corruptions.acquisition:Acquisition",
+        summary="Worst-case MRI artefacts inside physical limits: bias field, motion, ghost, Gibbs, spikes, noise",
+        title="Worst-case acquisition",
+        reference="ours; the artefacts: Sled et al. 1998, IEEE TMI 17:87; Zaitsev et al. 2015, JMRI 42:887",
+        norms=("acquisition",),
+    ),
+    AttackSpec(
         name="noise",
         target="rbmed_attacks.controls:Noise",
         summary="control: random noise of the same norm",

@@ -22,7 +22,7 @@ from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, like
 from robustbench_med.testing.toys import toy_images, toy_target
 
 check = Checks()
-EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
+EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0, "corruption": 3.0, "acquisition": 1.0}
 CLASSES = (2, 4)
 
 
