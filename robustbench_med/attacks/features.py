@@ -39,6 +39,11 @@ def features(classifier: nn.Module, x: Tensor, layers: Sequence[str] = ()) -> li
         if not layer or layer not in known:
             names = ", ".join(name for name in list(known)[1:9])
             raise BadParameter(f"the classifier has no layer {layer!r}; it has {names}{', ...' * (len(known) > 9)}")
+        if isinstance(known[layer], torch.jit.ScriptModule):
+            raise BadParameter(
+                f"layer {layer!r} is in a TorchScript program, whose layers cannot be read; without names the features "
+                "are the input of its last linear step"
+            )
 
     def keeper(name: str) -> Callable[..., None]:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:

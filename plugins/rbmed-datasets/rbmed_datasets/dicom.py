@@ -186,12 +186,13 @@ class Dicom(PictureSet):
     def check(self) -> list[str]:
         """Problems of every file."""
         found = checking.Checked(self.params.channels, self.params.window)
+        paths = self._paths  # a folder without DICOM files holds something else, and no problem of this data set
         try:
             labels = {path: listed.label for path, listed in self._listed[0].items()}
         except DataError as error:
             return [str(error)]
         with self.progress.task(f"checking {self.name}", len(self._paths)) as task:
-            for path in self._paths:
+            for path in paths:
                 label = labels.get(path, "")
                 try:
                     if dicomfile.header(path).frames:

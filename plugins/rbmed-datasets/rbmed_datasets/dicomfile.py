@@ -164,6 +164,8 @@ def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: in
     inverted = _text(found, "PhotometricInterpretation") == "MONOCHROME1"
     slope = _number(found, frame, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = _number(found, frame, "PixelValueTransformationSequence", "RescaleIntercept")
+    if slope == 0:
+        raise DataError(f"DICOM file {path} has RescaleSlope 0, with which all of its pixels would be equal")
     rescaled = "ModalityLUTSequence" in found or (slope or 1.0, intercept or 0.0) != (1.0, 0.0)
     window, bits = _window(found, frame), int(found.BitsStored)
     whole = values.dtype.kind == "u"

@@ -12,6 +12,8 @@ from robustbench_med.errors import DataError
 
 #: What a table may say where an image has none of its findings; upper and lower case make no difference.
 NOTHING = ("no finding", "no findings", "normal", "none", "healthy")
+#: What tools write for a missing value.
+MISSING = ("nan", "<na>", "null", "#n/a")
 #: Between the findings of an image, in names of sets of them.
 JOIN = "|"
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -93,6 +95,11 @@ def label_of(
         return one_of(row, name.split("+"), where)
     if not row[name]:
         return None
+    if row[name].casefold() in MISSING:
+        raise DataError(
+            f"{where} has the label {row[name]!r}, as tools write a missing value; leave it empty, so that the row is "
+            "left out, or give the class another name"
+        )
     parts = printable(row[name]).split("|")
     if len(parts) == 1:
         return parts[0]

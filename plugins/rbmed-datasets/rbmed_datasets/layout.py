@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -196,17 +197,28 @@ def _found(root: Path) -> list[Labelled]:
 
 
 def refuse_similar(classes: Mapping[str, object]) -> None:
-    """Raise `DataError` for names of classes that differ in case, spaces or punctuation only; values say where."""
+    """Raise `DataError` for names of classes that differ only in how they are written; values say where.
+
+    In case, spaces or punctuation; in the form of Unicode, as names from a Mac do; and 1 from 1.0.
+    """
     seen: dict[str, str] = {}
     for name in classes:
-        key = re.sub(r"[\s_.-]+", "", name.casefold()) or name
+        key = _plain(name)
         if key in seen:
             one, other = seen[key], name
             raise DataError(
-                f"classes {one!r} ({classes[one]}) and {other!r} ({classes[other]}) differ in case or punctuation "
-                "only; give them one name"
+                f"classes {one!r} ({classes[one]}) and {other!r} ({classes[other]}) differ only in how they are "
+                "written (case, punctuation, form of Unicode, decimals); give them one name"
             )
         seen[key] = name
+
+
+def _plain(name: str) -> str:
+    text = unicodedata.normalize("NFKC", name).casefold()
+    try:
+        return f"number {float(text):g}"
+    except ValueError:
+        return re.sub(r"[\s_.-]+", "", text) or name
 
 
 def unread_note(found: Sequence[Labelled]) -> list[str]:

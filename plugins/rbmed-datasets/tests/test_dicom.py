@@ -264,3 +264,33 @@ def test_faults_of_a_table_are_one_line(pacs: tuple[Path, list[str]], rows: list
     with pytest.raises(DataError, match=message) as caught:
         make(folder, table="x.csv").card()
     assert make(folder, table="x.csv").check() == [str(caught.value)]
+
+
+def test_a_slope_of_0_an_image_without_pixels_and_one_cut_off_are_named(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), **({"RescaleSlope": 0} if at == 3 else {}))
+    with pytest.raises(DataError, match=r"3.dcm has RescaleSlope 0"):
+        make(tmp_path).card()
+    write(tmp_path / "b" / "3.dcm", noise(3))
+    found = pydicom.dcmread(tmp_path / "b" / "3.dcm")
+    del found.PixelData
+    found.save_as(tmp_path / "b" / "3.dcm")
+    with pytest.raises(DataError, match=r"cannot read DICOM file .*3.dcm: .*no pixel data"):
+        make(tmp_path).card()
+    path = write(tmp_path / "b" / "3.dcm", noise(3))
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(DataError, match=r"cannot read DICOM file .*3.dcm: .*less than expected"):
+        make(tmp_path).card()
+
+
+def test_an_inverted_rescale_turns_black_and_white(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "up" / "ab"[at % 2] / f"{at}.dcm", noise(at), RescaleSlope=1, RescaleIntercept=0)
+        write(tmp_path / "down" / "ab"[at % 2] / f"{at}.dcm", noise(at), RescaleSlope=-1, RescaleIntercept=1000)
+    up, down = (make(tmp_path / name, window="500/1000").split("train").images for name in ("up", "down"))
+    assert (up + down - 1).abs().max() < 0.01
+
+
+def test_a_folder_without_dicom_files_is_none_of_this_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no DICOM files under"):
+        make(tmp_path).check()

@@ -328,3 +328,42 @@ def test_parameters_that_came_later_leave_the_digest_as_it_was(tmp_path: Path) -
     plain = Table(Table.Params(), folder).card()
     assert Table(Table.Params(separator=";"), folder).card().digest != plain.digest
     assert plain.task == "multi-class"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "b", "NaN"], r"line 4 has the label 'NaN', as tools write a missing value"),
+        (["0", "1", "1.0"], r"classes '1' \(line \d+\) and .1.0. \(line \d+\) differ only in how they are written"),
+        (["tum\u00f6r", "normal", "tumo\u0308r"], "differ only in how they are written"),
+        (["Left Lung", "right", "left-lung"], "differ only in how they are written"),
+    ],
+)
+def test_labels_that_are_one_class_or_none(tmp_path: Path, labels: list[str], message: str) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{labels[at % 3]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        Table(Table.Params(), folder).card()
+
+
+def test_numbers_that_differ_are_classes(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{('1.0', '10.0', '2')[at % 3]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    assert Table(Table.Params(), folder).card().classes == ("1.0", "2", "10.0")
+
+
+def test_windows_paths_rows_given_twice_semicolons_and_bom(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    (folder / "scans").mkdir()
+    for at in range(12):
+        (folder / f"{at}.png").rename(folder / "scans" / f"{at}.png")
+    rows = [f'"scans\\{at}.png";{"ab"[at % 2]}' for at in [*range(12), 3, 3]]
+    (folder / "x.csv").write_bytes(b"\xef\xbb\xbf" + ("image;label\r\n" + "\r\n".join(rows)).encode())
+    data = Table(Table.Params(), folder)
+    assert sum(len(data.split(name)) for name in SPLITS) == 12
+    away = [f"C:\\data\\{at}.png,{'ab'[at % 2]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(away), encoding="utf-8")
+    with pytest.raises(DataError, match=r"12 images that table .* names are missing: C:"):
+        Table(Table.Params(), folder).card()

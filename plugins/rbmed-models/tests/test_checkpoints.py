@@ -221,3 +221,20 @@ def test_two_files_of_one_name_are_two_models(state: State, tmp_path: Path) -> N
     assert re.fullmatch("[0-9a-f]{16}", before)
     torch.save({**state, "0.bias": state["0.bias"] + 1}, file)
     assert rbmed.load_component("model", f"{code}:build,weights={file}").params.digest != before
+
+
+@pytest.mark.parametrize("depth", [1, 4, 8])
+def test_a_state_may_lie_deep(state: State, tmp_path: Path, depth: int) -> None:
+    nested: dict[str, Any] = {"model": under("net.", state)}
+    for level in range(depth):
+        nested = {f"level{level}": nested, "epoch": 3}
+    torch.save(nested, tmp_path / "w.pt")
+    made, notes = filled(tmp_path / "w.pt")
+    assert same(made, state)
+    assert notes == ["'net.' taken off the names in w.pt"]
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    with pytest.raises(WeightsError, match=r"w.pt cannot be read: it is empty or cut off"):
+        filled(tmp_path / "w.pt")

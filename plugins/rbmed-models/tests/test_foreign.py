@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import robustbench_med as rbmed
+from rbmed_models.foreign.classifier import Foreign
+from rbmed_models.foreign.params import ForeignParams
 from robustbench_med.errors import BadParameter, ModelNote, UsageError, WeightsError
 
 NET = Path(__file__).parent / "net.py"
@@ -175,3 +177,41 @@ def test_a_file_of_weights_needs_one_model(weights: Path, tmp_path: Path) -> Non
 def test_weights_of_other_code_are_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match=r"do not fit Sequential: 4\.weight has shape .2, 128. in the file"):
         model(f"{NET}:build,weights={weights}").build(3, 1, 32)
+
+
+class _Squeezing(nn.Module):
+    """Answers as many public models do: without the dimensions that are 1."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(32 * 32, values)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.inner(x.flatten(1)).squeeze()
+        return made
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_an_answer_that_is_squeezed_is_the_same_for_a_single_image(values: int) -> None:
+    built = Foreign(_Squeezing(values), ForeignParams(), 2, 1, 32)
+    torch.testing.assert_close(torch.cat([built(image[None]) for image in images()]), built(images()))
+
+
+def test_findings_have_a_logit_each_and_a_sigmoid_gives_log_odds() -> None:
+    class Sigmoid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(32 * 32, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.inner(x.flatten(1)).sigmoid()
+            return made
+
+    module = Sigmoid()
+    plain = ForeignParams(mean=(0.0,), std=(1.0,))
+    built = Foreign(module, plain, 3, 1, 32, notes=(), findings=True)
+    torch.testing.assert_close(built(images()), module.inner(images().flatten(1)), atol=1e-5, rtol=1e-4)
+    assert "log-odds are taken" in "; ".join(built.notes)
+    with pytest.raises(BadParameter, match="3 values for each image, and 2 findings are wanted"):
+        Foreign(module, plain, 2, 1, 32, findings=True)
+    assert Foreign(_Squeezing(1), plain, 1, 1, 32, findings=True)(images()).shape == (3, 1)  # not two classes

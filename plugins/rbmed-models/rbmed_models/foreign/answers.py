@@ -31,13 +31,13 @@ class Reading:
     probabilities: bool = False
     findings: bool = False
 
-    def logits(self, answer: Any) -> Tensor:
-        """Logits (N, K).
+    def logits(self, answer: Any, images: int) -> Tensor:
+        """Logits (N, K) of so many images.
 
         Raises:
             BadParameter: in training the answer has no such entry.
         """
-        values = _rows(_picked(answer, self.entry))
+        values = _rows(_picked(answer, self.entry), images)
         if self.probabilities:
             tiny = torch.finfo(values.dtype).tiny
             if self.findings:
@@ -128,8 +128,10 @@ def _picked(answer: Any, entry: str) -> Tensor:
     return next(iter(found.values()))
 
 
-def _rows(values: Tensor) -> Tensor:
-    """(N,) and (N, K, 1, 1) as (N, K)."""
+def _rows(values: Tensor, images: int = 0) -> Tensor:
+    """(N,) and (N, K, 1, 1) as (N, K); one that squeezes leaves out the dimension of a single image."""
+    if values.dim() < 2 and images == 1:
+        return values.reshape(1, -1)
     if values.dim() == 1:
         return values.unsqueeze(1)
     return values.flatten(1) if values.dim() > 2 and values.shape[2:].numel() == 1 else values

@@ -83,4 +83,5 @@ def _kind(file: Path, head: bytes) -> str:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+    return text or "it is empty or cut off"

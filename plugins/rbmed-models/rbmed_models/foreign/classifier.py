@@ -68,7 +68,7 @@ class Foreign(rbmed.Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K)."""
-        return self.reading.logits(self.body(self._prepared(x)))
+        return self.reading.logits(self.body(self._prepared(x)), len(x))
 
     def embed(self, x: Tensor) -> Tensor:
         """Features (N, F): the output of the layer that was named, else the input of the last linear one."""
@@ -100,7 +100,7 @@ class Foreign(rbmed.Classifier):
                 said = [note] if note else []
                 if self._probabilities(params, reading, answer, x):
                     reading = replace(reading, probabilities=True)
-                    self._refuse_softmax(reading, answer)
+                    self._refuse_softmax(reading, answer, len(x))
                     taken = "log-odds" if findings else "logarithms"
                     if params.scores == "auto":
                         said.append(f"its answers are probabilities, of which {taken} are taken (scores=logits: not)")
@@ -110,8 +110,8 @@ class Foreign(rbmed.Classifier):
                 self.body.train(training)
         return reading, head, said
 
-    def _refuse_softmax(self, reading: Reading, answer: Any) -> None:
-        rows = reading.logits(answer).sigmoid() if reading.findings else None
+    def _refuse_softmax(self, reading: Reading, answer: Any, images: int) -> None:
+        rows = reading.logits(answer, images).sigmoid() if reading.findings else None
         if rows is not None and rows.shape[1] > 1 and add_up(rows):
             raise BadParameter(
                 f"{self.label} answers with probabilities that add up to 1 (softmax), which is one answer of several "

@@ -56,7 +56,10 @@ def features(body: nn.Module, x: Tensor, layer: str, inside: bool) -> Tensor:
     """
     if isinstance(body, torch.jit.ScriptModule):
         if inside:
-            raise NotDefined(f"layer={layer}: layers of a TorchScript program cannot be named")
+            raise NotDefined(
+                f"layer={layer}: layers of a TorchScript program cannot be named; without layer= its features are the "
+                "input of its last linear step"
+            )
         return _of_script(body, x)
     kept: list[Tensor] = []
 

@@ -15,6 +15,8 @@ from robustbench_med.errors import WeightsError
 State = Mapping[str, Tensor]
 #: Parts of names that wrappers insert anywhere.
 WRAPPERS = ("module", "_orig_mod")
+#: Mappings in mappings of a file that are looked into.
+DEEPEST = 10
 #: States of these names are averages or copies of the one that was trained; they are taken only if named or alone.
 COPIES = ("ema", "teacher", "momentum", "swa", "target", "best")
 
@@ -94,7 +96,7 @@ def _copy(*names: str) -> bool:
 
 def _states(loaded: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """The states in a file by the keys under which they lie; those of optimizers left out."""
-    if not isinstance(loaded, Mapping) or depth > 3:
+    if not isinstance(loaded, Mapping) or depth > DEEPEST:
         return
     tensors = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if tensors:
