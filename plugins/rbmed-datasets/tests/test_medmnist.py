@@ -190,6 +190,13 @@ def test_conformance(tmp_path: Path) -> None:
         assert not case.check.on(case.subject).faults, str(case)
 
 
+def test_findings_conform_too(tmp_path: Path) -> None:
+    write(tmp_path / "mine.npz", **_findings(1 + 2))
+    every = cases("rbmed-datasets", {"dataset/medmnist": "size=16"}, tmp_path)
+    for case in (case for case in every if "medmnist" in str(case)):
+        assert not case.check.on(case.subject).faults, str(case)
+
+
 def test_a_folder_without_a_file_of_medmnist_is_no_set_with_problems(tmp_path: Path) -> None:
     """`rbmed data check` would offer it beside the data set that the folder holds."""
     with pytest.raises(DataError, match="holds 0 files of MedMNIST"):

@@ -14,6 +14,7 @@ from robustbench_med.errors import DataError
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.tasks import TASKS
 from robustbench_med.plugins.specs import DatasetSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 
@@ -51,8 +52,11 @@ def card(subject: Subject) -> Iterator[str]:
     if found.name != spec.name or found.synthetic != spec.synthetic:
         said = f"{found.name!r}, synthetic={found.synthetic}"
         yield f"card states {said}; the spec {spec.name!r}, synthetic={spec.synthetic}"
-    if len(found.classes) < 2 or len(set(found.classes)) != len(found.classes):
-        yield f"has fewer than two classes, or two of one name: {', '.join(found.classes)}"
+    if found.task not in TASKS:
+        yield f"task is {found.task!r}; valid: {', '.join(TASKS)}"
+    least = 1 if found.task == "multi-label" else 2
+    if len(found.classes) < least or len(set(found.classes)) != len(found.classes):
+        yield f"has fewer than {least} classes or findings, or two of one name: {', '.join(found.classes)}"
     if found.lesion_class is not None and not 0 <= found.lesion_class < len(found.classes):
         yield f"lesion_class={found.lesion_class} is not a class"
     for name in ("licence", "citation", "digest"):
@@ -77,12 +81,17 @@ def images(subject: Subject) -> Iterator[str]:
 
 @check("labels", "Every image has a label, a patient and a site")
 def labels(subject: Subject) -> Iterator[str]:
-    """int64, below the number of classes."""
-    classes = len(_card(subject).classes)
+    """int64, below the number of classes; of findings 0 and 1, one for each."""
+    found = _card(subject)
+    classes = 2 if found.task == "multi-label" else len(found.classes)
+    shape = (len(found.classes),) if found.task == "multi-label" else ()
     for name, split in _splits(subject).items():
         counts = {len(split.images), len(split.labels), len(split.patients), len(split.sites)}
         if len(counts) > 1:
             yield f"{name}: images, labels, patients and sites are not equally many: {sorted(counts)}"
+        if tuple(split.labels.shape[1:]) != shape:
+            wanted = f"(N, {len(found.classes)})" if shape else "(N,)"
+            yield f"{name}: labels have shape {tuple(split.labels.shape)}, not {wanted} as of task {found.task}"
         if split.labels.dtype != torch.int64:
             yield f"{name}: labels are {split.labels.dtype}, not int64"
         elif len(split) and not (split.labels.min() >= 0 and split.labels.max() < classes):
