@@ -44,6 +44,8 @@ def gradient(mode: str, steps: int, images: int, runs: int, device: torch.device
     """Median seconds and peak GiB of a gradient; ``mode`` is recomputed, stored or stored-whole."""
     if mode != "recomputed":
         walk._Recomputed = Stored
+    else:
+        diffusion.STORED = dict.fromkeys(diffusion.STORED, 0)
     if mode == "stored-whole":
         diffusion.CHUNK = dict.fromkeys(diffusion.CHUNK, images)
     torch.manual_seed(0)

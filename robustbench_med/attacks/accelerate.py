@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx, nn
@@ -30,7 +31,7 @@ def accelerated(classifier: nn.Module, speed: Speed = Speed()) -> nn.Module:  # 
     touched.
     """
     fast = copy.deepcopy(classifier).eval().requires_grad_(False)
-    for convolution, norm in _foldable(fast):
+    for convolution, norm in _foldable(fast, _followed(classifier)):
         conv, statistics = cast("Any", fast.get_submodule(convolution)), cast("Any", fast.get_submodule(norm))
         # In place: `fuse_conv_bn_eval` would copy the convolution first.
         conv.weight, conv.bias = fuse_conv_bn_weights(
@@ -66,23 +67,38 @@ def accelerated_pipeline(pipeline: Pipeline, speed: Speed = Speed()) -> Pipeline
     )
 
 
-def _foldable(module: nn.Module) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch-norms that can be folded into them."""
+#: What `_followed` found, by module: tracing takes as long as several passes, and a module is copied several times.
+_FOUND: WeakKeyDictionary[nn.Module, list[tuple[str, str]]] = WeakKeyDictionary()
+
+
+def _followed(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of pairs of parts: each is used once, and the output of the first is read by the second alone."""
+    if module in _FOUND:
+        return _FOUND[module]
     nodes = _trace(module)
     uses = Counter(str(node.target).removesuffix(".weight").removesuffix(".bias") for node in nodes)
-    names = Counter(part for _, part in module.named_modules(remove_duplicate=False))
-
-    def alone(name: str) -> bool:
-        """The forward pass uses the part once, under its only name, and nothing hooks into it."""
-        part = module.get_submodule(name)
-        return uses[name] == 1 and names[part] == 1 and not part._forward_hooks and not part._forward_pre_hooks
-
     found = []
     for node in nodes:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or list(before.users) != [node]:
             continue
-        convolution, norm = str(before.target), str(node.target)
+        first, second = str(before.target), str(node.target)
+        if uses[first] == uses[second] == 1:
+            found.append((first, second))
+    return _FOUND.setdefault(module, found)
+
+
+def _foldable(module: nn.Module, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of pairs of parts, the convolutions and the batch-norms that can be folded into them."""
+    names = Counter(part for _, part in module.named_modules(remove_duplicate=False))
+
+    def alone(name: str) -> bool:
+        """The part has one name, and nothing hooks into it."""
+        part = module.get_submodule(name)
+        return names[part] == 1 and not part._forward_hooks and not part._forward_pre_hooks
+
+    found = []
+    for convolution, norm in pairs:
         part: Any = module.get_submodule(norm)
         # Exact types, because a subclass may compute something else.
         fits = type(part) is _NORM.get(type(module.get_submodule(convolution))) and part.track_running_stats

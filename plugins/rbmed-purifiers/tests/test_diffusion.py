@@ -116,23 +116,32 @@ def test_recomputed_gradients_equal_stored_ones(cls: type[DiffusionPurifier], mo
         return torch.autograd.grad(made.purify(images, strength, stream(20)).square().sum(), images)[0]
 
     kept = {}
-    for stored in (0, 10**6):
+    for stored in (0, 10**12):
         monkeypatch.setattr("rbmed_purifiers.diffusion.purifier.STORED", {"cpu": stored})
         kept[stored] = gradient()
-    torch.testing.assert_close(kept[0], kept[10**6], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(kept[0], kept[10**12], rtol=1e-5, atol=1e-6)
 
 
-def test_memory_of_the_gradient_hardly_grows_with_the_steps() -> None:
+def test_memory_of_recomputed_gradients_hardly_grows_with_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rbmed_purifiers.diffusion.purifier.STORED", {"cpu": 0})
     assert peak(steps=10) <= 1.5 * peak(steps=1)
 
 
-def peak(steps: int) -> int:
+def peak(steps: int, images: int = 80) -> int:
     """Most bytes alive at once, by the allocator's own account, in one gradient through the purifier."""
-    made, x = purifier(DDIMPurifier, steps=steps), smooth(80).requires_grad_()
+    made, x = purifier(DDIMPurifier, steps=steps), smooth(images).requires_grad_()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        torch.autograd.grad(made.purify(x, torch.full((80,), 0.5), stream(80)).sum(), x)
+        torch.autograd.grad(made.purify(x, torch.full((images,), 0.5), stream(images)).sum(), x)
     events = profiler.profiler.kineto_results.events()
     return int(max(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]")))
+
+
+def test_activations_are_stored_as_far_as_the_limit_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 2**26
+    monkeypatch.setattr("rbmed_purifiers.diffusion.purifier.STORED", {"cpu": limit})
+    few, many = (peak(steps, images=20) for steps in (1, 8))
+    assert few > 2**20
+    assert many <= limit * 1.2  # else it is recomputed, step by step
 
 
 @every

@@ -28,7 +28,7 @@ class OneStepPurifier(RangePurifier):
         Raises:
             BadParameter: the network was not trained for as much noise, or as little.
         """
-        known = self.schedule.alpha_bar[: self.params.train_t_max + 1]
+        known = self.schedule.alpha_bar[: self.params.train_t_max + 1].cpu()  # read back once
         levels = ((1 - known) / known).sqrt() / 2
         largest = float(levels[-1])
         if not float(levels[1]) / 2 <= sigma <= largest * (1 + 1e-6):

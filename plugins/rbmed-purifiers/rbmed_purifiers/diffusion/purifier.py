@@ -18,8 +18,10 @@ from rbmed_purifiers.diffusion.walk import Move, walk
 
 #: Least number of images denoised together, suited to a CPU's caches and to a GPU; at most twice as many minus one.
 CHUNK = {"cpu": 16, "cuda": 256}
-#: Images times moves whose activations are stored for the gradient; beyond that they are recomputed to save memory.
-STORED = {"cpu": 64, "cuda": 512}
+#: Bytes of activations that are stored for the gradient; where there would be more, moves are computed again.
+STORED = {"cpu": 2 * 2**30, "cuda": 16 * 2**30}
+#: Feature maps of the network's first level that a move stores, for each unit of width and each block (measured).
+MAPS = 60
 
 
 class DiffusionPurifier(rbmed.Purifier):
@@ -71,7 +73,9 @@ class DiffusionPurifier(rbmed.Purifier):
     def _sample(self, z: Tensor, image: Tensor, strength: Tensor, rng: rbmed.Stream, total: int) -> Tensor:
         """Denoise a chunk of the ``total`` images; if the work is small, activations are stored, which is faster."""
         moves = self.moves(strength, rng)
-        large = len(moves) * total > _of(STORED, z.device)
+        maps = MAPS * self.params.width * self.params.blocks
+        size = len(moves) * total * maps * z[0, 0].numel() * z.element_size()
+        large = size > _of(STORED, z.device)
         return walk(z, image, moves, large and not any(weight.requires_grad for weight in self.net.parameters()))
 
     def epsilon(self, z: Tensor, t: Tensor) -> Tensor:
