@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from robustbench_med.datasets.own import held_data as held_data
     from robustbench_med.datasets.own import own_data as own_data
     from robustbench_med.defenses.held import held as held
+    from robustbench_med.evaluation.results import Results as Results
+    from robustbench_med.evaluation.results import read_results as read_results
     from robustbench_med.files.escaping import escape_markdown as escape_markdown
     from robustbench_med.files.paths import home as home
     from robustbench_med.interfaces import Attack as Attack
@@ -80,7 +82,6 @@ if TYPE_CHECKING:
     from robustbench_med.plugins.specs import StrategySpec as StrategySpec
     from robustbench_med.plugins.specs import hookimpl as hookimpl
     from robustbench_med.records.table import to_csv as to_csv
-    from robustbench_med.results.results import Results as Results
     from robustbench_med.runtime.isolation import isolated as isolated
 
 __version__ = "0.1.0"
@@ -111,7 +112,7 @@ _LAZY = {
         "StrategySpec hookimpl"
     ),
     "robustbench_med.records.table": "to_csv",
-    "robustbench_med.results.results": "Results",
+    "robustbench_med.evaluation.results": "Results read_results",
     "robustbench_med.runtime.isolation": "isolated",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}

@@ -18,6 +18,8 @@ from robustbench_med.defenses.held import named
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder
 from robustbench_med.errors import BadParameter
+from robustbench_med.evaluation import notebook
+from robustbench_med.evaluation.results import Results
 from robustbench_med.grid.config import build
 from robustbench_med.grid.options import Ref, reference
 from robustbench_med.interfaces import Dataset
@@ -26,8 +28,6 @@ from robustbench_med.plugins.components import create, current_registry
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import Norm
-from robustbench_med.results import notebook
-from robustbench_med.results.results import Results
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.training.loader import Loader

@@ -133,7 +133,7 @@ def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
     """
     if not sites:
         return dataset
-    trained = set(dataset.split("train").sites)
+    trained = set(dataset.sites_of("train"))
     known = sorted(trained.union(dataset.split("calibration").sites, dataset.split("test").sites))
     name = dataset.card().name
     for site in sites:

@@ -167,7 +167,7 @@ def _clients(config: RunConfig, trained: TrainedRef, datasets: Datasets) -> list
     together = config.client or config.unseen_site
     if not config.each_client:
         return [together]
-    return [(client,) for client in together or sorted(set(datasets(trained).split("train").sites))]
+    return [(client,) for client in together or sorted(set(datasets(trained).sites_of("train")))]
 
 
 def _open(config: RunConfig, registry: Registry, trained: TrainedRef) -> Dataset:

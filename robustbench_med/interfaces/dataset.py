@@ -38,6 +38,10 @@ class Dataset(Component, ABC):
     def split(self, name: str) -> Split:
         """The split ``train``, ``calibration`` or ``test``; only that split is prepared."""
 
+    def sites_of(self, split: str) -> tuple[str, ...]:
+        """The site of each image of a split; override it where that is known before the images are prepared."""
+        return self.split(split).sites
+
     def check(self) -> list[str]:
         """Check every file; return one line per problem. Used by ``rbmed data check``."""
         return []

@@ -26,6 +26,7 @@ from robustbench_med.interfaces import Detector, Purifier
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import Task
+from robustbench_med.runner.throughput import Throughput
 from robustbench_med.runner.trial import Calls, count_calls, per_image
 from robustbench_med.runtime.isolation import isolated
 
@@ -86,7 +87,7 @@ class Costs:
     def __init__(self, device: torch.device, batch: int, diagnostics: str) -> None:
         self.device, self.batch, self.diagnostics = device, batch, diagnostics
         self._calls: dict[str, Calls] = {}
-        self._seconds: dict[str, float] = {}
+        self._seconds = Throughput(device, batch)
         self._fast: dict[str, Pipeline] = {}
         self._attacked: dict[str, Tensor] = {}
 
@@ -119,6 +120,10 @@ class Costs:
             queries=total * sum(calls.queries for calls, _ in rungs),
             seconds=spent,
         )
+
+    def save(self) -> None:
+        """Keep what was timed for later plans on this machine."""
+        self._seconds.save()
 
     def _rung(self, case: CostInput, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
         """The passes of one attack, and a function from images in all and by client to seconds."""

@@ -88,6 +88,7 @@ class Preview:
                 item = self._skipped(each) if isinstance(each, Skip) else self._look(each, done)
                 found.append(self._with_cost(item) if estimate and item.state in ("run", "train") else item)
                 bar.advance()
+        self.costs.save()
         return found
 
     def trainings(self, items: list[Item]) -> list[UntrainedPart]:
@@ -158,7 +159,7 @@ class Preview:
         test, card = dataset.split("test"), dataset.card()
         if card.task == "multi-label":
             test = replace(test, labels=encode(test.labels))
-        clients = cell.clients or tuple(sorted(set(dataset.split("train").sites)))
+        clients = cell.clients or tuple(sorted(set(dataset.sites_of("train"))))
         return test, rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class, len(card.classes))
 
     def _images(self, cell: Cell) -> int:
@@ -192,7 +193,7 @@ class Preview:
         card = self.loader.dataset(cell.trained, cell.threat.finding).card()
         inside = None
         if cell.inside:  # classifiers of equal design take equal time
-            others = len(set(self.loader.dataset(cell.trained).split("train").sites)) - 1
+            others = len(set(self.loader.dataset(cell.trained).sites_of("train"))) - 1
             inside = MeanLogits([surrogate_of(pipeline)] * max(1, min(others, MOST)))
         return CostInput(
             cell=cell,

@@ -135,7 +135,7 @@ class Runner:
         parts = [asdict(part) if part else None for part in (trained.dataset, trained.partition)]
         key = key_of([parts, trained.unseen, split])
         if key not in self._sites:
-            self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).split(split).sites)))
+            self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).sites_of(split))))
         return self._sites[key]
 
     def settled(self, cell: Cell | Skip) -> Cell | Skip:

@@ -20,6 +20,8 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.runtime.isolation import isolated
 
+#: Seconds of a first call that is not repeated.
+LONG = 0.5
 #: Seconds after which a trial of calls ends.
 ENOUGH = 0.2
 
@@ -131,7 +133,9 @@ def per_image(call: Callable[[int], object], few: int, most: int, device: torch.
         return time.perf_counter() - start
 
     n = min(few, most)
-    timed(n)  # the first is slow: memory is allocated and kernels are chosen
+    if (first := timed(n)) > LONG:
+        return first / n
+    # The first is slow, since memory is allocated and kernels are chosen, which matters where a call is short.
     while (seconds := timed(n)) < ENOUGH and n < most:
         n = min(most, 4 * n)
     return seconds / n

@@ -22,7 +22,7 @@ from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.runner import trial
+from robustbench_med.runner import cost, trial
 from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
 from robustbench_med.runner.trial import count_calls, per_image
@@ -291,3 +291,19 @@ def test_planning_twice_gives_the_same_cells(toys: Registry) -> None:
     config = build({**BASE, "seed": [1, 0], "eps": ["1/10", "1/20"]})
     assert list(map(repr, plan(config, toys))) == list(map(repr, plan(config, toys)))
     assert any(isinstance(cell, Cell) for cell in plan(config, toys))
+
+
+def test_a_second_plan_on_this_machine_times_nothing(
+    toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"access": ["oblivious", "bpda", "query"], "draws": 2, "batch_size": 5}
+    first = [item.cost for item in preview(toys, tmp_path, **options).items()]
+    kept = max((rbmed.home() / "throughput").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    assert json.loads(kept.read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(cost, "per_image", lambda *_: pytest.fail("it was timed again"))
+        second = [item.cost for item in preview(toys, tmp_path, **options).items()]
+    assert [each and each.gradients for each in first] == [each and each.gradients for each in second]
+    kept.write_text('{"a": "damaged"')
+    again = [item.cost is not None for item in preview(toys, tmp_path, **options).items()]
+    assert again == [each is not None for each in first]

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 import torch
 
+import robustbench_med as rbmed
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.dataset import BrainSim
 from rbmed_datasets.brainsim.worker import MIN_JOBS, render_all
@@ -152,3 +153,9 @@ def test_bad_parameters_are_refused(bad):
 def test_workers_never_import_torch():
     code = "import sys, rbmed_datasets.brainsim.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_sites_of_a_split_are_known_before_it_is_rendered() -> None:
+    opened = rbmed.load_dataset("brainsim2:train_patients=2,calibration_patients=1,test_patients=3")
+    named = {name: opened.sites_of(name) for name in ("train", "calibration", "test")}
+    assert named == {name: opened.split(name).sites for name in named}

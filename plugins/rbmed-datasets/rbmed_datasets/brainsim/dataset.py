@@ -91,6 +91,11 @@ class Simulated(Dataset):
             lesions=_lesions(bundle["lesions"]) if self.graded else {},
         )
 
+    def sites_of(self, split: str) -> tuple[str, ...]:
+        """The site of each image, before any is rendered."""
+        count = self.settings.slices_in(split)
+        return tuple(patient.site for patient in sampling.patients(self.settings, split) for _ in range(count))
+
     def _render(self, settings: sampling.Common, name: str) -> dict[str, NDArray[Any]]:
         people, labels = sampling.patients(settings, name), sampling.labels(settings, name)
         count, side = settings.slices_in(name), settings.size

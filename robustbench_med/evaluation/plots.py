@@ -1,0 +1,112 @@
+"""Plots of records on axes of matplotlib."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from robustbench_med.errors import BadParameter
+from robustbench_med.plugins.references import format_eps
+from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
+from robustbench_med.records.summary import attack_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Bounds = tuple[float, float] | None
+
+
+def draw(kind: str, records: Sequence[Record], ax: Axes | None) -> Axes:
+    """Draw one of `KINDS`.
+
+    Raises:
+        BadParameter: the records have nothing to draw.
+    """
+    function, missing = KINDS[kind]
+    if ax is None:
+        from matplotlib import pyplot  # a notebook shows its figures
+
+        ax = pyplot.subplots(figsize=(6, 4), layout="constrained")[1]
+    if not function(records, ax):
+        raise BadParameter(f"nothing to draw for plot {kind!r}: {missing}")
+    ax.set_ylim(-2, 102)
+    ax.set_ylabel("robust accuracy, %")
+    ax.grid(alpha=0.3)
+    if len(ax.get_legend_handles_labels()[1]) > 1:
+        ax.legend(fontsize="small")
+    return ax
+
+
+def _named(record: Record) -> str:
+    return f"{formatted(record.defense)}, {attack_of(record)}, {record.threat.access}"
+
+
+def _error(value: float, bounds: Bounds) -> list[list[float]]:
+    low, high = bounds or (value, value)
+    return [[100 * max(0.0, value - low)], [100 * max(0.0, high - value)]]
+
+
+def _against_eps(records: Sequence[Record], ax: Axes) -> bool:
+    lines: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.metrics.get("robust_accuracy") is not None:
+            lines[_named(record), record.threat.norm].append(record)
+    for (name, norm), group in lines.items():
+        ordered = sorted(group, key=lambda record: record.threat.eps)
+        eps = [record.threat.eps for record in ordered]
+        values = [record.metrics["robust_accuracy"] or 0.0 for record in ordered]
+        errors = [_error(v, r.intervals.get("robust_accuracy")) for v, r in zip(values, ordered, strict=True)]
+        (color,) = {line.get_color() for line in ax.plot(eps, [100 * v for v in values], "o-", label=name)}
+        low, high = ([each[side][0] for each in errors] for side in (0, 1))
+        ax.errorbar(eps, [100 * v for v in values], [low, high], fmt="none", ecolor=color, capsize=3)
+        if (clean := ordered[0].metrics.get("clean_accuracy")) is not None:
+            ax.plot([0, eps[0]], [100 * clean, 100 * values[0]], "o:", color=color, alpha=0.6)
+        ax.set_xlabel(f"eps ({norm})")
+    ticks = sorted({record.threat.eps for group in lines.values() for record in group})
+    if ticks:
+        ax.set_xticks([0, *ticks], ["clean", *map(format_eps, ticks)])
+    return bool(lines)
+
+
+def _per_client(records: Sequence[Record], ax: Axes) -> bool:
+    rows = [record for record in records if record.per_client]
+    clients = sorted({client for record in rows for client in record.per_client})
+    width = 0.8 / max(1, len(rows))
+    for at, record in enumerate(rows):
+        for place, client in enumerate(clients):
+            value = record.per_client.get(client, {}).get("robust_accuracy")
+            if value is None:
+                continue
+            bounds = record.client_intervals.get(client, {}).get("robust_accuracy")
+            label = _named(record) if client == min(record.per_client) else None
+            x = place + (at - (len(rows) - 1) / 2) * width
+            ax.bar(x, 100 * value, width, color=f"C{at % 10}", label=label, yerr=_error(value, bounds), capsize=3)
+    ax.set_xticks(range(len(clients)), clients)
+    return bool(rows)
+
+
+def _saturation(records: Sequence[Record], ax: Axes) -> bool:
+    found = False
+    for record in records:
+        spent, points = 0.0, []
+        for rung in record.rungs:
+            points += [(spent + each.gradients, 100 * each.withstanding) for each in rung.rounds]
+            spent += rung.rounds[-1].gradients if rung.rounds else 0.0
+        if points:
+            found = True
+            clean = record.metrics.get("clean_accuracy")
+            first = [] if clean is None else [(0.0, 100 * clean)]
+            gradients, left = zip(*first, *points, strict=True)
+            ax.step(gradients, left, where="post", label=_named(record))
+    ax.set_xlabel("gradients per image")
+    return found
+
+
+#: Each plot, and what records lack where there is nothing to draw.
+KINDS: dict[str, tuple[Callable[[Sequence[Record], Axes], bool], str]] = {
+    "eps": (_against_eps, "no cell was measured"),
+    "clients": (_per_client, "no cell was measured for each of several clients"),
+    "saturation": (_saturation, "no ladder was measured; evaluate with access='ladder:quick'"),
+}
