@@ -1,4 +1,4 @@
-"""Progress in a Jupyter notebook: a bar for each task, and one for the cells of a run, below the cell that started it."""
+"""Progress in a Jupyter notebook: a bar for each task and one for a run, in the output of the running cell."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def draw(kind: str, records: Sequence[Record], ax: Axes | None) -> Axes:
     """
     function, missing = KINDS[kind]
     if ax is None:
-        from matplotlib import pyplot  # a notebook shows its figures
+        from matplotlib import pyplot as plt  # a notebook shows its figures
 
-        ax = pyplot.subplots(figsize=(6, 4), layout="constrained")[1]
+        ax = plt.subplots(figsize=(6, 4), layout="constrained")[1]
     if not function(records, ax):
         raise BadParameter(f"nothing to draw for plot {kind!r}: {missing}")
     ax.set_ylim(-2, 102)
