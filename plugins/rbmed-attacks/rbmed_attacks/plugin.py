@@ -147,6 +147,18 @@ SPECS = (
         access="decision",
     ),
     AttackSpec(
+        name="corruption",
+        target="rbmed_attacks.corruptions.corruption:Corruption",
+        summary="One corruption of a severity from 1 to 5, by chance: noise, blur, digital, colour, MRI physics",
+        title="Corruption",
+        paper="MedMNIST-C: Comprehensive benchmark and improved classifier robustness by simulating realistic image "
+        "corruptions",
+        venue="arXiv 2024",
+        reference="Di Salvo et al. 2024, arXiv:2406.17536; Hendrycks & Dietterich 2019, arXiv:1903.12261",
+        norms=("corruption",),
+        access="none",
+    ),
+    AttackSpec(
         name="acquisition",
         target="rbmed_attacks.corruptions.acquisition:Acquisition",
         summary="Worst-case MRI artefacts inside physical limits: bias field, motion, ghost, Gibbs, spikes, noise",

@@ -59,3 +59,8 @@ def rbmed_reports() -> Iterator[ReportSpec]:
         target="rbmed_metrics.detectors:Detectors",
         summary="Markdown, detectors compared under each attack: AUROC, TPR at 1 % and 5 % FPR, missed wrong answers",
     )
+    yield ReportSpec(
+        name="corruptions",
+        target="rbmed_metrics.corruptions:Corruptions",
+        summary="Markdown, corruptions as in MedMNIST-C: balanced errors over severities, relative to a baseline",
+    )
