@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -199,8 +201,13 @@ class Page:
     @cached_property
     def roc_points(self) -> list[tuple[float, list[float]]]:
         """With at most this share of clean images flagged, the share of attacked ones, for each seed."""
-        curves = [[(x, y) for x, y in outcome.roc if x <= AT_MOST[-1]] for _, outcome in self._curves]
-        return [(most, [max((y for x, y in curve if x <= most), default=0.0) for curve in curves]) for most in AT_MOST]
+        found = []
+        for _, outcome in self._curves:
+            curve = sorted(outcome.roc)
+            highest = [0.0, *accumulate((y for _, y in curve), max)]
+            sides = [x for x, _ in curve]
+            found.append([highest[bisect_right(sides, most)] for most in AT_MOST])
+        return [(most, [each[at] for each in found]) for at, most in enumerate(AT_MOST)]
 
     @property
     def roc_names(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from robustbench_med.interfaces import rate
@@ -12,6 +13,7 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
+@lru_cache(maxsize=65536)  # shares of a few images: thousands of pages show the same few
 def percent(value: float | None) -> str:
     """`rate.percent` with a typographic minus, and a dash for nothing."""
     return or_dash(rate.percent(value).replace("-", MINUS))
@@ -25,6 +27,7 @@ def interval(figure: Figure | None) -> str:
     return f"{100 * low:.0f}{DASH}{100 * high:.0f}{' by images' * figure.by_images}"
 
 
+@lru_cache(maxsize=65536)
 def count(value: float | None) -> str:
     """1234567 -> ``1.2 M``, 640 -> ``640``."""
     if value is None:
