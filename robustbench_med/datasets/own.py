@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import SPLITS, Split
+from robustbench_med.interfaces.tasks import Task
 
 #: Data of this process by their keys.
 _OWN: dict[str, OwnData] = {}
@@ -28,6 +29,7 @@ class OwnData:
         splits: train, calibration and test; those that were not given are empty.
         lesion: index of the class that means that a lesion is there, or None.
         patients_known: ids of patients were given.
+        task: what labels say.
     """
 
     key: str
@@ -35,6 +37,7 @@ class OwnData:
     splits: Mapping[str, Split]
     lesion: int | None = None
     patients_known: bool = False
+    task: Task = "multi-class"
 
 
 def own_data(
@@ -46,6 +49,7 @@ def own_data(
     lesion: str | None = None,
     train: Any = None,
     calibration: Any = None,
+    ordinal: bool = False,
 ) -> OwnData:
     """Images of a Python program as data for ``evaluate(dataset=...)``; they stay in this process.
 
@@ -57,7 +61,8 @@ def own_data(
     Args:
         test: the images that are attacked and their labels: a pair of arrays, a torch `Dataset` of such pairs, or a
             `DataLoader`, which is read to its end. Images are (N, C, H, W), or (N, H, W) for one channel, square, float
-            in [0, 1] or uint8 in [0, 255]; labels are integers (N,) from 0.
+            in [0, 1] or uint8 in [0, 255]; labels are integers (N,) from 0, or of several findings 0 and 1, (N, K) with
+            K >= 2, which makes the task multi-label.
         classes: their names, in the order of the labels; by default ``class 0``, ``class 1``, ...
         patients: the patient of each test image. Without it each image counts as a patient, and intervals are too
             narrow where several are of one.
@@ -65,6 +70,7 @@ def own_data(
         lesion: the class that means that a lesion is there; sensitivity counts it.
         train: further images, as ``test``, for parts that are trained; none are needed for a classifier alone.
         calibration: further images, as ``test``, for the thresholds of detectors.
+        ordinal: labels are grades, from the lowest.
 
     Raises:
         DataError: shapes, types or ranges are wrong, or names do not fit.
@@ -72,8 +78,16 @@ def own_data(
     pairs = {"train": train, "calibration": calibration, "test": test}
     read = {name: _pair(given, name) for name, given in pairs.items() if given is not None}
     images, labels = read["test"]
-    count = 1 + max(int(own.max()) for _, own in read.values() if len(own))
+    if len(widths := {own.shape[1:] for _, own in read.values()}) > 1:
+        raise DataError(f"labels of test, train and calibration have several forms: {sorted(map(str, widths))}")
+    task: Task = "multi-label" if labels.ndim == 2 else "ordinal" if ordinal else "multi-class"
+    if task == "multi-label" and (ordinal or lesion is not None):
+        raise DataError("labels (N, K) are of several findings; ordinal=True and lesion= are for one label each")
+    several = labels.shape[1] if task == "multi-label" else 0
+    count = several or 1 + max(int(own.max()) for _, own in read.values() if len(own))
     names = tuple(map(str, classes)) if classes is not None else tuple(f"class {k}" for k in range(max(2, count)))
+    if several and len(names) != several:
+        raise DataError(f"classes={list(names)!r} must be {several} names, one for each finding")
     if len(names) < count or len(set(names)) < len(names) or len(names) < 2:
         raise DataError(
             f"classes={list(names)!r} must be at least {max(2, count)} different names: labels go to {count - 1}"
@@ -93,9 +107,9 @@ def own_data(
         )
         given_sites = sites if name == "test" and sites is not None else [min(where)] * len(own)
         splits[name] = Split(own, own_labels, tuple(map(str, given_patients)), tuple(map(str, given_sites)))
-    key = f"own-{_digest(splits, names)}"
+    key = f"own-{_digest(splits, (*names, *(['ordinal'] if ordinal else [])))}"
     index = None if lesion is None else names.index(lesion)
-    _OWN[key] = OwnData(key, names, splits, index, patients is not None)
+    _OWN[key] = OwnData(key, names, splits, index, patients is not None, task)
     return _OWN[key]
 
 
@@ -134,7 +148,7 @@ def listed(named: Any) -> list[Any]:
 
 
 def _pair(given: Any, name: str) -> tuple[Tensor, Tensor]:
-    """Images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,)."""
+    """Images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,) or of findings (N, K)."""
     if isinstance(given, tuple) and len(given) == 2:
         images, labels = given
     else:
@@ -191,10 +205,12 @@ def _images(images: Tensor, name: str) -> Tensor:
 
 def _labels(labels: Tensor, count: int, name: str) -> Tensor:
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim == 2 and len(labels) == count and not labels.is_complex() and ((labels == 0) | (labels == 1)).all():
+        return labels.long()
     if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex() or (labels < 0).any():
         raise DataError(
             f"{name} labels have shape {tuple(labels.shape)} and type {labels.dtype} for {count} images; "
-            "valid: one integer >= 0 for each image"
+            "valid: one integer >= 0 for each image, or 0 and 1 for each of several findings"
         )
     return labels.long()
 

@@ -159,3 +159,19 @@ def test_a_model_for_findings_answers_with_a_logit_or_a_sigmoid_for_each(xray: P
         run(DATA, xray, tmp_path, Softmax())
     with pytest.raises(UsageError, match="one value for each image, and 3 findings are wanted"):
         run(DATA, xray, tmp_path, Single())
+
+
+def test_arrays_may_hold_findings_or_grades(xray: Path, tmp_path: Path) -> None:
+    labels, reach = exact(xray)
+    images = rbmed.load_dataset(DATA, data_root=xray).split("test").images.numpy()
+    own: Any = {"name": Regions(), "mean": [0.0], "std": [1.0], "size": 16, "channels": 1}
+    how: Any = {"attack": "apgd:steps=20,loss=margin", "access": "oblivious", "eps": EPS, "model": own}
+    data = rbmed.own_data((images, labels.numpy()), classes=NAMES)
+    (every,) = rbmed.evaluate(dataset=data, out=tmp_path, **how)
+    assert every.metrics["robust_accuracy"] == pytest.approx(float((reach > EPS).all(1).float().mean()))
+    (named,) = rbmed.evaluate(dataset=data, finding="Mass", out=tmp_path, **how)
+    assert named.metrics["robust_accuracy"] == pytest.approx(float((reach[:, 2] > EPS).float().mean()))
+    with pytest.raises(UsageError, match="must be 3 names, one for each finding"):
+        rbmed.own_data((images, labels.numpy()), classes=["Mass", "Edema"])
+    graded = rbmed.own_data((images, labels.sum(1).numpy()), ordinal=True)
+    assert (graded.task, len(graded.classes)) == ("ordinal", 1 + int(labels.sum(1).max()))

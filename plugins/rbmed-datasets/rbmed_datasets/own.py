@@ -32,6 +32,7 @@ class Own(rbmed.Dataset):
             digest=data.key,
             lesion_class=data.lesion,
             patients_known=data.patients_known,
+            task=data.task,
         )
 
     def split(self, name: str) -> rbmed.Split:
