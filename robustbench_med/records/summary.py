@@ -84,6 +84,7 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
     "Attack": attack_of,
     "Sees": lambda record: "probe" if record.role == "probe" else record.threat.access,
     "Clean %": lambda record: percent(record.metrics.get("clean_accuracy")),
+    "Certified % [95 %]": lambda record: share(record, "certified_accuracy"),
     "Robust % [95 %]": lambda record: share(record, "robust_accuracy"),
     "Worst client": worst_client,
     "AUROC": _auroc,
@@ -95,7 +96,16 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
 }
 #: Headings of figures, which are aligned right.
 FIGURES = frozenset(
-    {"Clean %", "Robust % [95 %]", "AUROC", "FPR / TPR %", "images/patients", "Sens. %", "Spec. %"},
+    {
+        "Clean %",
+        "Certified % [95 %]",
+        "Robust % [95 %]",
+        "AUROC",
+        "FPR / TPR %",
+        "images/patients",
+        "Sens. %",
+        "Spec. %",
+    },
 )
 
 

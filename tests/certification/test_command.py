@@ -49,6 +49,8 @@ def test_both_bounds_stand_in_one_row_per_radius(rbmed: Run) -> None:
     assert "certificates of sigma 0.1: 200 samples (and 20 to choose the class), each holds" in text
     shown = rbmed("table", "results")
     assert "Certified and attacked, L2" in shown.output
+    assert rbmed("report", "results", "--format", "md", "--out", "report.md").exit_code == 0
+    assert "| Certified % [95 %] | Robust % [95 %] |" in Path("report.md").read_text(encoding="utf-8")
     small, large = records()
     assert (small.threat.norm, small.threat.eps, large.threat.eps) == ("l2", 0.1, 0.2)
     for record in (small, large):

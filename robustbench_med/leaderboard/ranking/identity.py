@@ -66,6 +66,8 @@ def protocol(record: Record) -> str:
         words = [f"ladder:{attack.preset}", attack.named, revision]
     else:
         words = [record.threat.access, formatted(attack)]
+    if record.certified is not None:
+        words.append(f"(smoothed answers of {record.certified.n} samples)")
     words += [f"(at most {most} {what})" for what, most in record.budget.limits.items()]
     return " ".join(filter(None, words))
 
