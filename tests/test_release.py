@@ -141,7 +141,7 @@ def test_what_an_index_serves_works_outside_a_checkout(index: str, tmp_path: Pat
 
     assert f"robustbench-med {VERSION}" in rbmed("--version")
     assert "medfedpure" in rbmed("leaderboard", "show", "--dataset", "brainsim", "--eps", "4/255")
-    assert "cells" in rbmed("plan", "worst-case", "--include", "defense=shielded:jpeg")
+    assert "cells" in rbmed("plan", "leaderboard/brainsim", "--include", "defense=shielded:jpeg")
     rbmed("run", "--defense", "medfedpure", "--attack", "apgd:steps=2", "--limit", "4", "--access", "oblivious")
     records = [json.loads(line) for line in (tmp_path / "results" / "records.jsonl").read_text().splitlines()]
     assert [record["status"] for record in records] == ["ok", "ok"]

@@ -194,10 +194,10 @@ def test_published_configurations_are_found_by_name_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert build({}, Path("worst-case")).limit == 64
+    assert build({}, Path("leaderboard/brainsim")).limit == 64
     assert build({}, Path("leaderboard/lgg")).dataset == ("lgg",)
     with pytest.raises(BadConfig, match="no such file"):
-        build({}, Path("leaderboard/../worst-case"))
+        build({}, Path("leaderboard/../attacks"))
 
 
 def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read(tmp_path: Path) -> None:
