@@ -31,7 +31,7 @@ DOCS = [
 ]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.toml")), ids=lambda file: file.stem)
 def test_shipped_configurations_make_a_plan(file: Path) -> None:
     cells = list(plan(build({}, file), Registry()))
     assert sum(isinstance(cell, Cell) for cell in cells) >= 1
