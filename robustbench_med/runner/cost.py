@@ -18,6 +18,7 @@ from robustbench_med.attacks.controls import CONTROL_SHARE, FULL_LIMIT
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.rung import Rung
 from robustbench_med.attacks.target_model import TargetSettings
+from robustbench_med.certification.settings import Certification
 from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
@@ -82,10 +83,13 @@ class Costs:
         device: where the cells will run.
         batch: images per chunk.
         diagnostics: off, cheap or full.
+        certification: how much is drawn for certificates, if any.
     """
 
-    def __init__(self, device: torch.device, batch: int, diagnostics: str) -> None:
-        self.device, self.batch, self.diagnostics = device, batch, diagnostics
+    def __init__(
+        self, device: torch.device, batch: int, diagnostics: str, certification: Certification | None = None
+    ) -> None:
+        self.device, self.batch, self.diagnostics, self.certification = device, batch, diagnostics, certification
         self._calls: dict[str, Calls] = {}
         self._seconds = Throughput(device, batch)
         self._fast: dict[str, Pipeline] = {}
@@ -111,6 +115,10 @@ class Costs:
             each = math.ceil(few / max(1, len(ways)))
             spent += sum(seconds(each, [1] * min(each, len(case.images))) for seconds in ways)
             spent += 3 * CONTROL_SHARE * total * self._answer(case)
+        if (drawn := self.certification) is not None and case.pipeline.purifier is not None:
+            # The certificate and the answer to the attacked image, if no other cell has certified the image before.
+            samples = 2 * (drawn.n0 + drawn.n)
+            spent += total * samples * self._answer(case) / case.pipeline.purifier.votes
         if self.diagnostics == "full":
             again = [min(n, FULL_LIMIT) for n in case.images]
             # Unchanged, half and double eps, another seed, and twice the steps.

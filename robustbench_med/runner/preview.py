@@ -72,7 +72,7 @@ class Preview:
         self._systems: dict[str, Pipeline] = {}
         self._lacks: dict[str, bool] = {}
         self._counted: dict[str, int] = {}
-        self.costs = Costs(self.runner.device, batch, config.diagnostics)
+        self.costs = Costs(self.runner.device, batch, config.diagnostics, config.certification)
 
     def items(self, estimate: bool = True) -> list[Item]:
         """Every cell in the order in which it would run; ``estimate``: with the cost of those to be run.
