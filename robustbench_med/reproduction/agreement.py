@@ -69,8 +69,9 @@ def other_images(record: Record, samples: Path | None, images: ImageResults | No
 def close(record: Record, again: Record, images: ImageResults | None, made: Path) -> bool:
     """Whether a record may be right although figures differ, as they do on other hardware.
 
-    Everything that was requested must be the same, and the images, their labels and the number of noise draws. Shares
-    must lie in the intervals of the cell that was measured again, which the record has no say in.
+    Everything that was requested must be the same, and the images, their labels and the number of noise draws; so must
+    the rungs that were run, and no flag may be missing that is raised here. Shares must lie in the intervals of the
+    cell that was measured again, which the record has no say in.
     """
     unlike = compare.unlike(record, again)
     fixed = set(compare.ASKED) | {"status", "role", "cell_id", "clients", "n", "patients", "client_images", "reason"}
@@ -83,6 +84,11 @@ def close(record: Record, again: Record, images: ImageResults | None, made: Path
         if images.clean.shape != other.clean.shape or images.attacked.shape != other.attacked.shape:
             return False
     if record.metrics.keys() != again.metrics.keys() and record.patients is not None:
+        return False
+    if not set(again.diagnostics.flags) <= set(record.diagnostics.flags):
+        return False
+    one, two = ([(rung.rung, bool(rung.reason)) for rung in each.rungs] for each in (record, again))
+    if one != two:
         return False
     figures = {name: (value, again.metrics.get(name)) for name, value in record.metrics.items()}
     shares = again.intervals

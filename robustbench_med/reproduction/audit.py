@@ -27,6 +27,7 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
+from robustbench_med.reproduction.curves import curve_faults
 from robustbench_med.statistics.intervals import widest
 
 #: Further scorings that a record may have, which per-image results do not hold.
@@ -54,7 +55,7 @@ def faults(
     yield from told
     if not told:
         yield from _figures(record, outcome, split, metrics)
-    yield from _rungs(record, random=len(outcome.attacked) > 1)
+    yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
 def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
@@ -66,6 +67,8 @@ def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
         "licence": (data.licence, split.licence),
         "classes": (tuple(data.classes), split.classes),
     }
+    if record.patients is not None:  # older formats do not say it
+        facts["lesion_class"] = (data.lesion_class, split.lesion_class)
     for what, (said, true) in facts.items():
         if said != true:
             yield f"{what} of the data set is {said!r}, not {true!r}"
@@ -238,6 +241,8 @@ def _rungs(record: Record, random: bool) -> Iterator[str]:
         yield f"{last:.6g} of the images are robust after the last rung, and robust_accuracy is {_shown(robust)}"
     if any(rung.attacked > record.n or (rung.broken or 0) > rung.attacked for rung in ran):
         yield "a rung attacked more images than there are, or broke more than it attacked"
+    if record.attack.is_ladder and record.attack.revision != 1:
+        yield from curve_faults(record, random)
 
 
 def _alike(one: dict[str, Any], two: dict[str, Any]) -> bool:

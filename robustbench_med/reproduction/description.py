@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
@@ -29,6 +29,9 @@ from robustbench_med.records.sections.attack import AttackSection, draws
 from robustbench_med.records.sections.base import moment
 from robustbench_med.records.sections.dataset import DatasetOptions
 from robustbench_med.records.sections.defense import PartsSection
+
+if TYPE_CHECKING:
+    from robustbench_med.interfaces.dataset import Task
 
 #: Clocks of two machines may differ by this much.
 CLOCKS = dt.timedelta(days=1)
@@ -65,7 +68,7 @@ def described(record: Record, registry: Registry) -> Iterator[str]:
 UNSETTLED = ("insider", "transfer")
 
 
-def _variants(cell: Cell) -> Iterator[Cell]:
+def variants(cell: Cell) -> Iterator[Cell]:
     """The cell as planned, and without rungs that the trained weights may not admit; the rerun says if they did."""
     for many in range(len(UNSETTLED) + 1):
         for gone in itertools.combinations(UNSETTLED, many):
@@ -78,7 +81,7 @@ def _variants(cell: Cell) -> Iterator[Cell]:
 
 def variant(cell: Cell, record: Record) -> Cell | None:
     """The cell as it has the id of a record, with the digests of the record; None where it has not."""
-    return next((found for found in _variants(cell) if planned_id(found, record) == record.cell_id), None)
+    return next((found for found in variants(cell) if planned_id(found, record) == record.cell_id), None)
 
 
 def planned_id(cell: Cell, record: Record) -> str:
@@ -95,9 +98,13 @@ def _facts(
     resolved = resolve_defense(registry, trained.defense, trained.model, trained.strategy, trained.options)
     untrained: Any = _Untrained(resolved)
     precision = record.attack.asked.precision if record.attack.asked else None
-    attack = AttackSection.of(cell, len(data.classes), untrained, precision or "float32", extras)
+    classes = cell.shown_classes(len(data.classes), cast("Task", data.task or "multi-class"))
+    attack = AttackSection.of(cell, classes, untrained, precision or "float32", extras)
     spec = registry.find("dataset", cell.dataset.name).spec
     random = any(part is not None and part.stochastic for part in (resolved.detector, resolved.purifier))
+    # Of rungs that the weights do not admit the rerun says why.
+    known = {each.name: each.reason for each in cell.left_out if each.name and each.reason}
+    told = {rung.rung: rung.reason for rung in record.rungs if rung.reason}
     said = {
         "dataset.revision": data.revision,
         "dataset.asked": _dumped(data.asked),
@@ -112,6 +119,8 @@ def _facts(
         "limit": record.limit,
         "defense.randomized": defense.randomized or not random,
         "rungs": [(rung.rung, bool(rung.reason)) for rung in record.rungs if not rung.reason],
+        "unseen": record.unseen,
+        "reasons of rungs": {rung: told[rung] for rung in known if rung in told},
     }
     ran = [rung for rung in record.rungs if not rung.reason]
     true = {
@@ -128,6 +137,8 @@ def _facts(
         "limit": cell.limit,
         "defense.randomized": True,
         "rungs": [(rung.name, False) for rung in cell.rungs if rung.name in {each.rung for each in ran}],
+        "unseen": [client for client in cell.clients if client in trained.unseen],
+        "reasons of rungs": known,
     }
     return said, true
 

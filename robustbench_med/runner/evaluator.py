@@ -269,12 +269,13 @@ class Evaluator:
         """A record with everything that is known before measuring; of a measured cell, one of its pipelines too."""
         deployment, surrogate = self.deployment(cell), self.surrogate(cell)
         card = deployment.dataset.card()
+        classes = cell.shown_classes(len(card.classes), card.task)
         return Record(
             cell_id=_id(cell, deployment, surrogate),
             role=cell.role,
             dataset=DatasetSection.of(cell, card, self.registry.find("dataset", cell.dataset.name)),
             defense=DefenseSection.of(cell, deployment, pipeline),
-            attack=AttackSection.of(cell, len(card.classes), deployment, self.config.precision, self.config.extras),
+            attack=AttackSection.of(cell, classes, deployment, self.config.precision, self.config.extras),
             threat=cell.threat.facts,
             budget=asdict(cell.budget),
             surrogate=SurrogateSection.of(surrogate) if surrogate else None,

@@ -5,25 +5,34 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers.paths import TOY
+from helpers.paths import ROOT, TOY
 from typer.testing import CliRunner
 
 from robustbench_med.cli.commands.submit import judged
 from robustbench_med.cli.main import app
 from robustbench_med.datasets.test_split import facts_of, opened
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import DataError, UsageError
+from robustbench_med.grid.config import build
+from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import image_results
+from robustbench_med.leaderboard.sources.evidence import Evidence
+from robustbench_med.leaderboard.sources.folder import with_known_labels
+from robustbench_med.leaderboard.sources.image_results import ImageResults, differences
 from robustbench_med.leaderboard.sources.submission import Submission, read
 from robustbench_med.leaderboard.sources.test_split import TestSplit
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
-from robustbench_med.records.record import flatten
+from robustbench_med.records.record import flatten, parse
+from robustbench_med.records.rerun import request
 from robustbench_med.reproduction.audit import computed, metrics_of, outcome_with
-from robustbench_med.reproduction.verify import Verifier
+from robustbench_med.reproduction.description import planned_id, variants
+from robustbench_med.reproduction.verify import Verifier, planned
 
 Facts = dict[str, Any]
 Edit = Callable[[Facts, Facts], None]
@@ -59,6 +68,14 @@ class Referee:
         (record,) = forged.records
         finding = self.verifier.verify(record, images=forged.outcomes.get(record.cell_id))
         return finding.verdict, finding.notes
+
+    def identify(self, record: Facts, images: Facts) -> None:
+        """The id that the edited record has to have."""
+        made = parse(json.dumps(record))
+        config = build({**request(made), "device": "cpu", "data_root": Path(), "out": Path()})
+        cells = variants(planned(made, config, self.registry))
+        cell = next(cell for cell in cells if len(cell.rungs) == len(made.attack.rungs))
+        record["cell_id"] = images["cell_id"] = planned_id(cell, made)
 
     def recompute(self, record: Facts, images: Facts) -> None:
         """What a careful forger does: every figure again from the edited answers."""
@@ -252,6 +269,35 @@ def metric(name: str, value: float, client: str | None = None) -> Edit:
     return edit
 
 
+def saturated(record: Facts, images: Facts) -> None:
+    """The last round had broken nothing."""
+    rounds = next(rung for rung in reversed(record["rungs"]) if rung.get("rounds"))["rounds"]
+    rounds[-1]["withstanding"] = min(1.0, rounds[-1]["withstanding"] + 0.2)
+
+
+def longer(record: Facts, images: Facts) -> None:
+    """The attack had one more round."""
+    rounds = next(rung for rung in reversed(record["rungs"]) if rung.get("rounds"))["rounds"]
+    rounds.append({"gradients": rounds[-1]["gradients"] + 100, "withstanding": rounds[-1]["withstanding"]})
+
+
+def tireless(record: Facts, images: Facts) -> None:
+    """The most robust image cost many gradients, as a rank requires."""
+    for rung in record["rungs"]:
+        if rung["access"] == "full" and not rung["reason"]:
+            rung["gradients_max"] = 100_000
+
+
+def alone(record: Facts, images: Facts) -> None:
+    """Each image is of a patient of its own, so that intervals are narrow."""
+    images["patients"] = {f"{row:012x}": str(row) for row in range(len(images["labels"]))}
+    record["patients"] = len(images["labels"])
+
+
+def look_alike(record: Facts, images: Facts) -> None:
+    record["defense"]["name"] = "gu\u0430rded"
+
+
 REFUSED: dict[str, Edit] = {
     # The five that were found.
     "accuracies of 1 on another CPU": perfect,
@@ -304,6 +350,16 @@ REFUSED: dict[str, Edit] = {
     "options left out": gone("attack", "asked"),
     "controls that were not run": put("diagnostics", "level", value="off"),
     "a rung that broke more than it attacked": put("rungs", 0, "broken", value=10_000),
+    # Tried later.
+    "a saturated curve": saturated,
+    "a curve with one more round": longer,
+    "many gradients for the most robust image": tireless,
+    "each image a patient": alone,
+    "another lesion class": put("dataset", "lesion_class", value=0),
+    "an unseen client": put("unseen", value=["site-0"]),
+    "a threshold by another rule": put("defense", "parts", "gate_revision", value=2),
+    "another strength": put("defense", "parts", "strength", value=0.125),
+    "a name that looks alike": look_alike,
 }
 
 
@@ -350,6 +406,26 @@ def spent_more(record: Facts, images: Facts) -> None:
     record["spent"]["gradients_mean"] += 100 * record["rungs"][0]["attacked"] / record["n"]
 
 
+def identified(change: Edit) -> Callable[[Referee], Edit]:
+    """The edit, with the id that the cell has then."""
+
+    def made(referee: Referee) -> Edit:
+        def edit(record: Facts, images: Facts) -> None:
+            change(record, images)
+            referee.identify(record, images)
+
+        return edit
+
+    return made
+
+
+def more_draws(record: Facts, images: Facts) -> None:
+    """Each draw twice: the shares stay, and more draws seem to have been scored."""
+    record["draws"] = 2 * len(images["attacked"])
+    for side in ("clean", "attacked"):
+        images[side] = [*images[side], *images[side]]
+
+
 UNVERIFIED: dict[str, Callable[[Referee], Edit]] = {
     "every attacked image withstands": careful(withstands),
     "every attacked image is withheld": careful(withholds),
@@ -363,6 +439,10 @@ UNVERIFIED: dict[str, Callable[[Referee], Edit]] = {
     "a control with another result": plain(put("diagnostics", "figures", "noise_accuracy", value=0.123)),
     "a flag taken away": plain(put("diagnostics", "flags", value=[])),
     "an image that another rung broke": plain(put("rungs", 0, "broken", value=0)),
+    "the results of another seed": identified(put("seed", value=1)),
+    "the results at a smaller eps": identified(put("threat", "eps", value=0.2)),
+    "each draw twice": identified(more_draws),
+    "a perfect detector": plain(metric("detector_tpr", 1.0)),
 }
 
 
@@ -371,6 +451,51 @@ def test_a_forgery_that_adds_up_is_not_verified(referee: Referee, make: Callable
     verdict, notes = referee.verdict(referee.forged(make(referee)))
     assert verdict in ("differs", "within", "digest", "impossible")
     assert notes
+
+
+def test_a_flag_is_not_taken_away_by_another_cpu(referee: Referee) -> None:
+    def edit(record: Facts, images: Facts) -> None:
+        elsewhere(record)
+        assert record["diagnostics"]["flags"]
+        record["diagnostics"]["flags"] = []
+
+    assert referee.verdict(referee.forged(edit))[0] == "differs"
+
+
+def test_an_archived_record_is_not_submitted_again(referee: Referee) -> None:
+    facts = json.loads(referee.file.read_text())
+    line = (ROOT / "leaderboard" / "archive" / "records" / "ladder-brainsim.jsonl").read_text().splitlines()[0]
+    facts |= {"defense": json.loads(line)["defense"]["name"], "records": [json.loads(line)], "outcomes": []}
+    refused = " ".join(referee.objections(referee.written(facts)))
+    assert "measured with revision 1 of the ladder" in refused
+    assert "does not hold the options of its run" in refused
+
+
+def test_evidence_of_another_data_set_is_refused(referee: Referee) -> None:
+    """Its rows have other labels, or are not there."""
+    real = referee.forged(lambda record, images: None)
+    (record,), (told,) = real.records, real.outcomes.values()
+    splits = {referee.split.digest: referee.split}
+
+    def handed_in(images: ImageResults) -> Evidence:
+        return Evidence("e", record.cell_id, "sharper", Paper("P", "https://example.org"), "0" * 64, images, images)
+
+    taken = with_known_labels(handed_in(told), record, splits, {}, "e")
+    assert taken.outcome.sites == referee.split.sites
+    with pytest.raises(DataError, match="the label"):
+        with_known_labels(handed_in(replace(told, labels=1 - told.labels)), record, splits, {}, "e")
+    further = replace(told, index=tuple(row + 1 for row in told.index))
+    with pytest.raises(DataError, match="has image 24; there are 24"):
+        with_known_labels(handed_in(further), record, splits, {}, "e")
+
+
+def test_larger_lesions_are_not_verified() -> None:
+    """Results by size of the lesion come from these sizes."""
+    labels = np.zeros(2, dtype=np.int8)
+    one = ImageResults("0", (0, 1), labels, labels[None], labels[None], lesions={"radius": (4.0, 9.0)})
+    assert differences(one, one) == []
+    assert differences(replace(one, lesions={"radius": (14.0, 9.0)}), one) == ["radius of the lesions differs"]
+    assert differences(one, replace(one, lesions={})) == ["radius of the lesions differs"]
 
 
 @pytest.mark.parametrize(

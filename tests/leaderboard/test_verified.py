@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.records import ladder_record, outcome
@@ -21,6 +22,7 @@ from robustbench_med.records.record import dumped
 
 PAPER = Paper("P 2026", "https://example.org")
 OURS, THEIRS = [True, False] * 4, [True] * 8
+FRESH: dict[str, Any] = {"source": "d:seed=7", "n": 8, "clean": 1.0, "robust": 0.5, "low": 0.2, "high": 0.8}
 LATER = "2026-02-01T00:00:00+00:00"
 
 
@@ -71,6 +73,24 @@ def test_a_word_does_not_hold_for_what_was_edited_after_it(root: Path) -> None:
     facts["records"][0]["seconds"] = 1.0
     file.write_text(json.dumps(facts))
     assert not entries(root)["1"].ranked
+
+
+def test_a_word_on_another_cell_is_no_word_on_this_one(root: Path) -> None:
+    """Words are lines of a file, which a pull request can edit: one that is copied holds nowhere else."""
+    sources = read_sources(root)
+    ours = next(each for each in sources.records if each.cell_id == "0")
+    copied = word("1", digest_of_cell(ours, sources.outcomes["0"]), fresh=Fresh(**FRESH))
+    verified.add(root / verified.VERIFIED, {"1": copied})
+    found = entries(root)["1"]
+    assert (found.ranked, found.verified, found.fresh) == (False, "", None)
+
+
+@pytest.mark.parametrize("change", [{"robust": 0.9}, {"n": 0}, {"low": 0.6}, {"clean": 1.5}, {"extra": 1}])
+def test_figures_on_fresh_images_that_contradict_themselves_are_refused(root: Path, change: dict[str, float]) -> None:
+    line = {"of": "1", "digest": "0" * 64, "verdict": "identical", "by": "M", "date": "2026-03-01"}
+    (root / verified.VERIFIED).write_text(json.dumps(line | {"fresh": FRESH | change}) + "\n")
+    with pytest.raises(DataError, match=r"verified\.jsonl: line 1 is no maintainer's word: fresh"):
+        read_sources(root)
 
 
 def test_within_needs_a_reason(root: Path) -> None:

@@ -92,6 +92,12 @@ def differences(kept: ImageResults, made: ImageResults) -> list[str]:
         one, two = getattr(kept, what), getattr(made, what)
         if one and two and one != two:
             found.append(f"{what} of the images differ")
+    for name in kept.lesions:
+        values = made.lesions.get(name, ())
+        if np.shape(values) != np.shape(kept.lesions[name]) or not np.allclose(
+            values, kept.lesions[name], atol=1e-3, equal_nan=True
+        ):
+            found.append(f"{name} of the lesions differs")
     if np.shape(kept.roc) != np.shape(made.roc) or not np.allclose(kept.roc, made.roc, atol=1e-4):
         found.append("points of the ROC curve differ")
     return found

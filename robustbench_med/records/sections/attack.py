@@ -142,10 +142,12 @@ class AttackSection(RecordSection):
 
     @classmethod
     def of(
-        cls, cell: Cell, num_classes: int, deployment: Deployment, precision: str, extras: Mapping[str, bool]
+        cls, cell: Cell, classes: int, deployment: Deployment, precision: str, extras: Mapping[str, bool]
     ) -> AttackSection:
-        """The attack of a cell; of a ladder, with every attack in it. Further arguments as of `AttackOptions.of`."""
-        classes = cell.shown_classes(num_classes, deployment.dataset.card().task)
+        """The attack of a cell; of a ladder, with every attack in it.
+
+        ``classes`` is how many an attack is shown; further arguments as of `AttackOptions.of`.
+        """
 
         def facts(rung: Rung) -> dict[str, Any]:
             return {
