@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
-from robustbench_med.grid.ladder import PRESETS, REVISION, Preset
+from robustbench_med.grid.ladder import PRESETS, REVISION
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -116,7 +117,7 @@ def missing_rungs(record: Record) -> Iterator[str]:
     if record.attack.named:
         yield f"the ladder was run with {record.attack.named} in place of its own attacks"
     yield from unfinished(record)
-    yield from shortened(record, preset)
+    yield from shortened(record)
     named = {rung.access for rung in record.rungs}
     ran = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
@@ -144,7 +145,7 @@ def unfinished(record: Record) -> Iterator[str]:
         yield f"{spent} gradients through the purifier for the most robust image, fewer than {LEAST}"
 
 
-def shortened(record: Record, preset: Preset) -> Iterator[str]:
+def shortened(record: Record) -> Iterator[str]:
     """Attacks of a ladder that did less than it says, going by rounds and calls; the first ladders did not count.
 
     On a classifier alone an image that withstands an attack has cost it every step. Elsewhere an attack may end early,
@@ -152,12 +153,13 @@ def shortened(record: Record, preset: Preset) -> Iterator[str]:
     """
     if record.attack.revision == 1:
         return
+    planned = _rounds(record.attack.preset)
     params = {f"{rung.access} {formatted(rung)} {rung.evasion}".strip(): rung.params for rung in record.attack.rungs}
     bare = not (record.defense.parts.detector or record.defense.parts.purifier)
     for rung in record.rungs:
         if rung.reason or not rung.withstanding:
             continue
-        rounds = min((each.rounds for each in preset.rungs if each.name == rung.rung), default=0)
+        rounds = planned.get(rung.rung, 0)
         if len(rung.rounds) < rounds:
             yield f"{rung.rung} ran {len(rung.rounds)} of {rounds} rounds, and images were left"
         left, asked = rung.attacked - (rung.broken or 0), params.get(rung.rung, {})
@@ -167,6 +169,15 @@ def shortened(record: Record, preset: Preset) -> Iterator[str]:
             yield f"{rung.rung} spent {rung.gradients_max} gradients on an image that it left, not {asked['steps']}"
         if rung.access == "query" and rung.queries_mean * rung.attacked < left * _whole(asked.get("queries")) - SLACK:
             yield f"{rung.rung} spent {rung.queries_mean:.6g} queries on an image, fewer than those that it left cost"
+
+
+@cache
+def _rounds(preset: str) -> dict[str, int]:
+    """By rung of a ladder, how often its attack runs at least."""
+    found: dict[str, int] = {}
+    for rung in PRESETS[preset].rungs:
+        found[rung.name] = min(rung.rounds, found.get(rung.name, rung.rounds))
+    return found
 
 
 def _whole(value: object) -> int:
