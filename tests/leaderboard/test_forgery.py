@@ -419,13 +419,6 @@ def identified(change: Edit) -> Callable[[Referee], Edit]:
     return made
 
 
-def more_draws(record: Facts, images: Facts) -> None:
-    """Each draw twice: the shares stay, and more draws seem to have been scored."""
-    record["draws"] = 2 * len(images["attacked"])
-    for side in ("clean", "attacked"):
-        images[side] = [*images[side], *images[side]]
-
-
 UNVERIFIED: dict[str, Callable[[Referee], Edit]] = {
     "every attacked image withstands": careful(withstands),
     "every attacked image is withheld": careful(withholds),
@@ -441,7 +434,6 @@ UNVERIFIED: dict[str, Callable[[Referee], Edit]] = {
     "an image that another rung broke": plain(put("rungs", 0, "broken", value=0)),
     "the results of another seed": identified(put("seed", value=1)),
     "the results at a smaller eps": identified(put("threat", "eps", value=0.2)),
-    "each draw twice": identified(more_draws),
     "a perfect detector": plain(metric("detector_tpr", 1.0)),
 }
 
