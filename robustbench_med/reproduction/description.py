@@ -31,7 +31,7 @@ from robustbench_med.records.sections.dataset import DatasetOptions
 from robustbench_med.records.sections.defense import PartsSection
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces.dataset import Task
+    from robustbench_med.interfaces.tasks import Task
 
 #: Clocks of two machines may differ by this much.
 CLOCKS = dt.timedelta(days=1)
