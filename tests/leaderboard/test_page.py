@@ -16,10 +16,10 @@ from helpers.paths import ROOT
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.answers import Answers
-from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page import charts, lines
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.figures import DASH, MINUS, count, interval, percent, web
-from robustbench_med.leaderboard.schema import Entry, Figure
+from robustbench_med.leaderboard.schema import Entry, Figure, RungFigure
 from robustbench_med.records.rerun import command
 
 SITE = {"index.html", "about.html", "assets/page.css", "assets/page.js", "assets/search.js"}
@@ -151,6 +151,15 @@ def test_answers_are_means_over_seeds_and_need_all_of_them() -> None:
     attacked = page_of(entry).confusion[1]
     assert [cell.text for cell in attacked.rows[0][1]] == ["3", "1", "0"]
     assert page_of(replace(entry, answers=())).confusion == []
+
+
+def test_attackers_that_did_not_run_share_a_line_for_each_reason() -> None:
+    absent = tuple(RungFigure(name, "gate", None, reason="no <detector>") for name in ("gate one", "gate two"))
+    text = lines.attackers(page_of(boards.entry(rungs=(*absent, *boards.entry().rungs))))
+    assert text.count("not run: no &lt;detector&gt;") == 1
+    assert "<th>gate one, gate two<td" in text
+    assert text.index("full apgd") < text.index("gate one")
+    assert "<th>query square<td colspan=6 class=why>not run: the budget was spent" in text
 
 
 def test_the_curve_over_eps_holds_what_may_be_compared() -> None:

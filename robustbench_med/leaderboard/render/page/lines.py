@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def attackers(page: Page) -> Markup:
-    """A line for clean images, and for each attacker: what it left, what it was given, and what it spent."""
+    """A line for clean images, and for each attacker: what it left, what it was given, and what it spent.
+
+    Those that did not run come last, one line for each reason.
+    """
     return _joined(_attackers(page))
 
 
@@ -33,14 +36,17 @@ def _attackers(page: Page) -> Iterator[str]:
         bar = charts.interval_bar(clean, "clean")
         figures = f"<td>{percent(clean.value)}<td><td><td><td>"
         yield f"<tr><th>no attack<small>clean images</small><td class=barcell>{bar}{figures}"
+    left_out: dict[str, list[str]] = {}
     for rung, before, figure in page.ladder:
-        head = f"<tr><th>{escape(rung.name)}<small>{escape(words.RUNGS.get(rung.access, ''))}</small>"
         if rung.reason and rung.withstanding is None:
-            yield f"{head}<td colspan=6 class=why>not run: {escape(rung.reason)}"
+            left_out.setdefault(rung.reason, []).append(rung.name)
             continue
+        head = f"<tr><th>{escape(rung.name)}<small>{escape(words.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td class=barcell>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
+    for reason, names in left_out.items():
+        yield f"<tr><th>{escape(', '.join(names))}<td colspan=6 class=why>not run: {escape(reason)}"
 
 
 def clients(entry: Entry) -> Markup:
