@@ -164,6 +164,17 @@ def test_a_defense_is_loaded_with_the_options_of_its_record() -> None:
     assert {*TRAINING, "partition", "unseen_site", "train_seed"} <= known
 
 
+def test_data_that_is_not_simulated_needs_a_folder() -> None:
+    data = {"name": "lgg", "params_passed": {}, "synthetic": False, "asked": {"dataset": "lgg"}}
+    made = [record(f"c{seed}", seed=seed, dataset=data) for seed in (0, 1)]
+    assert 'data_root="FOLDER"' in snippet(made[0])
+    assert "FOLDER" not in snippet(record())
+    ((line,), _) = commands(made)
+    assert line.endswith(" --data-root FOLDER --out results/$seed\ndone")
+    ((line,), _) = commands(made[:1])
+    assert line.endswith(" --data-root FOLDER --out results/c0")
+
+
 def test_cells_that_differ_in_a_seed_are_measured_in_a_loop() -> None:
     three = [record(f"c{seed}", seed=seed) for seed in (0, 1, 2)]
     asked, missing = commands([*three, record("other", eot=9, draws=7)])

@@ -31,7 +31,7 @@ def commands(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     while left:
         first, options = left[0]
         name, alike = max((_alike(left, name) for name in SEEDS), key=lambda each: len(each[1]))
-        line = command(first)
+        line = _with_images(command(first), first)
         if len(alike) > 1:
             option = name.replace("_", "-")
             shape = re.sub(rf" --{option} \d+(?= )", f" --{option} $seed", line.rpartition(" --out ")[0], count=1)
@@ -41,6 +41,14 @@ def commands(records: Sequence[Record]) -> tuple[list[str], list[str]]:
             asked.append(line)
         left = [each for each in left if each[1] != options and each not in alike]
     return asked, missing
+
+
+def _with_images(line: str, record: Record) -> str:
+    """The command with the folder of images, which only simulated data do without."""
+    if record.dataset.synthetic:
+        return line
+    before, out, place = line.rpartition(" --out ")
+    return f"{before} --data-root FOLDER{out}{place}"
 
 
 def _alike(
@@ -70,6 +78,7 @@ def snippet(record: Record) -> str:
         words.append(f"train_seed={defense.weights.seed}")
     words += [f"partition={_text(data.partition)}"] if data.partition else []
     words += [f"unseen_site={list(map(str, data.unseen_site))!r}"] if data.unseen_site else []
+    words += [] if record.dataset.synthetic else ['data_root="FOLDER"']
     client = record.clients[0] if record.clients else ""
     return (
         "import robustbench_med as rbmed\n\n"
