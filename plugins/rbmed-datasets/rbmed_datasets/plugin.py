@@ -81,6 +81,7 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         name="own",
         target="rbmed_datasets.own:Own",
         summary="Images that a Python program hands over: evaluate(dataset=(images, labels))",
+        title="Own images",
         licence="that of the images you bring",
     )
     yield DatasetSpec(
