@@ -13,8 +13,8 @@ from robustbench_med.errors import BadParameter, DeviceError, described
 
 Result = TypeVar("Result")
 
-#: Default images per chunk: few for the caches of a CPU, many for a GPU.
-AUTO = {"cpu": 128, "cuda": 512}
+#: Most images per chunk: few for the caches of a CPU; on a GPU as many as a probe finds to fit, up to this number.
+AUTO = {"cpu": 128, "cuda": 4096}
 
 
 def find_device(name: str) -> torch.device:
