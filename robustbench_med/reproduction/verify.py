@@ -168,7 +168,7 @@ class Verifier:
             return []
         trained = cell.trained
         partition = format_ref(trained.partition) if trained.partition else None
-        split = TestSplit(**facts_of(loader.dataset(trained), partition))
+        split = TestSplit(**facts_of(loader.dataset(trained, cell.threat.finding), partition))
         return list(faults(record, from_samples(made), split, self._metrics))
 
     def weights_of(self, record: Record, cell: Cell, loader: Loader, weights: Path | None = None) -> Path:

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.ranking.eligibility import record_faults
+from robustbench_med.leaderboard.ranking.identity import board_key
 from robustbench_med.records.record import Record
+from robustbench_med.records.rerun import request
 
 NAMES = ("Edema", "Effusion", "Mass")
 DATA = "table:size=16,label=Edema+Effusion+Mass,task=multi-label"
@@ -175,3 +178,13 @@ def test_arrays_may_hold_findings_or_grades(xray: Path, tmp_path: Path) -> None:
         rbmed.own_data((images, labels.numpy()), classes=["Mass", "Edema"])
     graded = rbmed.own_data((images, labels.sum(1).numpy()), ordinal=True)
     assert (graded.task, len(graded.classes)) == ("ordinal", 1 + int(labels.sum(1).max()))
+
+
+def test_several_findings_have_no_rank_and_boards_of_their_own(xray: Path, tmp_path: Path) -> None:
+    (every,) = run(DATA, xray, tmp_path, Regions())
+    named = run(DATA, xray, tmp_path, Regions(), finding=["Mass", "Edema"])
+    for record in (every, *named):
+        assert next(iter(record_faults(record))).startswith("boards rank tasks of one answer for each image")
+    assert len({board_key(record) for record in (every, *named)}) == 3
+    assert request(named[0])["finding"] == "Mass"
+    assert "finding" not in request(every)

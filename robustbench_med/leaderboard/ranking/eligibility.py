@@ -35,7 +35,7 @@ def faults(records: Sequence[Record]) -> Iterator[str]:
 
 def record_faults(record: Record) -> Iterator[str]:
     """Why a row with this record has no rank."""
-    if record.dataset.task == "multi-label":
+    if record.dataset.task == "multi-label" or record.threat.finding:
         yield "boards rank tasks of one answer for each image; this data set has several findings"
     if record.status == "failed":
         yield f"the measurement failed: {record.reason or 'no reason is given'}"

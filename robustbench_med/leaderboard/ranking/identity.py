@@ -33,7 +33,7 @@ def board_key(record: Record) -> tuple[str, ...]:
     data, threat = record.dataset, record.threat
     return (
         *(data.name, data.digest or "", data.partition or ""),
-        *(threat.norm, f"{threat.eps:.10g}", threat.goal),
+        *(threat.norm, f"{threat.eps:.10g}", " ".join(filter(None, [threat.goal, threat.finding]))),
     )
 
 
