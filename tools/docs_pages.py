@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -80,21 +79,17 @@ def hooks() -> str:
 
 
 def python() -> str:
-    """The public names of the package."""
+    """The public names of the package, with signatures; mkdocstrings fills in what stands after ``:::``."""
     lines = ["# Python", "", "The public names of `robustbench_med`; everything else may change at any time.", ""]
     for name in sorted(robustbench_med.__all__):
         value = getattr(robustbench_med, name)
-        lines += [f"## {name}", ""]
-        if not callable(value):
-            lines += [f"`{value!r}`", ""]
+        home = getattr(value, "__module__", "") or ""
+        if not callable(value) or not home.startswith("robustbench_med"):
+            lines += [f"## {name}", "", f"`{value!r}`" if not callable(value) else f"That of `{home}`.", ""]
             continue
-        if inspect.isfunction(value):
-            lines += ["```python", f"{name}{inspect.signature(value)}", "```", ""]
-        lines += ["```text", _doc(value), "```", ""]
+        lines += [f"::: {home}.{value.__qualname__}", ""]
         if value is robustbench_med.evaluate:
             lines += ["| Option | |", "|---|---|", *(f"| `{key}` | {_cell(help_of_key(key))} |" for key in OPTIONS), ""]
-        for method, member in _methods(value):
-            lines += [f"**{name}.{method}**", "", "```text", _doc(member), "```", ""]
     return "\n".join(lines)
 
 
@@ -154,13 +149,6 @@ def _context(command: Any) -> Any:
     return click.Context(command)
 
 
-def _methods(cls: Any) -> Iterator[tuple[str, Any]]:
-    if inspect.isclass(cls):
-        for name, member in vars(cls).items():
-            if not name.startswith("_") and inspect.isfunction(member) and member.__doc__:
-                yield name, member
-
-
 def _doc(value: Any) -> str:
     text = inspect.getdoc(value)
     if not text:
@@ -180,13 +168,11 @@ PAGES = {"components": components, "hooks": hooks, "python": python, "checks": c
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the generated pages, and the README as the first."""
+    """Add the generated pages."""
     from mkdocs.structure.files import File
 
     for name, page in PAGES.items():
         files.append(File.generated(config, f"reference/{name}.md", content=page()))
-    readme = Path(config.config_file_path).with_name("README.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, "index.md", content=re.sub(r"\]\(docs/", "](", readme)))
     return files
 
 
