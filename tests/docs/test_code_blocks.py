@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
+from robustbench_med.cli.commands import certify
 from robustbench_med.cli.main import app
 from robustbench_med.grid.config import OPTIONS, build
 from robustbench_med.grid.plan import Cell, plan
@@ -34,6 +36,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     for name in set(sys.modules) - before:
         if name.startswith(("my_", "net")):
             del sys.modules[name]
+
+
+#: What commands that measure do where nothing else is said; in a planned block they are planned.
+DEFAULTS: dict[str, dict[str, Any]] = {"run": {}, "certify": certify.DEFAULTS}
 
 
 def runs(page: Path) -> list[Block]:
@@ -59,20 +65,23 @@ def test_the_blocks_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def rbmed_command(block: Block, args: list[str]) -> None:
-    if block.mark == "planned" and args[0] == "run":
-        assert planned(args[1:]), f"{block}: rbmed {shlex.join(args)} makes no cell"
+    if block.mark == "planned" and args[0] in DEFAULTS:
+        assert planned(args), f"{block}: rbmed {shlex.join(args)} makes no cell"
         return
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, f"{block}: rbmed {shlex.join(args)}\n{done.output}\n{done.exception!r}"
 
 
 def planned(args: list[str]) -> list[Cell]:
-    """The cells of a run, as far as they are known without data and weights."""
-    given = get_command(app).commands["run"].make_context("run", args).params  # type: ignore[attr-defined]
+    """The cells of a command that measures, as far as they are known without data and weights."""
+    name, *options = args
+    given = get_command(app).commands[name].make_context(name, options).params  # type: ignore[attr-defined]
     asked = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
     asked = {key: value for key, value in asked.items() if key in OPTIONS}
     file = Path(given["config"]) if given["config"] else None
-    return [cell for cell in plan(build(asked, file), Registry()) if isinstance(cell, Cell)]
+    if name == "certify":
+        asked["certify"] = True
+    return [cell for cell in plan(build(asked, file, DEFAULTS[name]), Registry()) if isinstance(cell, Cell)]
 
 
 def test_a_block_that_is_not_run_says_why() -> None:
