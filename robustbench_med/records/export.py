@@ -5,7 +5,6 @@ Of many records only what is written is kept while they are read: a row, or a li
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,14 +50,14 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def parts(kept: Sequence[Any], form: str) -> Iterator[str]:
-    """What was `kept_as` a format, as text: ``csv`` with a row per cell, or ``json``, an array of whole records."""
+    """What was `kept_as` a format, as text: ``csv`` with a row per cell, ``json``, an array with a line per record."""
     if form == "csv":
         yield table.to_csv(frame_of(list(kept)))
         return
-    before = "[\n "
+    before = "[\n"
     for line in kept:
-        yield before + json.dumps(json.loads(line), indent=1, allow_nan=False).replace("\n", "\n ")
-        before = ",\n "
+        yield before + line
+        before = ",\n"
     yield "\n]\n"
 
 
