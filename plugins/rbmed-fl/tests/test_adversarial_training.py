@@ -7,9 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rbmed_fl.adversarial_training import PGDTraining, TRADESTraining, eval_mode, objective, parse_adversarial
+from rbmed_fl.adversarial_training import (
+    PGDTraining,
+    TRADESTraining,
+    _divergence_of_findings,
+    eval_mode,
+    objective,
+    parse_adversarial,
+)
 from rbmed_fl.strategies.fedavg import FedAvg
-from robustbench_med import Classifier, Split, TrainJob
+from robustbench_med import Classifier, Split, TrainJob, right_answers
 from robustbench_med.errors import BadParameter
 
 BOTH = ["pgd:steps=3,eps=0.05", "trades:steps=3,eps=0.05"]
@@ -281,3 +288,33 @@ def test_invalid_text_is_refused_when_the_parameters_are_created(text, fault):
     assert message.startswith("adversarial")
     assert fault in message
     assert "\n" not in message
+
+
+def test_the_divergence_of_findings_is_that_of_each_by_itself():
+    p, q = torch.randn(5, 3), torch.randn(5, 3)
+    a, b = p.sigmoid(), q.sigmoid()
+    expected = (a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()).sum() / 3
+    torch.testing.assert_close(_divergence_of_findings(p, q), expected)
+
+
+@pytest.mark.parametrize("adversarial", ["none", *BOTH])
+def test_findings_are_learnt(adversarial):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (40, 2), generator=generator)
+    images = 0.3 + 0.02 * torch.rand(40, 1, 8, 8, generator=generator)
+    images[:, 0, :4] += 0.4 * labels[:, :1, None]
+    images[:, 0, 4:] += 0.4 * labels[:, 1:, None]
+    split = Split(images, labels, tuple(map(str, range(40))), ("a",) * 40)
+    torch.manual_seed(0)
+    strategy = FedAvg(FedAvg.Params(**{**FULL_BATCH, "lr": 0.05, "rounds": 10, "adversarial": adversarial}))
+    made = strategy.train(Binary, {"a": split}, TrainJob())
+    trained = Binary()
+    trained.load_state_dict(made.shared)
+    assert right_answers(trained(images), labels).float().mean() > 0.9
+
+
+def test_a_backdoor_in_findings_is_refused():
+    split = Split(torch.rand(4, 1, 8, 8), torch.ones(4, 2).long(), tuple("abcd"), ("a",) * 4)
+    strategy = FedAvg(FedAvg.Params(**{**FULL_BATCH, "malicious": "backdoor"}))
+    with pytest.raises(BadParameter, match="images here have several findings"):
+        strategy.train(Binary, {"a": split, "b": split}, TrainJob())
