@@ -28,7 +28,12 @@ def changed(before: Mapping[str, int], modules: Mapping[str, nn.Module]) -> str:
 
 
 def _checksums(module: nn.Module) -> Iterator[tuple[str, int]]:
-    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+    named = list(itertools.chain(module.named_parameters(), module.named_buffers()))
+    # All are on their way from a GPU before the first is waited for.
+    copies = [tensor.detach().to("cpu", non_blocking=True) for _, tensor in named]
+    if any(tensor.is_cuda for _, tensor in named):
+        torch.cuda.synchronize()
+    for (name, _), tensor in zip(named, copies, strict=True):
         facts = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
         yield name, zlib.crc32(_bytes(tensor), zlib.crc32(facts))
     for name, part in module.named_modules():
@@ -36,9 +41,8 @@ def _checksums(module: nn.Module) -> Iterator[tuple[str, int]]:
         yield f"{name} (mode or hooks)", 2 * hooks + part.training
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    """The values of a tensor, in the order in which they lie in memory."""
-    data = tensor.detach().cpu()
+def _bytes(data: Tensor) -> memoryview:
+    """The values of a tensor on the CPU, in the order in which they lie in memory."""
     # A dense tensor is read as it lies: a copy into another order would take longer than the checksum.
     dense = data.is_contiguous() or data.is_contiguous(memory_format=torch.channels_last)
     flat = data.as_strided((data.numel(),), (1,)) if dense else data.flatten()

@@ -12,6 +12,7 @@ from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.runtime.fingerprint import fingerprint
 from robustbench_med.testing import PretendDevice
 
 #: Most waits per forward and backward pass. How many images are purified has to be read back; nothing else is.
@@ -65,3 +66,12 @@ def test_a_decision_reads_the_results_and_the_number_of_purified_images(gated: b
         device.reset()
         system.decide(x, rng, draws=3)
         assert device.syncs.total() == 3 * waits + RESULTS
+
+
+def test_a_checksum_of_the_networks_waits_once_for_all_of_their_tensors() -> None:
+    with PretendDevice() as device:
+        system = pipeline(True).to(device.device)
+        device.reset()
+        there = fingerprint({"system": system})
+        assert device.syncs.total() == 0  # it synchronizes once
+        assert there == fingerprint({"system": system.to("cpu")})
