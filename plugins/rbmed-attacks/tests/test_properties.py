@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from robustbench_med import Budget, Stream, ThreatModel, seed_of
 from robustbench_med.errors import BudgetExceeded
 
+#: Those of a family of changes that is no ball have tests of their own.
 SPECS = {
     spec.name: spec
     for entry in entry_points(group="rbmed")
     if entry.dist is not None and entry.dist.name == "rbmed-attacks"
     for spec in getattr(entry.load(), "rbmed_attacks", tuple)()
+    if not set(spec.norms) & {"corruption", "acquisition"}
 }
 #: Settings of each attack that are quick to run; the property tests draw one of them.
 QUICK = {

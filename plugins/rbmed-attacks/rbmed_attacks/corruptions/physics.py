@@ -39,8 +39,8 @@ class KSpaceArtefact(Artefact):
     """An artefact that multiplies the k-space of an image."""
 
     @abstractmethod
-    def factor(self, u: Tensor, share: float, height: int, width: int) -> Tensor:
-        """Complex (N, H, W), 1 everywhere at u = 0; frequencies in the order of `torch.fft.fftfreq`."""
+    def factor(self, u: Tensor, share: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Real and imaginary part, (N, H, W), 1 and 0 at u = 0; in the order of `torch.fft.fftfreq`."""
 
 
 class ImageArtefact(Artefact):
@@ -88,7 +88,7 @@ class Motion(KSpaceArtefact):
     name, limit, groups = "motion", "2 % of the field of view in each direction", 8
     low = (-1.0,) * 2 * (groups - 1)
 
-    def factor(self, u: Tensor, share: float, height: int, width: int) -> Tensor:
+    def factor(self, u: Tensor, share: float, height: int, width: int) -> tuple[Tensor, Tensor]:
         """A phase ramp for each group of lines."""
         ky, kx = _frequencies(height, u), _frequencies(width, u)
         group = ((ky + height // 2) * self.groups / height).long().clamp(0, self.groups - 1)
@@ -96,7 +96,7 @@ class Motion(KSpaceArtefact):
         moves = 0.02 * share * u.view(len(u), self.groups - 1, 2)
         moves = torch.cat([moves[:, :centre], torch.zeros_like(moves[:, :1]), moves[:, centre:]], 1)[:, group]
         angle = -2 * math.pi * (moves[..., :1] * ky[:, None] + moves[..., 1:] * kx)
-        return torch.complex(angle.cos(), angle.sin())
+        return angle.cos(), angle.sin()
 
 
 class Ghost(KSpaceArtefact):
@@ -105,12 +105,12 @@ class Ghost(KSpaceArtefact):
     name, limit = "ghost", "0.3 rad between even and odd lines, and 0.5 % of the field of view"
     low = (-1.0, -1.0)
 
-    def factor(self, u: Tensor, share: float, height: int, width: int) -> Tensor:
+    def factor(self, u: Tensor, share: float, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Opposite phases for even and odd lines."""
         ky, kx = _frequencies(height, u), _frequencies(width, u)
         sign = torch.where(ky.long() % 2 == 0, 1.0, -1.0).to(u.dtype)[:, None]
         angle = share * sign * (0.15 * u[:, 0, None, None] + 2 * math.pi * 0.0025 * u[:, 1, None, None] * kx)
-        return torch.complex(angle.cos(), angle.sin())
+        return angle.cos(), angle.sin()
 
 
 class Gibbs(KSpaceArtefact):
@@ -119,11 +119,11 @@ class Gibbs(KSpaceArtefact):
     name, limit = "gibbs", "half of the matrix in each direction"
     low = (0.0, 0.0)
 
-    def factor(self, u: Tensor, share: float, height: int, width: int) -> Tensor:
+    def factor(self, u: Tensor, share: float, height: int, width: int) -> tuple[Tensor, Tensor]:
         """A cut whose place follows u; its edge is one line wide, so that the place has a gradient."""
         kept = [self._kept(_frequencies(n, u), n, share * u[:, at, None]) for at, n in enumerate((height, width))]
         both = kept[0][:, :, None] * kept[1][:, None]
-        return torch.complex(both, torch.zeros_like(both))
+        return both, torch.zeros_like(both)
 
     @staticmethod
     def _kept(frequency: Tensor, n: int, u: Tensor) -> Tensor:
@@ -193,10 +193,13 @@ def acquire(x: Tensor, u: Tensor, artefacts: Sequence[Artefact], share: float, n
         if isinstance(artefact, KSpaceArtefact)
     ]
     if factors:
-        whole = factors[0]
-        for factor in factors[1:]:
-            whole = whole * factor
-        image = image + torch.fft.ifft2(torch.fft.fft2(image) * (whole - 1)[:, None]).real
+        real, imaginary = factors[0]
+        for one, other in factors[1:]:
+            real, imaginary = real * one - imaginary * other, real * other + imaginary * one
+        space = torch.fft.fft2(image)
+        up, across = (real - 1)[:, None], imaginary[:, None]
+        change = torch.complex(space.real * up - space.imag * across, space.real * across + space.imag * up)
+        image = image + torch.fft.ifft2(change).real
     for artefact in artefacts:
         if isinstance(artefact, ImageArtefact) and not isinstance(artefact, BiasField):
             image = artefact.apply(image, parts[artefact.name], share, noise)
