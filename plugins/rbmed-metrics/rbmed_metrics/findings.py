@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from robustbench_med import Metric, Outcome, Predictions, decode
@@ -66,6 +65,8 @@ def _f1(right: Tensor, held: Tensor) -> float | None:
 
 def _auc(answers: Predictions, truth: Tensor, finding: int) -> float | None:
     """Mean over the draws; an answer that is not finite ranks as wrongly as can be."""
+    from sklearn.metrics import roc_auc_score  # most of a second, after the first cell
+
     if answers.logits is None:
         return None
     found = []
