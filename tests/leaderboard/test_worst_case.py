@@ -161,3 +161,20 @@ def test_a_row_that_another_record_lowers_has_its_figures_from_the_same_answers(
     assert (entry.worst.value, entry.sensitivity.value, entry.specificity.value) == (0.5, 0.0, 1.0)
     assert entry.hidden_lesion.value == 1.0
     assert {client: figures["worst"].value for client, figures in entry.per_client.items()} == {"a": 0.0, "b": 8 / 12}
+
+
+@pytest.mark.parametrize(("gates", "worst"), [((3, 3), 0.5), ((3, 1), 1.0)], ids=["same", "other"])
+def test_answers_behind_another_rule_for_the_threshold_are_those_of_another_system(
+    gates: tuple[int, int], worst: float
+) -> None:
+    safe, broken = [True] * 16, [False] * 8 + [True] * 8
+    made = [ladder_record("0", safe), plain("1", broken, "full")]
+    parts = [{"detector": {"name": "mae", "params": {}}, "gate_revision": gate} for gate in gates]
+    records = [
+        type(record).model_validate(record.model_dump() | {"defense": record.defense.model_dump() | {"parts": part}})
+        for record, part in zip(made, parts, strict=True)
+    ]
+    (board,) = boards(records, {"0": outcome("0", safe), "1": outcome("1", broken)})
+    entry = next(each for each in board.entries if each.ladder)
+    assert entry.worst is not None
+    assert entry.worst.value == worst

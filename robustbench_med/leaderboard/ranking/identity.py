@@ -51,8 +51,12 @@ def system_key(record: Record) -> str:
 
 
 def weights(record: Record) -> tuple[Any, ...]:
-    """Identifies trained weights of a system: training seed and digest."""
-    return (train_seed(record), record.defense.weights.digest or "")
+    """Identifies trained weights as they are deployed: training seed, digest, and the rule for the threshold.
+
+    With another rule the same weights let other images through, so that answers must not be combined.
+    """
+    parts = record.defense.parts
+    return (train_seed(record), record.defense.weights.digest or "", parts.gate_revision if parts.detector else 0)
 
 
 def train_seed(record: Record) -> int:
