@@ -16,6 +16,7 @@ from robustbench_med.interfaces.tasks import decode
 from robustbench_med.interfaces.threat import ThreatModel
 
 
+@dataclass(frozen=True)
 class Goal:
     """Any wrong class: labels and logits are as they are."""
 

@@ -129,6 +129,13 @@ class Runner:
             classifier = build_for(model, card)
         if classifier.notes:
             warnings.warn("; ".join([*classifier.notes, _order(model, card)]), ModelNote, stacklevel=2)
+        for note in card.notes:
+            if "official split" in note and "is not used" in note:
+                warnings.warn(
+                    f"{card.name}: {note}; a model that was trained on it has seen some of the images it is tested on",
+                    ModelNote,
+                    stacklevel=2,
+                )
 
     def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
         trained = cell.trained

@@ -83,6 +83,35 @@ def test_bad_requests_are_one_line(results: Path, args: list[str], reason: str) 
     assert len(done.stderr.splitlines()) < 4
 
 
+@pytest.mark.parametrize(
+    ("args", "begins"), [(["--out", "r.md"], "#"), (["--out", "r.HTML"], "<!"), (["--out", "r", "--format", "md"], "#")]
+)
+def test_the_ending_of_the_file_says_the_format(
+    results: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], begins: str
+) -> None:
+    monkeypatch.chdir(results.parent)
+    done = rbmed(results, *args)
+    assert done.exit_code == 0, done.output
+    assert Path(args[1]).read_text(encoding="utf-8").lstrip().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["--out", "r.xyz"], "the ending says no format; valid: .html, .htm, .md, .pdf"),
+        (["--out", "r.md", "--format", "html"], "ends as md, and --format says html"),
+    ],
+)
+def test_an_ending_of_another_format_is_refused(
+    results: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(results.parent)
+    done = rbmed(results, *args)
+    assert done.exit_code == 2
+    assert reason in done.output
+    assert not Path(args[1]).exists()
+
+
 def test_no_records_and_no_chromium_are_one_line(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,10 @@ def test_eps_must_be_positive_and_finite(eps: float) -> None:
 def test_unknown_norm_and_access_say_what_is_valid() -> None:
     with pytest.raises(UsageError, match="unknown norm 'l7'; valid: linf, l2, l1, corruption, acquisition"):
         ThreatModel(norm="l7")
-    with pytest.raises(UsageError, match="unknown access 'ful'; valid: oblivious, transfer, insider, boundary, bpda"):
+    with pytest.raises(
+        UsageError,
+        match=r"unknown access 'ful', did you mean 'full'. valid: oblivious, transfer, insider, boundary, bpda",
+    ):
         ThreatModel(access="ful")
     with pytest.raises(UsageError, match="unknown goal 'fame'; valid: untargeted, hide-lesion, fake-lesion"):
         ThreatModel(goal="fame")

@@ -148,11 +148,11 @@ class Fitted(rbmed.Detector):
         self.register_buffer("known", torch.zeros(0))
 
     def fit(self, split, system, job):
-        self.known = system.classifier(split.images).mean(0)
+        self.known = system.classifier(split.images.to(job.device)).mean(0).detach()
         return {"images": len(split)}
 
     def score(self, x, system, rng):
-        near = system.purifier.purify(x, torch.ones(len(x)), rng)
+        near = system.purifier.purify(x, x.new_ones(len(x)), rng)
         return (system.classifier(near) - self.known).square().sum(1)
 
 

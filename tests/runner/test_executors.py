@@ -29,7 +29,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slurm", "unknown --executor 'slurm'; valid: local, ray"),
+        ("condor", "unknown --executor 'condor'; valid: local, ray, slurm"),
         (
             "ray:wokers=2",
             "--executor ray: unknown parameter 'wokers'",

@@ -120,7 +120,7 @@ def test_dlr_says_how_many_classes_it_needs(convnet, images, counted):
     [
         (APGD, {"loss": "ce", "targeted": True}, "no targeted form"),
         (APGD, {"steps": 0}, "greater than or equal to 1"),
-        (APGD, {"loss": "hinge"}, "'auto', 'ce', 'dlr', 'margin', 'vote' or 'logistic'"),
+        (APGD, {"loss": "hinge"}, "'auto', 'ce', 'bce', 'dlr', 'margin', 'vote' or 'logistic'"),
         (PGD, {"step_size": "1/0"}, "'1/0' is not a number or a fraction"),
         (PGD, {"step_size": "fast"}, "valid number"),
         (PGD, {"step_size": "-1/255"}, "greater than 0"),

@@ -15,14 +15,22 @@ from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, Res
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter
 
+Form = Literal["html", "md", "pdf"]
+#: Formats by the ending of a file.
+ENDINGS: dict[str, Form] = {".html": "html", ".htm": "html", ".md": "md", ".pdf": "pdf"}
+
 
 @app.command(rich_help_panel=RESULTS)
 def report(
     results: Results,
     form: Annotated[
-        Literal["html", "md", "pdf"],
-        typer.Option("--format", case_sensitive=False, help="html, md or pdf (with Chromium)."),
-    ] = "html",
+        Form | None,
+        typer.Option(
+            "--format",
+            case_sensitive=False,
+            help="html, md or pdf (with Chromium). [as the ending of the file says, else html]",
+        ),
+    ] = None,
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [next to the records]")] = None,
     images: Annotated[
         int, typer.Option(min=0, max=20, help="Attack and show this many images of each row, also of your data.")
@@ -35,10 +43,11 @@ def report(
     from robustbench_med.leaderboard.render.page.report import read, write
     from robustbench_med.leaderboard.sources.names import refreshed
 
+    if target is not None and target.is_dir():
+        raise BadParameter(f"--out {target} is a folder; name a file")
+    form = _form(form, target)
     if target is None:
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
-    if target.is_dir():
-        raise BadParameter(f"--out {target} is a folder; name a file")
     if images and form == "md":
         raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
     made, found = read(results), registry(plugin)
@@ -57,3 +66,19 @@ def report(
             list(draw_rows(verifier, measured, Path(folder), images, patients=True))
             write(made, form, target, Path(folder), names)
     plain(str(target))
+
+
+def _form(form: Form | None, target: Path | None) -> Form:
+    """The format that was asked for, by name or by the ending of the file.
+
+    Raises:
+        BadParameter: they disagree, or the ending says none.
+    """
+    if target is None:
+        return form or "html"
+    ending = ENDINGS.get(target.suffix.lower())
+    if form is None and ending is None:
+        raise BadParameter(f"--out {target}: the ending says no format; valid: {', '.join(ENDINGS)}, or add --format")
+    if form is not None and ending not in (None, form):
+        raise BadParameter(f"--out {target} ends as {ending}, and --format says {form}; change one of them")
+    return form or ending or "html"
