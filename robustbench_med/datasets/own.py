@@ -83,8 +83,32 @@ def own_data(
     task: Task = "multi-label" if labels.ndim == 2 else "ordinal" if ordinal else "multi-class"
     if task == "multi-label" and (ordinal or lesion is not None):
         raise DataError("labels (N, K) are of several findings; ordinal=True and lesion= are for one label each")
-    several = labels.shape[1] if task == "multi-label" else 0
-    count = several or 1 + max(int(own.max()) for _, own in read.values() if len(own))
+    names = _names(classes, [own for _, own in read.values()], lesion)
+    for word, given in (("patients", patients), ("sites", sites)):
+        if given is not None and len(given) != len(labels):
+            raise DataError(f"{word} has {len(given)} entries for {len(labels)} test images")
+    where = set(map(str, sites)) if sites is not None else {"own"}
+    splits = {name: Split(images[:0], labels[:0], (), ()) for name in SPLITS}
+    for name, (own, own_labels) in read.items():
+        if own.shape[1:] != images.shape[1:]:
+            raise DataError(f"{name} images are {_shape(own)}, test images {_shape(images)}; all must be of one size")
+        whose = patients if name == "test" and patients is not None else [f"{name}-{i}" for i in range(len(own))]
+        given_sites = sites if name == "test" and sites is not None else [min(where)] * len(own)
+        splits[name] = Split(own, own_labels, tuple(map(str, whose)), tuple(map(str, given_sites)))
+    key = f"own-{_digest(splits, (*names, *(['ordinal'] if ordinal else [])))}"
+    index = None if lesion is None else names.index(lesion)
+    _OWN[key] = OwnData(key, names, splits, index, patients is not None, task)
+    return _OWN[key]
+
+
+def _names(classes: Sequence[str] | None, labels: Sequence[Tensor], lesion: str | None) -> tuple[str, ...]:
+    """The names of the classes, or of the findings of labels (N, K).
+
+    Raises:
+        DataError: there are too few, two are equal, or none is that of the lesion.
+    """
+    several = labels[0].shape[1] if labels[0].ndim == 2 else 0
+    count = several or 1 + max(int(own.max()) for own in labels if len(own))
     names = tuple(map(str, classes)) if classes is not None else tuple(f"class {k}" for k in range(max(2, count)))
     if several and len(names) != several:
         raise DataError(f"classes={list(names)!r} must be {several} names, one for each finding")
@@ -94,23 +118,7 @@ def own_data(
         )
     if lesion is not None and lesion not in names:
         raise DataError(f"lesion={lesion!r} is none of the classes {', '.join(names)}")
-    for word, given in (("patients", patients), ("sites", sites)):
-        if given is not None and len(given) != len(labels):
-            raise DataError(f"{word} has {len(given)} entries for {len(labels)} test images")
-    where = set(map(str, sites)) if sites is not None else {"own"}
-    splits = {name: Split(images[:0], labels[:0], (), ()) for name in SPLITS}
-    for name, (own, own_labels) in read.items():
-        if own.shape[1:] != images.shape[1:]:
-            raise DataError(f"{name} images are {_shape(own)}, test images {_shape(images)}; all must be of one size")
-        given_patients = (
-            patients if name == "test" and patients is not None else [f"{name}-{i}" for i in range(len(own))]
-        )
-        given_sites = sites if name == "test" and sites is not None else [min(where)] * len(own)
-        splits[name] = Split(own, own_labels, tuple(map(str, given_patients)), tuple(map(str, given_sites)))
-    key = f"own-{_digest(splits, (*names, *(['ordinal'] if ordinal else [])))}"
-    index = None if lesion is None else names.index(lesion)
-    _OWN[key] = OwnData(key, names, splits, index, patients is not None, task)
-    return _OWN[key]
+    return names
 
 
 def held_data(key: str) -> OwnData:

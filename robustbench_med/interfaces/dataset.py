@@ -128,4 +128,7 @@ class DataCard:
     task: Task = "multi-class"
 
 
+#: In a note of a card: the split that came with the images is not the one in use, so that a model that was trained on
+#: it is tested on some of the same images.
+SPLIT_NOT_USED = "is not used (split=official keeps it)"
 SPLITS = ("train", "calibration", "test")

@@ -29,7 +29,7 @@ from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces import Model
-from robustbench_med.interfaces.dataset import SPLITS, DataCard
+from robustbench_med.interfaces.dataset import SPLIT_NOT_USED, SPLITS, DataCard
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped
@@ -130,7 +130,7 @@ class Runner:
         if classifier.notes:
             warnings.warn("; ".join([*classifier.notes, _order(model, card)]), ModelNote, stacklevel=2)
         for note in card.notes:
-            if "official split" in note and "is not used" in note:
+            if SPLIT_NOT_USED in note and not self.loader.train:
                 warnings.warn(
                     f"{card.name}: {note}; a model that was trained on it has seen some of the images it is tested on",
                     ModelNote,

@@ -133,7 +133,7 @@ def _on_leaks(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:
     if pictures.official is None:
         return []
     test = pictures.official == _TEST
-    state = "is kept" if pictures.kept else "is not used (split=official keeps it)"
+    state = "is kept" if pictures.kept else rbmed.SPLIT_NOT_USED
     if not test.any() or test.all():
         return [f"the official split {state}"]
     leaked = neardup.twins_across(pairs, test)

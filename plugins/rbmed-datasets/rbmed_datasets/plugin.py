@@ -10,6 +10,12 @@ from robustbench_med import DatasetSpec, hookimpl
 @hookimpl
 def rbmed_datasets() -> Iterator[DatasetSpec]:
     """The data sets."""
+    yield from _named()
+    yield from _forms()
+
+
+def _named() -> Iterator[DatasetSpec]:
+    """Data sets that have a name: two simulated ones, and one to download."""
     yield DatasetSpec(
         name="brainsim",
         target="rbmed_datasets.brainsim.dataset:BrainSim",
@@ -40,6 +46,10 @@ def rbmed_datasets() -> Iterator[DatasetSpec]:
         licence="CC BY-NC-SA 4.0",
         needs_root=True,
     )
+
+
+def _forms() -> Iterator[DatasetSpec]:
+    """Forms in which people have their own images."""
     yield DatasetSpec(
         name="imagefolder",
         target="rbmed_datasets.imagefolder:ImageFolder",

@@ -26,7 +26,8 @@ def rbmed_strategies() -> Iterator[StrategySpec]:
     """One global model, personalized federations, and the two bounds."""
     yield from _averaging()
     yield from _robust()
-    yield from _personalized()
+    yield from _personal_layers()
+    yield from _mixtures()
     yield _spec(
         "local",
         "LocalOnly",
@@ -153,7 +154,7 @@ def _robust() -> Iterator[StrategySpec]:
     )
 
 
-def _personalized() -> Iterator[StrategySpec]:
+def _personal_layers() -> Iterator[StrategySpec]:
     yield _spec(
         "fedbn",
         "FedBN",
@@ -181,6 +182,10 @@ def _personalized() -> Iterator[StrategySpec]:
         "Exploiting Shared Representations for Personalized Federated Learning",
         "ICML 2021",
     )
+
+
+def _mixtures() -> Iterator[StrategySpec]:
+    """A personal model beside the global one, or several global ones."""
     yield _spec(
         "ditto",
         "Ditto",

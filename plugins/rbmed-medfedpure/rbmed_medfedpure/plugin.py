@@ -10,6 +10,12 @@ from robustbench_med import DefenseSpec, hookimpl
 @hookimpl
 def rbmed_defenses() -> Iterator[DefenseSpec]:
     """The recipes; the first three ship weights trained on brainsim."""
+    yield from _reference()
+    yield from _baselines()
+
+
+def _reference() -> Iterator[DefenseSpec]:
+    """MedFedPure, and what became of it here."""
     yield DefenseSpec(
         name="medfedpure",
         target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
@@ -45,6 +51,10 @@ def rbmed_defenses() -> Iterator[DefenseSpec]:
         variants=(("detector=none", "without reject option"), ("preset=few", "")),
         weights="rbmed_medfedpure:weights",
     )
+
+
+def _baselines() -> Iterator[DefenseSpec]:
+    """The classifier alone, and with a part in front of it; any combination of parts."""
     yield DefenseSpec(
         name="undefended",
         target="rbmed_medfedpure.recipes.undefended:Undefended",

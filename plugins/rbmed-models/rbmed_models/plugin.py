@@ -10,6 +10,12 @@ from robustbench_med import ModelSpec, StrategySpec, hookimpl
 @hookimpl
 def rbmed_models() -> Iterator[ModelSpec]:
     """The architectures."""
+    yield from _own()
+    yield from _foreign()
+
+
+def _own() -> Iterator[ModelSpec]:
+    """Those that are written here."""
     yield ModelSpec(
         name="resnet",
         target="rbmed_models.resnet:ResNetModel",
@@ -29,6 +35,10 @@ def rbmed_models() -> Iterator[ModelSpec]:
         venue="arXiv 2025",
         reference="Karami et al. 2025, arXiv:2511.11625",
     )
+
+
+def _foreign() -> Iterator[ModelSpec]:
+    """Those from elsewhere."""
     yield ModelSpec(
         name="pytorch",
         target="rbmed_models.foreign.python_file:PyTorchFile",

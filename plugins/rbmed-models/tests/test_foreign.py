@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -164,6 +168,30 @@ def test_what_a_model_is_given_and_what_nobody_stated_is_said(weights: Path, tmp
         rbmed.evaluate(model=f"{NET}:build", **options)
     with pytest.warns(ModelNote, match="input 1 x 48 x 48, mean 0.1, std 0.2; its classes in order"):
         rbmed.evaluate(model=f"{NET}:build,size=48,channels=1,mean=[0.1],std=[0.2]", **options)
+
+
+@pytest.mark.parametrize(("split", "warned"), [("patient", True), ("official", False)])
+def test_a_split_that_came_with_the_images_and_is_not_used_is_warned_of(
+    weights: Path, tmp_path: Path, split: str, warned: bool
+) -> None:
+    dice = np.random.default_rng(0)
+    for part, name in itertools.product(("train", "test"), ("a", "b")):
+        (folder := tmp_path / "scans" / part / name).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(dice.integers(0, 256, (32, 32), dtype=np.uint8)).save(folder / f"{number}.png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rbmed.evaluate(
+            dataset=f"imagefolder:size=32,split={split}",
+            data_root=tmp_path / "scans",
+            attack="fgsm",
+            access="oblivious",
+            model=f"{NET}:build",
+            weights=weights,
+            out=tmp_path / "out",
+        )
+    said = [str(each.message) for each in caught if "has seen some of the images it is tested on" in str(each.message)]
+    assert bool(said) == warned
 
 
 def test_a_file_of_weights_needs_one_model(weights: Path, tmp_path: Path) -> None:

@@ -175,12 +175,11 @@ def _result(record: Record) -> Result:
 def _input(there: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> RankInput:
     """What the rank depends on: images broken, over all systems. The more, the better."""
     value = 1 - float(np.mean([_left(each) for each in there]))
-    known = [outcomes.get(each.cell_id) for each in there]
-    if any(each is None or each.index != known[0].index for each in known if known[0] is not None) or known[0] is None:
+    answers = [outcomes[each.cell_id] for each in there if each.cell_id in outcomes]
+    if len(answers) < len(there) or len({each.index for each in answers}) > 1:
         bounds = [each.intervals.get("robust_accuracy", (0.0, 1.0)) for each in there]
         low, high = (float(np.mean([bound[side] for bound in bounds])) for side in (0, 1))
         return RankInput(value, 1 - high, 1 - low)
-    answers = [each for each in known if each is not None]
     broken: Shares = 1 - np.concatenate([each.robust for each in answers])
     index = answers[0].index
     owners = answers[0].patients or tuple(map(str, index))

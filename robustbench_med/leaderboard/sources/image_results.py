@@ -267,10 +267,6 @@ def text_of(codes: Iterable[int]) -> str:
     return "".join(_LETTERS.get(int(code)) or _CLASSES[code] for code in codes)
 
 
-def _text(codes: Iterable[int]) -> str:
-    return "".join(_LETTERS.get(int(code)) or _CLASSES[code] for code in codes)
-
-
 def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
     """Letters of ``n`` images as classes, int8 (N,).
 
