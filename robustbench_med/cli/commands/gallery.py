@@ -42,8 +42,8 @@ def gallery(
     if row:
         wanted = [entries[name] for name in row]
     else:
-        listed = (entry for entry in entries.values() if entry.ranked or entry.earlier)
-        ranked = (entry for entry in listed if entry.records[0].dataset.synthetic)
+        # Rows of an earlier revision are left out: what is drawn is today's system, which they are not of.
+        ranked = (entry for entry in entries.values() if entry.ranked and entry.records[0].dataset.synthetic)
         wanted = [entry for entry in ranked if not (folder / entry.id / MANIFEST).is_file()]
     verifier = Verifier(registry(plugin), device, progress=RichProgress())
     drawn = 0
