@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.attack import margin as margin
     from robustbench_med.interfaces.dataset import SPLIT_NOT_USED as SPLIT_NOT_USED
     from robustbench_med.interfaces.dataset import DataCard as DataCard
+    from robustbench_med.interfaces.dataset import Fold as Fold
     from robustbench_med.interfaces.dataset import Split as Split
     from robustbench_med.interfaces.random import Stream as Stream
     from robustbench_med.interfaces.random import seed_of as seed_of
@@ -98,7 +99,7 @@ _LAZY = {
         "Report Strategy System TargetModel TrainJob"
     ),
     "robustbench_med.interfaces.attack": "margin",
-    "robustbench_med.interfaces.dataset": "DataCard SPLIT_NOT_USED Split",
+    "robustbench_med.interfaces.dataset": "DataCard Fold SPLIT_NOT_USED Split",
     "robustbench_med.interfaces.random": "Stream seed_of",
     "robustbench_med.interfaces.rate": "Rate interval percent wilson",
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",

@@ -133,6 +133,11 @@ def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
     """
     if not sites:
         return dataset
+    if dataset.card().fold is not None:
+        raise DataError(
+            f"--unseen-site {', '.join(sites)} tests every image of a site, in each fold again; give a data set "
+            "without folds"
+        )
     trained = set(dataset.sites_of("train"))
     known = sorted(trained.union(dataset.split("calibration").sites, dataset.split("test").sites))
     name = dataset.card().name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from robustbench_med.certification.settings import Certification
 from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
 from robustbench_med.files.toml_file import locate, read
-from robustbench_med.grid.data_options import with_data_options
+from robustbench_med.grid.data_options import each_fold, with_data_options
 from robustbench_med.grid.options import (
     ATTACK,
     CERTIFICATE,
@@ -245,17 +245,18 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_data(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that are parameters of every data set of the run, as such.
+    """Every data set of the run, each fold of its own, with the options that are its parameters.
 
     Raises:
         DataError: there is no such folder of test images.
     """
     folder, download = values.get("test_folder"), values.get("download") is True
-    if not isinstance(folder, str | Path | None) or not (folder or download):
-        return values
     refs = listed(values.get("dataset") or RunConfig.dataset)
-    if not all(isinstance(ref, str | dict) for ref in refs):
+    if not isinstance(folder, str | Path | None) or not all(isinstance(ref, str | dict) for ref in refs):
         return values  # what is wrong with them is said later
+    refs = [each for ref in refs for each in each_fold(ref)]
+    if not (folder or download):
+        return {**values, "dataset": refs}
     made = [with_data_options(ref, folder, download, values.get("data_root")) for ref in refs]
     return {**values, "dataset": made, "test_folder": None, "download": False}
 

@@ -1,4 +1,4 @@
-"""Options of the command line that are parameters of the data set: ``--test-folder``, ``--download``."""
+"""Parameters of the data set: options of the command line that are some, and folds, of which one stands for all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 from robustbench_med.errors import DataError
 from robustbench_med.grid.options import Ref
 from robustbench_med.plugins.references import PartRef, format_ref, parse
+
+#: Folds of a cross-validation, at most.
+MOST_FOLDS = 1000
 
 
 def with_data_options(
@@ -33,6 +36,20 @@ def with_data_options(
         known = parse(ref)
         return format_ref(PartRef(known.name, {**known.params, **more}))
     return {**ref, **more}
+
+
+def each_fold(ref: Ref) -> list[Ref]:
+    """``lgg:folds=5`` as its five folds, ``lgg:folds=5,fold=0`` and so on; a reference to one data set as it is.
+
+    Parameters ``folds`` and ``fold`` mean this for every data set that has them.
+    """
+    known = parse(ref) if isinstance(ref, str) else PartRef("", ref)
+    folds = str(known.params.get("folds", ""))
+    if "fold" in known.params or not (folds.isascii() and folds.isdecimal() and 2 <= int(folds[:5]) <= MOST_FOLDS):
+        return [ref]
+    if isinstance(ref, str):
+        return [format_ref(PartRef(known.name, {**known.params, "fold": fold})) for fold in range(int(folds))]
+    return [{**ref, "fold": fold} for fold in range(int(folds))]
 
 
 def _folder(path: Path, root: Path | str | None) -> str:

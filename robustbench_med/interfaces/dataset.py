@@ -95,6 +95,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Which part of a cross-validation a data set is.
+
+    Attributes:
+        number: of the fold whose patients are the test split, from 0.
+        of: how many folds there are; over all of them every patient is tested once.
+        pool: digest of the cross-validation; equal for its folds.
+    """
+
+    number: int
+    of: int
+    pool: str
+
+
+@dataclass(frozen=True)
 class DataCard:
     """Description of a data set, shown by `rbmed data show` and stored in every record.
 
@@ -112,6 +127,7 @@ class DataCard:
         notes: further facts, such as a site that was left out and the reason.
         patients_known: images of one patient have one patient id; False where ids were guessed, or are of images.
         task: ``multi-class`` (two classes are one kind of it), ``multi-label`` or ``ordinal``.
+        fold: of which cross-validation the test split is a part; None for a single split.
     """
 
     name: str
@@ -126,6 +142,7 @@ class DataCard:
     notes: tuple[str, ...] = ()
     patients_known: bool = True
     task: Task = "multi-class"
+    fold: Fold | None = None
 
 
 #: In a note of a card: the split that came with the images is not the one in use, so that a model that was trained on

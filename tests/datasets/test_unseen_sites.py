@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.patients import Toy, over_clients
 
 from robustbench_med.datasets.partition import without
 from robustbench_med.errors import DataError
-from robustbench_med.interfaces.dataset import SPLITS, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Fold, Split
 
 
 def test_an_unseen_site_is_tested_on_all_its_patients() -> None:
@@ -54,6 +56,18 @@ def test_a_client_of_a_partition_can_be_unseen() -> None:
     data = without(over_clients(Toy(), "iid:clients=3"), ("client-2",))
     assert set(data.split("train").sites) == {"client-1", "client-3"}
     assert set(data.split("test").sites) == {"client-1", "client-2", "client-3"}
+
+
+class FirstFold(Toy):
+    """Part of a cross-validation."""
+
+    def card(self) -> DataCard:
+        return replace(super().card(), fold=Fold(0, 3, "pool"))
+
+
+def test_an_unseen_site_would_be_tested_in_every_fold_again() -> None:
+    with pytest.raises(DataError, match="without folds"):
+        without(FirstFold(), ("hospital-1",))
 
 
 def test_an_unknown_site_cannot_be_unseen() -> None:

@@ -81,6 +81,16 @@ def test_the_clients_come_from_the_data_sets_that_are_open_already(toys: Registr
     assert opened == ["stripes"]
 
 
+def test_folds_stand_for_each_of_them() -> None:
+    folds = ("lgg:folds=3,fold=0", "lgg:folds=3,fold=1", "lgg:folds=3,fold=2")
+    assert build({"dataset": "lgg:folds=3"}).dataset == folds
+    table = {"name": "lgg", "folds": 3}
+    assert build({"dataset": table}).dataset == tuple({**table, "fold": fold} for fold in range(3))
+    assert build({"dataset": ["brainsim", "lgg:folds=3"]}).dataset == ("brainsim", *folds)
+    for one in ("lgg:folds=3,fold=1", "lgg:folds=0", "lgg:folds=x", "lgg:folds=99999999"):
+        assert build({"dataset": one}).dataset == (one,)
+
+
 def test_what_is_named_twice_is_measured_once(toys: Registry) -> None:
     assert len(cells(toys, seed=[0, 1, 0], defense=["guarded", "guarded"])) == 2 * 2
     tables = [{"name": "guarded", "fpr": 0.2}, {"name": "guarded", "detector": {"name": "mae", "passes": 2}}]

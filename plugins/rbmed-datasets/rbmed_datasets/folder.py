@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import robustbench_med as rbmed
 from rbmed_datasets import cache
 from rbmed_datasets.intensity import Window
-from rbmed_datasets.splits import SPLITS, gaps, official, split_by_patient
+from rbmed_datasets.splits import SPLITS, fold_of, gaps, official, split_by_patient
 from robustbench_med.errors import DataError
 
 Task = Literal["multi-class", "multi-label", "ordinal"]
@@ -36,11 +36,38 @@ class FolderParams(rbmed.Params):
     test_fraction: float = rbmed.Field(
         0.2, gt=0, lt=1, description="Share of the images for test; the rest is for training."
     )
+    folds: int = rbmed.Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Cross-validation: the patients of each site are divided over so many folds, each of which is the "
+        "test split once (`fold`); `rbmed run` without `fold` runs all. 0: one split.",
+    )
+    fold: int | None = rbmed.Field(None, ge=0, description="The fold that is the test split, from 0.")
+
+    @pydantic.model_validator(mode="after")
+    def _one_fold(self) -> Self:
+        if self.folds in (1, 2):
+            raise ValueError(
+                f"folds={self.folds} leaves too few patients to train on; valid: 3 or more, 0 for one split"
+            )
+        if self.folds and self.fold is None:
+            raise ValueError(
+                f"folds={self.folds} needs fold=0 to fold={self.folds - 1} (rbmed run without it runs all)"
+            )
+        if self.fold is not None and self.fold >= self.folds:
+            known = f"valid: 0 to {self.folds - 1}" if self.folds else "it needs folds=K, the number of folds"
+            raise ValueError(f"fold={self.fold}: {known}")
+        if self.folds and "test_fraction" in self.model_fields_set:
+            raise ValueError(f"test_fraction has no meaning with folds={self.folds}: each fold is tested once")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _training_images_left(self) -> Self:
-        if self.calibration_fraction + self.test_fraction >= 1:
-            raise ValueError("calibration_fraction + test_fraction must be below 1; the rest is for training")
+        test = 1 / self.folds if self.folds else self.test_fraction
+        if self.calibration_fraction + test >= 1:
+            tested = f"1/{self.folds} (folds={self.folds})" if self.folds else "test_fraction"
+            raise ValueError(f"calibration_fraction + {tested} must be below 1; the rest is for training")
         return self
 
 
@@ -146,11 +173,24 @@ class FolderDataset(rbmed.Dataset):
 
     @cached_property
     def _digest(self) -> str:
-        named = [(self.file_name(path), path) for path in self.files()]
-        content = cache.content_digest(self.base(), named, self.fact)
+        return self._digest_without()
+
+    def _digest_without(self, *more: str) -> str:
+        """The digest, of all parameters but ``more``."""
         fields = type(self.params).model_fields
-        unset = {key for key in self.later if getattr(self.params, key) == fields[key].default}.union(self.outside)
-        return cache.digest_of(self.name, self.revision, self.params.model_dump_json(exclude=unset), content)
+        later = (*self.later, "folds", "fold")
+        unset = {key for key in later if getattr(self.params, key) == fields[key].default}.union(self.outside, more)
+        return cache.digest_of(self.name, self.revision, self.params.model_dump_json(exclude=unset), self._content)
+
+    @cached_property
+    def _content(self) -> str:
+        named = [(self.file_name(path), path) for path in self.files()]
+        return cache.content_digest(self.base(), named, self.fact)
+
+    @property
+    def _fold(self) -> rbmed.Fold | None:
+        number, of = self.params.fold, self.params.folds
+        return None if number is None else rbmed.Fold(number, of, self._digest_without("fold"))
 
     def fact(self, path: Path) -> str:
         """A fact about a file that enters the digest with its bytes; see `rbmed_datasets.cache.content_digest`."""
@@ -172,6 +212,7 @@ class FolderDataset(rbmed.Dataset):
             notes=tuple(stored["notes"].tolist()),
             patients_known=bool(stored["patients_known"]),
             task=cast("Task", str(stored["task"])),
+            fold=self._fold,
         )
 
     def card(self) -> rbmed.DataCard:
@@ -203,16 +244,13 @@ class FolderDataset(rbmed.Dataset):
         return stored
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        scans, params = self.scans(), self.params
-        held_out = (params.calibration_fraction, params.test_fraction)
-        shares = (1 - sum(held_out), *held_out)
-        units = scans.patients if scans.units is None else scans.units
-        if scans.official is None:
-            splits = split_by_patient(units, scans.sites, scans.labels, shares, params.seed)
-        else:
-            share = params.calibration_fraction
-            splits = official(scans.official, scans.patients, units, scans.sites, scans.labels, share, params.seed)
-        notes = [*scans.notes, *gaps(splits, scans.sites, scans.labels, scans.classes)]
+        scans = self.scans()
+        splits = self._splits(scans)
+        fold, of = self.params.fold, self.params.folds
+        folded = (
+            [] if fold is None else [f"fold {fold} of 0 to {of - 1}: over all, each patient or group is tested once"]
+        )
+        notes = [*scans.notes, *folded, *gaps(splits, scans.sites, scans.labels, scans.classes)]
         arrays: dict[str, NDArray[Any]] = {
             "classes": np.array(scans.classes),
             "notes": np.array(notes, dtype=np.str_),
@@ -229,6 +267,24 @@ class FolderDataset(rbmed.Dataset):
                 f"{name}.masks": np.empty(0, dtype=np.bool_) if scans.masks is None else scans.masks[rows],
             }
         return arrays
+
+    def _splits(self, scans: Scans) -> NDArray[np.str_]:
+        """The split of each image."""
+        params, calibration = self.params, self.params.calibration_fraction
+        units = scans.patients if scans.units is None else scans.units
+        if params.fold is not None:
+            if scans.official is not None:
+                raise DataError(
+                    f"folds={params.folds} of data set {self.name!r} divides all patients anew, but its official split "
+                    "is kept; give folds=0, or leave the official split out (imagefolder: split=patient and no "
+                    "test_folder, table: split=-)"
+                )
+            return fold_of(params.fold, params.folds, units, scans.sites, scans.labels, calibration, params.seed)
+        if scans.official is not None:
+            given = scans.official
+            return official(given, scans.patients, units, scans.sites, scans.labels, calibration, params.seed)
+        shares = (1 - calibration - params.test_fraction, calibration, params.test_fraction)
+        return split_by_patient(units, scans.sites, scans.labels, shares, params.seed)
 
 
 def _tensor(images: NDArray[Any]) -> torch.Tensor:

@@ -91,6 +91,56 @@ def split_by_patient(
     return np.asarray(np.asarray(names)[split_of[person]])
 
 
+def fold_of(
+    fold: int,
+    folds: int,
+    patients: Sequence[str],
+    sites: Sequence[str],
+    labels: NDArray[np.int64],
+    calibration: float,
+    seed: int,
+) -> NDArray[np.str_]:
+    """One fold of a cross-validation: its patients are the test split, calibration is taken from the others.
+
+    The patients of each site are divided over the folds as `split_by_patient` divides them over splits, so that over
+    all folds each is tested once, and every fold has patients of every site.
+
+    Args:
+        fold: which, from 0.
+        folds: how many; 3 or more, so that at every site patients for training and calibration are left.
+        patients: (N,) patient or group ids.
+        sites: (N,) site ids.
+        labels: int64 (N,).
+        calibration: share of all images.
+        seed: another seed, another division.
+
+    Raises:
+        DataError: a site has fewer patients than folds.
+    """
+    held: dict[str, set[str]] = {}
+    for patient, site in zip(patients, sites, strict=True):
+        held.setdefault(site, set()).add(patient)
+    if small := [f"site {site!r} has {len(own)}" for site, own in sorted(held.items()) if len(own) < folds]:
+        raise DataError(
+            f"folds={folds} needs {folds} patients or image groups at every site; {', '.join(small)} "
+            f"(fewer folds, or min_patients={folds}, which leaves such sites out)"
+        )
+    names = [str(number) for number in range(folds)]
+    tested_in = split_by_patient(patients, sites, labels, [1 / folds] * folds, seed, names)
+    result = np.full(len(labels), "test", dtype=np.asarray(SPLITS).dtype)
+    rest = np.flatnonzero(tested_in != names[fold])
+    share = calibration / (1 - 1 / folds)
+    result[rest] = split_by_patient(
+        np.asarray(patients)[rest].tolist(),
+        np.asarray(sites)[rest].tolist(),
+        labels[rest],
+        (1 - share, share),
+        seed,
+        ("train", "calibration"),
+    )
+    return result
+
+
 def official(
     given: NDArray[np.str_],
     patients: Sequence[str],

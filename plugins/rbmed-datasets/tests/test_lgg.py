@@ -216,6 +216,45 @@ def test_real_volumes(shared_data: Path) -> None:
     assert len(patients) == len(set(patients)) == 75
 
 
+def test_folds_test_every_patient_once(root: Path) -> None:
+    whole = make(root)
+    folds = [make(root, folds=4, fold=fold) for fold in range(4)]
+    tested = [patient for data in folds for patient in sorted(set(data.split("test").patients))]
+    assert sorted(tested) == sorted({patient for name in SPLITS for patient in whole.split(name).patients})
+    cards = [data.card() for data in folds]
+    assert [(card.fold.number, card.fold.of) for card in cards if card.fold] == [(fold, 4) for fold in range(4)]
+    assert len({card.fold.pool for card in cards if card.fold}) == 1
+    assert len({card.digest for card in cards} | {whole.card().digest}) == 5
+    assert "fold 1 of 0 to 3: over all, each patient or group is tested once" in cards[1].notes
+    assert "hospital EZ left out: 1 patient(s), fewer than 5" in cards[1].notes
+    assert whole.card().fold is None
+    other = make(root, folds=4, fold=0, seed=1).card()
+    assert other.fold is not None
+    assert other.fold.pool not in {card.fold.pool for card in cards if card.fold}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"folds": 5}, "needs fold=0 to fold=4"),
+        ({"folds": 5, "fold": 5}, "fold=5: valid: 0 to 4"),
+        ({"fold": 0}, "needs folds=K"),
+        ({"folds": 1, "fold": 0}, "valid: 3 or more"),
+        ({"folds": 2, "fold": 0}, "valid: 3 or more"),
+        ({"folds": 4, "fold": 0, "test_fraction": 0.2}, "test_fraction has no meaning"),
+        ({"folds": 4, "fold": 0, "calibration_fraction": 0.8}, "1/4 .* must be below 1"),
+    ],
+)
+def test_folds_that_make_no_sense_are_refused(params: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Lgg.Params(**params)
+
+
+def test_more_folds_than_patients_of_a_hospital(root: Path) -> None:
+    with pytest.raises(DataError, match="site 'DU' has 5"):
+        make(root, folds=6, fold=0).card()
+
+
 @pytest.mark.slow
 def test_real_volumes_are_sound(shared_data: Path) -> None:
     assert Lgg(Lgg.Params(), shared_data).check() == []

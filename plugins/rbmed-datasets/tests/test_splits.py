@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rbmed_datasets.splits import SPLITS, gaps, split_by_patient
+from rbmed_datasets.splits import SPLITS, fold_of, gaps, split_by_patient
 from robustbench_med.errors import DataError
 
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -72,6 +74,43 @@ def test_same_seed_same_split_whatever_the_order_of_the_images() -> None:
 def test_two_patients_cannot_be_split() -> None:
     with pytest.raises(DataError, match="site 'tiny' has 2"):
         split_by_patient(["p", "q"], ["tiny"] * 2, np.array([0, 1]), FRACTIONS, seed=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    held=st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), min_size=1),
+    folds=st.integers(3, 7),
+    classes=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)
+def test_over_all_folds_every_patient_is_tested_once(held: dict[str, int], folds: int, classes: int, seed: int) -> None:
+    patients, sites, labels = cohort({site: folds + more for site, more in held.items()}, seed)
+    labels = np.arange(len(labels)) % classes
+    tested: list[str] = []
+    for fold in range(folds):
+        splits = fold_of(fold, folds, patients, sites, labels, 0.2, seed)
+        parts = [{p for p, split in zip(patients, splits, strict=True) if split == name} for name in SPLITS]
+        assert sum(map(len, parts)) == len(set(patients))  # no patient is in two splits
+        assert {*zip(sites, splits.tolist(), strict=True)} == {(site, split) for site in held for split in SPLITS}
+        tested += parts[2]
+    assert sorted(tested) == sorted(set(patients))
+
+
+def test_folds_have_equal_shares_and_do_not_depend_on_the_order_of_the_images() -> None:
+    patients, sites, labels = cohort({"a": 60, "b": 60})
+    order = np.random.default_rng(0).permutation(len(patients))
+    moved = [patients[i] for i in order], [sites[i] for i in order], labels[order]
+    for fold in range(5):
+        once = fold_of(fold, 5, patients, sites, labels, 0.2, 0)
+        assert [np.mean(once == split) for split in SPLITS] == pytest.approx(FRACTIONS, abs=0.03)
+        np.testing.assert_array_equal(once[order], fold_of(fold, 5, *moved, 0.2, 0))
+    assert (once != fold_of(4, 5, patients, sites, labels, 0.2, 1)).any()
+
+
+def test_a_site_with_fewer_patients_than_folds_is_named() -> None:
+    patients, sites, labels = cohort({"a": 9, "b": 4, "c": 2})
+    with pytest.raises(DataError, match=r"folds=5 needs 5 .*'b' has 4, site 'c' has 2 .*min_patients=5"):
+        fold_of(0, 5, patients, sites, labels, 0.2, 0)
 
 
 def test_gaps_name_site_class_and_split() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+from pydantic import Field
 
 from robustbench_med.files.redact import portable
 from robustbench_med.plugins.references import format_ref
@@ -40,6 +44,25 @@ class DatasetOptions(RecordSection):
         )
 
 
+class FoldSection(RecordSection):
+    """Of which cross-validation the test split is a part."""
+
+    number: Count
+    """Of the fold, from 0."""
+
+    of: Annotated[int, Field(ge=2, le=1000)]
+    """Number of folds."""
+
+    pool: Name
+    """Digest of the cross-validation; equal for its folds."""
+
+    @pydantic.model_validator(mode="after")
+    def _exists(self) -> FoldSection:
+        if self.number >= self.of:
+            raise ValueError(f"fold {self.number} of {self.of}, which are counted from 0")
+        return self
+
+
 class DatasetSection(RecordSection):
     """The data set of a cell."""
 
@@ -57,6 +80,9 @@ class DatasetSection(RecordSection):
 
     digest: Annotated[Name | None, NotNull] = None
     """Hash that changes whenever images, labels or splits do; None where the record does not have it."""
+
+    fold: Annotated[FoldSection | None, NotNull] = None
+    """The fold of a cross-validation; None for a single split."""
 
     synthetic: bool
     """The images are simulated."""
@@ -86,6 +112,9 @@ class DatasetSection(RecordSection):
     def of(cls, cell: Cell, card: DataCard, entry: RegistryEntry) -> DatasetSection:
         """The data set of a cell; ``entry`` is the plugin that offers it."""
         partition = format_ref(cell.trained.partition) if cell.trained.partition else None
+        more: dict[str, Any] = {} if card.task == "multi-class" else {"task": card.task}
+        if card.fold is not None:
+            more["fold"] = FoldSection(**dataclasses.asdict(card.fold))
         return cls(
             name=card.name,
             distribution=f"{entry.distribution} {entry.version}",
@@ -96,7 +125,7 @@ class DatasetSection(RecordSection):
             licence=card.licence,
             classes=list(card.classes),
             lesion_class=card.lesion_class,
-            **({} if card.task == "multi-class" else {"task": card.task}),
+            **more,
             notes=list(card.notes),
             revision=entry.spec.revision,
             asked=DatasetOptions.of(cell),
