@@ -15,8 +15,10 @@ from helpers.processes import run
 from packaging.requirements import Requirement
 
 import robustbench_med
-from robustbench_med.leaderboard.sources.folder import CLAIMS, EVIDENCE, NOTICE, OUTCOMES, RECORDS, SPLITS, SUBMISSIONS
+from robustbench_med.leaderboard.sources.folder import CLAIMS, EVIDENCE, NOTICE, SPLITS, SUBMISSIONS
 from robustbench_med.leaderboard.sources.names import NAMES
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
+from robustbench_med.leaderboard.sources.studies import STUDIES
 from robustbench_med.leaderboard.sources.verified import VERIFIED
 
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -134,7 +136,7 @@ def test_licence_is_apache_and_its_text_is_whole() -> None:
 
 
 def test_the_wheel_has_what_the_leaderboard_is_read_from(root: dict[str, Any]) -> None:
-    sources = (RECORDS, OUTCOMES, SPLITS, CLAIMS, NAMES, NOTICE, SUBMISSIONS, EVIDENCE, VERIFIED)
+    sources = (RECORDS, OUTCOMES, SPLITS, CLAIMS, NAMES, NOTICE, SUBMISSIONS, EVIDENCE, VERIFIED, *STUDIES)
     there = {f"leaderboard/{name}" for name in sources if (ROOT / "leaderboard" / name).exists()}
     included = root["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert included.keys() == {*there, "configs"}

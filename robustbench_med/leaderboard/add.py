@@ -7,9 +7,9 @@ from pathlib import Path
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.sources.consistency import outcome_of
-from robustbench_med.leaderboard.sources.folder import OUTCOMES, RECORDS, read_records
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record

@@ -9,11 +9,13 @@ from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.site import pages
+from robustbench_med.leaderboard.render.studies.all import studies
+from robustbench_med.leaderboard.render.studies.all import to_csv as of_study
 from robustbench_med.leaderboard.sources.folder import Sources, no_collection
 from robustbench_med.leaderboard.sources.names import NAMES, dumped
 
 #: Folders of generated files: what lies in them and is not of these records goes.
-FOLDERS = ("assets", "boards", "entries")
+FOLDERS = ("assets", "boards", "entries", "studies")
 
 
 def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
@@ -24,14 +26,15 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
         pictures: folder of the rows' galleries, which the pages link.
     """
     with no_collection():
-        boards = sources.boards()
+        boards, beside = sources.boards(), studies(sources.studies)
         return {
-            "README.md": to_markdown(boards, sources.published.claims, notice=sources.notice),
+            "README.md": to_markdown(boards, sources.published.claims, notice=sources.notice, studies=beside),
             "leaderboard.csv": to_csv(boards),
-            "leaderboard.json": to_json(boards),
+            "leaderboard.json": to_json(boards, beside),
             "leaderboard.tex": to_tex(boards),
             NAMES: dumped(sources.names),
-            **dict(pages(boards, pictures, sources.notice, sources.names)),
+            **dict(pages(boards, pictures, sources.notice, sources.names, beside)),
+            **{f"studies/{study.id}.csv": of_study(study) for study in beside},
         }
 
 

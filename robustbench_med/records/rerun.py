@@ -81,6 +81,11 @@ def command(record: Record) -> str:
     if "probe_limit" in options:
         del options["probe_limit"]
         options["access"] = "oblivious" if record.role == "claim" else "ladder:quick"
+    return written(options, f"results/{record.cell_id}")
+
+
+def written(options: Mapping[str, Any], out: str) -> str:
+    """Options of ``rbmed run`` as a command, training included; a list is given item by item."""
     words = ["rbmed", "run", "--train"]
     for name, value in options.items():
         if value is True:
@@ -88,7 +93,7 @@ def command(record: Record) -> str:
             continue
         for item in value if isinstance(value, list | tuple) else [value]:
             words += [f"--{name.replace('_', '-')}", _word(name, item)]
-    return shlex.join([*words, "--out", f"results/{record.cell_id}"])
+    return shlex.join([*words, "--out", out])
 
 
 def _word(name: str, value: Any) -> str:

@@ -25,10 +25,10 @@ def attacks(
 ) -> None:
     """Rank attacks by what they leave of the same defenses with the same budget."""
     from robustbench_med.leaderboard.render.attacks import by_system, cells, columns, summary, to_markdown
-    from robustbench_med.leaderboard.sources.attacks import FOLDER, read_attack_boards
+    from robustbench_med.leaderboard.sources.attacks import read_attack_boards
     from robustbench_med.leaderboard.sources.folder import default_folder
 
-    boards = read_attack_boards((root or default_folder()) / FOLDER, results or [])
+    boards = read_attack_boards(root or default_folder(), results or [])
     if not boards:
         plain("no comparison: it takes two attacks on two systems, with the same --max-gradients or --max-queries")
     for board in boards:

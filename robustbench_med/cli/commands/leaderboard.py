@@ -44,7 +44,7 @@ def build(
     from robustbench_med.leaderboard.sources.names import refreshed
 
     sources, found = read_sources(root), registry()
-    names = refreshed(sources.names, lambda kind, name: found.find(kind, name).spec, sources.records)
+    names = refreshed(sources.names, lambda kind, name: found.find(kind, name).spec, sources.every_record)
     files = rendered(replace(sources, names=names), root / "gallery")
     if not compare:
         changed = write(root, files)

@@ -78,7 +78,8 @@ def verify(
     """Run the cells of a submission, or score the images of evidence, again; exit code 1 if results differ."""
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.sources.claims import Publications
-    from robustbench_med.leaderboard.sources.folder import RECORDS, Sources, read_sources
+    from robustbench_med.leaderboard.sources.folder import Sources, read_sources
+    from robustbench_med.leaderboard.sources.records import RECORDS
     from robustbench_med.leaderboard.sources.submission import Submission
     from robustbench_med.leaderboard.sources.verified import VERIFIED, add
     from robustbench_med.reproduction.verify import Verifier
@@ -234,14 +235,15 @@ def _say(found: Evidence, record: Record) -> None:
 def _read(file: Path, sources: Sources) -> Submission | Evidence:
     """A submission, evidence, which alone has the digest of its images, or a file of records of the leaderboard."""
     from robustbench_med.leaderboard.schema import Paper
-    from robustbench_med.leaderboard.sources import evidence, folder, submission
+    from robustbench_med.leaderboard.sources import evidence, submission
+    from robustbench_med.leaderboard.sources.records import read_records
 
     try:
         text = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
     if file.suffix == ".jsonl":
-        records = tuple(folder.read_records(file))
+        records = tuple(read_records(file))
         return submission.Submission(file.stem, "", Paper(""), "", records, sources.outcomes)
     return evidence.read(file) if b'"images_sha256"' in text else submission.read(file)
 

@@ -54,7 +54,8 @@ def submit(
 
 def known(root: Path) -> tuple[dict[str, Record], Mapping[str, TestSplit]]:
     """Cells and test splits of a leaderboard; empty where there is no such folder."""
-    from robustbench_med.leaderboard.sources.folder import RECORDS, read_sources
+    from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.records import RECORDS
 
     if not (root / RECORDS).is_dir():
         return {}, {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ class RankedAttack:
         results: of each system, in the order of `AttackBoard.systems`; None where it did not run.
         rank: from 1; None if it did not run on all systems.
         tied: other attacks that are not significantly better or worse.
+        records: what it was made from.
     """
 
     name: str
@@ -68,6 +69,7 @@ class RankedAttack:
     results: tuple[Result | None, ...]
     rank: int | None = None
     tied: int = 0
+    records: tuple[Record, ...] = field(default=(), repr=False)
 
     def mean(self, what: str) -> float:
         """The mean of a figure of `Result` over the systems on which it ran."""
@@ -132,7 +134,7 @@ def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> Att
         rows[at] = replace(rows[at], low=low, high=high, rank=rank.rank, tied=rank.tied)
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.left, row.name))
     first = group[0]
-    threat = f"{first.threat.norm} {identity.eps_text(first)}"
+    threat = f"{first.threat.norm.capitalize()} {identity.eps_text(first)}"
     goal = "" if first.threat.goal == "untargeted" else f", {first.threat.goal}"
     title = f"{first.dataset.name}{' (synthetic)' if first.dataset.synthetic else ''}   {threat}{goal}"
     names = tuple(f"{name} ({access})" if name in _twice(systems) else name for name, access in systems)
@@ -146,10 +148,8 @@ def _twice(systems: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def _system(record: Record) -> tuple[str, str]:
-    """What was attacked, and from which rung; its weights are named by the training seed."""
-    seed = identity.train_seed(record)
-    name = identity.defense(record) + (f" + {identity.strategy(record)[0]}" if identity.strategy(record)[0] else "")
-    return f"{name}, seed {seed}" if seed else name, record.threat.access
+    """What was attacked, and from which rung."""
+    return identity.system_name(record), record.threat.access
 
 
 def _left(record: Record) -> float:
@@ -163,7 +163,8 @@ def _row(name: str, there: Sequence[Record | None], least: Sequence[float]) -> R
     results = tuple(None if each is None else _result(each) for each in there)
     control = any(each.attack.is_control for each, _ in ran)
     best_on = sum(gap < 1e-9 for gap in gaps)
-    return RankedAttack(name, control, left, left, left, float(np.mean(gaps)), best_on, results)
+    records = tuple(each for each, _ in ran)
+    return RankedAttack(name, control, left, left, left, float(np.mean(gaps)), best_on, results, records=records)
 
 
 def _result(record: Record) -> Result:

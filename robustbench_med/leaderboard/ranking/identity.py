@@ -103,6 +103,19 @@ def defense(record: Record) -> str:
     return format_ref(PartRef(record.defense.name, passed))
 
 
+def system_name(record: Record) -> str:
+    """Defense and strategy in short; weights of another training seed than 0 are named by it."""
+    seed, name = train_seed(record), " + ".join(filter(None, [defense(record), strategy(record)[0]]))
+    return f"{name}, seed {seed}" if seed else name
+
+
+def data_name(record: Record) -> str:
+    """The data set with its parameters and partition, and whether it is synthetic."""
+    data = record.dataset
+    name = format_ref(PartRef(data.name, data.params_passed))
+    return " ".join(filter(None, [name, "(synthetic)" if data.synthetic else "", data.partition]))
+
+
 def strategy_name(record: Record) -> str:
     """The strategy without parameters; "" where the record does not name one."""
     named = record.defense.strategy

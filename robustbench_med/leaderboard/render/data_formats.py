@@ -10,6 +10,8 @@ from dataclasses import fields
 from typing import Any
 
 from robustbench_med.files.escaping import escape_csv
+from robustbench_med.leaderboard.render.studies.all import to_json as of_studies
+from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.schema import Board, Claim, Count, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.plugins.specs import ACCESS
 
@@ -26,9 +28,10 @@ _FIGURES = (
 )
 
 
-def to_json(boards: Sequence[Board]) -> str:
-    """Everything a board says, shares in [0, 1], not rounded; records by their cell ids."""
-    text = f'{{"format": {FORMAT}, "boards": [\n{_lines(map(_board, boards))}]}}\n'
+def to_json(boards: Sequence[Board], studies: Sequence[Study] = ()) -> str:
+    """Everything a board says, and the rows of studies; shares in [0, 1], not rounded; records by their cell ids."""
+    beside = f', "studies": {of_studies(studies)}' if studies else ""
+    text = f'{{"format": {FORMAT}, "boards": [\n{_lines(map(_board, boards))}]{beside}}}\n'
     # In a script of a page, nothing in it may end the script.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -8,6 +8,8 @@ from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, images_of, with_interval
+from robustbench_med.leaderboard.render.studies.all import to_markdown as of_studies
+from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
@@ -55,11 +57,18 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 """
 
 
-def to_markdown(boards: Sequence[Board], claims: Sequence[Claim] = (), head: str = HEAD, notice: str = "") -> str:
-    """The boards as one page below ``head`` and ``notice``; ``claims`` are all that are known, shown at its end."""
+def to_markdown(
+    boards: Sequence[Board],
+    claims: Sequence[Claim] = (),
+    head: str = HEAD,
+    notice: str = "",
+    studies: Sequence[Study] = (),
+) -> str:
+    """The boards as one page below ``head`` and ``notice``, then ``studies``; ``claims`` are all that are known, at its end."""
     lines = [head, f"> {escape_markdown(notice)}\n"] if notice else [head]
     for board in boards:
         lines += [*_board(board), ""]
+    lines += of_studies(studies)
     if claims:
         lines += ["## Published claims", "", *_claims(claims), ""]
     return "\n".join(lines)

@@ -20,13 +20,15 @@ from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
+from robustbench_med.leaderboard.sources.studies import STUDIES, StudySources, read_study
 from robustbench_med.leaderboard.sources.submission import read as read_submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit, completed, read_all
 from robustbench_med.leaderboard.sources.verified import VERIFIED, Word, digest_of_cell, digest_of_file
 from robustbench_med.leaderboard.sources.verified import read as read_words
-from robustbench_med.records.record import Record, split
+from robustbench_med.records.record import Record
 
-RECORDS, OUTCOMES, SUBMISSIONS, EVIDENCE, CLAIMS = "records", "outcomes", "submissions", "evidence", "claims.toml"
+SUBMISSIONS, EVIDENCE, CLAIMS = "submissions", "evidence", "claims.toml"
 #: Label, patient and client of each test image.
 SPLITS = "splits"
 #: What every reader should know of the published rows, one paragraph of plain text; optional.
@@ -47,6 +49,7 @@ class Sources:
         words: of maintainers, by cell, or ``evidence/NAME``; only those that hold for what is there now.
         splits: labels, patients and clients of test images, by the digest of the data set.
         names: of components, for people.
+        studies: what is shown beside the boards, by the folder's name.
     """
 
     files: dict[str, list[Record]]
@@ -58,11 +61,17 @@ class Sources:
     words: Mapping[str, Word] = field(default_factory=dict)
     splits: Mapping[str, TestSplit] = field(default_factory=dict)
     names: Names = field(default_factory=dict)
+    studies: Mapping[str, StudySources] = field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
-        """All records."""
+        """All records of the boards."""
         return [record for records in self.files.values() for record in records]
+
+    @property
+    def every_record(self) -> list[Record]:
+        """Those of the boards and of the studies."""
+        return [*self.records, *(record for study in self.studies.values() for record in study.records)]
 
     def boards(self) -> list[Board]:
         """The boards that follow."""
@@ -115,7 +124,9 @@ def read_sources(root: Path) -> Sources:
     words = dict(_words(root, by_cell, outcomes, evidence))
     # Images that were never scored here again lower no row.
     evidence = tuple(each for each in evidence if f"{EVIDENCE}/{each.name}" in words)
-    return Sources(files, outcomes, published, evidence, notice, owners, words, splits, read_names(root / NAMES))
+    studies = {name: read_study(root / name, splits) for name in STUDIES}
+    names = read_names(root / NAMES)
+    return Sources(files, outcomes, published, evidence, notice, owners, words, splits, names, studies)
 
 
 def _with_patients(record: Record, outcome: ImageResults, splits: Mapping[str, TestSplit], origin: str) -> ImageResults:
@@ -193,18 +204,6 @@ def no_collection() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
-
-
-def read_records(path: Path) -> list[Record]:
-    """The records of a file.
-
-    Raises:
-        DataError: a line is not a record: unlike results at home, what is published holds nothing else.
-    """
-    good, bad = split(path, lambda record: record)
-    if bad:
-        raise DataError(f"{path}: line {bad[0].number} is not a record: {bad[0].reason}")
-    return good
 
 
 def checked_name(name: str) -> str:

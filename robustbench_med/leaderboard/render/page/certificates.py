@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -40,15 +40,8 @@ def certificates(board: Board, others: Sequence[tuple[Board, Entry]], records: S
         if row.worst is not None and each.norm == "l2" and (each.digest, each.goal) == (board.digest, board.goal)
     ]
     attacked = sorted(dict(same).items())
-    most = max([found.largest, *(eps for eps, _ in attacked)]) or 1.0
     certified = [(point.radius, Figure(point.accuracy, point.low, point.high)) for point in found.curve]
-    drawn = [
-        charts.Line(label, style, [_point(at / most, at, label, figure) for at, figure in points])
-        for label, style, points in (("certified", "line-c", certified), ("attacked", "line-a", attacked))
-        if points
-    ]
-    ticks = [(share, f"{share * most:.2g}") for share in (0, 0.25, 0.5, 0.75, 1)]
-    title = "Certified accuracy against the L2 radius, and the worst case of attacks in L2; figures in the table"
+    chart = together({"": certified}, {"": attacked})
     rows: list[tuple[str, Figure, Figure | None]] = [(f"{at:.3g}", figure, None) for at, figure in certified]
     # An attack of some size is held against the certificate of the next larger radius: a lower bound of both.
     for eps, figure in attacked:
@@ -60,8 +53,32 @@ def certificates(board: Board, others: Sequence[tuple[Board, Entry]], records: S
         f"with a chance of {found.alpha:g} at most. Median radius {found.median:.3g}; nothing was certified for "
         f"{found.abstained} images."
     )
-    chart = charts.lines(drawn, ticks, "radius (L2)", "accuracy %", title)
     return Certificates(told, chart, sorted(rows, key=lambda row: float(row[0])))
+
+
+def together(
+    certified: Mapping[str, Sequence[tuple[float, Figure]]], attacked: Mapping[str, Sequence[tuple[float, Figure]]]
+) -> Markup:
+    """A chart of certified accuracy over the radius and of what attacks left at theirs, by the name of the system.
+
+    Names stand in the legend where there are several systems. One that is only attacked has a line of its own.
+    """
+    every = [*certified.values(), *attacked.values()]
+    most = max((radius for points in every for radius, _ in points), default=0.0) or 1.0
+    several = len({*certified, *attacked}) > 1
+    drawn = []
+    for label, found in (("certified", certified), ("attacked", attacked)):
+        for at, (name, points) in enumerate(found.items()):
+            style = (
+                "line-c" if label == "certified" else "line-a" if name in certified else "line-e"
+            ) + " thin" * bool(at)
+            title = f"{name}, {label}" if several else label
+            drawn.append(
+                charts.Line(title, style, [_point(radius / most, radius, title, each) for radius, each in points])
+            )
+    ticks = [(part, f"{part * most:.2g}") for part in (0, 0.25, 0.5, 0.75, 1)]
+    title = "Certified accuracy against the L2 radius, and the worst case of attacks in L2; figures in the table"
+    return charts.lines([line for line in drawn if line.points], ticks, "radius (L2)", "accuracy %", title)
 
 
 def _point(x: float, radius: float, label: str, figure: Figure) -> charts.Point:

@@ -68,11 +68,18 @@ def interval_bar(figure: Figure | None, style: str = "worst", before: float | No
     if before is not None and before > figure.value:
         parts.append(_thin(figure.value, before - figure.value))
     parts.append(_filled(style, figure.value))
-    if figure.interval is not None:
-        low, high = figure.interval
-        left, right = _n(100 * low), _n(100 * high)
-        parts.append(f'<path class="whisker" d="M{left} 6H{right}M{left} 3v6M{right} 3v6"/>')
-    return _bar(parts)
+    return _bar([*parts, *_whisker(figure)])
+
+
+def bounds_bar(low: Figure | None, high: Figure | None) -> Markup:
+    """A lower bound as a bar with its interval, a thin bar from it to the upper bound, and a tick there.
+
+    Without a lower bound the upper one is the bar.
+    """
+    if low is None or high is None:
+        return interval_bar(low or high, "clean" if high is None else "worst")
+    parts = [_thin(low.value, high.value - low.value)] if high.value > low.value else []
+    return _bar([*parts, _filled("clean", low.value), *_whisker(low), _tick("claim-tick", high.value, 1, 11)])
 
 
 def lines(
@@ -153,6 +160,13 @@ def _bar(parts: Sequence[str]) -> Markup:
 
 def _filled(style: str, share: float) -> str:
     return f'<path class="{style}" d="M0 6H{_n(100 * share)}"/>'
+
+
+def _whisker(figure: Figure) -> list[str]:
+    if figure.interval is None:
+        return []
+    left, right = (_n(100 * bound) for bound in figure.interval)
+    return [f'<path class="whisker" d="M{left} 6H{right}M{left} 3v6M{right} 3v6"/>']
 
 
 def _thin(start: float, share: float) -> str:

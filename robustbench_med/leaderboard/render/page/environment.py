@@ -75,6 +75,7 @@ def environment() -> jinja2.Environment:
         "source": _source,
         "share": _share,
         "axis": _AXIS,
+        "dash": figures.DASH,
         "lines": lines,
     }
     return made

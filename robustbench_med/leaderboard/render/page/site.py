@@ -17,6 +17,7 @@ from robustbench_med.leaderboard.render.page import (
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People, threat
+from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.schema import Board, Entry, Mark, Section
 from robustbench_med.leaderboard.sources.names import Names
 
@@ -33,7 +34,11 @@ POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self
 
 
 def pages(
-    boards: Sequence[Board], pictures: Path | None = None, notice: str = "", names: Names | None = None
+    boards: Sequence[Board],
+    pictures: Path | None = None,
+    notice: str = "",
+    names: Names | None = None,
+    studies: Sequence[Study] = (),
 ) -> Iterator[tuple[str, str]]:
     """The files of the page, path below its folder and text, one after the other.
 
@@ -42,6 +47,7 @@ def pages(
         pictures: folder of the rows' galleries, ``<row>/gallery.json``.
         notice: a paragraph shown above the boards.
         names: of components, for people.
+        studies: what is shown beside the boards.
     """
     people = People(names or {})
     for name in ("page.css", "page.js"):
@@ -54,6 +60,7 @@ def pages(
         "inline": False,
         "foot": foot(boards),
         "notice": notice,
+        "studies": studies,
     }
     panels = overview.panels(boards, people)
     yield (
@@ -73,6 +80,8 @@ def pages(
         "about.html",
         _rendered("about.html", **common, **_links(""), menu=sets, marks=marks(boards), citation=CITATION),
     )
+    for study in studies:
+        yield f"studies/{study.id}.html", _rendered("study.html", **common, **_links("../"), menu=sets, study=study)
     for each in sets:
         for board in each.boards.values():
             yield (

@@ -1,0 +1,81 @@
+"""Every study of a leaderboard, and what they add to its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from robustbench_med.files.escaping import escape_csv, escape_markdown
+from robustbench_med.leaderboard.render.columns import with_interval
+from robustbench_med.leaderboard.render.studies.attacks import attacks_study
+from robustbench_med.leaderboard.render.studies.certified import certified_study
+from robustbench_med.leaderboard.render.studies.corruptions import corruptions_study
+from robustbench_med.leaderboard.render.studies.view import Cell, Study, Table
+from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
+
+_MADE: Mapping[str, Callable[[StudySources], Study | None]] = {
+    CERTIFIED: certified_study,
+    CORRUPTIONS: corruptions_study,
+    ATTACKS: attacks_study,
+}
+
+
+def studies(sources: Mapping[str, StudySources]) -> list[Study]:
+    """The studies that anything was measured of."""
+    made = (make(sources.get(name, StudySources())) for name, make in _MADE.items())
+    return [study for study in made if study is not None]
+
+
+def to_markdown(found: Sequence[Study]) -> Iterator[str]:
+    """The studies as sections of a page, line by line."""
+    for study in found:
+        yield f"## {study.title}"
+        yield ""
+        yield f"{escape_markdown(study.learned)} [docs/{study.docs}](../docs/{study.docs})"
+        yield ""
+        for table in study.tables:
+            yield f"### {escape_markdown(table.title)}"
+            yield ""
+            yield escape_markdown(table.told)
+            yield ""
+            yield from _markdown(table)
+            yield ""
+
+
+def _markdown(table: Table) -> Iterator[str]:
+    headings = [*(["#"] if table.ranked else []), table.head, *(column.heading for column in table.columns)]
+    yield f"| {' | '.join(map(escape_markdown, headings))} |"
+    yield f"| {'---: | ' if table.ranked else ''}--- | {' | '.join(['---:'] * len(table.columns))} |"
+    for line in table.lines:
+        control = " (control)" if line.control else ""
+        name = ", ".join(filter(None, [line.name, line.small])) + control
+        rank = f"{line.rank} | " if table.ranked else ""
+        yield f"| {rank}{escape_markdown(name)} | {' | '.join(map(_text, line.cells))} |"
+
+
+def _text(cell: Cell) -> str:
+    text = with_interval(cell.figure) if cell.figure is not None else cell.text
+    text = ", ".join(filter(None, [text, cell.small]))
+    return f"**{escape_markdown(text)}**" if cell.best else escape_markdown(text)
+
+
+def to_csv(study: Study) -> str:
+    """One line a row, shares in [0, 1], not rounded."""
+    names = list(dict.fromkeys(name for facts in study.facts for name in facts))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for facts in study.facts:
+        writer.writerow({name: escape_csv(value) if isinstance(value, str) else value for name, value in facts.items()})
+    return out.getvalue()
+
+
+def to_json(found: Sequence[Study]) -> str:
+    """An object with the rows of each study, a line each."""
+    parts = []
+    for study in found:
+        rows = ",\n".join(json.dumps(facts, allow_nan=False) for facts in study.facts)
+        parts.append(f"{json.dumps(study.id)}: [\n{rows}]")
+    return "{" + ",\n".join(parts) + "}"
