@@ -13,6 +13,8 @@ import numpy as np
 from robustbench_med.leaderboard.build import write
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.render.page.site import pages
+from robustbench_med.leaderboard.render.studies.all import to_csv
+from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
@@ -137,9 +139,10 @@ def board(*entries: Entry, eps: int = 4, unranked: tuple[Entry, ...] = (), claim
     )
 
 
-def build(made: Sequence[Board], folder: Path) -> None:
-    """Write the page of these boards."""
-    write(folder, dict(pages(made, folder / "gallery")))
+def build(made: Sequence[Board], folder: Path, studies: Sequence[Study] = ()) -> None:
+    """Write the page of these boards, and of what is shown beside them."""
+    files = dict(pages(made, folder / "gallery", studies=studies))
+    write(folder, files | {f"studies/{study.id}.csv": to_csv(study) for study in studies})
 
 
 def full() -> list[Board]:

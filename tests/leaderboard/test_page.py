@@ -13,6 +13,7 @@ import pytest
 from helpers import board as boards
 from helpers.board import build, gallery
 from helpers.paths import ROOT
+from helpers.studies import studies_of
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.answers import Answers
@@ -72,9 +73,9 @@ def test_the_same_boards_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_every_link_leads_somewhere(tmp_path: Path) -> None:
-    build(boards.full(), tmp_path)
+    build(boards.full(), tmp_path, studies_of())
     pages = {path: Links(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.html")}
-    assert len(pages) == 9
+    assert len(pages) == 12
     for path, page in pages.items():
         assert len(page.ids) == len(set(page.ids)), f"{path.name}: a name is given twice"
         for link in page.links:

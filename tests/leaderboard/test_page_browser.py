@@ -11,6 +11,7 @@ import pytest
 from helpers import board as boards
 from helpers.board import build, gallery
 from helpers.browser import DESKTOP, PHONE, opened, requested, serious, show
+from helpers.studies import studies_of
 from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -22,7 +23,8 @@ from robustbench_med.leaderboard.schema import Claim, Mark, Paper
 pytestmark = pytest.mark.browser
 ROW = "entries/brainsim-linf-4-255.medfedpure.html"
 BOARD = "boards/brainsim-linf-4-255.html"
-PAGES = ["index.html", "about.html", BOARD, ROW]
+STUDY = "studies/certified.html"
+PAGES = ["index.html", "about.html", BOARD, ROW, STUDY, "studies/corruptions.html", "studies/attacks.html"]
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,9 @@ def driver() -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of two small boards, in a folder whose name needs escaping."""
+    """The page of two small boards and what is beside them, in a folder whose name needs escaping."""
     folder = tmp_path_factory.mktemp("a page")
-    build(boards.full(), folder)
+    build(boards.full(), folder, studies_of())
     return folder
 
 

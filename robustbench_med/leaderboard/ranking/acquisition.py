@@ -1,4 +1,4 @@
-"""Worst-case acquisition beside the average case: MRI artefacts chosen by an adversary, and of the same severity by chance.
+"""Worst-case acquisition beside the average case: MRI artefacts chosen by an adversary, and the same by chance.
 
 Artefacts at random are the control of the search: the same family, limits and images, without a gradient.
 """

@@ -25,7 +25,7 @@ class Bounds:
         eps, eps_text: L2 radius.
         control: the attack is none.
         clean, attacked: accuracy of the answers, of smoothed ones where the system is smoothed.
-        certified: share of images that are right and certified up to the radius; None for a system without certificates.
+        certified: share of images that are right and certified up to the radius; None without certificates.
         how: how it was certified, of the first record.
         abstained, contradicted: images without a certificate, and such that were broken inside theirs; over the seeds.
         records: what it was made from.

@@ -64,7 +64,10 @@ def to_markdown(
     notice: str = "",
     studies: Sequence[Study] = (),
 ) -> str:
-    """The boards as one page below ``head`` and ``notice``, then ``studies``; ``claims`` are all that are known, at its end."""
+    """The boards as one page, with ``head`` and ``notice`` above and ``studies`` below.
+
+    ``claims`` are all that are known, shown at its end.
+    """
     lines = [head, f"> {escape_markdown(notice)}\n"] if notice else [head]
     for board in boards:
         lines += [*_board(board), ""]

@@ -15,10 +15,10 @@ from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.studies import ATTACKS, StudySources
 
 READ = (
-    "Every attack was given the same systems, images and budget. The fewer images it leaves right, the better it is; its "
-    "interval counts patients.",
-    "Attacks that do not differ significantly share a rank, marked =: the test pairs the images, counts patients, and is "
-    "corrected for all pairs. Attacks that did not run on all systems have no rank.",
+    "Every attack was given the same systems, images and budget. The fewer images it leaves right, the better it is. "
+    "Its interval counts patients.",
+    "Attacks that do not differ significantly share a rank, marked =: the test pairs the images, counts patients, and "
+    "is corrected for all pairs. Attacks that did not run on all systems have no rank.",
     "The controls, marked so, are no attacks: noise of the same size, and nothing at all. They must rank last.",
 )
 RANKING = (

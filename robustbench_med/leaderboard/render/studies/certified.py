@@ -98,12 +98,12 @@ def _of(board: CertifiedBoard, system: str, attack: str) -> list[Record]:
 def _how(board: CertifiedBoard) -> str:
     """How the systems were certified, each way once."""
     ways = dict.fromkeys(
-        f"{row.system}: noise of {row.how.sigma:g}, {row.how.n:,} samples of each image (and {row.how.n0:,} to choose the "
-        f"class), each certificate at level {1 - row.how.alpha:.1%}"
+        f"{row.system}: noise of {row.how.sigma:g}, {row.how.n:,} samples of each image, and {row.how.n0:,} to choose "
+        f"the class; each certificate holds with a probability of {1 - row.how.alpha:g}"
         for row in board.rows
         if row.how is not None
     )
-    return f"By {'; '.join(ways)}."
+    return f"{'. '.join(ways)}."
 
 
 def _line(row: Bounds) -> Line:

@@ -32,8 +32,8 @@ from robustbench_med.leaderboard.sources.studies import CORRUPTIONS, StudySource
 READ = (
     "Worst case: artefacts of an MRI scan inside stated physical limits, chosen by an adversary who searches them by "
     "gradients. Its control is chance: the same artefacts at the same limits, drawn at random.",
-    "Corruptions are drawn by chance, at severities from 1 to 5; what the images of nobody's choice cost. Their control is "
-    "the clean column, where nothing is corrupted.",
+    "Corruptions are drawn by chance, at severities from 1 to 5, without an adversary. Their control is the clean "
+    "column, where nothing is corrupted.",
 )
 CHOSEN = (
     Column("Clean %", "Accuracy without any artefact."),
@@ -58,7 +58,8 @@ def corruptions_study(source: StudySources) -> Study | None:
     drawn = corruption_boards(source.records, source.outcomes)
     if not chosen and not drawn:
         return None
-    records = [record for board in (*chosen, *drawn) for row in board.rows for record in row.records]
+    records = [record for board in chosen for row in board.rows for record in row.records]
+    records += [record for board in drawn for row in board.rows for record in row.records]
     return Study(
         id=CORRUPTIONS,
         title="Bad scans, by chance and at worst",
@@ -76,7 +77,7 @@ def corruptions_study(source: StudySources) -> Study | None:
 
 
 def _learned(chosen: Sequence[AcquisitionBoard], drawn: Sequence[CorruptionBoard]) -> str:
-    """The largest difference between chosen artefacts and chance; where none was chosen, the corruption that costs most."""
+    """The largest difference between chosen artefacts and chance; else the corruption that costs most."""
     rows = [row for board in chosen for row in board.rows if row.difference is not None]
     if rows:
         most = max(rows, key=lambda row: row.difference or 0.0)
@@ -90,10 +91,26 @@ def _learned(chosen: Sequence[AcquisitionBoard], drawn: Sequence[CorruptionBoard
     return f"{worst.name} costs {worst.system} most: {with_interval(worst.kept)} % of the images stay right."
 
 
+def _systems(board: AcquisitionBoard | CorruptionBoard) -> list[str]:
+    return list(dict.fromkeys(f"{row.system}, {row.access}" for row in board.rows))
+
+
+def _told(board: AcquisitionBoard | CorruptionBoard) -> str:
+    """How many images, and the system where there is one only."""
+    systems = _systems(board)
+    alone = f", answered by {systems[0]}" if len(systems) == 1 else ""
+    return f"{images_of(board.images, board.patients)}{alone}."
+
+
+def _system(board: AcquisitionBoard | CorruptionBoard, row: Artefacts | Corrupted) -> str:
+    """The system of a row where there are several."""
+    return f"{row.system}, {row.access}" if len(_systems(board)) > 1 else ""
+
+
 def _chosen(board: AcquisitionBoard) -> Table:
     return Table(
         f"Worst-case acquisition: {board.title}",
-        f"{images_of(board.images, board.patients)}.",
+        _told(board),
         "Artefacts",
         CHOSEN,
         [
@@ -106,7 +123,7 @@ def _chosen(board: AcquisitionBoard) -> Table:
                     points(row.difference),
                     Cell(share(row.search).text, row.search, f"best of {row.tries}" if row.search else ""),
                 ],
-                f"{row.system}, {row.access}",
+                _system(board, row),
                 charts.interval_bar(row.worst, "worst", row.chance.value if row.chance else None),
             )
             for row in board.rows
@@ -118,7 +135,7 @@ def _chosen(board: AcquisitionBoard) -> Table:
 def _drawn(board: CorruptionBoard) -> Table:
     return Table(
         f"Corruptions by chance: {board.title}",
-        f"{images_of(board.images, board.patients)}.",
+        _told(board),
         "Corruption",
         BY_SEVERITY,
         [_line(board, row) for row in board.rows],
@@ -132,7 +149,7 @@ def _line(board: CorruptionBoard, row: Corrupted) -> Line:
     return Line(
         row.name or "mean of all",
         [_plain(clean), share(row.kept), *by_severity, points(row.be), points(row.ce), points(row.rce)],
-        f"{row.system}, {row.access}",
+        _system(board, row),
         charts.interval_bar(row.kept),
     )
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from markupsafe import Markup
-
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.schema import Figure
 
@@ -52,7 +50,7 @@ class Line:
     Attributes:
         name: what it is of, as on the command line.
         small: more of it.
-        bar: its chart; empty for none.
+        bar: its chart, as HTML; "" for none.
         cells: in the order of the columns.
         control: it must show nothing, or everything: what the others are held against.
         rank: where rows are ranked; "" for one without a rank.
@@ -61,7 +59,7 @@ class Line:
     name: str
     cells: Sequence[Cell]
     small: str = ""
-    bar: Markup = Markup()
+    bar: str = ""
     control: bool = False
     rank: str = ""
 
@@ -75,7 +73,7 @@ class Table:
         head: above the names.
         columns: all but the names and bars.
         lines: its rows.
-        chart: beside it; empty for none.
+        chart: above it, as HTML; "" for none.
         again: name and commands of what is measured again together.
     """
 
@@ -84,7 +82,7 @@ class Table:
     head: str
     columns: Sequence[Column]
     lines: Sequence[Line]
-    chart: Markup = Markup()
+    chart: str = ""
     again: Sequence[tuple[str, Sequence[str]]] = ()
 
     @property
@@ -119,9 +117,9 @@ class Study:
     facts: Sequence[dict[str, Any]] = field(default=(), repr=False)
 
     @property
-    def chart(self) -> Markup:
-        """The first chart of its tables."""
-        return next((table.chart for table in self.tables if table.chart), Markup())
+    def chart(self) -> str:
+        """The first chart of its tables; "" for none."""
+        return next((table.chart for table in self.tables if table.chart), "")
 
 
 def figure_facts(name: str, figure: Figure | None) -> dict[str, float | None]:
