@@ -148,6 +148,7 @@ class Entry:
         ladder: what was run: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
             records combined image by image.
         images, patients: number of images (of each seed), and of patients; None where these are not recorded.
+        folds: of a cross-validation, whose test images are pooled; 0 for a single split.
         also: other names of the same system (the same weights and parts).
         clients, unseen: clients that were attacked; those of them without a part in training.
         clean, worst: accuracy on clean images, and under the worst attack of the ladder, per image.
@@ -201,6 +202,7 @@ class Entry:
     ladder: str
     images: int
     patients: int | None = None
+    folds: int = 0
     also: tuple[str, ...] = ()
     clients: tuple[str, ...]
     unseen: tuple[str, ...] = ()

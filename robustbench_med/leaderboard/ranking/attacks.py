@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
@@ -102,13 +103,13 @@ def attack_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults
     Cells of one attack with a budget count; of a cell that was measured several times, the latest. Cells are compared
     that have data set, threat model, budget, images and seed in common.
     """
-    latest = {record.cell_id: record for record in records}
+    pools = pooled(Pools(list({record.cell_id: record for record in records}.values()), outcomes))
     groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
-    for record in latest.values():
+    for record in pools.records:
         if record.status == "ok" and not record.attack.is_ladder and record.budget.limits:
             limits = tuple(sorted(record.budget.limits.items()))
             groups[(identity.board_key(record), limits, identity.images(record), record.seed)].append(record)
-    found = filter(None, (_board(group, outcomes) for group in groups.values()))
+    found = filter(None, (_board(group, pools.outcomes) for group in groups.values()))
     return sorted(found, key=lambda board: (-len(board.attacks), board.title))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Shares, lesion_class
 from robustbench_med.leaderboard.ranking.entries import Known, entry, separate, slugged
+from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.identical import identical
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import rows, unique
@@ -47,10 +48,10 @@ def boards(
         words: of maintainers, by cell; without them a submission has no rank.
     """
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    every, kept = unique(records), outcomes or {}
+    pools = pooled(Pools(unique(records), outcomes or {}, evidence, owners or {}, words or {}))
+    every, kept, own = pools.records, pools.outcomes, pools.owners
     for record in every:
         groups[identity.board_key(record)].append(record)
-    own = owners or {}
     same = {
         owner: identical([record for record in every if own.get(record.cell_id, "") == owner], kept)
         for owner in {"", *own.values()}
@@ -59,8 +60,8 @@ def boards(
     for key, group in groups.items():
         # What was measured here says what the data set is; what others say of it only where nothing was.
         here = [record for record in group if record.cell_id not in own] or group
-        against, lesion = _on_board(group, evidence), lesion_class(here, kept)
-        known = Known(kept, published or Publications(), against, lesion, owners=own, words=words or {})
+        against, lesion = _on_board(group, pools.evidence), lesion_class(here, kept)
+        known = Known(kept, published or Publications(), against, lesion, owners=own, words=pools.words)
         made.append(_board(key, group, known, same))
     return sorted(made, key=_place)
 

@@ -9,6 +9,7 @@ from functools import cache
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import PRESETS, REVISION
+from robustbench_med.leaderboard.ranking.pool import cells, gaps
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -30,7 +31,9 @@ LEAST = 100
 def faults(records: Sequence[Record]) -> Iterator[str]:
     """Why a row made of these records, one for each training seed, has no rank."""
     for record in records:
-        yield from record_faults(record)
+        yield from gaps(record)
+        for each in cells([record]) if record.status == "ok" else [record]:
+            yield from record_faults(each)
 
 
 def record_faults(record: Record) -> Iterator[str]:
@@ -78,7 +81,9 @@ def single_faults(records: Sequence[Record], outcomes: Sequence[ImageResults | N
     elif any(outcome is None for outcome in outcomes):
         yield "the rungs cannot be combined image by image: per-image results are missing"
     for record in records:
-        yield from broken(record) if record.status == "ok" else record_faults(record)
+        yield from gaps(record)
+        for each in cells([record]) if record.status == "ok" else [record]:
+            yield from broken(each) if each.status == "ok" else record_faults(each)
 
 
 def broken(record: Record) -> Iterator[str]:

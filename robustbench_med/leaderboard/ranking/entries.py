@@ -12,6 +12,7 @@ from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.claims import claimed
 from robustbench_med.leaderboard.ranking.clients import DETECTOR, METRICS, per_client, worst_client
 from robustbench_med.leaderboard.ranking.eligibility import earlier, faults, single_faults
+from robustbench_med.leaderboard.ranking.pool import Pooled, cells
 from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
 from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
 from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Paper, RungFigure
@@ -71,7 +72,7 @@ def entry(row: RowRecords, known: Known) -> Entry:
         counted = claims
     reasons = [*(single_faults(records, own) if row.single else faults(records)), *_unverified(records, known)]
     why_not = "; ".join(dict.fromkeys(reasons))
-    before = {fault for record in records for fault in earlier(record)}
+    before = {fault for record in cells(records) for fault in earlier(record)}
     return Entry(
         **_names(row, known.system, known.owner),
         verified=_verified(records, known),
@@ -181,6 +182,7 @@ def _names(row: RowRecords, system: str, owner: str) -> dict[str, Any]:
         "track": identity.track(first),
         "ladder": row.protocol,
         "images": first.n,
+        "folds": first.folds if isinstance(first, Pooled) else 0,
         "clients": tuple(sorted(first.clients)),
         "unseen": tuple(first.unseen),
         "gradients": figures.mean_spent(records, "gradients_mean"),

@@ -86,9 +86,9 @@ def images_of(images: int, patients: int | None) -> str:
     return f"{images} images of {patients} patients" if patients else f"{images} images (patients not recorded)"
 
 
-def images_and_patients(images: int, patients: int | None) -> str:
-    """``64/48``; a dash for patients that are not recorded."""
-    return f"{images}/{'-' if patients is None else patients}"
+def images_and_patients(images: int, patients: int | None, folds: int = 0) -> str:
+    """``64/48``, of a cross-validation ``500/75 in 5 folds``; a dash for patients that are not recorded."""
+    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds} folds" if folds else "")
 
 
 def worst_client(entry: Entry) -> str:
@@ -221,7 +221,7 @@ COLUMNS = (
         "images",
         "images/patients",
         "number of images, and of their patients",
-        lambda entry: images_and_patients(entry.images, entry.patients),
+        lambda entry: images_and_patients(entry.images, entry.patients, entry.folds),
         lambda entry: entry.images,
         right=True,
     ),

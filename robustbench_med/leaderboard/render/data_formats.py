@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from robustbench_med.files.escaping import escape_csv
+from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.studies.all import to_json as of_studies
 from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.schema import Board, Claim, Count, Entry, Figure, Mark, Paper, RungFigure, Section
@@ -81,8 +82,8 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
             for client, figures in entry.per_client.items()
         },
         "client_images": {client: _plain(count) for client, count in entry.client_images.items()},
-        "records": [record.cell_id for record in entry.records],
-        "claim_records": [record.cell_id for record in entry.claim_records],
+        "records": [record.cell_id for record in cells(entry.records)],
+        "claim_records": [record.cell_id for record in cells(entry.claim_records)],
     }
 
 
@@ -131,6 +132,7 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "ladder": entry.ladder,
         "images": entry.images,
         "patients": entry.patients,
+        "folds": entry.folds,
         "rank": entry.rank,
         "tied": entry.tied if entry.ranked else None,
         "ranked": entry.ranked,
@@ -168,6 +170,6 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "paper": entry.paper.text if entry.paper else "",
         "paper_url": entry.paper.url if entry.paper else "",
         "date": entry.date,
-        "records": " ".join(record.cell_id for record in entry.records),
+        "records": " ".join(record.cell_id for record in cells(entry.records)),
     }
     return {name: escape_csv(value) if isinstance(value, str) else value for name, value in row.items()}

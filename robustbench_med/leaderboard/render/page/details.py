@@ -15,6 +15,7 @@ from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
+from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.page.certificates import Certificates, certificates
 from robustbench_med.leaderboard.render.page.columns import TableCell
@@ -135,7 +136,7 @@ class Page:
     @cached_property
     def certificates(self) -> Certificates | None:
         """Certified accuracy; None where nothing was certified."""
-        return certificates(self.board, self.others, self._kept)
+        return certificates(self.board, self.others, [] if self.entry.folds else self._kept)
 
     @cached_property
     def lesions(self) -> list[tuple[str, Figure | None, Figure | None]]:
@@ -265,7 +266,7 @@ class Page:
     @cached_property
     def snippet(self) -> str:
         """Python that loads the defense; "" where its record does not hold the options."""
-        return snippet(self.entry.records[0])
+        return snippet(cells(self.entry.records)[0])
 
     @cached_property
     def cost(self) -> list[tuple[str, str]]:
@@ -284,7 +285,7 @@ class Page:
     @cached_property
     def provenance(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """Where the records come from: each fact once for all cells, or for each kind of cell that differs."""
-        return provenance(self._kept)
+        return provenance(cells(self._kept))
 
 
 def _cell(figure: Figure | None) -> TableCell:

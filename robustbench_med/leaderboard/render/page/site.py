@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.files.escaping import straight
+from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.page import (
     curves,
     figures,
@@ -172,6 +173,6 @@ def foot(boards: Sequence[Board]) -> str:
     """What was counted, in a sentence."""
     rows = [entry for board in boards for entry in board.entries]
     newest = max((entry.date for entry in rows), default="")
-    records = {record.cell_id for entry in rows for record in (*entry.records, *entry.claim_records)}
+    records = {record.cell_id for entry in rows for record in cells([*entry.records, *entry.claim_records])}
     text = f"{len(rows)} rows from {len(records)} records on {len(boards)} boards."
     return f"{text} Newest record: {newest}." if newest else text
