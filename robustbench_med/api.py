@@ -15,6 +15,7 @@ from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.datasets.own import OwnData
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.held import named
+from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder
 from robustbench_med.errors import BadParameter
@@ -215,7 +216,8 @@ def load_defense(
         dataset: the data set it was trained on, by name or opened.
         train_seed: the seed it was trained with; by default any, the newest weights first.
         device: auto, cpu, cuda or cuda:i.
-        weights: a folder written by ``rbmed train --out``; by default weights trained here, else shipped ones.
+        weights: a folder written by ``rbmed train --out``, or ``hf:OWNER/NAME@REVISION``; by default weights trained
+            here, else shipped ones.
         data_root: folder of the user's images.
         registry: where plugins come from.
         progress: opens progress bars.
@@ -228,7 +230,7 @@ def load_defense(
     loader = Loader(registry or Registry(), find_device(device), root, progress)
     named = parse(dataset) if isinstance(dataset, str) else PartRef(dataset.card().name)
     ref = _trained_ref(name, named, train_seed, training)
-    folder = None if weights is None else Path(weights)
+    folder = None if weights is None else local(Path(weights))
     if isinstance(dataset, str):
         return loader.deployment(ref, folder)
     opened, resolved = with_partition(dataset, ref.partition, ref.unseen), loader.resolved(ref)

@@ -10,7 +10,7 @@ from robustbench_med.cli.app import app
 #: Modules of commands, in the order of the help.
 MODULES = (
     *("plan", "run", "certify", "train", "reproduce"),
-    *("table_", "report", "export", "diff", "merge", "verify"),
+    *("table_", "report", "export", "diff", "merge", "verify", "push"),
     *("leaderboard", "submissions", "gallery", "attacks", "submit"),
     *("list_", "show", "data", "plugins", "new", "check", "completion"),
 )

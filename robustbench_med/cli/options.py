@@ -13,6 +13,7 @@ import click
 import typer
 
 from robustbench_med.cli import completion
+from robustbench_med.files.hub_name import on_hub
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.options import OUTPUT
 from robustbench_med.plugins.references import format_eps
@@ -51,7 +52,9 @@ Quiet = Annotated[
 ]
 DataRoot = Annotated[Path | None, typer.Option(help=help_of("data_root"))]
 RecordDevice = Annotated[str | None, typer.Option(help=help_of("device", "the record's, or cpu"))]
-RecordWeights = Annotated[Path | None, typer.Option(help="Folder of the weights. [those of the record]")]
+RecordWeights = Annotated[
+    Path | None, typer.Option(help="Folder of the weights, or hf:OWNER/NAME@REVISION. [those of the record]")
+]
 Sample = Annotated[int | None, typer.Option(min=1, help="Verify this many cells, chosen at random. [all]")]
 SampleSeed = Annotated[int, typer.Option(help="Seed of this choice.")]
 Results = Annotated[list[Path], typer.Argument(help="Folders of results, or files of records.")]
@@ -64,6 +67,19 @@ def registry(files: list[Path] | None = None) -> Registry:
     if ctx is not None:
         ctx.meta[REGISTRY] = found
     return found
+
+
+def downloaded(weights: Path | None) -> Path | None:
+    """The folder of weights that were named, downloaded if they are on the hub.
+
+    Raises:
+        UsageError: the hub does not give them.
+    """
+    if weights is None or not on_hub(weights):
+        return weights
+    from robustbench_med.defenses.hub import local
+
+    return local(weights)
 
 
 def takes(*keys: str, single: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

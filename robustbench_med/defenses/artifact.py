@@ -36,6 +36,8 @@ from robustbench_med.files.atomic import store_errors
 from robustbench_med.files.atomic import write_text as write_text
 
 MANIFEST = "manifest.json"
+#: Beside weights from the hub: where they came from.
+SOURCE = "source.json"
 #: Tensors with at least this many elements are stored in half precision; small ones (biases, batch-norm statistics)
 #: stay in float32, where their range matters and their size does not.
 HALF_FROM = 1024
@@ -178,6 +180,15 @@ class Artifact:
     def digest(self) -> str:
         """One digest for all weights, in the cell id and in every record."""
         return digest_of(self.manifest["files"])
+
+    @property
+    def source(self) -> str:
+        """``hf:OWNER/NAME@COMMIT`` of weights from the hub; "" for others."""
+        try:
+            found = json.loads((self.folder / SOURCE).read_text(encoding="utf-8"))["source"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return found if isinstance(found, str) and re.fullmatch(r"hf:[\w./-]{1,200}@[0-9a-f]{40}", found) else ""
 
     def state(self, name: str) -> dict[str, Tensor]:
         """The state in ``name`` (without suffix), such as ``classifier`` or ``clients/CS``."""

@@ -87,8 +87,9 @@ def search(
 
 
 def with_digest(resolved: ResolvedDefense, card: DataCard, digest: str) -> Path | None:
-    """The folder of the weights that have this digest: those of the defense first, then of others on the data set."""
+    """The folder of the weights that have this digest: of the defense, of others on the data set, from the hub."""
     places = [*(home() / "artifacts").glob(f"*-{card.name}-*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
+    places += (home() / "hub").glob(f"*/*/{MANIFEST}")
     for folder in dict.fromkeys([*_candidates(resolved, card), *(path.parent for path in sorted(places))]):
         with suppress(WeightsError):
             if digest_of(read_manifest(folder)["files"]) == digest:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustbench_med.certification.settings import Certification
 from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
+from robustbench_med.files.hub_name import hub_name, on_hub
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid.data_options import each_fold, with_data_options
 from robustbench_med.grid.options import (
@@ -153,7 +154,10 @@ class RunConfig:
         None, TRAINING, "What runs the strategy's federation: inprocess, simulation or deployment."
     )
     weights: Folder | None = option(
-        None, TRAINING, "Folder of weights of the only defense that is named, or a file of the model's weights."
+        None,
+        TRAINING,
+        "Folder of weights of the only defense that is named, hf:OWNER/NAME@REVISION on the hub, or a file of the "
+        "model's weights.",
     )
     train: bool = option(False, TRAINING, "Train the defenses that have no weights before the first cell.")
     train_seed: TrainSeeds = option(
@@ -232,6 +236,9 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("model") and not values.get("defense"):
         values = {"baseline": None, **values, "defense": "undefended"}
     weights = values.get("weights")
+    if on_hub(weights):
+        hub_name(str(weights))
+        return values
     if not isinstance(weights, str | Path) or os.path.isdir(weights):  # noqa: PTH112 - raises for no text
         return values
     if not os.path.exists(weights):  # noqa: PTH110

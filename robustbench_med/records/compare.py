@@ -102,7 +102,7 @@ def unsaid(record: Record, again: Record) -> list[str]:
 
 def _circumstance(name: str, one: Any, two: Any) -> bool:
     """Whether a difference is one of time, of versions, or of how the same is said."""
-    if name == "defense.weights.trained":
+    if name in ("defense.weights.trained", "defense.weights.source"):
         return True
     if not (isinstance(one, str) and isinstance(two, str) and one and two):
         return False

@@ -68,8 +68,10 @@ def request(record: Record) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, [])}
 
 
-def command(record: Record) -> str:
-    """The command that measures a record's cell again, training included, on one line for a shell.
+def command(record: Record, weights: str = "") -> str:
+    """The command that measures a record's cell again, on one line for a shell.
+
+    With ``weights``, such as ``hf:OWNER/NAME@REVISION``, or those of the hub that the record names; else it trains.
 
     ``probe_limit`` is not an option of the command line: a claim is requested with ``--access oblivious``, a probe as a
     ladder.
@@ -81,12 +83,12 @@ def command(record: Record) -> str:
     if "probe_limit" in options:
         del options["probe_limit"]
         options["access"] = "oblivious" if record.role == "claim" else "ladder:quick"
-    return written(options, f"results/{record.cell_id}")
+    return written(options, f"results/{record.cell_id}", weights or record.defense.weights.source)
 
 
-def written(options: Mapping[str, Any], out: str) -> str:
-    """Options of ``rbmed run`` as a command, training included; a list is given item by item."""
-    words = ["rbmed", "run", "--train"]
+def written(options: Mapping[str, Any], out: str, weights: str = "") -> str:
+    """Options of ``rbmed run`` as a command, training included where no weights are named; a list item by item."""
+    words = ["rbmed", "run", *(("--weights", weights) if weights else ("--train",))]
     for name, value in options.items():
         if value is True:
             words.append(f"--{name.replace('_', '-')}")

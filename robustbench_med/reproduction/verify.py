@@ -14,6 +14,7 @@ import torch
 from robustbench_med.datasets.test_split import facts_of
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
@@ -181,9 +182,15 @@ class Verifier:
             surrogate = record.surrogate
             loader.pin(cell.surrogate, self._with_digest(cell.surrogate, loader, surrogate.digest, surrogate.seed))
         if weights is not None:
-            return weights
+            return local(weights)
         own = record.defense.weights
-        return self._with_digest(cell.trained, loader, str(own.digest), own.seed)
+        try:
+            return self._with_digest(cell.trained, loader, str(own.digest), own.seed)
+        except WeightsError as error:
+            if not own.source:
+                raise
+            # A stranger's record does not decide what is downloaded.
+            raise WeightsError(f"{error}, or download them: --weights {own.source}") from None
 
     def _with_digest(self, ref: TrainedRef, loader: Loader, digest: str, seed: int | None) -> Path:
         resolved, card = loader.resolved(ref), loader.dataset(ref).card()
@@ -222,7 +229,7 @@ class Verifier:
         if card.digest != record.dataset.digest:
             raise DataError(f"the images have digest {card.digest}, those of the record {record.dataset.digest}")
         wanted = str(record.defense.weights.digest)
-        folder_of = weights or with_digest(loader.resolved(trained), card, wanted)
+        folder_of = local(weights) if weights else with_digest(loader.resolved(trained), card, wanted)
         if folder_of is None:
             raise WeightsError(f"no weights with digest {wanted} are here; name them: --weights")
         deployment = loader.deployment(trained, folder_of)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pydantic
 import torch
 
 from robustbench_med.defenses.building import build_for
 from robustbench_med.defenses.deployment import Deployment, unknown_client
+from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.insider import no_insider
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
@@ -50,10 +51,12 @@ class Runner:
         progress: opens progress bars.
 
     Raises:
-        UsageError: the device, the batch size or the executor cannot be had.
+        UsageError: the device, the batch size, the executor, or the weights that are named cannot be had.
     """
 
     def __init__(self, config: RunConfig, registry: Registry, progress: Progress | None = None) -> None:
+        if config.weights is not None:  # before cells go to other processes or machines, so that all use one commit
+            config = replace(config, weights=local(config.weights))
         self.config = config
         self.registry = registry
         self.progress = progress or Silent()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,6 +15,7 @@ import torch
 import robustbench_med as rbmed
 from rbmed_models.foreign import hugging_face
 from robustbench_med.errors import BadParameter, UsageError, WeightsError
+from robustbench_med.testing.local_hub import Repository, local_hub
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -114,57 +111,12 @@ def test_what_is_no_classifier_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The requests of a download of one model."""
-
-    folder: Path
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
-        commit = "0" * 40
-        if self.path.startswith("/api/models/lab/net"):
-            files = [{"rfilename": file.name} for file in sorted(self.folder.iterdir())]
-            tree = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": commit}
-                for file in sorted(self.folder.iterdir())
-            ]
-            facts: Any = tree if "/tree/" in self.path else {"id": "lab/net", "sha": commit, "siblings": files}
-            self._send(json.dumps(facts).encode(), body, {"Content-Type": "application/json"})
-        elif self.path.startswith("/lab/net/resolve/"):
-            data = (self.folder / self.path.rpartition("/")[2]).read_bytes()
-            self._send(data, body, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit})
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _send(self, data: bytes, body: bool, headers: dict[str, str]) -> None:
-        self.send_response(200)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def hub(saved: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("LocalHub", (Hub,), {"folder": saved}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with local_hub() as made:
+        made.repositories["lab/net"] = Repository()
+        made.repositories["lab/net"].commit({file.name: file.read_bytes() for file in saved.iterdir()})
+        yield made.address
 
 
 def test_a_name_on_the_hub_is_downloaded(hub: str, saved: Path, tmp_path: Path) -> None:

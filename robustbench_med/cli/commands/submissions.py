@@ -12,7 +12,16 @@ import typer
 from robustbench_med.cli.commands.leaderboard import ReadRoot, Root, leaderboard
 from robustbench_med.cli.commands.verify import FreshSource, NewImages, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
-from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
+from robustbench_med.cli.options import (
+    DataRoot,
+    PluginFiles,
+    RecordDevice,
+    RecordWeights,
+    Sample,
+    SampleSeed,
+    downloaded,
+    registry,
+)
 from robustbench_med.errors import BadParameter, DataError
 
 if TYPE_CHECKING:
@@ -86,7 +95,7 @@ def verify(
 
     # The cells of a submission can be run without the leaderboard.
     sources = read_sources(root) if (root / RECORDS).is_dir() else Sources({}, {}, Publications())
-    submitted = _read(file, sources)
+    submitted, weights = _read(file, sources), downloaded(weights)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     says, tried = Maintainer(accept, why), NewImages(verifier, fresh, weights)
     if isinstance(submitted, Submission):
@@ -156,7 +165,7 @@ def rescore(
 
     checked_name(name)
     published = Paper(cite or paper, checked_url(paper))
-    record = _target(read_sources(root or default_folder()), cell)
+    record, weights = _target(read_sources(root or default_folder()), cell), downloaded(weights)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
     found = rescored(verifier, record, images, name, attack, published, weights)
     _say(found, record)

@@ -10,7 +10,16 @@ import typer
 
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import emit_json, err, notes, out, plain
-from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, RecordWeights, Sample, SampleSeed, registry
+from robustbench_med.cli.options import (
+    DataRoot,
+    PluginFiles,
+    RecordDevice,
+    RecordWeights,
+    Sample,
+    SampleSeed,
+    downloaded,
+    registry,
+)
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, DataError, UsageError
 from robustbench_med.interfaces.rate import percent
@@ -56,6 +65,7 @@ def verify(
     from robustbench_med.records.folder import SAMPLES, open_results
     from robustbench_med.reproduction.verify import Verifier
 
+    weights = downloaded(weights)
     found = open_results(results)
     measured = chosen([record for record in found if record.status != "failed"], cell, sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):

@@ -126,6 +126,9 @@ class WeightsSection(RecordSection):
     trained: Name | None = None
     """UTC time at which the training ended."""
 
+    source: Name = ""
+    """Where weights from the hub came from: ``hf:OWNER/NAME@COMMIT``; "" for others."""
+
     federation: FederationSection | None = None
     """What the training over clients cost; None where no history of rounds was kept."""
 
@@ -198,6 +201,7 @@ class DefenseSection(RecordSection):
                 seed=manifest.get("seed"),
                 trained=manifest.get("created"),
                 federation=FederationSection.of(manifest),
+                **({"source": weights.source} if weights.source else {}),
             ),
             reference=resolved.entry.spec.reference,
             **deployed,

@@ -39,6 +39,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("Seeds", f"{record.seed} of attack and scoring, {DASH if seed is None else seed} of training"),
         ("Defense", f"{record.defense.distribution or DASH}; {format_params(record.defense.params_passed)}"),
         ("Weights", f"{weights.digest or DASH}, trained {(weights.trained or DASH)[:10]}"),
+        ("Weights from", weights.source),
         ("Data", data.digest or DASH),
         ("Commit", made_with.commit or ""),
         ("Machine", f"{made_with.device or DASH}: {', '.join(part for part in machine if part)}"),
