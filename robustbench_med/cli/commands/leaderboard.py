@@ -76,6 +76,17 @@ def add(
 
 
 @leaderboard.command()
+def archive(root: Root = Path("leaderboard")) -> None:
+    """Move ladders of an earlier revision into the archive, where a row with a rank has replaced them."""
+    from robustbench_med.leaderboard.archive import archive as moved
+    from robustbench_med.leaderboard.archive import replaced
+    from robustbench_med.leaderboard.sources.folder import read_sources
+
+    count = moved(root, replaced(read_sources(root)))
+    plain(f"{root}: {count} records archived" + ("; next: rbmed leaderboard build" if count else ""))
+
+
+@leaderboard.command()
 def split(
     dataset: Annotated[str, typer.Argument(help="A data set, with its parameters.")],
     root: Root = Path("leaderboard"),

@@ -93,10 +93,12 @@ if (find) {
     const found = rows.filter((_, at) => words.every((word) => texts[at].includes(word)));
     const more = found.length > MOST ? `, the first ${MOST} below` : "";
     status.textContent = `${found.length} of ${rows.length} rows on all boards${more}. Worst case in percent.`;
-    list.replaceChildren(...found.slice(0, MOST).map(([at, id, name, , , rank, worst, bounds]) => {
+    list.replaceChildren(...found.slice(0, MOST).map(([at, id, name, , , rank, worst, bounds, bare]) => {
       const item = document.createElement("li");
       const link = document.createElement("a");
-      link.href = `${q.dataset.root}entries/${encodeURIComponent(id)}.html`;
+      const file = encodeURIComponent(id);
+      link.href = q.dataset.root
+        + (bare ? `boards/${encodeURIComponent(boards[at][0])}.html#${file}` : `entries/${file}.html`);
       link.textContent = name;
       const board = document.createElement("span");
       board.textContent = `${boards[at][1]}${rank ? `, rank ${rank}` : ", without a rank"}`;

@@ -98,6 +98,7 @@ def html(report: ResultsReport, pictures: Path | None = None, names: Names | Non
         style=Markup(style),
         script=Markup(script),
         page_of=_within,
+        paged=lambda entry: True,
         board_page=_board_within,
         foot=foot(report.boards),
         title=title,

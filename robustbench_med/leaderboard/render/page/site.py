@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from robustbench_med.leaderboard.render.page import (
     overview,
     search,
 )
+from robustbench_med.leaderboard.render.page.address import Addresses
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People, threat
@@ -53,7 +55,8 @@ def pages(
     people = People(names or {})
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
-    yield "assets/search.js", search.index(boards, people)
+    places = Addresses.of(boards)
+    yield "assets/search.js", search.index(boards, people, places)
     sets = overview.data_sets(boards, people)
     common: dict[str, Any] = {
         "people": people,
@@ -69,7 +72,7 @@ def pages(
         _rendered(
             "index.html",
             **common,
-            **_links(""),
+            **_links(places),
             menu=sets,
             panels=panels,
             threats=overview.threats(boards),
@@ -79,10 +82,11 @@ def pages(
     )
     yield (
         "about.html",
-        _rendered("about.html", **common, **_links(""), menu=sets, marks=marks(boards), citation=CITATION),
+        _rendered("about.html", **common, **_links(places), menu=sets, marks=marks(boards), citation=CITATION),
     )
+    below = replace(places, root="../", entries="../entries/")
     for study in studies:
-        yield f"studies/{study.id}.html", _rendered("study.html", **common, **_links("../"), menu=sets, study=study)
+        yield f"studies/{study.id}.html", _rendered("study.html", **common, **_links(below), menu=sets, study=study)
     for each in sets:
         for board in each.boards.values():
             yield (
@@ -90,7 +94,7 @@ def pages(
                 _rendered(
                     "board.html",
                     **common,
-                    **_links("../"),
+                    **_links(below),
                     menu=sets,
                     board=board,
                     siblings=each.boards,
@@ -99,8 +103,10 @@ def pages(
                     marks=marks([board]),
                 ),
             )
-    template, links = environment().get_template("entry.html"), _links("../", "")
+    template, links = environment().get_template("entry.html"), _links(replace(below, entries=""))
     for page in row_pages(boards, pictures, "../gallery", people):
+        if not places.paged(page.entry):
+            continue
         yield f"entries/{page.entry.id}.html", straight(template.render(page=page, **common, **links))
 
 
@@ -108,14 +114,10 @@ def _rendered(name: str, **facts: Any) -> str:
     return straight(environment().get_template(name).render(**facts))
 
 
-def _links(root: str, entries: str | None = None) -> dict[str, Any]:
-    """How a page reaches the others: ``root`` leads to the folder of the site."""
-    to_entries = f"{root}entries/" if entries is None else entries
-    return {
-        "root": root,
-        "page_of": lambda entry: f"{to_entries}{entry.id}.html",
-        "board_page": lambda board: f"{root}boards/{board.id}.html",
-    }
+def _links(places: Addresses) -> dict[str, Any]:
+    """How a page reaches the others."""
+    names = ("root", "page_of", "board_page", "paged")
+    return {name: getattr(places, name) for name in names}
 
 
 def row_pages(

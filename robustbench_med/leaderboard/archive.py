@@ -1,0 +1,64 @@
+"""Records that today's ladder has replaced into the archive, which no page shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from pathlib import Path
+
+from robustbench_med.files.atomic import write_text
+from robustbench_med.leaderboard.ranking.eligibility import earlier
+from robustbench_med.leaderboard.sources.folder import Sources
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
+
+#: Inside the leaderboard's folder: records and outcomes as they were published.
+ARCHIVE = "archive"
+
+
+def replaced(sources: Sources) -> set[str]:
+    """Cells of ladders of an earlier revision, of systems that have a row with a rank on the same board now.
+
+    No one can run them again, and the new row answers the same question. Cells of submissions and those that evidence
+    is against stay.
+    """
+    kept = {*sources.owners, *(each.cell_id for each in sources.evidence)}
+    found = set()
+    for board in sources.boards():
+        ranked = {entry.system for entry in board.entries if entry.ranked}
+        for entry in board.entries:
+            if not entry.ranked and entry.system in ranked:
+                found |= {each.cell_id for each in entry.records if each.attack.is_ladder and any(earlier(each))}
+    return found - kept
+
+
+def archive(root: Path, cells: Container[str]) -> int:
+    """Move records and outcomes of these cells, as they were written; how many records.
+
+    They are in the archive before they are taken away, so that an interruption loses nothing.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    _move(root, OUTCOMES, cells)
+    return _move(root, RECORDS, cells)
+
+
+def _move(root: Path, folder: str, cells: Container[str]) -> int:
+    count = 0
+    for path in sorted((root / folder).glob("*.jsonl")):
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+        gone = [line for line in lines if json.loads(line)["cell_id"] in cells]
+        if not gone:
+            continue
+        target = root / ARCHIVE / folder / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        there = target.read_text(encoding="utf-8") if target.is_file() else ""
+        new = [line for line in gone if line not in there.split("\n")]
+        write_text(target, there + "".join(f"{line}\n" for line in new))
+        left = [line for line in lines if line not in gone]
+        if left:
+            write_text(path, "".join(f"{line}\n" for line in left))
+        else:
+            path.unlink()
+        count += len(gone)
+    return count
