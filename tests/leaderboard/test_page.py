@@ -18,6 +18,7 @@ from helpers.studies import studies_of
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.render.page import charts, lines
+from robustbench_med.leaderboard.render.page.columns import TableCell, filled
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.figures import DASH, MINUS, count, interval, percent, web
 from robustbench_med.leaderboard.schema import Entry, Figure, RungFigure
@@ -93,6 +94,27 @@ def test_every_link_leads_somewhere(tmp_path: Path) -> None:
             assert target.is_file(), f"{path.name} links to {link}"
             if parts.fragment:
                 assert unquote(parts.fragment) in pages[target].ids, f"{path.name} links to {link}"
+
+
+def test_a_row_of_an_earlier_revision_on_simulated_images_is_on_its_board_only(tmp_path: Path) -> None:
+    old = boards.entry("old", id="row-old", earlier=True, ranked=False, rank=None, why_not="an earlier revision")
+    made = boards.board(old)
+    build([made], tmp_path / "one")
+    assert not list((tmp_path / "one").glob("entries/*"))
+    board = (tmp_path / "one" / "boards" / "brainsim-linf-4-255.html").read_text(encoding="utf-8")
+    assert "<span>old</span>" in board
+    assert 'href="boards/brainsim-linf-4-255.html#row-old"' in (tmp_path / "one" / "index.html").read_text()
+    build([replace(made, synthetic=False)], tmp_path / "two")
+    assert (tmp_path / "two" / "entries" / "row-old.html").is_file(), "of patients: not everyone can measure it again"
+
+
+def test_a_cell_says_what_it_is_sorted_by_where_it_does_not_show_it() -> None:
+    assert [TableCell("53.1", "", 0.53125).sorts_by_text, TableCell("64/48", "", 64).sorts_by_text] == [True, False]
+    assert not TableCell("1.23 M", "", 1_230_000).sorts_by_text
+    assert not TableCell(f"{MINUS}0.5", "", -0.005).sorts_by_text
+    assert TableCell("2026-11-29", "", "2026-11-29").sorts_by_text
+    text = lines.cells(filled([boards.entry()]), boards.entry())
+    assert "<td class=cleancol>95.0" in text
 
 
 def test_rows_that_are_gone_leave_no_page_and_other_files_stay(tmp_path: Path) -> None:
@@ -204,8 +226,8 @@ def test_the_command_of_each_record_is_shown_once(tmp_path: Path) -> None:
 
 def test_bars_and_charts_are_made_of_shares() -> None:
     bar = charts.summary_bar(0.95, 0.9, 0.5, 0.4)
-    assert '<path class="worst" d="M0 6H50"/>' in bar
-    assert '<path class="drop" d="M50 6h40"/>' in bar
+    assert '<path class=worst d="M0 6H50"/>' in bar
+    assert '<path class=drop d="M50 6h40"/>' in bar
     assert "drop" not in charts.summary_bar(0.95, 0.9, 0.5, None)
     assert "worst" not in charts.summary_bar(0.95, 0.9, None, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,13 @@ class TableCell:
     text: str
     small: str = ""
     value: float | str | None = None
+
+    @property
+    def sorts_by_text(self) -> bool:
+        """Whether the text alone says where the row belongs: nothing, the value itself, or a number in percent."""
+        if self.value is None or self.value == self.text:
+            return True
+        return isinstance(self.value, float) and re.fullmatch(r"\d+\.\d", self.text) is not None
 
 
 @dataclass(frozen=True)

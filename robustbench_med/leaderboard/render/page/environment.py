@@ -164,5 +164,5 @@ def _about(board: Board) -> str:
 def _source(text: str, url: str) -> Markup:
     """A link where the address is one of the web, else plain text."""
     if address := figures.web(url):
-        return Markup('<a rel="noopener noreferrer" href="{}">{}</a>').format(address, text)
+        return Markup('<a href="{}">{}</a>').format(address, text)
     return Markup("{}").format(text)

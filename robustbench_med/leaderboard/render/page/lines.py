@@ -134,7 +134,7 @@ def cells(columns: Sequence[Shown], entry: Entry) -> Markup:
     for column in columns:
         cell = column.cell(entry)
         style = f" class={column.style}" if column.style else ""
-        value = "" if cell.value is None else f' data-v="{escape(cell.value)}"'
+        value = "" if cell.sorts_by_text else f' data-v="{escape(cell.value)}"'
         small = f"<small>{escape(cell.small)}</small>" if cell.small else ""
         out.append(f"<td{style}{value}>{escape(cell.text)}{small}")
     return _joined(out)

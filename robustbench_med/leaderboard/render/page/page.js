@@ -241,8 +241,9 @@ if (form) {
       entry.heads[at].setAttribute("aria-sort", down ? "descending" : "ascending");
       const keyed = entry.rows.map((row) => {
         const cell = row.rows[0].cells[at];
-        // A heading's cell sorts by its name; a figure that is missing comes last, whichever way.
-        return [cell.dataset.v ?? (cell.tagName === "TH" ? cell.textContent : ""), row];
+        // A cell sorts by what it says first, unless it says what by; a figure that is missing comes last, whichever way.
+        const text = cell.tagName === "TH" ? cell.textContent : cell.firstChild?.nodeValue?.trim() ?? "";
+        return [cell.dataset.v ?? (text === "\u2013" ? "" : text), row];
       });
       keyed.sort(([one], [other]) => {
         if (one === "" || other === "") return (one === "") - (other === "");
@@ -301,9 +302,13 @@ if (form) {
     target.scrollIntoView();
   }
 
+  // A column is explained where it comes first.
+  const told = new Map();
   for (const { table, heads, rest, ...entry } of tables) {
     for (const head of heads) {
       if (!head.dataset.key) continue;
+      if (head.title) told.set(head.dataset.key, head.title);
+      else head.title = told.get(head.dataset.key) ?? "";
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);

@@ -54,7 +54,7 @@ def scatter(dots: Sequence[Dot], title: str) -> Markup:
     out += [*_labels([dot for dot in shown if dot.labelled], start), "</svg>"]
     tracks = [track for track in TRACKS if any(dot.entry.track == track for dot in shown)]
     out += ['<ul class="legend">', *map(_legend, tracks), "</ul></div>"]
-    return Markup("".join(out))
+    return charts.markup(out)
 
 
 def _dot(dot: Dot, start: float) -> str:

@@ -107,7 +107,10 @@ def pages(
     for page in row_pages(boards, pictures, "../gallery", people):
         if not places.paged(page.entry):
             continue
-        yield f"entries/{page.entry.id}.html", straight(template.render(page=page, **common, **links))
+        yield (
+            f"entries/{page.entry.id}.html",
+            straight(template.render(page=page, **common, **links)),
+        )
 
 
 def _rendered(name: str, **facts: Any) -> str:

@@ -66,7 +66,7 @@ def corruptions_study(source: StudySources) -> Study | None:
         question="Does it fail on a bad scan, and on the worst one that the scanner allows?",
         learned=_learned(chosen, drawn),
         read=READ,
-        tables=[*map(_chosen, chosen), *map(_drawn, drawn)],
+        tables=[*map(_chosen, chosen), *(table for board in drawn for table in _drawn(board))],
         measured=measured_with(records),
         docs="acquisition.md",
         facts=[
@@ -91,26 +91,10 @@ def _learned(chosen: Sequence[AcquisitionBoard], drawn: Sequence[CorruptionBoard
     return f"{worst.name} costs {worst.system} most: {with_interval(worst.kept)} % of the images stay right."
 
 
-def _systems(board: AcquisitionBoard | CorruptionBoard) -> list[str]:
-    return list(dict.fromkeys(f"{row.system}, {row.access}" for row in board.rows))
-
-
-def _told(board: AcquisitionBoard | CorruptionBoard) -> str:
-    """How many images, and the system where there is one only."""
-    systems = _systems(board)
-    alone = f", answered by {systems[0]}" if len(systems) == 1 else ""
-    return f"{images_of(board.images, board.patients)}{alone}."
-
-
-def _system(board: AcquisitionBoard | CorruptionBoard, row: Artefacts | Corrupted) -> str:
-    """The system of a row where there are several."""
-    return f"{row.system}, {row.access}" if len(_systems(board)) > 1 else ""
-
-
 def _chosen(board: AcquisitionBoard) -> Table:
     return Table(
         f"Worst-case acquisition: {board.title}",
-        _told(board),
+        f"{images_of(board.images, board.patients)}.",
         "Artefacts",
         CHOSEN,
         [
@@ -123,7 +107,7 @@ def _chosen(board: AcquisitionBoard) -> Table:
                     points(row.difference),
                     Cell(share(row.search).text, row.search, f"best of {row.tries}" if row.search else ""),
                 ],
-                _system(board, row),
+                f"{row.system}, {row.access}",
                 charts.interval_bar(row.worst, "worst", row.chance.value if row.chance else None),
             )
             for row in board.rows
@@ -132,25 +116,36 @@ def _chosen(board: AcquisitionBoard) -> Table:
     )
 
 
-def _drawn(board: CorruptionBoard) -> Table:
+def _drawn(board: CorruptionBoard) -> list[Table]:
+    """A table for each system, as it is accessed."""
+    systems = dict.fromkeys((row.system, row.access) for row in board.rows)
+    return [_of_system(board, [row for row in board.rows if (row.system, row.access) == key]) for key in systems]
+
+
+def _of_system(board: CorruptionBoard, rows: Sequence[Corrupted]) -> Table:
     return Table(
-        f"Corruptions by chance: {board.title}",
-        _told(board),
+        f"Corruptions by chance, {rows[0].system}: {board.title}",
+        f"{images_of(board.images, board.patients)}, {rows[0].access}.",
         "Corruption",
         BY_SEVERITY,
-        [_line(board, row) for row in board.rows],
-        again=[(f"{row.name}: {row.system}", again(row.records)) for row in board.rows if row.name],
+        [_line(board, row) for row in rows],
+        again=[(f"{row.name}: {row.system}", again(row.records)) for row in rows if row.name],
     )
 
 
 def _line(board: CorruptionBoard, row: Corrupted) -> Line:
-    clean = board.clean[row.system]
     by_severity = [_plain(row.balanced.get(severity)) for severity in SEVERITIES]
     return Line(
         row.name or "mean of all",
-        [_plain(clean), share(row.kept), *by_severity, points(row.be), points(row.ce), points(row.rce)],
-        _system(board, row),
-        charts.interval_bar(row.kept),
+        [
+            _plain(board.clean[row.system]),
+            share(row.kept),
+            *by_severity,
+            points(row.be),
+            points(row.ce),
+            points(row.rce),
+        ],
+        bar=charts.interval_bar(row.kept),
     )
 
 

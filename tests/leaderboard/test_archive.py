@@ -1,0 +1,73 @@
+"""Ladders of an earlier revision go to the archive once the same system has a rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.leaderboard import folder
+from helpers.records import ladder_record, outcome
+from typer.testing import CliRunner
+
+from robustbench_med.cli.main import app
+from robustbench_med.grid.ladder import REVISION
+from robustbench_med.leaderboard.sources.image_results import dumped
+from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.leaderboard.sources.records import read_records
+
+SAFE = [True, False] * 4
+OLD = {"name": "ladder", "params_passed": {"preset": "quick"}, "revision": REVISION - 1}
+
+
+def example(root: Path) -> Path:
+    """A system with ladders of both revisions, and one that was not measured again."""
+    records = [
+        ladder_record("0", SAFE, name="again", attack=OLD, created="2025-01-01T00:00"),
+        ladder_record("1", SAFE, name="again"),
+        ladder_record("2", SAFE, name="other", attack=OLD),
+    ]
+    texts = [dumped(outcome(record.cell_id, SAFE)) for record in records]
+    return folder(root, *records, outcomes="".join(f"{text}\n" for text in texts))
+
+
+def archived(root: Path) -> str:
+    found = CliRunner().invoke(app, ["leaderboard", "archive", "--root", str(root)])
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def cells(root: Path) -> list[str]:
+    return [record.cell_id for record in read_records(root / "records" / "a.jsonl")]
+
+
+def test_what_was_measured_again_is_moved_with_its_images_as_it_was_written(tmp_path: Path) -> None:
+    example(tmp_path)
+    lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines()
+    assert "1 records archived" in archived(tmp_path)
+    assert cells(tmp_path) == ["1", "2"]
+    place = tmp_path / "archive"
+    assert (place / "records" / "a.jsonl").read_text().splitlines() == lines[:1]
+    assert [each.cell_id for each in read_outcomes(place / "outcomes" / "a.jsonl")] == ["0"]
+    assert [each.cell_id for each in read_outcomes(tmp_path / "outcomes" / "a.jsonl")] == ["1", "2"]
+    assert "0 records archived" in archived(tmp_path)
+    assert (place / "records" / "a.jsonl").read_text().splitlines() == lines[:1]
+
+
+def test_a_move_that_was_interrupted_is_finished(tmp_path: Path) -> None:
+    example(tmp_path)
+    lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines()
+    place = tmp_path / "archive" / "records" / "a.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"{lines[0]}\n")
+    archived(tmp_path)
+    assert place.read_text().splitlines() == lines[:1], "not twice"
+    assert cells(tmp_path) == ["1", "2"]
+
+
+def test_a_file_without_records_goes(tmp_path: Path) -> None:
+    example(tmp_path)
+    lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "records" / "a.jsonl").write_text("".join(lines[1:]))
+    (tmp_path / "records" / "b.jsonl").write_text(lines[0])
+    archived(tmp_path)
+    assert not (tmp_path / "records" / "b.jsonl").exists()
+    assert (tmp_path / "archive" / "records" / "b.jsonl").read_text() == lines[0]
