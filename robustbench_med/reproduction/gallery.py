@@ -137,7 +137,7 @@ def draw(verifier: Verifier, entry: Entry, folder: Path, images: int = 4, patien
             f"noise draw. Images: {card.name} ({whose}), {licence}."
         )
         gallery = Gallery(told=told, columns=columns(chosen), examples=examples)
-        (draft / MANIFEST).write_text(gallery.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (draft / MANIFEST).write_text(gallery.model_dump_json() + "\n", encoding="utf-8")
     return target
 
 

@@ -172,6 +172,16 @@ for (const link of document.querySelectorAll(".enlarge")) {
   });
 }
 
+// A permanent link beside the name of each row.
+for (const row of document.querySelectorAll("table.rows > tbody[id]")) {
+  const link = document.createElement("a");
+  link.className = "perma";
+  link.href = `#${row.id}`;
+  link.setAttribute("aria-label", "Link to this row");
+  link.textContent = "#";
+  row.querySelector("th").firstElementChild.after(" ", link);
+}
+
 const form = document.querySelector(".filters");
 if (form) {
   const FIRST = 100;
