@@ -151,7 +151,13 @@ def _candidates(resolved: ResolvedDefense, card: DataCard) -> list[Path]:
 
 
 def _shipped(resolved: ResolvedDefense, stem: str) -> list[Path]:
-    """Manifests of the weights that ship with the defense's package; ``stem`` may be a pattern."""
+    """Manifests of the weights that ship with the defense's package; ``stem`` may be a pattern.
+
+    Weights of further variants, such as other trainings, lie beside the first ones in folders ``STEM-VARIANT``.
+    """
     weights: str = getattr(resolved.entry.spec, "weights", "")
-    package, _, folder = weights.partition(":")
-    return list((Path(str(importlib.resources.files(package))) / folder).glob(f"{stem}/{MANIFEST}")) if weights else []
+    package, _, name = weights.partition(":")
+    if not weights:
+        return []
+    folder = Path(str(importlib.resources.files(package))) / name
+    return [path for pattern in (stem, f"{stem}-*") for path in sorted(folder.glob(f"{pattern}/{MANIFEST}"))]

@@ -38,6 +38,7 @@ def _reference() -> Iterator[DefenseSpec]:
             ("score=consistency", "consistency score"),
             ("score=combined", "combined score"),
             ("preset=few", ""),
+            ("preset=many", ""),
         ),
     )
     yield DefenseSpec(
@@ -48,7 +49,7 @@ def _reference() -> Iterator[DefenseSpec]:
         paper="Characterizing Internal Evasion Attacks in Federated Learning",
         venue="AISTATS 2023",
         reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; with a reject option",
-        variants=(("detector=none", "without reject option"), ("preset=few", "")),
+        variants=(("detector=none", "without reject option"), ("preset=few", ""), ("preset=many", "")),
         weights="rbmed_medfedpure:weights",
     )
 
@@ -64,7 +65,7 @@ def _baselines() -> Iterator[DefenseSpec]:
         venue="AISTATS 2017",
         reference="McMahan et al., Communication-efficient learning of deep networks, AISTATS 2017",
         bare=True,
-        variants=(("preset=few", ""),),
+        variants=(("preset=few", ""), ("preset=many", ""),),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
@@ -73,7 +74,7 @@ def _baselines() -> Iterator[DefenseSpec]:
         summary="The undefended classifier behind any purifier, detector, or both",
         title="Shielded classifier",
         bare=True,
-        variants=(("preset=few", ""),),
+        variants=(("preset=few", ""), ("preset=many", ""),),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(

@@ -19,6 +19,10 @@ CHOICES: dict[str, tuple[str, float]] = {
         "pfeddef:rounds=20,batch_size=16,shift=0.06,jitter=0.1,autocast=true,adversarial=[pgd:steps=5,eps=2/255]",
         0.05,
     ),
+    "many": (
+        "pfeddef:rounds=30,local_epochs=1,batch_size=32,shift=0.06,jitter=0.1,autocast=true,adversarial=[pgd:steps=3]",
+        0.01,
+    ),
 }
 
 
@@ -32,9 +36,10 @@ class MedFedPurePlus(Defense):
     class Params(rbmed.Params):
         """Parameters of the recipe."""
 
-        preset: Literal["small", "few"] = Field(
+        preset: Literal["small", "few", "many"] = Field(
             "small",
-            description="small: for thousands of images; few: for some hundred, trained longer, at half the eps.",
+            description="small: for thousands of images; few: for some hundred, trained longer, at half the eps; many: for "
+            "thousands, trained longer.",
         )
         model: str = Field("resnet", description="Architecture of an expert.")
         strategy: str = Field("auto", description="Federated training; auto: pfeddef with adversarial training (PGD).")

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from robustbench_med import PartRef, parse
 
-PresetName = Literal["small", "few", "paper"]
+PresetName = Literal["small", "few", "many", "paper"]
 #: Description of the parameter ``preset`` of these recipes.
 ABOUT = (
     "small: sized for 64 px; few: small, trained longer and with more augmentation, for a data set of some hundred "
-    "images; paper: the published networks and schedule, for 224 px (imagefolder:size=224)."
+    "images; many: small, trained until it no longer improves, for thousands of images; paper: the published networks and "
+    "schedule, for 224 px (imagefolder:size=224)."
 )
 
 #: Parts with the same parameters: those of a training, and those of the diffusion network.
@@ -45,9 +46,22 @@ def _each(names: Iterable[str], params: Mapping[str, Any]) -> dict[str, Mapping[
     return dict.fromkeys(names, params)
 
 
+def _longer(schedule: Mapping[str, Any], autoencoder: Mapping[str, Any], diffusion: Mapping[str, Any]) -> RecipePreset:
+    """``small`` with these schedules of its classifiers, autoencoders and diffusion networks."""
+    params = {
+        "strategy": _each(STRATEGIES, schedule),
+        "detector": _each(("mae", "dram"), autoencoder),
+        "purifier": _each(DIFFUSION, diffusion) | {"ddim": {**diffusion, "steps": 2}, "mae-repair": autoencoder},
+    }
+    return RecipePreset("ddim", "consistency", 0.05, params)
+
+
 _FEW_SCHEDULE = {"rounds": 40, "batch_size": 16, "shift": 0.06, "jitter": 0.1, "autocast": True}
 _FEW_AUTOENCODER = {"training": "fedavg:rounds=10,local_epochs=6,batch_size=32,lr=1e-3"}
 _FEW_DIFFUSION = {"training": "fedavg:rounds=12,local_epochs=8,batch_size=32,lr=6e-4,autocast=true"}
+_MANY_SCHEDULE = {"rounds": 30, "batch_size": 32, "shift": 0.06, "jitter": 0.1, "autocast": True}
+_MANY_AUTOENCODER = {"training": "fedavg:rounds=36,local_epochs=10,batch_size=32,lr=1.5e-3,autocast=true"}
+_MANY_DIFFUSION = {"training": "fedavg:rounds=27,local_epochs=3,batch_size=32,lr=6e-4,autocast=true"}
 _RESNET18 = {"layers": 2, "width": 64}
 _MIXTURE = {**_RESNET18, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "beta": 1e-4, "gamma": 0.1}
 _SCHEDULE = {
@@ -83,17 +97,8 @@ _DIFFUSION = {
 
 PRESETS: dict[str, RecipePreset] = {
     "small": RecipePreset("ddim", "consistency", 0.05, {"purifier": {"ddim": {"steps": 2}}}),
-    "few": RecipePreset(
-        "ddim",
-        "consistency",
-        0.05,
-        {
-            "strategy": _each(STRATEGIES, _FEW_SCHEDULE),
-            "detector": _each(("mae", "dram"), _FEW_AUTOENCODER),
-            "purifier": _each(DIFFUSION, _FEW_DIFFUSION)
-            | {"ddim": {**_FEW_DIFFUSION, "steps": 2}, "mae-repair": _FEW_AUTOENCODER},
-        },
-    ),
+    "few": _longer(_FEW_SCHEDULE, _FEW_AUTOENCODER, _FEW_DIFFUSION),
+    "many": _longer(_MANY_SCHEDULE, _MANY_AUTOENCODER, _MANY_DIFFUSION),
     "paper": RecipePreset(
         "ddpm",
         "reconstruction",
