@@ -65,7 +65,10 @@ def _baselines() -> Iterator[DefenseSpec]:
         venue="AISTATS 2017",
         reference="McMahan et al., Communication-efficient learning of deep networks, AISTATS 2017",
         bare=True,
-        variants=(("preset=few", ""), ("preset=many", ""),),
+        variants=(
+            ("preset=few", ""),
+            ("preset=many", ""),
+        ),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(
@@ -74,7 +77,10 @@ def _baselines() -> Iterator[DefenseSpec]:
         summary="The undefended classifier behind any purifier, detector, or both",
         title="Shielded classifier",
         bare=True,
-        variants=(("preset=few", ""), ("preset=many", ""),),
+        variants=(
+            ("preset=few", ""),
+            ("preset=many", ""),
+        ),
         weights="rbmed_medfedpure:weights",
     )
     yield DefenseSpec(

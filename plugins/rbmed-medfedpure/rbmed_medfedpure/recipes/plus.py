@@ -38,8 +38,8 @@ class MedFedPurePlus(Defense):
 
         preset: Literal["small", "few", "many"] = Field(
             "small",
-            description="small: for thousands of images; few: for some hundred, trained longer, at half the eps; many: for "
-            "thousands, trained longer.",
+            description="small: for thousands of images; few: for some hundred, trained longer, at half the eps; many: "
+            "for thousands, trained longer.",
         )
         model: str = Field("resnet", description="Architecture of an expert.")
         strategy: str = Field("auto", description="Federated training; auto: pfeddef with adversarial training (PGD).")

@@ -12,8 +12,8 @@ PresetName = Literal["small", "few", "many", "paper"]
 #: Description of the parameter ``preset`` of these recipes.
 ABOUT = (
     "small: sized for 64 px; few: small, trained longer and with more augmentation, for a data set of some hundred "
-    "images; many: small, trained until it no longer improves, for thousands of images; paper: the published networks and "
-    "schedule, for 224 px (imagefolder:size=224)."
+    "images; many: small, trained until it no longer improves, for thousands of images; paper: the published networks "
+    "and schedule, for 224 px (imagefolder:size=224)."
 )
 
 #: Parts with the same parameters: those of a training, and those of the diffusion network.
