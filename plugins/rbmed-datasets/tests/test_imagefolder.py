@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import robustbench_med as rbmed
 from rbmed_datasets.imagefolder import ImageFolder
 from robustbench_med.errors import DataError
 
@@ -106,6 +107,27 @@ def test_twins_share_a_patient_and_a_split(br35h: Path) -> None:
     assert sum(map(len, patients)) == len(set.union(*patients)) == 40
     assert total(data) == 50
     assert "20 images in 10 groups, the largest of 2" in data.card().notes[0]
+
+
+def test_names_joined_by_plus_are_read_from_the_command_line(tmp_path: Path, class_folders: Write) -> None:
+    root = class_folders(tmp_path, {"no": 6, "yes": 6, "other": 6})
+    merged = rbmed.load_dataset("imagefolder:size=32,classes=yes+no+other,lesion=yes+other", data_root=root).card()
+    assert merged.digest == make(root, classes=("yes", "no", "other"), lesion=("yes", "other")).card().digest
+    assert merged.classes == ("no lesion", "lesion")
+
+
+def test_folds_are_of_groups_and_not_of_an_official_split(tmp_path: Path, class_folders: Write) -> None:
+    root = class_folders(tmp_path, {"no": 8, "yes": 8})
+    for at in range(3):  # twins stay in one fold
+        copy(root / "no" / f"no{at}.png", root / "no" / f"twin{at}.png")
+    whole = make(root)
+    tested = [patient for fold in range(4) for patient in set(make(root, folds=4, fold=fold).split("test").patients)]
+    assert sorted(tested) == sorted({patient for name in SPLITS for patient in whole.split(name).patients})
+    assert len(tested) == 16
+    for part in ("train", "test"):
+        class_folders(tmp_path / "official" / part, {"no": 8, "yes": 8}, seed=len(part))
+    with pytest.raises(DataError, match=r"folds=4 of data set 'imagefolder' .* official split is kept"):
+        make(tmp_path / "official", split="official", folds=4, fold=0).card()
 
 
 def test_the_official_split_is_pooled_and_its_leak_reported(tmp_path: Path, class_folders: Write) -> None:

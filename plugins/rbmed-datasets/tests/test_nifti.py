@@ -12,6 +12,7 @@ import torch
 from nibabel import orientations
 from numpy.typing import NDArray
 
+import robustbench_med as rbmed
 from rbmed_datasets import volumes
 from rbmed_datasets.nifti import Nifti
 from robustbench_med.errors import DataError
@@ -86,6 +87,12 @@ def test_values_task_and_area(decathlon: Path) -> None:
     assert len(everything(make(decathlon, slices=4), "labels")) == 24
     with pytest.raises(ValueError, match="whole numbers joined by"):
         Nifti.Params(values="one")
+
+
+def test_values_joined_by_plus_are_read_from_the_command_line(decathlon: Path) -> None:
+    asked = rbmed.load_dataset("nifti:size=32,values=1+2", data_root=decathlon).card()
+    assert asked.digest == make(decathlon, values=(1, 2)).card().digest
+    assert rbmed.load_dataset("nifti:size=32,values=2", data_root=decathlon).params.values == (2,)  # type: ignore[attr-defined]
 
 
 def test_orientation_and_spacing_are_respected(tmp_path: Path) -> None:
