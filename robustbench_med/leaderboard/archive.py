@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.ranking.eligibility import earlier
+from robustbench_med.leaderboard.ranking.pool import cells as members_of
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
 
@@ -27,7 +28,9 @@ def replaced(sources: Sources) -> set[str]:
         ranked = {entry.system for entry in board.entries if entry.ranked}
         for entry in board.entries:
             if not entry.ranked and entry.system in ranked:
-                found |= {each.cell_id for each in entry.records if each.attack.is_ladder and any(earlier(each))}
+                found |= {
+                    each.cell_id for each in members_of(entry.records) if each.attack.is_ladder and any(earlier(each))
+                }
     return found - kept
 
 

@@ -205,7 +205,7 @@ def test_published_configurations_are_found_by_name_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert build({}, Path("leaderboard/brainsim")).limit == 64
-    assert build({}, Path("leaderboard/lgg")).dataset == ("lgg",)
+    assert build({}, Path("leaderboard/lgg")).dataset[0] == "lgg:folds=5,fold=0"
     with pytest.raises(BadConfig, match="no such file"):
         build({}, Path("leaderboard/../attacks"))
 

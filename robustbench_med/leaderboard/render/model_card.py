@@ -16,6 +16,7 @@ from robustbench_med.files.hub_name import HubName
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.ranking.figures import figure
+from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.columns import images_of, with_interval
 from robustbench_med.leaderboard.schema import Board, Entry, Figure
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -237,7 +238,7 @@ def _again(weights: Weights, entry: Entry) -> Iterator[str]:
     yield "Measure it again:"
     yield ""
     yield "```"
-    for record in entry.records:
+    for record in cells(entry.records):
         try:
             request(record)
             again = command(record, str(weights.name))
