@@ -29,14 +29,22 @@ def key_of(facts: Any) -> str:
 def trained_params(component: Component) -> dict[str, Any]:
     """The parameters that the trained weights depend on: all but those marked ``runtime``.
 
+    A parameter marked ``later`` was added after weights had been published, and counts where it has another value than
+    its default, so that these weights keep their keys.
+
     ``training`` names a strategy, whose own parameters say more than its text.
     """
     fields = type(component.params).model_fields
+
+    def counts(name: str, value: Any) -> bool:
+        marks = fields[name].json_schema_extra
+        marks = marks if isinstance(marks, dict) else {}
+        return not marks.get("runtime") and not (marks.get("later") and value == fields[name].default)
+
     return {
         name: value
         for name, value in all_params(component.params).items()
-        if name != "training"
-        and not (isinstance(extra := fields[name].json_schema_extra, dict) and extra.get("runtime"))
+        if name != "training" and counts(name, value)
     }
 
 

@@ -32,7 +32,8 @@ class Part(Component, nn.Module, ABC):
         family: parts of one family share trained weights. Empty: the part's name.
 
     A field of ``Params`` marked ``json_schema_extra={"runtime": True}`` affects the use of the trained part, not its
-    training: weights are found regardless of it.
+    training: weights are found regardless of it. One marked ``{"later": True}`` was added after weights were published:
+    these are found as long as it has its default.
     """
 
     stochastic: bool = True

@@ -60,6 +60,11 @@ def title(made: Record) -> str:
         (of("undefended", training={"adversarial": "pgd:steps=3"}), "Adversarial training, FedAvg + PGD"),
         (of("undefended", "pfeddef", {"adversarial": "trades"}), "Adversarial training, pFedDef + TRADES"),
         (of("undefended", "krum", {"malicious": "[sign-flip:factor=10]"}), "No defense, Krum, sign-flip clients"),
+        (of("undefended", training={"privacy": "dp:clipping=1"}), "No defense, FedAvg, differential privacy"),
+        (
+            of("undefended", training={"faults": "[random:1]", "secure_aggregation": "secaggplus", "privacy": "none"}),
+            "No defense, FedAvg, unreliable clients, secure aggregation",
+        ),
         (of("shielded", purifier="jpeg"), "JPEG compression, FedAvg"),
         (of("shielded", purifier="median", detector="knn"), "Nearest neighbours + Median filter, FedAvg"),
         (of("shielded", purifier="of-nobody"), "of-nobody, FedAvg"),

@@ -50,6 +50,8 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
             {"round": 2, "seconds": 3.0, "clients": {"a": client(100, 10)}, "suspected": ["a", "b"], "missing": ["b"]},
         ]
     )
+    entry = manifest["parts"]["classifier"]["metrics"][1]  # type: ignore[index]
+    entry |= {"refused": {"a": "its update is not finite"}, "privacy": {"epsilon": 3.5, "delta": 1e-5}}
     assert FederationSection.of(manifest).model_dump() == {
         "rounds": 2,
         "clients": 2,
@@ -58,6 +60,9 @@ def test_the_rounds_of_a_federation_are_added_up() -> None:
         "seconds": 5.0,
         "suspected": {"a": 1, "b": 2},
         "missing": {"b": 1},
+        "refused": {"a": 1},
+        "epsilon": 3.5,
+        "delta": 1e-5,
     }
 
 

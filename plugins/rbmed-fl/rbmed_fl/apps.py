@@ -20,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from rbmed_fl.checkpoint import ServerCheckpoint
 from rbmed_fl.client import client_app, reply_or_error
-from rbmed_fl.client_state import FolderStore
+from rbmed_fl.client_state import ClientStore
 from rbmed_fl.server import server_app
 from rbmed_fl.task import TrainingTask
 from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset
@@ -104,7 +104,7 @@ def serve(grid: Grid, context: Context) -> None:
     output = Path(spec.output)
     torch.set_num_threads(spec.threads)
 
-    def on_local_round(name: str, number: int, figures: dict[str, float]) -> None:
+    def on_local_round(name: str, number: int, figures: dict[str, float] | str) -> None:
         with (output / LOCAL_ROUNDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps([name, number, figures]) + "\n")
 
@@ -144,8 +144,9 @@ def _client(spec: FederationSpec, name: str, config: Mapping[str, Any], context:
     else:
         facts = json.dumps([spec.identity, name], sort_keys=True)
         folder = home() / "federations" / hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
-    store = FolderStore(folder, spec.identity, may_miss_rounds=spec.min_clients < len(spec.clients))
     task = spec.task(torch.device(str(config.get("device", spec.device))))
+    may_miss = spec.min_clients < len(spec.clients) or task.strategy.params.faults != "none"
+    store = ClientStore(folder, spec.identity, may_miss)
     return client_app(task, lambda _: (split.images, split.labels), lambda _: store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from rbmed_fl.byzantine import parse_byzantine
 from rbmed_fl.client_state import ClientStore
+from rbmed_fl.faults import Fault, absence, parse_faults
 from rbmed_fl.local_training import LocalRound, accuracy, isolated_randomness
+from rbmed_fl.privacy import clip_mod, parse_privacy
+from rbmed_fl.secure_aggregation import parse_secure_aggregation, secure_mod
 from rbmed_fl.states import State, add_prefix, strip_prefix, to_cpu, to_record, to_state
 from rbmed_fl.task import TrainingTask
 from robustbench_med import Classifier, seed_of
@@ -33,7 +37,7 @@ def client_app(task: TrainingTask, open_data: OpenData, open_store: OpenStore) -
         open_data: called with the client's partition id, in the client's process.
         open_store: likewise.
     """
-    app = ClientApp()
+    app = ClientApp(mods=_mods(task))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -43,11 +47,17 @@ def client_app(task: TrainingTask, open_data: OpenData, open_store: OpenStore) -
         figures = {name: float(value) for name, value in config.items() if isinstance(value, int | float)}
         number = int(figures["rounds-before"] + figures["server-round"])
         name, store = task.clients[index], open_store(index)
+        faults = parse_faults(task.strategy.params.faults)
+        fault = faults.draw(task.seed, name, number) if faults else None
+        if fault == "dropout":
+            return absence(message, index, fault)
         images, labels = (part.to(task.device) for part in open_data(index))
         generator = torch.Generator(task.device).manual_seed(seed_of(task.seed, "client", name, number))
         local_round = LocalRound(name, images, labels, number, generator, store.load(number - 1), figures)
-        sent, measured = _train(task, index, local_round, task.initial | to_state(received, task.initial))
+        sent, measured = _train(task, index, local_round, task.initial | to_state(received, task.initial), fault)
         store.save(number, to_cpu(local_round.client_state))
+        if fault == "late":
+            return absence(message, index, fault)
         reply = to_record(sent)
         metrics: dict[str, int | float | list[int] | list[float]] = {
             "partition-id": index,
@@ -62,14 +72,24 @@ def client_app(task: TrainingTask, open_data: OpenData, open_store: OpenStore) -
     return app
 
 
-def _train(task: TrainingTask, index: int, local_round: LocalRound, start: State) -> tuple[State, dict[str, float]]:
+def _mods(task: TrainingTask) -> list[Any]:
+    """What changes a reply on its way out, the last first."""
+    params = task.strategy.params
+    privacy, secure = parse_privacy(params.privacy), parse_secure_aggregation(params.secure_aggregation)
+    mods: list[Any] = [secure_mod(task, secure, privacy is not None)] if secure else []
+    return [*mods, clip_mod] if privacy else mods
+
+
+def _train(
+    task: TrainingTask, index: int, local_round: LocalRound, start: State, fault: Fault | None
+) -> tuple[State, dict[str, float]]:
     """One local round from the state ``start``, which changes ``local_round.client_state``.
 
     Returns:
         The state that is sent, and loss and (of a classifier) accuracy.
     """
     strategy = task.strategy
-    behaviour = parse_byzantine(strategy.params.malicious, task.clients)
+    behaviour, faults = parse_byzantine(strategy.params.malicious, task.clients), parse_faults(strategy.params.faults)
     byzantine = index in behaviour.clients
     if byzantine:
         local_round = behaviour.poison_data(local_round)
@@ -79,10 +99,12 @@ def _train(task: TrainingTask, index: int, local_round: LocalRound, start: State
     with isolated_randomness(local_round.generator.initial_seed(), task.device):
         measured = {"loss": strategy.fit(classifier, local_round)}
         sent, kept = task.divide(to_cpu(classifier.state_dict()))
+        weights = sent.keys() & task.parameters
+        before = {name: start[name] for name in sent if name in weights}
         if byzantine:
-            weights = sent.keys() & task.parameters
-            before, after = ({name: state[name] for name in sent if name in weights} for state in (start, sent))
-            sent |= behaviour.poison_update(before, after, local_round)
+            sent |= behaviour.poison_update(before, {name: sent[name] for name in before}, local_round)
+        if faults:
+            sent |= faults.spoil(fault, before, {name: sent[name] for name in before})
         local_round.client_state.update(add_prefix("kept", kept))
         deployed = strategy.personal(to_cpu(classifier.state_dict()), local_round.client_state)
         classifier.load_state_dict(classifier.state_dict() | deployed)

@@ -6,7 +6,6 @@ a client has finished a round and before the server has, the client repeats the 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,38 +16,8 @@ from rbmed_fl.states import State
 from robustbench_med.errors import WeightsError
 
 
-class ClientStore(ABC):
-    """Stores the state of one client, by round; the state after round 0 is empty."""
-
-    def load(self, number: int) -> State:
-        """The client's state after round ``number``."""
-        return self._read(number) if number else {}
-
-    @abstractmethod
-    def save(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """Store ``state`` (on the CPU) after round ``number`` and delete all others but that of the round before."""
-
-    @abstractmethod
-    def _read(self, number: int) -> State: ...
-
-
-class InMemoryStore(ClientStore):
-    """Stores the state in this process."""
-
-    def __init__(self) -> None:
-        self._rounds: dict[int, State] = {}
-
-    def save(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """See `ClientStore`."""
-        before = self._rounds.get(number - 1)
-        self._rounds = ({} if before is None else {number - 1: before}) | {number: dict(state)}
-
-    def _read(self, number: int) -> State:
-        return dict(self._rounds[number])
-
-
-class FolderStore(ClientStore):
-    """Stores the state in files, one per round, each replaced atomically.
+class ClientStore:
+    """Stores the state of one client in files, one per round, each replaced atomically.
 
     Args:
         folder: of this client alone.
@@ -62,17 +31,23 @@ class FolderStore(ClientStore):
         self.may_miss_rounds = may_miss_rounds
 
     def save(self, number: int, state: Mapping[str, Tensor]) -> None:
-        """See `ClientStore`."""
+        """Store ``state`` (on the CPU) after round ``number`` and delete all others but that of the round before."""
         files.write(self._file(number), state, {"identity": self.identity})
         wanted = {self._file(number), self._file(self._last(number - 1))}
         for path in set(self.folder.glob("round-*.safetensors")) - wanted:
             path.unlink()
 
-    def _read(self, number: int) -> State:
+    def load(self, number: int) -> State:
+        """The client's state after round ``number``; empty before its first one.
+
+        Raises:
+            WeightsError: the file is missing or corrupt.
+            UsageError: it belongs to another federation.
+        """
         if self.may_miss_rounds:
             number = self._last(number)
-            if number == 0:
-                return {}
+        if number == 0:
+            return {}
         path = self._file(number)
         if not path.is_file():
             raise WeightsError(

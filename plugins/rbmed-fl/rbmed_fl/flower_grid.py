@@ -12,6 +12,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
+from rbmed_fl.faults import read_absence
 from robustbench_med.errors import HarnessError
 
 #: Seconds between two checks for replies.
@@ -31,12 +32,14 @@ class ClientGrid(Grid):
     connected or connects during the round. Flower's strategies see one node for each client.
 
     Replies come back in the order of the clients' partition ids, since floating-point averages depend on it. A reply
-    that reports an error is raised here; Flower's strategies would average the others without a message.
+    that reports an error is raised here; Flower's strategies would average the others without a message. A client that
+    says that it is absent (`rbmed_fl.faults`) is not waited for.
 
     Args:
         grid: any of Flower's grids.
         clients: names, in the order of their partition ids.
         on_reply: called with the content of each reply as it arrives.
+        on_absence: called with the partition id of a client that says that it is absent, and why.
         patience: seconds to wait for the next reply before a client counts as missing; None: for ever.
         min_clients: number of replies that are enough for a round; None: all clients.
     """
@@ -46,12 +49,14 @@ class ClientGrid(Grid):
         grid: Grid,
         clients: Sequence[str],
         on_reply: Callable[[RecordDict], None],
+        on_absence: Callable[[int, str], None],
         patience: float | None = None,
         min_clients: int | None = None,
     ) -> None:
         self._grid = grid
         self._clients = clients
         self._on_reply = on_reply
+        self._on_absence = on_absence
         self._patience = float("inf") if patience is None else patience
         self._min_clients = len(clients) if min_clients is None else min_clients
 
@@ -83,7 +88,7 @@ class ClientGrid(Grid):
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send every client the message; return one reply per client in the order of partition ids.
+        """Send every client the message; return the replies in the order of partition ids.
 
         Args:
             messages: all with the same content; may be empty.
@@ -97,7 +102,7 @@ class ClientGrid(Grid):
             return []
         contacted: set[int] = set()
         waiting: set[str] = set()
-        replies: dict[int, Message] = {}
+        replies: dict[int, Message | None] = {}  # None: absent
         last = time.monotonic()
         while len(replies) < len(self._clients):
             new: list[int | None] = [node for node in self._grid.get_node_ids() if node not in contacted]
@@ -108,7 +113,12 @@ class ClientGrid(Grid):
                 for reply in self._grid.pull_messages(waiting) if waiting else ():
                     waiting.discard(reply.metadata.reply_to_message_id)
                     if reply.has_error():
-                        self._check_error(reply, contacted)
+                        if (absent := read_absence(reply.error)) is None:
+                            self._check_error(reply, contacted)
+                        elif absent[0] not in replies:
+                            replies[absent[0]] = None
+                            self._on_absence(*absent)
+                            last = time.monotonic()
                     elif partition_id(reply) not in replies:
                         replies[partition_id(reply)] = reply
                         self._on_reply(reply.content)
@@ -118,7 +128,7 @@ class ClientGrid(Grid):
                 break
             if len(replies) < len(self._clients):
                 time.sleep(PAUSE)
-        return [replies[index] for index in sorted(replies)]
+        return [answer for index in sorted(replies) if (answer := replies[index]) is not None]
 
     def _check_error(self, reply: Message, contacted: set[int]) -> None:
         """Send again if a message or the client's process was lost; ignore a lost node; raise any other error."""

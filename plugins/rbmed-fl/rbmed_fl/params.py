@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from rbmed_fl.adversarial_training import Adversarial
 from rbmed_fl.engines.config import EngineText
+from rbmed_fl.faults import FaultsText
+from rbmed_fl.option import Number
+from rbmed_fl.privacy import PrivacyText
+from rbmed_fl.secure_aggregation import SecureAggregationText
 from robustbench_med import Field, Params
+
+#: Added after weights were published: these keep their keys as long as the parameter has its default.
+LATER: dict[str, Any] = {"later": True}
 
 
 class TrainParams(Params):
@@ -41,6 +48,30 @@ class TrainParams(Params):
         "none",
         description="Byzantine clients: none, label-flip, sign-flip, scaling, gaussian or backdoor, with "
         "parameters such as scaling:clients=1,factor=10.",
+    )
+    faults: FaultsText = Field(
+        "none",
+        description="Unreliable clients: none, or random with the probability, per client and round, of dropout, late, "
+        "nan, inf and huge, such as random:dropout=0.2,nan=0.05.",
+        json_schema_extra=LATER,
+    )
+    privacy: PrivacyText = Field(
+        "none",
+        description="Differential privacy of clients: none, or dp:KEY=VALUE,..., such as "
+        "dp:noise_multiplier=0.5,clipping=2.",
+        json_schema_extra=LATER,
+    )
+    secure_aggregation: SecureAggregationText = Field(
+        "none",
+        description="How the server is kept from seeing single updates: none, or secaggplus:KEY=VALUE,...",
+        json_schema_extra=LATER,
+    )
+    update_limit: Number = Field(
+        1000.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="An update longer than this many times the median of the round is refused; 0: no limit.",
+        json_schema_extra=LATER,
     )
     engine: EngineText = Field(
         "inprocess",

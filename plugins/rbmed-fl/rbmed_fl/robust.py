@@ -155,6 +155,8 @@ class RobustStrategy(FederatedStrategy, ABC):
     can misreport.
     """
 
+    averages = False
+
     @abstractmethod
     def check_clients(self, clients: int) -> None:
         """Raise `UsageError` if the rule is not defined for this number of clients."""

@@ -62,7 +62,10 @@ class ParameterMixin(flwr.serverapp.strategy.FedAvg):
 
     def _buffers(self, reply: RecordDict) -> RecordDict:
         arrays = reply.array_records["arrays"]
-        kept = ArrayRecord({name: array for name, array in arrays.items() if name not in self._parameters})
+        kept = ArrayRecord()
+        for name, array in arrays.items():
+            if name not in self._parameters:
+                kept[name] = array
         return RecordDict({"arrays": kept, "metrics": reply.metric_records["metrics"]})
 
 

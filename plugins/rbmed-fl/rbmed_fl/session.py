@@ -23,7 +23,7 @@ class Session:
     Attributes:
         task: what is trained.
         state: the server's state; an engine brings it to the last round.
-        checkpoint: where the server stores it after every round, or None.
+        checkpoint: where the server stores it after every round.
         clients: training images and labels, by client.
         stores: of the clients' states, in order; empty where the clients are on other machines.
         on_local_round: called with the client's name, the round and the figures of every local round.
@@ -32,7 +32,7 @@ class Session:
 
     task: TrainingTask
     state: ServerState
-    checkpoint: ServerCheckpoint | None
+    checkpoint: ServerCheckpoint
     clients: Mapping[str, Split]
     stores: Sequence[ClientStore]
     on_local_round: OnLocalRound

@@ -7,6 +7,7 @@ what a client deploys                 `StrategyBase.personal`
 how the server merges                 `StrategyBase.aggregator`, one of Flower's strategies
 the aggregator's state                `StrategyBase.aggregator_state`, `StrategyBase.restore_aggregator`
 which clients are suspected           `StrategyBase.suspects`
+if it merges the clients' mean        `StrategyBase.averages`
 which network is trained              `classifier`, to combine several copies of the model
 ====================================  =================================================================
 
@@ -30,6 +31,8 @@ class StrategyBase(Strategy):
     """Federated averaging of the whole model, method by method."""
 
     Params: ClassVar[type[Params]] = TrainParams
+    #: The server needs nothing but the mean of the clients' updates, so that privacy and secure aggregation apply.
+    averages: ClassVar[bool] = True
 
     def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """Prefixes of the state names that stay with the client; all other state is sent and merged."""

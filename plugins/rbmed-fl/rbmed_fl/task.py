@@ -30,6 +30,7 @@ class TrainingTask:
         clients: names, in the order of their partition ids.
         seed: of the training.
         device: where clients train.
+        most_examples: number of images of the client that has most.
     """
 
     strategy: StrategyBase
@@ -39,6 +40,7 @@ class TrainingTask:
     clients: tuple[str, ...]
     seed: int
     device: torch.device
+    most_examples: int = 0
 
     @classmethod
     def create(
@@ -48,6 +50,7 @@ class TrainingTask:
         clients: tuple[str, ...],
         seed: int,
         device: torch.device,
+        most_examples: int = 0,
     ) -> TrainingTask:
         """With a fresh classifier; equal seeds give equal initial weights."""
         with isolated_randomness(seed, device):
@@ -59,7 +62,9 @@ class TrainingTask:
         for prefix in prefixes:
             if not any(name.startswith(prefix) for name in initial):
                 raise UsageError(f"no state of {type(classifier).__name__} starts with its personal prefix {prefix!r}")
-        return cls(strategy, classifier, initial, prefixes, clients, seed, device)
+        if strategy.params.privacy != "none":  # see `rbmed_fl.privacy`
+            prefixes += tuple(name for name, value in classifier.named_buffers() if value.is_floating_point())
+        return cls(strategy, classifier, initial, prefixes, clients, seed, device, most_examples)
 
     @property
     def parameters(self) -> frozenset[str]:

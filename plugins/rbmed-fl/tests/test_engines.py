@@ -11,9 +11,10 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from rbmed_fl import flower_grid
-from rbmed_fl.client_state import FolderStore
+from rbmed_fl.client_state import ClientStore
 from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.engines.inprocess import acting_as
+from rbmed_fl.faults import ABSENT
 from rbmed_fl.flower_grid import ClientGrid
 from rbmed_fl.strategies.fedavg import FedAvg
 from robustbench_med import TrainJob, load_component
@@ -142,7 +143,11 @@ def run_round(clock):
         with acting_as(1):
             nodes_grid = Nodes(script, nodes)
             grid = ClientGrid(
-                nodes_grid, ("a", "b", "c"), lambda reply: arrived.append(reply["metrics"]["partition-id"]), **options
+                nodes_grid,
+                ("a", "b", "c"),
+                lambda reply: arrived.append(reply["metrics"]["partition-id"]),
+                lambda index, reason: arrived.append(f"{index} {reason}"),
+                **options,
             )
             replies = grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()])
             return [flower_grid.partition_id(reply) for reply in replies], arrived, nodes_grid.sent
@@ -185,6 +190,13 @@ def test_a_client_that_failed_ends_the_round(run_round):
         run_round(lambda node, nth: Error(2, "b: its\nscanner is off") if node == 12 else node - 11)
 
 
+def test_a_client_that_says_that_it_is_absent_is_not_waited_for(run_round):
+    away = Error(ABSENT, '[1, "dropout"]')
+    order, arrived, _ = run_round(lambda node, nth: away if node == 12 else node - 11)
+    assert order == [0, 2]
+    assert arrived == [0, "1 dropped out", 2]
+
+
 def test_without_enough_replies_the_missing_are_named(run_round):
     with pytest.raises(HarnessError, match=r"^no reply from b, c within 100 s \(patience\); run the training again"):
         run_round(lambda node, nth: 0 if node == 11 else None, patience=100, min_clients=2)
@@ -199,7 +211,7 @@ def test_with_enough_replies_the_round_ends_after_patience(run_round, clock):
 def test_a_client_that_missed_rounds_resumes_from_its_last(tmp_path):
     state = {"w": torch.ones(1)}
     for may_miss_rounds in (True, False):
-        store = FolderStore(tmp_path / str(may_miss_rounds), {"federation": "x"}, may_miss_rounds)
+        store = ClientStore(tmp_path / str(may_miss_rounds), {"federation": "x"}, may_miss_rounds)
         store.save(2, state)
         if may_miss_rounds:
             assert store.load(5) == state

@@ -122,13 +122,17 @@ def strategy_name(record: Record) -> str:
     return named.name if named else ""
 
 
+#: Parameters of a strategy that a row shows beside its name.
+_TRAINED_WITH = ("adversarial", "malicious", "faults", "secure_aggregation", "privacy")
+
+
 def strategy(record: Record) -> tuple[str, str]:
     """How the classifier was trained: in short, ``fedavg + pgd``, and as on the command line."""
     named, part = record.defense.strategy, record.defense.parts.strategy
     if named is None:
         return "", ""
     params = {**named.params_passed, **(part.params if part else {})}
-    extras = [_head(params.get(what)) for what in ("adversarial", "malicious")]
+    extras = [_head(params.get(what)) for what in _TRAINED_WITH]
     words = [named.name, *(f"+ {extra}" for extra in extras if extra not in ("", "none"))]
     return " ".join(words), formatted(named)
 

@@ -111,9 +111,16 @@ def adversarial_of(record: Record) -> str:
     return _trained_with(record, "adversarial")
 
 
-def malicious_of(record: Record) -> str:
-    """What malicious clients did in training; "" for nothing."""
-    return _trained_with(record, "malicious")
+def conditions_of(record: Record) -> list[str]:
+    """In words, what was special about the federation that trained the defense, such as Byzantine clients."""
+    malicious = _trained_with(record, "malicious")
+    words = {
+        "faults": "unreliable clients",
+        "secure_aggregation": "secure aggregation",
+        "privacy": "differential privacy",
+    }
+    found = [word for name, word in words.items() if _trained_with(record, name)]
+    return [f"{malicious} clients", *found] if malicious else found
 
 
 def _trained_with(record: Record, what: str) -> str:

@@ -88,6 +88,15 @@ class FederationSection(RecordSection):
     missing: dict[Name, Count] = {}
     """Clients that did not answer, and in how many rounds."""
 
+    refused: dict[Name, Count] = {}
+    """Clients whose answer could not be merged, and in how many rounds."""
+
+    epsilon: Size | None = None
+    """Epsilon of the differential privacy of clients, over all rounds; None without."""
+
+    delta: Size | None = None
+    """Delta at which ``epsilon`` holds."""
+
     @classmethod
     def of(cls, manifest: dict[str, Any]) -> FederationSection | None:
         """From the manifest of trained weights; None where no history of rounds is kept."""
@@ -109,6 +118,8 @@ class FederationSection(RecordSection):
                 seconds=sum(float(entry.get("seconds", 0)) for entry in history),
                 suspected=noticed("suspected"),
                 missing=noticed("missing"),
+                refused=noticed("refused"),
+                **history[-1].get("privacy", {}),
             )
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
             return None

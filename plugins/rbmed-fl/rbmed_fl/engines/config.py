@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import pydantic
 
@@ -18,12 +18,7 @@ from robustbench_med import Field, Params
 
 
 class Engine(Params):
-    """Base of all engines.
-
-    ``needs_folders``: clients run in other processes, which each need a folder for the client's state.
-    """
-
-    needs_folders: ClassVar[bool] = True
+    """Base of all engines."""
 
     def client_names(self, clients: Iterable[str]) -> tuple[str, ...]:
         """The clients of the federation, in the order of their partition ids; ``clients`` have images here."""
@@ -41,8 +36,6 @@ class Engine(Params):
 
 class InProcessEngine(Engine):
     """One client after another in this process."""
-
-    needs_folders: ClassVar[bool] = False
 
 
 class SimulationEngine(Engine):

@@ -73,7 +73,6 @@ def run(params: DeploymentEngine, session: Session) -> None:
 def _spec(params: DeploymentEngine, session: Session, folder: Path) -> FederationSpec:
     """The federation as text."""
     job, task, checkpoint = session.job, session.task, session.checkpoint
-    assert checkpoint is not None
     kind = next((name for name in ("detector", "purifier") if name in job.origin), "model")
     if missing := [name for name in ("dataset", kind, "strategy") if name not in job.origin]:
         raise UsageError(
@@ -109,7 +108,6 @@ def _submit(
 ) -> None:
     """Submit the run to the superlink and follow it to its end; ``check`` is called again and again meanwhile."""
     checkpoint, state = session.checkpoint, session.state
-    assert checkpoint is not None
     if state.done == 0:
         checkpoint.save(state)  # the initial weights, for the server
     app, home = folder / "app", folder / "homes" / "flwr"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from flwr.app import Context, Message, RecordDict
@@ -21,6 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from rbmed_fl.client import client_app
 from rbmed_fl.engines.config import InProcessEngine
 from rbmed_fl.session import Session
+from rbmed_fl.spool import Spool
 
 RUN_ID = 1
 
@@ -30,8 +33,9 @@ def run(params: InProcessEngine, session: Session) -> None:
     task = session.task
     data = [(split.images.to(task.device), split.labels.to(task.device)) for split in session.clients.values()]
     app = client_app(task, data.__getitem__, session.stores.__getitem__)
-    with acting_as(SUPERLINK_NODE_ID):
-        session.server()(InProcessGrid(app, client_contexts(task.clients)), server_context())
+    with acting_as(SUPERLINK_NODE_ID), TemporaryDirectory(prefix="rbmed-") as folder:
+        grid = InProcessGrid(app, client_contexts(task.clients), Spool(Path(folder)))
+        session.server()(grid, server_context())
 
 
 class InProcessGrid(Grid):
@@ -42,10 +46,12 @@ class InProcessGrid(Grid):
     Args:
         app: the clients' code.
         contexts: one per client (`client_contexts`).
+        spool: where replies wait until the round is merged; None: in memory.
     """
 
-    def __init__(self, app: ClientApp, contexts: Sequence[Context]) -> None:
+    def __init__(self, app: ClientApp, contexts: Sequence[Context], spool: Spool | None = None) -> None:
         self._app = app
+        self._spool = spool
         self._contexts = {context.node_id: context for context in contexts}
         self._replies: dict[str, Message] = {}
         self._run = Run.create_empty(run_id=RUN_ID)
@@ -93,7 +99,10 @@ class InProcessGrid(Grid):
         # Flower's strategies put one RecordDict into all messages of a round; a network would make copies.
         message.content = copy.deepcopy(message.content)
         with acting_as(context.node_id):
-            return self._app(message, context)
+            reply = self._app(message, context)
+        if self._spool is not None:
+            self._spool.store(context.node_id, reply)
+        return reply
 
 
 def client_contexts(names: Sequence[str]) -> list[Context]:

@@ -13,6 +13,8 @@ from robustbench_med import Federated, Learner, Split, TrainJob
 class Centralized(FederatedStrategy):
     """A federation of one client with all images, for the same number of epochs. No privacy."""
 
+    averages = False
+
     def train(self, build: Callable[[], Learner], clients: Mapping[str, Split], job: TrainJob) -> Federated:
         """See `robustbench_med.Strategy.train`; the clients' images are copied into one tensor."""
         return super().train(build, {"pooled": pool(clients)} if clients else {}, job)

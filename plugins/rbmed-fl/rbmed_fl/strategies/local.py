@@ -13,6 +13,8 @@ class LocalOnly(FederatedStrategy):
     poor model. There is no better one for a site that was not in the federation.
     """
 
+    averages = False
+
     def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """Everything: each state name starts with the empty prefix."""
         return ("",)

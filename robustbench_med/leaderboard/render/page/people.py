@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from robustbench_med.errors import UsageError
 from robustbench_med.leaderboard.schema import Board, Entry
-from robustbench_med.leaderboard.sources.names import Named, Names, adversarial_of, malicious_of
+from robustbench_med.leaderboard.sources.names import Named, Names, adversarial_of, conditions_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record
 
@@ -88,7 +88,7 @@ class People:
     def _called(self, entry: Entry) -> Called:
         record = entry.records[0]
         defense = self._named("defense", entry.defense_name)
-        adversarial, malicious = adversarial_of(record), malicious_of(record)
+        adversarial = adversarial_of(record)
         training = " · ".join(filter(None, [entry.strategy, entry.model]))
         if not defense.title:
             known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
@@ -97,7 +97,7 @@ class People:
         words = list(self._variants(record, defense))
         plain = defense.bare and not parts and not adversarial
         if defense.bare:
-            how = self._training(record, adversarial, malicious)
+            how = self._training(record, adversarial)
             name = " + ".join(part.title for part in parts) or (
                 "Adversarial training" if adversarial else defense.title
             )
@@ -107,11 +107,11 @@ class People:
         papers = tuple(self._papers(entry, defense, parts, adversarial))
         return Called(", ".join(filter(None, [name, *words])), entry.defense, training, papers, plain)
 
-    def _training(self, record: Record, adversarial: str, malicious: str) -> str:
+    def _training(self, record: Record, adversarial: str) -> str:
         strategy = record.defense.strategy
         name = (self._named("strategy", strategy.name).title or strategy.name) if strategy else ""
         attack = (self._named("attack", adversarial).title or adversarial.upper()) if adversarial else ""
-        return ", ".join(filter(None, [" + ".join(filter(None, [name, attack])), malicious and f"{malicious} clients"]))
+        return ", ".join(filter(None, [" + ".join(filter(None, [name, attack])), *conditions_of(record)]))
 
     def _parts(self, record: Record) -> Iterator[Named | None]:
         for kind in _PARTS:
