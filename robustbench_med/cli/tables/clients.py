@@ -31,7 +31,7 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
     title = f"{defenses[0]}: between clients ({note})" if told else f"Between clients ({note})"
     attacks = len({_attack(record) for record in rows}) > 1
     names = ("attack",) if attacks else ()
-    columns, right = ("strategy" if told else "defense", *names, *figures, *extra), (*figures, "kB")
+    columns, right = (" ".join(varies[0]) if told else "defense", *names, *figures, *extra), (*figures, "kB")
     found = []
     for at, record in enumerate(rows):
         label = " ".join(filter(None, ["" if told else defenses[at], *varies[at].values()]))

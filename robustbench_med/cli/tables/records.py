@@ -64,6 +64,7 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
     facts = [
         {
             "data": _dataset(record),
+            "fold": _fold(record),
             "model": record.defense.asked.get("model", ""),
             "strategy": text if forms[name] > 1 else name,
             "trained": "" if (seed := record.defense.weights.seed) is None else f"seed {seed}",
@@ -76,7 +77,7 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
     labels = [formatted(record.defense) for record in records]
     told = [
         fact
-        for fact in ("data", "model", "strategy", "trained", "threat", "client", "seed")
+        for fact in ("data", "fold", "model", "strategy", "trained", "threat", "client", "seed")
         if len({(label, row[fact]) for label, row in zip(labels, facts, strict=True)}) > len(set(labels))
     ]
     return [{fact: row[fact] for fact in told} for row in facts]
@@ -112,6 +113,7 @@ def nothing_measured(records: Sequence[Record]) -> Iterator[str]:
 def name_of(record: Record) -> str:
     """``defense / attack / access``."""
     asked = [f"{name} {text}" for name, text in record.defense.asked.items()]
+    asked += [f"fold {_fold(record)}"] if record.dataset.fold else []
     how = f" ({', '.join(asked)})" if asked else ""
     return f"{formatted(record.defense)}{how} / {attack_of(record)} / {record.threat.access}"
 
@@ -125,6 +127,11 @@ def _title(records: Sequence[Record]) -> str:
 def _dataset(record: Record) -> str:
     data = record.dataset
     return " ".join(filter(None, [data.name, "(synthetic)" if data.synthetic else "", data.partition]))
+
+
+def _fold(record: Record) -> str:
+    """The number of the fold, of a cross-validation."""
+    return str(record.dataset.fold.number) if record.dataset.fold else ""
 
 
 def _client(record: Record) -> str:

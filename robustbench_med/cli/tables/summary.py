@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_med.cli.console import MANY, err, out, plain, show_table
-from robustbench_med.cli.tables import certificates, scorings, tasks
+from robustbench_med.cli.tables import certificates, folds, scorings, tasks
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
 from robustbench_med.records.record import Record
@@ -18,7 +18,7 @@ def show(records: Sequence[Record], samples: Path) -> None:
     ``samples`` is the folder of per-image results.
     """
     show_table(results.show(records))
-    for line in (*results.clients_and_patients(records), *results.unseen(records)):
+    for line in (*folds.lines(records, samples), *results.clients_and_patients(records), *results.unseen(records)):
         plain(line)
     for line in (*scorings.lines(records), *tasks.lines(records)):
         plain(line)
