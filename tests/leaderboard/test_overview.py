@@ -13,6 +13,7 @@ from helpers.board import build, share
 from helpers.paths import ROOT
 
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
+from robustbench_med.leaderboard.render.page.address import Addresses
 from robustbench_med.leaderboard.render.page.certificates import certificates
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
@@ -44,6 +45,16 @@ def test_images_of_patients_come_first_and_the_usual_threat_is_shown() -> None:
     assert [each.name for each in overview.data_sets(several(), PEOPLE)] == ["zzz", "sim"]
     assert overview.usual(several()[1:2]) == "Linf 8/255", "where the usual one was not measured"
     assert overview.panels([], PEOPLE) == []
+
+
+def test_ranked_rows_come_before_those_of_an_earlier_revision() -> None:
+    old = [replace(boards.entry(name, 0.9), ranked=False, earlier=True) for name in ("one", "two", "three")]
+    plain = replace(boards.board(), id="plain", dataset="d", synthetic=False, sections=(section(*old),))
+    folds = replace(plain, id="folds", options="folds=5", sections=(section(boards.entry("now", 0.1)),))
+    assert [each.name for each in overview.data_sets([plain, folds], PEOPLE)] == ["d, 5 folds", "d"]
+    # Images of patients keep the pages of such rows until others of the data set have a rank.
+    assert Addresses.of([plain]).within == {}
+    assert Addresses.of([plain, folds]).within == {entry.id: "plain" for entry in old}
 
 
 def test_the_best_row_of_each_kind_is_named_and_the_highest_comes_first() -> None:

@@ -8,15 +8,6 @@ from dataclasses import dataclass
 from robustbench_med.leaderboard.schema import Board, Entry
 
 
-def has_page(board: Board, entry: Entry) -> bool:
-    """Whether a row has a page of its own.
-
-    One of an earlier revision on simulated images has its row on the board only: no one can verify it, and one command
-    measures it again. Images of patients are not everyone's to measure, so that those rows keep theirs.
-    """
-    return not (entry.earlier and board.synthetic)
-
-
 @dataclass(frozen=True)
 class Addresses:
     """The addresses of a site.
@@ -33,8 +24,14 @@ class Addresses:
 
     @classmethod
     def of(cls, boards: Sequence[Board]) -> Addresses:
-        """Those of these boards."""
-        return cls({entry.id: board.id for board in boards for entry in board.entries if not has_page(board, entry)})
+        """Those of these boards.
+
+        A row of an earlier revision has no page where images are simulated, or rows of the data set have a rank: no one
+        can verify it. Other images of patients are not everyone's to measure, so that those rows keep theirs.
+        """
+        measured = {board.dataset for board in boards if any(entry.ranked for entry in board.entries)}
+        alone = [board for board in boards if board.synthetic or board.dataset in measured]
+        return cls({entry.id: board.id for board in alone for entry in board.entries if entry.earlier})
 
     def page_of(self, entry: Entry) -> str:
         """The page of a row, else its place on its board."""

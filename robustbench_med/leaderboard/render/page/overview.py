@@ -142,4 +142,4 @@ def best(board: Board) -> Entry | None:
 
 
 def _ranked(group: Sequence[Board]) -> int:
-    return sum(len(section.entries) for board in group for section in board.sections)
+    return sum(len(section.entries) for board in group for section in board.sections if section.ranked)

@@ -6,6 +6,7 @@ without parts after its training: "Adversarial training, FedAvg + PGD" or "No de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -76,7 +77,8 @@ class People:
     def data(self, board: Board) -> str:
         """The name of a board's data set, with its parameters and partition."""
         title = self._named("dataset", board.dataset).title or board.dataset
-        return ", ".join(filter(None, [title, _words(board.options), _words(board.partition)]))
+        options = re.sub(r"\bfolds (\d+)", r"\1 folds", _words(board.options))
+        return ", ".join(filter(None, [title, options, _words(board.partition)]))
 
     def board(self, board: Board) -> str:
         """The name of a board."""
