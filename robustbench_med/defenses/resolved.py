@@ -27,25 +27,34 @@ def key_of(facts: Any) -> str:
 
 
 def trained_params(component: Component) -> dict[str, Any]:
-    """The parameters that the trained weights depend on: all but those marked ``runtime``.
-
-    A parameter marked ``later`` was added after weights had been published, and counts where it has another value than
-    its default, so that these weights keep their keys.
+    """The parameters that the trained weights depend on: all of `told_params` but those marked ``runtime``.
 
     ``training`` names a strategy, whose own parameters say more than its text.
     """
+    return {
+        name: value
+        for name, value in told_params(component).items()
+        if name != "training" and not _marks(component, name).get("runtime")
+    }
+
+
+def told_params(component: Component) -> dict[str, Any]:
+    """All parameters, as records and keys have them.
+
+    A parameter marked ``later`` was added after weights and records had been published, and counts where it has another
+    value than its default, so that these keep their keys.
+    """
     fields = type(component.params).model_fields
-
-    def counts(name: str, value: Any) -> bool:
-        marks = fields[name].json_schema_extra
-        marks = marks if isinstance(marks, dict) else {}
-        return not marks.get("runtime") and not (marks.get("later") and value == fields[name].default)
-
     return {
         name: value
         for name, value in all_params(component.params).items()
-        if name != "training" and counts(name, value)
+        if not (_marks(component, name).get("later") and value == fields[name].default)
     }
+
+
+def _marks(component: Component, name: str) -> dict[str, Any]:
+    found = type(component.params).model_fields[name].json_schema_extra
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def learns(part: Part) -> bool:
@@ -106,7 +115,7 @@ class ResolvedDefense:
         """Names and all parameters of the parts, for records."""
         names = {kind: ref.name for kind in self.parts() if (ref := getattr(self.recipe, kind)) is not None}
         parts = {
-            kind: {"name": names[kind], "params": all_params(part.params), "revision": self.revisions[kind]}
+            kind: {"name": names[kind], "params": told_params(part), "revision": self.revisions[kind]}
             for kind, part in self.parts().items()
         }
         return {**parts, "fpr": self.recipe.fpr}

@@ -45,6 +45,7 @@ EXPECTED: dict[str, set[str]] = {
     "leaderboard-brainsim-standard": set(),
     "leaderboard-federation-brainsim": {LADDER},
     "leaderboard-lgg": {GATE, LADDER},
+    "leaderboard-lgg-folds": {IMAGES},
     "lgg": {IMAGES, GATE},
     "plus-brainsim": {GATE, LADDER},
     "reproduce-medfedpure": {IMAGES, GATE},
