@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, binom, norm
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -21,6 +20,8 @@ def lower_bound(hits: Counts, n: int, alpha: float) -> Floats:
         n: number of trials.
         alpha: chance that the bound does not hold.
     """
+    from scipy.stats import beta  # where it is needed: it takes longer to import than the rest of this package
+
     found = beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1)
     return np.where(hits > 0, found, 0.0)
 
@@ -31,6 +32,8 @@ def radius(bound: Floats, sigma: float) -> Floats:
     sigma * Phi^-1(bound), which uses that all other classes together have at most 1 - bound; 0 where the bound is no
     more than one half and nothing is certified.
     """
+    from scipy.stats import norm
+
     return np.where(bound > 0.5, sigma * norm.ppf(np.maximum(bound, 0.5)), 0.0)
 
 
@@ -45,5 +48,7 @@ def significant(first: Counts, second: Counts, alpha: float) -> npt.NDArray[np.b
     The two-sided binomial test of ``first`` successes in ``first + second`` fair trials at level ``alpha``, as PREDICT
     of Cohen et al. makes it.
     """
+    from scipy.stats import binom
+
     pvalue = np.minimum(1.0, 2 * binom.sf(first - 1, first + second, 0.5))
     return np.asarray(pvalue <= alpha)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
-from timm.layers.norm import GroupNorm
-from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
+from rbmed_models.body import Body
 from robustbench_med.errors import BadParameter
 
 
@@ -29,6 +27,10 @@ class ResNetParams(rbmed.Params):
     std: float = Field(0.25, gt=0, description="Divides pixels inside the model, after the mean is subtracted.")
 
 
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(4, channels)
+
+
 class Features(nn.Module):
     """Images in [0, 1] (N, C, H, W) -> pooled features (N, ``width``); normalises its input."""
 
@@ -38,20 +40,14 @@ class Features(nn.Module):
         widths = tuple(params.width * factor for factor in (1, 2, 4, 8))
         # Three 3x3 convolutions instead of one 7x7: on the CPU, with one input channel, the 7x7 costs 1.6 x as much in
         # the backward pass, and the deep stem is more accurate (He et al. 2019, arXiv:1812.01187).
-        block: Any = BasicBlock  # timm's annotation requires an instance, but the class is meant
-        body = ResNet(
-            block,
-            (params.layers,) * 4,
-            num_classes=0,
-            in_chans=channels,
-            channels=widths,
-            stem_type="deep",
-            stem_width=params.width // 2,
-            norm_layer=nn.BatchNorm2d if params.norm == "batch" else partial(GroupNorm, num_groups=4),
+        self.body = Body(
+            channels,
+            widths,
+            params.layers,
+            params.width // 2,
+            nn.BatchNorm2d if params.norm == "batch" else _group_norm,
+            params.pool,
         )
-        if not params.pool:
-            body.maxpool = nn.Sequential()
-        self.body = body
         self.width: int = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
