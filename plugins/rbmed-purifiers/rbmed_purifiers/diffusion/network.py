@@ -56,7 +56,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Maps (N, C, H, W) at embedded times (N, T) -> (N, ``after``, H, W)."""
-        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden: Tensor = self.conv1(F.silu(self.norm1(x)))
         hidden = hidden + self.time_emb_proj(F.silu(time))[:, :, None, None]
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         if self.conv_shortcut is not None:
