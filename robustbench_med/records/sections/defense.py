@@ -118,7 +118,7 @@ class FederationSection(RecordSection):
                 seconds=sum(float(entry.get("seconds", 0)) for entry in history),
                 suspected=noticed("suspected"),
                 missing=noticed("missing"),
-                refused=noticed("refused"),
+                **({"refused": refused} if (refused := noticed("refused")) else {}),  # older records have no such key
                 **history[-1].get("privacy", {}),
             )
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
