@@ -110,6 +110,9 @@ class FederationSection(RecordSection):
             def noticed(name: str) -> dict[str, int]:
                 return dict(sorted(Counter(client for entry in history for client in entry.get(name, ())).items()))
 
+            more: dict[str, Any] = dict(history[-1].get("privacy", {}))
+            if refused := noticed("refused"):  # records of before have no such key
+                more["refused"] = refused
             return cls(
                 rounds=len(rounds),
                 clients=len(set().union(*rounds)),
@@ -118,8 +121,7 @@ class FederationSection(RecordSection):
                 seconds=sum(float(entry.get("seconds", 0)) for entry in history),
                 suspected=noticed("suspected"),
                 missing=noticed("missing"),
-                **({"refused": refused} if (refused := noticed("refused")) else {}),  # older records have no such key
-                **history[-1].get("privacy", {}),
+                **more,
             )
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
             return None
