@@ -123,7 +123,7 @@ class FederationSection(RecordSection):
                 missing=noticed("missing"),
                 **more,
             )
-        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
+        except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError):  # figures of something else
             return None
 
 
