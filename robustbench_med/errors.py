@@ -10,6 +10,7 @@
     │   ├── NotDefined        an attack or a rung does not exist for this system: the cell is skipped, with the reason
     │   ├── BadConfig         a configuration file cannot be read
     │   ├── DataError         a data root is missing, an image unreadable, a class empty
+    │   │   └── NothingFound    a folder holds nothing of what a data set reads
     │   ├── WeightsError      weights are absent, corrupt or not safetensors
     │   └── DeviceError       the requested device does not exist
     ├── StoreError            results cannot be written or read: exit code 1
@@ -67,6 +68,20 @@ class BadConfig(UsageError):
 
 class DataError(UsageError):
     """A data root is missing, an image is unreadable, or a class is empty."""
+
+
+class NothingFound(DataError):
+    """A folder holds nothing of what a data set reads.
+
+    Args:
+        what: it reads: ``DICOM files``.
+        where: the folder.
+        more: the end of the message: what was expected.
+    """
+
+    def __init__(self, what: str, where: object, more: str = "") -> None:
+        super().__init__(f"no {what} under {where}{more}")
+        self.what = what
 
 
 class WeightsError(UsageError):

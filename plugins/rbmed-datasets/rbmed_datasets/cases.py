@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rbmed_datasets.decode import some
-from rbmed_datasets.files import natural_key
+from rbmed_datasets.files import is_hidden, natural_key
 from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.volumes import is_volume, stem
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
 #: images/ and labels/, imagesTr/ and labelsTr/ (Medical Segmentation Decathlon, nnU-Net), and their like.
 _IMAGES = re.compile(r"(?:images?|imgs?|scans?|volumes?)[ _-]?(?P<part>tr|ts|val)?", re.IGNORECASE)
@@ -61,13 +61,17 @@ def find(root: Path, image: str) -> Found:
             raise DataError(f"volumes {into[key]} and {path} have one name; keep one of them")
         into[key] = path
     if not scans:
-        raise DataError(f"no volumes (.nii, .nii.gz) under {root}{' but label maps' * bool(maps)}")
+        pairs = next(root.rglob("*.hdr"), None) is not None and not maps
+        if maps or pairs:
+            more = "label maps" if maps else "pairs of .hdr and .img: convert them to .nii.gz"
+            raise DataError(f"no volumes (.nii, .nii.gz) under {root} but {more}")
+        raise NothingFound("volumes (.nii, .nii.gz)", root)
     return _paired(root, scans, maps, image) if maps else _classes(root, scans)
 
 
 def _volumes(root: Path) -> Iterator[Path]:
     found = (path for path in root.rglob("*.[nN][iI][iI]*") if is_volume(path))
-    shown = (path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    shown = (path for path in found if not any(map(is_hidden, path.relative_to(root).parts)))
     yield from sorted(shown, key=lambda path: natural_key(path.relative_to(root).as_posix()))
 
 

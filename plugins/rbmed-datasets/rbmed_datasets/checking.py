@@ -74,9 +74,15 @@ class Checked:
 
     def report(self, facts: Sequence[str] = ()) -> list[str]:
         """Every line: of single files, then of all; ``facts`` are further ones about the data set."""
+        blank = [f"every image is blank, {self._blank[0]} for example"] if self.all_blank else []
+        notes = dict.fromkeys((*facts, *self._notes()))
+        return [*self.lines, *blank, *(f"note: {line}" for line in notes)]
+
+    @property
+    def all_blank(self) -> bool:
+        """Every image has one value in all of its pixels."""
         images = sum(len(same) for same in self._copies.values())
-        blank = [f"every image is blank, {self._blank[0]} for example"] if images and len(self._blank) == images else []
-        return [*self.lines, *blank, *(f"note: {line}" for line in (*facts, *self._notes()))]
+        return 0 < images == len(self._blank)
 
     def _notes(self) -> list[str]:
         lines = [] if self._survey.plain or not self._copies else self._survey.notes()

@@ -15,7 +15,7 @@ from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
 
 class DicomParams(LabelledParams):
@@ -45,7 +45,7 @@ class Dicom(PictureSet):
 
     Params: ClassVar[type[DicomParams]] = DicomParams
     name = "dicom"
-    revision = 1
+    revision = 2
     later = ("task", "table", "label", "separator")
 
     @cached_property
@@ -55,7 +55,7 @@ class Dicom(PictureSet):
         every = (path for path in root.rglob("*") if dicomfile.is_dicom(path))
         found = sorted(every, key=lambda path: files.natural_key(path.relative_to(root).as_posix()))
         if not found:
-            raise DataError(f"no DICOM files under {root}")
+            raise NothingFound("DICOM files", root)
         if self.params.table:
             return dict.fromkeys(found, "")
         if self.task == "multi-label":
@@ -201,4 +201,4 @@ class Dicom(PictureSet):
                 except DataError as error:
                     found.lines.append(str(error))
                 task.advance()
-        return found.report([] if found.lines else self.on_files())
+        return found.report() if found.lines else self.checked(found)

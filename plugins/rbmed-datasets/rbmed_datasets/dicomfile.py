@@ -167,8 +167,10 @@ def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: in
     if slope == 0:
         raise DataError(f"DICOM file {path} has RescaleSlope 0, with which all of its pixels would be equal")
     rescaled = "ModalityLUTSequence" in found or (slope or 1.0, intercept or 0.0) != (1.0, 0.0)
-    window, bits = _window(found, frame), int(found.BitsStored)
-    whole = values.dtype.kind == "u"
+    values = _without_padding(found, values, inverted)
+    window, bits = _window(found, frame), int(found.get("BitsStored") or 0)
+    kind = values.dtype.kind
+    whole = kind == "u"
     if values.dtype == np.uint8 and not rescaled and window is None:
         most = (1 << bits) - 1
         plain = most - values if inverted else values
@@ -179,8 +181,22 @@ def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: in
     elif rescaled:
         values = values * (1.0 if slope is None else slope) + (intercept or 0.0)
     declared = window or ((0.0, float((1 << bits) - 1)) if whole and not rescaled else None)
-    scale = "rescaled" if rescaled else "unsigned" if whole else "signed"
+    scale = "rescaled" if rescaled else {"u": "unsigned", "f": "float"}.get(kind, "signed")
     return Pixels(coloured(finite(np.asarray(values), path), channels), scale, declared, inverted)
+
+
+def _without_padding(found: Any, values: NDArray[Any], inverted: bool) -> NDArray[Any]:
+    """Pixels outside of what the scanner saw (PixelPaddingValue) as dark as the darkest of the others."""
+    first = next((found[name].value for name in ("PixelPaddingValue", "FloatPixelPaddingValue") if name in found), None)
+    if not isinstance(first, int | float):
+        return values
+    last = found.get("PixelPaddingRangeLimit")
+    low, high = sorted((first, last if isinstance(last, int | float) else first))
+    outside = (values >= low) & (values <= high)
+    if not outside.any() or outside.all():
+        return values
+    seen = values[~outside]
+    return np.where(outside, seen.max() if inverted else seen.min(), values)
 
 
 def _number(found: Any, frame: int, group: str, name: str) -> float | None:

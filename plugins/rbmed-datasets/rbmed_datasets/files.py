@@ -17,20 +17,28 @@ from robustbench_med.errors import DataError
 Fit = Literal["pad", "squash"]
 
 # Only raster decoders: Pillow would otherwise pass EPS files, whatever their extension, to Ghostscript.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = {
     ".bmp": "BMP",
     ".gif": "GIF",
     ".jfif": "JPEG",
+    ".jpe": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
+    ".pbm": "PPM",
+    ".pgm": "PPM",
     ".png": "PNG",
+    ".pnm": "PPM",
+    ".ppm": "PPM",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
 #: Limit on an image's size: the header of a file of a few kB can claim gigapixels.
 MAX_PIXELS = 64_000_000
+#: Folders that systems keep beside the user's own, in lower case; those that begin with one of `_HIDDEN` are such, too.
+_OF_SYSTEMS = {"system volume information", "lost+found", "#recycle"}
+_HIDDEN = (".", "__", "@", "$")
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
@@ -39,12 +47,22 @@ def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
     return tuple((False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts), name
 
 
+def is_hidden(folder: str) -> bool:
+    """Whether a folder of this name is hidden, or made by a system: ``__MACOSX``, ``@eaDir``, ``$RECYCLE.BIN``."""
+    return folder.startswith(_HIDDEN) or folder.lower() in _OF_SYSTEMS
+
+
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` (by extension, any case), in natural order; hidden files are left out."""
+    """The image files directly in ``folder`` (by extension, any case), in natural order; hidden files are left out.
+
+    Links to files that are not there are among them: an image is missing, which is said where it is read.
+    """
     found = (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     return sorted(found, key=lambda path: natural_key(path.name))
 
@@ -80,6 +98,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except DataError:
         raise
+    except FileNotFoundError:
+        target = "is a link to a file that is not there; fetch it first" if path.is_symlink() else "is missing"
+        raise DataError(f"image {path} {target}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"image {path} is too large: {error}; at most {MAX_PIXELS} pixels allowed") from error
     except UnidentifiedImageError as error:
@@ -138,8 +159,11 @@ def square(
 
 def wrong_extension(path: Path) -> str | None:
     """One line if the format of ``path`` is not that of its extension, else None."""
-    with Image.open(path, formats=FORMATS) as image:
-        actual = "JPEG" if image.format == "MPO" else image.format
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            actual = "JPEG" if image.format == "MPO" else image.format
+    except (OSError, SyntaxError):  # a TIFF that only tifffile reads
+        actual = "TIFF"
     if actual == SUFFIXES.get(path.suffix.lower()):
         return None
     return f"note: {path} holds {actual} content, not what its extension says; it is read anyway"

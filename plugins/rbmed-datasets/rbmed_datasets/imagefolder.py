@@ -87,7 +87,7 @@ class ImageFolder(PictureSet):
             return None
         path = Path(os.path.normpath(self.folder / Path(self.params.test_folder).expanduser()))
         if not path.is_dir():
-            raise DataError(f"test_folder={self.params.test_folder} of data set {self.name!r} is not a folder: {path}")
+            raise DataError(f"--test-folder (test_folder={self.params.test_folder}) is not a folder: {path}")
         return path
 
     def base(self) -> Path:
@@ -163,6 +163,8 @@ class ImageFolder(PictureSet):
     def facts(self) -> list[str]:
         """What is not read, and the sites."""
         lines = unread_note(self._used)
+        if beside := [printable(path.name) for item in self._used for path in item.beside]:
+            lines.append(f"folders beside those of the official split are left out: {', '.join(beside)}")
         sites = sorted({item.site for item in self._used if item.site}, key=files.natural_key)
         return [*lines, f"sites are folders: {', '.join(sites)}"] if sites else lines
 

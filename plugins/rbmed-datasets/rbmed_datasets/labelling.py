@@ -13,7 +13,7 @@ from robustbench_med.errors import DataError
 #: What a table may say where an image has none of its findings; upper and lower case make no difference.
 NOTHING = ("no finding", "no findings", "normal", "none", "healthy")
 #: What tools write for a missing value.
-MISSING = ("nan", "<na>", "null", "#n/a")
+MISSING = ("nan", "-nan", "<na>", "na", "n/a", "#na", "#n/a", "nat", "null")
 #: Between the findings of an image, in names of sets of them.
 JOIN = "|"
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -109,6 +109,16 @@ def label_of(
         f"{where} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME, or keep all "
         "with task=multi-label"
     )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in the order of their labels: numbers by value, others naturally (``y2`` before ``y10``)."""
+    found = list(names)
+    try:
+        values = {name: float(name.replace(",", ".")) for name in found}
+    except ValueError:
+        values = {}
+    return sorted(found, key=lambda name: (values.get(name, 0.0), natural_key(name)))
 
 
 def in_grade_order(task: Task, names: Sequence[str], asked: Sequence[str]) -> None:

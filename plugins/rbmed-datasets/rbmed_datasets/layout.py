@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rbmed_datasets.files import images_in, natural_key
+from rbmed_datasets.files import images_in, is_hidden, natural_key
 from rbmed_datasets.names import printable
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
-#: Names of folders of official splits, in any case.
+#: Names of the parts of official splits, in any case.
 OFFICIAL = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "calibration"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+#: Their folders: ``train``, ``Training_Set``, ``test-images``.
+_PART_OF_SPLIT = re.compile(
+    rf"({'|'.join(sorted(OFFICIAL, key=len, reverse=True))})[ _-]?(set|split|data|images?|imgs?)?"
+)
 _IMAGES = {"image", "images", "img", "imgs"}
 _MASKS = {"mask", "masks"}
 _MASK = re.compile(r"(?P<scan>.+?)[ _-](?:masks?|segmentation|seg)(?:[ _-]?\d+)?", re.IGNORECASE)
@@ -39,6 +43,8 @@ class Labelled:
         masks: the lesion masks of an image, which are united.
         unread: files in it that are neither image nor mask, and subfolders.
         foreign: it is in the separate folder of test images.
+        named: the class, where it is not the name of the folder, which is that of a part of a split.
+        beside: folders with images beside those of the official split, which are no part of it.
     """
 
     path: Path
@@ -48,11 +54,19 @@ class Labelled:
     masks: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
     unread: tuple[Path, ...] = ()
     foreign: bool = False
+    named: str = ""
+    beside: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the class."""
-        return printable(self.path.name)
+        return self.named or printable(self.path.name)
+
+
+def official_part(folder: str) -> str | None:
+    """The part of an official split that a folder of this name holds: ``train``, ``calibration``, ``test``; or None."""
+    match = _PART_OF_SPLIT.fullmatch(folder.lower())
+    return OFFICIAL[match[1]] if match else None
 
 
 def _folders(path: Path) -> list[Path]:
@@ -62,7 +76,7 @@ def _folders(path: Path) -> list[Path]:
             child
             for child in path.iterdir()
             if child.is_dir()
-            and not child.name.startswith((".", "__"))
+            and not is_hidden(child.name)
             and child.name.lower() != "pred"
             and "mask" not in child.name.lower()
         ),
@@ -99,7 +113,7 @@ def _class_folder(path: Path) -> Labelled:
         if folder.is_relative_to(path)
         for child in sorted(folder.iterdir())
         if child not in known
-        and not child.name.startswith((".", "__"))
+        and not is_hidden(child.name)
         and child.name.lower() not in ("thumbs.db", "desktop.ini")
         and not (folder.name.lower() in _MASKS and child.is_file())
     )
@@ -138,9 +152,26 @@ def _class_folders(path: Path) -> list[Labelled]:
 
 def _collection(path: Path) -> list[Labelled]:
     """Class folders of ``path``, with or without an official split or sites between; [] if it is not a collection."""
-    parts = [(child, OFFICIAL[child.name.lower()]) for child in _folders(path) if child.name.lower() in OFFICIAL]
+    parts = [(child, part) for child in _folders(path) if (part := official_part(child.name))]
     pooled = [replace(item, split=split) for child, split in parts for item in (_class_folders(child) or _sites(child))]
-    return pooled or _class_folders(path)
+    if pooled:
+        others = (child for child in _folders(path) if not official_part(child.name))
+        beside = tuple(child for child in others if any(images_in(each) for each in (child, *_folders(child))))
+        return [replace(pooled[0], beside=beside), *pooled[1:]]
+    return _class_folders(path) or _splits_inside(path)
+
+
+def _splits_inside(path: Path) -> list[Labelled]:
+    """``class/train``, ``class/test``; [] unless every folder with images is one of these."""
+    made: list[Labelled] = []
+    for child in _folders(path):
+        inner = [(folder, official_part(folder.name)) for folder in _folders(child)]
+        if official_part(child.name) or not inner or not all(part for _, part in inner):
+            return []
+        made += [
+            replace(_class_folder(folder), split=part or "", named=printable(child.name)) for folder, part in inner
+        ]
+    return made if len({item.name for item in made}) > 1 and any(item.files for item in made) else []
 
 
 def _sites(path: Path) -> list[Labelled]:
@@ -173,7 +204,7 @@ def find_classes(root: Path, test: Path | None = None) -> list[Labelled]:
     found = _found(root)
     if test is not None:
         if any(item.split == "test" for item in found):
-            raise DataError(f"{root} has test images of its own; give its training folder, or leave out test_folder")
+            raise DataError(f"{root} has test images of its own; give its training folder, or leave out --test-folder")
         found = [replace(item, split=item.split or "train") for item in found]
         found += [replace(item, split="test", foreign=True) for item in _found(test)]
     where: dict[str, str] = {}
@@ -188,10 +219,12 @@ def _found(root: Path) -> list[Labelled]:
     below = found or next((items for child in _folders(root) if (items := _collection(child) or _sites(child))), [])
     if not below:
         other = unread_note([_class_folder(child) for child in _folders(root)])
-        raise DataError(
-            f"no class folders with images under {root}: expected <class>/<image>, <class>/images/<image>, "
-            "<site>/<class>/<image>, the same one folder deeper, or train|val|test/<class>/<image>"
-            + "".join(f"; {line}" for line in other)
+        raise NothingFound(
+            "class folders with images",
+            root,
+            ": expected <class>/<image>, <class>/images/<image>, <site>/<class>/<image>, the same one folder deeper, "
+            "train|val|test/<class>/<image>, or <class>/train|val|test/<image>"
+            + "".join(f"; {line}" for line in other),
         )
     return below
 

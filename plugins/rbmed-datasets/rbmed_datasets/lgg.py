@@ -22,7 +22,7 @@ from PIL import Image
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.folder import FolderDataset, FolderParams, Scans
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
 _VOLUME = re.compile(r"(?P<patient>TCGA_(?P<site>[A-Z0-9]{2})_[A-Z0-9]{4})_\d{8}")
 _SLICE = re.compile(r".+_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
@@ -100,9 +100,11 @@ class Lgg(FolderDataset):
             named = [(path, match) for path in found if (match := _VOLUME.fullmatch(path.name)) and path.is_dir()]
             if named:
                 return [_volume(path, match["patient"], match["site"]) for path, match in named]
-        raise DataError(
-            f"no LGG patients under {self.folder}: expected folders TCGA_<hospital>_<patient>_<date> with "
-            "<folder>_<n>.tif and <folder>_<n>_mask.tif there, in kaggle_3m/ or in lgg/kaggle_3m/"
+        raise NothingFound(
+            "LGG patients",
+            self.folder,
+            ": expected folders TCGA_<hospital>_<patient>_<date> with <folder>_<n>.tif and <folder>_<n>_mask.tif "
+            "there, in kaggle_3m/ or in lgg/kaggle_3m/",
         )
 
     @cached_property

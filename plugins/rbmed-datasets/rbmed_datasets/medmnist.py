@@ -26,7 +26,7 @@ from rbmed_datasets import files
 from rbmed_datasets.folder import FolderDataset, PictureParams, Scans
 from rbmed_datasets.intensity import fixed, scaled
 from rbmed_datasets.pixels import Pixels
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
 _PARTS = {"train": "train", "val": "calibration", "test": "test"}
 _URL = "https://zenodo.org/records/10519652/files/"
@@ -85,8 +85,10 @@ class MedMnist(FolderDataset):
         if self.params.download:
             raise DataError("download=true needs file=NAME.npz, such as breastmnist_64.npz")
         found = sorted(path for path in root.glob("*.npz") if path.is_file() and _is_medmnist(path))
-        if len(found) != 1:
-            names = ", ".join(path.name for path in found) or "none"
+        if not found:
+            raise NothingFound("file of MedMNIST (.npz)", root)
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
             raise DataError(f"{root} holds {len(found)} files of MedMNIST ({names}); choose one with file=NAME.npz")
         return found[0]
 

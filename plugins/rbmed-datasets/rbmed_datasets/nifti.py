@@ -142,7 +142,8 @@ class Nifti(PictureSet):
         self._left_out = [f"{count} {what} are left out" for what, count in counts.items() if count]
         made = [picture for each in found for picture in each.pictures]
         if not made:
-            raise DataError(f"no slices of the volumes under {self.root} pass slice_low, slice_high and min_area")
+            why = "all are blank" if any(each.blank for each in found) else "see slice_low, slice_high and min_area"
+            raise DataError(f"no slices of the volumes under {self.root} are left: {why}")
         return made
 
     def _slices(self, case: cases.Case) -> _Slices:
@@ -292,9 +293,4 @@ class Nifti(PictureSet):
                 except DataError as error:
                     found.lines.append(str(error))
                 task.advance(note=case.name)
-        if found.lines:
-            return found.report(self.facts())
-        try:
-            return found.report(self.on_files())
-        except DataError as error:
-            return [str(error), *found.report(self.facts())]
+        return self.checked(found)

@@ -18,7 +18,7 @@ from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.decode import Decoder
 from rbmed_datasets.folder import FolderDataset, Scans, Task
 from rbmed_datasets.grouping import Grouped, group
-from rbmed_datasets.labelling import findings_of, in_grade_order, joined
+from rbmed_datasets.labelling import findings_of, in_grade_order, in_order, joined
 from rbmed_datasets.masks import read_masks
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
@@ -106,7 +106,7 @@ class PictureSet(FolderDataset):
         several = self.task == "multi-label"
         labels = {picture.label for picture in self._found}
         held = {name for label in labels for name in findings_of(label)} if several else labels
-        names = sorted(held | set(self.empty()), key=files.natural_key)
+        names = in_order(held | set(self.empty()))
         wanted: tuple[str, ...] = self.params.classes or tuple(names)
         for name in (*wanted, *self.params.lesion):
             if name not in names:
@@ -263,9 +263,13 @@ class PictureSet(FolderDataset):
                 found.add(picture.path, self.name_of(picture), folder, picture.label, self.params.pages)
                 found.lines += [line for mask in picture.masks if (line := checking.problem(mask))]
                 task.advance()
+        return self.checked(found)
+
+    def checked(self, found: checking.Checked) -> list[str]:
+        """The report; where no file is damaged, with what would stop a run later, as a split that is impossible."""
+        if any(not line.startswith("note:") for line in found.lines) or found.all_blank:
+            return found.report(self.facts())
         try:
-            self.pictures  # noqa: B018 - sites and patients are found in names or a table
+            return found.report(self.card().notes)
         except DataError as error:
-            found.lines.append(str(error))
-        damaged = any(not line.startswith("note:") for line in found.lines)
-        return found.report(self.facts() if damaged else self.on_files())
+            return [str(error), *found.report(self.facts())]

@@ -23,7 +23,7 @@ from robustbench_med.errors import DataError
 #: Luma of ITU-R BT.601, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 #: TIFF tags.
-_ORIENTATION, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 274, 262, 258, 339
+_ORIENTATION, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _DEPTH = 274, 262, 258, 339, 32997
 _SIGNED, _UNSIGNED = 2, 1
 #: What Pillow makes of a PNG with 16 bits in each of several channels: it drops the lower half.
 _HALVED = {"RGB;16B": 3, "RGBA;16B": 4, "LA;16B": 2}
@@ -190,6 +190,8 @@ def _needs_tifffile(path: Path) -> bool:
                 return False
         with Image.open(path, formats=("TIFF",)) as image:
             tags = getattr(image, "tag_v2", {})
+            if max(_several(tags.get(_DEPTH, 1))) > 1:  # a volume in one page, of which Pillow shows the first plane
+                return True
             return image.mode[0] not in "IFL1P" and max(_several(tags.get(_BITS, 8))) > 8
     except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return path.is_file()
@@ -218,6 +220,11 @@ def _tiff(path: Path, page: int) -> _Deep:
         if one.samplesperpixel not in (1, 2, 3, 4) or one.imagedepth != 1:
             raise DataError(
                 f"image {path} has {one.samplesperpixel} channels and {one.imagedepth} planes; 1 to 4 and 1 are read"
+            )
+        if one.samplesperpixel in (2, 4) and not set(one.extrasamples) & {1, 2}:
+            raise DataError(
+                f"image {path} has {one.samplesperpixel} channels, none of which is said to be opacity, and it is not "
+                "clear what they show; save the one to use, or three, as the image"
             )
         values = one.asarray()
         if values.ndim == 3 and one.planarconfig == 2:

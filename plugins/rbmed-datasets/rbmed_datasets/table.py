@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -11,14 +10,15 @@ from typing import ClassVar
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.decode import some
-from rbmed_datasets.files import SUFFIXES
+from rbmed_datasets.finder import Finder
 from rbmed_datasets.labelling import findings_of, label_of
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, NothingFound
 
+_BOOKS = (".xlsx", ".xls", ".ods")
 _AUTO = "Empty: one of the usual names; '-': none."
 
 
@@ -73,7 +73,11 @@ class Table(PictureSet):
             names = ", ".join(table.path.name for table in found)
             raise DataError(f"several tables in {root} list images: {names}; choose one with file=NAME")
         if not found:
-            raise DataError("; ".join(reasons) or f"no table ({', '.join(tabular.SUFFIXES_OF_TABLES)}) in {root}")
+            if not reasons and (books := [path.name for path in root.iterdir() if path.suffix.lower() in _BOOKS]):
+                raise DataError(f"{root / min(books)} is a workbook of Excel; save the sheet as CSV")
+            if not reasons:
+                raise NothingFound(f"table ({', '.join(tabular.SUFFIXES_OF_TABLES)})", root)
+            raise DataError("; ".join(reasons))
         return found[0]
 
     @property
@@ -96,12 +100,18 @@ class Table(PictureSet):
             else:
                 found[what] = table.column(what, asked)
         guessed = None if self.params.split else found["split"]
+        self._no_split = ""
         if guessed and not {row[guessed].lower() for row in table.rows} <= set(OFFICIAL):
             found["split"] = None  # the number of a fold, for example
+            values = sorted({printable(row[guessed]) for row in table.rows})
+            self._no_split = f"column {guessed!r} names no parts of a split ({some(values)}) and is not used"
         for what in ("path", "label"):
             if found[what] is None:
                 names = ", ".join(map(printable, table.columns))
-                raise DataError(f"table {table.path} has no column for the {what}: give {what}=COLUMN; it has: {names}")
+                hint = tabular.hint(table, what)
+                raise DataError(
+                    f"table {table.path} has no column for the {what}: give {what}=COLUMN; it has: {names}{hint}"
+                )
         return found
 
     def base(self) -> Path:
@@ -136,11 +146,16 @@ class Table(PictureSet):
         return found
 
     @cached_property
+    def _finder(self) -> Finder:
+        folder = self._table.path.parent
+        return Finder(folder, self.place if self.place.is_dir() else folder)
+
+    @cached_property
     def _rows(self) -> tuple[list[Picture], list[str]]:
         """Pictures, one for each image, and what is missing."""
         table, columns = self._table, self._columns
         path = table.path
-        finder = _Finder(path.parent, self.place if self.place.is_dir() else path.parent)
+        finder = self._finder
         missing: list[str] = []
         named, mask_column = str(columns["path"]), columns["mask"]
         made: dict[Path, tuple[Picture, int]] = {}
@@ -208,7 +223,16 @@ class Table(PictureSet):
         label = str(columns["label"])
         if label in table.columns and (unlabelled := sum(not row[label] for row in table.rows)):
             lines.append(f"{unlabelled} rows without a label are left out")
-        outside = [picture.path for picture in self._rows[0] if not picture.path.is_relative_to(path.parent)]
+        lines += [self._no_split] if self._no_split else []
+        pictures = self._rows[0]
+        lines += self._finder.notes()
+        used_files = {path for picture in pictures for path in (picture.path, *picture.masks)}
+        if unlisted := self._finder.unlisted(used_files):
+            lines.append(
+                f"{len(unlisted)} images in the folder have no row with a label and are left out: "
+                f"{some([printable(each.name) for each in unlisted])}"
+            )
+        outside = [picture.path for picture in pictures if not picture.path.is_relative_to(path.parent)]
         if outside:
             lines.append(f"{len(outside)} images are named by absolute paths outside the folder of the table")
         return lines
@@ -219,46 +243,3 @@ class Table(PictureSet):
         if missing:
             return [f"image {name} of table {self._table.path} is missing" for name in missing]
         return super().check()
-
-
-class _Finder:
-    """Finds the files that a table names: below its folder or the data root, or at an absolute path."""
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self.folder, self.root = folder, root
-        self._index: dict[str, list[Path]] | None = None
-
-    def find(self, name: str, where: str) -> Path | None:
-        """The file called ``name``, with or without its extension; None if there is none.
-
-        Raises:
-            DataError: the name leads out of the folder, or several files have it.
-        """
-        name = name.replace("\\", "/") if os.sep == "/" else name
-        if not name or "\0" in name:
-            return None
-        path = Path(os.path.normpath(self.folder / name))
-        if not Path(name).is_absolute() and not (path.is_relative_to(self.folder) or path.is_relative_to(self.root)):
-            raise DataError(f"{where}: {printable(name)!r} leads out of {self.root}; such images need absolute paths")
-        if path.is_file():
-            return path
-        beside = [each for suffix in SUFFIXES for each in (path.with_name(path.name + suffix),) if each.is_file()]
-        return _one(beside, name, where) or _one(self._elsewhere(Path(name)), name, where)
-
-    def _elsewhere(self, name: Path) -> Sequence[Path]:
-        """Files of the data root whose path ends in ``name``."""
-        if self._index is None:
-            self._index = {}
-            for path in sorted(self.root.rglob("*")):
-                if path.suffix.lower() in SUFFIXES:
-                    for key in {path.name, path.stem}:
-                        self._index.setdefault(key, []).append(path)
-        ends = "".join(f"/{part}" for part in name.parent.parts)
-        return [path for path in self._index.get(name.name, ()) if path.parent.as_posix().endswith(ends)]
-
-
-def _one(found: Sequence[Path], name: str, where: str) -> Path | None:
-    if len(found) > 1:
-        paths = some([str(path) for path in found])
-        raise DataError(f"{where}: {printable(name)!r} is the name of several images: {paths}")
-    return found[0] if found else None

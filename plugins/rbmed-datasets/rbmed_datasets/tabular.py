@@ -72,6 +72,17 @@ class Rows:
         return next((known[name] for name in KNOWN[what] if name in known), None)
 
 
+def hint(table: Rows, what: str) -> str:
+    """What may be meant where a table has no column for ``what``, as the end of a message; or nothing."""
+    if any(Path(name).suffix.lower() in SUFFIXES for name in table.columns):
+        return "; its first line is no header: write one, such as image,label"
+    held = {name: {row[name] for row in table.rows} for name in table.columns}
+    zeros = [name for name, values in held.items() if values <= {"", "0", "1", "0.0", "1.0"} and len(values) > 1]
+    if what == "label" and len(zeros) > 1:
+        return f"; columns of 0 and 1 are joined: label={'+'.join(map(printable, zeros[:3]))}"
+    return ""
+
+
 def plain(name: str) -> str:
     """The name of a column without case, spaces and punctuation."""
     return re.sub(r"[\W_]+", "", name.casefold())
@@ -109,11 +120,13 @@ def _text(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Lines of a CSV or TSV file, empty ones left out, with their numbers."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
+    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        raise DataError(f"table {path} is a workbook of Excel; save the sheet as CSV")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"table {path} is written in UTF-16; save it as UTF-8")
     # Spreadsheets of some countries write semicolons.
     first = head.splitlines()[0].decode("utf-8", "replace") if head.strip() else ""
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         lines = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
         for values in lines:

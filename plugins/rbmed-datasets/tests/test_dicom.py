@@ -294,3 +294,38 @@ def test_an_inverted_rescale_turns_black_and_white(tmp_path: Path) -> None:
 def test_a_folder_without_dicom_files_is_none_of_this_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no DICOM files under"):
         make(tmp_path).check()
+
+
+def test_padding_outside_of_the_scan_takes_no_part_of_the_range(tmp_path: Path) -> None:
+    values = noise(0, top=1000) - np.int16(900)
+    padded = np.pad(values, 3, constant_values=-2000)
+    path = write(tmp_path / "a.dcm", padded, PixelPaddingValue=-2000)
+    read = dicomfile.read(path, 1, 0).values
+    np.testing.assert_array_equal(read[3:-3, 3:-3], values)
+    assert read.min() == read[0, 0] == values.min()
+    inverted = write(tmp_path / "b.dcm", padded, PixelPaddingValue=-2000, PhotometricInterpretation="MONOCHROME1")
+    assert dicomfile.read(inverted, 1, 0).values[0, 0] == values.max(), "black, where white is the lowest value"
+    ranged = write(tmp_path / "c.dcm", padded, PixelPaddingValue=-3000, PixelPaddingRangeLimit=-1500)
+    assert dicomfile.read(ranged, 1, 0).values.min() == values.min()
+
+
+def test_floats_within_0_and_1_are_not_nearly_black(tmp_path: Path) -> None:
+    for at in range(8):
+        values = np.random.default_rng(at).random((16, 16)).astype(np.float32)
+        path = write(tmp_path / "ab"[at % 2] / f"{at}.dcm", values, PatientID=str(at))
+        made = pydicom.dcmread(path)
+        made.FloatPixelData = made.PixelData
+        for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(made, name)
+        made.save_as(path)
+    data = make(tmp_path)
+    assert "values within [0, 1]: 0 is black, 1 white" in " ".join(data.card().notes)
+    assert 0.4 < float(data.split("train").images.mean()) < 0.6
+
+
+def test_one_patient_for_all_files_is_a_problem_of_the_check(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), PatientID="Anonymous")
+    problems = [line for line in make(tmp_path).check() if not line.startswith("note:")]
+    assert len(problems) == 1
+    assert "has 1 patient(s)" in problems[0]

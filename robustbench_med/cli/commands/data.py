@@ -13,7 +13,7 @@ from robustbench_med.cli.app import SETUP, CommandGroup, app
 from robustbench_med.cli.commands.list_ import describe, traits
 from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
-from robustbench_med.errors import DataError, UsageError
+from robustbench_med.errors import DataError, NothingFound, UsageError
 from robustbench_med.files.paths import data_root, register_root
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.plugins.entries import RegistryEntry
@@ -229,14 +229,14 @@ def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
         DataError: none can read it, or several can, all with problems.
     """
     read: dict[str, list[str]] = {}
-    refused: dict[str, str] = {}
+    refused: dict[str, DataError] = {}
     for entry in filter(_needs_root, registry.entries("dataset")):
         if path.is_file() and path.suffix.lower() not in getattr(entry.spec, "root_files", ()):
             continue
         try:
             read[entry.spec.name] = _check_as(registry, entry.qualified, path)[1]
         except DataError as error:
-            refused[entry.spec.name] = str(error)
+            refused[entry.spec.name] = error
     clean = [name for name, problems in read.items() if all(line.startswith("note:") for line in problems)]
     fits = clean or list(read)
     if len(fits) == 1:
@@ -246,5 +246,12 @@ def _check_any(registry: Registry, path: Path) -> tuple[str, list[str]]:
         return clean[0], [*read[clean[0]], other]
     if fits:
         raise DataError(f"{path} could be read as {' or '.join(fits)}; choose one with --dataset")
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-    raise DataError(f"no data set can read {path} ({reasons or 'no installed data set reads a folder'})")
+    # What is there and wrong counts, not what other data sets would read.
+    wrong = {name: error for name, error in refused.items() if not isinstance(error, NothingFound)}
+    if wrong:
+        reasons = "; ".join(f"{name}: {error}" for name, error in wrong.items())
+        raise DataError(f"no data set can read {path} ({reasons})")
+    lacking = [error.what for error in refused.values() if isinstance(error, NothingFound)]
+    if not lacking:
+        raise DataError(f"no data set can read {path} (no installed data set reads a folder)")
+    raise DataError(f"no data set can read {path}: it holds no {', no '.join(lacking)}; --dataset NAME says more")
