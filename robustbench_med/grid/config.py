@@ -25,6 +25,7 @@ from robustbench_med.grid.options import (
     THREAT,
     TRAINING,
     AnyCase,
+    AnyNorm,
     Evasion,
     Folder,
     Names,
@@ -86,7 +87,7 @@ class RunConfig:
         None, DATA, "Evaluate at most this many test images, spread over the clients.", empty="all", ge=1
     )
 
-    norm: Annotated[Norm, AnyCase] = option("linf", THREAT, "linf, l2 or l1, in pixel space.")
+    norm: Annotated[Norm, AnyNorm] = option("linf", THREAT, "linf, l2 or l1, in pixel space.")
     eps: Radii = option((4 / 255,), THREAT, "Radius of the ball; fractions such as 4/255 are accepted.", min_length=1)
     goal: Annotated[Goal, AnyCase] = option(
         "untargeted",
@@ -332,6 +333,8 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
         first = error.errors()[0]
         key = str(first["loc"][0])
         message = shortened(first["msg"].removeprefix("Value error, "))
+        if first["type"].startswith("float_") and key == "eps":
+            message = "it is not a number or a fraction such as 4/255"
         if first["type"] == "literal_error":
             message = "valid: " + first["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         given = reprlib.repr(values.get(key) if len(first["loc"]) < 2 else first["input"])

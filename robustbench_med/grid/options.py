@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.grid import filters
-from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.interfaces.threat import ThreatModel, norm_of
 from robustbench_med.plugins.references import PartRef, format_ref, fraction, parse
 
 
@@ -100,6 +100,7 @@ _List = _Reads(listed)
 Refs = Annotated[tuple[Ref, ...], _List]
 Names = Annotated[tuple[str, ...], _List]
 AnyCase = _Reads(_lower)
+AnyNorm = _Reads(lambda value: norm_of(value) if isinstance(value, str) else value)
 Rungs = Annotated[tuple[Annotated[str, AnyCase], ...], _List]
 Patterns = Annotated[tuple[Annotated[Ref, _Reads(_pattern, after=True)], ...], _List]
 Threats = Annotated[tuple[Annotated[ThreatModel, _Reads(_threat)], ...], _List]

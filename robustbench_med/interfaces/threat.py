@@ -28,6 +28,18 @@ SEVEREST = 5
 
 IN_RANGE = "images are in [0, 1]"
 
+#: Letters and digits of other ways to write a norm: inf, L-inf, l_2.
+_OTHER_NORMS = {
+    **dict.fromkeys(("inf", "linf", "infinity", "linfinity", "l∞", "∞", "max"), "linf"),
+    **{f"{prefix}{p}": f"l{p}" for prefix in ("", "l") for p in (1, 2)},
+}
+
+
+def norm_of(text: str) -> str:
+    """The norm, or family of changes, that a text names: ``L-inf`` and ``inf`` are ``linf``; others in lower case."""
+    plain = "".join(char for char in text.lower() if char.isalnum() or char == "∞")
+    return _OTHER_NORMS.get(plain, text.lower().strip())
+
 
 def _meant(eps: float, most: float) -> str:
     """The part of a message that suggests the same number of steps of 8-bit images, where that is possible."""
@@ -90,7 +102,8 @@ class ThreatModel:
     finding: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("norm", "access", "goal"):  # Linf is linf
+        object.__setattr__(self, "norm", norm_of(str(self.norm)))
+        for name in ("access", "goal"):
             object.__setattr__(self, name, str(getattr(self, name)).lower())
         if self.norm not in (*NORMS, *FAMILIES):
             raise UsageError(f"unknown norm {self.norm!r}; valid: {', '.join((*NORMS, *FAMILIES))}")

@@ -158,7 +158,8 @@ def _fault(model: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> str:
     info = model.model_fields[name]
     if fault["type"] == "missing":
         return f"parameter {name!r} is required; valid: {valid_values(info)}"
-    return f"{name}={fault['input']!r} {message}; valid: {valid_values(info)}"
+    said = "" if "valid: " in message else f"; valid: {valid_values(info)}"
+    return f"{name}={fault['input']!r} {message}{said}"
 
 
 def _near(name: str, known: Iterable[str]) -> str:

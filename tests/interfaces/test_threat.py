@@ -7,6 +7,7 @@ import torch
 from helpers.toys import images
 
 from robustbench_med.errors import OutsideThreatModel, UsageError
+from robustbench_med.grid.config import build
 from robustbench_med.interfaces.threat import ThreatModel
 
 
@@ -112,3 +113,28 @@ def test_l1_projection_is_the_nearest_point_of_the_ball() -> None:
     assert torch.allclose((got - x).flatten(1), expected, atol=1e-9)
     inside = x + 0.01 * (far - x)
     assert torch.allclose(ThreatModel(norm="l1", eps=0.7).project(inside, x), inside)
+
+
+@pytest.mark.parametrize(
+    ("written", "norm"),
+    [
+        *[(text, "linf") for text in ("inf", "L-inf", "l_inf", "Linf", "LINF ", "infinity", "L\u221e")],
+        *[("l_2", "l2"), ("2", "l2"), ("L-1", "l1"), ("Corruption", "corruption")],
+    ],
+)
+def test_a_norm_is_known_however_it_is_written(written: str, norm: str) -> None:
+    assert ThreatModel(written, 0.5).norm == norm
+    if norm != "corruption":
+        assert build({"norm": written, "eps": "1/2"}).norm == norm
+
+
+@pytest.mark.parametrize("norm", ["l0", "l3", "linfl2"])
+def test_another_norm_is_refused(norm: str) -> None:
+    with pytest.raises(UsageError, match="valid: linf, l2, l1"):
+        build({"norm": norm})
+
+
+@pytest.mark.parametrize("eps", ["0,03", "8px", "\u00bd", "4/255/2", ""])
+def test_a_radius_that_is_no_number_says_what_is(eps: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a number or a fraction such as 4/255"):
+        build({"eps": eps})

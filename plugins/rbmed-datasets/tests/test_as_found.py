@@ -124,7 +124,9 @@ def test_what_only_tifffile_reads_is_checked_too(tmp_path: Path, kind: type) -> 
 
 
 def test_planes_and_channels_that_would_be_dropped_are_refused(tmp_path: Path, scan: Callable[..., np.ndarray]) -> None:
-    tifffile.imwrite(tmp_path / "volume.tif", np.stack([scan(0)] * 5), volumetric=True, tile=(4, 16, 16), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "volume.tif", np.stack([scan(0)] * 5), volumetric=True, tile=(4, 16, 16), photometric="minisblack"
+    )
     with pytest.raises(DataError, match="5 planes"):
         pixels.read(tmp_path / "volume.tif")
     four = np.stack([scan(0).astype(np.uint16)] * 4, -1)

@@ -24,12 +24,14 @@ class Reading:
         single: one value for two classes, which belongs to the second.
         probabilities: the values are probabilities.
         findings: one value for each of several findings, not for each class.
+        independent: probabilities of classes that do not add up to 1, each from a sigmoid of its own.
     """
 
     entry: str = ""
     single: bool = False
     probabilities: bool = False
     findings: bool = False
+    independent: bool = False
 
     def logits(self, answer: Any, images: int) -> Tensor:
         """Logits (N, K) of so many images.
@@ -38,9 +40,11 @@ class Reading:
             BadParameter: in training the answer has no such entry.
         """
         values = _rows(_picked(answer, self.entry), images)
+        if values.dtype in (torch.float16, torch.bfloat16):  # no room for losses
+            values = values.float()
         if self.probabilities:
             tiny = torch.finfo(values.dtype).tiny
-            if self.findings:
+            if self.findings or self.independent:
                 return values.clamp_min(tiny).log() - (1 - values).clamp_min(tiny).log()
             if self.single:
                 return torch.cat([(1 - values).clamp_min(tiny).log(), values.clamp_min(tiny).log()], 1)
@@ -68,8 +72,15 @@ def read(
         entry, note = _entry(found, images, widths, output, label, type(answer).__name__)
     values = _rows(found[entry])
     if values.dim() != 2 or len(values) != images or not values.is_floating_point():
-        shape = tuple(found[entry].shape)
-        raise BadParameter(f"{label} answers {images} images with shape {shape}, not with a row of logits for each")
+        shape, kind = tuple(found[entry].shape), str(found[entry].dtype).removeprefix("torch.")
+        wrong = ", not with a row of logits for each"
+        if not values.is_floating_point():
+            wrong = f" and type {kind}, as of classes; return the values of which argmax is taken"
+        raise BadParameter(f"{label} answers {images} images with shape {shape}{wrong}")
+    if not values.isfinite().all():
+        raise BadParameter(
+            f"{label} answers with values that are not finite (NaN or infinite); check its weights and mean and std"
+        )
     width = values.shape[1]
     single = width == 1 and classes == 2 and not findings
     if width != classes and not single:
@@ -85,10 +96,18 @@ def read(
 
 def are_probabilities(values: Tensor, reading: Reading) -> bool:
     """Whether the values of the entry lie in [0, 1] and, of several classes, add up to 1."""
-    rows = _rows(values).detach()
-    if not ((rows >= 0) & (rows <= 1)).all():
-        return False
-    return reading.single or reading.findings or add_up(rows)
+    return in_range(values) and (reading.single or reading.findings or add_up(_rows(values).detach()))
+
+
+def in_range(values: Tensor) -> bool:
+    """Whether all values lie in [0, 1]."""
+    rows = values.detach()
+    return bool(((rows >= 0) & (rows <= 1)).all())
+
+
+def is_independent(values: Tensor, reading: Reading) -> bool:
+    """Whether the values are of several classes and do not add up to 1, as those of a sigmoid for each."""
+    return not (reading.single or reading.findings or add_up(_rows(values).detach()))
 
 
 def add_up(rows: Tensor) -> bool:

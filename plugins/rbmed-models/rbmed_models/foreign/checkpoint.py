@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import datetime as dt
+import pathlib
 import re
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,15 @@ HARMLESS: list[Any] = [
     np.ndarray,
     codecs.encode,
     argparse.Namespace,
+    *(dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone),
+    *(
+        (kind, f"{module}.{name}")
+        for kind, name in (
+            *((pathlib.PurePosixPath, name) for name in ("PosixPath", "PurePosixPath")),
+            *((pathlib.PureWindowsPath, name) for name in ("WindowsPath", "PureWindowsPath")),
+        )
+        for module in ("pathlib", "pathlib._local")
+    ),
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
     np.float64(0).__reduce__()[0],
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
@@ -31,6 +43,16 @@ HARMLESS: list[Any] = [
 ]
 #: Files of other libraries by their first bytes.
 OTHERS = {b"\x89HDF": "HDF5 (Keras)", b"GGUF": "GGUF", b"\x08": "ONNX"}
+#: Files that stand for weights and are none, by their first bytes, and what to do.
+STAND_INS = {
+    b"version https://": "a pointer of Git LFS: fetch the file itself with git lfs pull",
+    b"<": "a web page, not the file itself: download it again",
+    b"{": "JSON, not weights; the index of a model in several files is read by --model hf:FOLDER",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"BZh": "compressed with bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed with xz: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+}
 
 
 def load(file: Path) -> Any:
@@ -45,6 +67,11 @@ def load(file: Path) -> Any:
             head = source.read(16)
         if head[8:9] == b"{":
             return load_file(file)
+        for start, what in STAND_INS.items():
+            if head.lstrip().startswith(start):
+                raise WeightsError(f"weights {file} are {what}")
+        if tarfile.is_tarfile(file):
+            raise WeightsError(f"weights {file} are a tar archive: unpack it first")
         kind = _kind(file, head)
         if kind:
             raise WeightsError(f"weights {file} are {kind}; {EXPORT}")
@@ -52,7 +79,9 @@ def load(file: Path) -> Any:
             return torch.load(file, "cpu", weights_only=True)
     except WeightsError:
         raise
-    except (OSError, SafetensorError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except zipfile.BadZipFile:
+        raise WeightsError(f"weights {file} cannot be read: the file is cut off or damaged") from None
+    except (OSError, SafetensorError, ValueError, EOFError) as error:
         raise WeightsError(f"weights {file} cannot be read: {_line(error)}") from None
     except Exception as error:
         text = str(error)

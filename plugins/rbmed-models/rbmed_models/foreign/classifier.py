@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_models.foreign.answers import Reading, add_up, are_probabilities, entries, read
+from rbmed_models.foreign.answers import (
+    Reading,
+    add_up,
+    are_probabilities,
+    entries,
+    in_range,
+    is_independent,
+    read,
+)
 from rbmed_models.foreign.code import told
 from rbmed_models.foreign.features import features, last_linear
 from robustbench_med.errors import BadParameter, NotDefined
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Sides of images that are tried to find out what a module of a fixed size takes.
 SIZES = (224, 256, 299, 384, 128, 96, 64, 32, 28)
+#: By how much rounding may change an answer with the size of the batch.
+BATCH_NOISE = 0.02
 
 
 class Foreign(rbmed.Classifier):
@@ -98,17 +108,61 @@ class Foreign(rbmed.Classifier):
                 answer = self._answer(x, params, channels, size)
                 reading, note = read(answer, len(x), classes, params.output, self.label, findings)
                 said = [note] if note else []
+                said += self._on_repetition(reading, x)
+                said += self._on_gradients(reading, x)
+                values = entries(answer)[reading.entry]
                 if self._probabilities(params, reading, answer, x):
-                    reading = replace(reading, probabilities=True)
+                    reading = replace(reading, probabilities=True, independent=is_independent(values, reading))
                     self._refuse_softmax(reading, answer, len(x))
-                    taken = "log-odds" if findings else "logarithms"
+                    taken = "log-odds" if findings or reading.independent else "logarithms"
                     if params.scores == "auto":
                         said.append(f"its answers are probabilities, of which {taken} are taken (scores=logits: not)")
+                elif params.scores == "auto" and in_range(values) and in_range(self._far(reading, x)):
+                    said.append(
+                        "its answers lie in [0, 1] and do not add up to 1: if they are of a sigmoid for each class, "
+                        "scores=probabilities takes their log-odds"
+                    )
                 given = self._prepared(x)
                 head = last_linear(self.body, lambda: entries(self.body(given))[reading.entry])
             finally:
                 self.body.train(training)
         return reading, head, said
+
+    def _on_gradients(self, reading: Reading, x: Tensor) -> list[str]:
+        with torch.enable_grad():
+            given = x[:1].clone().requires_grad_()
+            if reading.logits(self.body(self._prepared(given)), 1).requires_grad:
+                return []
+        return [
+            "its answers carry no gradient (torch.no_grad, detach or numpy in forward): attacks that need one fail; "
+            "those on scores or decisions run, such as square and hopskipjump"
+        ]
+
+    def _on_repetition(self, reading: Reading, x: Tensor) -> list[str]:
+        """Asks again, for the same images and for each alone: what is to be said, if it draws random numbers.
+
+        Raises:
+            BadParameter: an answer depends on the other images of the batch.
+        """
+        x = x * x.new_tensor([1.0, 0.5, 0.1]).view(-1, 1, 1, 1)  # images of one kind have the same statistics
+        first, again = (reading.logits(self.body(self._prepared(x)), len(x)) for _ in range(2))
+        if not torch.equal(first, again):
+            self.stochastic = True
+            return [
+                "two answers to the same image differ (dropout in evaluation?): it is measured as random, on several "
+                "draws; if that is not meant, switch it off"
+            ]
+        try:
+            alone = torch.cat([reading.logits(self.body(self._prepared(one)), 1) for one in x.unsqueeze(1)])
+        except Exception as error:
+            raise BadParameter(f"{self.label} fails on a single image: {told(error)}") from error
+        apart = (alone - first).abs().max() / first.abs().max().clamp_min(1)
+        if apart > BATCH_NOISE:
+            raise BadParameter(
+                f"{self.label} answers an image otherwise when others are in the batch (by {float(apart):.2g} of the "
+                "largest logit), so that no figure could be repeated; is batch normalisation in training mode?"
+            )
+        return []
 
     def _refuse_softmax(self, reading: Reading, answer: Any, images: int) -> None:
         rows = reading.logits(answer, images).sigmoid() if reading.findings else None
@@ -148,8 +202,10 @@ class Foreign(rbmed.Classifier):
         if not are_probabilities(entries(answer)[reading.entry], reading):
             return False
         # Logits may lie in [0, 1] by chance; those of images far out of range do not.
-        far = self.body(self._prepared(x) * 1000)
-        return are_probabilities(entries(far)[reading.entry], reading)
+        return are_probabilities(self._far(reading, x), reading)
+
+    def _far(self, reading: Reading, x: Tensor) -> Tensor:
+        return entries(self.body(self._prepared(x) * 1000))[reading.entry]
 
     def _input(self, params: ForeignParams, size: int) -> str:
         """What the module is given, and which of it nobody has stated."""

@@ -21,6 +21,8 @@ def digest_of(files: Mapping[str, Path]) -> str:
             with file.open("rb") as source:
                 total.update(name.encode("utf-8", "surrogateescape") + b"\0")
                 total.update(hashlib.file_digest(source, "blake2b").digest())
+        except IsADirectoryError:
+            raise ValueError(f"{file} is a folder; name a file of weights, or a model with --model hf:FOLDER") from None
         except OSError as error:
             raise ValueError(f"{file} cannot be read: {error.strerror}") from None
     return total.hexdigest()

@@ -30,6 +30,7 @@ class Match:
         prefix: what was taken off the file's names.
         missing, unexpected: names that only the module has, or only the state, under the prefix.
         shapes: entries of another shape.
+        channels: those of the images that the state was trained on, where only these differ; else 0.
         outside: names of the state that are not under the prefix.
     """
 
@@ -38,6 +39,7 @@ class Match:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
+    channels: int = 0
     outside: list[str] = field(default_factory=list)
 
     @property
@@ -76,6 +78,11 @@ def fill(body: nn.Module, file: Path, wanted: str = "", ignored: tuple[str, ...]
         raise WeightsError(f"weights {file} do not fit {type(body).__name__}: {_reason(compared[name])}")
     name = fitting[0][2]
     match = compared[name]
+    for key, value in match.state.items():
+        if value.is_quantized:
+            raise WeightsError(f"weights {file} are quantized ({key}); export those of the model before quantization")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise WeightsError(f"weights {file} hold values that are not finite (NaN or infinite) in {key}")
     body.load_state_dict(match.state, strict=False)
     notes = [f"{match.prefix!r} taken off the names in {file.name}"] if match.prefix else []
     if match.outside:
@@ -156,6 +163,9 @@ def _compare(state: State, need: State, prefix: str, inner: str, optional: set[s
             match.shapes.append(
                 f"{name} has shape {tuple(mine[name].shape)} in the file and {tuple(value.shape)} in the model"
             )
+            theirs, ours = list(mine[name].shape), list(value.shape)
+            if len(ours) == len(theirs) == 4 and theirs[1] in (1, 3) and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]:
+                match.channels = theirs[1]
         else:
             match.state[name] = mine[name]
     match.unexpected = [
@@ -172,6 +182,8 @@ def _reason(match: Match) -> str:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             parts.append(f"{what} {', '.join(names[:3])}{more}")
     parts += match.shapes[:2]
-    if match.shapes and not (match.missing or match.unexpected) and len(match.shapes) <= 2:
+    if match.channels:
+        parts.append(f"if it was trained on images of {match.channels} channels: channels={match.channels}")
+    elif match.shapes and not (match.missing or match.unexpected) and len(match.shapes) <= 2:
         parts.append("if it answers for other classes, name all of them in their order: classes=[...]")
     return "; ".join(parts)
