@@ -130,3 +130,19 @@ def test_ray_that_cannot_start_is_one_line(mixture, hospitals, alone, monkeypatc
         federation("fedmoe", "simulation").train(mixture, hospitals, TrainJob())
     assert "\n" not in str(caught.value)
     deep.rmdir()
+
+
+@pytest.mark.slow
+def test_faults_privacy_and_secure_aggregation_are_the_same_in_the_simulation(mixture, hospitals, alone):
+    options = {
+        "rounds": 3,
+        "faults": "[random:dropout=0.2,late=0.1,nan=0.1]",
+        "privacy": "[dp:noise_multiplier=0.1,clipping=0.5]",
+        "secure_aggregation": "secaggplus",
+    }
+    for left_out in ((), ("secure_aggregation",)):
+        given = {name: value for name, value in options.items() if name not in left_out}
+        expected = federation("fedavg", "inprocess", **given).train(mixture, hospitals, TrainJob(seed=14))
+        found = federation("fedavg", "simulation:cores=2", **given).train(mixture, hospitals, TrainJob(seed=14))
+        assert same_result(found, expected)
+        assert [entry.get("absent") for entry in found.history] == [entry.get("absent") for entry in expected.history]
