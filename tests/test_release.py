@@ -20,6 +20,14 @@ from helpers.paths import ROOT
 from helpers.processes import run, started
 
 VERSION = "9.8.7"
+#: pypiserver with room in memory for the largest wheel: what reads an upload there refuses a file that is smaller than
+#: the part that it keeps in memory by no more than the size of the fields before it.
+SERVE = """
+from pypiserver import bottle
+from pypiserver.__main__ import main
+bottle.BaseRequest.MEMFILE_MAX = 1 << 28
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +100,7 @@ def index(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("index")
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
-    server = [sys.executable, "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", str(port), "-P", ".", "-a", "."]
+    server = [sys.executable, "-c", SERVE, "run", "-i", "127.0.0.1", "-p", str(port), "-P", ".", "-a", "."]
     address = f"http://127.0.0.1:{port}"
     with started([*server, folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:

@@ -31,7 +31,9 @@ class FittingTable(Table):
                 break
             self.columns.remove(column)
         kept = list(self.columns)
-        self.columns = self._narrowed(kept, options.max_width - self._space())
+        narrowed = self._narrowed(kept, options.max_width - self._space())
+        # rich takes the padding of a column from its number, also where columns before it are gone.
+        self.columns = [replace(column, _index=at) for at, column in enumerate(narrowed)]
         try:
             yield from super().__rich_console__(console, options)
         finally:

@@ -39,6 +39,7 @@ HOOKS = {
     "metric": "rbmed_metrics",
     "report": "rbmed_reports",
 }
+_PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
 _SPEC_OF = {HOOKS[spec.kind]: spec for spec in SPEC_TYPES}
 
 
@@ -233,6 +234,12 @@ def _import_file(name: str, path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def singular(kind: str) -> str:
+    """The kind that people may call by its plural, or with a capital: ``attacks`` and ``Attack`` are ``attack``."""
+    found = _PLURALS.get(kind.lower(), kind.lower())
+    return found if found in HOOKS else kind
 
 
 def known_kind(kind: str) -> str:

@@ -102,7 +102,9 @@ def test_list_shows_what_is_there_and_that_something_is_broken():
     assert "push" in result.stdout
     assert "rbmed-tgood 1.2" in result.stdout
     assert "plugins that failed to load: 1; see 'rbmed plugins'" in result.stderr
-    assert rbmed("list", "attacks").stdout == rbmed("list", "attack").stdout
+    for name in ("attacks", "Attack", "ATTACKS"):
+        assert rbmed("list", name).stdout == rbmed("list", "attack").stdout
+        assert rbmed("show", f"{name}/shift").stdout == rbmed("show", "attack/shift").stdout
 
 
 def test_list_as_json():

@@ -15,7 +15,7 @@ from robustbench_med.cli.options import AsJson, DataRoot, PluginFiles, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.names import check_component
 from robustbench_med.plugins.entries import RegistryEntry
-from robustbench_med.plugins.registry import HOOKS, Registry
+from robustbench_med.plugins.registry import HOOKS, Registry, singular
 
 if TYPE_CHECKING:
     from robustbench_med.testing import Result, Subject
@@ -41,8 +41,8 @@ def check(
     known = registry(plugin)
     for name in names or []:  # before anything heavy is imported
         kind, slash, rest = name.partition("/")
-        if slash and kind in HOOKS:
-            check_component(known, kind, rest)
+        if slash and singular(kind) in HOOKS:
+            check_component(known, singular(kind), rest)
         else:
             _of_distribution(known, name)
     from robustbench_med.testing import checks_of
@@ -81,9 +81,9 @@ def _subjects(known: Registry, names: list[str], data_root: Path | None) -> Iter
         return
     for name in names:
         kind, slash, rest = name.partition("/")
-        if slash and kind in HOOKS:
+        if slash and singular(kind) in HOOKS:
             ref = parse(rest)
-            yield Subject(known, known.find(kind, ref.name), ref, data_root)
+            yield Subject(known, known.find(singular(kind), ref.name), ref, data_root)
         else:
             yield from (Subject(known, entry, None, data_root) for entry in _of_distribution(known, name))
 

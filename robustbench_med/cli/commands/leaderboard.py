@@ -168,7 +168,7 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
     filled = [column for column in columns if any(column.text(entry) for entry in entries)]
     right = tuple(column.title for column in filled if column.right)
     names = [column.title for column in filled]
-    table = console.table(*names, title=title, right=right, keep=("defense", "strategy", "robust [95 %]"))
+    table = console.table(*names, title=title, right=right, keep=("defense", "robust [95 %]"))
     table.padding = (0, 1, 0, 0)
     for entry in entries:
         console.row(table, *(column.text(entry) for column in filled))

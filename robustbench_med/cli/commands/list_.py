@@ -13,7 +13,7 @@ from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.completion import kinds
 from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.plugins.entries import RegistryEntry
-from robustbench_med.plugins.registry import HOOKS
+from robustbench_med.plugins.registry import HOOKS, singular
 from robustbench_med.plugins.specs import AttackSpec, DatasetSpec, DefenseSpec, Spec
 
 PLURALS = {hook.removeprefix("rbmed_"): kind for kind, hook in HOOKS.items()}
@@ -26,7 +26,7 @@ Kind = Annotated[
 def list_(kind: Kind = None, as_json: AsJson = False) -> None:
     """List attacks, detectors, purifiers, strategies, datasets, models, defenses, metrics and reports."""
     found = registry()
-    entries = found.entries(PLURALS.get(kind, kind) if kind else None)
+    entries = found.entries(singular(kind) if kind else None)
     if as_json:
         console.emit_json([describe(entry) for entry in entries])
     elif not entries:

@@ -11,7 +11,7 @@ from robustbench_med.cli import console
 from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.completion import kinds
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.registry import HOOKS
+from robustbench_med.plugins.registry import HOOKS, singular
 
 Kind = Annotated[str, typer.Argument(autocompletion=kinds, metavar="KIND", help=f"One of {', '.join(HOOKS)}.")]
 Name = Annotated[str, typer.Argument(help="Name of the component, such as my-attack.")]
@@ -28,7 +28,7 @@ def new(
     from robustbench_med.files.atomic import new_folder, write_text
     from robustbench_med.plugins.templates import Template
 
-    template = Template(kind, name)
+    template = Template(singular(kind), name)
     target = out / (f"rbmed-{name}" if package else f"{template.module}.py")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} exists; choose another name, or another folder with --out")

@@ -13,7 +13,7 @@ from robustbench_med.cli.commands.list_ import describe, traits
 from robustbench_med.cli.completion import any_component
 from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.errors import UsageError
-from robustbench_med.plugins.registry import HOOKS, Registry
+from robustbench_med.plugins.registry import HOOKS, Registry, singular
 
 What = Annotated[
     str,
@@ -28,6 +28,7 @@ def show(what: What, as_json: AsJson = False) -> None:
     """Show a component: parameters, reference, origin."""
     found = registry()
     kind, slash, name = what.partition("/")
+    kind = singular(kind)
     if not slash:
         kind, name = _kind_of(found, what), what
     entry = found.find(kind, name)
