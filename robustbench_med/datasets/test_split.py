@@ -37,6 +37,7 @@ def facts_of(dataset: Dataset, partition: str | None = None) -> dict[str, Any]:
         "lesion_class": card.lesion_class,
         "synthetic": card.synthetic,
         "licence": card.licence,
+        "fold": None if card.fold is None else (card.fold.number, card.fold.of, card.fold.pool),
     }
 
 

@@ -66,6 +66,7 @@ def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
         "synthetic": (data.synthetic, split.synthetic),
         "licence": (data.licence, split.licence),
         "classes": (tuple(data.classes), split.classes),
+        "fold": (data.fold and (data.fold.number, data.fold.of, data.fold.pool), split.fold),
     }
     if record.patients is not None:  # older formats do not say it
         facts["lesion_class"] = (data.lesion_class, split.lesion_class)

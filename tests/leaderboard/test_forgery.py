@@ -310,6 +310,7 @@ REFUSED: dict[str, Edit] = {
     "not randomized": put("defense", "randomized", value=False),
     "not synthetic": put("dataset", "synthetic", value=False),
     "another licence": put("dataset", "licence", value="CC0"),
+    "a fold of more images": put("dataset", "fold", value={"number": 0, "of": 3, "pool": "other"}),
     "measured in the future": put("created", value="2090-01-01T00:00:00+00:00"),
     # Their siblings.
     "an interval of everything": wide,

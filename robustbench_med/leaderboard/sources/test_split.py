@@ -24,6 +24,7 @@ from robustbench_med.leaderboard.sources.image_results import (
 FORMAT = 1
 #: What the file has of the data set's card.
 _CARD = ("classes", "lesion_class", "synthetic", "licence")
+_FOLD = ("number", "of", "pool")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TestSplit:
         patients: (N,) hashed patient of each row; empty where patients are not known.
         sites: (N,) client of each row.
         classes, lesion_class, synthetic, licence: as in the data set's card.
+        fold: of a cross-validation its number, how many there are, and the digest of all; None for a single split.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of its name
@@ -50,6 +52,7 @@ class TestSplit:
     lesion_class: int | None
     synthetic: bool
     licence: str
+    fold: tuple[int, int, str] | None = None
 
 
 def named(split: TestSplit) -> str:
@@ -73,6 +76,7 @@ def write(path: Path, split: TestSplit) -> None:
         "labels": split.labels,
         "patients": rows_by_owner(rows, split.patients) if split.patients else None,
         "sites": rows_by_owner(rows, split.sites),
+        **({} if split.fold is None else {"fold": dict(zip(_FOLD, split.fold, strict=True))}),
     }
     write_text(path, json.dumps(facts, indent=1) + "\n")
 
@@ -93,6 +97,9 @@ def read(path: Path) -> TestSplit:
         patients = owners_by_row(facts["patients"], rows) if facts["patients"] is not None else ()
         card = {name: facts[name] for name in _CARD}
         card["classes"] = tuple(map(str, facts["classes"]))
+        if "fold" in facts:
+            number, of, pool = (facts["fold"][name] for name in _FOLD)
+            card["fold"] = (int(number), int(of), str(pool))
         return TestSplit(dataset, digest, partition, labels, patients, owners_by_row(facts["sites"], rows), **card)
     except OSError as error:
         raise DataError(f"test split {path} cannot be read: {error.strerror or error}") from None
