@@ -61,11 +61,11 @@ SHORT = "rounds=2,local_epochs=1,optimizer=sgd"
     ],
 )
 def test_a_hundred_clients_need_no_more_memory_than_ten(strategy):
-    assert growth(strategy, 100) < 32  # 90 more models would be 1,400 MB
+    assert growth(strategy, 100) < 64  # 90 more models would be 1,400 MB; the allocator leaves gaps of some arrays
 
 
 def test_forty_clients_need_no_more_memory_than_ten():
-    assert growth(f"fedavg:{SHORT}", 40) < 32  # 30 more models would be 480 MB
+    assert growth(f"fedavg:{SHORT}", 40) < 64  # 30 more models would be 480 MB
 
 
 def test_nothing_is_left_on_disk(linear, clients, monkeypatch, tmp_path):
