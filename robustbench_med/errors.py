@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 class RbmedError(Exception):
     """Base class of the exceptions of robustbench-med."""
 
-
-class UsageError(RbmedError):
-    """The request cannot be carried out as written (exit code 2)."""
-
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: the message says what is wrong, the frames do not."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class UsageError(RbmedError):
+    """The request cannot be carried out as written (exit code 2)."""
 
 
 class UnknownName(UsageError):

@@ -17,6 +17,9 @@ import robustbench_med as rbmed
 from robustbench_med.cli.main import app
 from robustbench_med.defenses import hub as weights_on_hub
 from robustbench_med.errors import Note
+from robustbench_med.files.hub_name import HubName
+from robustbench_med.leaderboard.render.model_card import Weights, model_card
+from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record, read
 from robustbench_med.testing.local_hub import LocalHub, Repository, local_hub
@@ -250,6 +253,7 @@ def test_a_dry_run_writes_the_folder_and_sends_nothing(hub: LocalHub, measured: 
     for text in ("This row has no rank", "8 images of", "Linf", "Gradients / image", "--weights hf:lab/net@main"):
         assert text in body
     assert claim.defense.weights.digest in body
+    assert "### guarded on stripes" in body
     assert rbmed.load_defense("guarded", "stripes", weights=made, registry=Registry(files=[paths.TOY]))
     assert call(*words).exit_code == 0  # it is ours, so it is written again
     (work / "mine").mkdir()
@@ -323,3 +327,24 @@ def test_without_huggingface_hub_it_is_named(measured: Path, work: Path, monkeyp
         done = call("run", "--defense", "guarded", "--weights", "hf:lab/net@main", *RUN)
     assert done.exit_code == 2
     assert "pip install 'robustbench-med[hub]'" in done.output
+
+
+def test_the_card_of_published_weights_shows_the_ranked_rows_first() -> None:
+    """From the records of the leaderboard, without a hub."""
+    sources = read_sources(paths.ROOT / "leaderboard")
+    digest = next(
+        each.defense.weights.digest
+        for board in sources.boards()
+        for each in (entry.records[0] for section in board.sections for entry in section.entries if entry.ranked)
+        if each.defense.name == "medfedpure-plus"
+    )
+    assert digest is not None
+    name = HubName("lab/plus", "main")
+    text = model_card(Weights(name, "apache-2.0", digest, {"files": {}}), sources.records, sources.outcomes)
+    rows = text.split("\n### ")[1:]
+    ranked = ["This row has no rank" not in row for row in rows]
+    assert ranked == sorted(ranked, reverse=True)
+    assert ranked[0]
+    assert "64 images of 48 patients" in rows[0]
+    assert "100.0 [91, 100]" in rows[0]
+    assert "--weights hf:lab/plus@main" in rows[0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadParameter, DataError, ModelNote, UsageError
+from robustbench_med.errors import BadParameter, DataError, ModelNote, StoreError, UsageError
 from robustbench_med.evaluation.results import Results
 
 
@@ -178,3 +178,4 @@ def test_what_needs_training_images_says_that_there_are_none(tmp_path: Path, ima
 def test_an_input_error_is_one_line_in_a_notebook() -> None:
     error = BadParameter("unknown attack 'apgdd'")
     assert error._render_traceback_() == ["BadParameter: unknown attack 'apgdd'"]
+    assert StoreError("cannot write out")._render_traceback_() == ["StoreError: cannot write out"]

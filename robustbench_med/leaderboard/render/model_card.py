@@ -71,7 +71,9 @@ def model_card(weights: Weights, records: Sequence[Record], outcomes: Mapping[st
     """
     own = [each for each in latest(records) if each.status == "ok" and each.defense.weights.digest == weights.digest]
     found = [(board, entry) for board in boards(own, outcomes) for entry in board.entries]
-    body = [*_head(weights), *_use(weights, own), "## What was measured", ""]
+    found.sort(key=lambda row: not row[1].ranked)
+    shown = found[0][1].records if found else own
+    body = [*_head(weights), *_use(weights, shown), "## What was measured", ""]
     body += [NOTHING, ""] if not found else []
     for board, entry in found:
         body += [*_row(weights, board, entry), ""]
@@ -108,7 +110,7 @@ def _results(board: Board, entry: Entry) -> Iterator[Any]:
         bounds = {} if low is None or high is None else {"low": round(100 * low, 1), "high": round(100 * high, 1)}
         yield EvalResult(
             task_type="image-classification",
-            task_name=f"Image classification, {_threat(board)}",
+            task_name=f"Image classification by {entry.defense}, {_threat(board)}",
             dataset_type=board.dataset,
             dataset_name=board.title,
             dataset_split="test",
@@ -189,7 +191,7 @@ def _options(weights: Weights, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _row(weights: Weights, board: Board, entry: Entry) -> Iterator[str]:
-    yield f"### {escape_markdown(board.title)}: {escape_markdown(entry.ladder)}"
+    yield f"### {escape_markdown(entry.defense)} on {escape_markdown(board.title)}: {escape_markdown(entry.ladder)}"
     yield ""
     if not entry.ranked:
         yield f"> {UNRANKED}: {escape_markdown(entry.why_not)}."
