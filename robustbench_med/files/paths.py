@@ -90,7 +90,8 @@ def _folder(path: Path, what: str, files: Sequence[str]) -> Path:
     path = path.expanduser().absolute()
     if path.is_dir() or (path.suffix.lower() in files and path.is_file()):
         return path
-    raise DataError(f"{what} {path} is not a folder{''.join(f' or a file {suffix}' for suffix in files)}")
+    or_file = f" or a file {', '.join(files)}" if files else ""
+    raise DataError(f"{what} {path} is not a folder{or_file}")
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -328,6 +328,11 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
     try:
         made = _validator().validate_python(values)
         _check_threats(made, origin)
+        if made.certify and made.n0 > made.n:
+            raise BadParameter(
+                f"--n0 {made.n0} {origin('n0')} is more than --n {made.n}: n0 samples choose the class, and n bound "
+                "its probability, for which more are needed"
+            )
         return made
     except pydantic.ValidationError as error:
         first = error.errors()[0]

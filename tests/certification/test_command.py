@@ -153,6 +153,7 @@ def test_a_contradiction_is_said_loudly(rbmed: Run, tmp_path: Path) -> None:
         ),
         (("--defense", SYSTEM, "--n", "0"), "--n 0 on the command line: "),
         (("--defense", SYSTEM, "--n0", "-1"), "--n0 -1 on the command line: "),
+        (("--defense", SYSTEM, "--n0", "50", "--n", "10"), "--n0 50 on the command line is more than --n 10: "),
         (("--defense", SYSTEM, "--alpha", "0"), "--alpha 0.0 on the command line: "),
         (("--defense", SYSTEM, "--alpha", "0.5"), "--alpha 0.5 on the command line: "),
         (("--defense", SYSTEM, "--alpha", "nan"), "--alpha nan on the command line: "),

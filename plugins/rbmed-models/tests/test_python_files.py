@@ -203,3 +203,43 @@ def test_a_file_that_cannot_be_run_says_why_in_one_line(text: str, part: str, tm
     with pytest.raises(BadParameter, match=part) as error:
         built(file)
     assert "\n" not in str(error.value)
+
+
+def test_a_package_may_import_the_file_itself(tmp_path: Path) -> None:
+    for name, side in (("one", 2), ("two", 3)):
+        file = project(
+            tmp_path / name,
+            {
+                "models/net.py": f"""
+                    from torch import nn
+                    from .parts import flat
+                    def build(num_classes):
+                        return nn.Sequential(nn.AdaptiveAvgPool2d({side}), flat, nn.Linear({side * side}, num_classes))
+                    """,
+                "models/__init__.py": "from .net import build\n",
+                "models/parts.py": "from torch import nn\nflat = nn.Flatten()\n",
+            },
+        )
+        assert built(file).body[2].in_features == side * side
+        first = digest(file)
+        (file.parent / "__init__.py").write_text("from .net import build\nmore = 1\n")
+        assert digest(file) != first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("raise SystemExit(3)\n", r"it ends the program \(SystemExit: 3\)"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n", "belongs under if __name__ == '__main__'"),
+        ("def build():\n    raise SystemExit('no')\n", "fails: SystemExit: no"),
+    ],
+)
+def test_a_file_that_ends_the_program_does_not_end_ours(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(BadParameter, match=message):
+        built(project(tmp_path, {"net.py": text}))
+
+
+def test_a_module_in_a_folder_above_is_named(tmp_path: Path) -> None:
+    file = project(tmp_path, {"models/net.py": "from aids_of_ours.x import y\n", "aids_of_ours/x.py": "y = 1\n"})
+    with pytest.raises(BadParameter, match=rf"nor beside it; {tmp_path} holds it: set PYTHONPATH={tmp_path}"):
+        built(file)

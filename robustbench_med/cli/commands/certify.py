@@ -7,6 +7,7 @@ from typing import Any
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.commands.run import AsEvents, ReportName, measure
 from robustbench_med.cli.options import Config, PluginFiles, Quiet, registry, takes
+from robustbench_med.errors import WeightsError
 
 #: What is measured where nothing else is said.
 DEFAULTS: dict[str, Any] = {
@@ -39,4 +40,13 @@ def certify(
     from robustbench_med.grid.config import build
 
     known = registry(plugin)
-    measure(build({**options, "certify": True}, config, DEFAULTS), known, report, as_json, quiet)
+    made = build({**options, "certify": True}, config, DEFAULTS)
+    try:
+        measure(made, known, report, as_json, quiet)
+    except WeightsError as error:
+        if made.defense != (DEFAULTS["defense"],):
+            raise
+        raise WeightsError(
+            f"{error}; or smooth without a denoiser, which needs no training: --defense "
+            "smoothed:sigma=0.25,denoiser=none (the classifier then sees the noise)"
+        ) from None

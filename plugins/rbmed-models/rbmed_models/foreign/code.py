@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,20 +62,50 @@ def _own(folders: Iterable[str], covered: set[Path]) -> list[str]:
 
 def _run(file: Path) -> ModuleType:
     name = _name(file)
+    if (inside := _in_package(name, file)) is not None:
+        return inside
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise BadParameter(f"{file} cannot be run: it is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
-    try:
+    with _faults(file):
         spec.loader.exec_module(module)
+    return module
+
+
+def _in_package(name: str, file: Path) -> ModuleType | None:
+    """The module of a file in a package, imported as any other: packages first, which often import it themselves."""
+    if "." not in name or file.name == "__init__.py":
+        return None
+    with _faults(file):
+        module = importlib.import_module(name)
+    found = getattr(module, "__file__", None)
+    return module if found and Path(found).resolve() == file.resolve() else None
+
+
+@contextmanager
+def _faults(file: Path) -> Iterator[None]:
+    """What goes wrong in foreign code that is run, as one line."""
+    try:
+        yield
     except ModuleNotFoundError as error:
+        above = [folder for folder in file.resolve().parents[:4] if _holds(folder, str(error.name).partition(".")[0])]
+        remedy = f"; {above[0]} holds it: set PYTHONPATH={above[0]}" if above else ""
         raise BadParameter(
-            f"{file} cannot be run: it imports {error.name!r}, which is neither installed nor beside it"
+            f"{file} cannot be run: it imports {error.name!r}, which is neither installed nor beside it{remedy}"
         ) from error
+    except SystemExit as error:
+        raise BadParameter(
+            f"{file} cannot be run: it ends the program (SystemExit: {error}); what is not for an import, such as "
+            "reading the command line or training, belongs under if __name__ == '__main__'"
+        ) from None
     except Exception as error:
         raise BadParameter(f"{file} cannot be run: {told(error)}") from error
-    return module
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 
 def _name(file: Path) -> str:

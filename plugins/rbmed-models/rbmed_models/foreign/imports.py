@@ -47,9 +47,17 @@ def dependencies(file: Path) -> dict[str, Path]:
             continue
         seen[each] = None
         if each.suffix == ".py":
-            waiting += [other for other in _followed(each, folder) if other not in seen]
+            waiting += [other for other in (*_packages(each), *_followed(each, folder)) if other not in seen]
     named = {os.path.relpath(each, folder): each for each in seen if each != start}
     return {"": file, **named}
+
+
+def _packages(file: Path) -> Iterator[Path]:
+    """The code of the packages that a file lies in, which runs when it is imported."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        yield (folder / "__init__.py").resolve()
+        folder = folder.parent
 
 
 def package_root(file: Path) -> Path:

@@ -75,5 +75,5 @@ def _called(function: object, known: Mapping[str, int], label: str) -> object:
         return build(**given)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadParameter(f"{label} fails: {told(error)}") from error
