@@ -45,7 +45,12 @@ def measure(pipeline: Pipeline, split: Split, index: Tensor, settings: Evaluatio
 
 
 def measure_chunks(
-    pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings, start: int = 0
+    pipeline: Pipeline,
+    split: Split,
+    index: Tensor,
+    settings: EvaluationSettings,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[tuple[slice, Outcome]]:
     """As `measure`, chunk by chunk from the image ``start`` on, with the place of each chunk in the split."""
     system = AttackedSystem(pipeline, settings)
@@ -55,7 +60,7 @@ def measure_chunks(
         own, x = split.select(torch.arange(part.start, part.stop)), upload(part)
         return _measure_chunk(system, x, own, index[part].to(settings.device), replace(settings, batch=size))
 
-    yield from in_chunks(len(split), settings.batch, one_chunk, start)
+    yield from in_chunks(len(split) if stop is None else stop, settings.batch, one_chunk, start)
 
 
 def _measure_chunk(

@@ -110,7 +110,8 @@ class Lines:
         def text(cells: Sequence[str]) -> str:
             return "  ".join(way(cell, width) for way, cell, width in zip(ways, cells, wide, strict=True)).rstrip()
 
-        yield Segment(f"{self.title}\n{text(self.columns)}\n", Style(bold=True))
+        title = f"{self.title}\n" if self.title else ""
+        yield Segment(f"{title}{text(self.columns)}\n", Style(bold=True))
         yield Segment("".join(f"{text(cells)}\n" for cells in self.rows))
 
 

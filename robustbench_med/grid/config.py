@@ -173,6 +173,13 @@ class RunConfig:
     time_limit: float | None = option(
         None, COMPUTE, "Seconds after which a cell is stopped and fails.", empty="none", gt=0, allow_inf_nan=False
     )
+    shards: int = option(
+        1,
+        COMPUTE,
+        "Parts into which the chunks of a cell are divided, for the workers of an executor.",
+        ge=1,
+        le=10_000,
+    )
     precision: Annotated[Literal["float32", "bf16", "fp16"], AnyCase] = option(
         "float32", COMPUTE, "Of the attack: float32, bf16 or fp16; its results are confirmed in float32."
     )

@@ -133,14 +133,16 @@ def controls_name(client: int) -> str:
     return f"{client:05d}-controls"
 
 
-def finished_chunks(checkpoints: Mapping[str, bytes], client: int) -> list[tuple[slice, Chunk]]:
-    """The chunks of a client that are done, without a gap from its first image on."""
+def finished_chunks(
+    checkpoints: Mapping[str, bytes], client: int, first: int = 0, last: int | None = None
+) -> list[tuple[slice, Chunk]]:
+    """The chunks of a client that are done, without a gap from the image ``first`` on, up to the image ``last``."""
     found: list[tuple[slice, Chunk]] = []
-    prefix, at = f"{client:05d}-", 0
+    prefix, at = f"{client:05d}-", first
     for name in sorted(checkpoints):
         start, _, stop = name.removeprefix(prefix).partition("-")
         # Another batch size leaves chunks that overlap: one that does not start where the last one ends is not used.
-        if name.startswith(prefix) and stop.isdecimal() and int(start) == at:
+        if name.startswith(prefix) and stop.isdecimal() and int(start) == at and (last is None or int(stop) <= last):
             found.append((slice(at, int(stop)), decode(checkpoints[name])))
             at = int(stop)
     return found
@@ -180,6 +182,10 @@ class CheckpointFolder:
     def drop(self, cell_id: str) -> None:
         """Delete the checkpoints of a cell."""
         shutil.rmtree(self.folder / cell_id, ignore_errors=True)
+
+    def has(self, cell_id: str, names: Iterable[str]) -> bool:
+        """Whether a cell has all these checkpoints."""
+        return all((self.folder / cell_id / name).exists() for name in names)
 
     def lock(self, cell_id: str) -> FileLock | None:
         """Lock a cell; None if another run holds the lock, or has just removed the folder.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from robustbench_med.files.provenance import peak_memory, provenance
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.options import reference
-from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.tasks import encode
 from robustbench_med.plugins.components import create
@@ -45,35 +44,16 @@ from robustbench_med.records.sections.certified import CertifiedSection
 from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
 from robustbench_med.runner import checkpoints
-from robustbench_med.runner.checkpoints import Chunk, RunningTotals, timed
+from robustbench_med.runner.checkpoints import RunningTotals, timed
+from robustbench_med.runner.client_part import ClientPart
 from robustbench_med.runner.measured import measured
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
+from robustbench_med.runner.shards import shares
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
 from robustbench_med.runtime.float32 import set_float32
 from robustbench_med.runtime.speed import Speed
 from robustbench_med.training.loader import Loader
-
-
-@dataclass
-class _ClientPart:
-    """A client's part of a cell.
-
-    Attributes:
-        number: of the client in the cell.
-        client: its name.
-        pipeline: its deployed system.
-        split: its images.
-        rows: their rows in the test split, int64 (N,).
-        finished: chunks that an earlier attempt has finished, with their places in the split.
-    """
-
-    number: int
-    client: str
-    pipeline: Pipeline
-    split: Split
-    rows: torch.Tensor
-    finished: list[tuple[slice, Chunk]]
 
 
 class Evaluator:
@@ -156,18 +136,20 @@ class Evaluator:
         deployment, surrogate = self.deployment(job.cell), self.surrogate(job.cell)
         if _id(job.cell, deployment, surrogate) != job.cell_id:
             raise HarnessError("data or weights here differ from those with which the run was planned")
-        parts = self._client_parts(job, deployment)
+        parts, images = self._client_parts(job, deployment)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         totals = RunningTotals([(part.number, *chunk) for part in parts for chunk in part.finished])
-        images = [len(part.split) for part in parts]
         yield Started(sum(images), totals.images, totals.robust_accuracy)
         huge = huge_eps.numbers(images, job.cell.rungs)
         for part in parts:
             settings = self._settings(job, part, deployment, surrogate)
             yield from self._attack(job, part, settings, totals)
-            if self.config.diagnostics != "off":
+            if part.share.controls:
                 yield from self._check(job, part, settings, totals, huge[part.number])
+        if job.shard is not None:
+            yield Done()
+            return
         chunk = totals.joined()
         test, outcome = deployment.dataset.split("test"), chunk.outcome
         codes = patient_codes(test, outcome.patients) if deployment.dataset.card().patients_known else ()
@@ -188,8 +170,8 @@ class Evaluator:
         how = self.config.certification
         return None if how is None else CertifiedSection.of(outcome, how, sigma_of(pipeline))
 
-    def _client_parts(self, job: Job, deployment: Deployment) -> list[_ClientPart]:
-        """The images of each client with its deployed system and what an earlier attempt has finished."""
+    def _client_parts(self, job: Job, deployment: Deployment) -> tuple[list[ClientPart], list[int]]:
+        """What is measured of each client, with its system and what is finished; and the images of all clients."""
         cell, test, card = job.cell, deployment.dataset.split("test"), deployment.dataset.card()
         clients = cell.clients or deployment.artifact.clients
         if card.task == "multi-label":
@@ -198,15 +180,22 @@ class Evaluator:
         if not len(index):
             raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
         sites = [test.sites[row] for row in index.tolist()]
+        names = sorted(set(sites))
+        images = [sites.count(client) for client in names]
+        size = chunk_size(self.config.batch_size, self.device)
+        divided = shares(images, size, job.shard, self.config.diagnostics != "off")
         parts = []
-        for number, client in enumerate(sorted(set(sites))):
+        for number, (client, share) in enumerate(zip(names, divided, strict=True)):
+            if share.empty:
+                continue
             rows = index[torch.tensor([site == client for site in sites])]
-            finished = checkpoints.finished_chunks(job.checkpoints, number)
-            parts.append(_ClientPart(number, client, deployment.pipeline(client), test.select(rows), rows, finished))
-        return parts
+            finished = checkpoints.finished_chunks(job.checkpoints, number, share.start, share.stop)
+            pipeline = deployment.pipeline(client)
+            parts.append(ClientPart(number, client, pipeline, test.select(rows), rows, finished, share))
+        return parts, images
 
     def _settings(
-        self, job: Job, part: _ClientPart, deployment: Deployment, surrogate: Deployment | None
+        self, job: Job, part: ClientPart, deployment: Deployment, surrogate: Deployment | None
     ) -> EvaluationSettings:
         cell, card = job.cell, deployment.dataset.card()
         settings = EvaluationSettings(
@@ -237,18 +226,19 @@ class Evaluator:
         return replace(settings, batch=batch)
 
     def _attack(
-        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals
+        self, job: Job, part: ClientPart, settings: EvaluationSettings, totals: RunningTotals
     ) -> Iterator[Message]:
         """Attack and score the images of a client that are not finished yet."""
-        start = part.finished[-1][0].stop if part.finished else 0
-        for place, chunk in timed(measure_chunks(part.pipeline, part.split, part.rows, settings, start)):
+        start = part.finished[-1][0].stop if part.finished else part.share.start
+        measuring = measure_chunks(part.pipeline, part.split, part.rows, settings, start, part.share.stop)
+        for place, chunk in timed(measuring):
             totals.add(part.number, place, chunk)
             self._batch_sizes.lower(_memory_key(job), place, len(part.split))
             name, images = checkpoints.chunk_name(part.number, place), place.stop - place.start
             yield Checkpoint(name, checkpoints.encode(chunk), images, totals.robust_accuracy)
 
     def _check(
-        self, job: Job, part: _ClientPart, settings: EvaluationSettings, totals: RunningTotals, huge: range
+        self, job: Job, part: ClientPart, settings: EvaluationSettings, totals: RunningTotals, huge: range
     ) -> Iterator[Message]:
         """The controls of the diagnostics for one client; ``huge``: its images that are attacked at a huge eps."""
         name = checkpoints.controls_name(part.number)

@@ -26,6 +26,7 @@ class Job:
         weights: folder of the defense's weights.
         surrogate: folder of the surrogate's weights, where the cell has one.
         checkpoints: what an earlier attempt has finished, by name.
+        shard: number of the shard of the cell that the job is, and of how many; None for the whole cell.
     """
 
     cell: Cell
@@ -33,11 +34,12 @@ class Job:
     weights: Path
     surrogate: Path | None = None
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
+    shard: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Started:
-    """The cell has ``images`` images, of which ``done`` are done already, with a robust accuracy of ``robust``."""
+    """The cell has ``images`` images; of the job's ``done`` are done already, with a robust accuracy of ``robust``."""
 
     images: int
     done: int = 0
@@ -63,7 +65,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Done:
-    """The cell is over.
+    """The job is over: a cell, or without a record a shard of one.
 
     Attributes:
         record: of a cell that was measured.

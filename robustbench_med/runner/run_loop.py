@@ -6,7 +6,7 @@ Only the run writes to its folder::
         records.jsonl            one line for each cell that is over
         samples/<cell>.parquet   its images
         partial/<cell>/          checkpoints of a cell that is not over
-        partial/<cell>.lock      held by the run that is measuring the cell
+        partial/<cell>.lock      held by the run that is measuring the cell, or with the name of a shard
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from robustbench_med.runner import checkpoints
 from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import Executor
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
+from robustbench_med.runner.shards import ShardProgress, marker, pieces
 
 
 class RunLoop:
@@ -47,7 +48,10 @@ class RunLoop:
         self.index = RecordIndex(self.records)
         self.checkpoints = checkpoints.CheckpointFolder(config.out / "partial", evaluator.stamp)
         self.locks: dict[str, FileLock] = {}
+        self.begun: set[str] = set()
         self.resumed: set[str] = set()
+        self.over: set[str] = set()
+        self.progress: dict[str, ShardProgress] = {}
         self.measured: set[str] = set()
         self.ready: deque[Record] = deque()
 
@@ -66,8 +70,8 @@ class RunLoop:
             while self.ready:
                 yield self.ready.popleft()
         finally:
-            for cell_id in list(self.locks):
-                self._unlock(cell_id)
+            for name in list(self.locks):
+                self._unlock(name)
             self.checkpoints.tidy()
 
     # --- which cells to measure ---
@@ -79,30 +83,38 @@ class RunLoop:
             if isinstance(job, Skip):
                 record = self.evaluator.record(job.cell, status="skipped", reason=job.reason)
                 self._finish(record, job.cell.short_title)
-            elif self._reuse_record(job):
-                continue
-            elif self._lock(job):
-                yield from self._with_checkpoints(job)
-            else:
-                locked.append(job)
+            elif not self._reuse_record(job):
+                for piece in pieces(job, self.config.shards):
+                    if self._lock(piece):
+                        yield from self._with_checkpoints(piece)
+                    else:
+                        locked.append(piece)
         while locked:
             waiting, locked = locked, []
             for job in waiting:
+                if job.cell_id in self.over or (self.config.shards > 1 and self._reuse_record(job)):
+                    continue
                 if self._lock(job):
                     yield from self._with_checkpoints(job)
                 else:
-                    locked.append(job)
+                    # A run that has failed in a cell has dropped its shards, which are then measured here.
+                    again = pieces(job, self.config.shards)[:-1] if job.shard is None else []
+                    locked += [piece for piece in (*again, job) if piece not in locked]
             if locked:
                 yield None
 
     def _with_checkpoints(self, job: Job) -> Iterator[Job]:
         """The job with its checkpoints, unless another run has measured the cell just before it was locked."""
-        if self._reuse_record(job):
-            self._unlock(job.cell_id)
+        if job.cell_id in self.over or self._reuse_record(job):
+            self._unlock(_name(job))
             return
         found = self.checkpoints.load(job.cell_id)
-        if found:
+        if found and job.cell_id not in self.begun:
             self.resumed.add(job.cell_id)
+        self.begun.add(job.cell_id)
+        if job.shard is not None and marker(job.shard) in found:
+            self._unlock(_name(job))
+            return
         yield replace(job, checkpoints=found)
 
     def _reuse_record(self, job: Job) -> bool:
@@ -112,35 +124,66 @@ class RunLoop:
             return False
         if self.config.again and job.cell_id not in self.measured:
             return False
+        self._end(job.cell_id)
         self.checkpoints.drop(job.cell_id)  # the run that wrote the record may have been killed before this
         self.board.finished(job.cell_id, job.cell.short_title, "done", None, False)
         self.ready.append(record)
         return True
 
     def _lock(self, job: Job) -> bool:
-        """Lock the cell for this run; False where another run holds it."""
-        lock = self.checkpoints.lock(job.cell_id)
+        """Lock the cell or shard for this run; False where another run holds it, or shards of the cell are missing."""
+        count = self.config.shards
+        whole = job.shard is None and count > 1 and job.cell_id not in self.over
+        if whole and not self.checkpoints.has(job.cell_id, (marker((number, count)) for number in range(count))):
+            return False
+        lock = self.checkpoints.lock(_name(job))
         if lock is not None:
-            self.locks[job.cell_id] = lock
+            self.locks[_name(job)] = lock
         return lock is not None
 
-    def _unlock(self, cell_id: str) -> None:
-        self.checkpoints.unlock(self.locks.pop(cell_id))
+    def _end(self, cell_id: str) -> None:
+        """Nothing more is to be done for the shards of a cell."""
+        if self.config.shards > 1:
+            self.over.add(cell_id)
+
+    def _unlock(self, name: str) -> None:
+        self.checkpoints.unlock(self.locks.pop(name))
 
     # --- messages of running cells ---
 
     def _handle(self, job: Job, message: Message) -> None:
         cell_id, name = job.cell_id, job.cell.short_title
-        if isinstance(message, Started):
-            self.board.started(cell_id, name, message.images)
+        if cell_id in self.over:  # another shard of the cell has failed
+            if isinstance(message, Done):
+                self._unlock(_name(job))
+        elif isinstance(message, Started):
+            if cell_id not in self.progress:
+                self.board.started(cell_id, name, message.images)
+            if job.shard is not None:
+                message = self._of_cell(job.shard, cell_id, message)
+            elif cell_id in self.progress:
+                return
             if message.done:
                 self.board.advanced(cell_id, message.done, message.robust)
         elif isinstance(message, Checkpoint):
             self.checkpoints.save(cell_id, message.name, message.data)
             if message.images:
-                self.board.advanced(cell_id, message.images, message.robust)
+                robust = message.robust
+                if job.shard is not None:
+                    self.progress[cell_id].advanced(job.shard, message.images, robust)
+                    robust = self.progress[cell_id].robust
+                self.board.advanced(cell_id, message.images, robust)
+        elif job.shard is not None and message.status == "ok":
+            self.checkpoints.save(cell_id, marker(job.shard), b"complete")
+            self._unlock(_name(job))
         else:
             self._handle_done(job, message)
+
+    def _of_cell(self, shard: tuple[int, int], cell_id: str, message: Started) -> Started:
+        """The start of a shard, as far as it is news of the cell."""
+        progress = self.progress.setdefault(cell_id, ShardProgress())
+        news = progress.started(shard, message)
+        return Started(message.images, news, progress.robust)
 
     def _handle_done(self, job: Job, done: Done) -> None:
         record = done.record or self.evaluator.record(job.cell, status=done.status, reason=done.reason)
@@ -157,9 +200,10 @@ class RunLoop:
                 record = self.evaluator.record(job.cell, status="failed", reason=described(error)[:500])
         self._finish(record, job.cell.short_title)
         self.measured.add(job.cell_id)
+        self._end(job.cell_id)
         if not done.keep:
             self.checkpoints.drop(job.cell_id)
-        self._unlock(job.cell_id)
+        self._unlock(_name(job))
 
     def _finish(self, record: Record, name: str) -> None:
         """Write the record of a cell that is over, unless it repeats why the cell was skipped before."""
@@ -172,6 +216,11 @@ class RunLoop:
         resumed = record.cell_id in self.resumed
         self.board.finished(record.cell_id, name, record.status, record.reason, resumed)
         self.ready.append(record)
+
+
+def _name(job: Job) -> str:
+    """The name of the lock of a cell or shard."""
+    return job.cell_id if job.shard is None else f"{job.cell_id}.{marker(job.shard)}"
 
 
 #: Levels of diagnostics, each with the checks of those before it.

@@ -64,6 +64,7 @@ class Runner:
         self.executor = find_executor(config, self.evaluator)
         self._sites: dict[str, tuple[str, ...]] = {}
         self._tried: set[str] = set()
+        self._fitting: set[str] = set()
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +107,10 @@ class Runner:
         """Raise `UsageError` for whatever is wrong with the request and can be found before anything is trained."""
         dataset = self.loader.dataset(cell.trained, cell.threat.finding)
         card = dataset.card()
-        check_task(cell, self.loader.dataset(cell.trained).card(), card, self.loader.resolved(cell.trained))
+        # Once for all cells that differ in the attack alone: the parts of the defense are built for it.
+        if (task := repr((cell.trained, cell.threat.goal, cell.threat.finding))) not in self._fitting:
+            check_task(cell, self.loader.dataset(cell.trained).card(), card, self.loader.resolved(cell.trained))
+            self._fitting.add(task)
         if self.config.certify and card.task == "multi-label":
             raise DataError(f"--certify: data set {card.name!r} asks about several findings; name one: --finding")
         self._try_model(cell, self.loader.dataset(cell.trained).card())

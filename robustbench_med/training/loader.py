@@ -73,6 +73,7 @@ class Loader:
         self._datasets = _Recent[Dataset](DATASETS)
         self._deployments = _Recent[Deployment](DEPLOYMENTS)
         self._folders: dict[str, Path] = {}
+        self._keys: dict[str, str] = {}
 
     def resolved(self, ref: TrainedRef) -> ResolvedDefense:
         """The defense's parts, untrained, newly built."""
@@ -87,7 +88,7 @@ class Loader:
         return asked_about(self._dataset(ref), finding)
 
     def _dataset(self, ref: TrainedRef) -> Dataset:
-        key = key_of([asdict(part) if part else None for part in (ref.dataset, ref.partition)] + [ref.unseen])
+        key = repr((ref.dataset, ref.partition, ref.unseen))
         return self._datasets.get_or(
             key,
             lambda: open_dataset(
@@ -106,7 +107,7 @@ class Loader:
         Raises:
             WeightsError: there are no weights and training is off, or they are corrupt.
         """
-        key = _key(ref, weights)
+        key = self._key(ref, weights)
 
         def load() -> Deployment:
             resolved, dataset = self.resolved(ref), self.dataset(ref)
@@ -116,6 +117,13 @@ class Loader:
 
         return self._deployments.get_or(f"{key} {asked}", load)
 
+    def _key(self, ref: TrainedRef, weights: Path | None) -> str:
+        """The key of a trained defense; asked for several times for each of thousands of cells."""
+        written = repr((ref, weights))
+        if written not in self._keys:
+            self._keys[written] = key_of([asdict(ref), weights])
+        return self._keys[written]
+
     def forget(self) -> None:
         """Load trained defenses again when they are needed next, the same weights as before."""
         self._deployments.clear()
@@ -123,7 +131,7 @@ class Loader:
     def pin(self, ref: TrainedRef, folder: Path) -> None:
         """Use these weights for ``ref``, if the folder exists, even if there are newer ones."""
         if folder.is_dir():
-            self._folders.setdefault(_key(ref, None), folder)
+            self._folders.setdefault(self._key(ref, None), folder)
 
     def artifact(
         self, ref: TrainedRef, resolved: ResolvedDefense, dataset: Dataset, weights: Path | None = None
@@ -153,7 +161,3 @@ class Loader:
         """The training job of ``ref``."""
         origin = ref.origin(resolved.recipe, self.data_root)
         return TrainJob(seed=ref.seed or 0, device=self.device, progress=self.progress, origin=origin)
-
-
-def _key(ref: TrainedRef, weights: Path | None) -> str:
-    return key_of([asdict(ref), weights])

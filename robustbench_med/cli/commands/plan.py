@@ -99,7 +99,7 @@ def _print(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
     columns = _columns(rows)
     same = [rows[0][key] for key in ("dataset", "norm", "eps") if key not in columns]
     console.out.print(Text(f"{'  '.join(same)}   to {preview.config.out}".strip(), style="bold"), soft_wrap=True)
-    console.out.print(_table(items, rows, columns))
+    console.show_table(_table(items, rows, columns))
     for line in _notes(items):
         console.plain(line)
     for each in trainings:
@@ -120,10 +120,14 @@ def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
     return [*ALWAYS, *(key for key in axes(rows) if key not in ("role", *ALWAYS))]
 
 
-def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table:
+def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table | console.Lines:
     """One row for each cell."""
     priced = any(item.cost for item in items)
     figures = ("images", "gradients", "queries", "time") if priced else ("images",)
+    lines = [_cells(item, row, columns, priced) for item, row in zip(items, rows, strict=True)]
+    if len(lines) >= console.MANY:
+        headings = [*(key.replace("_", " ") for key in columns), *figures, "state"]
+        return console.Lines("", headings, lines, figures)
     made = console.table(
         *(key.replace("_", " ") for key in columns),
         *figures,
@@ -133,13 +137,17 @@ def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Seque
         first_to_go=("gradients", "queries", "images"),
     )
     made.padding = (0, 1, 0, 0)
-    for item, row in zip(items, rows, strict=True):
-        cost = item.cost
-        spent = (f"{cost.gradients:,}", f"{cost.queries:,}", duration(cost.seconds)) if cost else ("",) * 3 * priced
-        images = "" if item.images is None else str(item.images)
-        dim = "" if item.state in ("run", "train") else "dim"
-        console.row(made, *(row[key] for key in columns), images, *spent, STATES[item.state], style=dim)
+    for item, cells in zip(items, lines, strict=True):
+        console.row(made, *cells, style="" if item.state in ("run", "train") else "dim")
     return made
+
+
+def _cells(item: Item, row: dict[str, str], columns: Sequence[str], priced: bool) -> list[str]:
+    """The texts of a row."""
+    cost = item.cost
+    spent = (f"{cost.gradients:,}", f"{cost.queries:,}", duration(cost.seconds)) if cost else ("",) * 3 * priced
+    images = "" if item.images is None else str(item.images)
+    return [*(row[key] for key in columns), images, *spent, STATES[item.state]]
 
 
 def _notes(items: Sequence[Item]) -> Iterator[str]:
