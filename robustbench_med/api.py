@@ -107,6 +107,7 @@ class RunOptions(TypedDict, total=False):
     batch_size: str | int
     executor: Ref
     time_limit: float | None
+    shards: int
     precision: Literal["float32", "bf16", "fp16"]
     tf32: bool
     compile: bool
