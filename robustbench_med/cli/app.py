@@ -37,7 +37,9 @@ def one_line_errors() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.ClickException as error:
-        console.error(error.format_message())
+        file = isinstance(error, click.NoSuchOption) and error.option_name == "--config"
+        hint = " A configuration is named without an option: rbmed run FILE, or a name in configs/." if file else ""
+        console.error(error.format_message() + hint)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         console.error("interrupted")

@@ -74,3 +74,10 @@ def test_threats_and_configurations_are_read_without_torch() -> None:
     code = f"import sys, robustbench_med.grid.config, robustbench_med.interfaces.threat; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("words", [("run", "--config", "brainsim"), ("plan", "--config=brainsim")])
+def test_who_looks_for_an_option_of_the_configuration_is_told_how_it_is_named(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 2
+    assert "A configuration is named without an option: rbmed run FILE" in " ".join(done.output.split())
