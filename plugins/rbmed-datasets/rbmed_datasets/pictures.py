@@ -270,6 +270,7 @@ class PictureSet(FolderDataset):
         if any(not line.startswith("note:") for line in found.lines) or found.all_blank:
             return found.report(self.facts())
         try:
-            return found.report(self.card().notes)
+            self.card()
+            return found.report(self.on_files())
         except DataError as error:
             return [str(error), *found.report(self.facts())]
