@@ -25,15 +25,16 @@ from robustbench_med import Classifier, Field, Learner, Params, training_loss
 Objective = Callable[[Learner, Tensor, Tensor], Tensor]
 
 
-def objective(adversarial: str, generator: Generator) -> Objective:
+def objective(adversarial: str, generator: Generator, number: int) -> Objective:
     """The loss of a batch: ``objective(...)(classifier, x, y)`` is a scalar.
 
     Args:
         adversarial: as in ``TrainParams``, such as ``pgd:steps=5``; ``none`` for clean images.
         generator: of the random starts, on the images' device.
+        number: the round, from 1.
     """
     training = parse_adversarial(adversarial)
-    if training is None:
+    if training is None or number <= training.warmup:
         return lambda classifier, x, y: classifier.loss(x, y)
     return partial(training.loss, generator)
 
@@ -48,6 +49,8 @@ class AdversarialTraining(Params, ABC):
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the ball.")
     steps: int = Field(5, ge=1, description="Gradient steps of the attack.")
     step_size: Length | None = Field(None, description="Length of a step; default 2.5 eps/steps.")
+    # From random weights, training on attacked images can end in one answer for every image where lesions are faint.
+    warmup: int = Field(0, ge=0, description="Rounds on clean images before it begins.")
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:

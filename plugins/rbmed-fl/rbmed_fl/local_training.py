@@ -138,7 +138,7 @@ def train_epochs(
         HarnessError: the loss is not finite.
     """
     optimizer = make_optimizer(classifier, params)
-    loss_of = loss_of or objective(params.adversarial, local_round.generator)
+    loss_of = loss_of or objective(params.adversarial, local_round.generator, local_round.number)
     total, steps = torch.zeros((), device=local_round.labels.device), 0
     classifier.train()
     for x, y in scheduled(local_round, params, optimizer):

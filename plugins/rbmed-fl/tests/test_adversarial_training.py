@@ -62,8 +62,8 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def loss_of(text: str, seed: int = 0):
-    return objective(text, generator(seed))
+def loss_of(text: str, seed: int = 0, number: int = 1):
+    return objective(text, generator(seed), number)
 
 
 def batch(n: int = 12, low: float = 0.0, high: float = 1.0, classes: int = 2):
@@ -211,6 +211,14 @@ def test_the_models_own_loss_is_kept():
     own.load_state_dict(plain.state_dict())
     for text in BOTH:
         torch.testing.assert_close(loss_of(text)(own, x, y), loss_of(text)(plain, x, y) + 7)
+
+
+def test_images_are_clean_in_the_rounds_of_the_warm_up():
+    x, y = batch()
+    for number, attacked in ((1, False), (2, False), (3, True)):
+        model = Binary()
+        loss_of("pgd:warmup=2,eps=0.1", number=number)(model, x, y)
+        assert torch.equal(model.seen[-1], x) is not attacked
 
 
 def test_a_share_of_the_batch_stays_clean():

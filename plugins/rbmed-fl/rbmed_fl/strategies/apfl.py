@@ -49,7 +49,9 @@ class APFL(FederatedStrategy):
         alpha = local_round.client_state.get("alpha", torch.tensor(params.alpha)).to(device)
         optimizer = make_optimizer(nn.ModuleList([classifier, own]), params)
         again = local_round.generator.clone_state()
-        loss_of, own_loss_of = (objective(params.adversarial, source) for source in (local_round.generator, again))
+        loss_of, own_loss_of = (
+            objective(params.adversarial, source, local_round.number) for source in (local_round.generator, again)
+        )
         total, steps = torch.zeros((), device=device), 0
         classifier.train()
         own.train()

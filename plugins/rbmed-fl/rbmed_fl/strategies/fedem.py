@@ -49,7 +49,7 @@ class FedEM(FederatedStrategy):
         mixture = cast("Mixture", classifier)
         q = responsibilities(mixture, local_round, self.params)
         mixture.weights.copy_(q.mean(0))
-        own = objective(self.params.adversarial, local_round.generator)
+        own = objective(self.params.adversarial, local_round.generator, local_round.number)
 
         def expected(mixture: Learner, x: Tensor, rows: Tensor) -> Tensor:
             return own(Expected(cast("Mixture", mixture), q[rows]), x, local_round.labels[rows])
