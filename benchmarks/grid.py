@@ -1,10 +1,11 @@
 """What the engine costs: one grid beside separate runs, time outside the cells, start to first batch, Ray's workers.
 
-python benchmarks/grid.py [grid engine start ray gpu] [--runs 3] [--limit 64] [--steps 20] [--device auto]
+python benchmarks/grid.py [grid engine start plan ray gpu] [--runs 3] [--limit 64] [--steps 20] [--device auto]
 
 - grid: 2 defenses x 3 attacks x clients in one `rbmed run`, and every cell in an `rbmed run` of its own.
 - engine: share of a run's time that is spent outside of its cells, and outside of their models.
 - start: from calling `rbmed run` to an attack's first call.
+- plan: processor time of `rbmed plan --no-estimate` of 2,080 cells.
 - ray: equal cells on one worker and on two, with one core each.
 - gpu: share of the time in which a CUDA device computes, over a run of attack cells.
 """
@@ -12,6 +13,7 @@ python benchmarks/grid.py [grid engine start ray gpu] [--runs 3] [--limit 64] [-
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -120,6 +122,25 @@ def to_first_batch(base: Options, folder: Path) -> tuple[float, str]:
     return float(stamp.read_text()) - start, f"the whole run took {taken:.1f} s"
 
 
+def of_a_plan(folder: Path) -> tuple[float, str]:
+    """Processor time of a process that lists 2,080 cells."""
+    axes = {
+        "defense": ["undefended", "medfedpure"],
+        "attack": ["apgd", "pgd", "fgsm", "mifgsm", "apgd:steps=20"],
+        "eps": ["1/255", "2/255", "4/255", "8/255"],
+        "seed": list(map(str, range(13))),
+    }
+    words = [word for name, values in axes.items() for value in values for word in (f"--{name}", value)]
+    words += ["--baseline", "", "--access", "oblivious", "--each-client", "--no-estimate", "--out", str(folder)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = subprocess.run(
+        [sys.executable, "-m", "robustbench_med", "plan", *words], capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used, said.stdout.splitlines()[-1]
+
+
 def on_two_workers(base: Options, cells: int, folder: Path) -> tuple[float, str]:
     """Time on one worker over time on two; start-up of Ray and of its workers included."""
     one, two = (
@@ -137,7 +158,7 @@ def on_the_gpu(options: Options, folder: Path) -> tuple[float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["grid", "engine", "start", "ray", "gpu"])
+    parser.add_argument("parts", nargs="*", default=["grid", "engine", "start", "plan", "ray", "gpu"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--limit", type=int, default=64, help="images of a cell")
     parser.add_argument("--steps", type=int, default=20, help="of every attack")
@@ -159,6 +180,7 @@ def main() -> None:
         "grid": ("one run / separate runs (goal: 0.5)", lambda folder: in_one_grid(base, axes, folder)),
         "engine": ("share outside of cells (goal: 0.05)", lambda folder: in_the_engine(plain, folder, device)),
         "start": ("seconds to first batch (goal: 9)", lambda folder: to_first_batch(plain, folder)),
+        "plan": ("processor seconds of a plan of 2,080 cells (goal: 3)", of_a_plan),
         "ray": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers(plain, args.cells, folder)),
         "gpu": ("share busy (goal: 0.9)", lambda folder: on_the_gpu(plain, folder)),
     }
