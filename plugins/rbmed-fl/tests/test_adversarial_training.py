@@ -281,12 +281,12 @@ def test_text_is_parsed_with_fractions():
     ("text", "fault"),
     [
         ("fgsm", "unknown 'fgsm'; valid: none, pgd, trades"),
-        ("pgd:stepz=3", "unknown parameter 'stepz'; valid: eps, norm, steps, step_size, clean"),
+        ("pgd:stepz=3", "unknown parameter 'stepz'; valid: eps, norm, steps, step_size, warmup, clean"),
         ("pgd:steps=0", "steps='0' should be greater than or equal to 1"),
         ("pgd:far", "eps='far' should be a valid number"),
         ("pgd:eps=1/0", "eps='1/0' should be a valid number"),
         ("pgd:eps=", "'eps=' is not key=value"),
-        ("trades:clean=0.5", "unknown parameter 'clean'; valid: eps, norm, steps, step_size, beta"),
+        ("trades:clean=0.5", "unknown parameter 'clean'; valid: eps, norm, steps, step_size, warmup, beta"),
     ],
 )
 def test_invalid_text_is_refused_when_the_parameters_are_created(text, fault):
