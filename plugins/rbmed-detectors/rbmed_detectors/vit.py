@@ -4,60 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-
-
-class Attention(nn.Module):
-    """Each token asks all others (Vaswani et al. 2017)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (N, L, W) -> the same shape."""
-        n, length, width = x.shape
-        split = self.qkv(x).reshape(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        answers = F.scaled_dot_product_attention(*split.unbind(0))
-        found: Tensor = self.proj(answers.transpose(1, 2).reshape(n, length, width))
-        return found
-
-
-class Mlp(nn.Module):
-    """Two layers on each token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (N, L, W) -> the same shape."""
-        found: Tensor = self.fc2(self.act(self.fc1(x)))
-        return found
-
-
-class Block(nn.Module):
-    """A block of a vision transformer, with the names, initial weights and arithmetic of timm's.
-
-    Importing timm takes longer than most commands do. A test compares the two.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (N, L, W) -> the same shape."""
-        x = x + self.attn(self.norm1(x))
-        found: Tensor = x + self.mlp(self.norm2(x))
-        return found
 
 
 class MaskedAutoencoder(nn.Module):
@@ -93,16 +42,16 @@ class MaskedAutoencoder(nn.Module):
         self.patches = grid**2
         pixels = channels * patch**2
         self.embed = nn.Linear(pixels, width)
-        self.encoder = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.encoder = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)), nn.LayerNorm(width))
         self.bridge = nn.Linear(width, decoder_width)
         self.mask_token = nn.Parameter(torch.randn(decoder_width) * 0.02)
-        blocks = (Block(decoder_width, heads) for _ in range(decoder_depth))
+        blocks = (Block(decoder_width, heads, qkv_bias=True) for _ in range(decoder_depth))
         self.decoder = nn.Sequential(*blocks, nn.LayerNorm(decoder_width), nn.Linear(decoder_width, pixels))
         self.place: Tensor
         self.decoder_place: Tensor
         # Fixed, so recomputed rather than stored.
-        self.register_buffer("place", _places(grid, width), persistent=False)
-        self.register_buffer("decoder_place", _places(grid, decoder_width), persistent=False)
+        self.register_buffer("place", build_sincos2d_pos_embed([grid, grid], width), persistent=False)
+        self.register_buffer("decoder_place", build_sincos2d_pos_embed([grid, grid], decoder_width), persistent=False)
 
     def split(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> patches (N, L, C * patch**2), row by row."""
@@ -133,12 +82,3 @@ class MaskedAutoencoder(nn.Module):
 def _spread(index: Tensor, like: Tensor) -> Tensor:
     """An index (N, V) repeated over the last axis of ``like``, for gather and scatter."""
     return index.unsqueeze(-1).expand(-1, -1, like.shape[-1])
-
-
-def _places(grid: int, width: int) -> Tensor:
-    """Sines and cosines of the row and of the column of each patch of a ``grid`` x ``grid``, (L, ``width``)."""
-    bands = 1.0 / 10000.0 ** (torch.arange(width // 4).float() / (width // 4))
-    side = torch.arange(grid).float()
-    rows, columns = torch.meshgrid(side, side, indexing="ij")
-    angles = torch.stack([rows.flatten(), columns.flatten()], 1).unsqueeze(-1) * bands
-    return torch.stack([angles.sin(), angles.cos()], 1).flatten(1)

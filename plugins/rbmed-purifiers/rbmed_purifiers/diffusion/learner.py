@@ -27,4 +27,4 @@ class NoiseLearner(rbmed.Learner):
         clean = fold(x, self.params.fold)
         t = torch.randint(1, self.params.train_t_max + 1, (len(x),), device=x.device)
         eps = torch.randn_like(clean)
-        return F.mse_loss(self.net(self.schedule.diffuse(clean, t, eps), t).float(), eps)
+        return F.mse_loss(self.net(self.schedule.diffuse(clean, t, eps), t).sample.float(), eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 #: Steps of the forward process and its linear noise schedule, as published.
@@ -21,8 +22,8 @@ class Schedule(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        kept = (1 - torch.linspace(BETA_FIRST, BETA_LAST, TIMES)).cumprod(0)
-        self.register_buffer("alpha_bar", torch.cat([torch.ones(1), kept]), persistent=False)
+        linear = DDPMScheduler(TIMES, beta_start=BETA_FIRST, beta_end=BETA_LAST, beta_schedule="linear")
+        self.register_buffer("alpha_bar", torch.cat([torch.ones(1), linear.alphas_cumprod]), persistent=False)
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Standard deviations of signal and noise at times ``t``, each (N, 1, 1, 1)."""

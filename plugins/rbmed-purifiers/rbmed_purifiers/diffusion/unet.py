@@ -1,4 +1,4 @@
-"""The network: a U-Net on images folded by pixel-unshuffle.
+"""The network: a diffusers U-Net on images folded by pixel-unshuffle.
 
 A small image has few details that need full resolution (Hoogeboom et al. 2023, 2301.11093).
 """
@@ -6,15 +6,15 @@ A small image has few details that need full resolution (Hoogeboom et al. 2023, 
 from __future__ import annotations
 
 import torch.nn.functional as F
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
-from rbmed_purifiers.diffusion.network import UNet
 from rbmed_purifiers.diffusion.params import DiffusionParams
 from robustbench_med.errors import BadParameter
 
 
 def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> nn.Module:
-    """An untrained U-Net: ``net(z, t)`` predicts the noise in folded images ``z`` at times ``t``.
+    """An untrained U-Net: ``net(z, t).sample`` predicts the noise in folded images ``z`` at times ``t``.
 
     Args:
         channels: of the images.
@@ -31,8 +31,18 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
             f"purifier {name}: fold={params.fold} and levels={params.levels} need an image side that is a multiple of "
             f"{unit}, not {size} px"
         )
-    widths = [params.width * 2**level for level in range(params.levels)]
-    return UNet(channels * params.fold**2, widths, params.blocks)
+    net: nn.Module = UNet2DModel(
+        sample_size=size // params.fold,
+        in_channels=channels * params.fold**2,
+        out_channels=channels * params.fold**2,
+        block_out_channels=tuple(params.width * 2**level for level in range(params.levels)),
+        down_block_types=("DownBlock2D",) * params.levels,
+        up_block_types=("UpBlock2D",) * params.levels,
+        layers_per_block=params.blocks,
+        norm_num_groups=8,
+        add_attention=False,
+    )
+    return net
 
 
 def fold(x: Tensor, side: int) -> Tensor:
