@@ -59,7 +59,10 @@ class DataSet:
 
 
 def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
-    """Boards of one data set together: images of patients first, then those with the most rows with a rank."""
+    """Boards of one data set together: images of patients first, then those with the most rows with a rank.
+
+    A data set without any row with a rank comes after all others.
+    """
     found: dict[tuple[object, ...], list[Board]] = {}
     for board in boards:
         found.setdefault((board.dataset, board.options, board.partition, board.synthetic, board.digest), []).append(
@@ -67,7 +70,12 @@ def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
         )
     groups = sorted(
         found.values(),
-        key=lambda group: (not any(each.sections for each in group), group[0].synthetic, -_ranked(group)),
+        key=lambda group: (
+            not any(each.sections for each in group),
+            not _ranked(group),
+            group[0].synthetic,
+            -_ranked(group),
+        ),
     )
     return [
         DataSet(people.data(group[0]), group[0].synthetic, {threat(each): each for each in group}) for group in groups
