@@ -43,6 +43,7 @@ EXPECTED: dict[str, set[str]] = {
     "ladder-brainsim": {GATE, LADDER},
     "leaderboard-brainsim": {GATE, LADDER},
     "leaderboard-brainsim-standard": set(),
+    "leaderboard-brainsim2": set(),
     "leaderboard-federation-brainsim": {LADDER},
     "leaderboard-lgg": {GATE, LADDER},
     "leaderboard-lgg-folds": {IMAGES},
@@ -51,7 +52,7 @@ EXPECTED: dict[str, set[str]] = {
     "reproduce-medfedpure": {IMAGES, GATE},
 }
 #: Files of which a record can be run again.
-RUN = ("ablation-medfedpure", "brainsim", "leaderboard-brainsim-standard")
+RUN = ("ablation-medfedpure", "brainsim", "leaderboard-brainsim-standard", "leaderboard-brainsim2")
 #: Files of which one can be run again as a whole only: results of its images are not published.
 WHOLE = ("federation-adversarial",)
 #: Images of the short rerun.
