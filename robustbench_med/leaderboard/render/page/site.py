@@ -48,7 +48,7 @@ def pages(
     Args:
         boards: what to show.
         pictures: folder of the rows' galleries, ``<row>/gallery.json``.
-        notice: a paragraph shown above the boards.
+        notice: a paragraph on rows without a rank, shown above the boards that have any.
         names: of components, for people.
         studies: what is shown beside the boards.
     """
@@ -93,7 +93,7 @@ def pages(
                 f"boards/{board.id}.html",
                 _rendered(
                     "board.html",
-                    **common,
+                    **{**common, "notice": notice if _without_rank(board) else ""},
                     **_links(below),
                     menu=sets,
                     board=board,
@@ -111,6 +111,11 @@ def pages(
             f"entries/{page.entry.id}.html",
             straight(template.render(page=page, **common, **links)),
         )
+
+
+def _without_rank(board: Board) -> bool:
+    """Whether a row of the board has no rank."""
+    return bool(board.unranked) or any(not entry.ranked for section in board.sections for entry in section.entries)
 
 
 def _rendered(name: str, **facts: Any) -> str:
