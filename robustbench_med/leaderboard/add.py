@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
@@ -10,10 +12,13 @@ from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
+from robustbench_med.leaderboard.sources.studies import checked_kind
 from robustbench_med.records.compare import changed
+from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
 from robustbench_med.records.record import dumped as dumped_record
+from robustbench_med.records.sections.base import moment
 
 
 def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
@@ -28,7 +33,8 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         How many records and how many outcomes were added.
 
     Raises:
-        DataError: a cell is there with other results, or images do not give the figures of their record.
+        DataError: a cell is there with other results, is not for this folder, contradicts itself or is of tomorrow, or
+            images do not give the figures of their record.
         BadParameter: there are new records, and no name.
         StoreError: a file cannot be written.
     """
@@ -45,6 +51,9 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         if stem is None:
             raise BadParameter(f"{out} holds records that are not there yet; say into which file: --name NAME")
         if before is None:
+            checked_kind(root.resolve().name, [record], out)
+            for fault in _faults(record):
+                raise DataError(f"cell {record.cell_id} of {out}: {fault}")
             new.append(record)
         if record.status == "ok" and (outcome := outcome_of(record, out / SAMPLES)) is not None:
             outcomes.setdefault(stem, []).append(outcome)
@@ -53,6 +62,13 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         before_text = path.read_text(encoding="utf-8") if path.is_file() else ""
         write_text(path, before_text + "".join(f"{dumped_record(record)}\n" for record in new))
     return len(new), sum(_keep(root / OUTCOMES / f"{stem}.jsonl", found) for stem, found in outcomes.items())
+
+
+def _faults(record: Record) -> Iterator[str]:
+    """Why a record is not taken; one of tomorrow would supersede every record of today."""
+    if moment(record.created) > dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
+        yield f"it was measured at {record.created}, which is not over yet; set the clock"
+    yield from contradictions(record)
 
 
 def _keep(path: Path, found: list[ImageResults]) -> int:

@@ -49,7 +49,7 @@ def archive(root: Path, cells: Container[str]) -> int:
 def _move(root: Path, folder: str, cells: Container[str]) -> int:
     count = 0
     for path in sorted((root / folder).glob("*.jsonl")):
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         gone = [line for line in lines if json.loads(line)["cell_id"] in cells]
         if not gone:
             continue

@@ -21,11 +21,12 @@ from robustbench_med.files.redact import portable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import build
 from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
-from robustbench_med.records.sections.attack import AttackSection, draws
+from robustbench_med.records.sections.attack import AttackSection, ThreatSection, draws
 from robustbench_med.records.sections.base import moment
 from robustbench_med.records.sections.dataset import DatasetOptions
 from robustbench_med.records.sections.defense import PartsSection
@@ -114,6 +115,7 @@ def _facts(
         "defense.parts": _parts(defense.parts),
         "defense.reference": defense.reference,
         "attack": _attack(record.attack),
+        "threat": _threat(record.threat),
         "eot": record.eot,
         "draws": record.draws,
         "limit": record.limit,
@@ -132,6 +134,7 @@ def _facts(
         "defense.parts": _parts(PartsSection(**portable(_deployed(resolved)))),
         "defense.reference": resolved.entry.spec.reference,
         "attack": _attack(attack),
+        "threat": _threat(cell.threat),
         "eot": max((draws(rung, untrained) for rung in cell.rungs), default=1),
         "draws": cell.draws,
         "limit": cell.limit,
@@ -141,6 +144,11 @@ def _facts(
         "reasons of rungs": known,
     }
     return said, true
+
+
+def _threat(threat: ThreatSection | ThreatModel) -> tuple[object, ...]:
+    """Eps with the digits of a cell's id; of families of changes it follows from the attack's parameters."""
+    return threat.norm, f"{threat.eps:.10g}", threat.access, threat.goal, threat.finding or ""
 
 
 def _attack(section: AttackSection) -> Any:

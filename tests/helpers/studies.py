@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers import board as boards
+from robustbench_med.certification.bounds import largest_radius
 from robustbench_med.leaderboard.render.studies.all import studies
 from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
@@ -40,12 +41,14 @@ def certified(
 ) -> Record:
     """Half of the images are certified at each radius up to one half."""
     params = {"steps": 15} if attack == "momentum" else {}
-    how = {"sigma": 0.25, "n0": 50, "n": 500, "alpha": 0.001, "largest": 0.55, "median": 0.5, "abstained": 1}
-    curve = [{"radius": at, "accuracy": 1 - at, "low": 0.9 - at, "high": 1 - at} for at in (0.0, 0.25, 0.5)]
+    largest = largest_radius(500, 0.001, 0.25)
+    how = {"sigma": 0.25, "n0": 50, "n": 500, "alpha": 0.001, "largest": largest, "median": 0.5, "abstained": 1}
+    radii = (0.0, 0.25, 0.5, largest)
+    curve = [{"radius": at, "accuracy": 1 - at, "low": 0.9 - at, "high": 1 - at} for at in radii]
     more: dict[str, Any] = {
-        "certified": how | {"chance": 0.1, "curve": curve},
-        "metrics": {"certified_accuracy": 0.5},
-        "intervals": {"certified_accuracy": [0.4, 0.6]},
+        "certified": how | {"chance": 0.128, "curve": curve},
+        "metrics": {"certified_accuracy": 0.5 if eps == 0.5 else 1 - eps},
+        "intervals": {"certified_accuracy": [0.4, 0.6] if eps == 0.5 else [0.9 - eps, 1 - eps]},
     }
     passed = {"sigma": 0.25} if smoothed else {}
     weights = {"digest": "w", "seed": 0}

@@ -26,6 +26,7 @@ from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.records.record import Record, dumped, parse
 from robustbench_med.statistics.intervals import share_interval
 
@@ -303,3 +304,122 @@ def test_attacks_are_compared_over_all_folds() -> None:
     (board,) = attack_boards(found, outcomes)
     assert board.images == 24
     assert [attack.name for attack in board.attacks] == ["apgd", "pgd"]
+
+
+def edited(record: Record, *path: str | int, value: Any) -> Record:
+    """The record with another value at a place."""
+    facts = json.loads(dumped(record))
+    place: Any = facts
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return parse(json.dumps(facts))
+
+
+UNLIKE: dict[str, tuple[tuple[str | int, ...], Any]] = {
+    "noise draws": (("draws",), 10),
+    "revisions of the data set": (("dataset", "revision"), 2),
+    "parameters or revisions of the defense": (("defense", "parts", "model"), {"name": "resnet", "revision": 2}),
+    "attacks": (("attack", "rungs"), [{"access": "oblivious", "name": "fgsm", "params_passed": {}, "revision": 2}]),
+    "options of the attack": (("attack", "asked"), {"access": "ladder", "precision": "bfloat16"}),
+    "surrogates": (("surrogate",), {"name": "other"}),
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_folds_that_were_measured_in_different_ways_are_no_row(what: str) -> None:
+    path, value = UNLIKE[what]
+    records, outcomes = system()
+    if what == "attacks":  # of no ladder, but for this one the same
+        records = [edited(record, *path, value=[value[0] | {"revision": 1}]) for record in records]
+    _, entry = only([*records[:2], edited(records[2], *path, value=value)], outcomes)
+    assert f"folds cannot be pooled: fold 2 was measured with other {what} than fold 0" in entry.why_not
+    assert not entry.ranked
+
+
+def test_a_patient_is_tested_in_one_fold_only() -> None:
+    records, outcomes = system()
+    cell = records[2].cell_id
+    outcomes[cell] = replace(outcomes[cell], patients=("0-0", *outcomes[cell].patients[1:]))
+    _, entry = only(records, outcomes)
+    assert entry.why_not == "folds cannot be pooled: a patient of fold 0 is tested again in fold 2"
+
+
+@pytest.mark.parametrize("path", [("eps",), ("limit",), ("seed",), ("of",), ("pool",), ("budget",)])
+def test_folds_of_other_questions_do_not_fill_a_gap(path: tuple[str]) -> None:
+    change: dict[str, tuple[tuple[str | int, ...], Any]] = {
+        "eps": (("threat", "eps"), 8 / 255),
+        "limit": (("limit",), 4),
+        "seed": (("defense", "weights", "seed"), 1),
+        "of": (("dataset", "fold", "of"), 5),
+        "pool": (("dataset", "fold", "pool"), "other"),
+        "budget": (("budget",), {"gradients": 5}),
+    }
+    records, outcomes = system()
+    where, value = change[path[0]]
+    found = boards([*records[:2], edited(records[2], *where, value=value)], outcomes)
+    entries = [entry for board in found for entry in board.entries]
+    assert not any(entry.ranked for entry in entries)
+    assert all("incomplete" in entry.why_not for entry in entries)
+
+
+def test_a_fold_measured_twice_counts_once() -> None:
+    records, outcomes = system()
+    again = records[0].model_copy(update={"cell_id": "again", "created": "2027-01-01T00:00"})
+    outcomes["again"] = replace(outcomes[records[0].cell_id], cell_id="again")
+    _, entry = only([*records, again], outcomes)
+    assert (entry.images, entry.patients, entry.ranked) == (24, 12, True)
+
+
+def test_a_client_that_one_fold_lacks_is_still_the_worst() -> None:
+    """It has images in two of three folds."""
+    records, outcomes = system()
+    for at, record in enumerate(records[1:], 1):
+        cell = record.cell_id
+        figures = {"a": record.per_client["a"], "c": record.per_client["b"]}
+        facts = {"clients": ["a", "c"], "per_client": figures, "worst_client": "c"}
+        records[at] = record.model_copy(update=facts)
+        outcomes[cell] = replace(outcomes[cell], sites=tuple("ac"[site == "b"] for site in outcomes[cell].sites))
+    _, entry = only(records, outcomes)
+    pooled = np.array([each for own in SAFE for each in own])
+    own = np.array([site for record in records for site in outcomes[record.cell_id].sites])
+    for client in "abc":
+        assert entry.per_client[client]["worst"].value == pytest.approx(pooled[own == client].mean())
+        assert entry.client_images[client].images == (own == client).sum()
+
+
+def test_words_of_maintainers_say_no_more_than_of_the_weakest_fold() -> None:
+    records, outcomes = system()
+    facts = {"digest": "0" * 64, "by": "A", "date": "2026-01-01"}
+    said = {record.cell_id: Word(of=record.cell_id, verdict="identical", **facts) for record in records}
+    cell = records[2].cell_id
+    said[cell] = Word(of=cell, verdict="within", why="another GPU", **(facts | {"by": "B", "date": "2026-02-01"}))
+    owners = {record.cell_id: "s" for record in records}
+    (board,) = boards(records, outcomes, owners=owners, words=said)
+    (entry,) = board.entries
+    assert entry.ranked
+    assert entry.verified == "within, A, B: another GPU"
+    del said[cell]
+    (board,) = boards(records, outcomes, owners=owners, words=said)
+    assert not next(board.entries).ranked
+
+
+def test_attacks_on_different_folds_are_not_compared() -> None:
+    found, outcomes = [], {}
+    for attack, gone in (("apgd", 0), ("pgd", 1)):
+        for name in ("one", "two"):
+            own = [True] * 4
+            for record in system([own] * 3, name)[0]:
+                if record.dataset.fold is None or record.dataset.fold.number == gone:
+                    continue
+                cell = f"{attack}{record.cell_id}"
+                made = plain(cell, own, attack=attack).model_copy(
+                    update={
+                        "dataset": record.dataset,
+                        "defense": record.defense,
+                        "budget": record.budget.model_copy(update={"gradients": 10}),
+                    }
+                )
+                found.append(made)
+                outcomes[cell] = replace(answers(record, own), cell_id=cell)
+    assert attack_boards(found, outcomes) == []

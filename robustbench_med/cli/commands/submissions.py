@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli.commands.leaderboard import ReadRoot, Root, leaderboard
+from robustbench_med.cli.commands.published_records import SUFFIX, check_records, opened
 from robustbench_med.cli.commands.verify import FreshSource, NewImages, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import (
@@ -33,24 +34,30 @@ if TYPE_CHECKING:
     from robustbench_med.reproduction.fresh import FreshFinding
     from robustbench_med.reproduction.verify import Verifier
 
-File = Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json.")]
-
 
 @leaderboard.command()
-def check(file: File, root: ReadRoot = None, data_root: DataRoot = None, plugin: PluginFiles = None) -> None:
-    """Check a submission or evidence without running anything; exit code 1 if it is refused."""
+def check(
+    file: Annotated[Path, typer.Argument(help="A submission or evidence, NAME.json, or a file of records here.")],
+    root: ReadRoot = None,
+    data_root: DataRoot = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Check a submission, evidence or records without running anything; exit code 1 if one is refused."""
     from robustbench_med.cli.commands.submit import judged, show
     from robustbench_med.leaderboard.sources.evidence import Evidence
     from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, with_known_labels
 
     sources = read_sources(root or default_folder())
-    submitted = _read(file, sources)
+    submitted = _read(file)
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
         with_known_labels(submitted, record, sources.splits, sources.outcomes, str(file))
         images = len(submitted.outcome.index)
         plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
         plain(f"  rbmed leaderboard verify {file} --images FILE")
+        return
+    if file.suffix == SUFFIX:
+        check_records(file, submitted, sources, registry(plugin), data_root)
         return
     own = f"submissions/{file.name}"
     there = {record.cell_id: record for name, records in sources.files.items() if name != own for record in records}
@@ -95,7 +102,7 @@ def verify(
 
     # The cells of a submission can be run without the leaderboard.
     sources = read_sources(root) if (root / RECORDS).is_dir() else Sources({}, {}, Publications())
-    submitted, weights = _read(file, sources), downloaded(weights)
+    submitted, weights = _read(file), downloaded(weights)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     says, tried = Maintainer(accept, why), NewImages(verifier, fresh, weights)
     if isinstance(submitted, Submission):
@@ -241,19 +248,16 @@ def _say(found: Evidence, record: Record) -> None:
     plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
 
 
-def _read(file: Path, sources: Sources) -> Submission | Evidence:
+def _read(file: Path) -> Submission | Evidence:
     """A submission, evidence, which alone has the digest of its images, or a file of records of the leaderboard."""
-    from robustbench_med.leaderboard.schema import Paper
     from robustbench_med.leaderboard.sources import evidence, submission
-    from robustbench_med.leaderboard.sources.records import read_records
 
     try:
         text = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
-    if file.suffix == ".jsonl":
-        records = tuple(read_records(file))
-        return submission.Submission(file.stem, "", Paper(""), "", records, sources.outcomes)
+    if file.suffix == SUFFIX:
+        return opened(file)
     return evidence.read(file) if b'"images_sha256"' in text else submission.read(file)
 
 

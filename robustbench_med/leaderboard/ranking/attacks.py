@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.folds import Pools, pooled
+from robustbench_med.leaderboard.ranking.pool import gaps
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
+from robustbench_med.leaderboard.ranking.rows import newest
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -106,6 +108,8 @@ def attack_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults
     pools = pooled(Pools(list({record.cell_id: record for record in records}.values()), outcomes))
     groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in pools.records:
+        if gaps(record):  # two that lack a fold may be of other images
+            continue
         if record.status == "ok" and not record.attack.is_ladder and record.budget.limits:
             limits = tuple(sorted(record.budget.limits.items()))
             groups[(identity.board_key(record), limits, identity.images(record), record.seed)].append(record)
@@ -116,7 +120,7 @@ def attack_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults
 def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> AttackBoard | None:
     """The comparison of one group; None where there are too few systems or attacks."""
     cells: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
-    for record in group:
+    for record in sorted(group, key=newest):
         cells[formatted(record.attack)][_system(record)] = record
     counts = Counter(system for of in cells.values() for system in of)
     systems = sorted(system for system, count in counts.items() if count >= max(LEAST, len(cells) / 2))

@@ -84,7 +84,10 @@ def _board(group: Sequence[Record]) -> CertifiedBoard:
     for record in group:
         how = record.certified
         asked = (how.sigma, how.n0, how.n, how.alpha) if how is not None else ()
-        key = (identity.system_name(record), formatted(record.attack), record.threat.access, record.threat.eps, asked)
+        key = (
+            *(identity.system_name(record), identity.weights(record)),
+            *(formatted(record.attack), record.threat.access, record.threat.eps, asked),
+        )
         cells[key].append(record)
     rows = sorted((_bounds(own) for own in cells.values()), key=_place)
     first = group[0]

@@ -11,6 +11,7 @@ from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import PRESETS, REVISION
 from robustbench_med.leaderboard.ranking.pool import cells, gaps
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
@@ -109,6 +110,7 @@ def broken(record: Record) -> Iterator[str]:
         yield "more images are robust after a later rung than after an earlier one"
     if any(not math.isfinite(spent) or spent < 0 for _, spent in record.spent if spent is not None):
         yield "the calls of the attacks are no counts"
+    yield from contradictions(record)
 
 
 def missing_rungs(record: Record) -> Iterator[str]:

@@ -58,11 +58,18 @@ def pooled(known: Pools) -> Pools:
         if owner:
             owned[one.cell_id] = owner
         if all(member.cell_id in words for member in members):
-            said[one.cell_id] = words[members[0].cell_id].model_copy(update={"fresh": None})
+            said[one.cell_id] = _weakest([words[member.cell_id] for member in members])
         by_weights = {identity.weights(member): number_of(member) for member in members}
         of = {record.cell_id: by_weights.get(identity.weights(record)) for record in group}
         evidence += _moved(known.evidence, of, one.cell_id)
     return Pools(plain, outcomes, evidence, owned, said)
+
+
+def _weakest(words: Sequence[Word]) -> Word:
+    """One word for all folds: no more than was said of each, and everyone who said it."""
+    least = max(words, key=lambda word: word.verdict == "within")
+    names = ", ".join(dict.fromkeys(word.by for word in words))
+    return least.model_copy(update={"fresh": None, "by": names, "date": max(word.date for word in words)})
 
 
 def _moved(evidence: Sequence[Evidence], of: Mapping[str, int | None], cell: str) -> Iterator[Evidence]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,34 @@ from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.records.record import Figures, Record
 from robustbench_med.records.sections.dataset import DatasetSection
+from robustbench_med.records.sections.defense import DefenseSection
 from robustbench_med.records.sections.results import DiagnosticsSection, RoundSection, RungSection, SpentSection
 from robustbench_med.statistics.intervals import share_interval
 
 #: Row r of the test split of fold k is row ``k * STRIDE + r`` of the pool.
-STRIDE = 1_000_000
+STRIDE = 2**31
 #: Metrics that are shares of other images than all: they follow from the pooled answers, or are not known.
 _OF_SOME = ("sensitivity", "specificity", "hidden_lesion", "fake_lesion")
+
+
+#: What all folds of a row have in common, beside what is in its key.
+_ALIKE: Mapping[str, Callable[[Record], object]] = {
+    "noise draws": lambda record: (record.draws, record.eot),
+    "revisions of the data set": lambda record: record.dataset.revision,
+    "parameters or revisions of the defense": lambda record: _made_of(record.defense),
+    "attacks": lambda record: sorted(
+        (rung.access, rung.evasion, rung.name, rung.revision, str(rung.params)) for rung in record.attack.rungs
+    ),
+    "options of the attack": lambda record: (record.attack.revision, record.attack.asked),
+    "surrogates": lambda record: record.surrogate and (record.surrogate.name, record.surrogate.params),
+}
+
+
+def _made_of(defense: DefenseSection) -> object:
+    parts = defense.parts
+    named = [parts.model, parts.strategy, parts.detector, parts.purifier]
+    each = [part and (part.name, part.params, part.revision) for part in named]
+    return defense.revision, defense.params, each, parts.fpr, parts.strength
 
 
 class Pooled(Record):
@@ -109,6 +130,23 @@ def _gaps(members: Sequence[Record], folds: int, kept: Sequence[ImageResults | N
         yield f"folds cannot be pooled: per-image results of fold {numbers} are missing"
     if any(member.certified is not None for member in members):
         yield "certificates of several folds are not pooled"
+    for what, facts in _ALIKE.items():
+        said = {number_of(member): facts(member) for member in members if member.status == "ok"}
+        first = next(iter(said), 0)
+        if other := [str(number) for number, each in said.items() if each != said[first]]:
+            yield f"folds cannot be pooled: fold {', '.join(other)} was measured with other {what} than fold {first}"
+    yield from _shared_patients(members, kept)
+
+
+def _shared_patients(members: Sequence[Record], kept: Sequence[ImageResults | None]) -> Iterator[str]:
+    """Folds test different patients: whoever is in two was also trained on."""
+    whose: dict[str, int] = {}
+    for member, outcome in zip(members, kept, strict=True):
+        number = number_of(member)
+        for patient in outcome.patients if outcome is not None else ():
+            if whose.setdefault(patient, number) != number:
+                yield f"folds cannot be pooled: a patient of fold {whose[patient]} is tested again in fold {number}"
+                return
 
 
 def _figures(members: Sequence[Record], joined: ImageResults | None) -> dict[str, Any]:
@@ -120,14 +158,16 @@ def _figures(members: Sequence[Record], joined: ImageResults | None) -> dict[str
         for name, shares in (("clean_accuracy", joined.correct), ("robust_accuracy", joined.robust)):
             found = share_interval(shares, owners)
             intervals[name] = found.bounds
-    clients = sorted(set.intersection(*(set(member.per_client) for member in members)))
-    held = {client: [member.client_images.get(client, (0, None)) for member in members] for client in clients}
+    # A client may have no test patient in a fold: what the others say of it must not be lost.
+    clients = sorted({client for member in members for client in member.per_client})
+    having = {client: [member for member in members if client in member.per_client] for client in clients}
+    held = {client: [each.client_images.get(client, (0, None)) for each in having[client]] for client in clients}
     return {
         "metrics": _mean([member.metrics for member in members], images),
         "intervals": intervals,
         "per_client": {
-            client: _mean([member.per_client[client] for member in members], [count for count, _ in held[client]])
-            for client in clients
+            client: _mean([each.per_client[client] for each in own], [count for count, _ in held[client]])
+            for client, own in having.items()
         },
         "client_images": {
             client: (
@@ -135,7 +175,7 @@ def _figures(members: Sequence[Record], joined: ImageResults | None) -> dict[str
                 None if any(people is None for _, people in counts) else sum(people or 0 for _, people in counts),
             )
             for client, counts in held.items()
-            if all(client in member.client_images for member in members)
+            if all(client in each.client_images for each in having[client])
         },
         "client_intervals": {},
         "spent": _spent(members, images),

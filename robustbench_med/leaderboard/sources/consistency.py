@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
+from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record
 
 #: Records hold single-precision shares; the mean over images is taken in double precision.
@@ -34,4 +36,23 @@ def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
             raise DataError(
                 f"{origin}: {len(outcome.index)} images give {what} {float(shares.mean()):.6f}, the record of cell "
                 f"{record.cell_id} says {stated} of {record.n}"
+            )
+
+
+def checked_once(records: Iterable[Record]) -> None:
+    """Refuse a cell that is there several times with other results: its id says everything that decides them.
+
+    A cell that failed may have been measured since, and the newest counts.
+
+    Raises:
+        DataError: which cell, and in what it differs.
+    """
+    found: dict[str, Record] = {}
+    for record in records:
+        before = found.setdefault(record.cell_id, record)
+        if before is record or "ok" not in (before.status, record.status) or before.status != record.status:
+            continue
+        if other := changed(before, record):
+            raise DataError(
+                f"cell {record.cell_id} is there twice with other results ({next(iter(other))}); records are not edited"
             )

@@ -14,7 +14,7 @@ from robustbench_med.files.published import published
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims
-from robustbench_med.leaderboard.sources.consistency import check
+from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -23,7 +23,7 @@ from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES, StudySources, read_study
 from robustbench_med.leaderboard.sources.submission import read as read_submission
-from robustbench_med.leaderboard.sources.test_split import TestSplit, completed, read_all
+from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed, read_all
 from robustbench_med.leaderboard.sources.verified import VERIFIED, Word, digest_of_cell, digest_of_file
 from robustbench_med.leaderboard.sources.verified import read as read_words
 from robustbench_med.records.record import Record
@@ -114,6 +114,7 @@ def read_sources(root: Path) -> Sources:
     splits = read_all(root / SPLITS)
     for name, records in files.items():
         for record in records:
+            checked_fold(record.dataset, splits, f"{root / name}: cell {record.cell_id}")
             if record.cell_id in outcomes and record.status == "ok":
                 origin = f"outcomes of {root / RECORDS / name}"
                 check(record, outcomes[record.cell_id], origin)
@@ -125,6 +126,8 @@ def read_sources(root: Path) -> Sources:
     # Images that were never scored here again lower no row.
     evidence = tuple(each for each in evidence if f"{EVIDENCE}/{each.name}" in words)
     studies = {name: read_study(root / name, splits) for name in STUDIES}
+    there = [*files.values(), *(study.records for study in studies.values())]
+    checked_once(record for records in there for record in records)
     names = read_names(root / NAMES)
     return Sources(files, outcomes, published, evidence, notice, owners, words, splits, names, studies)
 

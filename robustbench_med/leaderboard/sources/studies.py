@@ -6,19 +6,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.consistency import check
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
-from robustbench_med.leaderboard.sources.test_split import TestSplit, completed
+from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed
+from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record
 
 CERTIFIED, CORRUPTIONS, ATTACKS = "certified", "corruptions", "attacks"
 STUDIES = (CERTIFIED, CORRUPTIONS, ATTACKS)
+#: Which records a folder is for, in words, and how to tell.
+_KINDS: Mapping[str, tuple[str, Callable[[Record], bool]]] = {
+    CERTIFIED: ("single attacks in l2", lambda record: record.threat.norm == "l2" and not record.attack.is_ladder),
+    CORRUPTIONS: ("corruptions and acquisition", lambda record: record.threat.norm in ("corruption", "acquisition")),
+    ATTACKS: (
+        "single attacks with a budget",
+        lambda record: not record.attack.is_ladder and bool(record.budget.limits),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +45,18 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
     """Read the folder of a study; nothing where there is none.
 
     Raises:
-        DataError: a line is no record or no outcome, or images do not give the figures of their record, or have other
-            labels than in the data set.
+        DataError: a line is no record or no outcome, a record is of another kind or contradicts itself, or images do
+            not give the figures of their record, or have other labels than in the data set.
     """
-    records = [record for path in sorted((root / RECORDS).glob("*.jsonl")) for record in read_records(path)]
+    files = {path: read_records(path) for path in sorted((root / RECORDS).glob("*.jsonl"))}
+    for path, there in files.items():
+        checked_kind(root.name, there, path)
+        for one in there:
+            for fault in contradictions(one):
+                raise DataError(f"{path}: cell {one.cell_id}: {fault}")
+            checked_fold(one.dataset, splits, f"{path}: cell {one.cell_id}")
+    records = [record for there in files.values() for record in there]
+    _checked_names(records, root)
     by_cell = {record.cell_id: record for record in records}
     outcomes = {}
     for path in sorted((root / OUTCOMES).glob("*.jsonl")):
@@ -48,3 +68,30 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
             split = splits.get(record.dataset.digest or "")
             outcomes[outcome.cell_id] = outcome if split is None else completed(outcome, split, str(path))
     return StudySources(tuple(records), outcomes)
+
+
+def _checked_names(records: Iterable[Record], origin: object) -> None:
+    """Refuse two trained systems that a page would show under one name, as if they were one."""
+    known: dict[tuple[object, ...], Record] = {}
+    for record in records:
+        name, data = identity.system_name(record), record.dataset
+        first = known.setdefault((name, data.name, data.digest, data.partition), record)
+        if identity.weights(first) != identity.weights(record):
+            raise DataError(
+                f"{origin}: cells {first.cell_id} and {record.cell_id} are of {name!r} with other weights; a page "
+                "shows one training of a name"
+            )
+
+
+def checked_kind(name: str, records: Iterable[Record], origin: object) -> None:
+    """Refuse what the page of a study would leave out without a word; other folders take anything.
+
+    Raises:
+        DataError: a record is of another kind.
+    """
+    if name not in _KINDS:
+        return
+    kind, belongs = _KINDS[name]
+    for record in records:
+        if not belongs(record):
+            raise DataError(f"{origin}: cell {record.cell_id} is not for {name}/, which shows {kind} only")

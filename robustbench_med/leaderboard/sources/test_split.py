@@ -20,6 +20,7 @@ from robustbench_med.leaderboard.sources.image_results import (
     rows_by_owner,
     text_of,
 )
+from robustbench_med.records.sections.dataset import DatasetSection
 
 FORMAT = 1
 #: What the file has of the data set's card.
@@ -128,6 +129,20 @@ def completed(outcome: ImageResults, split: TestSplit, origin: str) -> ImageResu
             )
     patients = tuple(split.patients[row] for row in rows) if split.patients else outcome.patients
     return replace(outcome, patients=patients, sites=tuple(split.sites[row] for row in rows))
+
+
+def checked_fold(data: DatasetSection, splits: Mapping[str, TestSplit], origin: str) -> None:
+    """Compare the fold that a record says with that of its data set, as far as that is known: folds are pooled by it.
+
+    Raises:
+        DataError: it is another one.
+    """
+    split = splits.get(data.digest or "")
+    said = None if data.fold is None else (data.fold.number, data.fold.of, data.fold.pool)
+    if split is not None and said != split.fold:
+        one, two = ("a single split" if each is None else f"fold {each[0]} of {each[1]}" for each in (said, split.fold))
+        other = ", of another cross-validation" if one == two else ""
+        raise DataError(f"{origin} is said to be of {one}{other}; its data set is {two}")
 
 
 def read_all(folder: Path) -> Mapping[str, TestSplit]:
