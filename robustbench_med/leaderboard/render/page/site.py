@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,52 +65,47 @@ def pages(
         "foot": foot(boards),
         "notice": notice,
         "studies": studies,
+        "menu": sets,
     }
-    panels = overview.panels(boards, people)
+    above = {**common, **_links(places)}
     yield (
         "index.html",
         _rendered(
             "index.html",
-            **common,
-            **_links(places),
-            menu=sets,
-            panels=panels,
+            **above,
+            panels=overview.panels(boards, people),
             threats=overview.threats(boards),
             every_threat=list(dict.fromkeys(threat(board) for board in boards)),
             example=example(boards),
         ),
     )
-    yield (
-        "about.html",
-        _rendered("about.html", **common, **_links(places), menu=sets, marks=marks(boards), citation=CITATION),
-    )
-    below = replace(places, root="../", entries="../entries/")
+    yield "about.html", _rendered("about.html", **above, marks=marks(boards), citation=CITATION)
+    below = {**common, **_links(replace(places, root="../", entries="../entries/"))}
     for study in studies:
-        yield f"studies/{study.id}.html", _rendered("study.html", **common, **_links(below), menu=sets, study=study)
+        yield f"studies/{study.id}.html", _rendered("study.html", **below, study=study)
     for each in sets:
-        for board in each.boards.values():
-            yield (
-                f"boards/{board.id}.html",
-                _rendered(
-                    "board.html",
-                    **{**common, "notice": notice if _without_rank(board) else ""},
-                    **_links(below),
-                    menu=sets,
-                    board=board,
-                    siblings=each.boards,
-                    card=overview.card(board, people),
-                    curves=curves.over_eps(board, list(each.boards.values()), people),
-                    marks=marks([board]),
-                ),
-            )
-    template, links = environment().get_template("entry.html"), _links(replace(below, entries=""))
+        yield from _boards(each, people, below)
+    beside = {**common, **_links(replace(places, root="../", entries=""))}
+    template = environment().get_template("entry.html")
     for page in row_pages(boards, pictures, "../gallery", people):
-        if not places.paged(page.entry):
-            continue
-        yield (
-            f"entries/{page.entry.id}.html",
-            straight(template.render(page=page, **common, **links)),
+        if places.paged(page.entry):
+            yield f"entries/{page.entry.id}.html", straight(template.render(page=page, **beside))
+
+
+def _boards(data: overview.DataSet, people: People, common: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The page of each board of a data set."""
+    for board in data.boards.values():
+        facts = {**common, "notice": common["notice"] if _without_rank(board) else ""}
+        text = _rendered(
+            "board.html",
+            **facts,
+            board=board,
+            siblings=data.boards,
+            card=overview.card(board, people),
+            curves=curves.over_eps(board, list(data.boards.values()), people),
+            marks=marks([board]),
         )
+        yield f"boards/{board.id}.html", text
 
 
 def _without_rank(board: Board) -> bool:
