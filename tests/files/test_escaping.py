@@ -20,6 +20,8 @@ from robustbench_med.files.escaping import line, lines, straight
         ("\x1b]0;title\x07text", "text"),
         ("\x1b]8;;http://x.example\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("\x9b2Jcleared", "cleared"),
+        ("\x98: unknown field", ": unknown field"),
+        ("\x1b]0;it never ends", "0;it never ends"),
         ("a\x00b\x08c\x7fd\x85e", "a b c d e"),
         ("a\u202egpj.exe", "a\\u202egpj.exe"),
         ("a\u2066b\u200bc\ufeff", "a\\u2066b\\u200bc\\ufeff"),
