@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only the beginning is
-#: taken away: what follows may be our own words.
+#: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only the beginning
+#: is taken away: what follows may be our own words.
 _ANSI = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
