@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only its beginning
+#: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only the start
 #: is taken away: what follows may be our own words.
 _ANSI = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
