@@ -267,8 +267,10 @@ class PictureSet(FolderDataset):
 
     def checked(self, found: checking.Checked) -> list[str]:
         """The report; where no file is damaged, with what would stop a run later, as a split that is impossible."""
-        if any(not line.startswith("note:") for line in found.lines) or found.all_blank:
+        if any(not line.startswith("note:") for line in found.lines):
             return found.report(self.facts())
+        if found.all_blank:  # a first page that is black, of files with several, is a reason
+            return found.report(self.on_files())
         try:
             self.card()
             return found.report(self.on_files())

@@ -254,3 +254,15 @@ def test_what_stops_a_run_later_is_a_problem_of_the_check(tmp_path: Path) -> Non
     ]
     lines = table(root, split="-").check()
     assert not [line for line in lines if not line.startswith("note:")]
+
+
+def test_black_first_pages_are_said_to_be_first_pages(tmp_path: Path) -> None:
+    page = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+    for label in ("no", "yes"):
+        (tmp_path / label).mkdir()
+        for at in range(4):
+            first, second = Image.fromarray(0 * page), Image.fromarray(page + at)
+            first.save(tmp_path / label / f"{at}.tif", save_all=True, append_images=[second])
+    found = folder(tmp_path).check()
+    assert any(line.startswith("every image is blank") for line in found)
+    assert any("pages" in line for line in found)
