@@ -12,8 +12,8 @@ PresetName = Literal["small", "few", "many", "paper"]
 #: Description of the parameter ``preset`` of these recipes.
 ABOUT = (
     "small: sized for 64 px; few: small, trained longer and with more augmentation, for a data set of some hundred "
-    "images; many: small, trained until it no longer improves, for thousands of images; paper: the published networks "
-    "and schedule, for 224 px (imagefolder:size=224)."
+    "images; many: the same for thousands of images; paper: the published networks and schedule, for 224 px "
+    "(imagefolder:size=224)."
 )
 
 #: Parts with the same parameters: those of a training, and those of the diffusion network.
@@ -60,7 +60,7 @@ _FEW_SCHEDULE = {"rounds": 40, "batch_size": 16, "shift": 0.06, "jitter": 0.1, "
 _FEW_AUTOENCODER = {"training": "fedavg:rounds=10,local_epochs=6,batch_size=32,lr=1e-3"}
 _FEW_DIFFUSION = {"training": "fedavg:rounds=12,local_epochs=8,batch_size=32,lr=6e-4,autocast=true"}
 _MANY_SCHEDULE = {"rounds": 30, "batch_size": 32, "shift": 0.06, "jitter": 0.1, "autocast": True}
-_MANY_AUTOENCODER = {"training": "fedavg:rounds=36,local_epochs=10,batch_size=32,lr=1.5e-3,autocast=true"}
+_MANY_AUTOENCODER = {"training": "fedavg:rounds=12,local_epochs=10,batch_size=32,lr=1.5e-3,autocast=true"}
 _MANY_DIFFUSION = {"training": "fedavg:rounds=27,local_epochs=3,batch_size=32,lr=6e-4,autocast=true"}
 _RESNET18 = {"layers": 2, "width": 64}
 _MIXTURE = {**_RESNET18, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "beta": 1e-4, "gamma": 0.1}
