@@ -61,7 +61,7 @@ _FEW_AUTOENCODER = {"training": "fedavg:rounds=10,local_epochs=6,batch_size=32,l
 _FEW_DIFFUSION = {"training": "fedavg:rounds=12,local_epochs=8,batch_size=32,lr=6e-4,autocast=true"}
 _MANY_SCHEDULE = {"rounds": 30, "batch_size": 32, "shift": 0.06, "jitter": 0.1, "autocast": True}
 _MANY_AUTOENCODER = {"training": "fedavg:rounds=12,local_epochs=10,batch_size=32,lr=1.5e-3,autocast=true"}
-_MANY_DIFFUSION = {"training": "fedavg:rounds=27,local_epochs=3,batch_size=32,lr=6e-4,autocast=true"}
+_MANY_DIFFUSION = {"training": "fedavg:rounds=14,local_epochs=3,batch_size=32,lr=6e-4,autocast=true"}
 _RESNET18 = {"layers": 2, "width": 64}
 _MIXTURE = {**_RESNET18, "experts": 3, "expert_hidden": 256, "gate_hidden": 64, "beta": 1e-4, "gamma": 0.1}
 _SCHEDULE = {
