@@ -75,6 +75,7 @@ class Evaluator:
         set_float32(config.tf32)  # here, since every process of an executor makes an evaluator
         chunk_size(config.batch_size, self.device)  # raises for a bad batch size before anything runs
         self.loader = Loader(registry, self.device, config.data_root, progress or Silent(), config.train)
+        self._named = {reference(ref, "defense").name for ref in config.defense}
         self.stamp = stamp(registry, self.device)
         self.speed = Speed(config.precision, config.compile, config.channels_last, config.prefetch)
         self._shared = SharedResults(self.stamp) if config.share else None
@@ -95,8 +96,7 @@ class Evaluator:
 
     def explicit(self, cell: Cell) -> Path | None:
         """The folder of weights that was named, if any; a baseline that is only shown next to others has its own."""
-        named = {reference(ref, "defense").name for ref in self.config.defense}
-        return self.config.weights if cell.defense.name in named else None
+        return self.config.weights if cell.defense.name in self._named else None
 
     def surrogate(self, cell: Cell) -> Deployment | None:
         """The defense whose classifier `transfer` attacks; None where no rung of the cell is `transfer`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pydantic
 import torch
@@ -14,7 +14,6 @@ from robustbench_med.defenses.building import build_for
 from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.insider import no_insider
-from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import (
     DataError,
     ModelNote,
@@ -146,8 +145,7 @@ class Runner:
 
     def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
         trained = cell.trained
-        parts = [asdict(part) if part else None for part in (trained.dataset, trained.partition)]
-        key = key_of([parts, trained.unseen, split])
+        key = repr((trained.dataset, trained.partition, trained.unseen, split))
         if key not in self._sites:
             self._sites[key] = tuple(sorted(set(self.loader.dataset(trained).sites_of(split))))
         return self._sites[key]

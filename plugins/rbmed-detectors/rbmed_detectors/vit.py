@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 
@@ -37,6 +35,9 @@ class MaskedAutoencoder(nn.Module):
         heads: int,
     ) -> None:
         super().__init__()
+        from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed  # seconds: `rbmed plan` needs no network
+        from timm.models.vision_transformer import Block
+
         self.patch = patch
         grid = size // patch
         self.patches = grid**2

@@ -12,7 +12,6 @@ from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -40,6 +39,8 @@ class Atlas:
     @lru_cache(maxsize=256)  # noqa: B019 - one atlas lives as long as the process
     def distance(self, index: int) -> NDArray[np.float32]:
         """Signed distance to the brain's outline in one slice, mm: negative inside, shape (Y, X)."""
+        from scipy import ndimage  # only where images are rendered: its import takes as long as planning
+
         inside = (self.gm[index].astype(np.int64) + self.wm[index] + self.csf[index]) >= 128
         outer, inner = ndimage.distance_transform_edt(~inside), ndimage.distance_transform_edt(inside)
         smooth: Floats = ndimage.gaussian_filter(outer - inner, 2.0)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -56,10 +57,16 @@ class Common(ABC):
 
     def digest(self) -> str:
         """Blake2b hex digest of everything that the images depend on."""
-        facts: dict[str, object] = {"settings": asdict(self), "revision": self.revision, "atlas": atlas_digest()}
-        if self.edition > 1:
-            facts["edition"] = self.edition
-        return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
+        return _digest(self)
+
+
+@cache
+def _digest(settings: Common) -> str:
+    """See `Common.digest`, which is asked several times for each cell of a plan."""
+    facts: dict[str, object] = {"settings": asdict(settings), "revision": settings.revision, "atlas": atlas_digest()}
+    if settings.edition > 1:
+        facts["edition"] = settings.edition
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 #: Steps of the forward process and its linear noise schedule, as published.
@@ -22,6 +21,8 @@ class Schedule(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # a second: `rbmed plan` needs no network
+
         linear = DDPMScheduler(TIMES, beta_start=BETA_FIRST, beta_end=BETA_LAST, beta_schedule="linear")
         self.register_buffer("alpha_bar", torch.cat([torch.ones(1), linear.alphas_cumprod]), persistent=False)
 

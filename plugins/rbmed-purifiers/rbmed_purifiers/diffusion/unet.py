@@ -6,7 +6,6 @@ A small image has few details that need full resolution (Hoogeboom et al. 2023, 
 from __future__ import annotations
 
 import torch.nn.functional as F
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
 from rbmed_purifiers.diffusion.params import DiffusionParams
@@ -31,6 +30,8 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
             f"purifier {name}: fold={params.fold} and levels={params.levels} need an image side that is a multiple of "
             f"{unit}, not {size} px"
         )
+    from diffusers.models.unets.unet_2d import UNet2DModel  # seconds: `rbmed plan` needs no network
+
     net: nn.Module = UNet2DModel(
         sample_size=size // params.fold,
         in_channels=channels * params.fold**2,
