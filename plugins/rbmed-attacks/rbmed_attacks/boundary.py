@@ -33,8 +33,6 @@ class Boundary(GradientAttack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of the boundary attack."""
-
         steps: int = Field(60, ge=1, description="Gradients.")
         draws: int = Field(8, ge=1, description="Noise draws on which each candidate is judged.")
 

@@ -39,8 +39,6 @@ class CW(rbmed.Attack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of CW."""
-
         steps: int = Field(60, ge=1, description="Steps per search; the first one's gradient is shared by all.")
         searches: int = Field(5, ge=1, description="Runs, each with a weight that depends on the last one's success.")
         lr: float = Field(

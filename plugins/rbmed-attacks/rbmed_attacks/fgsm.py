@@ -26,8 +26,6 @@ class FGSM(rbmed.Attack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of FGSM."""
-
         loss: Literal["auto", "ce", "bce", "margin"] = Field(
             "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
         )

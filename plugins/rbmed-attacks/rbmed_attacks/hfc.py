@@ -43,8 +43,6 @@ class HFC(rbmed.Attack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of HFC."""
-
         steps: int = Field(50, ge=1, description="Gradients of the loss, and as many of the features.")
         layers: str = Field(
             "",

@@ -35,8 +35,6 @@ class HopSkipJump(rbmed.Attack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of HopSkipJump."""
-
         steps: int = Field(20, ge=1, description="Steps along the boundary.")
         samples: int = Field(32, ge=2, description="Probes of the first step; step t uses sqrt(t) times as many.")
         starts: int = Field(16, ge=1, description="Blends with noise tried to find a wrong image.")

@@ -27,8 +27,6 @@ class LowFrequency(Momentum):
     """
 
     class Params(Momentum.Params):
-        """Parameters of the low-frequency attack."""
-
         frequency: float = Field(
             0.25, gt=0, le=1, description="Share of the frequencies, lowest first, that a change may hold on each axis."
         )

@@ -33,8 +33,6 @@ class Momentum(GradientAttack):
     keep_last = True
 
     class Params(rbmed.Params):
-        """Parameters of the momentum attack."""
-
         steps: int = Field(40, ge=1, description="Gradients per run.")
         decay: float = Field(0.9, ge=0, lt=1, description="Share of the momentum that each step keeps.")
         first: float = Field(0.5, gt=0, description="Length of the first step as a share of eps.")

@@ -27,8 +27,6 @@ class PGD(GradientAttack):
     """
 
     class Params(rbmed.Params):
-        """Parameters of PGD."""
-
         steps: int = Field(10, ge=1, description="Gradients per run.")
         step_size: Length | None = Field(
             None,

@@ -11,8 +11,6 @@ class Own(rbmed.Dataset):
     """Images in the memory of this process; see `robustbench_med.own_data`."""
 
     class Params(rbmed.Params):
-        """Parameters of the data set."""
-
         source: str = rbmed.Field(description="Its key, which evaluate() makes from the images, labels and patients.")
 
     @cached_property

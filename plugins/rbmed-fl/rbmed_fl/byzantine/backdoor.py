@@ -24,8 +24,6 @@ class Backdoor(ByzantineBehaviour):
     """
 
     class Params(ByzantineParams):
-        """Parameters of `Backdoor`."""
-
         target: int = Field(0, ge=0, description="The class that the model answers on the trigger.")
         share: Number = Field(0.5, gt=0, le=1, description="Share of its images that get the trigger.")
         boost: Number | None = Field(

@@ -19,8 +19,6 @@ class GaussianUpdate(ByzantineBehaviour):
     """
 
     class Params(ByzantineParams):
-        """Parameters of `GaussianUpdate`."""
-
         std: Number = Field(
             10.0,
             gt=0,

@@ -13,8 +13,6 @@ class SignFlip(ByzantineBehaviour):
     """Trains as usual and sends ``received - factor * (trained - received)``."""
 
     class Params(ByzantineParams):
-        """Parameters of `SignFlip`."""
-
         factor: Number = Field(1.0, gt=0, allow_inf_nan=False, description="Factor on the honest update.")
 
     def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:

@@ -32,8 +32,6 @@ class APFL(FederatedStrategy):
     """FedAvg, and for each client a mixture of its own weights with the global ones."""
 
     class Params(TrainParams):
-        """Parameters of `APFL`."""
-
         alpha: float = Field(0.1, ge=0, le=1, description="Share of the personal weights; with adaptive, the first.")
         adaptive: bool = Field(False, description="Each client learns its alpha, on training images, to which it fits.")
 

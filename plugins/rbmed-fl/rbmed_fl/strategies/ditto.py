@@ -28,8 +28,6 @@ class Ditto(FederatedStrategy):
     """FedAvg, and a personal model for each client."""
 
     class Params(TrainParams):
-        """Parameters of `Ditto`."""
-
         lam: float = Field(
             1.0,
             ge=0,

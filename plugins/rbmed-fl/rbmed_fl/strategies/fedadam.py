@@ -27,8 +27,6 @@ class FedAdam(AdaptiveStrategy):
     aggregator_class = AdamAggregator
 
     class Params(TrainParams):
-        """Parameters of `FedAdam`."""
-
         server_lr: float = Field(0.05, gt=0, description="Longest step of a parameter in a round, about.")
         beta_1: float = Field(0.5, ge=0, lt=1, description="Decay of the mean of updates.")
         beta_2: float = Field(0.9, ge=0, lt=1, description="Decay of the mean of their squares.")

@@ -55,8 +55,6 @@ class FedAvgM(FederatedStrategy):
     """
 
     class Params(TrainParams):
-        """Parameters of `FedAvgM`."""
-
         server_lr: float = Field(1.0, gt=0, description="Share of the sum that is added to the model.")
         momentum: float = Field(0.5, ge=0, lt=1, description="Share of the sum that remains in the next round.")
 

@@ -32,8 +32,6 @@ class FedEM(FederatedStrategy):
     multi_label = "no"  # it mixes probabilities of classes
 
     class Params(TrainParams):
-        """Parameters of `FedEM`."""
-
         components: int = Field(3, ge=1, description="Classifiers in the mixture; each costs a training.")
 
     def classifier(self, build: Callable[[], Classifier]) -> Classifier:

@@ -18,8 +18,6 @@ class FedMoE(FederatedStrategy):
     """FedAvg of everything but the state named by ``Learner.personal``, which stays with the client."""
 
     class Params(TrainParams):
-        """Parameters of `FedMoE`."""
-
         gate: Literal["local", "shared"] = Field(
             "local",
             description="'local': the model's personal part stays with each client; 'shared': averaged like the rest.",

@@ -20,8 +20,6 @@ class FedProx(FederatedStrategy):
     """
 
     class Params(TrainParams):
-        """Parameters of `FedProx`."""
-
         mu: float = Field(
             0.001,
             ge=0,

@@ -22,8 +22,6 @@ class FedRep(FedPer):
     """FedPer whose clients train the head first and then the features."""
 
     class Params(TrainParams):
-        """Parameters of `FedRep`."""
-
         head_epochs: int = Field(
             1, ge=1, description="Passes that train the head on frozen features, before local_epochs on the features."
         )

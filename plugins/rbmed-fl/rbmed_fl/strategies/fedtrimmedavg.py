@@ -27,8 +27,6 @@ class FedTrimmedAvg(RobustStrategy):
     """
 
     class Params(TrainParams):
-        """Parameters of `FedTrimmedAvg`."""
-
         trim: Number = Field(0.25, gt=0, lt=0.5, description="Share of the clients that is cut off at either end.")
 
     def check_clients(self, clients: int) -> None:

@@ -26,8 +26,6 @@ class FedYogi(AdaptiveStrategy):
     aggregator_class = YogiAggregator
 
     class Params(TrainParams):
-        """Parameters of `FedYogi`."""
-
         server_lr: float = Field(0.03, gt=0, description="Longest step of a parameter in a round, about.")
         beta_1: float = Field(0.5, ge=0, lt=1, description="Decay of the mean of updates.")
         beta_2: float = Field(0.99, ge=0, lt=1, description="How slowly v follows the squares.")

@@ -42,8 +42,6 @@ class MultiKrum(KrumStrategy):
     aggregator_class = MultiKrumAggregator
 
     class Params(KrumStrategy.Params):
-        """Parameters of `MultiKrum`."""
-
         select: int | None = Field(None, ge=1, description="Clients to average; not given: n - f - 2.")
 
     def check_clients(self, clients: int) -> None:

@@ -21,8 +21,6 @@ class PFedDef(FedEM):
     """FedEM with adversarial training by every client."""
 
     class Params(FedEM.Params):
-        """Parameters of `PFedDef`."""
-
         adversarial: Adversarial = Field(
             "pgd", description="Adversarial training by every client: pgd:KEY=VALUE,... or trades:KEY=VALUE,..."
         )

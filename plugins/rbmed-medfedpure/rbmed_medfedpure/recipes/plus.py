@@ -34,8 +34,6 @@ class MedFedPurePlus(Defense):
     """
 
     class Params(rbmed.Params):
-        """Parameters of the recipe."""
-
         preset: Literal["small", "few", "many"] = Field(
             "small",
             description="small: for thousands of images; few: for some hundred, trained longer, at half the eps; many: "

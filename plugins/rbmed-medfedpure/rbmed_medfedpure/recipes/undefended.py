@@ -12,8 +12,6 @@ class Undefended(Defense):
     """One FedAvg classifier for all clients, without detector and purifier."""
 
     class Params(rbmed.Params):
-        """Parameters of the recipe."""
-
         preset: PresetName = Field("small", description=ABOUT)
         model: str = Field("resnet", description="Classifier architecture.")
         strategy: str = Field("fedavg", description="Federated training strategy.")
@@ -71,8 +69,6 @@ class DiffPure(Defense):
     """Every image is diffused to a fixed time and denoised (Nie et al. 2022), in front of the undefended classifier."""
 
     class Params(rbmed.Params):
-        """Parameters of the recipe."""
-
         purifier: str = Field("diffpure", description="Purifier, with its parameters.")
         preset: PresetName = Field("small", description=ABOUT)
         model: str = Field("resnet", description="Classifier architecture.")

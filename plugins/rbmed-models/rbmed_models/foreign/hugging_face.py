@@ -31,8 +31,6 @@ class HuggingFace(ForeignModel):
     """
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field(description="Folder that save_pretrained wrote, or the name of a model on the hub.")
         revision: str = Field("main", description="Branch, tag or commit on the hub.")
         channels: int | None = Field(None, ge=1, description="Channels of its input; grey images are repeated.")

@@ -19,8 +19,6 @@ class Timm(ForeignModel):
     """An architecture of timm, without its published weights: ``timm:resnet18``."""
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field("resnet18", description="Name in timm.list_models().")
 
         def label(self) -> str:
@@ -48,8 +46,6 @@ class TorchVision(ForeignModel):
     ignored = ("aux1.", "aux2.", "AuxLogits.")
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field("resnet18", description="Name in torchvision.models.list_models().")
         channels: int | None = Field(3, ge=1, description="Channels of its input: 3; grey images are repeated.")
 

@@ -16,8 +16,6 @@ class ModuleObject(ForeignModel):
     """A torch module with its weights, in this process: ``evaluate(model=net)``."""
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field(description="Its key, which evaluate() makes from its weights and code.")
 
     def has_weights(self) -> bool:

@@ -29,8 +29,6 @@ class PyTorchFile(ForeignModel):
     """A function in a Python file that returns a module: ``--model net.py:build``."""
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field(description="Python file; its code is run.")
         build: str = Field(
             "build", description="Function or class that makes a module; may take num_classes, channels, size."

@@ -21,8 +21,6 @@ class TorchScript(ForeignModel):
     """A TorchScript program with its weights: ``--model scripted.pt``."""
 
     class Params(ForeignParams):
-        """Parameters of the model."""
-
         source: str = Field(description="File that torch.jit.save wrote; its code is run.")
 
         def files(self) -> Mapping[str, Path]:
