@@ -15,12 +15,11 @@ from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator, model_validator
+from pydantic import model_validator
 from torch import Generator, Tensor, nn
 
-from rbmed_fl import option
-from rbmed_fl.option import Number
-from robustbench_med import Classifier, Field, Learner, Params, training_loss
+from rbmed_fl.option import checked
+from robustbench_med import Classifier, Field, Learner, Number, Params, read_choice, training_loss
 
 Objective = Callable[[Learner, Tensor, Tensor], Tensor]
 
@@ -149,16 +148,11 @@ def parse_adversarial(text: str) -> AdversarialTraining | None:
     Raises:
         BadParameter: the name or a parameter is not valid.
     """
-    return None if text == "none" else option.parse_component("adversarial", text, KINDS)[1]
-
-
-def _checked(text: str) -> str:
-    parse_adversarial(text)
-    return text
+    return None if text == "none" else read_choice("adversarial", text, KINDS, ("none",))[1]
 
 
 #: Text that `parse_adversarial` accepts; checked when the parameters are created.
-Adversarial = Annotated[str, AfterValidator(_checked)]
+Adversarial = Annotated[str, checked(parse_adversarial)]
 
 
 @contextmanager

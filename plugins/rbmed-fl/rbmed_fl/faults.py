@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
-from rbmed_fl.option import Names, Number, parse_component
+from rbmed_fl.option import checked
 from rbmed_fl.states import State
-from robustbench_med import Field, Params, seed_of
+from robustbench_med import Field, Number, Params, read_choice, seed_of
 from robustbench_med.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RandomFaults(Params):
     inf: Probability = Field(0.0, description="Probability that a client sends infinity in place of its parameters.")
     huge: Probability = Field(0.0, description="Probability that a client sends its update times factor.")
     factor: Number = Field(1e6, gt=1, allow_inf_nan=False, description="Of huge.")
-    names: Names = Field((), description="Clients that have faults; default: all.")
+    names: tuple[str, ...] = Field((), description="Clients that have faults; default: all.")
 
     @pydantic.model_validator(mode="after")
     def _one_at_a_time(self) -> RandomFaults:
@@ -89,19 +89,14 @@ def parse_faults(text: str, clients: Sequence[str] = ()) -> RandomFaults | None:
     """
     if text == "none":
         return None
-    faults = parse_component("faults", text, {"random": RandomFaults})[1]
+    faults = read_choice("faults", text, {"random": RandomFaults}, ("none",))[1]
     if clients and (unknown := [name for name in faults.names if name not in clients]):
         raise BadParameter(f"faults={text!r}: no client is named {unknown[0]!r}; valid: {', '.join(clients)}")
     return faults
 
 
-def _checked(text: str) -> str:
-    parse_faults(text)
-    return text
-
-
 #: Text that `parse_faults` accepts; checked when the parameters are created.
-FaultsText = Annotated[str, pydantic.AfterValidator(_checked)]
+FaultsText = Annotated[str, checked(parse_faults)]
 
 
 def absence(message: Message, index: int, kind: str) -> Message:

@@ -7,10 +7,9 @@ from typing import Any, Literal
 from rbmed_fl.adversarial_training import Adversarial
 from rbmed_fl.engines.config import EngineText
 from rbmed_fl.faults import FaultsText
-from rbmed_fl.option import Number
 from rbmed_fl.privacy import PrivacyText
 from rbmed_fl.secure_aggregation import SecureAggregationText
-from robustbench_med import Field, Params
+from robustbench_med import Field, Number, Params
 
 #: Added after weights were published: these keep their keys as long as the parameter has its default.
 LATER: dict[str, Any] = {"later": True}

@@ -20,10 +20,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pydantic
 
-from rbmed_fl.option import Number, parse_component
-from robustbench_med import Field, Params, seed_of
+from rbmed_fl.option import checked
+from robustbench_med import Field, Number, Params, read_choice, seed_of
 from robustbench_med.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,16 +73,11 @@ def parse_privacy(text: str) -> ClientPrivacy | None:
     Raises:
         BadParameter: the name or a parameter is not valid.
     """
-    return None if text == "none" else parse_component("privacy", text, {"dp": ClientPrivacy})[1]
-
-
-def _checked(text: str) -> str:
-    parse_privacy(text)
-    return text
+    return None if text == "none" else read_choice("privacy", text, {"dp": ClientPrivacy}, ("none",))[1]
 
 
 #: Text that `parse_privacy` accepts; checked when the parameters are created.
-PrivacyText = Annotated[str, pydantic.AfterValidator(_checked)]
+PrivacyText = Annotated[str, checked(parse_privacy)]
 
 
 def clip_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

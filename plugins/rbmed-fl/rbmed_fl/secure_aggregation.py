@@ -17,12 +17,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pydantic
 
 from rbmed_fl.faults import absence
-from rbmed_fl.option import Number, parse_component
+from rbmed_fl.option import checked
 from rbmed_fl.privacy import numpy_randomness
-from robustbench_med import Field, Params, seed_of
+from robustbench_med import Field, Number, Params, read_choice, seed_of
 from robustbench_med.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,16 +67,13 @@ def parse_secure_aggregation(text: str) -> SecAggPlus | None:
     Raises:
         BadParameter: the name or a parameter is not valid.
     """
-    return None if text == "none" else parse_component("secure_aggregation", text, {"secaggplus": SecAggPlus})[1]
-
-
-def _checked(text: str) -> str:
-    parse_secure_aggregation(text)
-    return text
+    if text == "none":
+        return None
+    return read_choice("secure_aggregation", text, {"secaggplus": SecAggPlus}, ("none",))[1]
 
 
 #: Text that `parse_secure_aggregation` accepts; checked when the parameters are created.
-SecureAggregationText = Annotated[str, pydantic.AfterValidator(_checked)]
+SecureAggregationText = Annotated[str, checked(parse_secure_aggregation)]
 
 
 class _AbsentError(Exception):

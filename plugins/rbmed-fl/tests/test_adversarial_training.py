@@ -280,11 +280,14 @@ def test_text_is_parsed_with_fractions():
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("fgsm", "unknown 'fgsm'; valid: none, pgd, trades"),
-        ("pgd:stepz=3", "unknown parameter 'stepz'; valid: eps, norm, steps, step_size, warmup, clean"),
+        ("fgsm", "unknown adversarial 'fgsm'; valid: none, pgd, trades"),
+        (
+            "pgd:stepz=3",
+            "unknown parameter 'stepz', did you mean 'steps'? valid: eps, norm, steps, step_size, warmup, clean",
+        ),
         ("pgd:steps=0", "steps='0' should be greater than or equal to 1"),
         ("pgd:far", "eps='far' should be a valid number"),
-        ("pgd:eps=1/0", "eps='1/0' should be a valid number"),
+        ("pgd:eps=1/0", "'1/0' is not a number or a fraction"),
         ("pgd:eps=", "'eps=' is not key=value"),
         ("trades:clean=0.5", "unknown parameter 'clean'; valid: eps, norm, steps, step_size, warmup, beta"),
     ],
@@ -293,7 +296,7 @@ def test_invalid_text_is_refused_when_the_parameters_are_created(text, fault):
     with pytest.raises(BadParameter) as caught:
         FedAvg.Params(adversarial=text)
     message = str(caught.value)
-    assert message.startswith("adversarial")
+    assert "adversarial" in message
     assert fault in message
     assert "\n" not in message
 

@@ -144,10 +144,10 @@ def test_the_last_clients_or_those_named():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sneaky", "unknown 'sneaky'; valid: none, label-flip, sign-flip, scaling, gaussian, backdoor"),
+        ("sneaky", "unknown malicious 'sneaky'; valid: none, label-flip, sign-flip, scaling, gaussian, backdoor"),
         ("sign-flip:power=2", "unknown parameter 'power'; valid: clients, names, factor"),
         ("sign-flip:factor=-1", "factor='-1' should be greater than 0"),
-        ("gaussian:std=1/0", "std='1/0' should be a valid number"),
+        ("gaussian:std=1/0", "'1/0' is not a number or a fraction"),
         ("scaling:factor=inf", "factor='inf' should be a finite number"),
         ("backdoor:share=2", "share='2' should be less than or equal to 1"),
         ("scaling:clients=3", r"at least one client must be honest; this federation has 3 \(north, south, west\)"),

@@ -26,18 +26,21 @@ from robustbench_med.errors import BadParameter, HarnessError, UsageError, Weigh
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ray", "engine='ray': unknown 'ray'; valid: inprocess, simulation, deployment"),
-        ("simulation:gpu=1", "engine='simulation:gpu=1': unknown parameter 'gpu'; valid: cpus, gpus, cores"),
-        ("simulation:cpus=0", "engine='simulation:cpus=0': cpus='0' should be greater than or equal to 1"),
-        ("simulation:cpus=8,cores=4", "engine='simulation:cpus=8,cores=4': cpus=8 is more than all 4 cores"),
-        ("inprocess:2", "engine='inprocess:2': unknown parameter '2'; there are none"),
+        ("ray", "unknown engine 'ray'; valid: inprocess, simulation, deployment"),
+        (
+            "simulation:gpu=1",
+            "engine simulation: unknown parameter 'gpu', did you mean 'gpus'? valid: cpus, gpus, cores",
+        ),
+        ("simulation:cpus=0", "engine simulation: cpus='0' should be greater than or equal to 1; valid: int >= 1"),
+        ("simulation:cpus=8,cores=4", "engine simulation: cpus=8 is more than all 4 cores"),
+        ("inprocess:2", "engine inprocess: '2' is not key=value; write name:key=value,key=value"),
         (
             "deployment:superlink=host:9092",
-            "engine='deployment:superlink=host:9092': superlink and certificates must be given together",
+            "engine deployment: superlink and certificates must be given together",
         ),
         (
             "deployment:clients=[a,b]",
-            "engine='deployment:clients=[a,b]': clients can only be given together with superlink",
+            "engine deployment: clients can only be given together with superlink",
         ),
     ],
 )

@@ -72,19 +72,19 @@ def test_a_fault_depends_on_seed_client_and_round_alone():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("always", "faults='always': unknown 'always'; valid: none, random"),
+        ("always", "unknown faults 'always'; valid: none, random"),
         (
             "random",
-            "faults='random': the probabilities of dropout, late, nan, inf, huge add up to 0; "
+            "faults random: the probabilities of dropout, late, nan, inf, huge add up to 0; "
             "valid: more than 0, up to 1",
         ),
         (
             "random:dropout=0.7,late=0.5",
-            "faults='random:dropout=0.7,late=0.5': the probabilities of dropout, late, nan, inf, huge add up to 1.2; "
+            "faults random: the probabilities of dropout, late, nan, inf, huge add up to 1.2; "
             "valid: more than 0, up to 1",
         ),
-        ("random:nan=2", "faults='random:nan=2': nan='2' should be less than or equal to 1"),
-        ("random:lost=1", "faults='random:lost=1': unknown parameter 'lost'; valid: dropout, late, nan, inf, huge, "),
+        ("random:nan=2", "faults random: nan='2' should be less than or equal to 1"),
+        ("random:lost=1", "faults random: unknown parameter 'lost'; valid: dropout, late, nan, inf, huge, "),
         ("random:0.1,names=[east]", "faults='random:0.1,names=[east]': no client is named 'east'; valid: north, south"),
     ],
 )

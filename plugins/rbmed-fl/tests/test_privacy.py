@@ -164,10 +164,10 @@ def test_with_secure_aggregation_the_noise_is_the_same(linear, clients):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epsilon", "privacy='epsilon': unknown 'epsilon'; valid: none, dp"),
-        ("dp:sigma=1", "privacy='dp:sigma=1': unknown parameter 'sigma'; valid: noise_multiplier, clipping, delta"),
-        ("dp:clipping=0", "privacy='dp:clipping=0': clipping='0' should be greater than 0"),
-        ("dp:delta=1", "privacy='dp:delta=1': delta='1' should be less than 1"),
+        ("epsilon", "unknown privacy 'epsilon'; valid: none, dp"),
+        ("dp:sigma=1", "privacy dp: unknown parameter 'sigma'; valid: noise_multiplier, clipping, delta"),
+        ("dp:clipping=0", "privacy dp: clipping='0' should be greater than 0; valid: float > 0"),
+        ("dp:delta=1", "privacy dp: delta='1' should be less than 1; valid: float > 0, < 1"),
     ],
 )
 def test_an_invalid_value_is_one_line(text, message):

@@ -149,7 +149,9 @@ def test_what_cannot_be_is_one_line(linear, clients):
         made(FedAvg, secure_aggregation="secaggplus").train(linear, two, TrainJob())
     with pytest.raises(UsageError, match=r"^secure_aggregation works with the engines inprocess and simulation"):
         made(FedAvg, secure_aggregation="secaggplus", engine="deployment")
-    with pytest.raises(BadParameter, match=r"unknown 'secagg'; valid: none, secaggplus"):
+    with pytest.raises(
+        BadParameter, match=r"unknown secure_aggregation 'secagg', did you mean 'secaggplus'\? valid: none, secaggplus"
+    ):
         made(FedAvg, secure_aggregation="secagg")
     with pytest.raises(BadParameter, match=r"threshold='0.5' should be greater than 0.5"):
         made(FedAvg, secure_aggregation="secaggplus:threshold=0.5")

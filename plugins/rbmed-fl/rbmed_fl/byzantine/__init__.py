@@ -10,7 +10,7 @@ from rbmed_fl.byzantine.gaussian import GaussianUpdate
 from rbmed_fl.byzantine.label_flip import LabelFlip
 from rbmed_fl.byzantine.scaling import Scaling
 from rbmed_fl.byzantine.sign_flip import SignFlip
-from rbmed_fl.option import parse_component
+from robustbench_med import read_choice
 from robustbench_med.errors import BadParameter
 
 __all__ = ["KINDS", "ByzantineBehaviour", "parse_byzantine"]
@@ -36,7 +36,7 @@ def parse_byzantine(text: str, clients: Sequence[str]) -> ByzantineBehaviour:
     """
     if text == "none":
         return ByzantineBehaviour(ByzantineParams(), len(clients), frozenset())
-    name, params = parse_component("malicious", text, {name: kind.Params for name, kind in KINDS.items()})
+    name, params = read_choice("malicious", text, {name: kind.Params for name, kind in KINDS.items()}, ("none",))
     if unknown := [name for name in params.names if name not in clients]:
         raise BadParameter(f"malicious={text!r}: no client is named {unknown[0]!r}; valid: {', '.join(clients)}")
     if params.names:

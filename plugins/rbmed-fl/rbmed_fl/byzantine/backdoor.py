@@ -8,10 +8,9 @@ import torch
 
 from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
 from rbmed_fl.local_training import LocalRound
-from rbmed_fl.option import Number
 from rbmed_fl.states import State
 from rbmed_fl.trigger import stamp
-from robustbench_med import Field
+from robustbench_med import Field, Number
 from robustbench_med.errors import BadParameter
 
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import pydantic
 
 from rbmed_fl.local_training import LocalRound
-from rbmed_fl.option import Names
 from rbmed_fl.states import State
 from robustbench_med import Field, Params
 
@@ -16,7 +15,7 @@ class ByzantineParams(Params):
     """Which clients are Byzantine."""
 
     clients: int = Field(1, ge=1, description="Number of Byzantine clients: the last ones in the order of their names.")
-    names: Names = Field((), description="Names of the Byzantine clients, instead of their number.")
+    names: tuple[str, ...] = Field((), description="Names of the Byzantine clients, instead of their number.")
 
     @pydantic.model_validator(mode="after")
     def _one_of_them(self) -> ByzantineParams:

@@ -6,9 +6,8 @@ import torch
 
 from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams
 from rbmed_fl.local_training import LocalRound
-from rbmed_fl.option import Number
 from rbmed_fl.states import State
-from robustbench_med import Field
+from robustbench_med import Field, Number
 
 
 class GaussianUpdate(ByzantineBehaviour):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
 from rbmed_fl.local_training import LocalRound
-from rbmed_fl.option import Number
 from rbmed_fl.states import State
-from robustbench_med import Field
+from robustbench_med import Field, Number
 
 
 class SignFlip(ByzantineBehaviour):

@@ -12,9 +12,8 @@ from typing import Annotated
 
 import pydantic
 
-from rbmed_fl import option
-from rbmed_fl.option import Names
-from robustbench_med import Field, Params
+from rbmed_fl.option import checked
+from robustbench_med import Field, Params, read_choice
 
 
 class Engine(Params):
@@ -69,7 +68,9 @@ class DeploymentEngine(Engine):
         description="HOST:PORT of a running superlink; default: start one here.",
     )
     certificates: str | None = Field(None, description="File with the certificate authority of that superlink (PEM).")
-    clients: Names = Field((), description="Names of that superlink's clients; default: the sites of the data set.")
+    clients: tuple[str, ...] = Field(
+        (), description="Names of that superlink's clients; default: the sites of the data set."
+    )
     patience: float = Field(
         600.0,
         gt=0,
@@ -117,13 +118,8 @@ def parse_engine(text: str) -> tuple[str, Engine]:
     Raises:
         BadParameter: the name or a parameter is not valid.
     """
-    return option.parse_component("engine", text, KINDS, none=False)
-
-
-def _checked(text: str) -> str:
-    parse_engine(text)
-    return text
+    return read_choice("engine", text, KINDS)
 
 
 #: Text that `parse_engine` accepts; checked when the parameters are created.
-EngineText = Annotated[str, pydantic.AfterValidator(_checked)]
+EngineText = Annotated[str, checked(parse_engine)]

@@ -8,10 +8,9 @@ from typing import Any
 import flwr.serverapp.strategy
 from flwr.serverapp.strategy import Strategy as Aggregator
 
-from rbmed_fl.option import Number
 from rbmed_fl.params import TrainParams
 from rbmed_fl.robust import RobustStrategy, UpdateMixin
-from robustbench_med import Field
+from robustbench_med import Field, Number
 from robustbench_med.errors import UsageError
 
 
