@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import Result
 from helpers import paths
+from helpers.local_hub import LocalHub, Repository, local_hub
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
@@ -22,7 +23,6 @@ from robustbench_med.leaderboard.render.model_card import Weights, model_card
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record, read
-from robustbench_med.testing.local_hub import LocalHub, Repository, local_hub
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
 RUN = ("--dataset", "stripes", "--baseline", "", "--eps", "1/10", "--attack", "shift", "--limit", "8")

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine, for tests: repositories in memory, their commits, tokens.
+"""A Hugging Face hub on this machine: repositories in memory, their commits, tokens.
 
 It answers what `huggingface_hub` asks when it looks up, downloads, creates and uploads, and nothing else.
 """
