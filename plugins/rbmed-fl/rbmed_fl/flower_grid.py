@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -15,6 +15,8 @@ from flwr.supercore.run import Run
 from rbmed_fl.faults import read_absence
 from robustbench_med.errors import HarnessError
 
+#: What an aggregator makes of the replies of a round: the model and figures.
+Merged = tuple[ArrayRecord | None, MetricRecord | None]
 #: Seconds between two checks for replies.
 PAUSE = 0.1
 _SEND_AGAIN = (

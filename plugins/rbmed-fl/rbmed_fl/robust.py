@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import flwr.serverapp.strategy
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as Aggregator
 from numpy.typing import NDArray
 
 from rbmed_fl.federation import FederatedStrategy
-from rbmed_fl.flower_grid import partition_id
-from rbmed_fl.params import TrainParams
-from robustbench_med import Federated, Field, Learner, Split, TrainJob
+from rbmed_fl.flower_grid import Merged, partition_id
+from robustbench_med import Federated, Learner, Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 
 #: With fewer than five replies, their spread is not informative.
@@ -42,19 +41,6 @@ def outliers(values: NDArray[Any]) -> list[int]:
     centre = np.median(values)
     spread = max(1.4826 * np.median(np.abs(values - centre)), centre / 20)
     return [int(index) for index in np.flatnonzero(values > centre + 4 * spread)]
-
-
-def krum_scores(updates: NDArray[Any], byzantine: int) -> NDArray[Any]:
-    """Krum's score of each of the updates (n, d), as a distance: (n,).
-
-    It is the root of the sum of the squared distances to its n - f - 2 nearest others.
-    """
-    norms = np.square(updates).sum(axis=1)
-    squares = np.maximum(norms[:, None] + norms[None] - 2 * updates @ updates.T, 0)
-    np.fill_diagonal(squares, 0)
-    nearest = np.sort(squares, axis=1)[:, 1 : len(updates) - byzantine - 1]
-    scores: NDArray[Any] = np.nan_to_num(np.sqrt(nearest.sum(axis=1)), nan=np.inf, posinf=np.inf)
-    return scores
 
 
 class UpdateMixin(flwr.serverapp.strategy.FedAvg):
@@ -88,9 +74,7 @@ class UpdateMixin(flwr.serverapp.strategy.FedAvg):
         self._sent = {name: array.numpy() for name, array in arrays.items()}
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Merged:
         """See Flower's strategy.
 
         Raises:
@@ -119,35 +103,6 @@ def _flat(update: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([value.ravel() for value in update.values()])
 
 
-class KrumScoreMixin(UpdateMixin):
-    """`UpdateMixin` for rules that select replies by Krum's score.
-
-    Args:
-        byzantine: assumed number of Byzantine clients, from the number of replies.
-        common: of `UpdateMixin`.
-    """
-
-    num_malicious_nodes: int
-
-    def __init__(self, byzantine: Callable[[int], int], **common: Any) -> None:
-        super().__init__(**common)
-        self._byzantine = byzantine
-
-    def suspect(self, updates: NDArray[Any], merged: NDArray[Any]) -> list[int]:
-        """The f largest scores, f the assumed number of Byzantine clients, if they are outliers."""
-        scores = krum_scores(updates, self.num_malicious_nodes)
-        largest = np.argsort(-scores, kind="stable")[: self.num_malicious_nodes].tolist()
-        return sorted(set(largest) & set(outliers(scores)))
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """See `UpdateMixin`."""
-        replies = list(replies)
-        self.num_malicious_nodes = self._byzantine(sum(not reply.has_error() for reply in replies))
-        return super().aggregate_train(server_round, replies)
-
-
 class RobustStrategy(FederatedStrategy, ABC):
     """A federation whose aggregation tolerates some Byzantine clients.
 
@@ -171,39 +126,3 @@ class RobustStrategy(FederatedStrategy, ABC):
         if clients:
             self.check_clients(len(clients))
         return super().train(build, clients, job)
-
-
-class KrumStrategy(RobustStrategy):
-    """A robust federation that assumes a number f of Byzantine clients and needs ``factor`` f + 3 clients."""
-
-    factor: ClassVar[int]
-    aggregator_class: ClassVar[Callable[..., Aggregator]]
-
-    class Params(TrainParams):
-        """Parameters of a strategy that selects replies by Krum's score."""
-
-        byzantine: int | None = Field(
-            None,
-            ge=0,
-            description="Assumed number of Byzantine clients, f; default: the largest possible.",
-        )
-
-    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
-        """Flower's rule, on updates."""
-        return self.aggregator_class(check_clients=self.check_clients, byzantine=self.byzantine, **common)
-
-    def byzantine(self, clients: int) -> int:
-        """The assumed number of Byzantine clients: as given, or the largest for this number of clients."""
-        given = self.params.byzantine
-        return max(0, (clients - 3) // self.factor) if given is None else int(given)
-
-    def check_clients(self, clients: int) -> None:
-        """See `RobustStrategy`."""
-        f = self.byzantine(clients)
-        if clients < self.factor * f + 3:
-            most = (clients - 3) // self.factor
-            raise UsageError(
-                f"strategy {type(self).__name__.lower()} with byzantine={f} needs at least {self.factor * f + 3} "
-                f"clients ({self.factor} f + 3), and there are {clients}; "
-                f"{f'valid: byzantine=0 to {most}' if most >= 0 else 'no value is valid for so few clients'}"
-            )

@@ -9,11 +9,32 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as Aggregator
 
-from rbmed_fl.flower_grid import partition_id
+from rbmed_fl.flower_grid import Merged, partition_id
 from robustbench_med.errors import HarnessError
 
 
-class Screen(Aggregator):
+class Wrapped(Aggregator):
+    """One of Flower's strategies inside another that changes what is merged."""
+
+    def __init__(self, inner: Aggregator) -> None:
+        self.inner = inner
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """See Flower's strategy."""
+        return self.inner.configure_evaluate(server_round, arrays, config, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """See Flower's strategy."""
+        return self.inner.aggregate_evaluate(server_round, replies)
+
+    def summary(self) -> None:
+        """See Flower's strategy."""
+        self.inner.summary()
+
+
+class Screen(Wrapped):
     """Wraps one of Flower's strategies: refuses replies that would spoil the model, and merges the others.
 
     Refused are a reply whose entries are not those of the model, one with a number that is not finite, and one whose
@@ -32,7 +53,7 @@ class Screen(Aggregator):
     """
 
     def __init__(self, inner: Aggregator, clients: Sequence[str], limit: float) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.refused: dict[int, str] = {}
         self.merged = True
         self._clients = clients
@@ -47,9 +68,7 @@ class Screen(Aggregator):
         self._sent, self.refused, self._before = arrays, {}, int(str(config["rounds-before"]))
         return self.inner.configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Merged:
         """Merge what is not refused.
 
         Raises:
@@ -90,17 +109,3 @@ class Screen(Aggregator):
                     self.refused[partition_id(replies[row])] = ratio
                     del lengths[row]
         return [replies[row] for row in lengths]
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """See Flower's strategy."""
-        return self.inner.configure_evaluate(server_round, arrays, config, grid)
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """See Flower's strategy."""
-        return self.inner.aggregate_evaluate(server_round, replies)
-
-    def summary(self) -> None:
-        """See Flower's strategy."""
-        self.inner.summary()

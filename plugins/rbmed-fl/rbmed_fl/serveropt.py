@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 
 import flwr.serverapp.strategy
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as Aggregator
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from rbmed_fl.federation import FederatedStrategy
+from rbmed_fl.flower_grid import Merged
 from rbmed_fl.states import State, strip_prefix
 
 
@@ -47,9 +48,7 @@ class ParameterMixin(flwr.serverapp.strategy.FedAvg):
         self._finished, self._sent = before, arrays
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Merged:
         """See Flower's strategy."""
         replies = [reply for reply in replies if not reply.has_error()]
         means = aggregate_arrayrecords([self._buffers(reply.content) for reply in replies], self.weighted_by_key)

@@ -12,11 +12,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from rbmed_fl.engines.inprocess import acting_as
 from rbmed_fl.faults import parse_faults
 from rbmed_fl.screening import Screen
+from rbmed_fl.strategies.adaptive import FedAdam
+from rbmed_fl.strategies.coordinatewise import FedMedian
 from rbmed_fl.strategies.ditto import Ditto
-from rbmed_fl.strategies.fedadam import FedAdam
 from rbmed_fl.strategies.fedavg import FedAvg
-from rbmed_fl.strategies.fedmedian import FedMedian
-from rbmed_fl.strategies.multikrum import MultiKrum
+from rbmed_fl.strategies.krum import MultiKrum
 from robustbench_med import TrainJob
 from robustbench_med.errors import BadParameter, HarnessError
 

@@ -9,10 +9,8 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from rbmed_fl.local_training import LocalRound
-from rbmed_fl.mixture import Expected, Mixture
 from rbmed_fl.strategies.fedavg import FedAvg
-from rbmed_fl.strategies.fedem import FedEM, responsibilities
-from rbmed_fl.strategies.pfeddef import PFedDef
+from rbmed_fl.strategies.fedem import Expected, FedEM, Mixture, PFedDef, responsibilities
 from robustbench_med import Classifier, Split, TrainJob
 from robustbench_med.errors import NotDefined
 from robustbench_med.testing import Stop, StopAfter

@@ -17,9 +17,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from rbmed_fl.checkpoint import FILE
+from rbmed_fl.strategies.bounds import LocalOnly
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
-from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import Learner, TrainJob
 from robustbench_med.errors import UsageError, WeightsError
 

@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rbmed_fl.augment import add_noise, augment
-from rbmed_fl.local_training import LocalRound, batches, learning_rate
+from rbmed_fl.local_training import LocalRound, add_noise, augment, batches, learning_rate
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import average
 

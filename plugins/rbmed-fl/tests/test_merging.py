@@ -7,12 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rbmed_fl.strategies.fedadam import FedAdam
+from rbmed_fl.strategies.adaptive import FedAdam, FedYogi
+from rbmed_fl.strategies.coordinatewise import FedMedian
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedavgm import FedAvgM
-from rbmed_fl.strategies.fedmedian import FedMedian
 from rbmed_fl.strategies.fedprox import FedProx
-from rbmed_fl.strategies.fedyogi import FedYogi
 from robustbench_med import TrainJob
 from robustbench_med.testing import Stop, StopAfter
 

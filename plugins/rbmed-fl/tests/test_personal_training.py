@@ -13,10 +13,10 @@ import rbmed_fl.strategies.fedrep
 from rbmed_fl.local_training import LocalRound, train_epochs
 from rbmed_fl.states import add_prefix, to_cpu
 from rbmed_fl.strategies.apfl import APFL
+from rbmed_fl.strategies.bounds import LocalOnly
 from rbmed_fl.strategies.ditto import Ditto
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedrep import FedRep
-from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import Classifier, Split, TrainJob
 
 #: Everything that draws random numbers is on.

@@ -9,12 +9,11 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from rbmed_fl.strategies.apfl import APFL
+from rbmed_fl.strategies.bounds import LocalOnly
 from rbmed_fl.strategies.ditto import Ditto
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedbn import FedBN
-from rbmed_fl.strategies.fedper import FedPer
-from rbmed_fl.strategies.fedrep import FedRep
-from rbmed_fl.strategies.local import LocalOnly
+from rbmed_fl.strategies.fedrep import FedPer, FedRep
 from robustbench_med import Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 from robustbench_med.testing import Stop, StopAfter

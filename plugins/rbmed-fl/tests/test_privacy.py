@@ -10,7 +10,7 @@ import torch
 from flwr.clientapp import ClientApp
 
 from rbmed_fl.privacy import add_noise, parse_privacy
-from rbmed_fl.strategies.fedadam import FedAdam
+from rbmed_fl.strategies.adaptive import FedAdam
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedavgm import FedAvgM
 from rbmed_fl.strategies.fedbn import FedBN

@@ -7,12 +7,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from rbmed_fl.engines.inprocess import InProcessGrid, acting_as, client_contexts
-from rbmed_fl.robust import krum_scores, outliers
-from rbmed_fl.strategies.bulyan import Bulyan
-from rbmed_fl.strategies.fedmedian import FedMedian
-from rbmed_fl.strategies.fedtrimmedavg import FedTrimmedAvg
-from rbmed_fl.strategies.krum import Krum
-from rbmed_fl.strategies.multikrum import MultiKrum
+from rbmed_fl.robust import outliers
+from rbmed_fl.strategies.coordinatewise import FedMedian, FedTrimmedAvg
+from rbmed_fl.strategies.krum import Bulyan, Krum, MultiKrum, krum_scores
 from robustbench_med import TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 

@@ -6,15 +6,14 @@ import pytest
 import torch
 from flwr.clientapp import ClientApp
 
-from rbmed_fl.strategies.bulyan import Bulyan
-from rbmed_fl.strategies.centralized import Centralized
+from rbmed_fl.strategies.adaptive import FedAdam
+from rbmed_fl.strategies.bounds import Centralized, LocalOnly
+from rbmed_fl.strategies.coordinatewise import FedMedian
 from rbmed_fl.strategies.ditto import Ditto
-from rbmed_fl.strategies.fedadam import FedAdam
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedavgm import FedAvgM
-from rbmed_fl.strategies.fedmedian import FedMedian
 from rbmed_fl.strategies.fedprox import FedProx
-from rbmed_fl.strategies.local import LocalOnly
+from rbmed_fl.strategies.krum import Bulyan
 from robustbench_med import TrainJob
 from robustbench_med.errors import BadParameter, HarnessError, UsageError
 

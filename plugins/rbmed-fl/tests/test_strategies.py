@@ -10,10 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rbmed_fl.strategies.centralized import Centralized, pool
+from rbmed_fl.strategies.bounds import Centralized, LocalOnly, pool
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
-from rbmed_fl.strategies.local import LocalOnly
 from robustbench_med import TrainJob
 from robustbench_med.errors import DataError, HarnessError, UsageError
 

@@ -1,4 +1,4 @@
-"""Byzantine clients, one behaviour per file."""
+"""Byzantine clients and their behaviours."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 from rbmed_fl.byzantine.backdoor import Backdoor
 from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams
-from rbmed_fl.byzantine.gaussian import GaussianUpdate
-from rbmed_fl.byzantine.label_flip import LabelFlip
-from rbmed_fl.byzantine.scaling import Scaling
-from rbmed_fl.byzantine.sign_flip import SignFlip
+from rbmed_fl.byzantine.updates import GaussianUpdate, LabelFlip, Scaling, SignFlip
 from robustbench_med import read_choice
 from robustbench_med.errors import BadParameter
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import flwr.serverapp.strategy
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.common import NDArray
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as Aggregator
 
 from rbmed_fl.federation import FederatedStrategy
+from rbmed_fl.flower_grid import Merged
 from rbmed_fl.params import TrainParams
 from rbmed_fl.serveropt import ParameterMixin
 from rbmed_fl.states import State
@@ -33,9 +34,7 @@ class MomentumAggregator(ParameterMixin, flwr.serverapp.strategy.FedAvgM):
         self.current_arrays = arrays  # buffers too are the sent ones, not those changed by the momentum
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Merged:
         """See Flower's strategy."""
         replies = [reply for reply in replies if not reply.has_error()]
         names = list(replies[0].content.array_records["arrays"])

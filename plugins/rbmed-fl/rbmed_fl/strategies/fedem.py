@@ -7,17 +7,17 @@ of distributions", NeurIPS 2021, arXiv 2108.10252, algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from rbmed_fl.adversarial_training import objective
+from rbmed_fl.adversarial_training import Adversarial, objective
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.local_training import LocalRound, train_epochs
-from rbmed_fl.mixture import Expected, Mixture
 from rbmed_fl.params import TrainParams
 from robustbench_med import Classifier, Field, Learner
 
@@ -69,3 +69,90 @@ def responsibilities(mixture: Mixture, local_round: LocalRound, params: TrainPar
     with torch.autocast(images.device.type, torch.bfloat16, enabled=params.autocast):
         losses = torch.cat([mixture.losses(x, y) for x, y in parts])
     return (mixture.weights.log() - losses).softmax(1)
+
+
+class Mixture(Classifier):
+    """p(y | x) = sum_m pi_m softmax(h_m(x))_y; its logits are log p(y | x).
+
+    Personal state of a component is personal here too, as are the weights. Terms that a component adds to its own loss
+    are left out: the mixture needs one loss per image.
+
+    Attributes:
+        components: the classifiers h_m.
+        weights: pi, shape (M,), in [0, 1], sum 1; a buffer, because it is not trained by gradients.
+    """
+
+    def __init__(self, components: Iterable[Classifier]) -> None:
+        super().__init__()
+        parts = list(components)
+        self.components = nn.ModuleList(parts)
+        self.weights: Tensor
+        self.register_buffer("weights", torch.full((len(parts),), 1 / len(parts)))
+        self.personal = ("weights", *_prefixed("personal", parts))
+        self.heads = _prefixed("heads", parts)
+        self.stochastic = any(part.stochastic for part in parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (N, K)."""
+        # In float32, even under autocast: differences of logarithms cancel in bfloat16.
+        outputs = torch.stack([part(x).float().log_softmax(1) for part in self.components])
+        return (self.weights.log()[:, None, None] + outputs).logsumexp(0)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Concatenated features of the components, shape (N, sum of their F).
+
+        Raises:
+            NotDefined: a component has none.
+        """
+        return torch.cat([cast("Classifier", part).embed(x) for part in self.components], 1)
+
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of each component on each image, shape (N, M)."""
+        losses = [F.cross_entropy(part(x).float(), y, reduction="none") for part in self.components]
+        return torch.stack(losses, 1)
+
+
+class Expected(Classifier):
+    """A mixture as the M-step of EM sees it: the same output; the loss is the components' expected loss under q.
+
+    Args:
+        mixture: shared, not copied.
+        q: probability that an image of the batch was drawn from a component, (N, M), rows sum to 1.
+    """
+
+    def __init__(self, mixture: Mixture, q: Tensor) -> None:
+        super().__init__()
+        self.mixture, self.q = mixture, q
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the mixture, shape (N, K)."""
+        logits: Tensor = self.mixture(x)
+        return logits
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean over the images of sum_m q_m CE(h_m(x), y)."""
+        return (self.q * self.mixture.losses(x, y)).sum(1).mean()
+
+
+def _prefixed(attribute: str, parts: list[Classifier]) -> tuple[str, ...]:
+    return tuple(f"components.{m}.{prefix}" for m, part in enumerate(parts) for prefix in getattr(part, attribute))
+
+
+class PFedDef(FedEM):
+    """FedEM whose clients train adversarially against their own mixtures.
+
+    Reference: Kim, Singh, Madaan & Joe-Wong, "Characterizing internal evasion attacks in federated learning", AISTATS
+    2023, arXiv 2209.08412. Responsibilities come from clean images, the M-step from attacked ones. Three things are
+    simpler here:
+
+    - Images are attacked again at every step, where the authors renew a stored set every few rounds.
+    - The attack is against the mixture of outputs, which is deployed; the authors' code attacks one classifier whose
+      parameters are the mixture of the components'.
+    - Every client attacks the same share of its images (``pgd:clean=0.5`` leaves half alone). The paper's robustness
+      propagation, in which clients with more computing power attack more images, is left out.
+    """
+
+    class Params(FedEM.Params):
+        adversarial: Adversarial = Field(
+            "pgd", description="Adversarial training by every client: pgd:KEY=VALUE,... or trades:KEY=VALUE,..."
+        )

@@ -1,7 +1,9 @@
-"""FedRep: own heads on common features, trained one after the other (Collins et al. 2021, arXiv 2102.07078).
+"""FedPer and FedRep: own heads on common features.
 
-Sent and averaged: the features. Stays: the last layers, `Learner.heads`. In a local round a client first trains its
-head for ``head_epochs`` on the received features, then the features for ``local_epochs`` with that head.
+Sent and averaged: the features. Stays: the last layers, those that the model declares as `Learner.heads`. With FedPer
+(Arivazhagan et al. 2019, arXiv 1912.00818) a client trains both together, as in FedAvg; with one client, it is FedAvg.
+With FedRep (Collins et al. 2021, arXiv 2102.07078) it first trains its head for ``head_epochs`` on the received
+features, then the features for ``local_epochs`` with that head.
 
 The part that does not train in a phase is bit-identical after it, running statistics included. It is still in training
 mode: a head is trained on features normalised with the statistics of the batch, as in their own training. Both phases
@@ -11,11 +13,29 @@ drawn by the local round's generator after those of the first.
 
 from __future__ import annotations
 
+from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.local_training import LocalRound, train_epochs
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import to_cpu
-from rbmed_fl.strategies.fedper import FedPer
 from robustbench_med import Field, Learner
+from robustbench_med.errors import UsageError
+
+
+class FedPer(FederatedStrategy):
+    """FedAvg of the features; each client has its own head."""
+
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
+        """The prefixes of the model's heads.
+
+        Raises:
+            UsageError: the model declares none.
+        """
+        if not classifier.heads:
+            raise UsageError(
+                f"strategy {type(self).__name__.lower()} keeps the model's last layers with the client, but "
+                f"{type(classifier).__name__} declares none (attribute 'heads'); use a model that does, or 'fedavg'"
+            )
+        return classifier.heads
 
 
 class FedRep(FedPer):

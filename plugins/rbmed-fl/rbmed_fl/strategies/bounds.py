@@ -1,4 +1,4 @@
-"""Centralized training on all images: the upper bound of a federation."""
+"""The bounds of a federation: local training only, the lower one, and training on all images, the upper one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import torch
 
 from rbmed_fl.federation import FederatedStrategy
 from robustbench_med import Federated, Learner, Split, TrainJob
+
+
+class LocalOnly(FederatedStrategy):
+    """Nothing is sent. ``personal`` holds each client's complete state.
+
+    ``shared`` is then the average of models trained independently: a complete state, as the interface requires, but a
+    poor model. There is no better one for a site that was not in the federation.
+    """
+
+    averages = False
+
+    def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
+        """Everything: each state name starts with the empty prefix."""
+        return ("",)
 
 
 class Centralized(FederatedStrategy):

@@ -1,4 +1,4 @@
-"""Coordinate-wise trimmed mean (Yin et al. 2018, arXiv 1803.01498)."""
+"""Median and trimmed mean of each entry of the model (Yin et al. 2018, arXiv 1803.01498)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,24 @@ from rbmed_fl.params import TrainParams
 from rbmed_fl.robust import RobustStrategy, UpdateMixin
 from robustbench_med import Field, Number
 from robustbench_med.errors import UsageError
+
+
+class MedianAggregator(UpdateMixin, flwr.serverapp.strategy.FedMedian):
+    """Flower's FedMedian, on updates."""
+
+
+class FedMedian(RobustStrategy):
+    """Every entry of the model is the median of the clients' entries: fewer than half of them cannot move it far.
+
+    A client is suspected if its update is an outlier by its distance to the median (`rbmed_fl.robust.outliers`).
+    """
+
+    def check_clients(self, clients: int) -> None:
+        """A median of any number is defined; of one or two it is their mean."""
+
+    def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:
+        """Flower's FedMedian, on updates."""
+        return MedianAggregator(check_clients=self.check_clients, **common)
 
 
 class TrimmedMeanAggregator(UpdateMixin, flwr.serverapp.strategy.FedTrimmedAvg):
