@@ -8,12 +8,6 @@ from torch import Tensor
 import robustbench_med as rbmed
 
 
-class EnergyParams(rbmed.Params):
-    """Parameters of the energy."""
-
-    temperature: float = Field(1.0, gt=0, description="T, divides the logits.")
-
-
 class Energy(rbmed.Detector):
     """Free energy -T logsumexp(logits / T) (Liu et al. 2020, arXiv:2010.03759), unbounded.
 
@@ -21,8 +15,10 @@ class Energy(rbmed.Detector):
     differentiable.
     """
 
+    class Params(rbmed.Params):
+        temperature: float = Field(1.0, gt=0, description="T, divides the logits.")
+
     multi_label = "named"
-    Params = EnergyParams
     stochastic = False
 
     def score(self, x: Tensor, system: rbmed.System, rng: rbmed.Stream) -> Tensor:

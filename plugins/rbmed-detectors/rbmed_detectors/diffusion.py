@@ -44,16 +44,6 @@ class DiffusionError(rbmed.Detector):
         return (copies - x[:, None, None]).square().mean((1, 2, 3))
 
 
-class DisagreementParams(PurifiedParams):
-    """Parameters of the comparison."""
-
-    divergence: Divergence = Field(
-        "js",
-        description="js: Jensen-Shannon divergence in nats, at most ln 2. l1: distance of the softmax, at most 2. "
-        "flip: share of copies with another label, so that few scores are possible.",
-    )
-
-
 class Disagreement(rbmed.Detector):
     """Divergence of the classifier's predictions before and after purification, averaged over the copies.
 
@@ -62,8 +52,14 @@ class Disagreement(rbmed.Detector):
     divergence=flip see `rbmed_detectors.scores.flip`.
     """
 
+    class Params(PurifiedParams):
+        divergence: Divergence = Field(
+            "js",
+            description="js: Jensen-Shannon divergence in nats, at most ln 2. l1: distance of the softmax, at most 2. "
+            "flip: share of copies with another label, so that few scores are possible.",
+        )
+
     multi_label = "named"
-    Params = DisagreementParams
 
     @property
     def reach(self) -> float | None:

@@ -20,18 +20,6 @@ MASKS = 16
 CLEAN = 1000
 
 
-class DRAMParams(MAEParams):
-    """Parameters of the test, besides those of the autoencoder."""
-
-    draws: int = Field(8, ge=1, le=MASKS, **RUNTIME, description="Masks, and so losses, per image.")
-    statistic: Literal["ks", "mean"] = Field(
-        "ks",
-        **RUNTIME,
-        description="ks: two-sample Kolmogorov-Smirnov statistic (published). mean: mean over the masks of the loss in "
-        "standard deviations of the clean losses under that mask; one-sided.",
-    )
-
-
 class DRAMDetector(MAEPart, rbmed.Detector):
     """Kolmogorov-Smirnov test on losses of a masked autoencoder (Tsai et al. 2023, arXiv:2303.12848).
 
@@ -46,7 +34,15 @@ class DRAMDetector(MAEPart, rbmed.Detector):
     Scores: ks in (0, 1]; mean unbounded, about 0 on clean images.
     """
 
-    Params = DRAMParams
+    class Params(MAEParams):
+        draws: int = Field(8, ge=1, le=MASKS, **RUNTIME, description="Masks, and so losses, per image.")
+        statistic: Literal["ks", "mean"] = Field(
+            "ks",
+            **RUNTIME,
+            description="ks: two-sample Kolmogorov-Smirnov statistic (published). mean: mean over the masks of the loss "
+            "in standard deviations of the clean losses under that mask; one-sided.",
+        )
+
     stochastic = False
     visible: Tensor
     share: Tensor

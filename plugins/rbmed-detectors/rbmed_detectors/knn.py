@@ -12,19 +12,6 @@ from rbmed_detectors.autoencoder import RUNTIME
 from rbmed_detectors.features import FeatureDetector, chosen, learned
 
 
-class KNNParams(rbmed.Params):
-    """Parameters of the nearest-neighbour search."""
-
-    k: int = Field(
-        5,
-        ge=1,
-        **RUNTIME,
-        description="Rank of the neighbour whose distance is the score; of fewer neighbours, the farthest.",
-    )
-    normalize: bool = Field(True, **RUNTIME, description="Scale features to length 1 first, as in the paper.")
-    bank: int = Field(2000, ge=1, description="Training images of the client whose features are stored, at most.")
-
-
 class NearestNeighbours(FeatureDetector):
     """Euclidean distance to the k-th nearest clean feature (Sun et al. 2022, arXiv:2204.06507), 0 or more.
 
@@ -32,7 +19,16 @@ class NearestNeighbours(FeatureDetector):
     images see Ma et al. (2019, arXiv:1907.10456).
     """
 
-    Params = KNNParams
+    class Params(rbmed.Params):
+        k: int = Field(
+            5,
+            ge=1,
+            **RUNTIME,
+            description="Rank of the neighbour whose distance is the score; of fewer neighbours, the farthest.",
+        )
+        normalize: bool = Field(True, **RUNTIME, description="Scale features to length 1 first, as in the paper.")
+        bank: int = Field(2000, ge=1, description="Training images of the client whose features are stored, at most.")
+
     features: Tensor
 
     def build(self, channels: int, size: int) -> None:

@@ -11,14 +11,6 @@ from rbmed_detectors.features import FeatureDetector, learned
 from robustbench_med.errors import BadParameter
 
 
-class MahalanobisParams(rbmed.Params):
-    """Parameters of the covariance."""
-
-    shrinkage: float | None = Field(
-        None, ge=0, le=1, description="Weight of the spherical covariance; none: as Ledoit & Wolf (2004) estimate it."
-    )
-
-
 class Mahalanobis(FeatureDetector):
     """Smallest squared Mahalanobis distance to a class mean (Lee et al. 2018, arXiv:1807.03888), 0 or more.
 
@@ -29,8 +21,15 @@ class Mahalanobis(FeatureDetector):
     detectors on deep features to be near perfect on medical images, with classifiers trained on attacked images.
     """
 
+    class Params(rbmed.Params):
+        shrinkage: float | None = Field(
+            None,
+            ge=0,
+            le=1,
+            description="Weight of the spherical covariance; none: as Ledoit & Wolf (2004) estimate it.",
+        )
+
     multi_label = "no"  # it is fitted class by class
-    Params = MahalanobisParams
     means: Tensor
     whiten: Tensor
 

@@ -11,12 +11,6 @@ import robustbench_med as rbmed
 from rbmed_detectors.autoencoder import RUNTIME, Rebuilder, RebuildParams
 
 
-class RepairParams(RebuildParams):
-    """Parameters of the repair, besides those of the autoencoder."""
-
-    max_share: float = Field(0.5, gt=0, le=1, **RUNTIME, description="Share of patches repaired at strength 1.")
-
-
 class MAERepair(Rebuilder, rbmed.Purifier):
     """Replaces the patches with the largest reconstruction error by their reconstruction.
 
@@ -29,7 +23,9 @@ class MAERepair(Rebuilder, rbmed.Purifier):
     that is repaired in part. The order of the patches is piecewise constant and has no gradient.
     """
 
-    Params = RepairParams
+    class Params(RebuildParams):
+        max_share: float = Field(0.5, gt=0, le=1, **RUNTIME, description="Share of patches repaired at strength 1.")
+
     stochastic = False
 
     def purify(self, x: Tensor, strength: Tensor, rng: rbmed.Stream) -> Tensor:

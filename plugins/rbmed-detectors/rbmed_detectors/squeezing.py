@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import pydantic
 import torch
 import torch.nn.functional as F
@@ -10,25 +12,6 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.scores import BOUNDARY, l1
-
-
-class SqueezingParams(rbmed.Params):
-    """The copies that the image is compared with; 0 leaves a squeezer out."""
-
-    bits: int = Field(5, ge=0, le=8, description="Bit depth of the copy with fewer grey levels; 0: no such copy.")
-    median: int = Field(2, ge=0, le=9, description="Window of the median filter in pixels; 0: no such copy.")
-    non_local: float = Field(
-        0.0,
-        ge=0,
-        le=255,
-        description="Strength of the non-local mean in grey levels of 255 (paper: 4); 0: no such copy.",
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _something(self) -> SqueezingParams:
-        if not (self.bits or self.median or self.non_local):
-            raise ValueError("bits, median and non_local are all 0; at least one squeezer is needed")
-        return self
 
 
 class FeatureSqueezing(rbmed.Detector):
@@ -40,8 +23,23 @@ class FeatureSqueezing(rbmed.Detector):
     Gradients: that of a median is that of the selected pixel; that of the bit depth is straight-through.
     """
 
+    class Params(rbmed.Params):
+        bits: int = Field(5, ge=0, le=8, description="Bit depth of the copy with fewer grey levels; 0: no such copy.")
+        median: int = Field(2, ge=0, le=9, description="Window of the median filter in pixels; 0: no such copy.")
+        non_local: float = Field(
+            0.0,
+            ge=0,
+            le=255,
+            description="Strength of the non-local mean in grey levels of 255 (paper: 4); 0: no such copy.",
+        )
+
+        @pydantic.model_validator(mode="after")
+        def _something(self) -> Self:
+            if not (self.bits or self.median or self.non_local):
+                raise ValueError("bits, median and non_local are all 0; at least one squeezer is needed")
+            return self
+
     multi_label = "named"
-    Params = SqueezingParams
     stochastic = False
 
     @property
@@ -59,7 +57,7 @@ class FeatureSqueezing(rbmed.Detector):
 
     def squeezed(self, x: Tensor) -> list[Tensor]:
         """The copies, each like ``x``."""
-        p: SqueezingParams = self.params
+        p = self.params
         copies = [bit_depth(x, p.bits)] if p.bits else []
         copies += [median(x, p.median)] if p.median else []
         return copies + ([non_local_mean(x, p.non_local / 255)] if p.non_local else [])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.scores import BOUNDARY, DIVERGENCES, flip, jensen_shannon, l1
-from rbmed_detectors.squeezing import SqueezingParams, bit_depth, median, non_local_mean
+from rbmed_detectors.squeezing import FeatureSqueezing, bit_depth, median, non_local_mean
 from robustbench_med.errors import BadParameter
 
 
@@ -96,7 +96,7 @@ def test_squeezing_takes_the_farthest_answer(make, smooth, system, stream) -> No
 
 def test_no_squeezer_at_all_is_refused() -> None:
     with pytest.raises(ValidationError, match="at least one squeezer"):
-        SqueezingParams(bits=0, median=0)
+        FeatureSqueezing.Params(bits=0, median=0)
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])

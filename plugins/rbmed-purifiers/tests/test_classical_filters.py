@@ -9,11 +9,11 @@ from scipy import ndimage
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.classical.bitdepth import BitDepth, BitDepthParams
-from rbmed_purifiers.classical.gaussian import GaussianBlur, GaussianParams
-from rbmed_purifiers.classical.median import MedianFilter, MedianParams
-from rbmed_purifiers.classical.tv import TotalVariation, TotalVariationParams, _adjoint, _gradient
-from rbmed_purifiers.classical.wavelet import LOW_PASS, Wavelet, WaveletParams, analysis, synthesis
+from rbmed_purifiers.classical.bitdepth import BitDepth
+from rbmed_purifiers.classical.gaussian import GaussianBlur
+from rbmed_purifiers.classical.median import MedianFilter
+from rbmed_purifiers.classical.tv import TotalVariation, _adjoint, _gradient
+from rbmed_purifiers.classical.wavelet import LOW_PASS, Wavelet, analysis, synthesis
 from rbmed_purifiers.controls import ClampPurifier, Identity
 from robustbench_med.errors import BadParameter
 
@@ -34,7 +34,7 @@ def apply(purifier: rbmed.Purifier, x: Tensor, strength: float | list[float] = 1
 def test_median_is_that_of_scipy(radius: int) -> None:
     x = noise(2, 3, 13, 16)
     expected = ndimage.median_filter(x.numpy(), size=(1, 1, 2 * radius + 1, 2 * radius + 1), mode="mirror")
-    assert torch.equal(apply(MedianFilter(MedianParams(radius=radius)), x), torch.from_numpy(expected))
+    assert torch.equal(apply(MedianFilter(MedianFilter.Params(radius=radius)), x), torch.from_numpy(expected))
 
 
 def test_median_is_blended_in_by_strength() -> None:
@@ -57,15 +57,15 @@ def test_median_gradient_is_that_of_the_median_pixel() -> None:
 
 def test_bit_depth_leaves_equally_spaced_values() -> None:
     x = torch.tensor([0.0, 0.1, 0.16, 0.17, 0.49, 0.51, 0.84, 1.0]).view(1, 1, 2, 4)
-    two = apply(BitDepth(BitDepthParams(bits_min=2)), x)
+    two = apply(BitDepth(BitDepth.Params(bits_min=2)), x)
     torch.testing.assert_close(two.flatten() * 3, torch.tensor([0.0, 0, 0, 1, 1, 2, 3, 3]))
-    one = apply(BitDepth(BitDepthParams(bits_min=1)), x)
+    one = apply(BitDepth(BitDepth.Params(bits_min=1)), x)
     assert one.flatten().tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_bits_fall_with_strength_and_eight_bits_keep_an_eight_bit_image() -> None:
     x = (noise(1, 1, 32, 32) * 255).round().div(255).expand(3, -1, -1, -1)
-    weak, half, strong = apply(BitDepth(BitDepthParams(bits_min=2)), x, [0.0, 0.5, 1.0])
+    weak, half, strong = apply(BitDepth(BitDepth.Params(bits_min=2)), x, [0.0, 0.5, 1.0])
     torch.testing.assert_close(weak, x[0], rtol=0, atol=1e-7)
     assert len(half.unique()) == 32
     assert len(strong.unique()) == 4
@@ -73,7 +73,7 @@ def test_bits_fall_with_strength_and_eight_bits_keep_an_eight_bit_image() -> Non
 
 def test_bit_depth_has_a_gradient_only_when_asked() -> None:
     x = noise(2, 1, 8, 8).requires_grad_()
-    plain, straight = BitDepth(), BitDepth(BitDepthParams(gradient="straight"))
+    plain, straight = BitDepth(), BitDepth(BitDepth.Params(gradient="straight"))
     assert not plain.differentiable
     assert not apply(plain, x).requires_grad
     assert straight.differentiable
@@ -83,7 +83,7 @@ def test_bit_depth_has_a_gradient_only_when_asked() -> None:
 
 def test_bits_out_of_order_are_refused() -> None:
     with pytest.raises(ValidationError, match="bits_min <= bits_max, not 9, 8"):
-        BitDepthParams(bits_min=9)
+        BitDepth.Params(bits_min=9)
 
 
 # --- Gaussian ----------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_gaussian_is_that_of_scipy(sigma: float) -> None:
     x = noise(2, 3, 17, 20).double()
     expected = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="mirror", truncate=4.0)
     torch.testing.assert_close(
-        apply(GaussianBlur(GaussianParams(sigma=sigma)), x), torch.from_numpy(expected), rtol=0, atol=1e-12
+        apply(GaussianBlur(GaussianBlur.Params(sigma=sigma)), x), torch.from_numpy(expected), rtol=0, atol=1e-12
     )
 
 
@@ -111,8 +111,8 @@ def test_each_image_has_its_own_sigma() -> None:
 @pytest.mark.parametrize(
     ("purifier", "message"),
     [
-        (GaussianBlur(GaussianParams(sigma=3)), "sigma=3 needs images of more than 12 px, not 12"),
-        (MedianFilter(MedianParams(radius=5)), "radius=5 needs images of more than 5 px, not 5"),
+        (GaussianBlur(GaussianBlur.Params(sigma=3)), "sigma=3 needs images of more than 12 px, not 12"),
+        (MedianFilter(MedianFilter.Params(radius=5)), "radius=5 needs images of more than 5 px, not 5"),
     ],
 )
 def test_images_smaller_than_the_window_are_refused(purifier: rbmed.Purifier, message: str) -> None:
@@ -132,7 +132,7 @@ def test_a_step_loses_height_by_the_weight_over_the_width_of_its_sides() -> None
     n, m, weight = 4, 8, 0.4
     x = torch.cat([torch.zeros(n), torch.ones(m)]).expand(1, 1, 6, n + m)
     for image in (x, x.transpose(2, 3)):
-        flat = apply(TotalVariation(TotalVariationParams(weight=weight, steps=2000)), image)
+        flat = apply(TotalVariation(TotalVariation.Params(weight=weight, steps=2000)), image)
         flat = flat if image is x else flat.transpose(2, 3)
         expected = torch.cat([torch.full((n,), weight / n), torch.full((m,), 1 - weight / m)]).expand_as(x)
         torch.testing.assert_close(flat, expected, rtol=0, atol=1e-3)
@@ -141,7 +141,7 @@ def test_a_step_loses_height_by_the_weight_over_the_width_of_its_sides() -> None
 def test_total_variation_attains_the_minimum() -> None:
     """The objective falls with the steps, and no small change of the result lowers it."""
     x, weight = noise(1, 1, 12, 12).double(), 0.1
-    made = {n: apply(TotalVariation(TotalVariationParams(weight=weight, steps=n)), x) for n in (1, 5, 20, 1000)}
+    made = {n: apply(TotalVariation(TotalVariation.Params(weight=weight, steps=n)), x) for n in (1, 5, 20, 1000)}
     values = [objective(u, x, weight) for u in made.values()]
     assert objective(x, x, weight) > values[0] > values[1] > values[2] > values[3]
     assert values[2] < 1.01 * values[3], "20 steps come close"
@@ -164,7 +164,7 @@ def test_total_variation_at_strength_0_keeps_the_image_and_its_gradient() -> Non
 
 def test_unrolled_gradient_agrees_with_finite_differences() -> None:
     x = (noise(1, 1, 6, 6).double() * 0.6 + 0.2).requires_grad_()
-    for purifier in (TotalVariation(), Wavelet(), GaussianBlur(GaussianParams(sigma=0.8)), MedianFilter()):
+    for purifier in (TotalVariation(), Wavelet(), GaussianBlur(GaussianBlur.Params(sigma=0.8)), MedianFilter()):
         assert torch.autograd.gradcheck(lambda images, p=purifier: apply(p, images, 0.7), x)
 
 
@@ -176,7 +176,7 @@ def test_unrolled_gradient_agrees_with_finite_differences() -> None:
 def test_wavelet_at_strength_0_reconstructs_perfectly(wavelet: str, size: tuple[int, int]) -> None:
     x = noise(2, 3, *size).double()
     for levels in (1, 3):
-        same = apply(Wavelet(WaveletParams(wavelet=wavelet, levels=levels)), x, 0.0)
+        same = apply(Wavelet(Wavelet.Params(wavelet=wavelet, levels=levels)), x, 0.0)
         torch.testing.assert_close(same, x, rtol=0, atol=1e-12)
 
 
@@ -209,7 +209,7 @@ def test_details_below_the_threshold_vanish_and_others_lose_it() -> None:
     for detail, left in ((0.3, 0.2), (0.05, 0.0)):
         block = torch.tensor([[1.0, -1.0], [1.0, -1.0]]) * detail / 2
         x = 0.5 + block.repeat(4, 4).view(1, 1, 8, 8)
-        shrunk = apply(Wavelet(WaveletParams(wavelet="haar", levels=1, threshold=0.1)), x)
+        shrunk = apply(Wavelet(Wavelet.Params(wavelet="haar", levels=1, threshold=0.1)), x)
         torch.testing.assert_close(shrunk - 0.5, (x - 0.5) * left / detail, rtol=0, atol=1e-6)
 
 
@@ -218,7 +218,7 @@ def test_opposite_borders_do_not_meet(wavelet: str) -> None:
     """Black on the left, white on the right: shrinking may smear the edge in the middle, not the borders."""
     x = torch.cat([torch.zeros(24), torch.ones(24)]).expand(1, 1, 16, 48)
     for image in (x, x.transpose(2, 3)):
-        change = (apply(Wavelet(WaveletParams(wavelet=wavelet, threshold=0.5)), image) - image).abs()
+        change = (apply(Wavelet(Wavelet.Params(wavelet=wavelet, threshold=0.5)), image) - image).abs()
         change = change if image is x else change.transpose(2, 3)
         assert change[..., :12].max() < 1e-6
         assert change[..., -12:].max() < 1e-6

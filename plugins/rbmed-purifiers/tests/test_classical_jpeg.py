@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.classical.jpeg import JPEG, JPEGParams
+from rbmed_purifiers.classical.jpeg import JPEG
 
 
 def photos(n: int, channels: int, height: int, width: int) -> Tensor:
@@ -26,7 +26,7 @@ def photos(n: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def compressed(x: Tensor, quality_at_0: int = 100, quality_at_1: int = 25, strength: float = 0.0, **kw: Any) -> Tensor:
-    purifier = JPEG(JPEGParams(quality_max=quality_at_0, quality_min=quality_at_1, **kw))
+    purifier = JPEG(JPEG.Params(quality_max=quality_at_0, quality_min=quality_at_1, **kw))
     levels = torch.full((len(x),), strength)
     return purifier.purify(x, levels, rbmed.Stream.named("test", 0, torch.arange(len(x))))
 
@@ -58,7 +58,7 @@ def test_quality_100_only_rounds_grey_images() -> None:
 
 
 def test_quality_falls_with_strength_for_each_image_alone() -> None:
-    purifier = JPEG(JPEGParams(quality_max=90, quality_min=10))
+    purifier = JPEG(JPEG.Params(quality_max=90, quality_min=10))
     assert purifier.params.at(torch.tensor([0.0, 0.25, 1.0])).tolist() == [90, 70, 10]
     x = photos(1, 3, 24, 24).expand(3, -1, -1, -1)
     mixed = purifier.purify(x, torch.tensor([0.0, 0.25, 1.0]), rbmed.Stream.named("test", 0, torch.arange(3)))
@@ -108,4 +108,4 @@ def test_soft_gradient_of_a_coefficient_is_three_times_its_squared_distance() ->
 
 def test_qualities_out_of_order_are_refused() -> None:
     with pytest.raises(ValidationError, match="quality_min <= quality_max, not 50, 20"):
-        JPEGParams(quality_max=20, quality_min=50)
+        JPEG.Params(quality_max=20, quality_min=50)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.learned.dae import DAE, DAEParams, DenoisingLearner
+from rbmed_purifiers.learned.dae import DAE, DenoisingLearner
 from robustbench_med.errors import BadParameter
 from robustbench_med.testing import ToyClassifier
 
@@ -26,7 +26,7 @@ def stream(n: int) -> rbmed.Stream:
 
 def built() -> DAE:
     torch.manual_seed(0)
-    made = DAE(DAEParams(width=8, depth=1))
+    made = DAE(DAE.Params(width=8, depth=1))
     made.build(1, SIZE)
     return made.eval()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.wrappers.ensemble import Ensemble, EnsembleParams
+from rbmed_purifiers.wrappers.ensemble import Ensemble
 from rbmed_purifiers.wrappers.majority import Majority
 from rbmed_purifiers.wrappers.vote import Vote, vote
 from robustbench_med.errors import BadParameter, UnknownName
@@ -178,7 +178,7 @@ def test_one_copy_of_a_deterministic_purifier_is_that_purifier() -> None:
 def test_voters_are_formatted_alike_however_they_were_written() -> None:
     expected = ("jpeg", "[jpeg:quality_min=10,gradient=soft]")
     for texts in (("jpeg", "jpeg:quality_min=10,gradient=soft"), ("[jpeg]", "[jpeg:quality_min=10,gradient=soft]")):
-        assert EnsembleParams(purifiers=texts).purifiers == expected
+        assert Ensemble.Params(purifiers=texts).purifiers == expected
     made = rbmed.load_component("purifier", "ensemble:purifiers=[[jpeg],[jpeg:quality_min=10,gradient=soft]]")
     assert isinstance(made, Ensemble)
     assert made.params.purifiers == expected

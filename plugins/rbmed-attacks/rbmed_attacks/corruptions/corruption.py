@@ -13,24 +13,20 @@ from rbmed_attacks.corruptions.families import FAMILIES, corrupted
 from robustbench_med import Attack, Budget, Stream, TargetModel, ThreatModel
 
 
-class CorruptionParams(rbmed.Params):
-    """The corruption and its severity."""
-
-    name: str = Field("gaussian-noise", description=f"Corruption: {', '.join(FAMILIES)}.")
-    severity: int = Field(3, ge=1, le=5, description="Severity; the eps of the record.")
-
-    @pydantic.field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in FAMILIES:
-            raise ValueError(f"unknown corruption {name!r}; valid: {', '.join(FAMILIES)}")
-        return name
-
-
 class Corruption(Attack):
     """Corrupts each image by chance, whatever the model answers; it makes no query (see `FAMILIES`)."""
 
-    Params = CorruptionParams
+    class Params(rbmed.Params):
+        name: str = Field("gaussian-noise", description=f"Corruption: {', '.join(FAMILIES)}.")
+        severity: int = Field(3, ge=1, le=5, description="Severity; the eps of the record.")
+
+        @pydantic.field_validator("name")
+        @classmethod
+        def _known(cls, name: str) -> str:
+            if name not in FAMILIES:
+                raise ValueError(f"unknown corruption {name!r}; valid: {', '.join(FAMILIES)}")
+            return name
+
     access = "none"
 
     def __init__(self, params: Any = None) -> None:

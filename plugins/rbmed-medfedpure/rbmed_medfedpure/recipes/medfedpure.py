@@ -26,63 +26,60 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 UNCHANGED = ("none", "identity", "clamp")
 
 
-class MedFedPureParams(rbmed.Params):
-    """Parameters of the recipe. Parameters of a part, as in ``detector=[mae:passes=8]``, override them.
-
-    Experts, gates and backbone are parameters of the model `moe`; rounds, epochs, batch and rate of the strategy
-    `fedmoe`; the autoencoder's of the detector `mae`; the network's and the sampler's of the purifiers `ddim` and
-    `ddpm`; clients and label skew of the partition; the side of the images of the data set.
-    """
-
-    preset: PresetName = Field("small", description=ABOUT)
-    ablation: Literal[
-        "none", "no-detector", "no-purifier", "fixed-strength", "shared-gates", "fedavg-backbone", "random-detector"
-    ] = Field("none", description="Component of the method to remove or replace.")
-    score: Literal["auto", "reconstruction", "consistency", "combined"] = Field(
-        "auto",
-        description="The detector's score; 'reconstruction' is the published one; auto: consistency, with "
-        "preset=paper reconstruction. Where nothing is purified, consistency compares with the reconstruction.",
-    )
-    fpr: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Share of clean calibration images that may be flagged (kappa); none: 0.05, with "
-        "preset=paper 0.18.",
-    )
-    gate: Literal["local", "shared"] = Field(
-        "local", description="Attention nets stay with the client (personalized) or are averaged (authors' code)."
-    )
-    strength: float | None = Field(
-        None, ge=0, le=1, description="Strength of every purification; none: by the score, as published."
-    )
-    t_min: int | None = Field(None, ge=1, description="Diffusion time at strength 0; none: the purifier's, 50.")
-    t_max: int | None = Field(None, ge=1, description="Diffusion time at strength 1; none: the purifier's, 150.")
-    model: str = Field("moe", description="Classifier architecture.")
-    strategy: str = Field("fedmoe", description="Federated training strategy.")
-    detector: str = Field("mae", description="Detector; 'random' is the control, 'none' purifies every image.")
-    purifier: str = Field(
-        "auto", description="Purifier; auto: ddim:steps=2, with preset=paper ddpm; 'none' rejects flagged images."
-    )
-
-    @pydantic.model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for name, meant in ABLATIONS[self.ablation].items():
-            given = getattr(self, name)
-            if name in self.model_fields_set and name != "strength" and parse(given).name != meant:
-                raise ValueError(
-                    f"ablation={self.ablation} means {name}={meant}, not {name}={given}; leave one of both"
-                )
-        return self
-
-
 class MedFedPure(Defense):
     """MedFedPure; every part can be swapped.
 
     The score is a parameter because the published one is blind to small perturbations (docs/medfedpure.md).
     """
 
-    Params = MedFedPureParams
+    class Params(rbmed.Params):
+        """Parameters of the recipe. Parameters of a part, as in ``detector=[mae:passes=8]``, override them.
+
+        Experts, gates and backbone are parameters of the model `moe`; rounds, epochs, batch and rate of the strategy
+        `fedmoe`; the autoencoder's of the detector `mae`; the network's and the sampler's of the purifiers `ddim` and
+        `ddpm`; clients and label skew of the partition; the side of the images of the data set.
+        """
+
+        preset: PresetName = Field("small", description=ABOUT)
+        ablation: Literal[
+            "none", "no-detector", "no-purifier", "fixed-strength", "shared-gates", "fedavg-backbone", "random-detector"
+        ] = Field("none", description="Component of the method to remove or replace.")
+        score: Literal["auto", "reconstruction", "consistency", "combined"] = Field(
+            "auto",
+            description="The detector's score; 'reconstruction' is the published one; auto: consistency, with "
+            "preset=paper reconstruction. Where nothing is purified, consistency compares with the reconstruction.",
+        )
+        fpr: float | None = Field(
+            None,
+            gt=0,
+            lt=1,
+            description="Share of clean calibration images that may be flagged (kappa); none: 0.05, with "
+            "preset=paper 0.18.",
+        )
+        gate: Literal["local", "shared"] = Field(
+            "local", description="Attention nets stay with the client (personalized) or are averaged (authors' code)."
+        )
+        strength: float | None = Field(
+            None, ge=0, le=1, description="Strength of every purification; none: by the score, as published."
+        )
+        t_min: int | None = Field(None, ge=1, description="Diffusion time at strength 0; none: the purifier's, 50.")
+        t_max: int | None = Field(None, ge=1, description="Diffusion time at strength 1; none: the purifier's, 150.")
+        model: str = Field("moe", description="Classifier architecture.")
+        strategy: str = Field("fedmoe", description="Federated training strategy.")
+        detector: str = Field("mae", description="Detector; 'random' is the control, 'none' purifies every image.")
+        purifier: str = Field(
+            "auto", description="Purifier; auto: ddim:steps=2, with preset=paper ddpm; 'none' rejects flagged images."
+        )
+
+        @pydantic.model_validator(mode="after")
+        def _consistent(self) -> Self:
+            for name, meant in ABLATIONS[self.ablation].items():
+                given = getattr(self, name)
+                if name in self.model_fields_set and name != "strength" and parse(given).name != meant:
+                    raise ValueError(
+                        f"ablation={self.ablation} means {name}={meant}, not {name}={given}; leave one of both"
+                    )
+            return self
 
     def recipe(self) -> Recipe:
         """The parts: parameters that the user gave to a part override the recipe's, and these override the preset's.

@@ -10,20 +10,6 @@ from torch import Tensor
 from rbmed_purifiers.classical.filter import DecreasingParams, Filter, per_image
 
 
-class BitDepthParams(DecreasingParams):
-    """Parameters of the quantisation."""
-
-    quantity: ClassVar[str] = "bits"
-
-    bits_max: int = Field(8, ge=1, le=16, description="Bits per channel at strength 0; 8 keeps 8-bit images.")
-    bits_min: int = Field(3, ge=1, le=16, description="Bits per channel at strength 1.")
-    gradient: Literal["none", "straight"] = Field(
-        "none",
-        description="none: no gradient, so the rungs bpda and query attack it; straight: straight-through gradient of "
-        "rounding, as bpda assumes.",
-    )
-
-
 class BitDepth(Filter):
     """Round pixels to ``2 ** bits`` equally spaced values (Xu et al. 2018, feature squeezing, 1704.01155).
 
@@ -31,7 +17,16 @@ class BitDepth(Filter):
     is 0 wherever it exists, so by default the purifier is not differentiable.
     """
 
-    Params = BitDepthParams
+    class Params(DecreasingParams):
+        quantity: ClassVar[str] = "bits"
+
+        bits_max: int = Field(8, ge=1, le=16, description="Bits per channel at strength 0; 8 keeps 8-bit images.")
+        bits_min: int = Field(3, ge=1, le=16, description="Bits per channel at strength 1.")
+        gradient: Literal["none", "straight"] = Field(
+            "none",
+            description="none: no gradient, so the rungs bpda and query attack it; straight: straight-through gradient "
+            "of rounding, as bpda assumes.",
+        )
 
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)

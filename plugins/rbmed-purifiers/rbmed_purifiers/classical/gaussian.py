@@ -17,19 +17,16 @@ from robustbench_med.errors import BadParameter
 TRUNCATE = 4.0
 
 
-class GaussianParams(rbmed.Params):
-    """Parameters of the blur."""
-
-    sigma: float = Field(1.0, gt=0, le=16, description="Standard deviation in pixels at strength 1; grows linearly.")
-
-
 class GaussianBlur(Filter):
     """Convolution with a Gaussian, the simplest spatial smoothing; strength 0 keeps the image.
 
     The kernel is truncated at 4 times ``sigma``; images are mirrored at their border.
     """
 
-    Params = GaussianParams
+    class Params(rbmed.Params):
+        sigma: float = Field(
+            1.0, gt=0, le=16, description="Standard deviation in pixels at strength 1; grows linearly."
+        )
 
     @property
     def radius(self) -> int:

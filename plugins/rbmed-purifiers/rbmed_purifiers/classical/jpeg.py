@@ -58,20 +58,6 @@ TO_YCC = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
 FROM_YCC = ((65536, 0, 91881), (65536, -22554, -46802), (65536, 116130, 0))
 
 
-class JPEGParams(DecreasingParams):
-    """Parameters of the compression."""
-
-    quantity: ClassVar[str] = "quality"
-
-    quality_max: int = Field(100, ge=1, le=100, description="libjpeg quality at strength 0.")
-    quality_min: int = Field(25, ge=1, le=100, description="libjpeg quality at strength 1.")
-    gradient: Literal["soft", "straight"] = Field(
-        "soft",
-        description="Derivative of rounding a DCT coefficient: soft is 3 d^2 at distance d from the rounded value "
-        "(Shin & Song 2017), straight is 1; pixels are rounded straight-through.",
-    )
-
-
 class JPEG(Filter):
     """Compress and decompress (Guo et al. 2018, 1711.00117), as libjpeg with its defaults does.
 
@@ -84,7 +70,16 @@ class JPEG(Filter):
     several times as many images stay robust as with ``soft``.
     """
 
-    Params = JPEGParams
+    class Params(DecreasingParams):
+        quantity: ClassVar[str] = "quality"
+
+        quality_max: int = Field(100, ge=1, le=100, description="libjpeg quality at strength 0.")
+        quality_min: int = Field(25, ge=1, le=100, description="libjpeg quality at strength 1.")
+        gradient: Literal["soft", "straight"] = Field(
+            "soft",
+            description="Derivative of rounding a DCT coefficient: soft is 3 d^2 at distance d from the rounded value "
+            "(Shin & Song 2017), straight is 1; pixels are rounded straight-through.",
+        )
 
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
         """Compressed images; ``x`` is first rounded to 8 bits."""

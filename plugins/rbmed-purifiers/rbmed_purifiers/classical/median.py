@@ -11,12 +11,6 @@ from rbmed_purifiers.classical.filter import Filter, per_image
 from robustbench_med.errors import BadParameter
 
 
-class MedianParams(rbmed.Params):
-    """Parameters of the filter."""
-
-    radius: int = Field(1, ge=1, le=5, description="The window has 2 * radius + 1 pixels on a side.")
-
-
 class MedianFilter(Filter):
     """Median smoothing (Xu et al. 2018, feature squeezing, 1704.01155).
 
@@ -24,7 +18,8 @@ class MedianFilter(Filter):
     their border. The gradient is that of the pixel which is the median.
     """
 
-    Params = MedianParams
+    class Params(rbmed.Params):
+        radius: int = Field(1, ge=1, le=5, description="The window has 2 * radius + 1 pixels on a side.")
 
     def build(self, channels: int, size: int) -> None:
         """Check that ``size`` is larger than the radius; there are no modules."""

@@ -13,13 +13,6 @@ import robustbench_med as rbmed
 from rbmed_purifiers.classical.filter import Filter, per_image
 
 
-class TotalVariationParams(rbmed.Params):
-    """Parameters of the minimisation."""
-
-    weight: float = Field(0.1, gt=0, description="Weight of the total variation at strength 1; it grows linearly.")
-    steps: int = Field(20, ge=1, description="Steps of the minimisation; gradients are unrolled through all of them.")
-
-
 class TotalVariation(Filter):
     """argmin_u 1/2 ||u - x||^2 + strength * weight * TV(u) (Rudin, Osher & Fatemi 1992; Guo et al. 2018, 1711.00117).
 
@@ -27,7 +20,11 @@ class TotalVariation(Filter):
     (Chambolle 2004) with the momentum of Beck & Teboulle 2009. Strength 0 keeps the image.
     """
 
-    Params = TotalVariationParams
+    class Params(rbmed.Params):
+        weight: float = Field(0.1, gt=0, description="Weight of the total variation at strength 1; it grows linearly.")
+        steps: int = Field(
+            20, ge=1, description="Steps of the minimisation; gradients are unrolled through all of them."
+        )
 
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
         """Images with less total variation."""

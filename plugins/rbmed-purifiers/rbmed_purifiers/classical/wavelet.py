@@ -21,18 +21,6 @@ LOW_PASS = {
 }
 
 
-class WaveletParams(rbmed.Params):
-    """Parameters of the shrinkage."""
-
-    threshold: float = Field(
-        0.1,
-        gt=0,
-        description="Soft threshold of details at strength 1, for pixels in [0, 1]; it grows linearly.",
-    )
-    wavelet: Literal["haar", "db2"] = Field("db2", description="Haar, or Daubechies with two vanishing moments.")
-    levels: int = Field(2, ge=1, le=6, description="Levels of the decomposition; each halves the resolution.")
-
-
 class Wavelet(Filter):
     """Soft thresholding of wavelet details (Donoho 1995, De-noising by soft-thresholding).
 
@@ -40,7 +28,14 @@ class Wavelet(Filter):
     borders do not interact, and to a multiple of ``2 ** levels``. Strength 0 keeps the image up to float rounding.
     """
 
-    Params = WaveletParams
+    class Params(rbmed.Params):
+        threshold: float = Field(
+            0.1,
+            gt=0,
+            description="Soft threshold of details at strength 1, for pixels in [0, 1]; it grows linearly.",
+        )
+        wavelet: Literal["haar", "db2"] = Field("db2", description="Haar, or Daubechies with two vanishing moments.")
+        levels: int = Field(2, ge=1, le=6, description="Levels of the decomposition; each halves the resolution.")
 
     def filter(self, x: Tensor, strength: Tensor) -> Tensor:
         """Images with smaller details."""

@@ -14,14 +14,6 @@ from rbmed_purifiers.diffusion.schedule import TIMES
 from rbmed_purifiers.diffusion.walk import Move
 
 
-class DiffPureParams(StepsParams):
-    """Parameters of `DiffPurePurifier`; by default the strength has no effect, as published."""
-
-    t_min: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MIN)
-    t_max: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MAX)
-    steps: int = Field(20, ge=1, **RUNTIME, description="Euler-Maruyama steps; t_max steps as published.")
-
-
 class DiffPurePurifier(RangePurifier):
     """The reverse VP-SDE by Euler-Maruyama (Nie et al. 2022, 2205.07460; Song et al. 2021, 2011.13456).
 
@@ -32,7 +24,12 @@ class DiffPurePurifier(RangePurifier):
     The last step adds no noise, which no later step would remove (Song et al. 2021, appendix G).
     """
 
-    Params = DiffPureParams
+    class Params(StepsParams):
+        """Parameters of `DiffPurePurifier`; by default the strength has no effect, as published."""
+
+        t_min: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MIN)
+        t_max: int = Field(100, ge=1, le=TIMES, **RUNTIME, description=T_MAX)
+        steps: int = Field(20, ge=1, **RUNTIME, description="Euler-Maruyama steps; t_max steps as published.")
 
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
         """The steps, of even length in time."""

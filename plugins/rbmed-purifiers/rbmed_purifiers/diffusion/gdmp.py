@@ -13,16 +13,6 @@ from rbmed_purifiers.diffusion.purifier import RangePurifier, fresh, grid
 from rbmed_purifiers.diffusion.walk import Move
 
 
-class GDMPParams(StepsParams):
-    """Parameters of `GDMPPurifier`."""
-
-    steps: int = Field(10, ge=1, **RUNTIME, description="Denoising steps in each round.")
-    guidance: float = Field(
-        5.0, ge=0, **RUNTIME, description="Weight of the guidance towards the image; 0 is an unguided chain."
-    )
-    rounds: int = Field(1, ge=1, **RUNTIME, description="Number of times that an image is noised and purified.")
-
-
 class GDMPPurifier(RangePurifier):
     """Guided diffusion model for purification (Wang et al. 2022, 2205.14969), with the squared distance as guide.
 
@@ -34,7 +24,12 @@ class GDMPPurifier(RangePurifier):
     Each further round noises the result of the last one again; the guide stays the input image.
     """
 
-    Params = GDMPParams
+    class Params(StepsParams):
+        steps: int = Field(10, ge=1, **RUNTIME, description="Denoising steps in each round.")
+        guidance: float = Field(
+            5.0, ge=0, **RUNTIME, description="Weight of the guidance towards the image; 0 is an unguided chain."
+        )
+        rounds: int = Field(1, ge=1, **RUNTIME, description="Number of times that an image is noised and purified.")
 
     def moves(self, strength: Tensor, rng: rbmed.Stream) -> list[Move]:
         """The steps of all rounds, with a noising between one round and the next."""

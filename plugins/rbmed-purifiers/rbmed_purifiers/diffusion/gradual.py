@@ -15,24 +15,6 @@ from rbmed_purifiers.diffusion.schedule import TIMES
 from rbmed_purifiers.diffusion.walk import Move
 
 
-class GradualParams(DiffusionParams):
-    """Parameters of `GradualPurifier`."""
-
-    times: tuple[Annotated[int, Field(ge=1, le=TIMES)], ...] = Field(
-        (30, 30, 30, 30, 50, 50, 125, 125),
-        min_length=1,
-        **RUNTIME,
-        description="Diffusion time of each purification at strength 1, which must not decrease.",
-    )
-    steps: int = Field(2, ge=1, le=20, **RUNTIME, description="Denoising steps of each purification.")
-
-    @pydantic.model_validator(mode="after")
-    def _gradual(self) -> Self:
-        if list(self.times) != sorted(self.times) or self.times[-1] > self.train_t_max:
-            raise ValueError(f"times={list(self.times)} must not decrease nor exceed train_t_max={self.train_t_max}")
-        return self
-
-
 class GradualPurifier(DiffusionPurifier):
     """Gradual noise scheduling for multi-step purification (Lee & Kim 2023, 2303.09051).
 
@@ -41,7 +23,22 @@ class GradualPurifier(DiffusionPurifier):
     times; none is below 1.
     """
 
-    Params = GradualParams
+    class Params(DiffusionParams):
+        times: tuple[Annotated[int, Field(ge=1, le=TIMES)], ...] = Field(
+            (30, 30, 30, 30, 50, 50, 125, 125),
+            min_length=1,
+            **RUNTIME,
+            description="Diffusion time of each purification at strength 1, which must not decrease.",
+        )
+        steps: int = Field(2, ge=1, le=20, **RUNTIME, description="Denoising steps of each purification.")
+
+        @pydantic.model_validator(mode="after")
+        def _gradual(self) -> Self:
+            if list(self.times) != sorted(self.times) or self.times[-1] > self.train_t_max:
+                raise ValueError(
+                    f"times={list(self.times)} must not decrease nor exceed train_t_max={self.train_t_max}"
+                )
+            return self
 
     def times(self, strength: Tensor, number: int = 0) -> Tensor:
         """The diffusion time of each image in purification ``number`` (from 0), int64 (N,)."""

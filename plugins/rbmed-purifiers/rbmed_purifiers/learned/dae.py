@@ -12,20 +12,6 @@ from rbmed_purifiers.bounded import bounded
 from robustbench_med.errors import BadParameter
 
 
-class DAEParams(rbmed.Params):
-    """Parameters of the network and its training."""
-
-    width: int = Field(16, ge=4, description="Channels at full resolution; twice as many at half resolution.")
-    depth: int = Field(2, ge=1, description="Residual blocks at half resolution.")
-    noise: float = Field(
-        0.1, gt=0, le=1, description="Training images get Gaussian noise whose sigma is drawn from [0, noise]."
-    )
-    training: str = Field(
-        "fedavg:rounds=10,local_epochs=2,batch_size=32,lr=2e-3,autocast=true",
-        description="Strategy that trains it over the clients.",
-    )
-
-
 class DAE(rbmed.Purifier):
     """Denoising autoencoder (Vincent et al. 2008), the reformer of MagNet (Meng & Chen 2017, 1705.09064).
 
@@ -33,7 +19,17 @@ class DAE(rbmed.Purifier):
     the change, not the image, so it need not reproduce details.
     """
 
-    Params = DAEParams
+    class Params(rbmed.Params):
+        width: int = Field(16, ge=4, description="Channels at full resolution; twice as many at half resolution.")
+        depth: int = Field(2, ge=1, description="Residual blocks at half resolution.")
+        noise: float = Field(
+            0.1, gt=0, le=1, description="Training images get Gaussian noise whose sigma is drawn from [0, noise]."
+        )
+        training: str = Field(
+            "fedavg:rounds=10,local_epochs=2,batch_size=32,lr=2e-3,autocast=true",
+            description="Strategy that trains it over the clients.",
+        )
+
     stochastic = False
     net: Denoiser
 

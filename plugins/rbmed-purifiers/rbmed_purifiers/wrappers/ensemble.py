@@ -13,27 +13,22 @@ from rbmed_purifiers.wrappers.vote import vote
 from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
 
 
-class EnsembleParams(WrapperParams):
-    """The voters and the vote."""
-
-    purifiers: tuple[str, ...] = Field(
-        ("jpeg", "median", "total-variation"),
-        min_length=2,
-        description="The voters, such as [[jpeg],[ddim:steps=4,t_max=100]].",
-    )
-
-    @field_validator("purifiers")
-    @classmethod
-    def _one_form(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """Brackets exactly around the texts with a comma, so that a list joined by commas can be parsed again."""
-        plain = [text[1:-1] if text.startswith("[") and text.endswith("]") else text for text in texts]
-        return tuple(f"[{text}]" if "," in text else text for text in plain)
-
-
 class Ensemble(Wrapper):
     """A vote over purifiers of different kinds: a perturbation may survive one and not the others."""
 
-    Params = EnsembleParams
+    class Params(WrapperParams):
+        purifiers: tuple[str, ...] = Field(
+            ("jpeg", "median", "total-variation"),
+            min_length=2,
+            description="The voters, such as [[jpeg],[ddim:steps=4,t_max=100]].",
+        )
+
+        @field_validator("purifiers")
+        @classmethod
+        def _one_form(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+            """Brackets exactly around the texts with a comma, so that a list joined by commas can be parsed again."""
+            plain = [text[1:-1] if text.startswith("[") and text.endswith("]") else text for text in texts]
+            return tuple(f"[{text}]" if "," in text else text for text in plain)
 
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)

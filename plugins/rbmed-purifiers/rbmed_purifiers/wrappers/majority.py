@@ -13,22 +13,17 @@ from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
 from robustbench_med.errors import BadParameter
 
 
-class MajorityParams(WrapperParams):
-    """The purifier and the number of copies."""
-
-    purifier: str = Field("ddim", description="The purifier: name or name:key=value,..., in square brackets.")
-    copies: int = Field(
-        8, ge=1, json_schema_extra={"runtime": True}, description="Purified copies of each image that are voted on."
-    )
-
-
 class Majority(Wrapper):
     """A vote over draws of a stochastic purifier (DiffBreak, Kassis et al. 2024, 2411.16598).
 
     With single draws, an attacker can query until a draw fails; a vote gives nearly the same prediction every time.
     """
 
-    Params = MajorityParams
+    class Params(WrapperParams):
+        purifier: str = Field("ddim", description="The purifier: name or name:key=value,..., in square brackets.")
+        copies: int = Field(
+            8, ge=1, json_schema_extra={"runtime": True}, description="Purified copies of each image that are voted on."
+        )
 
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)

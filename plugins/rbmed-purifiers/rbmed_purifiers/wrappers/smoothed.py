@@ -17,19 +17,6 @@ from robustbench_med.errors import BadParameter
 _RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
 
 
-class SmoothedParams(WrapperParams):
-    """The noise, the denoiser and the number of copies."""
-
-    sigma: rbmed.Number = Field(
-        0.25, gt=0, le=10, **_RUNTIME, description="Standard deviation of the noise, for images in [0, 1]."
-    )
-    denoiser: str = Field(
-        "one-step",
-        description="Purifier of the noisy images; one-step is told the noise. none: the classifier sees the noise.",
-    )
-    copies: int = Field(8, ge=1, **_RUNTIME, description="Noisy copies that are voted on, outside of `rbmed certify`.")
-
-
 class Smoothed(Wrapper):
     """A vote over noisy copies (Cohen et al. 2019, 1902.02918), each denoised first (Salman et al. 2020, 2003.01908).
 
@@ -37,7 +24,18 @@ class Smoothed(Wrapper):
     `rbmed certify` certifies radii in L2 for the vote over infinitely many copies.
     """
 
-    Params = SmoothedParams
+    class Params(WrapperParams):
+        sigma: rbmed.Number = Field(
+            0.25, gt=0, le=10, **_RUNTIME, description="Standard deviation of the noise, for images in [0, 1]."
+        )
+        denoiser: str = Field(
+            "one-step",
+            description="Purifier of the noisy images; one-step is told the noise. none: the classifier sees the "
+            "noise.",
+        )
+        copies: int = Field(
+            8, ge=1, **_RUNTIME, description="Noisy copies that are voted on, outside of `rbmed certify`."
+        )
 
     def __init__(self, params: Any = None) -> None:
         super().__init__(params)
