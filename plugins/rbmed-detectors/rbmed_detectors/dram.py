@@ -39,8 +39,8 @@ class DRAMDetector(MAEPart, rbmed.Detector):
         statistic: Literal["ks", "mean"] = Field(
             "ks",
             **RUNTIME,
-            description="ks: two-sample Kolmogorov-Smirnov statistic (published). mean: mean over the masks of the loss "
-            "in standard deviations of the clean losses under that mask; one-sided.",
+            description="ks: two-sample Kolmogorov-Smirnov statistic (published). mean: mean over the masks of the "
+            "loss in standard deviations of the clean losses under that mask; one-sided.",
         )
 
     stochastic = False
