@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class Task(Protocol):
@@ -51,36 +51,21 @@ class Progress(Protocol):
         """The display of a run of ``total`` cells."""
 
 
-class _SilentTask:
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Show nothing."""
+class _Hidden:
+    """A bar, or the display of a run, that is not shown."""
 
-    def __enter__(self) -> _SilentTask:
+    def advance(self, steps: int = 1, note: str = "") -> None: ...
+
+    def started(self, cell_id: str, title: str, images: int) -> None: ...
+
+    def advanced(self, cell_id: str, images: int, robust: float | None) -> None: ...
+
+    def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None: ...
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class _SilentGrid:
-    def started(self, cell_id: str, title: str, images: int) -> None:
-        """Show nothing."""
-
-    def advanced(self, cell_id: str, images: int, robust: float | None) -> None:
-        """Show nothing."""
-
-    def finished(self, cell_id: str, title: str, status: str, reason: str | None, resumed: bool) -> None:
-        """Show nothing."""
-
-    def __enter__(self) -> _SilentGrid:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Silent:
@@ -88,8 +73,8 @@ class Silent:
 
     def task(self, description: str, total: int) -> Task:
         """A bar that is not shown."""
-        return _SilentTask()
+        return _Hidden()
 
     def grid(self, total: int) -> Grid:
         """A display that is not shown."""
-        return _SilentGrid()
+        return _Hidden()
