@@ -1,8 +1,9 @@
-"""The source checkout that the code runs from."""
+"""The source checkout that the code runs from, and what is published: the configurations, the leaderboard's sources."""
 
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from pathlib import Path
 
 
@@ -24,3 +25,21 @@ def _project(file: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return name if isinstance(name, str) else None
+
+
+#: The folder inside an installed package.
+INSTALLED = Path(__file__).parents[1] / "published"
+
+
+@cache
+def published(name: str, file: Path = Path(__file__)) -> Path | None:
+    """The folder ``configs`` or ``leaderboard`` as it was published; None if neither installed nor in a checkout.
+
+    Args:
+        name: of the folder.
+        file: of the package, whose checkout is looked into.
+    """
+    if (INSTALLED / name).is_dir():
+        return INSTALLED / name
+    root = checkout(file)
+    return root / name if root is not None and (root / name).is_dir() else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import BadConfig
-from robustbench_med.files.published import published
+from robustbench_med.files.checkout import published
 
 #: Folder of the configurations that can be given by name.
 NAMED = Path("configs")

@@ -190,7 +190,7 @@ class Outcome:
         rungs: what each attack did; one entry unless the cell is a ladder.
         also: further scorings that were requested, by ``clean_`` or ``attacked_`` and their name: ``attacked_8bit``,
             ``clean_fixed_noise`` and ``attacked_fixed_noise``.
-        codes: (N,) the patients as they may be published (`robustbench_med.datasets.patients`); empty where they are
+        codes: (N,) the patients as they may be published (`robustbench_med.datasets.test_split`); empty where they are
             not known, and until the cell is over.
         lesions: measurements of the lesions, as in `robustbench_med.interfaces.dataset.Split`; empty where the data set
             has none, and until the cell is over.

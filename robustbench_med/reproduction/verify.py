@@ -37,7 +37,7 @@ from robustbench_med.reproduction.description import planned_id, variant
 from robustbench_med.reproduction.revisions import other_revisions
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
-from robustbench_med.runtime.float32 import set_float32
+from robustbench_med.runtime.speed import set_float32
 from robustbench_med.training.loader import Loader
 from robustbench_med.training.ready import ready_seed
 

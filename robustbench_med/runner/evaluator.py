@@ -21,7 +21,7 @@ from robustbench_med.attacks.measure import measure_chunks
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.certification.smoothing import sigma_of
 from robustbench_med.datasets.loading import rows_to_evaluate
-from robustbench_med.datasets.patients import patient_codes
+from robustbench_med.datasets.test_split import patient_codes
 from robustbench_med.defenses.deployment import Deployment, Question
 from robustbench_med.defenses.insider import insider
 from robustbench_med.defenses.pipeline import Pipeline
@@ -51,8 +51,7 @@ from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Star
 from robustbench_med.runner.shards import shares
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
-from robustbench_med.runtime.float32 import set_float32
-from robustbench_med.runtime.speed import Speed
+from robustbench_med.runtime.speed import Speed, set_float32
 from robustbench_med.training.loader import Loader
 
 

@@ -14,6 +14,8 @@ from robustbench_med.defenses.building import build_for
 from robustbench_med.defenses.deployment import Deployment, unknown_client
 from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.insider import no_insider
+from robustbench_med.defenses.resolved import ResolvedDefense
+from robustbench_med.defenses.tasks import check_parts
 from robustbench_med.errors import (
     DataError,
     ModelNote,
@@ -37,7 +39,6 @@ from robustbench_med.runner.evaluator import Evaluator
 from robustbench_med.runner.executors import Submits, find_executor
 from robustbench_med.runner.messages import Job
 from robustbench_med.runner.run_loop import RunLoop
-from robustbench_med.runner.tasks import check_task
 from robustbench_med.training.loader import Loader
 
 
@@ -222,3 +223,22 @@ def _errors_left_to_the_cell() -> Iterator[None]:
         raise
     except BaseException:  # noqa: BLE001
         pass
+
+
+def check_task(cell: Cell, card: DataCard, asked: DataCard, resolved: ResolvedDefense) -> None:
+    """Raise `UsageError` for a goal or a part that does not fit the task.
+
+    Args:
+        cell: the cell.
+        card: of the data set.
+        asked: of the question about it; where it is about one finding, a card of two classes.
+        resolved: the defense.
+    """
+    goal = cell.threat.goal
+    if goal in ("distant", "farthest"):
+        if card.task != "ordinal" or len(card.classes) < 3:
+            raise DataError(f"data set {card.name!r} has no scale of three grades or more, which --goal {goal} needs")
+    elif goal != "untargeted" and asked.lesion_class is None:
+        hint = "; name a finding: --finding" if card.task == "multi-label" else ""
+        raise DataError(f"data set {card.name!r} names no lesion class, which --goal {goal} needs{hint}")
+    check_parts(card, resolved, cell.threat.finding)

@@ -1,4 +1,4 @@
-"""Speed settings of the attack's passes; scoring does not use them."""
+"""Speed settings of the attack's passes, which scoring does not use, and how exact float32 is."""
 
 from __future__ import annotations
 
@@ -50,3 +50,10 @@ class Speed:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=DTYPES[self.precision])
+
+
+def set_float32(tf32: bool = False) -> None:
+    """Compute in full float32, or let CUDA use TF32 (10 bits) in convolutions and matrix products; for the process."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32

@@ -27,9 +27,9 @@ from __future__ import annotations
 
 from robustbench_med.testing.checking import Check, NotApplicable, Result, Subject
 from robustbench_med.testing.checks import checks_of
-from robustbench_med.testing.conformance import Case, cases, check_plugin, faults, parametrize, results, run_case
-from robustbench_med.testing.contracts import (
+from robustbench_med.testing.conformance import (
     AttackContract,
+    Case,
     DatasetContract,
     DefenseContract,
     DetectorContract,
@@ -38,10 +38,15 @@ from robustbench_med.testing.contracts import (
     PurifierContract,
     ReportContract,
     StrategyContract,
+    cases,
+    check_plugin,
+    faults,
+    parametrize,
+    results,
+    run_case,
 )
-from robustbench_med.testing.interrupt import Stop, StopAfter
 from robustbench_med.testing.pretend import PretendDevice
-from robustbench_med.testing.toys import ToyClassifier, toy_images, toy_outcome, toy_target
+from robustbench_med.testing.toys import Stop, StopAfter, ToyClassifier, toy_images, toy_outcome, toy_target
 
 __all__ = [
     "AttackContract",

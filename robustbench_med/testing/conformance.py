@@ -1,12 +1,13 @@
-"""Every check of every component of a plugin, one after the other or as test cases."""
+"""Every check of every component of a plugin: one after the other, as test cases, or as methods of test classes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from robustbench_med.errors import UnknownName
 from robustbench_med.plugins.entries import Plugin
@@ -140,3 +141,56 @@ def _subjects(
         for entry in entries
     ]
     return subjects, lines
+
+
+class Contract:
+    """Base class of the contracts.
+
+    Attributes:
+        component: a reference such as ``"my-attack:steps=3"``.
+        plugin: file of an unpackaged plugin, if any.
+        kind: set by the contract of each kind.
+    """
+
+    component: ClassVar[str] = ""
+    plugin: ClassVar[str | None] = None
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def subject(cls) -> Subject:
+        """The component under test."""
+        return _subject(cls.kind, cls.component, cls.plugin)
+
+
+@cache
+def _subject(kind: str, component: str, plugin: str | None) -> Subject:
+    registry = Registry(files=[plugin] if plugin else [])
+    ref = parse(component)
+    return Subject(registry, registry.find(kind, ref.name), ref)
+
+
+def contract(kind: str) -> type[Contract]:
+    """The contract of a kind."""
+    methods: dict[str, Any] = {"kind": kind, "__doc__": f"What must be true of a component of kind {kind}."}
+    for check in checks_of(kind):
+        methods[f"test_{check.name.replace('-', '_')}"] = _method(check)
+    return type(f"{kind.capitalize()}Contract", (Contract,), methods)
+
+
+def _method(check: Check) -> Any:
+    def test(self: Contract) -> None:
+        run_case(Case(self.subject(), check))
+
+    test.__doc__ = check.about
+    return test
+
+
+AttackContract = contract("attack")
+DetectorContract = contract("detector")
+PurifierContract = contract("purifier")
+StrategyContract = contract("strategy")
+DatasetContract = contract("dataset")
+ModelContract = contract("model")
+DefenseContract = contract("defense")
+MetricContract = contract("metric")
+ReportContract = contract("report")

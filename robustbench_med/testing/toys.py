@@ -1,4 +1,4 @@
-"""Small, deterministic images, classifiers and outcomes to test components."""
+"""Small, deterministic images, classifiers, outcomes and interruptions to test components."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from robustbench_med.interfaces import Classifier, Purifier, TargetModel
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
+from robustbench_med.progress import Grid, Silent
 
 
 class ToyClassifier(Classifier):
@@ -115,3 +116,34 @@ def toy_outcome(n: int = 8, draws: int = 2, detector: bool = True) -> Outcome:
         index=torch.arange(n),
         rungs=(replace(RungResult.empty("toy", "oblivious", n), gradients=torch.full((n,), 10)),),
     )
+
+
+class Stop(Exception):
+    """Simulates the user's Ctrl-C."""
+
+
+class StopAfter:
+    """Progress (and its own task) that raises `Stop` once ``steps`` steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def task(self, description: str, total: int) -> StopAfter:
+        """Itself."""
+        return self
+
+    def grid(self, total: int) -> Grid:
+        """A display that is not shown."""
+        return Silent().grid(total)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count, and raise `Stop` at the chosen step."""
+        self.left -= steps
+        if steps and self.left <= 0:
+            raise Stop
+
+    def __enter__(self) -> StopAfter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

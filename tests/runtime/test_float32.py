@@ -11,8 +11,8 @@ import torch
 from helpers import grids
 
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.runtime.float32 import set_float32
 from robustbench_med.runtime.isolation import settings_kept
+from robustbench_med.runtime.speed import set_float32
 
 FULL = {"cudnn_allow_tf32": False, "cuda_matmul_allow_tf32": False, "float32_matmul_precision": "highest"}
 FAST = {"cudnn_allow_tf32": True, "cuda_matmul_allow_tf32": True, "float32_matmul_precision": "high"}

@@ -12,8 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.corruptions.families import FAMILIES, corrupted
-from rbmed_attacks.corruptions.jpeg import jpeg
+from rbmed_attacks.corruptions.families import FAMILIES, corrupted, jpeg
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter, NotDefined
 

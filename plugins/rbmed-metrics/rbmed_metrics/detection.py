@@ -1,4 +1,4 @@
-"""How well the detector separates attacked from clean images, and how many wrong answers it misses."""
+"""What detector and purifier did: how well attacked images are told from clean ones, and what is changed."""
 
 from __future__ import annotations
 
@@ -45,3 +45,22 @@ def _tpr_at(clean: Tensor, attacked: Tensor, fpr: float) -> float:
     """Share of attacked scores above the clean scores' (1 - fpr) quantile."""
     threshold = torch.quantile(clean, 1 - fpr, interpolation="higher")
     return float((attacked > threshold).float().mean())
+
+
+class Purification(Metric):
+    """Shares of images flagged, changed and rejected, and the size of the change."""
+
+    def compute(self, outcome: Outcome) -> dict[str, Any]:
+        """``purified_rmse`` is the mean over changed attacked images, in units of the pixel range [0, 1]."""
+        changed = outcome.attacked.changed
+        rmse = outcome.attacked.purified_rmse[changed]
+        rmse = rmse[rmse.isfinite()]
+        return {
+            "clean_flagged": share(outcome.clean.flagged, outcome.patients),
+            "clean_changed": share(outcome.clean.changed, outcome.patients),
+            "clean_rejected": share(outcome.clean.rejected, outcome.patients),
+            "attacked_flagged": share(outcome.attacked.flagged, outcome.patients),
+            "attacked_changed": share(changed, outcome.patients),
+            "attacked_rejected": share(outcome.attacked.rejected, outcome.patients),
+            "purified_rmse": float(rmse.mean()) if len(rmse) else None,
+        }

@@ -52,7 +52,7 @@ def rbmed_metrics() -> Iterator[MetricSpec]:
     )
     yield MetricSpec(
         name="purification",
-        target="rbmed_metrics.purification:Purification",
+        target="rbmed_metrics.detection:Purification",
         summary="Share of images flagged and changed, size of the change, cost of rejection",
     )
     yield MetricSpec(

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rbmed_metrics.classification import Classification
-from rbmed_metrics.detection import Detection
-from rbmed_metrics.purification import Purification
+from rbmed_metrics.detection import Detection, Purification
 from rbmed_metrics.reports import CSV, Markdown
 from rbmed_metrics.seeds import Seeds
 from robustbench_med import Outcome, Predictions, RungResult

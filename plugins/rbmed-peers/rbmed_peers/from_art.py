@@ -12,9 +12,8 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from rbmed_peers.arguments import from_signature
-from rbmed_peers.few_classes import no_dlr
 from rbmed_peers.isolation import Opaque
-from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
+from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer, no_dlr
 from rbmed_peers.starts import attack_from_start
 from robustbench_med import Field, ThreatModel
 

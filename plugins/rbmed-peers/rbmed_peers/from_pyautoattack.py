@@ -9,9 +9,8 @@ from pyautoattack import checks
 from torch import Tensor
 
 from rbmed_peers.arguments import Argument, near
-from rbmed_peers.few_classes import no_dlr, tiles
 from rbmed_peers.isolation import Opaque
-from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
+from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer, no_dlr, tiles
 from robustbench_med import Field, ThreatModel
 from robustbench_med.errors import BadParameter
 

@@ -79,7 +79,7 @@ def measured(places: list[Path] | None, digest: str) -> tuple[list[Record], dict
     Raises:
         DataError: results were named, and none is of these weights.
     """
-    from robustbench_med.files.published import published
+    from robustbench_med.files.checkout import published
     from robustbench_med.leaderboard.sources.folder import read_sources
 
     own: list[Record] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.files.published import published
+from robustbench_med.files.checkout import published
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims

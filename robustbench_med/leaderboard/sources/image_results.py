@@ -3,8 +3,8 @@
 One JSON line a cell. ``index`` says which rows of the test split, ``0-319`` or ``1,7,10-12``; ``labels`` has a letter
 for each image, ``clean`` and ``attacked`` one string for each noise draw: the class (0-9, then a-z), ``-`` where the
 system abstained, or ``?`` where its answer was not finite. ``roc`` has points (false positives, true positives) of the
-detector, thinned out. ``patients`` and ``sites`` say for each patient (hashed, `robustbench_med.datasets.patients`) and
-each client which rows are theirs. ``lesions`` has the measurements of each image's lesion, null where there is none.
+detector, thinned out. ``patients`` and ``sites`` say for each patient (hashed, `robustbench_med.datasets.test_split`)
+and each client which rows are theirs. ``lesions`` has measurements of each image's lesion, null where there is none.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.wrappers.vote import vote
-from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
+from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams, vote
 
 
 class Ensemble(Wrapper):
@@ -45,7 +44,7 @@ class Ensemble(Wrapper):
         return self._graded(torch.cat([part.copies(x, strength, stream) for part, stream in voters], 1))
 
     def join(self, logits: Tensor) -> Tensor:
-        """The vote over the voters' predictions, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
+        """The vote over the voters' predictions, log-probabilities (N, K); see `rbmed_purifiers.wrappers.wrapper`."""
         each = torch.split(logits, [part.votes for part in self.inner()], 1)
         votes = [part.join(part_logits) for part, part_logits in zip(self.inner(), each, strict=True)]
         return vote(torch.stack(votes, 1), self.params.vote)

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.wrappers.vote import vote
-from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
+from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams, vote
 from robustbench_med.errors import BadParameter
 
 
@@ -46,7 +45,7 @@ class Majority(Wrapper):
         return self._graded(self.inner()[0].copies(*repeated).reshape(len(x), self.votes, *x.shape[1:]))
 
     def join(self, logits: Tensor) -> Tensor:
-        """The vote over the copies, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
+        """The vote over the copies, log-probabilities (N, K); see `rbmed_purifiers.wrappers.wrapper`."""
         part, (n, _, classes) = self.inner()[0], logits.shape
         votes = part.join(logits.reshape(-1, part.votes, classes))
         return vote(votes.view(n, -1, classes), self.params.vote)

@@ -10,8 +10,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_purifiers.bounded import bounded
 from rbmed_purifiers.diffusion.one_step import OneStepPurifier
-from rbmed_purifiers.wrappers.vote import vote
-from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams
+from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams, vote
 from robustbench_med.errors import BadParameter
 
 _RUNTIME: dict[str, Any] = {"json_schema_extra": {"runtime": True}}
@@ -71,5 +70,5 @@ class Smoothed(Wrapper):
         return made.reshape(len(x), n, *x.shape[1:])
 
     def join(self, logits: Tensor) -> Tensor:
-        """The vote over the copies, log-probabilities (N, K); see `rbmed_purifiers.wrappers.vote`."""
+        """The vote over the copies, log-probabilities (N, K); see `rbmed_purifiers.wrappers.wrapper`."""
         return vote(logits, self.params.vote)
