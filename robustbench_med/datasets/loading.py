@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from robustbench_med.datasets.partition import partitioned, without
+from robustbench_med.datasets.clients import partitioned, without
 from robustbench_med.files.paths import data_root
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef

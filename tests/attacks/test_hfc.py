@@ -13,7 +13,7 @@ from robustbench_med.attacks.features import CleanFeatures, features
 from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
-from robustbench_med.defenses.deployment import fix_gate
+from robustbench_med.defenses.gates import fix_gate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter, NotDefined
 from robustbench_med.interfaces import Classifier, Detector, System, TrainJob

@@ -10,7 +10,7 @@ from helpers.attacks import accuracy, run, rung, settings
 from helpers.sanity import GATE, THREAT, N, Net, Rough, Smooth, figures, flags, images, labels, looked_at
 from torch import Tensor
 
-from robustbench_med.defenses.deployment import fix_gate
+from robustbench_med.defenses.gates import fix_gate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
 from robustbench_med.interfaces import Purifier, System

@@ -14,9 +14,10 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from robustbench_med.api import Pair, RunOptions, TrainingOptions, load_defense
+from robustbench_med.api import load_defense
 from robustbench_med.cli.main import app
 from robustbench_med.datasets.own import OwnData
+from robustbench_med.evaluation.keywords import Pair, RunOptions, TrainingOptions
 from robustbench_med.grid import options as groups
 from robustbench_med.grid.config import OPTIONS, RunConfig, build
 from robustbench_med.grid.options import Ref

@@ -12,7 +12,8 @@ from helpers.patients import Toy, over_clients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_med.datasets.partition import SCHEMES, without
+from robustbench_med.datasets.clients import without
+from robustbench_med.datasets.partition import SCHEMES
 from robustbench_med.datasets.partition_report import holdings
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces import Dataset

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.patients import Toy, over_clients
 
-from robustbench_med.datasets.partition import without
+from robustbench_med.datasets.clients import without
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Fold, Split
 

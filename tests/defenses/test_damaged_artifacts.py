@@ -13,7 +13,7 @@ from helpers.paths import TOY
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.defenses.deployment import read_gates, write_gates
+from robustbench_med.defenses.gates import read_gates, write_gates
 from robustbench_med.defenses.pipeline import Gate
 from robustbench_med.errors import StoreWarning
 from robustbench_med.files.paths import home

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_med.defenses.deployment import CAP, conformal_rank, fix_gate, lowered, too_few
+from robustbench_med.defenses.gates import CAP, conformal_rank, fix_gate, lowered, too_few
 
 
 @pytest.mark.parametrize(

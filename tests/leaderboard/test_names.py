@@ -12,8 +12,9 @@ from helpers import board as boards
 from helpers.board import record
 from helpers.paths import ROOT
 
-from robustbench_med.api import TrainingOptions, load_defense
+from robustbench_med.api import load_defense
 from robustbench_med.errors import BadConfig, UnknownName
+from robustbench_med.evaluation.keywords import TrainingOptions
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.rerun import TRAINING, commands, snippet
 from robustbench_med.leaderboard.sources.folder import read_sources

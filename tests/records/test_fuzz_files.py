@@ -25,6 +25,7 @@ from rich.console import Console
 
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records
+from robustbench_med.cli.tables.explanation import explain
 from robustbench_med.defenses.artifact import MANIFEST, Artifact, save_state, seal
 from robustbench_med.errors import BadConfig, UsageError, WeightsError
 from robustbench_med.files import journal
@@ -88,7 +89,7 @@ def used(record: Record) -> None:
         records.left_out(record),
     ):
         list(lines)
-    list(records.explain(both, Path("samples")))
+    list(explain(both, Path("samples")))
     frame(both).to_parquet(io.BytesIO())
     exported(both, "csv")
     exported(both, "json")

@@ -13,7 +13,7 @@ from helpers import grids
 from helpers.attacks import run, rung, settings
 from torch import Tensor
 
-from robustbench_med.cli.tables import scorings as lines
+from robustbench_med.cli.tables import lines
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces import Classifier, Purifier
 from robustbench_med.interfaces.random import Stream
@@ -100,7 +100,7 @@ def test_a_record_holds_every_way_to_count(measured: Measured) -> None:
         assert record.metrics[f"{side}_fixed_noise"] == pytest.approx(fixed.mean())
     assert record.metrics["robust_8bit"] == pytest.approx((frame.attacked_8bit_prediction == frame.label).mean())
     assert record.intervals.keys() >= {"robust_8bit", "clean_fixed_noise", "clean_any_of_n"}
-    (line,) = lines.lines([record])
+    (line,) = lines.scorings([record])
     assert all(word in line for word in ("mean ", "majority ", "any of n ", "fixed noise ", "8 bits "))
 
 

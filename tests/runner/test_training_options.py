@@ -12,7 +12,7 @@ import torch
 from helpers.paths import TOY
 
 import robustbench_med as rbmed
-from robustbench_med.defenses.deployment import fix_gate
+from robustbench_med.defenses.gates import fix_gate
 from robustbench_med.defenses.resolved import resolve_defense
 from robustbench_med.errors import BadParameter, DataError, StoreWarning, UsageError, WeightsError
 from robustbench_med.files.paths import home

@@ -113,7 +113,8 @@ def partition(
     known = registry()
     check_component(known, "dataset", name)
     check_partition(partition)
-    from robustbench_med.datasets.partition import partitioned, scheme
+    from robustbench_med.datasets.clients import partitioned
+    from robustbench_med.datasets.partition import scheme
     from robustbench_med.datasets.partition_report import check_target, holdings, picture, summary
     from robustbench_med.interfaces.dataset import SPLITS
     from robustbench_med.plugins.references import parse

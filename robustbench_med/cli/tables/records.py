@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
@@ -69,7 +66,7 @@ def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
             "strategy": text if forms[name] > 1 else name,
             "trained": "" if (seed := record.defense.weights.seed) is None else f"seed {seed}",
             "threat": threat_of(record),
-            "client": _client(record) if len(alone) > 1 else "",
+            "client": client_of(record) if len(alone) > 1 else "",
             "seed": str(record.seed),
         }
         for record, name, text in zip(records, names, full, strict=True)
@@ -134,7 +131,7 @@ def _fold(record: Record) -> str:
     return str(record.dataset.fold.number) if record.dataset.fold else ""
 
 
-def _client(record: Record) -> str:
+def client_of(record: Record) -> str:
     """The client, of a cell that looked at one."""
     return record.clients[0] if len(record.clients) == 1 else "all"
 
@@ -201,48 +198,6 @@ def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
         yield f"patients{whose} are not recorded: intervals are by images, as if these were independent, and too narrow"
 
 
-def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
-    """What claim and probe mean, and what to run next; nothing where the user chose the rungs.
-
-    ``samples`` is the folder of per-image results: the gap is taken over the images that both attacks saw.
-    """
-    claims = {_key(r): r for r in records if r.role == "claim" and r.status == "ok"}
-    probes = [r for r in records if r.role == "probe" and r.status == "ok"]
-    if claims:
-        yield (
-            "[bold]oblivious[/]: the attacker sees the classifier only and does not know the defense "
-            "(the setting most papers report)."
-        )
-    if probes:
-        yield (
-            f"[bold]probe[/]: a quick ladder of adversaries who know more and more of the defense; "
-            f"{probes[0].n} images and few steps, so it can only show a weakness, never its absence."
-        )
-    for probe in probes:
-        claim = claims.get(_key(probe))
-        if claim is None:
-            continue
-        if not all((samples / f"{record.cell_id}.parquet").is_file() for record in (claim, probe)):
-            continue  # records that came without their samples
-        claimed, probed = on_the_same_images(claim, probe, samples)
-        gap = 100 * (claimed - probed)
-        verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
-        name = escape(formatted(claim.defense))
-        same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
-        yield f"{name}: {same}: {verdict}."
-        yield f"[dim]more: {escape(_again(claim))} --access ladder:full[/]"
-
-
-def _again(record: Record) -> str:
-    """The command that measures this defense with these weights."""
-    options = {"dataset": formatted(record.dataset), "defense": formatted(record.defense), **record.defense.asked}
-    if record.dataset.partition:
-        options["partition"] = record.dataset.partition
-    words = [word for name, text in options.items() for word in (f"--{name}", text)]
-    words += [word for site in record.unseen for word in ("--unseen-site", site)]
-    return shlex.join(["rbmed", "run", *words])
-
-
 def ladder(record: Record) -> Table | None:
     """The results of a ladder, rung by rung; None for other records."""
     if not record.attack.is_ladder or record.status != "ok":
@@ -292,21 +247,3 @@ def warnings(records: Sequence[Record]) -> Iterator[str]:
             yield f"{name_of(record)}: {flag}: {_meaning(flag)}"
         for note in record.diagnostics.notes:
             yield f"{name_of(record)}: {note}"
-
-
-def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:
-    """Robust accuracy of both cells over the images of the probe, each a mean over noise draws."""
-    import pandas as pd
-
-    frames = [pd.read_parquet(samples / f"{record.cell_id}.parquet") for record in (claim, probe)]
-    shared = [frame[frame["index"].isin(frames[1]["index"])] for frame in frames]
-    safe = [(frame.attacked_prediction == frame.label) | frame.attacked_rejected for frame in shared]
-    return float(safe[0].mean()), float(safe[1].mean())
-
-
-def _key(record: Record) -> tuple[str, ...]:
-    """What a claim and its probe have in common."""
-    facts = (record.dataset.digest, formatted(record.defense), record.defense.weights.digest)
-    threat = record.threat
-    ball = (threat.norm, threat.eps, threat.goal, threat.finding)
-    return tuple(map(str, (*facts, *ball, record.seed, record.unseen, _client(record))))

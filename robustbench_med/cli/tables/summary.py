@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_med.cli.console import MANY, err, out, plain, show_table
-from robustbench_med.cli.tables import certificates, folds, scorings, tasks
+from robustbench_med.cli.tables import certificates, lines
 from robustbench_med.cli.tables import clients as between
 from robustbench_med.cli.tables import records as results
+from robustbench_med.cli.tables.explanation import explain
 from robustbench_med.records.record import Record
 
 
@@ -18,9 +19,9 @@ def show(records: Sequence[Record], samples: Path) -> None:
     ``samples`` is the folder of per-image results.
     """
     show_table(results.show(records))
-    for line in (*folds.lines(records, samples), *results.clients_and_patients(records), *results.unseen(records)):
+    for line in (*lines.folds(records, samples), *results.clients_and_patients(records), *results.unseen(records)):
         plain(line)
-    for line in (*scorings.lines(records), *tasks.lines(records)):
+    for line in (*lines.scorings(records), *lines.tasks(records)):
         plain(line)
     if (certified := certificates.show(records)) is not None:
         out.print()
@@ -40,7 +41,7 @@ def show(records: Sequence[Record], samples: Path) -> None:
             out.print(ladder)
         for line in results.left_out(record):
             plain(line)
-    for line in results.explain(records, samples):
+    for line in explain(records, samples):
         out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line
     for line in results.unmeasured(records):
         plain(line)
