@@ -21,10 +21,8 @@ class Schedule(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # a second: `rbmed plan` needs no network
-
-        linear = DDPMScheduler(TIMES, beta_start=BETA_FIRST, beta_end=BETA_LAST, beta_schedule="linear")
-        self.register_buffer("alpha_bar", torch.cat([torch.ones(1), linear.alphas_cumprod]), persistent=False)
+        betas = torch.linspace(BETA_FIRST, BETA_LAST, TIMES)
+        self.register_buffer("alpha_bar", torch.cat([torch.ones(1), (1 - betas).cumprod(0)]), persistent=False)
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Standard deviations of signal and noise at times ``t``, each (N, 1, 1, 1)."""

@@ -5,11 +5,18 @@ A small image has few details that need full resolution (Hoogeboom et al. 2023, 
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec, module_from_spec
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rbmed_purifiers.diffusion.params import DiffusionParams
 from robustbench_med.errors import BadParameter
+
+#: Packages whose ``__init__`` imports every network of diffusers, which takes as long as all else at a start.
+ALL_NETWORKS = ("diffusers.models.unets", "diffusers.models.transformers")
 
 
 def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> nn.Module:
@@ -30,9 +37,7 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
             f"purifier {name}: fold={params.fold} and levels={params.levels} need an image side that is a multiple of "
             f"{unit}, not {size} px"
         )
-    from diffusers.models.unets.unet_2d import UNet2DModel  # seconds: `rbmed plan` needs no network
-
-    net: nn.Module = UNet2DModel(
+    net: nn.Module = _unet_class()(
         sample_size=size // params.fold,
         in_channels=channels * params.fold**2,
         out_channels=channels * params.fold**2,
@@ -44,6 +49,24 @@ def build_unet(channels: int, size: int, params: DiffusionParams, name: str) -> 
         add_attention=False,
     )
     return net
+
+
+def _unet_class() -> Any:
+    """diffusers' UNet2DModel, without the networks beside it.
+
+    Imported when a network is built: a plan needs none, and diffusers loads torch's compiler.
+    """
+    empty = [name for name in ALL_NETWORKS if name not in sys.modules]
+    for name in empty:
+        spec = find_spec(name)
+        assert spec is not None
+        sys.modules[name] = module_from_spec(spec)  # finds its files, and its __init__ has not run
+    try:
+        from diffusers.models.unets.unet_2d import UNet2DModel
+    finally:
+        for name in empty:
+            sys.modules.pop(name)  # whoever asks next gets the whole package
+    return UNet2DModel
 
 
 def fold(x: Tensor, side: int) -> Tensor:
