@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import board as boards
@@ -82,7 +83,8 @@ def test_every_row_is_a_dot_with_its_interval() -> None:
         "&lt;/b&gt;", ""
     )
     assert "without" not in chart
-    assert re.findall(r"</svg> ([a-z -]+)</li>", chart) == ["static", "randomized test-time"]
+    kinds = ["Classifier alone", "Defense at test time, randomized"]
+    assert re.findall(r"</svg> ([A-Za-z ,]+)</li>", chart) == [*kinds, "nothing lost"]
     assert scatter.scatter([], "nothing") == ""
 
 
@@ -95,6 +97,50 @@ def test_names_in_a_chart_stay_apart_and_inside(count: int) -> None:
     if count <= 4:
         assert all(abs(one - other) >= 12 for at, one in enumerate(places) for other in places[:at])
         assert all(0 <= y <= scatter.HIGH for y in places)
+
+
+def test_names_in_a_chart_cover_no_named_dot() -> None:
+    """Two dots at one height, near each other: the name of the left one would run over the right one."""
+    left, right = (boards.entry("a", 0.5, track="static", clean=share(at)) for at in (0.60, 0.66))
+    chart = scatter.scatter([scatter.Dot(left, "a long name", True), scatter.Dot(right, "another", True)], "t")
+    found = re.findall(r"class=name x=([\d.]+) y=([\d.]+) text-anchor=(\w+)", chart)
+    dots = [(float(x), float(y)) for x, y in re.findall(r"circle cx=([\d.]+) cy=([\d.]+)><title", chart)]
+    assert len(found) == len(dots) == 2
+    for text, (x, y, anchor) in zip(("a long name", "another"), found, strict=True):
+        wide = len(text) * scatter.LETTER
+        low = float(x) - wide * (anchor == "end")
+        assert not any(low < at < low + wide and abs(float(y) - height) < 6 for at, height in dots)
+
+
+def test_the_first_sentence_says_who_wins_on_images_of_patients() -> None:
+    rows = (
+        section(boards.entry("undefended", 0.1), track="static"),
+        section(boards.entry("filter", 0.3), track="randomized test-time"),
+    )
+    simulated, real = boards.board(boards.entry("other")), replace(boards.board(), sections=rows, synthetic=False)
+    cards = [overview.card(each, PEOPLE) for each in (simulated, real)]
+    answer = overview.on_patients(overview.Panel("Linf 4/255", "a", cards), PEOPLE)
+    assert answer is not None
+    assert (answer.best.entry.defense, answer.card.board.synthetic) == ("filter", False)
+    assert answer.plain is None, "no plugin says that it is a classifier without a defense"
+    assert overview.on_patients(overview.Panel("Linf 4/255", "a", cards[:1]), PEOPLE) is None
+
+
+def test_the_published_answer_has_the_figures_of_its_board() -> None:
+    page = (ROOT / "leaderboard/index.html").read_text(encoding="utf-8")
+    found = re.search(r'class="?answer"?>(.*?)</p>', page, re.DOTALL)
+    assert found is not None
+    facts = json.loads((ROOT / "leaderboard/leaderboard.json").read_text(encoding="utf-8"))
+    board = next(
+        each for each in facts["boards"] if not each["synthetic"] and each["eps_text"] == "4/255" and ranked(each)
+    )
+    best, plain = (max(row["worst"]["value"] for row in rows) for rows in (ranked(board), ranked(board, "undefended")))
+    assert re.findall(r"<b>([\d.]+) %</b>", found[1]) == [f"{100 * best:.1f}", f"{100 * plain:.1f}"]
+
+
+def ranked(board: dict[str, Any], defense: str = "") -> list[dict[str, Any]]:
+    rows = [row for section in board["sections"] for row in section["entries"] if row["ranked"]]
+    return [row for row in rows if not defense or row["defense"] == defense]
 
 
 def test_the_same_system_is_followed_over_eps() -> None:

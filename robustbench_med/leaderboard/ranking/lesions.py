@@ -39,11 +39,6 @@ class LesionRange:
     clean: Figure | None
     worst: Figure | None
 
-    @property
-    def middle(self) -> float:
-        """Of ``low`` and ``high``."""
-        return (self.low + self.high) / 2
-
 
 def by_lesion(outcomes: Sequence[ImageResults | Answers | None], name: str) -> list[LesionRange]:
     """The ranges of a measurement that have images; means over the seeds of a row, or of the answers to its worst case.

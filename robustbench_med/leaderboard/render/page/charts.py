@@ -111,7 +111,7 @@ def lines(
     out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape(y_label)}</text></g>')
     out += [*map(_line, drawn), "</svg>"]
     named = [line for line in drawn if line.name]
-    if len(named) > 1:
+    if named:
         out += ['<ul class="legend">', *map(_legend, named), "</ul>"]
     return markup([*out, "</div>"])
 

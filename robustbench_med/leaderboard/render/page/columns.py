@@ -97,9 +97,8 @@ def _of_client(entry: Entry) -> str:
     """Interval, name and number of images of the worst client."""
     if entry.worst_client_accuracy is None:
         return ""
-    return " ".join(
-        filter(None, [interval(entry.worst_client_accuracy), f"{entry.worst_client}, {client_count(entry)}"])
-    )
+    whose = f"{entry.worst_client}, {client_count(entry)}".replace(" ", "\N{NO-BREAK SPACE}")
+    return " ".join(filter(None, [interval(entry.worst_client_accuracy), whose]))
 
 
 COLUMNS = (

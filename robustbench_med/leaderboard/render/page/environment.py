@@ -56,6 +56,7 @@ def environment() -> jinja2.Environment:
         "counted": counted,
         "first": FIRST,
         "percent": figures.percent,
+        "breakable": figures.breakable,
         "interval": figures.interval,
         "images_of": columns_of.images_of,
         "interval_bar": charts.interval_bar,

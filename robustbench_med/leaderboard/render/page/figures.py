@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+from markupsafe import Markup, escape
 
 from robustbench_med.interfaces import rate
 from robustbench_med.leaderboard.schema import Figure
@@ -46,6 +49,12 @@ def or_dash(text: str) -> str:
 def plain(value: float | None, digits: int = 3) -> str:
     """A number that is no share: an AUROC, milliseconds."""
     return DASH if value is None else f"{value:.{digits}f}"
+
+
+def breakable(name: str) -> Markup:
+    """A name as on the command line, which may go on in a new line after ``:`` and ``,`` and nowhere else."""
+    wbr = Markup("<wbr>")
+    return wbr.join(escape(part) for part in re.split("(?<=[:,])(?! )", name))
 
 
 def listed(items: Iterable[object]) -> str:

@@ -24,27 +24,22 @@ class LesionCurve:
 def lesion_curve(name: str, ranges: Sequence[LesionRange]) -> LesionCurve:
     """The curve of some ranges, of which there is at least one."""
     measurement = LESIONS[name]
-    least, most = min(each.low for each in ranges), max(each.high for each in ranges)
-    width = (most - least) or 1.0
-
-    def at(value: float) -> float:
-        return (value - least) / width
-
+    # All ranges are drawn as wide as each other: the last one may span more than all others.
+    width = 1 / len(ranges)
     drawn = [
         charts.Line(
             label,
             style,
             [
                 charts.Point(
-                    at(each.middle), figure.value, charts.told(f"{each.text}: {label}", figure), figure.interval
+                    (place + 0.5) * width, figure.value, charts.told(f"{each.text}: {label}", figure), figure.interval
                 )
-                for each in ranges
+                for place, each in enumerate(ranges)
                 if (figure := getattr(each, side)) is not None
             ],
         )
         for side, style, label in (("clean", "line-b", "no attack"), ("worst", "line-a", "worst case"))
     ]
-    marks = [edge for edge in measurement.edges if least < edge < most] or [least, most]
-    ticks = [(at(edge), f"{edge:.{measurement.digits}f}") for edge in marks]
+    ticks = [(place * width, f"{each.low:.{measurement.digits}f}") for place, each in enumerate(ranges) if place]
     title = f"Lesions found, by {name}: without attack (dashed) and in the worst case (filled); figures in the table"
     return LesionCurve(measurement.title, charts.lines(drawn, ticks, measurement.title, "correct %", title), ranges)

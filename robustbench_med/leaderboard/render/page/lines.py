@@ -15,7 +15,7 @@ from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.columns import Shown
 from robustbench_med.leaderboard.render.page.confusion import Confusion
-from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, percent
+from robustbench_med.leaderboard.render.page.figures import DASH, breakable, count, interval, percent
 from robustbench_med.leaderboard.schema import Entry, Figure
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def _attackers(page: Page) -> Iterator[str]:
         if rung.reason and rung.withstanding is None:
             left_out.setdefault(rung.reason, []).append(rung.name)
             continue
-        head = f"<tr><th>{escape(rung.name)}<small>{escape(words.RUNGS.get(rung.access, ''))}</small>"
+        head = f"<tr><th>{breakable(rung.name)}<small>{escape(words.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td class=barcell>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
     for reason, names in left_out.items():
-        yield f"<tr><th>{escape(', '.join(names))}<td colspan=6 class=why>not run: {escape(reason)}"
+        yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {escape(reason)}"
 
 
 def clients(entry: Entry) -> Markup:

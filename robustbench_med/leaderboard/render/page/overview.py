@@ -50,6 +50,15 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Who wins on images of patients, and the row without a defense beside it: the first thing that is read."""
+
+    card: Card
+    best: Winner
+    plain: Entry | None
+
+
+@dataclass(frozen=True)
 class DataSet:
     """The boards of one data set, by threat."""
 
@@ -142,6 +151,22 @@ def chart(board: Board, people: People) -> Markup:
         f"{people.board(board)}: worst case against clean accuracy, with 95 % intervals; figures in the board's tables"
     )
     return scatter.scatter(dots, title)
+
+
+def on_patients(panel: Panel, people: People) -> Answer | None:
+    """The winner of the first board of patients that has rows of today's revision; None where there is none."""
+    for each in panel.cards:
+        if each.board.synthetic or each.earlier:
+            continue
+        won = each.winners[0]
+        same = [other for other in each.board.sections if _measured_alike(other, won.section)]
+        rows = (entry for section in same for entry in section.entries if people.of(entry).plain)
+        return Answer(each, won, next((entry for entry in rows if entry.id != won.entry.id), None))
+    return None
+
+
+def _measured_alike(one: Section, other: Section) -> bool:
+    return (one.ladder, one.images, one.clients) == (other.ladder, other.images, other.clients)
 
 
 def best(board: Board) -> Entry | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.figures import percent
 from robustbench_med.leaderboard.schema import TRACKS, Entry
 
@@ -16,6 +16,8 @@ from robustbench_med.leaderboard.schema import TRACKS, Entry
 WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 440, 300, 38, 14, 12, 40
 #: Height of a line of text, and what a letter takes at most, so that names are kept apart.
 LINE, LETTER = 13, 6.4
+#: The line on which nothing is lost, in the legend.
+EVEN = '<svg class="key" viewBox="0 0 12 12" aria-hidden="true"><path class="even" d="M0 12L12 0"/></svg>'
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def scatter(dots: Sequence[Dot], title: str) -> Markup:
     out += [_dot(dot, start) for dot in sorted(shown, key=lambda dot: dot.labelled)]
     out += [*_labels([dot for dot in shown if dot.labelled], start), "</svg>"]
     tracks = [track for track in TRACKS if any(dot.entry.track == track for dot in shown)]
-    out += ['<ul class="legend">', *map(_legend, tracks), "</ul></div>"]
+    out += ['<ul class="legend">', *map(_legend, tracks), f"<li>{EVEN} nothing lost</li></ul></div>"]
     return charts.markup(out)
 
 
@@ -83,38 +85,68 @@ def _mark(number: int, x: float, y: float, told: str = "") -> str:
 
 
 def _labels(dots: Sequence[Dot], start: float) -> list[str]:
-    """Names beside dots, on the side with more room, moved down or up where they would overlap."""
+    """Names beside dots, each where it covers neither a named dot nor another name."""
     out: list[str] = []
-    taken: list[float] = []
-    rows = sorted(dots, key=lambda dot: -(dot.entry.worst.value if dot.entry.worst else 0))
-    for dot in rows:
-        assert dot.entry.clean is not None
-        assert dot.entry.worst is not None
-        x, y = float(_x(dot.entry.clean.value, start)), float(_y(dot.entry.worst.value))
-        at = max(y, max(taken, default=-LINE) + LINE)
-        at = min(at, HIGH - BELOW - 3)
-        while any(abs(at - other) < LINE - 1 for other in taken):
-            at -= LINE
-        taken.append(at)
-        left = x > (LEFT + WIDE) / 2
-        room = (x - LEFT if left else WIDE - x) - 12
-        name = (
-            dot.name
-            if len(dot.name) * LETTER <= room
-            else dot.name[: max(8, int(room / LETTER) - 1)].rstrip(", ") + "…"
-        )
-        anchor, shift = ("end", -9) if left else ("start", 9)
-        if abs(at - y) > 4:
-            out.append(f'<path class="lead" d="M{_n(x + shift / 2)} {_n(y)}L{_n(x + shift)} {_n(at)}"/>')
-        where = f'x="{_n(x + shift)}" y="{_n(at)}" text-anchor="{anchor}"'
-        out.append(f'<text class="name" {where}>{escape(name)}</text>')
+    places = {id(dot): _place(dot, start) for dot in dots}
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
+    for dot in sorted(dots, key=lambda dot: places[id(dot)][1]):
+        x, y = places[id(dot)]
+        free = [label for label in _candidates(dot.name, x, y) if not any(_meet(label.box, box) for box in taken)]
+        label = free[0] if free else _candidates(dot.name, x, y)[0]
+        taken.append(label.box)
+        if abs(label.y - y) > 4:
+            out.append(
+                f'<path class="lead" d="M{_n(x + label.shift / 2)} {_n(y)}L{_n(x + label.shift)} {_n(label.y)}"/>'
+            )
+        anchor = "start" if label.shift > 0 else "end"
+        where = f'x="{_n(x + label.shift)}" y="{_n(label.y)}" text-anchor="{anchor}"'
+        out.append(f'<text class="name" {where}>{escape(label.text)}</text>')
     return out
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A name at a height, so far beside its dot, and the rectangle that it covers: left, top, right, bottom."""
+
+    text: str
+    y: float
+    shift: float
+    box: tuple[float, float, float, float]
+
+
+def _candidates(name: str, x: float, y: float) -> list[_Label]:
+    """Where the name of a dot may go, the best first: at its height, then further away, on the side with more room."""
+    found = []
+    right = x <= (LEFT + WIDE) / 2
+    for lines in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        at = y + lines * LINE
+        if not TOP - 6 <= at <= HIGH - BELOW - 3:
+            continue
+        for shift in (9, -9) if right else (-9, 9):
+            room = (WIDE - x if shift > 0 else x - LEFT) - 12
+            whole = len(name) * LETTER <= room
+            text = name if whole else name[: max(8, int(room / LETTER) - 1)].rstrip(", ") + "\N{HORIZONTAL ELLIPSIS}"
+            wide, edge = len(text) * LETTER, x + shift
+            left = edge if shift > 0 else edge - wide
+            if whole or (shift > 0) == right:
+                found.append(_Label(text, at, shift, (left, at - LINE / 2 + 1, left + wide, at + LINE / 2 - 1)))
+    return found
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _place(dot: Dot, start: float) -> tuple[float, float]:
+    assert dot.entry.clean is not None
+    assert dot.entry.worst is not None
+    return float(_x(dot.entry.clean.value, start)), float(_y(dot.entry.worst.value))
 
 
 def _legend(track: str) -> str:
     number = TRACKS.index(track)
     key = f'<svg class="key dot t{number}" viewBox="0 0 12 12" aria-hidden="true">{_mark(number, 6, 6)}</svg>'
-    return f"<li>{key} {escape(track)}</li>"
+    return f"<li>{key} {escape(words.KINDS[track])}</li>"
 
 
 def _ticks(start: float) -> list[float]:

@@ -67,13 +67,14 @@ def pages(
         "studies": studies,
         "menu": sets,
     }
-    above = {**common, **_links(places)}
+    above, panels = {**common, **_links(places)}, overview.panels(boards, people)
     yield (
         "index.html",
         _rendered(
             "index.html",
             **above,
-            panels=overview.panels(boards, people),
+            panels=panels,
+            answer=overview.on_patients(panels[0], people) if panels else None,
             threats=overview.threats(boards),
             every_threat=list(dict.fromkeys(threat(board) for board in boards)),
             example=example(boards),

@@ -27,10 +27,10 @@ from robustbench_med.records.record import Record
 
 COLUMNS = (
     Column("L2 radius", "Largest change of the whole image, in units of pixels in [0, 1]."),
-    Column("Clean %", "Accuracy without an attack; of a smoothed system, of its smoothed answers."),
     Column("Certified %", "Lower bound: right, and provably so for every change within the radius."),
     Column("Attacked %", "Upper bound: still right after the attack that is named."),
     Column("Gap", "Attacked minus certified: what neither bound decides."),
+    Column("Clean %", "Accuracy without an attack; of a smoothed system, of its smoothed answers."),
     Column("No certificate", "Images for which nothing was certified; they count as errors of the lower bound."),
     Column("Contradictions", "Images that the attack broke inside their certified radius: none, unless it is wrong."),
 )
@@ -112,10 +112,10 @@ def _line(row: Bounds) -> Line:
         row.system,
         [
             number(row.eps, "g"),
-            share(row.clean),
             share(row.certified),
             share(row.attacked),
             points(row.gap),
+            share(row.clean),
             number(None if none else row.abstained),
             number(None if none else row.contradicted),
         ],

@@ -34,6 +34,8 @@ READ = (
     "gradients. Its control is chance: the same artefacts at the same limits, drawn at random.",
     "Corruptions are drawn by chance, at severities from 1 to 5, without an adversary. Their control is the clean "
     "column, where nothing is corrupted.",
+    f"BE is the balanced error, in percent, mean over the severities; CE is BE relative to that of {BASELINE}, and rCE "
+    "the same of the errors beyond those on clean images, as MedMNIST-C reports them.",
 )
 CHOSEN = (
     Column("Clean %", "Accuracy without any artefact."),
@@ -45,7 +47,10 @@ CHOSEN = (
 BY_SEVERITY = (
     Column("Clean %", "Balanced accuracy on clean images, where nothing is corrupted."),
     Column("Kept %", "Images that stay right, mean over the severities, with its interval over patients."),
-    *(Column(str(severity), f"Balanced accuracy in percent at severity {severity}.") for severity in SEVERITIES),
+    *(
+        Column(f"Severity {severity}", f"Balanced accuracy in percent at severity {severity}.")
+        for severity in SEVERITIES
+    ),
     Column("BE", "Balanced error in percent, mean over the severities."),
     Column("CE", f"BE relative to that of {BASELINE}, in percent."),
     Column("rCE", "The same of the errors beyond those on clean images."),
