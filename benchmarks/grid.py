@@ -1,12 +1,14 @@
 """What the engine costs: one grid beside separate runs, time outside the cells, start to first batch, Ray's workers.
 
-python benchmarks/grid.py [grid engine start plan ray gpu] [--runs 3] [--limit 64] [--steps 20] [--device auto]
+python benchmarks/grid.py [PART ...] [--runs 3] [--limit 64] [--steps 20] [--device auto]
 
 - grid: 2 defenses x 3 attacks x clients in one `rbmed run`, and every cell in an `rbmed run` of its own.
 - engine: share of a run's time that is spent outside of its cells, and outside of their models.
+- cells: processor time outside of the cells, for each of 20 small cells of one run, beside that of a run of one.
 - start: from calling `rbmed run` to an attack's first call.
 - plan: processor time of `rbmed plan --no-estimate` of 2,080 cells.
-- ray: equal cells on one worker and on two, with one core each.
+- forecast: processor time of an estimate from an empty cache, as a share of what it forecasts.
+- local, ray: equal cells on one worker and on two, with one core each: processes, and Ray's actors.
 - gpu: share of the time in which a CUDA device computes, over a run of attack cells.
 """
 
@@ -24,13 +26,17 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from bench import Stopwatch, machine, share_busy
 from rich.console import Console
 
 import robustbench_med as rbmed
+from robustbench_med.grid.config import build
+from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner import evaluator
+from robustbench_med.runner.preview import Preview
 from robustbench_med.runtime.batching import find_device
 
 Options = dict[str, Any]
@@ -113,6 +119,33 @@ def in_the_engine(options: Options, folder: Path, device: torch.device) -> tuple
     return 1 - cells / taken, f"{detail} ({1 - model / taken:.1%} outside of these)"
 
 
+def outside_of_cells(options: Options, folder: Path, cells: int = 20) -> tuple[float, str]:
+    """Processor seconds for each of many small cells that are not spent in it; imports are over."""
+    used = {}
+    with patch.object(time, "perf_counter", time.process_time):  # records then have processor seconds
+        rbmed.evaluate(**options, out=folder / "warm", seed=99)
+        for number in (1, cells):
+            start = time.process_time()
+            records = rbmed.evaluate(**options, out=folder / str(number), seed=list(range(100 * number, 101 * number)))
+            used[number] = time.process_time() - start - sum(record.seconds for record in records)
+    return used[cells] / cells, f"a run of one cell: {used[1]:.2f} s; of {cells}: {used[cells]:.2f} s"
+
+
+def of_a_forecast(folder: Path) -> tuple[float, str]:
+    """Largest share that an estimate takes of what it forecasts, in processor time; loading comes before."""
+    shares, said = [], []
+    with patch.object(time, "perf_counter", time.process_time):
+        for defense in ("undefended", "shielded:jpeg", "medfedpure"):
+            config = build({"defense": defense, "dataset": "brainsim", "limit": 4, "baseline": "", "out": folder / "x"})
+            Preview(config, Registry()).items(estimate=False)
+            with patch("robustbench_med.runner.throughput.home", return_value=folder / str(len(shares))):
+                preview = Preview(config, Registry())
+                spent = sum(item.cost.seconds for item in preview.items() if item.cost)
+            shares.append(preview.costs.seconds / spent)
+            said.append(f"{defense} {preview.costs.seconds:.2f} s of {spent:.2f} s")
+    return max(shares), ", ".join(said)
+
+
 def to_first_batch(base: Options, folder: Path) -> tuple[float, str]:
     """Seconds from starting the process to the attack's first call."""
     plugin, stamp = folder / "stamped.py", folder / "when"
@@ -141,10 +174,13 @@ def of_a_plan(folder: Path) -> tuple[float, str]:
     return used, said.stdout.splitlines()[-1]
 
 
-def on_two_workers(base: Options, cells: int, folder: Path) -> tuple[float, str]:
+def on_two_workers(executor: str, base: Options, cells: int, folder: Path) -> tuple[float, str]:
     """Time on one worker over time on two; start-up of Ray and of its workers included."""
     one, two = (
-        command(base | {"seed": list(range(cells)), "executor": f"ray:workers={workers}"}, folder / str(workers))
+        command(
+            base | {"seed": list(range(cells)), "executor": f"{executor}:workers={workers},cpus=1"},
+            folder / str(workers),
+        )
         for workers in (1, 2)
     )
     return one / two, f"{cells} cells: {one:.1f} s on one worker, {two:.1f} s on two"
@@ -158,11 +194,12 @@ def on_the_gpu(options: Options, folder: Path) -> tuple[float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["grid", "engine", "start", "plan", "ray", "gpu"])
+    every = ["grid", "engine", "cells", "start", "plan", "forecast", "local", "ray", "gpu"]
+    parser.add_argument("parts", nargs="*", default=every)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--limit", type=int, default=64, help="images of a cell")
     parser.add_argument("--steps", type=int, default=20, help="of every attack")
-    parser.add_argument("--cells", type=int, default=8, help="for ray")
+    parser.add_argument("--cells", type=int, default=8, help="for local and ray")
     parser.add_argument("--clients", nargs="+", default=[f"hospital-{n}" for n in range(1, 5)])
     parser.add_argument("--dataset", default="brainsim")
     parser.add_argument("--device", default="auto")
@@ -171,6 +208,7 @@ def main() -> None:
     attack = f"apgd:steps={args.steps}"
     base = {"dataset": args.dataset, "access": "oblivious", "limit": args.limit, "device": args.device, "baseline": ""}
     plain = base | {"defense": "undefended", "attack": attack}
+    fast = plain | {"attack": "fgsm"}
     axes = {
         "defense": ["undefended", "medfedpure"],
         "attack": [attack, f"pgd:steps={args.steps}", f"mifgsm:steps={args.steps}"],
@@ -179,9 +217,15 @@ def main() -> None:
     parts: dict[str, tuple[str, Callable[[Path], tuple[float, str]]]] = {
         "grid": ("one run / separate runs (goal: 0.5)", lambda folder: in_one_grid(base, axes, folder)),
         "engine": ("share outside of cells (goal: 0.05)", lambda folder: in_the_engine(plain, folder, device)),
+        "cells": (
+            "processor seconds outside of each of 20 cells (goal: 0.45)",
+            lambda folder: outside_of_cells(fast, folder),
+        ),
         "start": ("seconds to first batch (goal: 9)", lambda folder: to_first_batch(plain, folder)),
         "plan": ("processor seconds of a plan of 2,080 cells (goal: 3)", of_a_plan),
-        "ray": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers(plain, args.cells, folder)),
+        "forecast": ("trial / forecast, the largest (goal: 0.1)", of_a_forecast),
+        "local": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers("local", plain, args.cells, folder)),
+        "ray": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers("ray", plain, args.cells, folder)),
         "gpu": ("share busy (goal: 0.9)", lambda folder: on_the_gpu(plain, folder)),
     }
     console = Console(width=120)

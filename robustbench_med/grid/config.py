@@ -168,7 +168,7 @@ class RunConfig:
     device: Annotated[str, AnyCase] = option("auto", COMPUTE, "auto, cpu, cuda or cuda:i.")
     batch_size: Annotated[str | int, AnyCase] = option("auto", COMPUTE, "Images per chunk: auto or a number.")
     executor: Ref = option(
-        "local", COMPUTE, "What runs the cells: local, local:process=true, ray:workers=2 or slurm:tasks=4."
+        "local", COMPUTE, "What runs the cells: local, local:workers=2, ray:workers=2 or slurm:tasks=4."
     )
     time_limit: float | None = option(
         None, COMPUTE, "Seconds after which a cell is stopped and fails.", empty="none", gt=0, allow_inf_nan=False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -27,12 +29,10 @@ from robustbench_med.interfaces import Detector, Purifier
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import Task
-from robustbench_med.runner.throughput import Throughput
-from robustbench_med.runner.trial import Calls, count_calls, per_image
+from robustbench_med.plugins.components import all_params
+from robustbench_med.runner.throughput import Figures, Throughput
+from robustbench_med.runner.trial import FEW, Calls, count_calls, per_image
 from robustbench_med.runtime.isolation import isolated
-
-#: Images that calls are tried on.
-FEW = 8
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,24 @@ class Costs:
         batch: images per chunk.
         diagnostics: off, cheap or full.
         certification: how much is drawn for certificates, if any.
+        stamp: of the code and the hardware; figures of earlier plans with the same one are used.
+
+    Attributes:
+        trials: attacks that were counted and calls that were timed, not those that earlier plans had tried.
+        seconds: that this took.
     """
 
     def __init__(
-        self, device: torch.device, batch: int, diagnostics: str, certification: Certification | None = None
+        self,
+        device: torch.device,
+        batch: int,
+        diagnostics: str,
+        certification: Certification | None = None,
+        stamp: str = "",
     ) -> None:
         self.device, self.batch, self.diagnostics, self.certification = device, batch, diagnostics, certification
-        self._calls: dict[str, Calls] = {}
-        self._seconds = Throughput(device, batch)
+        self.trials, self.seconds = 0, 0.0
+        self._kept = Throughput(stamp)
         self._fast: dict[str, Pipeline] = {}
         self._attacked: dict[str, Tensor] = {}
 
@@ -108,17 +118,19 @@ class Costs:
         answers, rounds = draws * 2, sum(rung.ref.rounds for rung in cell.rungs)
         if rounds > 1 and case.pipeline.stochastic:
             answers += max(DRAWS, draws) * (1 + 2 * rounds)
-        spent = sum(seconds(total, list(case.images)) for _, seconds in rungs) + total * answers * self._answer(case)
+        spent = sum(seconds(total, list(case.images)) for _, seconds in rungs) + total * answers * self._answer(
+            case, answers
+        )
         if self.diagnostics != "off":
             few = sum(map(len, huge_eps.numbers(case.images, cell.rungs)))
             ways = [seconds for rung, (_, seconds) in zip(cell.rungs, rungs, strict=True) if rung.follows_gradient]
             each = math.ceil(few / max(1, len(ways)))
             spent += sum(seconds(each, [1] * min(each, len(case.images))) for seconds in ways)
-            spent += 3 * CONTROL_SHARE * total * self._answer(case)
+            spent += 3 * CONTROL_SHARE * total * self._answer(case, answers)
         if (drawn := self.certification) is not None and case.pipeline.purifier is not None:
             # The certificate and the answer to the attacked image, if no other cell has certified the image before.
             samples = 2 * (drawn.n0 + drawn.n)
-            spent += total * samples * self._answer(case) / case.pipeline.purifier.votes
+            spent += total * samples * self._answer(case, samples) / case.pipeline.purifier.votes
         if self.diagnostics == "full":
             again = [min(n, FULL_LIMIT) for n in case.images]
             # Unchanged, half and double eps, another seed, and twice the steps.
@@ -130,8 +142,16 @@ class Costs:
         )
 
     def save(self) -> None:
-        """Keep what was timed for later plans on this machine."""
-        self._seconds.save()
+        """Keep what was counted and timed for later plans on this machine."""
+        self._kept.save()
+
+    def _tried(self, key: str, trial: Callable[[], Figures]) -> Figures:
+        """What an earlier trial with this key found, or else this one."""
+        if key not in self._kept:
+            start = time.perf_counter()
+            self._kept[key] = trial()
+            self.trials, self.seconds = self.trials + 1, self.seconds + time.perf_counter() - start
+        return self._kept[key]
 
     def _rung(self, case: CostInput, rung: Rung) -> tuple[Calls, Callable[[int, list[int]], float]]:
         """The passes of one attack, and a function from images in all and by client to seconds."""
@@ -142,17 +162,19 @@ class Costs:
         classes = cell.shown_classes(case.num_classes, case.task)
         shape = case.sample.shape[1:]
         query = rung.access == "query"
-        key = key_of([repr(rung.ref.attack), query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])
-        if key not in self._calls:
-            access = "query" if query else "oblivious"
-            self._calls[key] = count_calls(rung.attack, access, cell.threat, cell.budget, shape, classes, draws)
-        calls = self._calls[key]
+        attack = [repr(rung.ref.attack), all_params(rung.attack.params)]
+        key = key_of([attack, query, repr(cell.threat), repr(cell.budget), list(shape), classes, draws])
+        access = "query" if query else "oblivious"
+        counted = partial(count_calls, rung.attack, access, cell.threat, cell.budget, shape, classes, draws)
+        gradients, queries, own = self._tried(key, lambda: counted().figures)
+        calls = Calls(int(gradients), int(queries), draws, own)
         size = max(1, self.batch // draws)
         # The boundary attack asks the system; that some of its queries need the classifier only is left out.
         asked = replace(rung, ref=replace(rung.ref, access="query")) if rung.access == "boundary" else rung
-        forward = self._call(case, asked, draws, size, gradient=False) if calls.queries > calls.gradients else 0.0
-        backward = self._call(case, rung, draws, size, gradient=True) if calls.gradients else 0.0
-        each = (calls.gradients * backward + max(0, calls.queries - calls.gradients) * forward) / draws
+        plain, uses = max(0, calls.queries - calls.gradients), sum(case.images) * rung.ref.rounds / draws
+        forward = self._call(case, asked, draws, plain * uses, gradient=False) if plain else 0.0
+        backward = self._call(case, rung, draws, calls.gradients * uses, gradient=True) if calls.gradients else 0.0
+        each = (calls.gradients * backward + plain * forward) / draws
 
         def seconds(total: int, by_client: list[int]) -> float:
             once = total * each + calls.seconds * sum(math.ceil(n / size) for n in by_client)
@@ -163,48 +185,48 @@ class Costs:
         gradients, queries = (1 + twice) * calls.gradients * rung.ref.rounds, calls.queries * rung.ref.rounds
         return replace(calls, gradients=gradients, queries=queries), seconds
 
-    def _call(self, case: CostInput, rung: Rung, draws: int, size: int, gradient: bool) -> float:
-        """Seconds that a call takes for each image, all draws together."""
-        stand_in = case.cell.stand_in
-        key = self._key(case, rung.access, rung.evasion, draws, stand_in, gradient)
-        if key not in self._seconds:
-            pipeline, images = self._fast_pipeline(case), self._images(case)
+    def _call(self, case: CostInput, rung: Rung, draws: int, uses: float, gradient: bool) -> float:
+        """Seconds that a call, of which there are ``uses``, takes for each image, all draws together."""
+        stand_in, most = case.cell.stand_in, self._batch(case, draws)
+        key = self._key(case, rung.access, rung.evasion, draws, stand_in, gradient, most)
 
-            def call(n: int) -> None:
-                x = _repeated(images, n).requires_grad_(gradient)
-                y, ids = torch.zeros(n, dtype=torch.int64, device=self.device), torch.arange(n, device=self.device)
-                counter = QueryCounter(x.detach(), y, case.cell.threat, case.cell.budget)
-                settings = TargetSettings(
-                    pipeline,
-                    counter,
-                    draws,
-                    evasion=rung.evasion,
-                    stand_in=stand_in,
-                    surrogate=case.surrogate,
-                    insider=case.insider,
-                    chunk=self.batch,
-                )
-                with isolated(0), torch.set_grad_enabled(gradient):
-                    logits = target_for(settings, rung.access, Stream.named("trial", 0, ids))(x)
-                    if gradient:
-                        torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
+        def call(n: int) -> None:
+            x = _repeated(self._images(case), n).requires_grad_(gradient)
+            y, ids = torch.zeros(n, dtype=torch.int64, device=self.device), torch.arange(n, device=self.device)
+            counter = QueryCounter(x.detach(), y, case.cell.threat, case.cell.budget)
+            settings = TargetSettings(
+                self._fast_pipeline(case),
+                counter,
+                draws,
+                evasion=rung.evasion,
+                stand_in=stand_in,
+                surrogate=case.surrogate,
+                insider=case.insider,
+                chunk=self.batch,
+            )
+            with isolated(0), torch.set_grad_enabled(gradient):
+                logits = target_for(settings, rung.access, Stream.named("trial", 0, ids))(x)
+                if gradient:
+                    torch.autograd.grad(nn.functional.cross_entropy(logits, y), x)
 
-            self._seconds[key] = per_image(call, len(images), size, self.device)
-        return self._seconds[key]
+        return self._tried(key, lambda: (per_image(call, most, uses, self.device),))[0]
 
-    def _answer(self, case: CostInput) -> float:
-        """Seconds that the deployed system takes to answer an image once."""
-        key = self._key(case, "answer")
-        if key not in self._seconds:
-            pipeline, images = self._fast_pipeline(case), self._images(case)
+    def _answer(self, case: CostInput, answers: int) -> float:
+        """Seconds that the deployed system takes to answer an image once; each has so many ``answers``."""
+        most = self._batch(case, 1)
 
-            def call(n: int) -> None:
-                stream = Stream.named("trial", 0, torch.arange(n, device=self.device))
-                with isolated(0):
-                    pipeline.decide(_repeated(images, n), stream)
+        def call(n: int) -> None:
+            stream = Stream.named("trial", 0, torch.arange(n, device=self.device))
+            with isolated(0):
+                self._fast_pipeline(case).decide(_repeated(self._images(case), n), stream)
 
-            self._seconds[key] = per_image(call, len(images), self.batch, self.device)
-        return self._seconds[key]
+        uses = sum(case.images) * answers
+        return self._tried(self._key(case, "answer", most), lambda: (per_image(call, most, uses, self.device),))[0]
+
+    def _batch(self, case: CostInput, draws: int) -> int:
+        """Images in a batch of the cell: a power of 4, so that cells of similar sizes share a trial, or a chunk."""
+        largest = max(case.images, default=1)
+        return max(1, min(self.batch // draws, 4 ** math.ceil(math.log(max(1, largest), 4))))
 
     def _key(self, case: CostInput, *facts: object) -> str:
         """A key of what decides how long a call takes; the threat does where a gate chooses the images to purify."""

@@ -72,7 +72,8 @@ class Preview:
         self._systems: dict[str, Pipeline] = {}
         self._lacks: dict[str, bool] = {}
         self._counted: dict[str, int] = {}
-        self.costs = Costs(self.runner.device, batch, config.diagnostics, config.certification)
+        stamp = self.runner.evaluator.stamp
+        self.costs = Costs(self.runner.device, batch, config.diagnostics, config.certification, stamp)
 
     def items(self, estimate: bool = True) -> list[Item]:
         """Every cell in the order in which it would run; ``estimate``: with the cost of those to be run.

@@ -36,7 +36,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped
 from robustbench_med.runner.evaluator import Evaluator
-from robustbench_med.runner.executors import Submits, find_executor
+from robustbench_med.runner.executors import Submits, Warms, find_executor
 from robustbench_med.runner.messages import Job
 from robustbench_med.runner.run_loop import RunLoop
 from robustbench_med.training.loader import Loader
@@ -98,10 +98,29 @@ class Runner:
             for said in self.executor.ahead():
                 warnings.warn(said, Note, stacklevel=2)
             self.loader.train = False  # what the tasks have not trained is not trained on a login node
-        cells = [self.settled(cell) for cell in cells]
-        jobs = [self.prepare(cell) for cell in cells]
-        with self.progress.grid(len(jobs)) as board:
-            yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
+        with self._warmed(sum(not isinstance(cell, Skip) for cell in cells)):
+            cells = [self.settled(cell) for cell in cells]
+            jobs = [self.prepare(cell) for cell in cells]
+            with self.progress.grid(len(jobs)) as board:
+                yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
+
+    @contextmanager
+    def _warmed(self, cells: int) -> Iterator[None]:
+        """Within this block the workers of so many cells start, if the executor has any.
+
+        They do so while the cells are prepared, unless cells may be done already, or parts are trained first, which
+        may take longer and with an engine that starts Ray itself.
+        """
+        executor, early = self.executor, not (self.loader.train or (self.config.out / "records.jsonl").exists())
+        if not isinstance(executor, Warms):
+            yield
+            return
+        try:
+            if early:
+                executor.warm(cells * self.config.shards)
+            yield
+        finally:
+            executor.stop()
 
     def check(self, cell: Cell) -> None:
         """Raise `UsageError` for whatever is wrong with the request and can be found before anything is trained."""

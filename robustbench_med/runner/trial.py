@@ -24,6 +24,8 @@ from robustbench_med.runtime.isolation import isolated
 LONG = 0.5
 #: Seconds after which a trial of calls ends.
 ENOUGH = 0.2
+#: Share of a cell's passes that a trial may take, and images that it begins with.
+SHARE, FEW = 1 / 20, 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Calls:
     queries: int
     draws: int
     seconds: float
+
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """Gradients, queries and seconds."""
+        return float(self.gradients), float(self.queries), self.seconds
 
 
 #: Intensity of the images that are attacked in a trial.
@@ -113,13 +120,13 @@ def _clean(layers: Sequence[str]) -> tuple[list[Tensor], Tensor]:
     return [torch.tensor([[0.0], [0.1], [0.9], [1.0]])] * max(1, len(layers)), torch.tensor([0, 0, 1, 1])
 
 
-def per_image(call: Callable[[int], object], few: int, most: int, device: torch.device) -> float:
-    """Seconds that ``call(n)`` takes for each of its ``n`` images: a few at first, more while that is quick.
+def per_image(call: Callable[[int], object], most: int, uses: float, device: torch.device) -> float:
+    """Seconds that ``call(n)`` takes for each of its ``n`` images, tried on a small share of what a cell will take.
 
     Args:
         call: works on that many images.
-        few: images to begin with.
-        most: images per batch in a cell.
+        most: images per batch in the cell.
+        uses: images that the cell passes through the call, each as often as it does; a twentieth of that is tried.
         device: where it works.
     """
 
@@ -132,10 +139,14 @@ def per_image(call: Callable[[int], object], few: int, most: int, device: torch.
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    n = min(few, most)
-    if (first := timed(n)) > LONG:
-        return first / n
     # The first is slow, since memory is allocated and kernels are chosen, which matters where a call is short.
-    while (seconds := timed(n)) < ENOUGH and n < most:
-        n = min(most, 4 * n)
-    return seconds / n
+    if (first := timed(1)) > LONG:
+        return first
+    left = uses * SHARE
+    n = max(1, min(FEW, most, int(left)))
+    seconds, images, left = timed(n), n, left - n
+    while seconds < ENOUGH and n <= left:
+        if n < (more := min(most, 4 * n)) <= left:  # larger batches are faster
+            n, seconds, images = more, 0.0, 0
+        seconds, images, left = seconds + timed(n), images + n, left - n
+    return seconds / images

@@ -35,6 +35,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
             "--executor ray: unknown parameter 'wokers'",
         ),
         ("ray:workers=0", "workers='0'.*greater than or equal to 1"),
+        ("local:workers=0", "workers='0'.*greater than or equal to 1"),
         ({"name": "local", "process": "perhaps"}, "process='perhaps'"),
     ],
 )
@@ -55,6 +56,40 @@ def test_a_process_gives_the_same_records(toys: Registry, tmp_path: Path) -> Non
     run(toys, tmp_path / "a", access=["oblivious", "transfer", "full"])
     run(toys, tmp_path / "b", access=["oblivious", "transfer", "full"], executor="local:process=true")
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_several_processes_give_the_same_records_and_are_replaced(toys: Registry, tmp_path: Path) -> None:
+    dies = f"faulty:how=die,after=4,times=1,file={tmp_path / 'calls'}"
+    asked = {"attack": ["shift", dies], "seed": [0, 1], "diagnostics": "off"}
+    records = run(toys, tmp_path / "a", **asked, executor="local:workers=2")
+    assert [record.status for record in records] == ["ok"] * 4
+    run(toys, tmp_path / "b", **asked)
+    assert sorted(lines(tmp_path / "a")) == sorted(lines(tmp_path / "b"))
+
+
+def test_workers_start_while_cells_are_prepared_and_end_with_the_run(
+    toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = build({**BASE, "seed": [0, 1, 2], "executor": "local:workers=2,cpus=1", "out": tmp_path / "out"})
+    runner, started = Runner(config, toys), list[int]()
+    workers = runner.executor.pool.processes  # type: ignore[attr-defined]
+
+    def refused(cell: object) -> None:
+        started.append(len(workers))
+        raise UsageError("not this one")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "prepare", refused)
+        with pytest.raises(UsageError, match="not this one"):
+            list(runner.run())
+    assert started == [2]
+    assert not workers
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "records.jsonl").touch()  # there, all may be done, which needs no worker
+    monkeypatch.setattr(runner, "prepare", refused)
+    with pytest.raises(UsageError, match="not this one"):
+        list(runner.run())
+    assert started == [2, 0]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, over: Callable[[], bool]) -> None:
@@ -91,18 +126,18 @@ def test_a_cell_that_kills_every_process_fails(toys: Registry, tmp_path: Path) -
 @pytest.mark.slow
 def test_a_process_that_leaks_is_replaced(toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GROWTH", 300 * 2**20)
-    started: list[int] = []
-    send = process._Process.send
+    started: list[int | None] = []
+    send = process._Processes.send
 
-    def counted(self: process._Process, worker: int, job: object) -> None:
-        started.append(self.process is None)
+    def counted(self: process._Processes, worker: int, job: object) -> None:
         send(self, worker, job)  # type: ignore[arg-type]
+        started.append(self.processes[worker].pid)
 
-    monkeypatch.setattr(process._Process, "send", counted)
+    monkeypatch.setattr(process._Processes, "send", counted)
     asked = {"seed": list(range(4)), "executor": "local:process=true", "diagnostics": "off"}
     records = run(toys, tmp_path / "out", attack="faulty:how=leak", **asked)  # 200 MiB a cell
     assert [r.status for r in records] == ["ok"] * 4
-    assert started == [True, False, False, True]
+    assert started[0] == started[1] == started[2] != started[3]
 
 
 @pytest.mark.slow

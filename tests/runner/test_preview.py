@@ -14,6 +14,7 @@ from helpers.paths import TOY
 from typer.testing import CliRunner
 
 import robustbench_med as rbmed
+from robustbench_med.cli.commands.plan import _how
 from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
 from robustbench_med.grid.cell import Cell
@@ -214,12 +215,23 @@ def test_a_budget_ends_the_rehearsal() -> None:
 
 def test_a_call_is_tried_on_more_images_while_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.001 * sum(tried)))
-    assert per_image(tried.append, few=8, most=100, device=torch.device("cpu")) == pytest.approx(0.001)
-    assert tried == [8, 8, 32, 100]
+    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.0011 * sum(tried)))
+    cpu = torch.device("cpu")
+    assert per_image(tried.append, most=100, uses=1e6, device=cpu) == pytest.approx(0.0011)
+    assert tried == [1, 8, 32, 100, 100]
     tried.clear()
-    assert per_image(tried.append, few=300, most=1000, device=torch.device("cpu")) == pytest.approx(0.001)
-    assert tried == [300, 300]
+    assert per_image(tried.append, most=2, uses=200, device=cpu) == pytest.approx(0.0011)
+    assert tried == [1, 2, 2, 2, 2, 2]  # a twentieth of what is used, besides the first
+
+
+def test_a_trial_takes_a_small_share_of_what_it_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.001 * sum(tried)))
+    for most in (1, 3, 128):
+        for uses in (100, 400, 6400):
+            tried.clear()
+            per_image(tried.append, most=most, uses=uses, device=torch.device("cpu"))
+            assert sum(tried) <= 1 + uses / 20
 
 
 # --- the command ---
@@ -252,6 +264,7 @@ def test_the_command_shows_cells_reasons_and_the_sum(toys: Registry, tmp_path: P
     assert any(line.startswith("bare shift oblivious 6 6 ") and line.endswith("to run") for line in lines)
     assert "skipped (1): nothing besides the classifier is deployed" in done.stdout
     assert "4 cells: 3 to run, 1 skipped. At most 36 gradients" in done.stdout
+    assert "counted on a toy, and the seconds of a pass on a few images: " in done.stdout
     assert done.stderr == ""
     assert not Path(out).exists()
 
@@ -302,7 +315,11 @@ def test_a_second_plan_on_this_machine_times_nothing(
     assert json.loads(kept.read_text())
     with monkeypatch.context() as patch:
         patch.setattr(cost, "per_image", lambda *_: pytest.fail("it was timed again"))
-        second = [item.cost for item in preview(toys, tmp_path, **options).items()]
+        patch.setattr(cost, "count_calls", lambda *_: pytest.fail("it was counted again"))
+        repeated = preview(toys, tmp_path, **options)
+        second = [item.cost for item in repeated.items()]
+        assert (repeated.costs.trials, repeated.costs.seconds) == (0, 0.0)
+        assert "all from earlier plans on this machine" in _how(repeated)
     assert [each and each.gradients for each in first] == [each and each.gradients for each in second]
     kept.write_text('{"a": "damaged"')
     again = [item.cost is not None for item in preview(toys, tmp_path, **options).items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -29,6 +30,9 @@ GRID = (
     *("--defense", "undefended", "--baseline", "", "--attack", "apgd:steps=60", "--access", "oblivious"),
     *("--limit", "64", "--batch-size", "4", "--seed", "0", "--seed", "1", "--diagnostics", "off", "--no-share"),
 )
+
+#: Requeues and kills of the test that disturbs an array.
+REQUEUES = int(os.environ.get("REQUEUES", "6"))
 
 
 # --- without a cluster ---
@@ -151,39 +155,55 @@ def test_what_slurm_refuses_is_said_before_anything_is_written(slurm: dict[str, 
 def test_requeued_and_killed_tasks_lose_nothing_and_the_run_that_submitted_may_end(
     slurm: dict[str, str], undisturbed: dict[str, Record], tmp_path: Path
 ) -> None:
-    disturbed = disturb(slurm, tmp_path / "out", count=6, seed=0)
-    assert disturbed >= 6
-    assert same(undisturbed, records(tmp_path / "out"))
+    """``REQUEUES=100 pytest -m slow -k requeued`` makes it long; every disturbance counted stopped a task in a cell."""
+    dice, met, rounds = random.Random(0), 0, 0
+    while met < REQUEUES:
+        out = tmp_path / f"round-{rounds}"
+        met, rounds = met + disturb(slurm, out, REQUEUES - met, dice), rounds + 1
+        assert same(undisturbed, records(out))
+        sys.stdout.write(
+            f"{met} requeues and kills within cells, {rounds} runs: the records are the undisturbed ones\n"
+        )
 
 
-def disturb(env: dict[str, str], out: Path, count: int, seed: int) -> int:
-    """Run the grid while its tasks are requeued at random moments, killed, and the submitting run is killed too.
+def disturb(env: dict[str, str], out: Path, count: int, dice: random.Random) -> int:
+    """Run the grid to its end while tasks are requeued or killed, and at times the submitting run too.
+
+    Tasks are hit at random moments, but only while they measure a cell: one that is loading libraries has nothing to
+    lose, and on a slow machine it would be hit there nearly every time.
 
     Returns:
-        How many requeues and kills met a running task.
+        How many requeues and kills, at most ``count``, met a task in a cell.
     """
-    dice, met = random.Random(seed), 0
-    while True:
+    met = 0
+    while not _all_ok(out):
         with started(
             rbmed(out, "slurm:tasks=2"), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as waiting:
-            while waiting.poll() is None and met < count:
-                time.sleep(dice.uniform(1, 12))
-                for task in _running(env):
-                    kill = dice.random() < 0.3
-                    words = ["scancel", "--signal=KILL", task] if kill else ["scontrol", "requeue", task]
-                    met += subprocess.run(words, env=env, capture_output=True, check=False).returncode == 0
-                if dice.random() < 0.2:
+            while waiting.poll() is None:
+                time.sleep(dice.uniform(0.2, 3))
+                for task in _running(env) if met < count else ():
+                    if dice.random() < 0.5 and _in_a_cell(out, task):
+                        kill = dice.random() < 0.3
+                        words = ["scancel", "--signal=KILL", task] if kill else ["scontrol", "requeue", task]
+                        met += subprocess.run(words, env=env, capture_output=True, check=False).returncode == 0
+                if dice.random() < 0.02:
                     break  # the submitting run is killed; the next one finds the array
-            if met >= count:
-                waiting.wait()
-        if met >= count and waiting.returncode == 0 and _all_ok(out):
-            return met
-        if (out / "records.jsonl").is_file() and _all_ok(out):
-            return met
+    return met
+
+
+def _in_a_cell(out: Path, task: str) -> bool:
+    """The last thing that a cell's log says is that this task of the array has started it."""
+    for log in (out / "slurm" / "logs").glob("*.log"):
+        lines = log.read_text(errors="replace").splitlines() if not log.name.startswith("task-") else []
+        if lines and lines[-1].endswith(f": started in task {task.rpartition('_')[2]}"):
+            return True
+    return False
 
 
 def _all_ok(out: Path) -> bool:
+    if not (out / "records.jsonl").is_file():
+        return False
     return len(found := records(out)) == 2 and all(record.status == "ok" for record in found.values())
 
 

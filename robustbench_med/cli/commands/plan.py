@@ -78,6 +78,8 @@ def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
         "device": str(preview.runner.device),
         "idle_patterns": preview.idle(),
         "trainings": trainings,
+        "trials": preview.costs.trials,
+        "trial_seconds": preview.costs.seconds,
         "cells": [
             {
                 **cell_labels(item.cell),
@@ -170,6 +172,15 @@ def _total(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
         seconds = whole.seconds + sum(each["seconds"] or 0.0 for each in trainings)
         line += (
             f" At most {whole.gradients:,} gradients and {whole.queries:,} queries; about {duration(seconds)} "
-            f"on {preview.runner.device}, estimated from a trial."
+            f"on {preview.runner.device}. {_how(preview)}"
         )
     return line
+
+
+def _how(preview: Preview) -> str:
+    """How costs were estimated."""
+    made = preview.costs
+    how = "Estimated from the attacks' passes, counted on a toy, and the seconds of a pass on a few images: "
+    if not made.trials:
+        return f"{how}all from earlier plans on this machine."
+    return f"{how}{made.trials} trial{'s' * (made.trials > 1)} in {made.seconds:.1f} s, kept for later plans."

@@ -1,4 +1,4 @@
-"""What runs the cells: this process, a separate process, workers on Ray, or tasks of a Slurm array.
+"""What runs the cells: this process, separate processes, workers on Ray, or tasks of a Slurm array.
 
 Each executor is imported only where it is used.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustbench_med.runner.evaluator import Evaluator
     from robustbench_med.runner.messages import Job, Message
 
-__all__ = ["Executor", "Submits", "find_executor"]
+__all__ = ["Executor", "Submits", "Warms", "find_executor"]
 
 
 class Executor(Protocol):
@@ -38,6 +38,17 @@ class Submits(Protocol):
         """Hand the run over and wait for its end; yields what is going on, a line each."""
 
 
+@runtime_checkable
+class Warms(Protocol):
+    """An executor whose workers may start while the jobs are still prepared."""
+
+    def warm(self, jobs: int) -> None:
+        """Start the workers for so many jobs, which `run` gets later; returns before they have started."""
+
+    def stop(self) -> None:
+        """End all workers, whatever they are doing."""
+
+
 def find_executor(config: RunConfig, evaluator: Evaluator) -> Executor:
     """The executor that a configuration names.
 
@@ -57,7 +68,8 @@ def find_executor(config: RunConfig, evaluator: Evaluator) -> Executor:
         registry = evaluator.registry
         only = None if registry.only is None else tuple(registry.only)
         return SlurmExecutor(params, Request(config, tuple(registry.files), only, tuple(sys.argv)))
-    if params.process or config.time_limit is not None:
+    apart = params.process or params.workers > 1 or params.cpus is not None
+    if apart or config.time_limit is not None:
         from robustbench_med.runner.executors.process import ProcessExecutor
 
         return ProcessExecutor(params, config, evaluator)

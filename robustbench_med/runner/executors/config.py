@@ -10,9 +10,13 @@ from robustbench_med.plugins.components import read_choice
 
 
 class Local(Params):
-    """One cell after another on this machine."""
+    """Cells on this machine: one after another in this process, or in processes of their own."""
 
     process: bool = Field(False, description="In a separate process, which is replaced when a cell breaks it.")
+    workers: int = Field(1, ge=1, le=256, description="Cells at the same time, each in a separate process.")
+    cpus: int | None = Field(
+        None, ge=1, description="Torch threads of each worker; by default those of the run, divided among the workers."
+    )
 
 
 class OnRay(Params):

@@ -1,4 +1,4 @@
-"""Cells one after another in a separate process, which can be stopped, and whose end does not end the run."""
+"""Cells in separate processes, which can be stopped, and whose end does not end the run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from robustbench_med.runner.executors.pool import WorkerLost, dispatch
 from robustbench_med.runner.messages import Done, Job, Message, pack, unpack
@@ -27,79 +29,87 @@ GROWTH = 2**30
 
 
 class ProcessExecutor:
-    """Runs jobs in a process that is replaced when a cell breaks it, takes too long, or leaks memory.
+    """Runs jobs in processes, each replaced when a cell breaks it, takes too long, or leaks memory.
 
     Args:
         params: of the executor.
         config: with the time limit of a cell.
-        evaluator: gives the plugins that the process loads.
+        evaluator: gives the plugins that the processes load.
     """
 
     def __init__(self, params: Local, config: RunConfig, evaluator: Evaluator) -> None:
-        self.config, self.evaluator = config, evaluator
+        self.config = config
+        self.pool = _Processes(params, config, evaluator)
+
+    def warm(self, jobs: int) -> None:
+        """See `Warms`."""
+        for worker in range(min(jobs, self.pool.size)):
+            self.pool.start(worker)
+
+    def stop(self) -> None:
+        """See `Warms`."""
+        for worker in range(self.pool.size):
+            self.pool.stop(worker)
 
     def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
         """See `Executor`."""
-        yield from dispatch(_Process(self.config, self.evaluator), jobs, self.config.time_limit)
+        yield from dispatch(self.pool, jobs, self.config.time_limit)
 
 
-class _Process:
-    """A pool of one process."""
+class _Processes:
+    """A pool of processes, each with a pipe to it."""
 
-    size = 1
+    def __init__(self, params: Local, config: RunConfig, evaluator: Evaluator) -> None:
+        self.size = params.workers
+        threads = params.cpus or max(1, torch.get_num_threads() // self.size)
+        self.arguments = (worker_config(config), evaluator.registry.files, evaluator.registry.only, threads)
+        self.processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self.pipes: dict[int, Connection] = {}
+        self.first: dict[int, int] = {}  # bytes of memory after the first cell
 
-    def __init__(self, config: RunConfig, evaluator: Evaluator) -> None:
-        registry = evaluator.registry
-        self.arguments = (worker_config(config), registry.files, registry.only)
-        self.process: multiprocessing.process.BaseProcess | None = None
-        self.pipe: Connection | None = None
-        self.first = 0  # bytes of memory after the first cell
+    def start(self, worker: int) -> None:
+        """Start a worker unless it runs; returns while it still imports."""
+        if worker in self.processes:
+            return
+        context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
+        self.pipes[worker], other_end = context.Pipe()
+        self.processes[worker] = context.Process(
+            target=_serve, args=(other_end, *self.arguments), name=f"cells-{worker}"
+        )
+        with _interrupts_withheld():
+            self.processes[worker].start()
+        other_end.close()
 
     def send(self, worker: int, job: Job) -> None:
-        if self.process is None:
-            context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
-            self.pipe, other_end = context.Pipe()
-            self.process = context.Process(target=_serve, args=(other_end, *self.arguments), name="cells")
-            with _interrupts_withheld():
-                self.process.start()
-            other_end.close()
-            self.first = 0
-        assert self.pipe is not None
-        try:
-            self.pipe.send_bytes(pack(job))
-        except OSError:
-            return  # the process has died; `receive` raises for it
+        self.start(worker)
+        with suppress(OSError):  # the process has died; `receive` raises for it
+            self.pipes[worker].send_bytes(pack(job))
 
     def wait(self, workers: list[int], seconds: float) -> int | None:
-        assert self.pipe is not None
-        return 0 if self.pipe.poll(seconds) else None
+        ready = multiprocessing.connection.wait([self.pipes[worker] for worker in workers], seconds)
+        return next((worker for worker in workers if self.pipes[worker] in ready), None)
 
     def receive(self, worker: int) -> Message:
-        assert self.pipe is not None
-        assert self.process is not None
         try:
-            message: Message = self.pipe.recv()
+            message: Message = self.pipes[worker].recv()
         except (EOFError, OSError):
-            self.process.join(10)
-            code = self.process.exitcode
+            self.processes[worker].join(10)
+            code = self.processes[worker].exitcode
             self.stop(worker)
             raise WorkerLost(f"exit code {code}") from None
         return message
 
     def stop(self, worker: int) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.process.close()
-        if self.pipe is not None:
-            self.pipe.close()
-        self.process = self.pipe = None
+        if (process := self.processes.pop(worker, None)) is not None:
+            process.kill()
+            process.join()
+            process.close()
+            self.pipes.pop(worker).close()
+        self.first.pop(worker, None)
 
     def recycle(self, worker: int) -> bool:
-        assert self.process is not None
-        held = _held(self.process.pid) or 0
-        self.first = self.first or held
-        if held <= self.first + GROWTH:
+        held = _held(self.processes[worker].pid) or 0
+        if held <= self.first.setdefault(worker, held) + GROWTH:
             return False
         self.stop(worker)
         return True
@@ -135,13 +145,16 @@ def _held(pid: int | None) -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _serve(pipe: Connection, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None) -> None:
+def _serve(
+    pipe: Connection, config: RunConfig, files: Sequence[Path], only: Sequence[str] | None, threads: int
+) -> None:
     """Run jobs until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from robustbench_med.plugins.registry import Registry
     from robustbench_med.runner.evaluator import Evaluator
 
+    torch.set_num_threads(threads)
     registry = Registry(files, only)
     evaluator = Evaluator(config, registry)
     while True:

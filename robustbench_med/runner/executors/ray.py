@@ -12,7 +12,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,19 @@ class RayExecutor:
         if ":" in config.device:
             raise UsageError(f"--device {config.device} names one GPU; executor 'ray' chooses them: auto, cpu or cuda")
         self.params, self.config, self.evaluator = params, config, evaluator
+        self._running = ExitStack()
+        self._pool: _RayPool | None = None
+
+    def warm(self, jobs: int) -> None:
+        """See `Warms`; raises as `run`."""
+        pool = self._started()
+        for worker in range(min(jobs, pool.size)):
+            pool.start(worker)
+
+    def stop(self) -> None:
+        """See `Warms`."""
+        self._pool = None
+        self._running.close()
 
     def run(self, jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Message]]:
         """See `Executor`.
@@ -65,12 +78,19 @@ class RayExecutor:
             HarnessError: Ray cannot start.
             UsageError: it has too few resources for one worker.
         """
-        gpus = self.params.gpus
-        if gpus is None:
-            gpus = 1.0 if self.evaluator.device.type == "cuda" else 0.0
-        with _ray(self.params, gpus):
-            pool = _RayPool(self.params, gpus, self.config, self.evaluator)
-            yield from dispatch(pool, jobs, self.config.time_limit)
+        try:
+            yield from dispatch(self._started(), jobs, self.config.time_limit)
+        finally:
+            self.stop()
+
+    def _started(self) -> _RayPool:
+        if self._pool is None:
+            gpus = self.params.gpus
+            if gpus is None:
+                gpus = 1.0 if self.evaluator.device.type == "cuda" else 0.0
+            self._running.enter_context(_ray(self.params, gpus))
+            self._pool = _RayPool(self.params, gpus, self.config, self.evaluator)
+        return self._pool
 
 
 class _Worker:
@@ -117,9 +137,13 @@ class _RayPool:
         self.actors: dict[int, Any] = {}
         self.messages: dict[int, Any] = {}
 
-    def send(self, worker: int, job: Job) -> None:
+    def start(self, worker: int) -> None:
+        """Start a worker unless it runs; returns while it still imports."""
         if worker not in self.actors:
             self.actors[worker] = self.actor.remote(*self.arguments)
+
+    def send(self, worker: int, job: Job) -> None:
+        self.start(worker)
         method = self.actors[worker].run.options(num_returns="streaming")
         self.messages[worker] = method.remote(pack(job))
 
