@@ -224,9 +224,11 @@ class Costs:
         return self._tried(self._key(case, "answer", most), lambda: (per_image(call, most, uses, self.device),))[0]
 
     def _batch(self, case: CostInput, draws: int) -> int:
-        """Images in a batch of the cell: a power of 4, so that cells of similar sizes share a trial, or a chunk."""
-        largest = max(case.images, default=1)
-        return max(1, min(self.batch // draws, 4 ** math.ceil(math.log(max(1, largest), 4))))
+        """Images in a batch of the cell: a power of 4, or a chunk, so that cells of similar sizes share a trial."""
+        size, largest = 1, max(case.images, default=1)
+        while size < largest:
+            size *= 4
+        return max(1, min(self.batch // draws, size))
 
     def _key(self, case: CostInput, *facts: object) -> str:
         """A key of what decides how long a call takes; the threat does where a gate chooses the images to purify."""
