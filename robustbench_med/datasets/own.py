@@ -24,7 +24,7 @@ class OwnData:
     """Images in memory, by split; `own_data` makes it.
 
     Attributes:
-        key: changes with the images, labels, patients, sites and classes.
+        key: changes with the images, labels, patients, sites, classes and lesion.
         classes: names, in the order of the labels.
         splits: train, calibration and test; those that were not given are empty.
         lesion: index of the class that means that a lesion is there, or None.
@@ -83,6 +83,11 @@ def own_data(
     task: Task = "multi-label" if labels.ndim == 2 else "ordinal" if ordinal else "multi-class"
     if task == "multi-label" and (ordinal or lesion is not None):
         raise DataError("labels (N, K) are of several findings; ordinal=True and lesion= are for one label each")
+    if task == "multi-label" and all((own.sum(1) == 1).all() for _, own in read.values()):
+        raise DataError(
+            "labels (N, K) are of several findings, but each image has exactly one, as of classes in one-hot form; "
+            "give the classes: labels.argmax(1)"
+        )
     names = _names(classes, [own for _, own in read.values()], lesion)
     for word, given in (("patients", patients), ("sites", sites)):
         if given is not None and len(given) != len(labels):
@@ -95,7 +100,8 @@ def own_data(
         whose = patients if name == "test" and patients is not None else [f"{name}-{i}" for i in range(len(own))]
         given_sites = sites if name == "test" and sites is not None else [min(where)] * len(own)
         splits[name] = Split(own, own_labels, tuple(map(str, whose)), tuple(map(str, given_sites)))
-    key = f"own-{_digest(splits, (*names, *(['ordinal'] if ordinal else [])))}"
+    said = [*(["ordinal"] if ordinal else []), *([] if lesion is None else [f"lesion: {lesion}"])]
+    key = f"own-{_digest(splits, (*names, *said))}"
     index = None if lesion is None else names.index(lesion)
     _OWN[key] = OwnData(key, names, splits, index, patients is not None, task)
     return _OWN[key]

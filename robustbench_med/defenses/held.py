@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +28,10 @@ def held(key: str) -> nn.Module:
 
 
 def hold(module: nn.Module) -> str:
-    """Keep a module; the key names its class, and changes with its weights, its layers and their code."""
-    total = hashlib.blake2b(digest_size=8)
-    total.update(repr(module).encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(_bytes(tensor))
-    own = {type(each) for each in module.modules() if not type(each).__module__.startswith("torch.")}
-    for source in sorted(map(_source, own)):
-        total.update(source.encode())
-    key = f"{type(module).__name__}-{total.hexdigest()}"
+    """Keep a module; the key names its class, and changes with all that its answers depend on."""
+    from robustbench_med.defenses.module_digest import module_digest
+
+    key = f"{type(module).__name__}-{module_digest(module)}"
     _HELD[key] = module
     return key
 
@@ -61,17 +53,3 @@ def named(model: Any, plain: bool = False) -> Any:
     if isinstance(model, list | tuple):
         return [named(each, plain) for each in model]
     return model
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    plain: Any = tensor.detach().cpu().contiguous().flatten()
-    return bytes(plain.view(torch.uint8).numpy().tobytes())
-
-
-def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed at a prompt
-        return f"{kind.__module__}.{kind.__qualname__}"

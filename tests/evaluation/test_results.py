@@ -67,6 +67,16 @@ def test_a_module_is_evaluated_on_images_in_memory(tmp_path: Path, images: Tenso
     assert small.clients == (["n", "s"] if form == "own data" else ["own"])
 
 
+def test_the_lesion_is_part_of_the_data(tmp_path: Path, images: Tensor) -> None:
+    images[1] = images[0]  # so that class b is answered worse than class a
+    found = {}
+    for lesion in ("a", "b"):
+        data = rbmed.own_data((images, LABELS), classes=["a", "b"], lesion=lesion)
+        found[lesion] = evaluate(tmp_path, data, attack="clamp")[0].metrics
+    assert found["a"]["clean_sensitivity"] == found["b"]["clean_specificity"] == 1
+    assert found["b"]["clean_sensitivity"] == found["a"]["clean_specificity"] < 1
+
+
 def test_results_are_a_list_a_frame_a_table_and_plots(tmp_path: Path, images: Tensor) -> None:
     data = rbmed.own_data((images, LABELS), classes=["no", "yes"], lesion="yes", sites=["n", "s"] * 12)
     results = evaluate(tmp_path, data, attack=["fgsm", "noise"])
@@ -144,6 +154,7 @@ def test_skipped_cells_say_why_and_an_empty_list_has_the_columns() -> None:
         (lambda x, y: (["a"] * 24, y), "no array of numbers"),
         (lambda x, y: TensorDataset(x), r"every item must be a pair \(image, label\)"),
         (lambda x, y: (x * float("nan"), y), "test images span"),
+        (lambda x, y: (x, torch.eye(2)[y]), r"exactly one, as of classes in one-hot form; .* labels.argmax\(1\)"),
     ],
 )
 def test_images_that_do_not_fit_are_refused_in_one_line(images: Tensor, changed: Any, reason: str) -> None:
