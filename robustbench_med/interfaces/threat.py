@@ -113,6 +113,8 @@ class ThreatModel:
             raise UsageError(f"eps {self.eps:g} is too large for linf: {IN_RANGE}{_meant(self.eps, 1)}")
         if self.norm == "corruption" and self.eps > SEVEREST:
             raise UsageError(f"a severity is at most {SEVEREST}, not {self.eps:g}")
+        if self.norm == "acquisition" and self.eps > 1:
+            raise UsageError(f"a share of physical limits is at most 1, not {self.eps:g}: beyond is no scan")
         if self.access not in (*ACCESS, "ladder"):
             raise UsageError(unknown_access(self.access))
         if self.goal not in GOALS:

@@ -31,6 +31,8 @@ def test_a_family_keeps_the_range_and_nothing_else() -> None:
     for wrong in (far * 1.1, far * torch.nan):
         with pytest.raises(OutsideThreatModel):
             threat.check(wrong, x)
+    with pytest.raises(UsageError, match="a share of physical limits is at most 1, not 2"):
+        ThreatModel("acquisition", 2)
     with pytest.raises(UsageError, match="a severity is at most 5, not 6"):
         ThreatModel("corruption", 6)
 

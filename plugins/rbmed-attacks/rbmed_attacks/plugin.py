@@ -163,6 +163,7 @@ SPECS = (
         target="rbmed_attacks.corruptions.acquisition:Acquisition",
         summary="Worst-case MRI artefacts inside physical limits: bias field, motion, ghost, Gibbs, spikes, noise",
         title="Worst-case acquisition",
+        revision=2,
         reference="ours; the artefacts: Sled et al. 1998, IEEE TMI 17:87; Zaitsev et al. 2015, JMRI 42:887",
         norms=("acquisition",),
     ),

@@ -67,6 +67,27 @@ def test_gradients_are_those_of_finite_differences(artefacts: tuple[Artefact, ..
     )
 
 
+@pytest.mark.parametrize("artefacts", SETS, ids=name)
+def test_a_search_can_leave_every_limit(artefacts: tuple[Artefact, ...]) -> None:
+    """Gradients at the smallest and at the largest parameters are those to the inside, where starts lie."""
+    x, noise, chance = random()
+    weights = torch.randn(x.shape, generator=chance, dtype=x.dtype)
+    low, h = lowest(artefacts, x), 1e-6
+    for corner, inward in ((low, h), (torch.ones_like(low), -h)):
+        u = corner.expand(len(x), -1).clone().requires_grad_()
+
+        def total(at: Tensor) -> Tensor:
+            return (acquire(x, at, artefacts, 1.0, noise) * weights).flatten(1).sum(1)
+
+        (slope,) = torch.autograd.grad(total(u).sum(), u)
+        here = total(u.detach())
+        for k in range(len(low)):
+            step = torch.zeros_like(low)
+            step[k] = inward
+            one_sided = (total(u.detach() + step) - here) / inward
+            torch.testing.assert_close(slope[:, k], one_sided, rtol=1e-3, atol=1e-3)
+
+
 def test_the_limits_are_kept_at_the_corners() -> None:
     x, _, _ = random()
     grey, noise = torch.full_like(x, 0.5), torch.ones_like(x)
@@ -169,6 +190,8 @@ def test_the_attack_brings_its_threat_model() -> None:
         ("acquisition:physics=", "physics"),
         ("acquisition:share=0", "share='0'"),
         ("acquisition:share=nan", "share='nan'"),
+        ("acquisition:share=2", "share='2' should be less than or equal to 1"),
+        ("acquisition:share=1.01", "share='1.01'"),
         ("acquisition:restarts=0", "restarts='0'"),
         ("acquisition:start=middle", "valid: limit | inside"),
     ],

@@ -20,7 +20,7 @@ class AcquisitionParams(rbmed.Params):
     physics: str = Field(
         "all", description=f"Artefacts, joined by +: {', '.join(BY_NAME)}; all: every one of them at once."
     )
-    share: rbmed.Number = Field(1.0, gt=0, le=10, description="Share of the physical limits; the eps of the record.")
+    share: rbmed.Number = Field(1.0, gt=0, le=1, description="Share of the physical limits; the eps of the record.")
     steps: int = Field(20, ge=0, description="Gradients of each start; 0: the starts themselves, chosen at random.")
     restarts: int = Field(4, ge=1, description="Random starts; the one with the highest loss is kept.")
     start: Literal["limit", "inside"] = Field(

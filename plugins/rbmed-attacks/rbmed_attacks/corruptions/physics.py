@@ -127,8 +127,9 @@ class Gibbs(KSpaceArtefact):
 
     @staticmethod
     def _kept(frequency: Tensor, n: int, u: Tensor) -> Tensor:
-        edge = n / 2 * (1 - 0.5 * u)
-        return 1 - (u * 20).clamp(0, 1) * torch.sigmoid(frequency.abs() - edge)
+        edge, onset = n / 2 * (1 - 0.5 * u), u * 20
+        onset = torch.where(onset < 1, onset, 1.0)  # clamp has no slope at 0, from where a search must be able to leave
+        return 1 - onset * torch.sigmoid(frequency.abs() - edge)
 
 
 class Spikes(ImageArtefact):
