@@ -116,8 +116,9 @@ class Dicom(PictureSet):
         return list(dict.fromkeys([self.folder / self.params.table, *self._paths, *masks]))
 
     def fact(self, path: Path) -> str:
-        """None: there are no DICOM files that were once read otherwise."""
-        return ""
+        """Files that are shown by a table were once read otherwise."""
+        header = self._headers.get(path)
+        return "voi-lut" if header is not None and header.table else ""
 
     def keeps_official(self) -> bool:
         """There is none."""
@@ -156,7 +157,7 @@ class Dicom(PictureSet):
 
     def read(self, item: Picture) -> pixels.Pixels:
         """The frame."""
-        return dicomfile.read(item.path, self.params.channels, item.page)
+        return dicomfile.read(item.path, self.params.channels, item.page, self.params.window == "file")
 
     def facts(self) -> list[str]:
         """Files without an image."""
@@ -174,6 +175,11 @@ class Dicom(PictureSet):
             lines.append(
                 f"{burned} files state that text is burned into their pixels (BurnedInAnnotation): it may name "
                 "patients, and a classifier may learn it"
+            )
+        if self.params.window == "file" and (tables := sum(header.table for header in used)):
+            lines.append(
+                f"{tables} files say by a table of their own how values are shown (VOI LUT), which is applied; "
+                "window=percentile and window=CENTER/WIDTH take the values without it"
             )
         counts = [header.frames for header in used if header.frames > 1]
         if counts and self.params.pages != "all":
@@ -196,7 +202,7 @@ class Dicom(PictureSet):
                 label = labels.get(path, "")
                 try:
                     if dicomfile.header(path).frames:
-                        image = dicomfile.read(path, self.params.channels, 0)
+                        image = dicomfile.read(path, self.params.channels, 0, self.params.window == "file")
                         found.see(image, printable(self.file_name(path)), label, label)
                 except DataError as error:
                     found.lines.append(str(error))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmed_datasets import files
+from rbmed_datasets import dicom_lut, files
 from rbmed_datasets.pixels import Pixels, coloured, finite
 from robustbench_med.errors import DataError
 
@@ -37,6 +37,7 @@ class Header:
         frames: number of images; 0 if it holds none.
         burned: it says that text is burned into the pixels.
         uid: its SOPInstanceUID, or empty.
+        table: it says by a table how its values are shown (VOI LUT), and by no window.
     """
 
     patient: str
@@ -44,6 +45,7 @@ class Header:
     frames: int
     burned: bool
     uid: str = ""
+    table: bool = False
 
 
 def is_dicom(path: Path) -> bool:
@@ -98,7 +100,8 @@ def header(path: Path) -> Header:
         DataError: it cannot be read, or pydicom is not installed.
     """
     names = ["PatientID", "StudyInstanceUID", "SOPInstanceUID", "InstitutionName", "NumberOfFrames", "Rows"]
-    names += ["BurnedInAnnotation", "PhotometricInterpretation"]
+    names += ["BurnedInAnnotation", "PhotometricInterpretation", "WindowCenter", "WindowWidth", "VOILUTSequence"]
+    names += ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
     with _reading(path) as pydicom:
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
         if not len(found) and not getattr(found, "file_meta", None):
@@ -110,6 +113,7 @@ def header(path: Path) -> Header:
             frames=max(1, int(found.get("NumberOfFrames") or 1)) if image else 0,
             burned=_text(found, "BurnedInAnnotation").upper() == "YES",
             uid=_text(found, "SOPInstanceUID"),
+            table=image and dicom_lut.has_table(found) and _window(found, 0) is None,
         )
 
 
@@ -117,8 +121,10 @@ def _text(found: Any, name: str) -> str:
     return str(found.get(name) or "").strip()
 
 
-def read(path: Path, channels: int, frame: int) -> Pixels:
+def read(path: Path, channels: int, frame: int, as_shown: bool = True) -> Pixels:
     """An image of a file: rescaled, its window declared, colour as it is shown.
+
+    ``as_shown``: where it declares no window, but a table (VOI LUT), the values are those of the table.
 
     Raises:
         DataError: it cannot be read, or its transfer syntax needs a decoder that is not installed.
@@ -135,7 +141,7 @@ def read(path: Path, channels: int, frame: int) -> Pixels:
         if values.ndim == 3:
             bits = 8 * values.dtype.itemsize if kind == "PALETTE COLOR" else int(found.BitsStored)
             return _in_colour(path, values, bits, channels)
-        return _grey(path, found, frame, values, channels, pydicom)
+        return _grey(path, found, frame, values, channels, pydicom, as_shown)
 
 
 def _require_decoder(path: Path, found: Any) -> None:
@@ -160,7 +166,9 @@ def _in_colour(path: Path, values: NDArray[Any], bits: int, channels: int) -> Pi
     return Pixels(coloured(finite(values, path), channels), "unsigned", (0.0, top))
 
 
-def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: int, pydicom: Any) -> Pixels:
+def _grey(
+    path: Path, found: Any, frame: int, values: NDArray[Any], channels: int, pydicom: Any, as_shown: bool
+) -> Pixels:
     inverted = _text(found, "PhotometricInterpretation") == "MONOCHROME1"
     slope = _number(found, frame, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = _number(found, frame, "PixelValueTransformationSequence", "RescaleIntercept")
@@ -171,7 +179,8 @@ def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: in
     window, bits = _window(found, frame), int(found.get("BitsStored") or 0)
     kind = values.dtype.kind
     whole = kind == "u"
-    if values.dtype == np.uint8 and not rescaled and window is None:
+    table = as_shown and window is None and dicom_lut.has_table(found)
+    if values.dtype == np.uint8 and not rescaled and window is None and not table:
         most = (1 << bits) - 1
         plain = most - values if inverted else values
         plain = plain if bits == 8 else np.rint(plain * (255 / most)).astype(np.uint8)
@@ -180,6 +189,8 @@ def _grey(path: Path, found: Any, frame: int, values: NDArray[Any], channels: in
         values = pydicom.pixels.apply_modality_lut(values, found)
     elif rescaled:
         values = values * (1.0 if slope is None else slope) + (intercept or 0.0)
+    if table and (made := dicom_lut.shown(finite(np.asarray(values), path), found, frame)):
+        return Pixels(coloured(made[0], channels), "shown", (0.0, made[1]), inverted)
     declared = window or ((0.0, float((1 << bits) - 1)) if whole and not rescaled else None)
     scale = "rescaled" if rescaled else {"u": "unsigned", "f": "float"}.get(kind, "signed")
     return Pixels(coloured(finite(np.asarray(values), path), channels), scale, declared, inverted)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from rbmed_datasets import dicomfile
@@ -329,3 +330,53 @@ def test_one_patient_for_all_files_is_a_problem_of_the_check(tmp_path: Path) -> 
     problems = [line for line in make(tmp_path).check() if not line.startswith("note:")]
     assert len(problems) == 1
     assert "has 1 patient(s)" in problems[0]
+
+
+def lut(first: int, entries: list[int], bits: int = 8) -> Sequence:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [len(entries), first, bits], entries
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "SS" if first < 0 else "US", "US"
+    return Sequence([item])
+
+
+#: Shows -100 to 99 by a curve, dark ones darker, in 8 bits.
+CURVE = [round(255 * (at / 199) ** 2) for at in range(200)]
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
+def test_a_table_of_the_file_says_how_its_values_are_shown(tmp_path: Path, kind: str) -> None:
+    values = noise(0, top=1400)  # beyond 8 bits, and beyond the table on both sides
+    fields = {"RescaleSlope": 1, "RescaleIntercept": -400, "VOILUTSequence": lut(-100, CURVE)}
+    path = write(tmp_path / "a.dcm", values, PhotometricInterpretation=kind, **fields)
+    expected = np.array(CURVE)[(values.astype(int) - 400 + 100).clip(0, 199)]
+    pixels = dicomfile.read(path, 1, 0)
+    np.testing.assert_array_equal(pixels.values, expected)
+    assert (pixels.declared, pixels.inverted) == ((0.0, 255.0), kind == "MONOCHROME1")
+    np.testing.assert_array_equal(dicomfile.read(path, 1, 0, as_shown=False).values, values.astype(np.float32) - 400)
+    windowed = write(tmp_path / "b.dcm", values, WindowCenter=40, WindowWidth=400, **fields)
+    assert dicomfile.read(windowed, 1, 0).declared == (-160.0, 239.0)
+    assert [dicomfile.header(each).table for each in (path, windowed)] == [True, False]
+
+
+def test_tables_of_bytes_and_damaged_ones(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    table = lut(0, list(range(4095, 4095 - 256 * 16, -16)), bits=12)  # an inverse, of a file of 8 bits
+    packed = np.array(table[0].LUTData, dtype="<u2").tobytes()
+    table[0].LUTData = packed
+    table[0]["LUTData"].VR = "OW"
+    path = write(tmp_path / "a.dcm", values, VOILUTSequence=table)
+    np.testing.assert_array_equal(dicomfile.read(path, 3, 0).values[..., 1], 4095 - 16.0 * values)
+    short = lut(0, [0, 1, 2], bits=8)
+    short[0].LUTDescriptor = [256, 0, 8]
+    with pytest.raises(DataError, match=r"file .*b.dcm: its VOI LUT has 3 entries of 8 bits, not 256"):
+        dicomfile.read(write(tmp_path / "b.dcm", values, VOILUTSequence=short), 1, 0)
+
+
+def test_the_card_counts_files_with_a_table_and_a_fixed_window_does_without(tmp_path: Path) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), PatientID=str(at), VOILUTSequence=lut(0, CURVE))
+    shown, plain = make(tmp_path), make(tmp_path, window="500/1000")
+    assert "8 files say by a table of their own how values are shown (VOI LUT)" in " ".join(shown.card().notes)
+    assert "VOI LUT" not in " ".join(plain.card().notes)
+    assert "0 is black, 255 white" in " ".join(shown.card().notes)
+    assert float(shown.split("train").images.mean()) > 0.8 > float(plain.split("train").images.mean())
