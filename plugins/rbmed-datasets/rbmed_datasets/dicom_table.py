@@ -10,7 +10,7 @@ from pathlib import Path
 from rbmed_datasets import tabular
 from rbmed_datasets.decode import some
 from rbmed_datasets.dicomfile import Header
-from rbmed_datasets.labelling import label_of
+from rbmed_datasets.labelling import columns_of, label_of
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from robustbench_med.errors import DataError
@@ -50,7 +50,8 @@ def listed(
     """
     table = tabular.read(path)
     file, marks = _file_column(table), table.column("mask", "")
-    labels = "+".join(str(table.column("label", one)) for one in label.split("+")) if "+" in label else None
+    several = columns_of(label, table.columns) if label else ()
+    labels = "+".join(str(table.column("label", one)) for one in several) if len(several) > 1 else None
     column = labels or table.column("label", label)
     if column is None:
         names = ", ".join(map(printable, table.columns))

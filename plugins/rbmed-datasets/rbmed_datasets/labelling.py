@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rbmed_datasets.files import natural_key
 from rbmed_datasets.folder import Task
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, rejoined, split_at_plus
 from robustbench_med.errors import DataError
 
 #: What a table may say where an image has none of its findings; upper and lower case make no difference.
@@ -27,6 +27,11 @@ def findings_of(label: str) -> tuple[str, ...]:
 def joined(findings: Iterable[str]) -> str:
     """A set of findings as a label, equal for equal sets; "" for none."""
     return JOIN.join(sorted(set(findings), key=natural_key))
+
+
+def columns_of(label: str, known: Collection[str]) -> tuple[str, ...]:
+    """The columns that a text joins by plus signs, or the one that it names."""
+    return (label,) if label in known else rejoined(split_at_plus(label), known)
 
 
 def in_columns(row: Mapping[str, str], columns: Sequence[str], where: str) -> str | None:
@@ -90,9 +95,9 @@ def label_of(
     """
     if task == "multi-label":
         single = name in row and row[name].lower() not in (*_YES[:3], *_NO[:3])
-        return in_text(row[name], separator) if single else in_columns(row, name.split("+"), where)
+        return in_text(row[name], separator) if single else in_columns(row, columns_of(name, row), where)
     if name not in row:
-        return one_of(row, name.split("+"), where)
+        return one_of(row, columns_of(name, row), where)
     if not row[name]:
         return None
     if row[name].casefold() in MISSING:
@@ -104,7 +109,8 @@ def label_of(
     if len(parts) == 1:
         return parts[0]
     if lesion:
-        return next((part for part in parts if part in lesion), parts[0])
+        named = f"+{'+'.join(lesion)}+"
+        return next((part for part in parts if f"+{part}+" in named), parts[0])
     raise DataError(
         f"{where} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME, or keep all "
         "with task=multi-label"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from robustbench_med.errors import DataError
@@ -13,6 +13,32 @@ from robustbench_med.errors import DataError
 def printable(path: Path | str) -> str:
     r"""A name as valid Unicode: bytes of it that are not UTF-8 are written ``\xe4``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def split_at_plus(text: str) -> tuple[str, ...]:
+    """``a+b`` as its parts. A name may end with plus signs: ``0+1++2+`` is 0, 1+ and 2+."""
+    return tuple(re.split(r"(?<=.)\+(?=[^+])", text, flags=re.DOTALL))
+
+
+def rejoined(parts: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """The names of which a text was made, where a plus sign or a comma inside of one has cut it: ``ER+/PR+``.
+
+    Args:
+        parts: of the text.
+        known: names that there are. Parts that cannot be joined to such are returned as they are.
+    """
+    if all(part in known for part in parts):
+        return tuple(parts)
+    found: list[tuple[str, ...] | None] = [()]  # of the last n parts
+    for first in reversed(range(len(parts))):
+        made = None
+        for end in range(len(parts), first, -1):
+            rest = found[len(parts) - end]
+            names = {sign.join(parts[first:end]) for sign in ("+", ",", ", ")} & set(known)
+            if made is None and rest is not None and names:
+                made = (min(names), *rest)
+        found.append(made)
+    return found[-1] or tuple(parts)
 
 
 def regex(value: str | None) -> str | None:

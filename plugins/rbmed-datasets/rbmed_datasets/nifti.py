@@ -18,7 +18,7 @@ import robustbench_med as rbmed
 from rbmed_datasets import cases, checking, files, intensity, pixels, tabular, volumes
 from rbmed_datasets.decode import some
 from rbmed_datasets.names import matched, printable, regex
-from rbmed_datasets.picture_params import PictureSetParams, split_at_plus
+from rbmed_datasets.picture_params import PictureSetParams, joined_by_plus
 from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError
 
@@ -65,7 +65,7 @@ class NiftiParams(PictureSetParams):
     @classmethod
     def _joined_values(cls, value: Any) -> Any:
         try:
-            return tuple(int(each) for each in split_at_plus(value) or () if each != "")
+            return tuple(int(each) for each in joined_by_plus(value) or () if each != "")
         except (TypeError, ValueError):
             raise ValueError(f"{value!r}: whole numbers joined by +, such as 1+2") from None
 

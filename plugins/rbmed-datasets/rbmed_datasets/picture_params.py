@@ -9,13 +9,14 @@ import pydantic
 import robustbench_med as rbmed
 from rbmed_datasets.folder import Task
 from rbmed_datasets.grouping import GroupingParams
+from rbmed_datasets.names import split_at_plus
 
 
-def split_at_plus(value: Any) -> Any:
+def joined_by_plus(value: Any) -> Any:
     """``a+b`` as its parts; a text of the command line comes as a list of one."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return tuple(value.split("+")) if isinstance(value, str) else value
+    return split_at_plus(value) if isinstance(value, str) else value
 
 
 class PictureSetParams(GroupingParams):
@@ -35,7 +36,7 @@ class PictureSetParams(GroupingParams):
         1, ge=1, description="Sites with fewer patients (or groups) are left out, and named in the card."
     )
 
-    _joined = pydantic.field_validator("classes", "lesion", mode="before")(split_at_plus)
+    _joined = pydantic.field_validator("classes", "lesion", mode="before")(joined_by_plus)
 
 
 class LabelledParams(PictureSetParams):

@@ -20,7 +20,7 @@ from rbmed_datasets.folder import FolderDataset, Scans, Task
 from rbmed_datasets.grouping import Grouped, group
 from rbmed_datasets.labelling import findings_of, in_grade_order, in_order, joined
 from rbmed_datasets.masks import read_masks
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, rejoined
 from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
 from robustbench_med.errors import DataError
 
@@ -107,11 +107,11 @@ class PictureSet(FolderDataset):
         labels = {picture.label for picture in self._found}
         held = {name for label in labels for name in findings_of(label)} if several else labels
         names = in_order(held | set(self.empty()))
-        wanted: tuple[str, ...] = self.params.classes or tuple(names)
-        for name in (*wanted, *self.params.lesion):
+        wanted = rejoined(self.params.classes, names) or tuple(names)
+        for name in (*wanted, *rejoined(self.params.lesion, names)):
             if name not in names:
                 raise DataError(f"no class {name!r} in {self.root}; there are: {', '.join(names)}")
-        in_grade_order(self.task, names, self.params.classes)
+        in_grade_order(self.task, names, wanted if self.params.classes else ())
         if several and wanted and not self.params.lesion:
             return wanted
         if several:
@@ -124,13 +124,18 @@ class PictureSet(FolderDataset):
         """Classes without a picture, and where they would be."""
         return {}
 
+    @cached_property
+    def merged(self) -> tuple[str, ...]:
+        """Names of the classes that are merged into one."""
+        return rejoined(self.params.lesion, {picture.label for picture in self._found} | set(self.empty()))
+
     @property
     def _classes(self) -> tuple[str, ...]:
         """Class names, in label order."""
         if not self.params.lesion:
             return self.class_names
-        if set(self.params.lesion) >= set(self.class_names):
-            raise DataError(f"lesion={'+'.join(self.params.lesion)} leaves no class without a lesion")
+        if set(self.merged) >= set(self.class_names):
+            raise DataError(f"lesion={'+'.join(self.merged)} leaves no class without a lesion")
         return ("no lesion", "lesion")
 
     def files(self) -> list[Path]:
@@ -203,7 +208,7 @@ class PictureSet(FolderDataset):
             held = np.array([[name in own for name in self.class_names] for own in sets], dtype=np.int64)
             names = sorted(set(sets))
             return held, np.array([names.index(own) for own in sets]), tuple(joined(own) or "none" for own in names)
-        lesion, order = self.params.lesion, self.class_names
+        lesion, order = self.merged, self.class_names
         found = [int(item.label in lesion) if lesion else order.index(item.label) for item in items]
         return np.array(found, dtype=np.int64), np.array(found, dtype=np.int64), self._classes
 

@@ -11,7 +11,7 @@ import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.decode import some
 from rbmed_datasets.finder import Finder
-from rbmed_datasets.labelling import findings_of, label_of
+from rbmed_datasets.labelling import columns_of, findings_of, label_of
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
@@ -94,7 +94,7 @@ class Table(PictureSet):
         found: dict[str, str | None] = {}
         for what in ("path", "label", "patient", "site", "split", "mask"):
             asked = getattr(self.params, what)
-            joined = asked.split("+") if what == "label" and asked not in table.columns else []
+            joined = columns_of(asked, table.columns) if what == "label" and asked else ()
             if len(joined) > 1:
                 found[what] = "+".join(str(table.column(what, one)) for one in joined)
             else:
