@@ -33,8 +33,7 @@ from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
 from robustbench_med.reproduction.agreement import close, elsewhere, other_images
 from robustbench_med.reproduction.audit import faults, metrics_of
-from robustbench_med.reproduction.description import planned_id, variant
-from robustbench_med.reproduction.revisions import other_revisions
+from robustbench_med.reproduction.description import other_revisions, planned_id, variant
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.runtime.speed import set_float32

@@ -45,10 +45,9 @@ from robustbench_med.records.sections.dataset import DatasetSection
 from robustbench_med.records.sections.defense import DefenseSection, SurrogateSection
 from robustbench_med.runner import checkpoints
 from robustbench_med.runner.checkpoints import RunningTotals, timed
-from robustbench_med.runner.client_part import ClientPart
 from robustbench_med.runner.measured import measured
 from robustbench_med.runner.messages import Checkpoint, Done, Job, Message, Started
-from robustbench_med.runner.shards import shares
+from robustbench_med.runner.shards import ClientPart, shares
 from robustbench_med.runtime.batching import chunk_size, find_device
 from robustbench_med.runtime.cache import SharedResults, stamp
 from robustbench_med.runtime.speed import Speed, set_float32

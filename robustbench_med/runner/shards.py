@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
+from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.interfaces.dataset import Split
+from robustbench_med.runner.checkpoints import Chunk
 from robustbench_med.runner.messages import Job, Started
 
 
@@ -90,3 +95,26 @@ class ShardProgress:
         """Robust accuracy so far."""
         images = sum(self._done[shard] for shard in self._robust)
         return sum(self._done[shard] * share for shard, share in self._robust.items()) / images if images else None
+
+
+@dataclass
+class ClientPart:
+    """A client's part of a cell.
+
+    Attributes:
+        number: of the client in the cell.
+        client: its name.
+        pipeline: its deployed system.
+        split: its images.
+        rows: their rows in the test split, int64 (N,).
+        finished: chunks that an earlier attempt has finished, with their places in the split.
+        share: what of them is measured here.
+    """
+
+    number: int
+    client: str
+    pipeline: Pipeline
+    split: Split
+    rows: torch.Tensor
+    finished: list[tuple[slice, Chunk]]
+    share: Share

@@ -1,16 +1,20 @@
-"""Projected gradient descent with a fixed step (Madry et al., ICLR 2018)."""
+"""Steepest steps of one length: FGSM, PGD, the setting of Lee & Kim, and MI-FGSM."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import model_validator
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_attacks.gradient_attack import GradientAttack, State, StepRule
-from rbmed_attacks.norms import in_ball, steepest
-from robustbench_med import Field, Number, Stream, ThreatModel
+from rbmed_attacks.budget import too_small
+from rbmed_attacks.gradient_attack import GradientAttack, State, StepRule, choose
+from rbmed_attacks.gradients import differentiate
+from rbmed_attacks.losses import untargeted
+from rbmed_attacks.norms import in_ball, per_image, project, steepest
+from robustbench_med import Budget, Field, Number, Stream, TargetModel, ThreatModel
 
 Length = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 
@@ -97,3 +101,68 @@ class FixedStep(StepRule):
     def next(self, state: State) -> Tensor:
         """One step up."""
         return state.now + self.size * steepest(state.threat, state.grad)
+
+
+class FGSM(rbmed.Attack):
+    """One steepest step of length eps from the image; Linf (sign) and L2 (direction), K >= 2 classes.
+
+    Costs one gradient. Where the model stops on success, an image that is wrong from the outset is returned as it is.
+    Reference: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015, arXiv:1412.6572.
+
+    Raises:
+        BudgetExceeded: the budget does not allow one gradient.
+    """
+
+    class Params(rbmed.Params):
+        loss: Literal["auto", "ce", "bce", "margin"] = Field(
+            "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
+        )
+
+    def run(self, model: TargetModel, x: Tensor, y: Tensor, threat: ThreatModel, budget: Budget, rng: Stream) -> Tensor:
+        """Adversarial images like ``x``, one step away."""
+        if budget.gradients == 0 or budget.queries == 0:
+            raise too_small(budget)
+        if len(x) == 0:
+            return x.clone()
+        objective = untargeted(self.params.loss)
+        logits, _, gradient = differentiate(model, x, lambda logits: objective(logits, y, y))
+        moved = project(threat, x + threat.eps * steepest(threat, gradient), x)
+        return choose(logits.argmax(1) != y, x, moved) if model.stop_on_success else moved
+
+
+class MIFGSM(GradientAttack):
+    """Equal steps along the accumulated gradients, which transfers well; Linf and L2, K >= 2 classes.
+
+    Starts at the image and takes steps of eps / ``steps``. Unlike the paper, which returns the last iterate, it returns
+    a broken image where it broke and any other at its highest loss. Reference: Dong et al., "Boosting adversarial
+    attacks with momentum", CVPR 2018, arXiv:1710.06081.
+
+    Raises:
+        BudgetExceeded: the budget does not allow a single step.
+    """
+
+    class Params(rbmed.Params):
+        """Parameters of MI-FGSM; the defaults are the published ones."""
+
+        steps: int = Field(10, ge=1, description="Gradients.")
+        decay: float = Field(1.0, ge=0, description="Share of the accumulated gradient that each step keeps.")
+        loss: Literal["auto", "ce", "bce", "margin", "vote"] = Field(
+            "auto", description="What is maximised; auto is margin for 2 classes and ce for more."
+        )
+
+    def step(self, state: State, steps: int) -> StepRule:
+        """Steps that add up to eps."""
+        return MomentumStep(state, state.threat.eps / steps, self.params.decay)
+
+
+class MomentumStep(StepRule):
+    """Steepest steps of one length along the decaying sum of the gradients, each scaled to a mean magnitude of 1."""
+
+    def __init__(self, state: State, size: float, decay: float) -> None:
+        self.size, self.decay, self.sum = size, decay, torch.zeros_like(state.now)
+
+    def next(self, state: State) -> Tensor:
+        """One step up."""
+        magnitude = state.grad.abs().flatten(1).mean(1).clamp_min(torch.finfo(state.grad.dtype).tiny)
+        self.sum = self.decay * self.sum + state.grad / per_image(magnitude, state.grad)
+        return state.now + self.size * steepest(state.threat, self.sum)

@@ -49,7 +49,7 @@ SPECS = (
     ),
     AttackSpec(
         name="mifgsm",
-        target="rbmed_attacks.mifgsm:MIFGSM",
+        target="rbmed_attacks.pgd:MIFGSM",
         summary="momentum iterative FGSM: equal steps along the accumulated gradients",
         title="MI-FGSM",
         paper="Boosting Adversarial Attacks with Momentum",
@@ -96,7 +96,7 @@ SPECS = (
     ),
     AttackSpec(
         name="fgsm",
-        target="rbmed_attacks.fgsm:FGSM",
+        target="rbmed_attacks.pgd:FGSM",
         summary="one gradient step of length eps",
         title="FGSM",
         paper="Explaining and Harnessing Adversarial Examples",

@@ -12,11 +12,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from rbmed_attacks.apgd import APGD
-from rbmed_attacks.fgsm import FGSM
 from rbmed_attacks.gradients import differentiate
 from rbmed_attacks.losses import untargeted, vote
-from rbmed_attacks.mifgsm import MIFGSM, MomentumStep
-from rbmed_attacks.pgd import PGD, LeeKim
+from rbmed_attacks.pgd import FGSM, MIFGSM, PGD, LeeKim, MomentumStep
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter, UsageError
 

@@ -11,8 +11,7 @@ from torch import nn
 from rbmed_attacks.apgd import APGD
 from rbmed_attacks.cw import CW
 from rbmed_attacks.fab import FAB
-from rbmed_attacks.fgsm import FGSM
-from rbmed_attacks.pgd import PGD
+from rbmed_attacks.pgd import FGSM, PGD
 from rbmed_attacks.square import Square
 from robustbench_med import Budget, Stream, ThreatModel
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.decode import Decoder
+from rbmed_datasets.files import read_masks
 from rbmed_datasets.folder import FolderDataset, Scans, Task
 from rbmed_datasets.grouping import Grouped, group
 from rbmed_datasets.labelling import findings_of, in_grade_order, in_order, joined
-from rbmed_datasets.masks import read_masks
 from rbmed_datasets.names import printable, rejoined
 from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
 from robustbench_med.errors import DataError

@@ -8,8 +8,7 @@ import pytest
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.anatomy import ScanGrid, head_coordinates, linear, to_scanner
 from rbmed_datasets.brainsim.atlas import load_atlas
-from rbmed_datasets.brainsim.placing import add_tumour
-from rbmed_datasets.brainsim.render import render
+from rbmed_datasets.brainsim.render import add_tumour, render
 from rbmed_datasets.brainsim.scanner import HOSPITALS, acquire, resample
 from rbmed_datasets.brainsim.scene import Scene
 from rbmed_datasets.brainsim.signal import SEQUENCES, TISSUES

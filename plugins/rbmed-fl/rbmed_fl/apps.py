@@ -18,9 +18,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from rbmed_fl.checkpoint import ServerCheckpoint
+from rbmed_fl.checkpoint import ClientStore, ServerCheckpoint
 from rbmed_fl.client import client_app, reply_or_error
-from rbmed_fl.client_state import ClientStore
 from rbmed_fl.server import server_app
 from rbmed_fl.task import TrainingTask
 from robustbench_med import Learner, PartRef, Split, home, load_component, load_dataset

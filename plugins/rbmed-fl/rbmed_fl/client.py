@@ -14,7 +14,7 @@ from flwr.common.constant import ErrorCode
 from torch import Tensor
 
 from rbmed_fl.byzantine import parse_byzantine
-from rbmed_fl.client_state import ClientStore
+from rbmed_fl.checkpoint import ClientStore
 from rbmed_fl.faults import Fault, absence, parse_faults
 from rbmed_fl.local_training import LocalRound, accuracy, isolated_randomness
 from rbmed_fl.privacy import clip_mod, parse_privacy

@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rbmed_fl.byzantine import parse_byzantine
-from rbmed_fl.checkpoint import ServerCheckpoint, ServerState, digest_clients, digest_state
-from rbmed_fl.client_state import ClientStore
+from rbmed_fl.checkpoint import ClientStore, ServerCheckpoint, ServerState, digest_clients, digest_state
 from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.faults import parse_faults
 from rbmed_fl.params import LATER

@@ -183,7 +183,7 @@ def rbmed_attacks() -> Iterable[AttackSpec]:
     """The trigger of ``malicious=backdoor``."""
     yield AttackSpec(
         name="trigger",
-        target="rbmed_fl.trigger:Trigger",
+        target="rbmed_fl.byzantine.backdoor:Trigger",
         summary="stamps the trigger of a backdoor; needs eps 1",
         title="Backdoor trigger",
         paper="How To Backdoor Federated Learning",

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from flwr.serverapp import ServerApp
 
-from rbmed_fl.checkpoint import ServerCheckpoint, ServerState
-from rbmed_fl.client_state import ClientStore
+from rbmed_fl.checkpoint import ClientStore, ServerCheckpoint, ServerState
 from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.server import OnLocalRound, server_app
 from rbmed_fl.task import TrainingTask

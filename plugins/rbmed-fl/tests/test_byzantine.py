@@ -7,13 +7,13 @@ import torch
 
 import rbmed_fl.plugin
 from rbmed_fl.byzantine import KINDS, parse_byzantine
+from rbmed_fl.byzantine.backdoor import Trigger, stamp
 from rbmed_fl.local_training import LocalRound
 from rbmed_fl.strategies.bounds import LocalOnly
 from rbmed_fl.strategies.coordinatewise import FedMedian, FedTrimmedAvg
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedmoe import FedMoE
 from rbmed_fl.strategies.krum import Bulyan, Krum, MultiKrum
-from rbmed_fl.trigger import Trigger, stamp
 from robustbench_med import Budget, Classifier, Split, ThreatModel, TrainJob
 from robustbench_med.errors import BadParameter
 from robustbench_med.testing import check_plugin, toy_images, toy_target

@@ -11,7 +11,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from rbmed_fl import flower_grid
-from rbmed_fl.client_state import ClientStore
+from rbmed_fl.checkpoint import ClientStore
 from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.engines.inprocess import acting_as
 from rbmed_fl.faults import ABSENT

@@ -29,7 +29,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="one-step",
-        target="rbmed_purifiers.diffusion.one_step:OneStepPurifier",
+        target="rbmed_purifiers.diffusion.ddim:OneStepPurifier",
         summary="Diffusion: noise the image to a time that follows the strength, then one denoising step; fast",
         title="One-step denoising",
         paper="(Certified!!) Adversarial Robustness for Free!",

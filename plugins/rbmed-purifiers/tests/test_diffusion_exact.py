@@ -12,12 +12,11 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_purifiers.diffusion.ddim import DDIMPurifier
+from rbmed_purifiers.diffusion.ddim import DDIMPurifier, OneStepPurifier
 from rbmed_purifiers.diffusion.ddpm import DDPMPurifier
 from rbmed_purifiers.diffusion.diffpure import DiffPurePurifier
 from rbmed_purifiers.diffusion.gdmp import GDMPPurifier
 from rbmed_purifiers.diffusion.gradual import GradualPurifier
-from rbmed_purifiers.diffusion.one_step import OneStepPurifier
 from rbmed_purifiers.diffusion.purifier import DiffusionPurifier
 from rbmed_purifiers.diffusion.schedule import BETA_FIRST, BETA_LAST, TIMES, Schedule
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from rbmed_purifiers.diffusion.ddim import DDIMParams, DDIMPurifier
-from rbmed_purifiers.diffusion.learner import NoiseLearner
 from rbmed_purifiers.diffusion.schedule import TIMES, Schedule
-from rbmed_purifiers.diffusion.unet import fold, unfold
+from rbmed_purifiers.diffusion.unet import NoiseLearner, fold, unfold
 
 
 class BridgeParams(DDIMParams):

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_purifiers.diffusion.learner import NoiseLearner
 from rbmed_purifiers.diffusion.params import DiffusionParams, RangeParams
 from rbmed_purifiers.diffusion.schedule import Schedule
-from rbmed_purifiers.diffusion.unet import build_unet, fold, unfold
+from rbmed_purifiers.diffusion.unet import NoiseLearner, build_unet, fold, unfold
 from rbmed_purifiers.diffusion.walk import Move, walk
 
 #: Least number of images denoised together, suited to a CPU's caches and to a GPU; at most twice as many minus one.

@@ -9,10 +9,13 @@ import sys
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import robustbench_med as rbmed
 from rbmed_purifiers.diffusion.params import DiffusionParams
+from rbmed_purifiers.diffusion.schedule import Schedule
 from robustbench_med.errors import BadParameter
 
 #: Packages whose ``__init__`` imports every network of diffusers, which takes as long as all else at a start.
@@ -77,3 +80,21 @@ def fold(x: Tensor, side: int) -> Tensor:
 def unfold(z: Tensor, side: int) -> Tensor:
     """The inverse of `fold`, not clamped."""
     return F.pixel_shuffle(z, side).add(1).div(2)
+
+
+class NoiseLearner(rbmed.Learner):
+    """Mean squared error of the predicted noise at times drawn from 1..train_t_max (Ho et al. 2020, eq. 14).
+
+    Later times are left out, because purification does not use them.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, params: DiffusionParams) -> None:
+        super().__init__()
+        self.net, self.schedule, self.params = net, schedule, params
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of images in [0, 1] (N, C, H, W); labels are not used."""
+        clean = fold(x, self.params.fold)
+        t = torch.randint(1, self.params.train_t_max + 1, (len(x),), device=x.device)
+        eps = torch.randn_like(clean)
+        return F.mse_loss(self.net(self.schedule.diffuse(clean, t, eps), t).sample.float(), eps)
