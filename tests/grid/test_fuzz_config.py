@@ -8,15 +8,15 @@ minutes of processor time::
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from helpers.fuzz import CASES, FUZZ
 from helpers.paths import TOY
 from helpers.processes import LIMIT
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from robustbench_med.errors import UsageError
@@ -31,14 +31,7 @@ LARGE = 200
 #: Longest message of an error: it is one line of a terminal or a few, never a page.
 LONGEST = 1500
 
-CASES = os.environ.get("FUZZ_CASES")
-fuzz = settings(
-    max_examples=int(CASES or 100),
-    deadline=timedelta(seconds=LIMIT),
-    derandomize=CASES is None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+fuzz = settings(FUZZ, max_examples=int(CASES or 100), deadline=timedelta(seconds=LIMIT))
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.paths import ROOT
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 CASES = os.environ.get("FUZZ_CASES")
 FUZZ = settings(
     max_examples=int(CASES or 60),
     deadline=None,
     derandomize=CASES is None,
-    database=None,
+    database=None if CASES is None else DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )

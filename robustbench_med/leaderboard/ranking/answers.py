@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -74,17 +74,17 @@ class Answers:
     @cached_property
     def owners(self) -> npt.NDArray[np.float64]:
         """(N, P): 1 where an image is of a patient; where these are not recorded, each image is of its own."""
-        _, codes = np.unique(np.asarray(self.patients or self.index), return_inverse=True)
-        return np.eye(int(codes.max()) + 1)[codes]
+        return _owners(self.patients or self.index)
 
     def intervals(self, asked: Mapping[Key, tuple[Shares, Rows]]) -> dict[Key, Interval]:
         """Shares of some of the images with their intervals; those of no image are left out."""
-        values, rows = (np.stack(side) for side in zip(*asked.values(), strict=True))
-        found = intervals((values * rows) @ self.owners, rows.astype(float) @ self.owners)
-        return {key: each for key, each in zip(asked, found, strict=True) if each.images}
+        return intervals_of([self], [asked])[0]
 
-    def figures(self, lesion: int | None) -> dict[tuple[str, str], Interval]:
-        """Every figure by client ("" for all) and its name in an `Entry`; on lesions where their class is known."""
+    def shares(self, lesion: int | None) -> dict[tuple[str, str], tuple[Shares, Rows]]:
+        """Every figure by client ("" for all) and its name in an `Entry`, as a share of some images.
+
+        Those on lesions where their class is known.
+        """
         values: dict[str, tuple[Shares, Rows]] = {}
         every = np.ones(len(self.labels), dtype=bool)
         values |= {"clean": (self.right, every), "worst": (self.withstood, every)}
@@ -102,13 +102,34 @@ class Answers:
                 "fake_lesion": (np.asarray((answers == lesion).mean(0)), ~sick),
             }
         parts = {"": every, **{site: self.at(site) for site in sorted(set(self.sites))}}
-        return self.intervals(
-            {(site, name): (each, kept & own) for site, own in parts.items() for name, (each, kept) in values.items()}
-        )
+        return {
+            (site, name): (each, kept & own) for site, own in parts.items() for name, (each, kept) in values.items()
+        }
 
     def at(self, site: str) -> Rows:
         """(N,): the images of a client."""
         return np.array([own == site for own in self.sites], dtype=bool)
+
+
+@lru_cache(maxsize=8)
+def _owners(whose: tuple[object, ...]) -> npt.NDArray[np.float64]:
+    """As `Answers.owners`: the rows of a board are of the same patients."""
+    _, codes = np.unique(np.asarray(whose), return_inverse=True)
+    found = np.eye(int(codes.max()) + 1)[codes]
+    found.setflags(write=False)
+    return found
+
+
+def intervals_of(
+    every: Sequence[Answers], asked: Sequence[Mapping[Key, tuple[Shares, Rows]]]
+) -> list[dict[Key, Interval]]:
+    """As `Answers.intervals`, of several answers at once where they are of the same patients."""
+    if len({id(each.owners) for each in every}) > 1:
+        return [intervals_of([one], [own])[0] for one, own in zip(every, asked, strict=True)]
+    owners = every[0].owners
+    values, rows = (np.stack(side) for side in zip(*(pair for own in asked for pair in own.values()), strict=True))
+    found = iter(intervals((values * rows) @ owners, rows.astype(float) @ owners))
+    return [{key: each for key, each in zip(own, found, strict=False) if each.images} for own in asked]
 
 
 def withstood(attacked: Classes, labels: npt.NDArray[np.int8], right: Shares) -> Shares:

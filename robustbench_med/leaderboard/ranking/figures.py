@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.leaderboard.ranking.answers import Answers
+from robustbench_med.leaderboard.ranking.answers import Answers, intervals_of
 from robustbench_med.leaderboard.schema import Figure, Mark, RungFigure
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.results import RungSection
@@ -41,7 +41,7 @@ def by_images(records: Sequence[Record]) -> bool:
 
 def answered(found: Sequence[Answers], lesion: int | None) -> dict[str, dict[str, Figure]]:
     """The figures of the answers of several sets of weights, by client ("" for all) and by their name in an `Entry`."""
-    every = [each.figures(lesion) for each in found]
+    every = intervals_of(found, [each.shares(lesion) for each in found])
     images = not all(each.patients for each in found)
     made: dict[str, dict[str, Figure]] = {}
     for key in every[0]:

@@ -5,16 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
 
 from robustbench_med.leaderboard.schema import Track
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
+T = TypeVar("T")
 #: Parameters of a defense that the columns strategy and model show.
 _SHOWN_APART = ("strategy", "model")
+
+
+def _once(work: Callable[[Record], T]) -> Callable[[Record], T]:
+    """Remember what follows from a record as long as that lives: it is frozen, and asked for the same many times."""
+    known: dict[int, tuple[weakref.ref[Record], T]] = {}
+
+    @wraps(work)
+    def found(record: Record) -> T:
+        at = id(record)
+        kept = known.get(at)
+        if kept is None or kept[0]() is not record:
+            kept = known[at] = (weakref.ref(record, lambda _: known.pop(at, None)), work(record))
+        return kept[1]
+
+    return found
 
 
 def digest_of(*facts: Any) -> str:
@@ -28,6 +46,7 @@ def slug(*words: str) -> str:
     return re.sub(r"-{2,}", "-", text)[:72].strip("-.") or "x"
 
 
+@_once
 def board_key(record: Record) -> tuple[str, ...]:
     """Records with equal keys were measured on the same data set under the same threat model."""
     data, threat = record.dataset, record.threat
@@ -37,6 +56,7 @@ def board_key(record: Record) -> tuple[str, ...]:
     )
 
 
+@_once
 def system_key(record: Record) -> str:
     """Identifies a trained system, apart from its training seed: the same for every attack on it, at every eps."""
     data, defense = record.dataset, record.defense
@@ -50,6 +70,7 @@ def system_key(record: Record) -> str:
     )
 
 
+@_once
 def weights(record: Record) -> tuple[Any, ...]:
     """Identifies trained weights as they are deployed: training seed, digest, and the rule for the threshold.
 
@@ -64,6 +85,7 @@ def train_seed(record: Record) -> int:
     return record.defense.weights.seed or 0
 
 
+@_once
 def protocol(record: Record) -> str:
     """The attacks that were requested, as text; figures of different protocols are not compared."""
     attack = record.attack
@@ -78,6 +100,7 @@ def protocol(record: Record) -> str:
     return " ".join(filter(None, words))
 
 
+@_once
 def images(record: Record) -> tuple[Any, ...]:
     """Records of one board with equal keys looked at the same images.
 
@@ -86,6 +109,7 @@ def images(record: Record) -> tuple[Any, ...]:
     return (tuple(sorted(record.clients)), record.n)
 
 
+@_once
 def track(record: Record) -> Track:
     """Static, deterministic or randomized; a record that scored images on several draws saw noise."""
     randomized = record.defense.randomized
@@ -97,6 +121,7 @@ def track(record: Record) -> Track:
     return "deterministic test-time" if parts.detector or parts.purifier else "static"
 
 
+@_once
 def defense(record: Record) -> str:
     """The defense as on the command line, without what the columns strategy and model show."""
     passed = {name: value for name, value in record.defense.params_passed.items() if name not in _SHOWN_APART}
@@ -126,6 +151,7 @@ def strategy_name(record: Record) -> str:
 _TRAINED_WITH = ("adversarial", "malicious", "faults", "secure_aggregation", "privacy")
 
 
+@_once
 def strategy(record: Record) -> tuple[str, str]:
     """How the classifier was trained: in short, ``fedavg + pgd``, and as on the command line."""
     named, part = record.defense.strategy, record.defense.parts.strategy

@@ -116,7 +116,7 @@ def _attacks(
     A single random draw cannot both choose and score, so that it is left out, unless it is all there is.
     """
     for at, (name, outcome, choice) in enumerate(found):
-        _, rows, place = np.intersect1d(base.index, outcome.index, assume_unique=True, return_indices=True)
+        rows, place = _shared(base.index, outcome.index)
         draws = len(outcome.attacked)
         if not len(rows) or (noisy and draws == 1 and choice is None and at > 0):
             continue
@@ -135,8 +135,16 @@ def _on(base: Answers, outcome: ImageResults | None) -> Answers | None:
     """The answers to another attack on the images of a row; None unless it was run on all of them."""
     if outcome is None:
         return None
-    _, rows, place = np.intersect1d(base.index, outcome.index, assume_unique=True, return_indices=True)
+    rows, place = _shared(base.index, outcome.index)
     return replace(base, attacked=outcome.attacked[:, place]) if len(rows) == len(base.index) else None
+
+
+def _shared(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where the images that both have stand in the one and in the other; nearly always these are the same images."""
+    if one == two:
+        return np.arange(len(one)), np.arange(len(one))
+    _, first, second = np.intersect1d(one, two, assume_unique=True, return_indices=True)
+    return first, second
 
 
 def _lowest(

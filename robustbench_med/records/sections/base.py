@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
 import pydantic
@@ -28,6 +29,7 @@ Size = Annotated[float, Field(ge=0, le=1e15)]
 Reason = Annotated[str, pydantic.BeforeValidator(lambda text: redacted(line(text)) if isinstance(text, str) else text)]
 
 
+@lru_cache(maxsize=4096)
 def moment(text: str) -> dt.datetime:
     """The time that a text says, UTC where it names no zone: ``2026-11-22T10:00:00+00:00``.
 
