@@ -94,10 +94,10 @@ class Record(pydantic.BaseModel):
     limit: Count | None
     """Number of images that was requested; null for the whole test split."""
 
-    clients: list[Name] = []
+    clients: list[Name] = Field(default_factory=list)
     """Clients that were evaluated, each with its own pipeline."""
 
-    unseen: list[Name] = []
+    unseen: list[Name] = Field(default_factory=list)
     """Those of the requested clients that took no part in training."""
 
     n: Count = 0
@@ -106,23 +106,23 @@ class Record(pydantic.BaseModel):
     patients: Count | None = None
     """Number of patients of these images; null where they are not known, as in formats before 5."""
 
-    client_images: dict[Name, tuple[Count, Count | None]] = {}
+    client_images: dict[Name, tuple[Count, Count | None]] = Field(default_factory=dict)
     """Of each client, the number of images and of patients; empty in formats before 5."""
 
-    metrics: Figures = {}
+    metrics: Figures = Field(default_factory=dict)
     """Figures over all clients; null where undefined."""
 
-    intervals: dict[Name, tuple[Number, Number]] = {}
+    intervals: dict[Name, tuple[Number, Number]] = Field(default_factory=dict)
     """95 % intervals of those metrics that are shares: of patients (`robustbench_med.statistics.intervals`) where
     ``patients`` is a number, else Wilson intervals of images as if each were independent."""
 
-    per_client: dict[Name, Figures] = {}
+    per_client: dict[Name, Figures] = Field(default_factory=dict)
     """The same figures for each client."""
 
-    client_intervals: dict[Name, dict[Name, tuple[Number, Number]]] = {}
+    client_intervals: dict[Name, dict[Name, tuple[Number, Number]]] = Field(default_factory=dict)
     """Their intervals; empty in formats before 5."""
 
-    between_clients: dict[Name, FairnessSection] = {}
+    between_clients: dict[Name, FairnessSection] = Field(default_factory=dict)
     """Distribution over the clients of each share of correct answers; empty for a single client."""
 
     worst_client: Name | None = None
@@ -138,7 +138,7 @@ class Record(pydantic.BaseModel):
     """Certificates by randomized smoothing, where they were requested; the answers are then those of the smoothed
     system."""
 
-    rungs: list[RungSection] = []
+    rungs: list[RungSection] = Field(default_factory=list)
     """What each attack did, in order; those that did not run come last."""
 
     diagnostics: DiagnosticsSection = DiagnosticsSection()

@@ -55,10 +55,12 @@ def per_client(
 
 def _of_records(records: Sequence[Record], client: str, names: Sequence[str]) -> dict[str, Figure]:
     found = {}
+    figures = [record.per_client[client] for record in records]
+    between = [record.client_intervals.get(client, {}) for record in records]
+    images = by_images(records)
     for name in names:
         metric = METRICS[name]
-        bounds = [record.client_intervals.get(client, {}).get(metric) for record in records]
-        figure = over([record.per_client[client].get(metric) for record in records], bounds, by_images(records))
+        figure = over([each.get(metric) for each in figures], [each.get(metric) for each in between], images)
         if figure is not None:
             found[name] = figure
     return found

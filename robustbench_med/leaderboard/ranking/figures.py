@@ -18,11 +18,11 @@ def over(
 
     ``by_images``: an interval treats images as independent.
     """
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    if not values or None in values:
         return None
-    bounds = [bound for bound in intervals if bound is not None]
+    known = [value for value in values if value is not None]
     mean = sum(known) / len(known)
+    bounds = [bound for bound in intervals if bound is not None]
     if not bounds or len(bounds) < len(known):
         return Figure(mean, seeds=tuple(known))
     return Figure(mean, min(low for low, _ in bounds), max(high for _, high in bounds), tuple(known), by_images)

@@ -14,7 +14,7 @@ import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -293,8 +293,14 @@ def _ranges(index: Iterable[int]) -> str:
 
 
 def _from_ranges(text: Any) -> tuple[int, ...]:
+    return _rows_of(str(text))
+
+
+@lru_cache(maxsize=8)
+def _rows_of(text: str) -> tuple[int, ...]:
+    """Thousands of lines are of the same rows."""
     rows: list[int] = []
-    for part in str(text).split(","):
+    for part in text.split(","):
         low, _, high = part.partition("-")
         first, last = int(low), int(high or low)
         if not 0 <= first <= last < 2**31 or last - first >= 10**7 or (rows and first <= rows[-1]):

@@ -100,7 +100,7 @@ class RungAttackSection(RecordSection):
     distribution: Name = ""
     """Name and version of the distribution that offers it."""
 
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """All parameters, defaults included."""
 
     params_passed: dict[Name, Any]
@@ -122,7 +122,7 @@ class AttackSection(RecordSection):
     distribution: Name = ""
     """Name and version of the distribution that offers it."""
 
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """All parameters, defaults included."""
 
     params_passed: dict[Name, Any]
@@ -134,7 +134,7 @@ class AttackSection(RecordSection):
     variant: Name = ""
     """The variant that ran, where the attack chooses one."""
 
-    rungs: list[RungAttackSection] = []
+    rungs: list[RungAttackSection] = Field(default_factory=list)
     """The attacks of a ladder, in order."""
 
     asked: Annotated[AttackOptions | None, NotNull] = None

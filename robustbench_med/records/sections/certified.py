@@ -65,7 +65,7 @@ class CertifiedSection(RecordSection):
     abstained: Count
     """Images for which nothing was certified."""
 
-    contradicted: list[Count] = []
+    contradicted: list[Count] = Field(default_factory=list)
     """Rows of the test split that an attack broke inside their certified radius: none, unless something is wrong."""
 
     chance: _Share

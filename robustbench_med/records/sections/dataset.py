@@ -27,10 +27,10 @@ class DatasetOptions(RecordSection):
     partition: Name | None = None
     """How clients were made of the data set; null for the data set's own."""
 
-    unseen_site: list[Name] = []
+    unseen_site: list[Name] = Field(default_factory=list)
     """Clients that take no part in training."""
 
-    client: list[Name] = []
+    client: list[Name] = Field(default_factory=list)
     """Clients that are evaluated; empty for all."""
 
     @classmethod
@@ -90,7 +90,7 @@ class DatasetSection(RecordSection):
     licence: Text = ""
     """Terms of the images."""
 
-    classes: list[Name] = []
+    classes: list[Name] = Field(default_factory=list)
     """Names of the classes, in the order of the labels."""
 
     lesion_class: Count | None = None
@@ -99,7 +99,7 @@ class DatasetSection(RecordSection):
     task: Annotated[Name | None, NotNull] = None
     """`multi-label` or `ordinal`; None for one class of several."""
 
-    notes: list[Text] = []
+    notes: list[Text] = Field(default_factory=list)
     """Facts that a reader must know, such as a client that was left out."""
 
     revision: Count = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field
+
 from robustbench_med.files.redact import portable
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
@@ -32,7 +34,7 @@ class PartSection(RecordSection):
     name: Name
     """Name of the component."""
 
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """All parameters, defaults included."""
 
     revision: Count = 1
@@ -85,10 +87,10 @@ class FederationSection(RecordSection):
     suspected: dict[Name, Count]
     """Clients that the strategy suspected of an attack, and in how many rounds."""
 
-    missing: dict[Name, Count] = {}
+    missing: dict[Name, Count] = Field(default_factory=dict)
     """Clients that did not answer, and in how many rounds."""
 
-    refused: dict[Name, Count] = {}
+    refused: dict[Name, Count] = Field(default_factory=dict)
     """Clients whose answer could not be merged, and in how many rounds."""
 
     epsilon: Size | None = None
@@ -158,7 +160,7 @@ class DefenseSection(RecordSection):
     revision: Count = 1
     """Revision of the component."""
 
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """All parameters, defaults included."""
 
     params_passed: dict[Name, Any]
@@ -170,10 +172,10 @@ class DefenseSection(RecordSection):
     strategy: Annotated[StrategySection | None, NotNull] = None
     """The strategy that trained the classifier, as it was named."""
 
-    asked: dict[Name, Name] = {}
+    asked: dict[Name, Name] = Field(default_factory=dict)
     """Options on training that were given, by their name on the command line."""
 
-    replaced: dict[Name, Name] = {}
+    replaced: dict[Name, Name] = Field(default_factory=dict)
     """Model or strategy that took the place of the defense's own."""
 
     weights: WeightsSection = WeightsSection()
@@ -182,7 +184,7 @@ class DefenseSection(RecordSection):
     reference: Text = ""
     """Where the defense is published."""
 
-    parameters: dict[Name, Count] = {}
+    parameters: dict[Name, Count] = Field(default_factory=dict)
     """Number of parameters of each deployed network."""
 
     randomized: Annotated[bool | None, NotNull] = None
@@ -227,7 +229,7 @@ class SurrogateSection(RecordSection):
     name: Name = ""
     """Name of the defense."""
 
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """All parameters, defaults included."""
 
     digest: Name = ""

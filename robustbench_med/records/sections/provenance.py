@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from robustbench_med.records.sections.base import Count, Name, RecordSection
 
 
@@ -41,7 +43,7 @@ class HardwareSection(RecordSection):
 class ProvenanceSection(RecordSection):
     """Versions, commit, command, hardware and settings."""
 
-    versions: dict[Name, Name] = {}
+    versions: dict[Name, Name] = Field(default_factory=dict)
     """Versions of Python, of libraries that can change a number, and of all plugins."""
 
     commit: Name | None = None
@@ -56,8 +58,8 @@ class ProvenanceSection(RecordSection):
     device: Name = ""
     """Device of torch: ``cpu`` or ``cuda:0``."""
 
-    flags: dict[Name, Any] = {}
+    flags: dict[Name, Any] = Field(default_factory=dict)
     """Settings of torch on precision and determinism."""
 
-    speed: dict[Name, Any] = {}
+    speed: dict[Name, Any] = Field(default_factory=dict)
     """Settings that make passes faster and less exact; empty for none."""

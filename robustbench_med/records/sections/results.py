@@ -63,7 +63,7 @@ class RungSection(RecordSection):
     gradients_max: Count = 0
     """The most gradients that were spent on one image."""
 
-    rounds: list[RoundSection] = []
+    rounds: list[RoundSection] = Field(default_factory=list)
     """The rounds of an attack of a ladder, in order; records of ladders before revision 2 have none."""
 
     @classmethod
@@ -166,13 +166,13 @@ class DiagnosticsSection(RecordSection):
     level: Name = "off"
     """How much was checked: ``off``, ``cheap`` or ``full``."""
 
-    figures: dict[str, Number | None] = {}
+    figures: dict[str, Number | None] = Field(default_factory=dict)
     """Figures of the controls, and of gradients and losses; null where undefined."""
 
-    flags: list[Name] = []
+    flags: list[Name] = Field(default_factory=list)
     """Raised flags (`robustbench_med.attacks.flags`)."""
 
-    notes: list[Text] = []
+    notes: list[Text] = Field(default_factory=list)
     """What else a reader should know."""
 
     seconds: Size = 0.0

@@ -103,9 +103,9 @@ def lines(
     shares = (0, 0.25, 0.5, 0.75, 1)
     grid = "".join(f"M{LEFT} {_y(share)}H{WIDE - RIGHT}" for share in shares)
     out.append(f'<path class="grid" d="{grid}"/><g class="y">')
-    out += [f'<text x="{LEFT - 6}" y="{_y(share)}">{100 * share:.0f}</text>' for share in shares]
+    out += [f"<text x={LEFT - 6} y={_y(share)}>{100 * share:.0f}</text>" for share in shares]
     out.append('</g><g class="x">')
-    out += [f'<text x="{_x(x)}" y="{HIGH - BELOW + 15}">{escape(text)}</text>' for x, text in x_ticks]
+    out += [f"<text x={_x(x)} y={HIGH - BELOW + 15}>{escape(text)}</text>" for x, text in x_ticks]
     middle, height = (LEFT + WIDE - RIGHT) // 2, (TOP + HIGH - BELOW) // 2
     out.append(f'<text x="{middle}" y="{HIGH - 5}">{escape(x_label)}</text>')
     out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape(y_label)}</text></g>')
@@ -138,15 +138,16 @@ def told(name: str, figure: Figure) -> str:
 
 def _line(line: Line) -> str:
     corners = line.path or [(point.x, point.y) for point in line.points]
-    path = " ".join([f"{LEFT + ACROSS * x:.4g},{HIGH - BELOW - UP * y:.4g}" for x, y in corners])
+    numbers = [number for x, y in corners for number in (LEFT + ACROSS * x, HIGH - BELOW - UP * y)]
+    path = ("%.4g,%.4g " * len(corners))[:-1] % tuple(numbers)
     out = [f'<g class="{line.style}"><polyline points="{path}"/>']
     for point in line.points:
         if point.interval is not None:
             low, high = point.interval
-            out.append(f'<path class="whisker" d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
+            out.append(f'<path class=whisker d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
         if point.told:
             told = f"<title>{escape(point.told)}</title>"
-            out.append(f'<circle cx="{_x(point.x)}" cy="{_y(point.y)}">{told}</circle>')
+            out.append(f"<circle cx={_x(point.x)} cy={_y(point.y)}>{told}</circle>")
     return "".join([*out, "</g>"])
 
 
@@ -163,26 +164,30 @@ def _bar(parts: Sequence[str]) -> Markup:
 
 def markup(parts: Sequence[str]) -> Markup:
     """The parts together, without the quotes that HTML does not need: there are tens of thousands of charts."""
-    return Markup(_QUOTED.sub(r"\1=\2", "".join(parts)))
+    return Markup(_QUOTED.sub(_unquoted, "".join(parts)))
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    return f"{found[1]}={found[2]}"
 
 
 def _filled(style: str, share: float) -> str:
-    return f'<path class="{style}" d="M0 6H{_n(100 * share)}"/>'
+    return f'<path class={style} d="M0 6H{_n(100 * share)}"/>'
 
 
 def _whisker(figure: Figure) -> list[str]:
     if figure.interval is None:
         return []
     left, right = (_n(100 * bound) for bound in figure.interval)
-    return [f'<path class="whisker" d="M{left} 6H{right}M{left} 3v6M{right} 3v6"/>']
+    return [f'<path class=whisker d="M{left} 6H{right}M{left} 3v6M{right} 3v6"/>']
 
 
 def _thin(start: float, share: float) -> str:
-    return f'<path class="drop" d="M{_n(100 * start)} 6h{_n(100 * share)}"/>'
+    return f'<path class=drop d="M{_n(100 * start)} 6h{_n(100 * share)}"/>'
 
 
 def _tick(style: str, share: float, top: float, bottom: float) -> str:
-    return f'<path class="{style}" d="M{_n(100 * share)} {_n(top)}V{_n(bottom)}"/>'
+    return f'<path class={style} d="M{_n(100 * share)} {_n(top)}V{_n(bottom)}"/>'
 
 
 def _x(share: float) -> str:

@@ -43,11 +43,10 @@ def confusion(name: str, answered: Iterable[tuple[Any, Any]], names: list[str]) 
     total[:, -2:], others = total[:, :-3:-1].copy(), ("abstained", "not finite")
     columns = [*range(classes), *(classes + at for at in range(2) if total[:, classes + at].any())]
     rows = []
-    for number, counts in enumerate(total):
-        images = counts.sum() or 1.0
+    for number, counts in enumerate(total.tolist()):
+        images = float(total[number].sum()) or 1.0
         cells = [
-            ConfusionCell(f"{counts[at]:.1f}".removesuffix(".0"), float(counts[at] / images), at == number)
-            for at in columns
+            ConfusionCell(f"{counts[at]:.1f}".removesuffix(".0"), counts[at] / images, at == number) for at in columns
         ]
         rows.append((names[number], cells))
     return Confusion(name, [[*names, *others][at] for at in columns], rows)

@@ -204,9 +204,8 @@ class Page:
         """With at most this share of clean images flagged, the share of attacked ones, for each seed."""
         found = []
         for _, outcome in self._curves:
-            curve = sorted(outcome.roc)
-            highest = [0.0, *accumulate((y for _, y in curve), max)]
-            sides = [x for x, _ in curve]
+            sides, heights = zip(*sorted(outcome.roc), strict=True)
+            highest = [0.0, *accumulate(heights, max)]
             found.append([highest[bisect_right(sides, most)] for most in AT_MOST])
         return [(most, [each[at] for each in found]) for at, most in enumerate(AT_MOST)]
 
