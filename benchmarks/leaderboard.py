@@ -21,7 +21,7 @@ from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import PRESETS, REVISION
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.ranking.eligibility import LEAST
-from robustbench_med.leaderboard.sources.folder import read_sources
+from robustbench_med.leaderboard.sources.folder import no_collection, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, read
 
 ROOT = Path(__file__).parents[1] / "leaderboard"
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000)
     count = parser.parse_args().records
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, no_collection():  # as the command does
         root = Path(folder)
         make(root, count)
         clocks = [(time.perf_counter(), time.process_time())]

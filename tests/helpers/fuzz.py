@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.paths import ROOT
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
+
+from helpers.paths import ROOT
 
 CASES = os.environ.get("FUZZ_CASES")
 FUZZ = settings(

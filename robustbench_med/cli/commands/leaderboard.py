@@ -40,12 +40,14 @@ def build(
 ) -> None:
     """Build the tables and pages from the records; names for people come from the plugins that are installed."""
     from robustbench_med.leaderboard.build import rendered, stale, write
-    from robustbench_med.leaderboard.sources.folder import read_sources
+    from robustbench_med.leaderboard.sources.folder import no_collection, read_sources
     from robustbench_med.leaderboard.sources.names import refreshed
 
-    sources, found = read_sources(root), registry()
-    names = refreshed(sources.names, lambda kind, name: found.find(kind, name).spec, sources.every_record)
-    files = rendered(replace(sources, names=names), root / "gallery")
+    found = registry()
+    with no_collection():
+        sources = read_sources(root)
+        names = refreshed(sources.names, lambda kind, name: found.find(kind, name).spec, sources.every_record)
+        files = rendered(replace(sources, names=names), root / "gallery")
     if not compare:
         changed = write(root, files)
         plain(f"{root}: {_few(changed)} written" if changed else f"{root}: nothing changed")

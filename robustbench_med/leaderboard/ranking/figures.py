@@ -46,10 +46,10 @@ def answered(found: Sequence[Answers], lesion: int | None) -> dict[str, dict[str
     made: dict[str, dict[str, Figure]] = {}
     for key in every[0]:
         own = [figures[key] for figures in every if key in figures]
-        bounds = [each.bounds for each in own]
-        figure = over([each.value for each in own], bounds, images) if len(own) == len(every) else None
-        if figure is not None:
-            made.setdefault(key[0], {})[key[1]] = figure
+        if len(own) == len(every):  # as `over`, which would take as long as all the rest
+            seeds = tuple([each.value for each in own])
+            low, high = min([each.low for each in own]), max([each.high for each in own])
+            made.setdefault(key[0], {})[key[1]] = Figure(sum(seeds) / len(seeds), low, high, seeds, images)
     return made
 
 

@@ -84,6 +84,19 @@ def default_folder() -> Path:
     return here if (here / RECORDS).is_dir() else published("leaderboard") or here
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Millions of small objects are made and all are kept: looking for garbage would take a third of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@no_collection()
 def read_sources(root: Path) -> Sources:
     """Read a leaderboard's folder.
 
@@ -96,9 +109,8 @@ def read_sources(root: Path) -> Sources:
     if not paths:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
     kept = sorted((root / OUTCOMES).glob("*.jsonl"))
-    with no_collection():
-        files = {path.name: read_records(path) for path in paths}
-        outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
+    files = {path.name: read_records(path) for path in paths}
+    outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
     published = read_claims(root / CLAIMS)
     owners: dict[str, str] = {}
     own = {record.cell_id for records in files.values() for record in records}
@@ -195,18 +207,6 @@ def _words(
         name = f"{EVIDENCE}/{each.name}"
         if name in said and said[name].digest == digest_of_file(root / f"{name}.json"):
             yield name, said[name]
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Millions of small objects are made and all are kept: looking for garbage would take a third of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def checked_name(name: str) -> str:

@@ -9,7 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
@@ -54,6 +58,11 @@ class TestSplit:
     synthetic: bool
     licence: str
     fold: tuple[int, int, str] | None = None
+
+    @cached_property
+    def classes_by_row(self) -> npt.NDArray[np.int8]:
+        """(N,): the labels as classes."""
+        return classes_of(self.labels, len(self.labels))
 
 
 def named(split: TestSplit) -> str:
@@ -119,16 +128,22 @@ def completed(outcome: ImageResults, split: TestSplit, origin: str) -> ImageResu
         raise DataError(
             f"{origin}: cell {outcome.cell_id} has image {outcome.index[-1]}; there are {len(split.labels)}"
         )
-    rows = list(outcome.index)
-    labels = text_of(outcome.labels)
-    for at, row in enumerate(rows):
-        if labels[at] != split.labels[row]:
-            raise DataError(
-                f"{origin}: cell {outcome.cell_id} gives image {row} the label {labels[at]}; in {split.dataset} it is "
-                f"{split.labels[row]}"
-            )
-    patients = tuple(split.patients[row] for row in rows) if split.patients else outcome.patients
-    return replace(outcome, patients=patients, sites=tuple(split.sites[row] for row in rows))
+    other = np.flatnonzero(split.classes_by_row[list(outcome.index)] != outcome.labels)
+    if len(other):
+        at = int(other[0])
+        row = outcome.index[at]
+        raise DataError(
+            f"{origin}: cell {outcome.cell_id} gives image {row} the label {text_of(outcome.labels[[at]])}; in "
+            f"{split.dataset} it is {split.labels[row]}"
+        )
+    patients = _at(split.patients, outcome.index) if split.patients else outcome.patients
+    return replace(outcome, patients=patients, sites=_at(split.sites, outcome.index))
+
+
+@lru_cache(maxsize=16)
+def _at(owners: tuple[str, ...], rows: tuple[int, ...]) -> tuple[str, ...]:
+    """Whose these rows are; thousands of results are of the same rows."""
+    return tuple(owners[row] for row in rows)
 
 
 def checked_fold(data: DatasetSection, splits: Mapping[str, TestSplit], origin: str) -> None:

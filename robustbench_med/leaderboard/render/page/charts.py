@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from robustbench_med.files.escaping import escape_html
 from robustbench_med.leaderboard.render.page.figures import percent
 from robustbench_med.leaderboard.schema import Figure
 
@@ -97,18 +98,17 @@ def lines(
         y_label: beside the other.
         title: for those who do not see it.
     """
-    out = [
-        f'<div class="drawn"><svg class="chart" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(title)}">'
-    ]
+    told = escape_html(title)
+    out = [f'<div class="drawn"><svg class="chart" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{told}">']
     shares = (0, 0.25, 0.5, 0.75, 1)
     grid = "".join(f"M{LEFT} {_y(share)}H{WIDE - RIGHT}" for share in shares)
     out.append(f'<path class="grid" d="{grid}"/><g class="y">')
     out += [f"<text x={LEFT - 6} y={_y(share)}>{100 * share:.0f}</text>" for share in shares]
     out.append('</g><g class="x">')
-    out += [f"<text x={_x(x)} y={HIGH - BELOW + 15}>{escape(text)}</text>" for x, text in x_ticks]
+    out += [f"<text x={_x(x)} y={HIGH - BELOW + 15}>{escape_html(text)}</text>" for x, text in x_ticks]
     middle, height = (LEFT + WIDE - RIGHT) // 2, (TOP + HIGH - BELOW) // 2
-    out.append(f'<text x="{middle}" y="{HIGH - 5}">{escape(x_label)}</text>')
-    out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape(y_label)}</text></g>')
+    out.append(f'<text x="{middle}" y="{HIGH - 5}">{escape_html(x_label)}</text>')
+    out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape_html(y_label)}</text></g>')
     out += [*map(_line, drawn), "</svg>"]
     named = [line for line in drawn if line.name]
     if named:
@@ -146,7 +146,7 @@ def _line(line: Line) -> str:
             low, high = point.interval
             out.append(f'<path class=whisker d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
         if point.told:
-            told = f"<title>{escape(point.told)}</title>"
+            told = f"<title>{escape_html(point.told)}</title>"
             out.append(f"<circle cx={_x(point.x)} cy={_y(point.y)}>{told}</circle>")
     return "".join([*out, "</g>"])
 
@@ -154,7 +154,7 @@ def _line(line: Line) -> str:
 def _legend(line: Line) -> str:
     sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6"/>'
     key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
-    return f"<li>{key} {escape(line.name)}</li>"
+    return f"<li>{key} {escape_html(line.name)}</li>"
 
 
 def _bar(parts: Sequence[str]) -> Markup:

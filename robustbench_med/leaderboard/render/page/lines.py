@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from robustbench_med.files.escaping import escape_html
 from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.columns import Shown
@@ -41,12 +42,12 @@ def _attackers(page: Page) -> Iterator[str]:
         if rung.reason and rung.withstanding is None:
             left_out.setdefault(rung.reason, []).append(rung.name)
             continue
-        head = f"<tr><th>{breakable(rung.name)}<small>{escape(words.RUNGS.get(rung.access, ''))}</small>"
+        head = f"<tr><th>{breakable(rung.name)}<small>{escape_html(words.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td class=barcell>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
     for reason, names in left_out.items():
-        yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {escape(reason)}"
+        yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {escape_html(reason)}"
 
 
 def clients(entry: Entry) -> Markup:
@@ -57,7 +58,7 @@ def clients(entry: Entry) -> Markup:
         mark = "<small>worst</small>" if client == entry.worst_client else ""
         bar = charts.interval_bar(worst, "worst", clean.value if clean else None)
         lines.append(
-            f"<tr><th>{escape(client)}{mark}<td class=barcell>{bar}<td>{_value(clean)}<td>{bounded(worst)}"
+            f"<tr><th>{escape_html(client)}{mark}<td class=barcell>{bar}<td>{_value(clean)}<td>{bounded(worst)}"
             f"<td>{_images(entry, client)}"
         )
     return _joined(lines)
@@ -68,12 +69,12 @@ def over_eps(page: Page, page_of: Callable[[Entry], str]) -> Markup:
     assert page.eps is not None
     lines = []
     for board, other in page.eps.rows:
-        name = escape(board.eps_text)
-        head = name if other.id == page.entry.id else f'<a href="{escape(page_of(other))}">{name}</a>'
+        name = escape_html(board.eps_text)
+        head = name if other.id == page.entry.id else f'<a href="{escape_html(page_of(other))}">{name}</a>'
         images = columns_of.images_of(other.images, other.patients)
         lines.append(
             f"<tr><th>{head}<td>{_value(other.clean)}<td>{_value(other.claim)}<td>{bounded(other.worst)}"
-            f"<td class=t>{escape(other.ladder)}, {images}"
+            f"<td class=t>{escape_html(other.ladder)}, {images}"
         )
     return _joined(lines)
 
@@ -81,7 +82,7 @@ def over_eps(page: Page, page_of: Callable[[Entry], str]) -> Markup:
 def pairs(rows: Iterable[tuple[str, Figure | None, Figure | None]]) -> Markup:
     """Lines of a name and a figure without and under attack, each with its interval."""
     return _joined(
-        f"<tr><th>{escape(name)}<td>{bounded(clean)}<td>{bounded(attacked)}" for name, clean, attacked in rows
+        f"<tr><th>{escape_html(name)}<td>{bounded(clean)}<td>{bounded(attacked)}" for name, clean, attacked in rows
     )
 
 
@@ -89,7 +90,7 @@ def confusion(side: Confusion) -> Markup:
     """Predictions by truth."""
     lines = []
     for truth, cells in side.rows:
-        line = [f"<tr><th>{escape(truth)}"]
+        line = [f"<tr><th>{escape_html(truth)}"]
         for cell in cells:
             style = " class=right" if cell.right else " class=wrong" if cell.share >= 0.005 else ""
             line.append(f"<td{style}>{cell.text}<small>{percent(cell.share)} %</small>")
@@ -99,7 +100,7 @@ def confusion(side: Confusion) -> Markup:
 
 def facts(rows: Iterable[tuple[str, str]]) -> Markup:
     """Lines of a name and a text."""
-    return _joined(f"<tr><th>{escape(name)}<td>{escape(text)}" for name, text in rows)
+    return _joined(f"<tr><th>{escape_html(name)}<td>{escape_html(text)}" for name, text in rows)
 
 
 def detector(rows: Iterable[tuple[str, str, str]]) -> Markup:
@@ -121,7 +122,7 @@ def provenance(rows: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> Markup:
     lines = []
     for name, values in rows:
         told = [
-            f"{escape(text)} <small>{cells}</small>" if cells and name != "Cell" else str(escape(text))
+            f"{escape_html(text)} <small>{cells}</small>" if cells and name != "Cell" else escape_html(text)
             for text, cells in values
         ]
         lines.append(f"<tr><th>{name}<td>{'<br>'.join(told)}")
@@ -134,9 +135,9 @@ def cells(columns: Sequence[Shown], entry: Entry) -> Markup:
     for column in columns:
         cell = column.cell(entry)
         style = f" class={column.style}" if column.style else ""
-        value = "" if cell.sorts_by_text else f' data-v="{escape(cell.value)}"'
-        small = f"<small>{escape(cell.small)}</small>" if cell.small else ""
-        out.append(f"<td{style}{value}>{escape(cell.text)}{small}")
+        value = "" if cell.sorts_by_text else f' data-v="{escape_html(cell.value)}"'
+        small = f"<small>{escape_html(cell.small)}</small>" if cell.small else ""
+        out.append(f"<td{style}{value}>{escape_html(cell.text)}{small}")
     return _joined(out)
 
 
