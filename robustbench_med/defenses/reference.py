@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robustbench_med.files.escaping import shell_command
 from robustbench_med.interfaces import Recipe
 from robustbench_med.plugins.references import PartRef, format_ref
 
@@ -53,7 +53,7 @@ class TrainedRef:
             words += ["--seed", str(self.seed)]
         if data_root is not None:
             words += ["--data-root", str(data_root)]
-        return shlex.join(words)
+        return shell_command(words)
 
     def origin(self, recipe: Recipe, data_root: Path | None = None) -> dict[str, str]:
         """`TrainJob.origin`: references in text that `parse` reads back; ``unseen`` is separated by commas."""

@@ -6,7 +6,9 @@ Neither a terminal, a spreadsheet, Markdown, HTML nor LaTeX takes any of it for 
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
+from collections.abc import Iterable
 
 #: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only the start
 #: is taken away: what follows may be our own words.
@@ -101,6 +103,26 @@ def _entity(found: re.Match[str]) -> str:
 def escape_html(value: object) -> str:
     """As plain text of HTML, as `markupsafe.escape` writes it: that takes longer than all else of a large page."""
     return str(value).translate(_HTML)
+
+
+def shell_command(words: Iterable[str]) -> str:
+    """Words as a command on one line, as `shlex.join`; what is not printed is written as bash and zsh read it back."""
+    return " ".join(map(_word, words))
+
+
+def _word(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_of_shell, text)) + "'"
+
+
+def _of_shell(char: str) -> str:
+    if char in "\\'":
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def escape_tex(text: str) -> str:

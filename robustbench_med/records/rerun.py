@@ -5,11 +5,11 @@ Needs no torch and no plugin, so that pages and tables can show commands.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from robustbench_med.errors import BadConfig
+from robustbench_med.files.escaping import shell_command
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
 from robustbench_med.plugins.specs import FAMILIES
 from robustbench_med.records.record import Record
@@ -95,7 +95,7 @@ def written(options: Mapping[str, Any], out: str, weights: str = "") -> str:
             continue
         for item in value if isinstance(value, list | tuple) else [value]:
             words += [f"--{name.replace('_', '-')}", _word(name, item)]
-    return shlex.join([*words, "--out", out])
+    return shell_command([*words, "--out", out])
 
 
 def _word(name: str, value: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
+from robustbench_med.files.escaping import shell_command
 from robustbench_med.cli.tables.records import client_of
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
@@ -52,7 +52,7 @@ def _again(record: Record) -> str:
         options["partition"] = record.dataset.partition
     words = [word for name, text in options.items() for word in (f"--{name}", text)]
     words += [word for site in record.unseen for word in ("--unseen-site", site)]
-    return shlex.join(["rbmed", "run", *words])
+    return shell_command(["rbmed", "run", *words])
 
 
 def on_the_same_images(claim: Record, probe: Record, samples: Path) -> tuple[float, float]:

@@ -5,13 +5,12 @@ The front matter holds the same figures as the hub's ``model-index``, so that th
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robustbench_med.errors import BadConfig, UsageError
-from robustbench_med.files.escaping import escape_markdown, line
+from robustbench_med.files.escaping import escape_markdown, line, shell_command
 from robustbench_med.files.hub_name import HubName
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.boards import boards
@@ -87,13 +86,13 @@ def _front(weights: Weights, rows: Sequence[tuple[Board, Entry]]) -> str:
     except ImportError:
         raise UsageError("a model card needs huggingface_hub: pip install 'robustbench-med[hub]'") from None
     results = [result for board, entry in rows for result in _results(board, entry)]
-    data = [name] if (name := weights.data.get("name")) else []
+    data = [line(str(name))] if (name := weights.data.get("name")) else []
     return str(
         ModelCardData(
-            license=weights.licence,
+            license=line(weights.licence),
             library_name="robustbench-med",
             pipeline_tag="image-classification",
-            tags=[*TAGS, weights.defense, *map(str, data)],
+            tags=[*TAGS, weights.defense, *data],
             model_name=weights.name.repo.partition("/")[2],
             eval_results=results or None,
         ).to_yaml()
@@ -110,14 +109,14 @@ def _results(board: Board, entry: Entry) -> Iterator[Any]:
         bounds = {} if low is None or high is None else {"low": round(100 * low, 1), "high": round(100 * high, 1)}
         yield EvalResult(
             task_type="image-classification",
-            task_name=f"Image classification by {entry.defense}, {_threat(board)}",
-            dataset_type=board.dataset,
-            dataset_name=board.title,
+            task_name=line(f"Image classification by {entry.defense}, {_threat(board)}"),
+            dataset_type=line(board.dataset),
+            dataset_name=line(board.title),
             dataset_split="test",
             metric_type=TYPES.get(name, "accuracy"),
-            metric_name=f"{name}, %{rank}",
+            metric_name=line(f"{name}, %{rank}"),
             metric_value=round(100 * shown.value, 1),
-            metric_config=entry.ladder,
+            metric_config=line(entry.ladder),
             metric_args={**bounds, "images": entry.images, "patients": entry.patients},
         )
 
@@ -169,7 +168,7 @@ def _use(weights: Weights, records: Sequence[Record]) -> Iterator[str]:
     yield ""
     yield "```"
     yield 'pip install "robustbench-med[all]"'
-    yield shlex.join(["rbmed", "run", *_options(weights, records), "--weights", str(weights.name), "--limit", "64"])
+    yield shell_command(["rbmed", "run", *_options(weights, records), "--weights", str(weights.name), "--limit", "64"])
     yield "```"
     yield ""
     yield "The commit behind the branch is printed and recorded; name it in place of the branch to fix the weights."
