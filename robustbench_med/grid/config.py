@@ -251,7 +251,7 @@ def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
         return values
     if not os.path.exists(weights):  # noqa: PTH110
         raise WeightsError(f"--weights {shortened(str(weights))}: there is no such file or folder")
-    models = listed(values.get("model") or [])
+    models = list(listed(values.get("model") or []))
     if len(models) != 1:
         raise BadParameter(f"--weights {weights} is a file, which needs one --model, such as net.py:build")
     model = parse(models[0]) if isinstance(models[0], str) else parse(format_ref(_from_table(models[0])))
@@ -266,7 +266,7 @@ def _of_data(values: dict[str, Any]) -> dict[str, Any]:
         DataError: there is no such folder of test images.
     """
     folder, download = values.get("test_folder"), values.get("download") is True
-    refs = listed(values.get("dataset") or RunConfig.dataset)
+    refs = list(listed(values.get("dataset") or RunConfig.dataset))
     if not isinstance(folder, str | Path | None) or not all(isinstance(ref, str | dict) for ref in refs):
         return values  # what is wrong with them is said later
     refs = [each for ref in refs for each in each_fold(ref)]
@@ -276,8 +276,8 @@ def _of_data(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "dataset": made, "test_folder": None, "download": False}
 
 
-def _from_table(table: dict[str, Any]) -> PartRef:
-    if not isinstance(table.get("name"), str):
+def _from_table(table: Any) -> PartRef:
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise BadParameter(f"model table {reprlib.repr(table)} needs a key 'name'")
     return PartRef(table["name"], {name: value for name, value in table.items() if name != "name"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,8 +90,9 @@ def _evasion(value: str) -> str:
 
 
 def listed(value: Any) -> Any:
-    """A single value as a list of one; a list as it is."""
-    return [value] if isinstance(value, str | int | float | dict | ThreatModel) else value
+    """A single value of whatever kind as a list of one; a list, or what else holds several, as it is."""
+    several = value is None or (isinstance(value, Iterable) and not isinstance(value, str | dict))
+    return value if several else [value]
 
 
 #: A component: ``apgd:steps=20``, or a table such as ``{name = "apgd", steps = 20}``.

@@ -9,7 +9,7 @@ minutes of processor time::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -170,6 +170,12 @@ def cells_of(config: RunConfig) -> int:
 @example(options={"seed": [0], "train_seed": [2**63]})
 @example(options={"defense": "guarded", "weights": "\0"})
 @example(options={"include": [{"attack": ["*" * 30 + "x"]}]})
+@example(options={"dataset": date(2000, 1, 1)})
+@example(options={"dataset": [date(2000, 1, 1)], "test_folder": "x"})
+@example(options={"attack": time(1)})
+@example(options={"weights": str(TOY), "model": date(2000, 1, 1)})
+@example(options={"weights": str(TOY), "model": {1: 2}})
+@example(options={"weights": str(TOY), "model": {"net.py:build"}})
 def test_tables(toys: Registry, options: dict[str, object]) -> None:
     judged(toys, options)
 

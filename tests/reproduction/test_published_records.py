@@ -18,6 +18,8 @@ from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.sources.image_results import from_samples
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
+from robustbench_med.leaderboard.sources.studies import STUDIES
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record, read
 from robustbench_med.records.rerun import request
@@ -50,9 +52,18 @@ EXPECTED: dict[str, set[str]] = {
     "lgg": {IMAGES, GATE},
     "plus-brainsim": {GATE, LADDER},
     "reproduce-medfedpure": {IMAGES, GATE},
+    # Those of the studies.
+    "attacks/attacks": set(),
+    "certified/brainsim": set(),
+    "corruptions/acquisition-brainsim": set(),
+    "corruptions/corruptions-brainsim": set(),
 }
 #: Files of which a record can be run again.
-RUN = ("ablation-medfedpure", "brainsim", "leaderboard-brainsim-standard", "leaderboard-brainsim2")
+RUN = (
+    *("ablation-medfedpure", "brainsim", "leaderboard-brainsim-standard", "leaderboard-brainsim2"),
+    *("attacks/attacks", "certified/brainsim"),
+    *("corruptions/acquisition-brainsim", "corruptions/corruptions-brainsim"),
+)
 #: Files of which one can be run again as a whole only: results of its images are not published.
 WHOLE = ("federation-adversarial",)
 #: Images of the short rerun.
@@ -64,10 +75,16 @@ def verifier() -> Verifier:
     return Verifier(Registry(), "cpu")
 
 
+def place(file: str, what: str) -> Path:
+    """The file with its records, or with the outcomes of their images."""
+    study, _, name = file.rpartition("/")
+    return FOLDER / study / what / f"{name}.jsonl"
+
+
 def kinds(file: str) -> list[Record]:
     """A record of each kind in a file, and of each seed of the training."""
     found: dict[object, Record] = {}
-    for record in read(FOLDER / "records" / f"{file}.jsonl"):
+    for record in read(place(file, RECORDS)):
         defense, attack = record.defense, record.attack
         key = (
             defense.name,
@@ -103,7 +120,9 @@ def runnable(verifier: Verifier, file: str, out: Path) -> tuple[Record, RunConfi
 
 
 def test_every_file_is_named() -> None:
-    assert {path.stem for path in (FOLDER / "records").glob("*.jsonl")} == EXPECTED.keys()
+    there = {path.stem for path in (FOLDER / RECORDS).glob("*.jsonl")}
+    there |= {f"{study}/{path.stem}" for study in STUDIES for path in (FOLDER / study / RECORDS).glob("*.jsonl")}
+    assert there == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("file", EXPECTED)
@@ -125,7 +144,7 @@ def test_what_cannot_be_run_again_says_why(verifier: Verifier, tmp_path: Path, f
 @pytest.mark.parametrize("file", RUN)
 def test_what_can_be_run_again_gives_the_published_answers(verifier: Verifier, tmp_path: Path, file: str) -> None:
     record, config = runnable(verifier, file, tmp_path)
-    outcomes = {each.cell_id: each for each in read_outcomes(FOLDER / "outcomes" / f"{file}.jsonl")}
+    outcomes = {each.cell_id: each for each in read_outcomes(place(file, OUTCOMES))}
     published, device = outcomes[record.cell_id], verifier.device_of(record)
     runner = Runner(config, verifier.registry)
     runner.loader = verifier.loader(device)
