@@ -25,6 +25,8 @@ BROKEN = {
 SLACK = 1e-6
 #: By how much a share may rise from rung to rung where it is judged on noise.
 NOISE = 0.1
+#: Fresh noise draws on which a ranked system with noise is scored: what a run that names none has.
+DRAWS = 3
 #: Gradients through the whole system that a ranked row of a system with noise has spent on its most robust images.
 LEAST = 100
 
@@ -145,6 +147,8 @@ def unfinished(record: Record) -> Iterator[str]:
     """Why the attacks on a system with noise had not done enough when they ended; the first ladders did not count."""
     if not record.defense.randomized or record.attack.revision == 1:
         return
+    if record.draws < DRAWS:
+        yield f"scored on {record.draws} noise draws, fewer than {DRAWS}: by chance they may be good ones"
     if record.attack.preset == "quick":
         yield "the quick ladder shows where a system with noise gives way, not how much it withstands"
     spent = max((rung.gradients_max for rung in record.rungs if rung.access in ("bpda", "full")), default=0)

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
 from robustbench_med.leaderboard.schema import Track
-from robustbench_med.plugins.references import PartRef, format_eps, format_ref
+from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
@@ -48,11 +48,15 @@ def slug(*words: str) -> str:
 
 @_once
 def board_key(record: Record) -> tuple[str, ...]:
-    """Records with equal keys were measured on the same data set under the same threat model."""
+    """Records with equal keys were measured on the same data set under the same threat model.
+
+    An eps that reads like another is the same: a little less would else make a board of its own, with its own first
+    rank and the same title.
+    """
     data, threat = record.dataset, record.threat
     return (
         *(data.name, data.digest or "", data.partition or ""),
-        *(threat.norm, f"{threat.eps:.10g}", " ".join(filter(None, [threat.goal, threat.finding]))),
+        *(threat.norm, f"{fraction(eps_text(record)):.10g}", " ".join(filter(None, [threat.goal, threat.finding]))),
     )
 
 
@@ -97,7 +101,21 @@ def protocol(record: Record) -> str:
     if record.certified is not None:
         words.append(f"(smoothed answers of {record.certified.n} samples)")
     words += [f"(at most {most} {what})" for what, most in record.budget.limits.items()]
+    words += _weaker(record)
     return " ".join(filter(None, words))
+
+
+def _weaker(record: Record) -> Iterator[str]:
+    """Options that are not those of a run that names none, and with which an attack may do less."""
+    asked = record.attack.asked
+    if asked is None:
+        return
+    if asked.precision not in (None, "float32"):
+        yield f"(passes in {asked.precision})"
+    if asked.tf32:
+        yield "(passes in TF32)"
+    if asked.stand_in not in (None, "identity"):
+        yield f"(stand-in {asked.stand_in})"
 
 
 @_once

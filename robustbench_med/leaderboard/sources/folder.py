@@ -18,9 +18,8 @@ from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
-from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES, StudySources, read_study
 from robustbench_med.leaderboard.sources.submission import read as read_submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed, read_all
@@ -110,7 +109,7 @@ def read_sources(root: Path) -> Sources:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
     kept = sorted((root / OUTCOMES).glob("*.jsonl"))
     files = {path.name: read_records(path) for path in paths}
-    outcomes = {outcome.cell_id: outcome for path in kept for outcome in read_outcomes(path)}
+    outcomes = read_outcomes(kept)
     published = read_claims(root / CLAIMS)
     owners: dict[str, str] = {}
     own = {record.cell_id for records in files.values() for record in records}

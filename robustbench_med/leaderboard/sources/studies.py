@@ -14,8 +14,7 @@ from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.consistency import check
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
-from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
+from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
 from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed
 from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record
@@ -58,15 +57,14 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
     records = [record for there in files.values() for record in there]
     _checked_names(records, root)
     by_cell = {record.cell_id: record for record in records}
-    outcomes = {}
-    for path in sorted((root / OUTCOMES).glob("*.jsonl")):
-        for outcome in read_outcomes(path):
-            record = by_cell.get(outcome.cell_id)
-            if record is None or record.status != "ok":
-                continue
-            check(record, outcome, path)
-            split = splits.get(record.dataset.digest or "")
-            outcomes[outcome.cell_id] = outcome if split is None else completed(outcome, split, str(path))
+    outcomes, folder = {}, root / OUTCOMES
+    for cell, outcome in read_outcomes(sorted(folder.glob("*.jsonl"))).items():
+        record = by_cell.get(cell)
+        if record is None or record.status != "ok":
+            continue
+        check(record, outcome, folder)
+        split = splits.get(record.dataset.digest or "")
+        outcomes[cell] = outcome if split is None else completed(outcome, split, str(folder))
     return StudySources(tuple(records), outcomes)
 
 

@@ -161,5 +161,16 @@ def checked_fold(data: DatasetSection, splits: Mapping[str, TestSplit], origin: 
 
 
 def read_all(folder: Path) -> Mapping[str, TestSplit]:
-    """The splits of a folder, by the digest of their data set."""
-    return {split.digest: split for split in map(read, sorted(folder.glob("*.json")))}
+    """The splits of a folder, by the digest of their data set.
+
+    Raises:
+        DataError: one is none, or is called otherwise than after its data set, so that it could stand beside another of
+            the same and take its place.
+    """
+    found: dict[str, TestSplit] = {}
+    for path in sorted(folder.glob("*.json")):
+        split = read(path)
+        if path.name != named(split):
+            raise DataError(f"{path} is the test split of {split.dataset}, whose file is called {named(split)}")
+        found[split.digest] = split
+    return found
