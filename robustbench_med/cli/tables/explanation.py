@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from robustbench_med.files.escaping import shell_command
 from robustbench_med.cli.tables.records import client_of
+from robustbench_med.files.escaping import shell_command
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
