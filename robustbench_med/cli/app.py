@@ -37,9 +37,7 @@ def one_line_errors() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.ClickException as error:
-        file = isinstance(error, click.NoSuchOption) and error.option_name == "--config"
-        hint = " A configuration is named without an option: rbmed run FILE, or a name in configs/." if file else ""
-        console.error(error.format_message() + hint)
+        console.error(error.format_message() + _without_option(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         console.error("interrupted")
@@ -58,6 +56,17 @@ def one_line_errors() -> Iterator[None]:
             console.error(described(error))
             raise typer.Exit(1) from None
         raise
+
+
+def _without_option(error: click.ClickException) -> str:
+    """A hint where an option that does not exist is called like an argument of the command."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return ""
+    name = error.option_name.lstrip("-").replace("-", "_")
+    for param in error.ctx.command.params:
+        if isinstance(param, click.Argument) and param.name == name:
+            return f" It is given without an option: {error.ctx.command_path} {param.make_metavar(error.ctx)}"
+    return ""
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -17,7 +18,8 @@ PROSE = 24
 class FittingTable(Table):
     """A table whose columns are left out, one after the other, until the rest fits the width.
 
-    Words are never broken, unless the columns that stay (the first, and those in `keep`) do not fit by themselves.
+    Names go on in a new line after a comma. Words are never broken otherwise, unless the columns that stay (the first,
+    and those in `keep`) do not fit by themselves.
     """
 
     keep: Sequence[str] = ()
@@ -56,15 +58,24 @@ class FittingTable(Table):
 
     def _narrowed(self, columns: Sequence[Column], room: int) -> list[Column]:
         """The columns with widths that fit: the widest of those that can be folded gives way."""
+        if sum(map(_least, columns)) > room:  # names are folded: a column that must not be would lose letters
+            columns = [replace(column, no_wrap=column.justify == "right") for column in columns]
         least, widths = list(map(_least, columns)), list(map(_whole, columns))
-        if sum(least) > room:  # names are folded: a column that must not be would lose letters
-            return [replace(column, no_wrap=column.justify == "right") for column in columns]
+        if sum(least) > room:
+            return list(columns)
         if sum(widths) <= room:
             return list(columns)
         while sum(widths) > room:
             widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
             widths[widest] -= 1
-        return [replace(column, width=width) for column, width in zip(columns, widths, strict=True)]
+        return [
+            replace(
+                column,
+                width=width,
+                _cells=[_folded(cell, width) for cell in column.cells] if _folds(column) else column._cells,
+            )
+            for column, width in zip(columns, widths, strict=True)
+        ]
 
 
 def _heading(column: Column) -> str:
@@ -84,5 +95,33 @@ def _least(column: Column) -> int:
     """The width at which no word is broken."""
     if column.no_wrap:
         return _whole(column)
-    words = max((cell_len(word) for text in _texts(column) for word in text.split()), default=0)
-    return max(words, min(_whole(column), PROSE))
+    texts = _texts(column)
+    words = (word for text in texts for word in (_words(text) if _folds(column) else text.split()))
+    return max(max(map(cell_len, words), default=0), min(_whole(column), PROSE))
+
+
+def _folds(column: Column) -> bool:
+    """Whether it holds names and prose; figures, such as intervals, stay in a line."""
+    return column.justify != "right" and not column.no_wrap
+
+
+def _words(text: str) -> list[str]:
+    """What stays in a line: ``shielded:jpeg,quality=50`` may go on after the comma."""
+    return [word for word in re.split(r"(?<=,)(?=\S)|\s+", text) if word]
+
+
+def _folded(cell: RenderableType, width: int) -> RenderableType:
+    """The cell with line breaks after commas where its words are too long; rich breaks lines at spaces by itself."""
+    if not isinstance(cell, str | Text):
+        return cell
+    plain, breaks, used = cell.plain if isinstance(cell, Text) else cell, [], 0
+    for found in re.finditer(r"[^\s,]*(?:,+|\s+|$)", plain):
+        word = cell_len(found[0].rstrip())
+        if used + word > width:
+            used = 0
+            if found.start() and plain[found.start() - 1] == ",":
+                breaks.append(found.start())
+        used += cell_len(found[0])
+    if isinstance(cell, Text):
+        return Text("\n").join(cell.divide(breaks)) if breaks else cell
+    return "\n".join(cell[start:stop] for start, stop in zip([0, *breaks], [*breaks, len(cell)], strict=True))

@@ -344,7 +344,7 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        message = shortened(first["msg"].removeprefix("Value error, "))
+        message = shortened(first["msg"].removeprefix("Value error, ").replace("Input should be", "it should be"))
         if first["type"].startswith("float_") and key == "eps":
             message = "it is not a number or a fraction such as 4/255"
         if first["type"] == "literal_error":

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from robustbench_med.errors import BadParameter, DeviceError, UsageError
+from robustbench_med.errors import BadParameter, DataError, DeviceError, UsageError
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.ladder import preset
 from robustbench_med.grid.options import Ref, reference
@@ -49,6 +50,11 @@ def check_names(config: RunConfig, registry: Registry) -> None:
             raise UsageError(unknown_access(access))
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device):
         raise DeviceError(f"unknown device {config.device!r} (--device); valid: auto, cpu, cuda, cuda:i")
+    size = str(config.batch_size)
+    if size != "auto" and not (size.isdecimal() and int(size)):
+        raise BadParameter(f"batch size must be 'auto' or an integer >= 1, not {config.batch_size!r} (--batch-size)")
+    if config.data_root is not None and not (root := Path(config.data_root).expanduser().absolute()).exists():
+        raise DataError(f"--data-root {root} is not a folder")
     if config.partition:
         check_partition(reference(config.partition, "partition"))
     for key, option in OPTIONS.items():

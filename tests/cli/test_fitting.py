@@ -7,6 +7,7 @@ import io
 import pytest
 from helpers import board
 from rich.console import Console
+from rich.text import Text
 
 from robustbench_med.cli import console
 from robustbench_med.cli.fitting import FittingTable
@@ -58,6 +59,21 @@ def test_what_was_left_out_is_said_and_the_table_stays_as_it_was() -> None:
 def test_what_cannot_fit_is_folded_and_loses_no_letter() -> None:
     lines = shown(small(), 20).splitlines()
     assert "a-name-of-twenty-five-let" in "".join(line[:11].strip() for line in lines)
+
+
+@pytest.mark.parametrize("width", range(46, 64))
+@pytest.mark.parametrize("name", ["medfedpure:preset=few,ablation=random-detector", Text(f"{LONG},references=3")])
+def test_a_name_that_does_not_fit_goes_on_after_a_comma(width: int, name: str | Text) -> None:
+    made = console.table("defense", "clean", "robust", right=("clean", "robust"), keep=("robust",))
+    made.padding = (0, 1, 0, 0)
+    made.add_row(name, "99.1", "24.0 [10,47]")
+    made.add_row("undefended", "97.9", "12.2 [7,20]")
+    text = shown(made, width)
+    words = [word for word in text.partition("left out")[0].split() if ":" in word or "=" in word]
+    parts = str(name).split(",")
+    assert words in ([str(name)], [f"{parts[0]},", *parts[1:]]), text
+    assert "24.0 [10,47]" in text
+    assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -77,8 +77,18 @@ def test_threats_and_configurations_are_read_without_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("words", [("run", "--config", "brainsim"), ("plan", "--config=brainsim")])
-def test_who_looks_for_an_option_of_the_configuration_is_told_how_it_is_named(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (("run", "--config", "brainsim"), "run [FILE|NAME]"),
+        (("plan", "--config=brainsim"), "plan [FILE|NAME]"),
+        (("train", "--defense", "medfedpure"), "train [DEFENSE]"),
+        (("verify", "--results", "results"), "verify RESULTS"),
+    ],
+)
+def test_who_gives_an_argument_as_an_option_is_told_how_it_is_given(words: tuple[str, ...], ending: str) -> None:
     done = CliRunner().invoke(app, list(words))
     assert done.exit_code == 2
-    assert "A configuration is named without an option: rbmed run FILE" in " ".join(done.output.split())
+    told = " ".join(done.output.split())
+    assert "It is given without an option:" in told
+    assert told.endswith(ending)

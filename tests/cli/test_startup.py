@@ -65,11 +65,16 @@ def test_showing_a_component_does_import_it(tmp_path):
         "run --attack push --device cudda",
         "run --attack push --report markdon",
         "run --attack push --eps 4/0",
+        "run --attack push --batch-size 0",
+        "run --attack push --batch-size many",
+        "run --attack push --data-root no/such/folder",
         "plan --attack push --dataset brainsimm",
         "train guardedd",
         "data show stripess",
         "check attack/pushh",
         "show pushh",
+        "data check nowhere",
+        "verify nowhere",
     ],
 )
 def test_a_typo_is_refused_before_anything_large_is_imported(tmp_path, words):

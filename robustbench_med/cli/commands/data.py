@@ -13,7 +13,7 @@ from robustbench_med.cli.app import SETUP, CommandGroup, app
 from robustbench_med.cli.commands.list_ import describe, traits
 from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
-from robustbench_med.errors import DataError, NothingFound, UsageError
+from robustbench_med.errors import DataError, NothingFound, UnknownName, UsageError
 from robustbench_med.files.paths import data_root, register_root
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.plugins.entries import RegistryEntry
@@ -163,6 +163,10 @@ def check(
     elif dataset or path.exists() or path.is_absolute():
         raise DataError(f"{what} is not a folder{' or a file that a data set reads' * path.exists()}")
     else:
+        try:
+            found.find("dataset", what)  # before anything heavy is imported
+        except UnknownName as error:
+            raise UnknownName(f"{what} is no folder, and no data set either: {error}") from None
         name, problems = what, _open(found, what, None).check()
     for problem in problems:
         console.plain(problem)

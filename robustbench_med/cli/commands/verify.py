@@ -63,10 +63,11 @@ def verify(
 ) -> None:
     """Run cells again from what their records say; exit code 1 if one is not reproduced, or falls on new images."""
     from robustbench_med.records.folder import SAMPLES, open_results
-    from robustbench_med.reproduction.verify import Verifier
+
+    found = open_results(results)
+    from robustbench_med.reproduction.verify import Verifier  # after it: torch, which a wrong folder need not wait for
 
     weights = downloaded(weights)
-    found = open_results(results)
     measured = chosen([record for record in found if record.status != "failed"], cell, sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):
         err.print(f"{failed} failed cells have no results and are not verified")
