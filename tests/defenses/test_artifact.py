@@ -11,8 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, new_folder, save_state, seal, write_text
-from robustbench_med.defenses.tensor_digest import digest_tensors
+from robustbench_med.defenses.artifact import (
+    MANIFEST,
+    Artifact,
+    digest_tensors,
+    load_state,
+    new_folder,
+    save_state,
+    seal,
+    write_text,
+)
 from robustbench_med.errors import WeightsError
 
 

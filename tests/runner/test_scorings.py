@@ -20,7 +20,7 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.ranking.entries import scorings
 from robustbench_med.leaderboard.render.columns import BY_NAME
-from robustbench_med.leaderboard.render.page.scorings import counted
+from robustbench_med.leaderboard.render.page.environment import counted
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record, dumped, parse
 from robustbench_med.records.rerun import command, request

@@ -69,7 +69,7 @@ SPECS = (
     ),
     AttackSpec(
         name="low-frequency",
-        target="rbmed_attacks.low_frequency:LowFrequency",
+        target="rbmed_attacks.momentum:LowFrequency",
         summary="momentum steps whose change of the image holds low spatial frequencies only",
         title="Low-frequency attack",
         paper="DiffBreak: Is Diffusion-Based Purification Robust?",

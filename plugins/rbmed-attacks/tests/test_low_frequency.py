@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rbmed_attacks.low_frequency import LowFrequency, LowPass, basis
+from rbmed_attacks.momentum import LowFrequency, LowPass, basis
 from robustbench_med import Budget, Stream, ThreatModel, margin
 from robustbench_med.errors import BadParameter
 

@@ -11,8 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors.masks import complementary
-from rbmed_detectors.vit import MaskedAutoencoder
+from rbmed_detectors.vit import MaskedAutoencoder, complementary
 from robustbench_med.errors import BadParameter
 
 #: Marks a parameter that the trained weights do not depend on.

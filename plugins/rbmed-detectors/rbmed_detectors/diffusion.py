@@ -6,8 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_detectors.purified import purified, purified_logits
-from rbmed_detectors.scores import BOUNDARY, DIVERGENCES, Divergence
+from rbmed_detectors.scores import BOUNDARY, DIVERGENCES, Divergence, purified, purified_logits
 
 
 class PurifiedParams(rbmed.Params):

@@ -12,7 +12,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_detectors.autoencoder import RUNTIME, MAEParams, MAEPart, visible_count
 from rbmed_detectors.features import batches, chosen, learned
-from rbmed_detectors.masks import independent
+from rbmed_detectors.vit import independent
 
 #: Masks with which clean losses are learned, and the most that a score can use.
 MASKS = 16

@@ -9,8 +9,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.autoencoder import RUNTIME, Rebuilder, RebuildParams
-from rbmed_detectors.purified import purified_logits
-from rbmed_detectors.scores import BOUNDARY, jensen_shannon
+from rbmed_detectors.scores import BOUNDARY, jensen_shannon, purified_logits
 
 
 class MAEDetectorParams(RebuildParams):

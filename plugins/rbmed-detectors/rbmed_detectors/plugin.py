@@ -36,7 +36,7 @@ DETECTORS = (
     ),
     DetectorSpec(
         name="mahalanobis",
-        target="rbmed_detectors.mahalanobis:Mahalanobis",
+        target="rbmed_detectors.features:Mahalanobis",
         summary="Mahalanobis distance of the classifier's features to the nearest class mean",
         title="Mahalanobis distance",
         paper="A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks",
@@ -45,7 +45,7 @@ DETECTORS = (
     ),
     DetectorSpec(
         name="knn",
-        target="rbmed_detectors.knn:NearestNeighbours",
+        target="rbmed_detectors.features:NearestNeighbours",
         summary="Distance of the classifier's features to the k-th nearest ones of clean images",
         title="Nearest neighbours",
         paper="Out-of-Distribution Detection with Deep Nearest Neighbors",

@@ -10,7 +10,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_detectors.dram import MASKS, kolmogorov_smirnov
 from rbmed_detectors.features import chosen
-from rbmed_detectors.masks import independent
+from rbmed_detectors.vit import independent
 
 JOB = rbmed.TrainJob()
 

@@ -12,8 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_detectors.features import chosen
-from rbmed_detectors.mahalanobis import ledoit_wolf
+from rbmed_detectors.features import chosen, ledoit_wolf
 from robustbench_med.errors import BadParameter, NotDefined, WeightsError
 from robustbench_med.testing import ToyClassifier
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_detectors.mae import MAEDetectorParams, pooled
-from rbmed_detectors.masks import complementary
+from rbmed_detectors.vit import complementary
 from robustbench_med.errors import BadParameter
 
 SIZE, PATCH = 16, 4

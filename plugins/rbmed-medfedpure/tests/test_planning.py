@@ -17,5 +17,5 @@ def test_a_plan_without_an_estimate_imports_no_network(tmp_path: Path) -> None:
     )
     assert "2 to run" in done.stdout
     loaded = set(done.stderr.split())
-    assert {"torch", "rbmed_purifiers.diffusion.ddim", "rbmed_detectors.mae"} <= loaded
+    assert {"torch", "rbmed_purifiers.diffusion.samplers", "rbmed_detectors.mae"} <= loaded
     assert not loaded & {"diffusers", "timm", "torchvision", "transformers"}

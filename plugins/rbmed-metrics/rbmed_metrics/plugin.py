@@ -37,12 +37,12 @@ def rbmed_metrics() -> Iterator[MetricSpec]:
     )
     yield MetricSpec(
         name="findings",
-        target="rbmed_metrics.findings:Findings",
+        target="rbmed_metrics.tasks:Findings",
         summary="Multi-label tasks: macro AUC, F1 and balanced accuracy, clean and under attack",
     )
     yield MetricSpec(
         name="grades",
-        target="rbmed_metrics.grades:Grades",
+        target="rbmed_metrics.tasks:Grades",
         summary="Ordinal tasks: mean absolute error, quadratic weighted kappa, share off by more than one grade",
     )
     yield MetricSpec(
@@ -57,7 +57,7 @@ def rbmed_metrics() -> Iterator[MetricSpec]:
     )
     yield MetricSpec(
         name="certification",
-        target="rbmed_metrics.certification:Certification",
+        target="rbmed_metrics.classification:Certification",
         summary="Certified accuracy at eps, its distance to the attacked accuracy, abstentions, mean radius",
     )
 

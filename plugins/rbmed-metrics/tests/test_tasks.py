@@ -9,8 +9,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, mean_absolute_error, roc_auc_score
 
 from rbmed_metrics.classification import Classification
-from rbmed_metrics.findings import Findings
-from rbmed_metrics.grades import Grades, quadratic_kappa
+from rbmed_metrics.tasks import Findings, Grades, quadratic_kappa
 from robustbench_med import Outcome, Predictions, RungResult
 
 NAMES = ("Effusion", "Mass", "Nodule")

@@ -10,7 +10,7 @@ PURIFIERS = (
     # Diffusion; all but the bridge share one trained U-Net.
     PurifierSpec(
         name="ddpm",
-        target="rbmed_purifiers.diffusion.ddpm:DDPMPurifier",
+        target="rbmed_purifiers.diffusion.samplers:DDPMPurifier",
         summary="Diffusion: noise the image to a time t that follows the strength, then all t ancestral steps",
         title="DDPM purification",
         paper="Denoising Diffusion Probabilistic Models",
@@ -20,7 +20,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="ddim",
-        target="rbmed_purifiers.diffusion.ddim:DDIMPurifier",
+        target="rbmed_purifiers.diffusion.samplers:DDIMPurifier",
         summary="Diffusion: noise the image to a time that follows the strength, then 1 to 20 deterministic steps",
         title="DDIM purification",
         paper="Denoising Diffusion Implicit Models",
@@ -29,7 +29,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="one-step",
-        target="rbmed_purifiers.diffusion.ddim:OneStepPurifier",
+        target="rbmed_purifiers.diffusion.samplers:OneStepPurifier",
         summary="Diffusion: noise the image to a time that follows the strength, then one denoising step; fast",
         title="One-step denoising",
         paper="(Certified!!) Adversarial Robustness for Free!",
@@ -38,7 +38,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="diffpure",
-        target="rbmed_purifiers.diffusion.diffpure:DiffPurePurifier",
+        target="rbmed_purifiers.diffusion.samplers:DiffPurePurifier",
         summary="Diffusion: one fixed time, then the reverse stochastic differential equation by Euler-Maruyama",
         title="DiffPure",
         paper="Diffusion Models for Adversarial Purification",
@@ -47,7 +47,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="gdmp",
-        target="rbmed_purifiers.diffusion.gdmp:GDMPPurifier",
+        target="rbmed_purifiers.diffusion.samplers:GDMPPurifier",
         summary="Diffusion whose ancestral steps are guided towards the noised image",
         title="GDMP",
         paper="Guided Diffusion Model for Adversarial Purification",
@@ -56,7 +56,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="gradual",
-        target="rbmed_purifiers.diffusion.gradual:GradualPurifier",
+        target="rbmed_purifiers.diffusion.samplers:GradualPurifier",
         summary="Diffusion: eight purifications in a row, at times that grow",
         title="Gradual diffusion purification",
         paper="Robust Evaluation of Diffusion-Based Adversarial Purification",
@@ -84,7 +84,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="median",
-        target="rbmed_purifiers.classical.median:MedianFilter",
+        target="rbmed_purifiers.classical.squeezing:MedianFilter",
         summary="Median filter, blended in by strength",
         title="Median filter",
         paper="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
@@ -93,7 +93,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="bit-depth",
-        target="rbmed_purifiers.classical.bitdepth:BitDepth",
+        target="rbmed_purifiers.classical.squeezing:BitDepth",
         summary="Fewer bits per pixel with strength; no gradient unless gradient=straight",
         title="Bit-depth reduction",
         paper="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
@@ -111,7 +111,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="gaussian",
-        target="rbmed_purifiers.classical.gaussian:GaussianBlur",
+        target="rbmed_purifiers.classical.squeezing:GaussianBlur",
         summary="Gaussian blur, its sigma set by strength",
         title="Gaussian blur",
         paper="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
@@ -138,7 +138,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="majority",
-        target="rbmed_purifiers.wrappers.majority:Majority",
+        target="rbmed_purifiers.wrappers.voters:Majority",
         summary="Vote over several purified copies, each with its own noise: majority:purifier=[ddim:steps=4],copies=8",
         title="Majority of purified copies",
         paper="DiffBreak: Is Diffusion-Based Purification Robust?",
@@ -147,7 +147,7 @@ PURIFIERS = (
     ),
     PurifierSpec(
         name="ensemble",
-        target="rbmed_purifiers.wrappers.ensemble:Ensemble",
+        target="rbmed_purifiers.wrappers.voters:Ensemble",
         summary="Vote over different purifiers: ensemble:purifiers=[[jpeg],[median:radius=2]]",
         title="Ensemble of purifiers",
         paper="DiffBreak: Is Diffusion-Based Purification Robust?",

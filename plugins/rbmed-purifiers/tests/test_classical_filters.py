@@ -9,9 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.classical.bitdepth import BitDepth
-from rbmed_purifiers.classical.gaussian import GaussianBlur
-from rbmed_purifiers.classical.median import MedianFilter
+from rbmed_purifiers.classical.squeezing import BitDepth, GaussianBlur, MedianFilter
 from rbmed_purifiers.classical.tv import TotalVariation, _adjoint, _gradient
 from rbmed_purifiers.classical.wavelet import LOW_PASS, Wavelet, analysis, synthesis
 from rbmed_purifiers.controls import ClampPurifier, Identity

@@ -13,12 +13,15 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_purifiers.diffusion.bridge import BridgePurifier
-from rbmed_purifiers.diffusion.ddim import DDIMPurifier, OneStepPurifier
-from rbmed_purifiers.diffusion.ddpm import DDPMPurifier
-from rbmed_purifiers.diffusion.diffpure import DiffPurePurifier
-from rbmed_purifiers.diffusion.gdmp import GDMPPurifier
-from rbmed_purifiers.diffusion.gradual import GradualPurifier
 from rbmed_purifiers.diffusion.purifier import DiffusionPurifier
+from rbmed_purifiers.diffusion.samplers import (
+    DDIMPurifier,
+    DDPMPurifier,
+    DiffPurePurifier,
+    GDMPPurifier,
+    GradualPurifier,
+    OneStepPurifier,
+)
 from robustbench_med.errors import BadParameter
 
 SIZE = 16

@@ -12,12 +12,15 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_purifiers.diffusion.ddim import DDIMPurifier, OneStepPurifier
-from rbmed_purifiers.diffusion.ddpm import DDPMPurifier
-from rbmed_purifiers.diffusion.diffpure import DiffPurePurifier
-from rbmed_purifiers.diffusion.gdmp import GDMPPurifier
-from rbmed_purifiers.diffusion.gradual import GradualPurifier
 from rbmed_purifiers.diffusion.purifier import DiffusionPurifier
+from rbmed_purifiers.diffusion.samplers import (
+    DDIMPurifier,
+    DDPMPurifier,
+    DiffPurePurifier,
+    GDMPPurifier,
+    GradualPurifier,
+    OneStepPurifier,
+)
 from rbmed_purifiers.diffusion.schedule import BETA_FIRST, BETA_LAST, TIMES, Schedule
 
 #: Every pixel of the data is N(MEAN, SPREAD^2), in [-1, 1]; the image asked about has the value ASKED everywhere.

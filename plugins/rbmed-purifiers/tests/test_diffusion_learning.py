@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from rbmed_purifiers.diffusion.bridge import BridgeLearner, BridgePurifier
-from rbmed_purifiers.diffusion.ddim import DDIMPurifier
 from rbmed_purifiers.diffusion.purifier import DiffusionPurifier
+from rbmed_purifiers.diffusion.samplers import DDIMPurifier
 from rbmed_purifiers.diffusion.unet import fold
 from robustbench_med.testing import ToyClassifier
 

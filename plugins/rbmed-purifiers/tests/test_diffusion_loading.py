@@ -12,7 +12,7 @@ from rbmed_purifiers.diffusion.schedule import BETA_FIRST, BETA_LAST, TIMES, Sch
 
 LOADING = """
 import sys
-from rbmed_purifiers.diffusion.ddim import DDIMPurifier
+from rbmed_purifiers.diffusion.samplers import DDIMPurifier
 
 purifier = DDIMPurifier()
 assert "diffusers" not in sys.modules and "torch._dynamo" not in sys.modules

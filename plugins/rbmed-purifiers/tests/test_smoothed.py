@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.diffusion.ddim import OneStepPurifier
+from rbmed_purifiers.diffusion.samplers import OneStepPurifier
 from robustbench_med.errors import BadParameter
 from robustbench_med.testing import toy_images
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 import robustbench_med as rbmed
-from rbmed_purifiers.wrappers.ensemble import Ensemble
-from rbmed_purifiers.wrappers.majority import Majority
+from rbmed_purifiers.wrappers.voters import Ensemble, Majority
 from rbmed_purifiers.wrappers.wrapper import Vote, vote
 from robustbench_med.errors import BadParameter, UnknownName
 from robustbench_med.testing import toy_images

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import robustbench_med as rbmed
-from rbmed_purifiers.diffusion.ddim import DDIMParams, DDIMPurifier
+from rbmed_purifiers.diffusion.samplers import DDIMParams, DDIMPurifier
 from rbmed_purifiers.diffusion.schedule import TIMES, Schedule
 from rbmed_purifiers.diffusion.unet import NoiseLearner, fold, unfold
 

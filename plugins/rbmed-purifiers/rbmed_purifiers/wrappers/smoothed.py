@@ -9,7 +9,7 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_purifiers.bounded import bounded
-from rbmed_purifiers.diffusion.ddim import OneStepPurifier
+from rbmed_purifiers.diffusion.samplers import OneStepPurifier
 from rbmed_purifiers.wrappers.wrapper import Wrapper, WrapperParams, vote
 from robustbench_med.errors import BadParameter
 

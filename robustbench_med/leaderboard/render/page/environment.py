@@ -15,8 +15,8 @@ from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, words
 from robustbench_med.leaderboard.render.page.people import threat
-from robustbench_med.leaderboard.render.page.scorings import counted
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure
+from robustbench_med.records.scorings import MEAN, OTHERS, Scoring
 
 HERE = Path(__file__).parent
 #: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
@@ -167,3 +167,11 @@ def _source(text: str, url: str) -> Markup:
     if address := figures.web(url):
         return Markup('<a href="{}">{}</a>').format(address, text)
     return Markup("{}").format(text)
+
+
+def counted(entry: Entry) -> list[tuple[Scoring, Figure | None, Figure | None]]:
+    """Each way, clean and under attack; empty where there is only the mean."""
+    found = entry.scorings
+    rows = [(each, found.get(each.clean), found.get(each.robust)) for each in OTHERS]
+    rows = [row for row in rows if row[1] or row[2]]
+    return [(MEAN, entry.clean, entry.worst), *rows] if rows else []

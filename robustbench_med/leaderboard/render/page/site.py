@@ -14,9 +14,8 @@ from robustbench_med.leaderboard.render.page import (
     figures,
     gallery,
     overview,
-    search,
 )
-from robustbench_med.leaderboard.render.page.address import Addresses
+from robustbench_med.leaderboard.render.page.address import Addresses, search_index
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People, threat
@@ -56,7 +55,7 @@ def pages(
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
     places = Addresses.of(boards)
-    yield "assets/search.js", search.index(boards, people, places)
+    yield "assets/search.js", search_index(boards, people, places)
     sets = overview.data_sets(boards, people)
     common: dict[str, Any] = {
         "people": people,

@@ -1,7 +1,7 @@
-"""Figures of multi-label tasks: each finding is a question of its own, and figures are means over the findings.
+"""Figures of multi-label tasks, and of ordinal ones, in which a wrong answer is the worse, the farther it is off.
 
-``clean_accuracy`` and ``robust_accuracy`` count images on which every finding is answered rightly (exact match). Here
-an image counts with each of its findings.
+``clean_accuracy`` and ``robust_accuracy`` of a multi-label task count images on which every finding is answered rightly
+(exact match). Here an image counts with each of its findings, and figures are means over these.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rbmed_metrics.classification import share
 from robustbench_med import Metric, Outcome, Predictions, decode
 
 
@@ -83,3 +84,52 @@ def _auc(answers: Predictions, truth: Tensor, finding: int) -> float | None:
 def _mean(values: list[float | None] | list[float]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+class Grades(Metric):
+    """Mean absolute error, quadratic weighted kappa, and the share of answers off by more than one grade."""
+
+    def compute(self, outcome: Outcome) -> dict[str, Any]:
+        """Nothing for other tasks. An answer that is not finite is as far off as can be.
+
+        Withheld answers are left out of error and kappa; the share counts them as not off, as robust accuracy does.
+        """
+        if outcome.task != "ordinal":
+            return {}
+        figures: dict[str, Any] = {}
+        for side, answers in (("clean", outcome.clean), ("robust", outcome.attacked)):
+            given = _grades(answers, outcome.labels, outcome.num_classes)
+            off = (given - outcome.labels).abs()
+            kept = ~answers.rejected
+            labels = outcome.labels.expand_as(given)[kept]
+            figures |= {
+                f"{side}_mean_absolute_error": float(off[kept].double().mean()) if kept.any() else None,
+                f"{side}_quadratic_kappa": quadratic_kappa(labels, given[kept], outcome.num_classes),
+                f"{side}_off_by_more_than_one": share((off > 1) & kept, outcome.patients),
+            }
+        return figures
+
+
+def _grades(answers: Predictions, labels: Tensor, count: int) -> Tensor:
+    """The answered grades, int64 (draws, N)."""
+    farthest = torch.where(labels >= count - 1 - labels, 0, count - 1)
+    return torch.where(answers.not_finite, farthest, answers.predictions)
+
+
+def quadratic_kappa(labels: Tensor, given: Tensor, count: int) -> float | None:
+    """Cohen's kappa with quadratic weights (Cohen 1968); None where chance would agree wholly, or without answers.
+
+    Args:
+        labels: true grades, int64 (N,).
+        given: answered grades, int64 (N,).
+        count: how many grades there are.
+    """
+    if not len(labels):
+        return None
+    table = torch.zeros(count, count, dtype=torch.float64)
+    table.index_put_((labels, given), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
+    grades = torch.arange(count, dtype=torch.float64)
+    weights = (grades[:, None] - grades).square()
+    expected = table.sum(1)[:, None] * table.sum(0) / table.sum()
+    chance = float((weights * expected).sum())
+    return 1 - float((weights * table).sum()) / chance if chance else None
