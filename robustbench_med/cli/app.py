@@ -94,6 +94,22 @@ class CommandGroup(TyperGroup):
     typer 0.20, the newest that flwr allows, loses that with click 8.4; the annotations still have it.
     """
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words begin with; one that is a group's, or an option, is told of."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            name = args[0]
+            groups = ((key, command) for key, command in self.commands.items() if isinstance(command, click.Group))
+            near = [f"{key} {name}" for key, command in groups if name in command.commands]
+            near += [f"--{name}"] if name in ("help", "version") else []
+            if near:
+                meant = " or ".join(f"'{ctx.command_path} {each}'" for each in near)
+                raise click.UsageError(f"No such command {name!r}. Did you mean {meant}?", ctx) from error
+            raise
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, None where there is none."""
         command = super().get_command(ctx, cmd_name)
