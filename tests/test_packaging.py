@@ -161,6 +161,15 @@ def test_containers_get_what_is_installed_from() -> None:
     )
 
 
+def test_the_container_writes_where_whoever_runs_it_may_write() -> None:
+    """With ``--user`` there is no home directory, and a folder that nobody mounts is the user's of the image."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    before, _, after = text.partition("\nUSER ")
+    assert "mkdir /data && chown rbmed /data" in before
+    assert "HOME=/tmp" in after
+    assert "--user" in before
+
+
 def test_workflows_run_every_supported_python(root: dict[str, Any]) -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
     classifiers = re.findall(r"Python :: (3\.\d+)", "\n".join(root["project"]["classifiers"]))

@@ -96,7 +96,12 @@ def test_who_gives_an_argument_as_an_option_is_told_how_it_is_given(words: tuple
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("gallery", "leaderboard gallery"), ("attacks", "leaderboard attacks"), ("help", "--help"), ("version", "--version")],
+    [
+        ("gallery", "leaderboard gallery"),
+        ("attacks", "leaderboard attacks"),
+        ("help", "--help"),
+        ("version", "--version"),
+    ],
 )
 def test_who_looks_for_a_command_of_a_group_is_told_where_it_is(word: str, meant: str) -> None:
     done = CliRunner().invoke(app, [word])

@@ -97,7 +97,7 @@ def _of_client(entry: Entry) -> str:
     """Interval, name and number of images of the worst client."""
     if entry.worst_client_accuracy is None:
         return ""
-    whose = f"{entry.worst_client}, {client_count(entry)}".replace(" ", "\N{NO-BREAK SPACE}")
+    whose = f"{entry.worst_client}, {client_count(entry)}".replace(" n ", " n\N{NO-BREAK SPACE}")
     return " ".join(filter(None, [interval(entry.worst_client_accuracy), whose]))
 
 

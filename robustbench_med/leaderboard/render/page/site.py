@@ -179,5 +179,7 @@ def foot(boards: Sequence[Board]) -> str:
     rows = [entry for board in boards for entry in board.entries]
     newest = max((entry.date for entry in rows), default="")
     records = {record.cell_id for entry in rows for record in cells([*entry.records, *entry.claim_records])}
-    text = f"{len(rows)} rows from {len(records)} records on {len(boards)} boards."
+    counted = {"row": rows, "record": records, "board": boards}
+    row, record, board = (f"{len(each)} {name}{'s' * (len(each) != 1)}" for name, each in counted.items())
+    text = f"{row} from {record} on {board}."
     return f"{text} Newest record: {newest}." if newest else text
