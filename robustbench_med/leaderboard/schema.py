@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from robustbench_med.interfaces.rate import FEW
+from robustbench_med.interfaces.rate import FEW, percent
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.ranking.answers import Answers
@@ -272,6 +272,8 @@ class Section:
         id: permanent name.
         track, ladder, images, clients: what the rows have in common.
         entries: in order of rank; of those measured with an earlier revision, which have none, by their worst case.
+        one_answer: share of the images that are right if all get the same answer, the most frequent class; None where
+            the labels are not known for any row, or are all the same.
     """
 
     id: str
@@ -280,6 +282,7 @@ class Section:
     images: int
     clients: tuple[str, ...]
     entries: tuple[Entry, ...]
+    one_answer: float | None = None
 
     @property
     def patients(self) -> int | None:
@@ -290,6 +293,12 @@ class Section:
     def ranked(self) -> bool:
         """Whether its rows have ranks; those measured with an earlier revision have none."""
         return not any(entry.earlier for entry in self.entries)
+
+    @property
+    def no_better(self) -> int:
+        """How many rows keep no more than one answer for all images would."""
+        least = -1.0 if self.one_answer is None else self.one_answer
+        return sum(entry.worst is not None and entry.worst.value <= least for entry in self.entries)
 
     @property
     def at_floor(self) -> int:
@@ -305,6 +314,11 @@ class Section:
             found.append(
                 f"{low} of {rows} rows keep {100 * FLOOR:.0f} % or less: they are at the floor, where this attack no "
                 "longer tells them apart, and their order is no ranking."
+            )
+        if (useless := self.no_better) and self.one_answer is not None:
+            found.append(
+                f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
+                f"of them: {useless} of {rows} rows keep no more than that."
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"

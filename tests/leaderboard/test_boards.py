@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.records import ladder_record, outcome, plain
 
@@ -137,6 +139,24 @@ def test_an_image_that_any_attack_has_broken_is_broken() -> None:
     entry = only(ladder_record("0", first), plain("1", second), outcomes=outcomes)
     assert entry.worst is not None
     assert (entry.worst.value, entry.lowered) == (0.5, ("oblivious apgd: 4 more",))
+
+
+def test_a_table_says_which_rows_are_no_better_than_one_answer_to_every_image() -> None:
+    safe, better = [True] * 8 + [False] * 8, [True] * 12 + [False] * 4
+    labels = np.array([0] * 10 + [1] * 6, dtype=np.int8)
+    outcomes = {
+        cell: replace(
+            outcome(cell, kept), labels=labels, clean=labels[None], attacked=np.where(kept, labels, 1 - labels)[None]
+        )
+        for cell, kept in (("0", safe), ("1", better))
+    }
+    (board,) = boards([ladder_record("0", safe), ladder_record("1", better, name="g")], outcomes)
+    (section,) = board.sections
+    told = "right for 62.5 % of them: 1 of 2 rows keep no more"
+    assert (section.one_answer, section.no_better) == (0.625, 1)
+    assert any(told in note for note in section.notes)
+    assert told in to_markdown([board])
+    assert one_board(ladder_record(safe=safe)).sections[0].one_answer is None  # the labels are not known
 
 
 def test_single_rungs_combine_image_by_image() -> None:

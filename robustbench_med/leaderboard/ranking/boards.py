@@ -129,7 +129,14 @@ def _section(board: str, key: tuple[Any, ...], entries: Sequence[Entry]) -> Sect
     ranked.sort(key=lambda each: (each.rank or 0, -_value(each), *_by_name(each)))
     facts = key if earlier else key[:4]
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*facts)[:6]
-    return Section(name, track, ladder, n, clients, tuple(ranked))
+    return Section(name, track, ladder, n, clients, tuple(ranked), _one_answer(entries))
+
+
+def _one_answer(entries: Sequence[Entry]) -> float | None:
+    """Share of the images with the most frequent label; None where no row knows the labels, or all are the same."""
+    labels = next((each.answers[0].labels for each in entries if each.answers), ())
+    counts = np.unique(labels, return_counts=True)[1]
+    return float(counts.max() / counts.sum()) if len(counts) > 1 else None
 
 
 def _rank_input(each: Entry) -> RankInput:
