@@ -45,7 +45,10 @@ def isolated(seed: int) -> Iterator[None]:
     python_state = random.getstate()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with settings_kept(), torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        # `torch.manual_seed` would note a stack trace for each kind of device that is not there.
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed_all(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
         try:
