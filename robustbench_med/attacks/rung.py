@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.plugins.components import create
@@ -39,9 +40,9 @@ class RungRef:
         """The rung on one line: ``gate apgd:steps=10 joint:1``."""
         return f"{self.access} {format_ref(self.attack)} {self.evasion if self.access == 'gate' else ''}".strip()
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
-        """What a cell's id depends on."""
+        """What a cell's id depends on; not to be changed."""
         facts = asdict(self)
         del facts["systems"]
         if self.rounds == 1:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from robustbench_med.files.escaping import shell_command
 from robustbench_med.interfaces import Recipe
@@ -34,6 +36,11 @@ class TrainedRef:
     partition: PartRef | None = None
     unseen: tuple[str, ...] = ()
     seed: int | None = None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a cell's id depends on; not to be changed."""
+        return asdict(self)
 
     def options_given(self) -> dict[str, str]:
         """What replaces the recipe's own parts, by option of the command line."""

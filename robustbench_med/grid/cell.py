@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from robustbench_med.attacks.rung import LeftOut, Rung
@@ -14,8 +14,6 @@ from robustbench_med.interfaces.tasks import Task
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref
 
-#: Fields of a cell whose facts are given in another way.
-OF_RUNGS = ("rungs", "left_out")
 Role = Literal["claim", "probe", "cell"]
 
 
@@ -82,8 +80,10 @@ class Cell:
 
     def id(self, dataset_digest: str, weights_digest: str, surrogate_digest: str = "") -> str:
         """Hash of everything that decides the numbers."""
-        facts = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in OF_RUNGS}
-        facts["threat"] = self.threat.facts
+        # Parts of it are the same for many cells, and ids of thousands are listed.
+        facts: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        facts |= {"trained": self.trained.facts, "surrogate": self.surrogate.facts if self.surrogate else None}
+        facts |= {"attack": asdict(self.attack), "budget": asdict(self.budget), "threat": self.threat.facts}
         facts["rungs"] = [rung.ref.facts for rung in self.rungs]
         # The reason decides nothing, and may name folders of this machine.
         facts["left_out"] = [left_out.name for left_out in self.left_out]
@@ -108,15 +108,6 @@ class Skip:
 def cell_of(planned: Cell | Skip) -> Cell:
     """The cell, whether it will run or not."""
     return planned.cell if isinstance(planned, Skip) else planned
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, without `dataclasses.asdict`'s copies: ids of thousands of cells are listed."""
-    if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 #: Labels that every table of cells shows.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import fft
 
 from rbmed_datasets.brainsim.anatomy import cosine_field
 from rbmed_datasets.brainsim.atlas import Bytes, Floats
@@ -155,6 +154,8 @@ def draw_scan(rng: np.random.Generator, hospital: Hospital, size: int, slices: i
 
 def k_space(signal: Floats, size: int) -> NDArray[np.complex128]:
     """The central ``size`` x ``size`` points of k-space of fine images (K, F, F), scaled for images of that size."""
+    from scipy import fft  # only where images are rendered, as in `image_of`
+
     fine = signal.shape[-1]
     low = (fine - size) // 2
     spectrum = fft.fftshift(fft.fft2(signal), axes=(-2, -1))[..., low : low + size, low : low + size]
@@ -163,6 +164,8 @@ def k_space(signal: Floats, size: int) -> NDArray[np.complex128]:
 
 def image_of(spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Complex images of a centred k-space."""
+    from scipy import fft
+
     return np.asarray(fft.ifft2(fft.ifftshift(spectrum, axes=(-2, -1))))
 
 
