@@ -175,7 +175,7 @@ def disturb(env: dict[str, str], out: Path, count: int, dice: random.Random) -> 
     Returns:
         How many requeues and kills, at most ``count``, met a task in a cell.
     """
-    met = 0
+    met, known = 0, dict[str, int]()
     while not _all_ok(out):
         with started(
             rbmed(out, "slurm:tasks=2"), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -183,7 +183,7 @@ def disturb(env: dict[str, str], out: Path, count: int, dice: random.Random) -> 
             while waiting.poll() is None:
                 time.sleep(dice.uniform(0.2, 3))
                 for task in _running(env) if met < count else ():
-                    if dice.random() < 0.5 and _in_a_cell(out, task):
+                    if dice.random() < 0.5 and _in_a_cell(out, task, known):
                         kill = dice.random() < 0.3
                         words = ["scancel", "--signal=KILL", task] if kill else ["scontrol", "requeue", task]
                         met += subprocess.run(words, env=env, capture_output=True, check=False).returncode == 0
@@ -192,11 +192,16 @@ def disturb(env: dict[str, str], out: Path, count: int, dice: random.Random) -> 
     return met
 
 
-def _in_a_cell(out: Path, task: str) -> bool:
-    """The last thing that a cell's log says is that this task of the array has started it."""
+def _in_a_cell(out: Path, task: str, known: dict[str, int]) -> bool:
+    """A cell's log says last that this task of the array has started it, and has not said so at the last hit.
+
+    ``known`` has the lines of each log at the last hit of a task in its cell.
+    """
     for log in (out / "slurm" / "logs").glob("*.log"):
         lines = log.read_text(errors="replace").splitlines() if not log.name.startswith("task-") else []
-        if lines and lines[-1].endswith(f": started in task {task.rpartition('_')[2]}"):
+        begun = len(lines) > known.get(log.name, 0)
+        if begun and lines[-1].endswith(f": started in task {task.rpartition('_')[2]}"):
+            known[log.name] = len(lines)
             return True
     return False
 
