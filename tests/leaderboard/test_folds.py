@@ -321,7 +321,7 @@ UNLIKE: dict[str, tuple[tuple[str | int, ...], Any]] = {
     "revisions of the data set": (("dataset", "revision"), 2),
     "parameters or revisions of the defense": (("defense", "parts", "model"), {"name": "resnet", "revision": 2}),
     "attacks": (("attack", "rungs"), [{"access": "oblivious", "name": "fgsm", "params_passed": {}, "revision": 2}]),
-    "options of the attack": (("attack", "asked"), {"access": "ladder", "precision": "bfloat16"}),
+    "options of the attack": (("attack", "asked"), {"access": "ladder", "evasion": "soft"}),
     "surrogates": (("surrogate",), {"name": "other"}),
 }
 
