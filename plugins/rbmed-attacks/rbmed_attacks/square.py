@@ -42,9 +42,7 @@ class Square(rbmed.Attack):
 
     known: Tensor | None = None
 
-    class Params(rbmed.Params):
-        """Parameters of Square; the defaults are those of AutoAttack."""
-
+    class Params(rbmed.Params):  # the defaults are those of AutoAttack
         queries: int = Field(5000, ge=1, description="Proposals per run; each is one query.")
         p_init: float = Field(0.8, gt=0, le=1, description="Share of the pixels that the first proposals change.")
         restarts: int = Field(1, ge=1, description="Random starts.")
