@@ -17,7 +17,7 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.evaluation import notebook
 from robustbench_med.evaluation.keywords import RunOptions, TrainingOptions
 from robustbench_med.evaluation.results import Results
-from robustbench_med.grid.config import build
+from robustbench_med.grid.config import OPTIONAL, build
 from robustbench_med.grid.options import reference
 from robustbench_med.interfaces import Dataset
 from robustbench_med.plugins.components import create, current_registry
@@ -67,7 +67,7 @@ def evaluate(
     """
     data = own.named(options.get("dataset"))
     given: dict[str, Any] = {
-        **options,
+        **{name: "" if value is None and name in OPTIONAL else value for name, value in options.items()},
         "model": named(options.get("model"), plain=own.is_own(data)),
         "dataset": data,
     }

@@ -42,12 +42,14 @@ def _foreign() -> Iterator[ModelSpec]:
     yield ModelSpec(
         name="pytorch",
         target="rbmed_models.foreign.python_file:PyTorchFile",
+        revision=2,
         summary="A module from a function in a Python file: --model net.py:build",
         title="Own PyTorch module",
     )
     yield ModelSpec(
         name="timm",
         target="rbmed_models.foreign.libraries:Timm",
+        revision=2,
         summary="An architecture of timm: timm:resnet18",
         title="timm model",
         reference="Wightman, PyTorch image models, doi:10.5281/zenodo.4414861",
@@ -55,6 +57,7 @@ def _foreign() -> Iterator[ModelSpec]:
     yield ModelSpec(
         name="torchvision",
         target="rbmed_models.foreign.libraries:TorchVision",
+        revision=2,
         summary="An architecture of torchvision: torchvision:resnet18",
         title="torchvision model",
         reference="TorchVision maintainers, github.com/pytorch/vision (2016)",
@@ -63,12 +66,14 @@ def _foreign() -> Iterator[ModelSpec]:
     yield ModelSpec(
         name="torchscript",
         target="rbmed_models.foreign.torchscript:TorchScript",
+        revision=2,
         summary="A TorchScript program with its weights: --model scripted.pt",
         title="TorchScript program",
     )
     yield ModelSpec(
         name="hf",
         target="rbmed_models.foreign.hugging_face:HuggingFace",
+        revision=2,
         summary="An image classifier of Hugging Face transformers: hf:FOLDER or hf:OWNER/NAME",
         title="Hugging Face model",
         reference="Wolf et al. 2020, arXiv:1910.03771",
@@ -76,6 +81,7 @@ def _foreign() -> Iterator[ModelSpec]:
     yield ModelSpec(
         name="object",
         target="rbmed_models.foreign.module_object:ModuleObject",
+        revision=2,
         summary="A torch module that a Python program hands over: evaluate(model=net)",
         title="Own torch module",
     )

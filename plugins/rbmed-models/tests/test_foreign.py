@@ -6,13 +6,15 @@ import itertools
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 import robustbench_med as rbmed
 from rbmed_models.foreign.classifier import Foreign
@@ -97,6 +99,51 @@ def test_one_value_stands_for_the_second_of_two_classes(name: str) -> None:
     x = images()
     z = built.body((x - 0.5) / 0.25).reshape(-1)
     torch.testing.assert_close(built(x), torch.stack([torch.zeros(3), z], 1))
+
+
+class Squashed(nn.Module):
+    """Classes by brightness, far from the boundary, as probabilities."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__()
+        self.end, self.last = end, nn.Sigmoid() if end == "module" else nn.Softmax(-1)
+
+    def forward(self, x: Tensor) -> Any:
+        z = 200 * (x.mean((1, 2, 3)) - 0.25)[:, None]
+        both = torch.cat([-z, z], 1)
+        return {
+            "module": lambda: self.last(z),
+            "function": lambda: torch.sigmoid(z).squeeze(1),
+            "method": lambda: {"p": z.sigmoid()},
+            "softmax": lambda: self.last(both),
+            "softmax function": lambda: both.softmax(dim=1),
+            "half": lambda: F.softmax(both.bfloat16(), 1),
+            "numbers": lambda: 1 / (1 + (-z).exp()),
+        }[self.end]()
+
+
+@pytest.mark.parametrize("end", ["module", "function", "method", "softmax", "softmax function", "half"])
+def test_probabilities_that_are_exactly_0_and_1_can_be_attacked(end: str) -> None:
+    """Before, such a model had no gradient and no score that changed, and kept images that any attack breaks."""
+    params = ForeignParams(mean=(0.0,), std=(1.0,), scores="probabilities")
+    built = Foreign(Squashed(end), params, 2, 1, 8).eval()
+    x = torch.cat([torch.full((2, 1, 8, 8), 0.05), torch.full((2, 1, 8, 8), 0.45)]).requires_grad_()
+    y = torch.tensor([0, 0, 1, 1])
+    logits = built(x)
+    assert logits.isfinite().all()
+    assert (logits.argmax(1) == y).all()
+    margins = logits[:, 1] - logits[:, 0]
+    size = 40.0 if built.reading.single else 80.0
+    torch.testing.assert_close(margins, margins.new_tensor([-size, -size, size, size]), rtol=0.02, atol=0)
+    (slope,) = torch.autograd.grad(margins.sum(), x)
+    assert (slope > 0).all()
+
+
+def test_probabilities_made_in_another_way_are_read_as_they_are() -> None:
+    params = ForeignParams(mean=(0.0,), std=(1.0,), scores="probabilities")
+    built = Foreign(Squashed("numbers"), params, 2, 1, 8).eval()
+    x = torch.full((2, 1, 8, 8), 0.26)
+    torch.testing.assert_close(built(x).softmax(1)[:, 1], torch.full((2,), 2.0).sigmoid(), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("name", "inner"), [("sigmoid", "one_value"), ("softmax", "build")])

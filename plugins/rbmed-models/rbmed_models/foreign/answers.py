@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from rbmed_models.foreign.squashed import Squashing
 from robustbench_med.errors import BadParameter
 
 #: Entries of answers in answers that are looked at.
 DEEPEST = 3
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,24 @@ class Reading:
     findings: bool = False
     independent: bool = False
 
+    def of(self, run: Callable[[], Any], images: int) -> Tensor:
+        """Logits (N, K) of so many images, of what a module answers when it is run; raises as `logits`.
+
+        Of probabilities that end in a sigmoid or softmax, those before it, which do not saturate.
+        """
+        if not self.probabilities or torch.compiler.is_compiling():
+            return self.logits(run(), images)
+        with Squashing() as seen:
+            answer = run()
+        several = self.findings or self.independent
+        before = seen.logits(_picked(answer, self.entry), softmax=not (several or self.single))
+        if before is None:
+            return self.logits(answer, images)
+        values = _rows(before, images).float() if before.dtype in _HALF else _rows(before, images)
+        if several:
+            return values
+        return torch.cat([F.logsigmoid(-values), F.logsigmoid(values)], 1) if self.single else F.log_softmax(values, 1)
+
     def logits(self, answer: Any, images: int) -> Tensor:
         """Logits (N, K) of so many images.
 
@@ -40,7 +61,7 @@ class Reading:
             BadParameter: in training the answer has no such entry.
         """
         values = _rows(_picked(answer, self.entry), images)
-        if values.dtype in (torch.float16, torch.bfloat16):  # no room for losses
+        if values.dtype in _HALF:  # no room for losses
             values = values.float()
         if self.probabilities:
             tiny = torch.finfo(values.dtype).tiny

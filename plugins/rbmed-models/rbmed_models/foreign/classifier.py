@@ -78,7 +78,8 @@ class Foreign(rbmed.Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K)."""
-        return self.reading.logits(self.body(self._prepared(x)), len(x))
+        prepared = self._prepared(x)
+        return self.reading.of(lambda: self.body(prepared), len(x))
 
     def embed(self, x: Tensor) -> Tensor:
         """Features (N, F): the output of the layer that was named, else the input of the last linear one."""
