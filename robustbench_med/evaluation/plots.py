@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from robustbench_med.errors import BadParameter
 from robustbench_med.plugins.references import format_eps
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Bounds = tuple[float, float] | None
+#: Names of radii nearer to each other than this share of the axis are written aslant.
+CLOSE = 0.1
 
 
 def draw(kind: str, records: Sequence[Record], ax: Axes | None) -> Axes:
@@ -44,7 +48,9 @@ def _named(record: Record) -> str:
 
 
 def _error(value: float, bounds: Bounds) -> list[list[float]]:
-    low, high = bounds or (value, value)
+    if bounds is None:  # nothing is drawn, where a bar of no length would claim certainty
+        return [[math.nan], [math.nan]]
+    low, high = bounds
     return [[100 * max(0.0, value - low)], [100 * max(0.0, high - value)]]
 
 
@@ -66,7 +72,9 @@ def _against_eps(records: Sequence[Record], ax: Axes) -> bool:
         ax.set_xlabel(f"eps ({norm})")
     ticks = sorted({record.threat.eps for group in lines.values() for record in group})
     if ticks:
-        ax.set_xticks([0, *ticks], ["clean", *map(format_eps, ticks)])
+        near = any(high - low < CLOSE * ticks[-1] for low, high in pairwise([0, *ticks]))
+        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if near else {}
+        ax.set_xticks([0, *ticks], ["clean", *map(format_eps, ticks)], **turned)
     return bool(lines)
 
 

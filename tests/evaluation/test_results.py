@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,26 @@ def test_an_input_error_is_one_line_in_a_notebook() -> None:
     error = BadParameter("unknown attack 'apgdd'")
     assert error._render_traceback_() == ["BadParameter: unknown attack 'apgdd'"]
     assert StoreError("cannot write out")._render_traceback_() == ["StoreError: cannot write out"]
+
+
+def test_a_figure_without_an_interval_has_no_error_bar() -> None:
+    clients = {name: {"robust_accuracy": 0.5} for name in ("a", "b")}
+    axes = Results([board.record(metrics={"robust_accuracy": 0.5}, per_client=clients)]).plot("clients")
+    ends = [
+        end for bars in axes.containers if hasattr(bars, "lines") for line in bars.lines[1] for end in line.get_ydata()
+    ]
+    assert ends
+    assert all(math.isnan(end) for end in ends)
+
+
+@pytest.mark.parametrize(("eps", "aslant"), [((1, 4, 16), True), ((2, 4, 8), False)])
+def test_names_of_radii_stay_apart(eps: tuple[int, ...], aslant: bool) -> None:
+    cells = [
+        board.record(
+            threat={"norm": "linf", "eps": each / 255, "access": "ladder", "goal": "untargeted"},
+            metrics={"robust_accuracy": 0.5},
+        )
+        for each in eps
+    ]
+    labels = Results(cells).plot("eps").get_xticklabels()
+    assert {label.get_rotation() > 0 for label in labels} == {aslant}
