@@ -178,12 +178,15 @@ class WorstCase:
             try:
                 target = self.system.target(rung, counter, ids, settings, speed, attempt.start, attempt.number)
                 rng = Stream.named(f"attack:{stream}", settings.seed, ids)
-                x_adv = rung.attack.run(target, x.clone(), counter.y, settings.threat, settings.budget, rng)
+                x_adv = rung.attack.run(target, x.clone(), counter.y.clone(), settings.threat, settings.budget, rng)
             except BudgetExceeded:
                 counter.exhausted = True
                 x_adv = counter.best
         if not isinstance(x_adv, Tensor):
             raise OutsideThreatModel(f"the attack returned a {type(x_adv).__name__}, not images")
+        if x_adv.is_complex() or x_adv.is_meta or x_adv.layout != torch.strided:
+            what = "complex" if x_adv.is_complex() else "meta" if x_adv.is_meta else "sparse"
+            raise OutsideThreatModel(f"the attack returned a {what} tensor, not images")
         x_adv = x_adv.detach().to(x)
         settings.threat.check(x_adv, x)
         # Removes float rounding only: anything more has just failed the check.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 import robustbench_med as rbmed
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import OutsideThreatModel, UsageError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import build
 from robustbench_med.grid.ladder import PRESETS
@@ -245,3 +246,40 @@ def test_a_third_party_attack_is_stopped_at_the_budget_and_its_best_image_is_use
         assert whole <= accuracy(stopped) < 1
     else:  # it had no time to come near: the images that it showed lie outside the ball
         assert whole < accuracy(stopped) == 1
+
+
+class Returns:
+    """Overwrites its labels, and returns what a function makes of the images."""
+
+    params, eot, warm = None, None, False
+
+    def __init__(self, made: Callable[[Tensor], Tensor]) -> None:
+        self.made = made
+
+    def run(self, model, x: Tensor, y: Tensor, threat, budget, rng) -> Tensor:  # type: ignore[no-untyped-def]
+        y.fill_(0)
+        model(x)
+        return self.made(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("complex", lambda x: x + 1j),
+        ("sparse", lambda x: x.to_sparse()),
+        ("meta", lambda x: x.to("meta")),
+    ],
+)
+def test_tensors_that_are_no_images_are_refused(
+    easy: tuple[Linear, Tensor, Tensor], kind: str, made: Callable[[Tensor], Tensor]
+) -> None:
+    net, x, y = easy
+    with pytest.raises(OutsideThreatModel, match=f"the attack returned a {kind} tensor, not images"):
+        run(Pipeline(net), x, y, settings(rung_of(Returns(made)), threat=THREAT))
+
+
+def test_an_attack_that_overwrites_its_labels_changes_nothing(easy: tuple[Linear, Tensor, Tensor]) -> None:
+    net, x, y = easy
+    outcome = run(Pipeline(net), x, y, settings(rung_of(Returns(lambda x: x)), threat=THREAT))
+    assert accuracy(outcome) == 1
+    assert (outcome.rungs[0].first < 0).all(), "margins are those to the true classes"
