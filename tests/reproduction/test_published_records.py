@@ -49,6 +49,7 @@ EXPECTED: dict[str, set[str]] = {
     "leaderboard-brainsim": {GATE, LADDER},
     "leaderboard-brainsim-standard": set(),
     "leaderboard-brainsim2": set(),
+    "leaderboard-brainsim2-trained": {WEIGHTS},
     "leaderboard-federation-brainsim": {LADDER},
     "leaderboard-lgg": {GATE, LADDER},
     "leaderboard-lgg-folds": {IMAGES},
