@@ -11,8 +11,10 @@ from robustbench_med.leaderboard.ranking.eligibility import unfinished
 from robustbench_med.records.record import Record
 
 
-def measured(preset: str, gradients: int, revision: int = 2, randomized: bool = True, robust: float = 0.5) -> Record:
-    facts: dict[str, Any] = ladder_record().model_dump(mode="json")
+def measured(
+    preset: str, gradients: int, revision: int = 2, randomized: bool = True, robust: float = 0.5, draws: int = 3
+) -> Record:
+    facts: dict[str, Any] = ladder_record(draws=draws).model_dump(mode="json")
     facts["attack"] |= {"params_passed": {"preset": preset}, "revision": revision}
     facts["defense"] |= {"randomized": randomized, "parts": {"model": {"name": "m"}, "purifier": {"name": "p"}}}
     facts["metrics"] |= {"robust_accuracy": robust}
@@ -39,6 +41,8 @@ def measured(preset: str, gradients: int, revision: int = 2, randomized: bool = 
     [
         (measured("standard", 300), 0),
         (measured("standard", 99), 1),
+        (measured("standard", 300, draws=2), 1),  # by chance they may be good ones
+        (measured("standard", 300, draws=1, randomized=False), 0),
         (measured("quick", 300), 1),
         (measured("quick", 40), 2),
         (measured("quick", 40, randomized=False), 0),
