@@ -237,4 +237,5 @@ def test_the_committed_overview_names_the_winners() -> None:
     first = first[: first.index("</section>")]
     assert "Linf 4/255" in first
     assert "real patients" in first
+    assert "Defense at test time, randomized, 64 images" in text, "other than the 600 images of the card"
     assert not re.search(r">undefended</a>", text), "a winner that was trained adversarially has a name that says so"
