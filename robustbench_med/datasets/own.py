@@ -78,16 +78,7 @@ def own_data(
     pairs = {"train": train, "calibration": calibration, "test": test}
     read = {name: _pair(given, name) for name, given in pairs.items() if given is not None}
     images, labels = read["test"]
-    if len(widths := {own.shape[1:] for _, own in read.values()}) > 1:
-        raise DataError(f"labels of test, train and calibration have several forms: {sorted(map(str, widths))}")
-    task: Task = "multi-label" if labels.ndim == 2 else "ordinal" if ordinal else "multi-class"
-    if task == "multi-label" and (ordinal or lesion is not None):
-        raise DataError("labels (N, K) are of several findings; ordinal=True and lesion= are for one label each")
-    if task == "multi-label" and all((own.sum(1) == 1).all() for _, own in read.values()):
-        raise DataError(
-            "labels (N, K) are of several findings, but each image has exactly one, as of classes in one-hot form; "
-            "give the classes: labels.argmax(1)"
-        )
+    task = _task([own for _, own in read.values()], ordinal, lesion)
     names = _names(classes, [own for _, own in read.values()], lesion)
     for word, given in (("patients", patients), ("sites", sites)):
         if given is not None and len(given) != len(labels):
@@ -105,6 +96,26 @@ def own_data(
     index = None if lesion is None else names.index(lesion)
     _OWN[key] = OwnData(key, names, splits, index, patients is not None, task)
     return _OWN[key]
+
+
+def _task(labels: Sequence[Tensor], ordinal: bool, lesion: str | None) -> Task:
+    """What labels of these forms ask.
+
+    Raises:
+        DataError: they have several forms, or one that does not fit the other options.
+    """
+    if len(widths := {own.shape[1:] for own in labels}) > 1:
+        raise DataError(f"labels of test, train and calibration have several forms: {sorted(map(str, widths))}")
+    if labels[0].ndim != 2:
+        return "ordinal" if ordinal else "multi-class"
+    if ordinal or lesion is not None:
+        raise DataError("labels (N, K) are of several findings; ordinal=True and lesion= are for one label each")
+    if all((own.sum(1) == 1).all() for own in labels):
+        raise DataError(
+            "labels (N, K) are of several findings, but each image has exactly one, as of classes in one-hot form; "
+            "give the classes: labels.argmax(1)"
+        )
+    return "multi-label"
 
 
 def _names(classes: Sequence[str] | None, labels: Sequence[Tensor], lesion: str | None) -> tuple[str, ...]:
