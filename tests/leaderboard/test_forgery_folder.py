@@ -254,7 +254,7 @@ def test_a_name_that_looks_like_a_published_one_is_no_name(name: str) -> None:
 
 def test_a_plugin_does_not_shadow_a_defense(tmp_path: Path) -> None:
     """The same name from another plugin is ambiguous, and no record of it describes a cell of ours."""
-    file = tmp_path / "mine.py"
+    file = tmp_path / "shadowing.py"
     toy = (ROOT / "tests" / "helpers" / "toy_plugin.py").read_text(encoding="utf-8")
     file.write_text(toy.replace("guarded=Guarded", "undefended=Guarded"), encoding="utf-8")
     found = Registry(files=[file])

@@ -16,6 +16,7 @@ from PIL import Image
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from robustbench_med.leaderboard.render.page.figures import DASH
 from robustbench_med.leaderboard.schema import Claim, Mark, Paper
@@ -356,5 +357,5 @@ def test_an_image_is_enlarged(driver: Chrome, tmp_path: Path) -> None:
     assert "Answer of the system" in dialog.text
     assert serious(driver) == []
     dialog.find_element(By.CSS_SELECTOR, "button").click()
-    assert not driver.find_elements(By.TAG_NAME, "dialog")
+    WebDriverWait(driver, 60).until_not(lambda browser: browser.find_elements(By.TAG_NAME, "dialog"))
     assert driver.current_url == (tmp_path / ROW).as_uri()
