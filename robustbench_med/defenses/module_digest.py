@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import re
+import secrets
 import sys
 import sysconfig
 import types
@@ -34,7 +35,7 @@ _LEFT_OUT |= {
 }
 #: Mappings of modules whose keys count all hooks of the process.
 _HOOKS = re.compile(r"_\w*hooks\w*$")
-#: Objects that are followed at most: a module may hold a whole training.
+#: Objects that are followed at most: a module may hold a whole training. Beyond it nothing is shared with other runs.
 MOST = 100_000
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, torch.dtype, torch.device, torch.Size)
 
@@ -62,6 +63,8 @@ class _Digest:
         elif len(self._seen) < MOST:
             self._seen[id(value)] = (len(self._seen), value)
             self._object(value)
+        else:  # what is not looked at may differ: a digest that no other module has
+            self._text(secrets.token_hex())
 
     def _text(self, *parts: str) -> None:
         for part in parts:
@@ -94,7 +97,7 @@ class _Digest:
         elif isinstance(value, functools.partial):
             self._each("partial", (value.func, value.args, value.keywords))
         elif isinstance(value, types.ModuleType):
-            self._text("module", value.__name__, "" if installed(value) else _content(value))
+            self._text("module", value.__name__, "" if installed(value) else _source(value))
         elif isinstance(value, type):
             self._class(value)
         else:
@@ -182,14 +185,7 @@ def installed(value: Any) -> bool:
     )
 
 
-def _content(module: types.ModuleType) -> str:
-    try:
-        return inspect.getsource(module)
-    except (OSError, TypeError):
-        return ""
-
-
-def _source(value: types.FunctionType | type) -> str:
+def _source(value: types.FunctionType | types.ModuleType | type) -> str:
     try:
         return inspect.getsource(value)
     except (OSError, TypeError):  # typed at a prompt

@@ -297,8 +297,9 @@ class Section:
     @property
     def no_better(self) -> int:
         """How many rows keep no more than one answer for all images would."""
-        least = -1.0 if self.one_answer is None else self.one_answer
-        return sum(entry.worst is not None and entry.worst.value <= least for entry in self.entries)
+        if self.one_answer is None:
+            return 0
+        return sum(each.worst is not None and each.worst.value <= self.one_answer for each in self.entries)
 
     @property
     def at_floor(self) -> int:
@@ -315,7 +316,7 @@ class Section:
                 f"{low} of {rows} rows keep {100 * FLOOR:.0f} % or less: they are at the floor, where this attack no "
                 "longer tells them apart, and their order is no ranking."
             )
-        if (useless := self.no_better) and self.one_answer is not None:
+        if useless := self.no_better:
             found.append(
                 f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
                 f"of them: {useless} of {rows} rows keep no more than that."

@@ -133,3 +133,10 @@ def test_modules_that_differ_in_an_attribute_are_measured_each(tmp_path: Path) -
         with pytest.warns(ModelNote):
             found.append(rbmed.evaluate(model=net, **how)[0].metrics["clean_accuracy"])
     assert found == [1.0, 0.0]
+
+
+def test_a_module_too_large_to_be_looked_at_shares_its_key_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Linear(2, 2)
+    assert module_digest(module) == module_digest(module)
+    monkeypatch.setattr("robustbench_med.defenses.module_digest.MOST", 3)
+    assert module_digest(module) != module_digest(module)
