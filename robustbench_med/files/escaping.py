@@ -5,10 +5,13 @@ Neither a terminal, a spreadsheet, Markdown, HTML nor LaTeX takes any of it for 
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 #: Escape sequences of terminals: colours, cursor, titles, links. Of a title or a link that never ends only the start
 #: is taken away: what follows may be our own words.
@@ -138,3 +141,13 @@ def escape_csv(text: str) -> str:
     """
     shown = line(text)
     return f"'{shown}" if unicodedata.normalize("NFKC", shown[:1]).startswith(("=", "+", "-", "@", "\u2212")) else shown
+
+
+def csv_of(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows as CSV with these columns, each text in them as `escape_csv` writes it."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: escape_csv(value) if isinstance(value, str) else value for name, value in row.items()})
+    return out.getvalue()

@@ -365,12 +365,22 @@ class Board:
         """One line for people: ``brainsim (synthetic), Linf 4/255``."""
         name = f"{self.dataset}:{self.options}" if self.options else self.dataset
         words = [name, "(synthetic)" if self.synthetic else "", self.partition]
+        return f"{' '.join(filter(None, words))}, {self.threat}"
+
+    @property
+    def threat(self) -> str:
+        """``Linf 4/255``; with the goal where it is not the usual one."""
         goal = "" if self.goal == "untargeted" else f", {self.goal}"
-        return f"{' '.join(filter(None, words))}, {self.norm.capitalize()} {self.eps_text}{goal}"
+        return f"{self.norm.capitalize()} {self.eps_text}{goal}"
+
+    @property
+    def placed(self) -> Iterator[tuple[Section | None, Entry]]:
+        """Every row: the ranked ones with their section, then the others."""
+        for section in self.sections:
+            yield from ((section, entry) for entry in section.entries)
+        yield from ((None, entry) for entry in self.unranked)
 
     @property
     def entries(self) -> Iterator[Entry]:
-        """Every row: the ranked ones by section, then the others."""
-        for section in self.sections:
-            yield from section.entries
-        yield from self.unranked
+        """Every row, as `placed`."""
+        return (entry for _, entry in self.placed)

@@ -24,7 +24,7 @@ def attacks(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Rank attacks by what they leave of the same defenses with the same budget."""
-    from robustbench_med.leaderboard.render.attacks import by_system, cells, columns, summary, to_markdown
+    from robustbench_med.leaderboard.render.attacks import COLUMNS, by_system, cells, summary, to_markdown
     from robustbench_med.leaderboard.sources.attacks import read_attack_boards
     from robustbench_med.leaderboard.sources.folder import default_folder
 
@@ -35,7 +35,7 @@ def attacks(
         if markdown:
             print(to_markdown(board), end="")
             continue
-        table = console.table(*columns(), title=summary(board), right=columns()[2:])
+        table = console.table(*COLUMNS, title=summary(board), right=COLUMNS[2:])
         for attack in board.attacks:
             console.row(table, *cells(attack), style="dim" if attack.rank is None else "")
         out.print(table)

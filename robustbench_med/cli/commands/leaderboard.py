@@ -71,7 +71,7 @@ def add(
 ) -> None:
     """Add measured results: their records, and the result of each image."""
     from robustbench_med.leaderboard.add import add as added
-    from robustbench_med.leaderboard.sources.folder import checked_name
+    from robustbench_med.leaderboard.sources.submission import checked_name
 
     records, outcomes = added(root, results, None if name is None else checked_name(name))
     plain(f"{root}: {records} records and the outcomes of {outcomes} cells added; next: rbmed leaderboard build")

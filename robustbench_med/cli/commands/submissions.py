@@ -165,8 +165,8 @@ def rescore(
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.schema import Paper
     from robustbench_med.leaderboard.sources.evidence import write
-    from robustbench_med.leaderboard.sources.folder import checked_name, default_folder, read_sources
-    from robustbench_med.leaderboard.sources.submission import checked_url
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
+    from robustbench_med.leaderboard.sources.submission import checked_name, checked_url
     from robustbench_med.reproduction.rescore import rescore as rescored
     from robustbench_med.reproduction.verify import Verifier
 

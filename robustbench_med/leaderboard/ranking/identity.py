@@ -172,13 +172,21 @@ _TRAINED_WITH = ("adversarial", "malicious", "faults", "secure_aggregation", "pr
 @_once
 def strategy(record: Record) -> tuple[str, str]:
     """How the classifier was trained: in short, ``fedavg + pgd``, and as on the command line."""
-    named, part = record.defense.strategy, record.defense.parts.strategy
+    named = record.defense.strategy
     if named is None:
         return "", ""
-    params = {**named.params_passed, **(part.params if part else {})}
-    extras = [_head(params.get(what)) for what in _TRAINED_WITH]
-    words = [named.name, *(f"+ {extra}" for extra in extras if extra not in ("", "none"))]
-    return " ".join(words), formatted(named)
+    extras = filter(None, (trained_with(record, what) for what in _TRAINED_WITH))
+    return " ".join([named.name, *(f"+ {extra}" for extra in extras)]), formatted(named)
+
+
+def trained_with(record: Record, what: str) -> str:
+    """The component that a parameter of the strategy names, such as the attack of adversarial training; "" for none."""
+    named, part = record.defense.strategy, record.defense.parts.strategy
+    value = {**(named.params_passed if named else {}), **(part.params if part else {})}.get(what)
+    if isinstance(value, Mapping):
+        value = value.get("name")
+    text = str(value or "").partition(":")[0].strip("[] ")
+    return "" if text == "none" else text
 
 
 def model(record: Record) -> str:
@@ -196,10 +204,3 @@ def parameters(record: Record) -> int | None:
 def eps_text(record: Record) -> str:
     """Eps as people write it."""
     return format_eps(record.threat.eps)
-
-
-def _head(value: Any) -> str:
-    """The name of a component that is written ``name:params``, or given as a table."""
-    if isinstance(value, Mapping):
-        return str(value.get("name", ""))
-    return "" if value is None else str(value).partition(":")[0].strip("[]")

@@ -6,10 +6,8 @@ from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack
 
-
-def columns() -> tuple[str, ...]:
-    """Headings of the ranking."""
-    return ("#", "attack", "left % [95%]", "above best", "best on", "gradients", "queries", "s/image")
+#: Headings of the ranking.
+COLUMNS = ("#", "attack", "left % [95%]", "above best", "best on", "gradients", "queries", "s/image")
 
 
 def cells(attack: RankedAttack) -> tuple[str, ...]:
@@ -45,12 +43,8 @@ def by_system(board: AttackBoard) -> list[tuple[str, ...]]:
 def to_markdown(board: AttackBoard) -> str:
     """Both tables."""
     names = [f"`{name}`" for name in board.systems]
-    parts = [
-        f"{escape_markdown(summary(board))}\n\n",
-        _table(columns(), [cells(attack) for attack in board.attacks]),
-        _table(("left % of", *names), by_system(board)),
-    ]
-    return "".join(parts)
+    ranking = _table(COLUMNS, [cells(attack) for attack in board.attacks])
+    return f"{escape_markdown(summary(board))}\n\n{ranking}{_table(('left % of', *names), by_system(board))}"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from robustbench_med.files.escaping import escape_csv
+from robustbench_med.files.escaping import csv_of
 from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.studies.all import to_json as of_studies
 from robustbench_med.leaderboard.render.studies.view import Study
@@ -101,20 +99,8 @@ def _figure(figure: Figure | None) -> dict[str, Any] | None:
 
 def to_csv(boards: Sequence[Board]) -> str:
     """One line an entry, shares in [0, 1], not rounded."""
-    rows = [_row(board, section, entry) for board, section, entry in placed(boards)]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]) if rows else ["board"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def placed(boards: Sequence[Board]) -> Iterator[tuple[Board, Section | None, Entry]]:
-    """Every entry with its board and section; None for those without rank."""
-    for board in boards:
-        for section in board.sections:
-            yield from ((board, section, entry) for entry in section.entries)
-        yield from ((board, None, entry) for entry in board.unranked)
+    rows = [_row(board, section, entry) for board in boards for section, entry in board.placed]
+    return csv_of(rows, list(rows[0]) if rows else ["board"])
 
 
 def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
@@ -172,4 +158,4 @@ def _row(board: Board, section: Section | None, entry: Entry) -> dict[str, Any]:
         "date": entry.date,
         "records": " ".join(record.cell_id for record in cells(entry.records)),
     }
-    return {name: escape_csv(value) if isinstance(value, str) else value for name, value in row.items()}
+    return row

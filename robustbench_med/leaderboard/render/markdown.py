@@ -78,21 +78,17 @@ def to_markdown(
 
 
 def _board(board: Board) -> Iterator[str]:
-    yield f"## {escape_markdown(board.title)}"
-    yield ""
+    yield f"## {escape_markdown(board.title)}\n"
     if board.synthetic:
-        yield "Synthetic images: figures here say nothing about patients."
-        yield ""
+        yield "Synthetic images: figures here say nothing about patients.\n"
     for section in board.sections:
         yield from _section(section)
     if board.claims:
-        yield "Published on data of this name, not measured here:"
-        yield ""
+        yield "Published on data of this name, not measured here:\n"
         yield from _claims(board.claims)
         yield ""
     if board.unranked:
-        yield f"<details><summary>{len(board.unranked)} rows without rank</summary>"
-        yield ""
+        yield f"<details><summary>{len(board.unranked)} rows without rank</summary>\n"
         yield from _table(board.unranked, [BY_NAME[name] for name in UNRANKED], why=True)
         yield ""
         yield "</details>"
@@ -101,14 +97,11 @@ def _board(board: Board) -> Iterator[str]:
 def _section(section: Section) -> Iterator[str]:
     clients = f", {len(section.clients)} clients" if len(section.clients) > 1 else ""
     images = images_of(section.images, section.patients)
-    yield f"### {section.track.capitalize()}: {escape_markdown(section.ladder)}, {images}{clients}"
-    yield ""
+    yield f"### {section.track.capitalize()}: {escape_markdown(section.ladder)}, {images}{clients}\n"
     for told in section.notes:
-        yield told
-        yield ""
+        yield f"{told}\n"
     if note := NOTES.get(section.ladder):
-        yield note
-        yield ""
+        yield f"{note}\n"
     yield from _table(section.entries, [BY_NAME[name] for name in MAIN])
     yield ""
     marks = {mark.flag: mark.meaning for entry in section.entries for mark in entry.marks}
@@ -125,12 +118,10 @@ def _section(section: Section) -> Iterator[str]:
         yield ""
     for name in LESIONS:
         yield from _by_lesion(section, name)
-    yield "<details><summary>Rung by rung, and cost</summary>"
-    yield ""
+    yield "<details><summary>Rung by rung, and cost</summary>\n"
     yield from _table(section.entries, [BY_NAME[name] for name in MORE], anchors=False)
     yield ""
-    yield "</details>"
-    yield ""
+    yield "</details>\n"
 
 
 def _by_lesion(section: Section, name: str) -> Iterator[str]:
@@ -141,16 +132,14 @@ def _by_lesion(section: Section, name: str) -> Iterator[str]:
         return
     seen = {each.text for _, ranges in found for each in ranges}
     texts = [text for text in LESIONS[name].ranges if text in seen]
-    yield f"<details><summary>Lesions still found in the worst case, %, by {name}</summary>"
-    yield ""
+    yield f"<details><summary>Lesions still found in the worst case, %, by {name}</summary>\n"
     yield f"| {LESIONS[name].title} | {' | '.join(texts)} |"
     yield f"| --- | {' | '.join(['---:'] * len(texts))} |"
     for entry, ranges in found:
         cells = {each.text: f"{with_interval(each.worst)}, n={each.images}" for each in ranges}
         yield f"| {escape_markdown(entry.defense)} | {' | '.join(cells.get(text, '') for text in texts)} |"
     yield ""
-    yield "</details>"
-    yield ""
+    yield "</details>\n"
 
 
 def _table(

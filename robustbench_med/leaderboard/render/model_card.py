@@ -109,7 +109,7 @@ def _results(board: Board, entry: Entry) -> Iterator[Any]:
         bounds = {} if low is None or high is None else {"low": round(100 * low, 1), "high": round(100 * high, 1)}
         yield EvalResult(
             task_type="image-classification",
-            task_name=line(f"Image classification by {entry.defense}, {_threat(board)}"),
+            task_name=line(f"Image classification by {entry.defense}, {board.threat}"),
             dataset_type=line(board.dataset),
             dataset_name=line(board.title),
             dataset_split="test",
@@ -135,16 +135,10 @@ def figures(entry: Entry) -> list[tuple[str, Figure]]:
     return [(what, shown) for what, shown in found if shown is not None]
 
 
-def _threat(board: Board) -> str:
-    goal = "" if board.goal == "untargeted" else f", {board.goal}"
-    return f"{board.norm.capitalize()} {board.eps_text}{goal}"
-
-
 def _head(weights: Weights) -> Iterator[str]:
     data, seed = weights.data, weights.manifest.get("seed")
     trained = f"{data.get('name', 'an unnamed data set')}{' (synthetic)' if data.get('synthetic') else ''}"
-    yield f"# {weights.name.repo.partition('/')[2]}"
-    yield ""
+    yield f"# {weights.name.repo.partition('/')[2]}\n"
     seeded = f" with seed {seed}" if isinstance(seed, int) else ""
     yield (
         f"Weights of the defense {escape_markdown(weights.defense)}, trained on {escape_markdown(trained)}{seeded}, "
@@ -164,15 +158,12 @@ def _head(weights: Weights) -> Iterator[str]:
 
 
 def _use(weights: Weights, records: Sequence[Record]) -> Iterator[str]:
-    yield "## Use"
-    yield ""
+    yield "## Use\n"
     yield "```"
     yield 'pip install "robustbench-med[all]"'
     yield shell_command(["rbmed", "run", *_options(weights, records), "--weights", str(weights.name), "--limit", "64"])
-    yield "```"
-    yield ""
-    yield "The commit behind the branch is printed and recorded; name it in place of the branch to fix the weights."
-    yield ""
+    yield "```\n"
+    yield "The commit behind the branch is printed and recorded; name it in place of the branch to fix the weights.\n"
 
 
 def _options(weights: Weights, records: Sequence[Record]) -> Iterator[str]:
@@ -190,13 +181,10 @@ def _options(weights: Weights, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _row(weights: Weights, board: Board, entry: Entry) -> Iterator[str]:
-    yield f"### {escape_markdown(entry.defense)} on {escape_markdown(board.title)}: {escape_markdown(entry.ladder)}"
-    yield ""
+    yield f"### {escape_markdown(entry.defense)} on {escape_markdown(board.title)}: {escape_markdown(entry.ladder)}\n"
     if not entry.ranked:
-        yield f"> {UNRANKED}: {escape_markdown(entry.why_not)}."
-        yield ""
-    yield f"{images_of(entry.images, entry.patients)}; threat model {escape_markdown(_threat(board))}; {entry.track}."
-    yield ""
+        yield f"> {UNRANKED}: {escape_markdown(entry.why_not)}.\n"
+    yield f"{images_of(entry.images, entry.patients)}; threat model {escape_markdown(board.threat)}; {entry.track}.\n"
     yield "| Accuracy | % [95 %] |"
     yield "| --- | ---: |"
     for name, shown in figures(entry):
@@ -211,8 +199,7 @@ def _row(weights: Weights, board: Board, entry: Entry) -> Iterator[str]:
 
 
 def _ladder(entry: Entry) -> Iterator[str]:
-    yield "Attackers in the order in which they were tried; each gets the images that the ones before left:"
-    yield ""
+    yield "Attackers in the order in which they were tried; each gets the images that the ones before left:\n"
     yield "| Attacker | Images given | Broken | Robust so far % | Gradients / image | Queries / image |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for rung in entry.rungs:
@@ -227,8 +214,7 @@ def _ladder(entry: Entry) -> Iterator[str]:
 def _flags(entry: Entry) -> Iterator[str]:
     level = {record.diagnostics.level for record in entry.records}
     if entry.marks:
-        yield "Flags of the controls beside the attacks; the attacks may be weaker than they seem:"
-        yield ""
+        yield "Flags of the controls beside the attacks; the attacks may be weaker than they seem:\n"
         yield from (f"- {escape_markdown(mark.flag)}: {escape_markdown(mark.meaning)}" for mark in entry.marks)
     else:
         yield "No controls were run." if level == {"off"} else "The controls beside the attacks raised no flag."
@@ -236,8 +222,7 @@ def _flags(entry: Entry) -> Iterator[str]:
 
 
 def _again(weights: Weights, entry: Entry) -> Iterator[str]:
-    yield "Measure it again:"
-    yield ""
+    yield "Measure it again:\n"
     yield "```"
     for record in cells(entry.records):
         try:

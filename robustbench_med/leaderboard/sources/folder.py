@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.errors import DataError
 from robustbench_med.files.checkout import published
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.schema import Board
@@ -206,14 +205,3 @@ def _words(
         name = f"{EVIDENCE}/{each.name}"
         if name in said and said[name].digest == digest_of_file(root / f"{name}.json"):
             yield name, said[name]
-
-
-def checked_name(name: str) -> str:
-    """A name that can be that of a file.
-
-    Raises:
-        BadParameter: it could lead elsewhere.
-    """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
-    return name

@@ -15,6 +15,7 @@ import pydantic
 from pydantic import Field
 
 from robustbench_med.errors import BadConfig, UnknownName, UsageError, first_fault
+from robustbench_med.leaderboard.ranking.identity import trained_with
 from robustbench_med.plugins.specs import DefenseSpec, Spec
 from robustbench_med.records.sections.base import Name
 
@@ -96,7 +97,7 @@ def _components(record: Record) -> Iterator[tuple[str, str]]:
     yield "defense", defense.name
     if defense.strategy is not None:
         yield "strategy", defense.strategy.name
-        if adversarial := adversarial_of(record):
+        if adversarial := trained_with(record, "adversarial"):
             yield "attack", adversarial
     for kind in ("model", "strategy", "detector", "purifier"):
         if (part := getattr(parts, kind)) is not None:
@@ -106,30 +107,16 @@ def _components(record: Record) -> Iterator[tuple[str, str]]:
         yield "attack", rung.name
 
 
-def adversarial_of(record: Record) -> str:
-    """The attack of adversarial training; "" for none."""
-    return _trained_with(record, "adversarial")
-
-
 def conditions_of(record: Record) -> list[str]:
     """In words, what was special about the federation that trained the defense, such as Byzantine clients."""
-    malicious = _trained_with(record, "malicious")
+    malicious = trained_with(record, "malicious")
     words = {
         "faults": "unreliable clients",
         "secure_aggregation": "secure aggregation",
         "privacy": "differential privacy",
     }
-    found = [word for name, word in words.items() if _trained_with(record, name)]
+    found = [word for name, word in words.items() if trained_with(record, name)]
     return [f"{malicious} clients", *found] if malicious else found
-
-
-def _trained_with(record: Record, what: str) -> str:
-    named, part = record.defense.strategy, record.defense.parts.strategy
-    value = {**(named.params_passed if named else {}), **(part.params if part else {})}.get(what)
-    if isinstance(value, Mapping):
-        value = value.get("name")
-    text = str(value or "").partition(":")[0].strip("[] ")
-    return "" if text == "none" else text
 
 
 def _of(spec: Spec) -> Named:

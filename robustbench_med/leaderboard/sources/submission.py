@@ -59,8 +59,7 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
         BadParameter: name or link cannot be those of a submission.
         DataError: there are no results of the defense, or images do not give the figures of their record.
     """
-    if not NAME.fullmatch(name):
-        raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
+    checked_name(name)
     checked_url(paper.url)
     found = open_results(out)
     own = tuple(r for r in found if r.defense.name == defense and r.status != "skipped" and r.role != "probe")
@@ -69,6 +68,17 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
         raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
     made = {record.cell_id: outcome_of(record, out / SAMPLES) for record in own if record.status == "ok"}
     return Submission(name, defense, paper, notes, own, {cell: each for cell, each in made.items() if each is not None})
+
+
+def checked_name(name: str) -> str:
+    """A name that can be that of a file.
+
+    Raises:
+        BadParameter: it could lead elsewhere.
+    """
+    if not NAME.fullmatch(name):
+        raise BadParameter(f"--name {name!r}: use small letters, digits, '.', '_' and '-'")
+    return name
 
 
 def checked_url(url: str) -> str:

@@ -74,12 +74,10 @@ def together(
             ) + " thin" * bool(at)
             title = f"{name}, {label}" if several else label
             drawn.append(
-                charts.Line(title, style, [_point(radius / most, radius, title, each) for radius, each in points])
+                charts.Line(
+                    title, style, [charts.point(at_ / most, f"{at_:.3g}: {title}", each) for at_, each in points]
+                )
             )
     ticks = [(part, f"{part * most:.2g}") for part in (0, 0.25, 0.5, 0.75, 1)]
     title = "Certified accuracy against the L2 radius, and the worst case of attacks in L2; figures in the table"
     return charts.lines([line for line in drawn if line.points], ticks, "radius (L2)", "accuracy %", title)
-
-
-def _point(x: float, radius: float, label: str, figure: Figure) -> charts.Point:
-    return charts.Point(x, figure.value, charts.told(f"{radius:.3g}: {label}", figure), figure.interval)

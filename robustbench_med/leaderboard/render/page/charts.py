@@ -34,6 +34,11 @@ class Point:
     interval: tuple[float, float] | None = None
 
 
+def point(x: float, name: str, figure: Figure, whisker: bool = True) -> Point:
+    """The point of a figure, told by its name; with its interval unless there is to be no ``whisker``."""
+    return Point(x, figure.value, told(name, figure), figure.interval if whisker else None)
+
+
 @dataclass(frozen=True)
 class Line:
     """Points that belong together; ``style`` is a class of the style sheet: colour, dashes, marker.

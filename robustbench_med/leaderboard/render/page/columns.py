@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, client_count
 from robustbench_med.leaderboard.render.page import words
-from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent
+from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent, share
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.plugins.specs import ACCESS
 
@@ -85,14 +85,6 @@ def _shown(name: str, heading: str, group: str = "", meaning: str = "", **how: C
     return Shown(BY_NAME[name], heading, group, meaning, **how)
 
 
-def _worst(entry: Entry) -> str:
-    return percent(entry.worst.value if entry.worst else None)
-
-
-def _client(entry: Entry) -> str:
-    return percent(entry.worst_client_accuracy.value if entry.worst_client_accuracy else None)
-
-
 def _of_client(entry: Entry) -> str:
     """Interval, name and number of images of the worst client."""
     if entry.worst_client_accuracy is None:
@@ -108,7 +100,7 @@ COLUMNS = (
         "robust",
         "Worst case",
         meaning=words.TERMS["Worst case"],
-        text=_worst,
+        text=lambda entry: share(entry.worst),
         small=lambda entry: interval(entry.worst),
     ),
     _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
@@ -126,12 +118,18 @@ COLUMNS = (
     _shown("specificity", "Spec.", "lesions"),
     _shown("fpr", "FPR", "detector"),
     _shown("tpr", "TPR", "detector"),
-    _shown("worst-client", "Worst client", "clients", text=_client, small=_of_client),
+    _shown(
+        "worst-client",
+        "Worst client",
+        "clients",
+        text=lambda entry: share(entry.worst_client_accuracy),
+        small=_of_client,
+    ),
     _shown(
         "answered",
         "Answered right",
         "withheld",
-        text=lambda entry: percent(entry.answered.value if entry.answered else None),
+        text=lambda entry: share(entry.answered),
         small=lambda entry: interval(entry.answered),
     ),
     _shown("gradients", "Gradients", "cost", text=lambda entry: count(entry.gradients)),

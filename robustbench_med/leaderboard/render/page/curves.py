@@ -31,16 +31,10 @@ def over_eps(board: Board, others: Sequence[Board], people: People) -> Markup:
     for entry in shown:
         name = people.of(entry).title
         style = PLAIN if entry is plain else STYLES[TRACKS.index(entry.track)]
-        points = (
-            [charts.Point(0.0, entry.clean.value, charts.told(f"{name}, 0: clean", entry.clean))] if entry.clean else []
-        )
         found = [(each, row) for each in beside for row in _same(each, entry)]
+        points = [charts.point(0.0, f"{name}, 0: clean", entry.clean, whisker=False)] if entry.clean else []
         points += [
-            charts.Point(
-                each.eps / most, row.worst.value, charts.told(f"{name}, {each.eps_text}", row.worst), row.worst.interval
-            )
-            for each, row in found
-            if row.worst is not None
+            charts.point(each.eps / most, f"{name}, {each.eps_text}", row.worst) for each, row in found if row.worst
         ]
         if len(found) > 1:
             drawn.append(charts.Line(name, style, points))

@@ -20,7 +20,7 @@ from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.page.certificates import Certificates, certificates
 from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
-from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, percent, plain
+from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, percent, plain, share
 from robustbench_med.leaderboard.render.page.lesions import LesionCurve, lesion_curve
 from robustbench_med.leaderboard.render.page.people import Called, People
 from robustbench_med.leaderboard.render.page.provenance import provenance
@@ -109,19 +109,14 @@ class Page:
         most = rows[-1][0].eps
         drawn = []
         for name, style, label in (("claim", "line-b", "claim"), ("worst", "line-a", "worst case")):
-            points = [
-                charts.Point(
-                    board.eps / most,
-                    figure.value,
-                    charts.told(f"{board.eps_text}: {label}", figure),
-                    figure.interval if name == "worst" else None,
-                )
+            clean = self.entry.clean
+            points = [] if clean is None else [charts.point(0.0, "0: clean", clean, whisker=False)]
+            points += [
+                charts.point(board.eps / most, f"{board.eps_text}: {label}", figure, whisker=name == "worst")
                 for board, other in rows
                 if (figure := getattr(other, name)) is not None
             ]
-            clean = self.entry.clean
-            start = [charts.Point(0.0, clean.value, charts.told("0: clean", clean))] if clean is not None else []
-            drawn.append(charts.Line(label, style, [*start, *points]))
+            drawn.append(charts.Line(label, style, points))
         ticks = [(0.0, "0"), *((board.eps / most, board.eps_text) for board, _ in rows)]
         title = "Accuracy over eps: worst case (filled line) and claim (dashed); figures in the table"
         return Eps(charts.lines(drawn, ticks, f"eps ({self.board.norm})", "accuracy %", title), rows)
@@ -288,4 +283,4 @@ class Page:
 
 
 def _cell(figure: Figure | None) -> TableCell:
-    return TableCell(percent(figure.value if figure else None), interval(figure))
+    return TableCell(share(figure), interval(figure))

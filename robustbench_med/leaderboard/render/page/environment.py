@@ -14,7 +14,6 @@ from markupsafe import Markup
 from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, words
-from robustbench_med.leaderboard.render.page.people import threat
 from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure
 from robustbench_med.records.scorings import MEAN, OTHERS, Scoring
 
@@ -62,7 +61,6 @@ def environment() -> jinja2.Environment:
         "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar,
         "key": _key,
-        "threat": threat,
         "best": overview.best,
         "halves": _halves,
         "rows_of": _rows_of,
@@ -74,7 +72,7 @@ def environment() -> jinja2.Environment:
         "as_published": as_published,
         "whose": _whose,
         "source": _source,
-        "share": _share,
+        "share": figures.share,
         "axis": _AXIS,
         "dash": figures.DASH,
         "lines": lines,
@@ -101,10 +99,6 @@ def _key(kind: str) -> Markup:
 
 def _value(figure: Figure | None) -> float | None:
     return figure.value if figure else None
-
-
-def _share(figure: Figure | None) -> str:
-    return figures.percent(_value(figure))
 
 
 def _clients(names: Sequence[str]) -> str:
@@ -145,7 +139,7 @@ def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, lis
     clients = dict.fromkeys(client for entry in rows for client in entry.clients)
     which: Mapping[str, tuple[str, list[str]]] = {
         "dataset": ("Data", list(dict.fromkeys(board.dataset for board in boards))),
-        "threat": ("Threat", list(dict.fromkeys(threat(board) for board in boards))),
+        "threat": ("Threat", list(dict.fromkeys(board.threat for board in boards))),
     }
     menus: Mapping[str, tuple[str, list[str]]] = {
         **(which if several else {}),

@@ -22,6 +22,11 @@ def percent(value: float | None) -> str:
     return or_dash(rate.percent(value).replace("-", MINUS))
 
 
+def share(figure: Figure | None) -> str:
+    """The value of a share."""
+    return percent(figure.value if figure else None)
+
+
 def interval(figure: Figure | None) -> str:
     """``85\N{EN DASH}92``, in percent, ``by images`` where patients are not recorded; "" where there is none."""
     if figure is None or figure.interval is None:

@@ -31,9 +31,7 @@ def lesion_curve(name: str, ranges: Sequence[LesionRange]) -> LesionCurve:
             label,
             style,
             [
-                charts.Point(
-                    (place + 0.5) * width, figure.value, charts.told(f"{each.text}: {label}", figure), figure.interval
-                )
+                charts.point((place + 0.5) * width, f"{each.text}: {label}", figure)
                 for place, each in enumerate(ranges)
                 if (figure := getattr(each, side)) is not None
             ],

@@ -16,7 +16,7 @@ from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.columns import Shown
 from robustbench_med.leaderboard.render.page.confusion import Confusion
-from robustbench_med.leaderboard.render.page.figures import DASH, breakable, count, interval, percent
+from robustbench_med.leaderboard.render.page.figures import DASH, breakable, count, interval, percent, share
 from robustbench_med.leaderboard.schema import Entry, Figure
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def clients(entry: Entry) -> Markup:
         mark = "<small>worst</small>" if client == entry.worst_client else ""
         bar = charts.interval_bar(worst, "worst", clean.value if clean else None)
         lines.append(
-            f"<tr><th>{escape_html(client)}{mark}<td class=barcell>{bar}<td>{_value(clean)}<td>{bounded(worst)}"
+            f"<tr><th>{escape_html(client)}{mark}<td class=barcell>{bar}<td>{share(clean)}<td>{bounded(worst)}"
             f"<td>{_images(entry, client)}"
         )
     return _joined(lines)
@@ -73,7 +73,7 @@ def over_eps(page: Page, page_of: Callable[[Entry], str]) -> Markup:
         head = name if other.id == page.entry.id else f'<a href="{escape_html(page_of(other))}">{name}</a>'
         images = columns_of.images_of(other.images, other.patients)
         lines.append(
-            f"<tr><th>{head}<td>{_value(other.clean)}<td>{_value(other.claim)}<td>{bounded(other.worst)}"
+            f"<tr><th>{head}<td>{share(other.clean)}<td>{share(other.claim)}<td>{bounded(other.worst)}"
             f"<td class=t>{escape_html(other.ladder)}, {images}"
         )
     return _joined(lines)
@@ -144,11 +144,7 @@ def cells(columns: Sequence[Shown], entry: Entry) -> Markup:
 def bounded(figure: Figure | None) -> str:
     """A share in percent, its interval below."""
     bounds = interval(figure)
-    return f"{_value(figure)}<small>{bounds}</small>" if bounds else _value(figure)
-
-
-def _value(figure: Figure | None) -> str:
-    return percent(figure.value if figure else None)
+    return f"{share(figure)}<small>{bounds}</small>" if bounds else share(figure)
 
 
 def _images(entry: Entry, client: str) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from robustbench_med.leaderboard.ranking.identity import slug
 from robustbench_med.leaderboard.render.page import scatter
-from robustbench_med.leaderboard.render.page.people import People, threat
+from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.schema import Board, Entry, Section
 
 #: The threat that most papers report, shown first where it was measured.
@@ -87,18 +87,18 @@ def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
         ),
     )
     return [
-        DataSet(people.data(group[0]), group[0].synthetic, {threat(each): each for each in group}) for group in groups
+        DataSet(people.data(group[0]), group[0].synthetic, {each.threat: each for each in group}) for group in groups
     ]
 
 
 def threats(boards: Sequence[Board]) -> list[str]:
     """Threats under which rows have a rank, in the order of boards; the usual one first in `panels` only."""
-    return list(dict.fromkeys(threat(board) for board in boards if board.sections))
+    return list(dict.fromkeys(board.threat for board in boards if board.sections))
 
 
 def usual(boards: Sequence[Board]) -> str:
     """The threat that is shown first: `USUAL`, else the one with the most boards."""
-    counts = Counter(threat(board) for board in boards if board.sections)
+    counts = Counter(board.threat for board in boards if board.sections)
     return USUAL if counts[USUAL] or not counts else counts.most_common(1)[0][0]
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.ranking.identity import trained_with
 from robustbench_med.leaderboard.schema import Board, Entry
-from robustbench_med.leaderboard.sources.names import Named, Names, adversarial_of, conditions_of
+from robustbench_med.leaderboard.sources.names import Named, Names, conditions_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record
 
@@ -82,7 +83,7 @@ class People:
 
     def board(self, board: Board) -> str:
         """The name of a board."""
-        return f"{self.data(board)}, {threat(board)}"
+        return f"{self.data(board)}, {board.threat}"
 
     def _named(self, kind: str, name: str) -> Named:
         return self.names.get((kind, name), _NOTHING)
@@ -90,7 +91,7 @@ class People:
     def _called(self, entry: Entry) -> Called:
         record = entry.records[0]
         defense = self._named("defense", entry.defense_name)
-        adversarial = adversarial_of(record)
+        adversarial = trained_with(record, "adversarial")
         training = " · ".join(filter(None, [entry.strategy, entry.model]))
         if not defense.title:
             known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
@@ -149,12 +150,6 @@ class People:
         if not found and entry.paper:
             found = {entry.paper.text: Source(entry.paper.text, "", entry.paper.url)}
         yield from sorted(found.values(), key=lambda each: each.venue[-4:], reverse=True)
-
-
-def threat(board: Board) -> str:
-    """``Linf 4/255``; with the goal where it is not the usual one."""
-    goal = "" if board.goal == "untargeted" else f", {board.goal}"
-    return f"{board.norm.capitalize()} {board.eps_text}{goal}"
 
 
 def _read(text: str) -> tuple[str, str]:

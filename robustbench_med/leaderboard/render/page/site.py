@@ -9,18 +9,13 @@ from typing import Any
 
 from robustbench_med.files.escaping import straight
 from robustbench_med.leaderboard.ranking.pool import cells
-from robustbench_med.leaderboard.render.page import (
-    curves,
-    figures,
-    gallery,
-    overview,
-)
+from robustbench_med.leaderboard.render.page import curves, figures, gallery, overview
 from robustbench_med.leaderboard.render.page.address import Addresses, search_index
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
-from robustbench_med.leaderboard.render.page.people import People, threat
+from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.studies.view import Study
-from robustbench_med.leaderboard.schema import Board, Entry, Mark, Section
+from robustbench_med.leaderboard.schema import Board, Entry, Mark
 from robustbench_med.leaderboard.sources.names import Names
 
 #: How the benchmark is cited; the papers of defenses and attacks are named by their rows.
@@ -75,7 +70,7 @@ def pages(
             panels=panels,
             answer=overview.on_patients(panels[0], people) if panels else None,
             threats=overview.threats(boards),
-            every_threat=list(dict.fromkeys(threat(board) for board in boards)),
+            every_threat=list(dict.fromkeys(board.threat for board in boards)),
             example=example(boards),
         ),
     )
@@ -95,10 +90,10 @@ def pages(
 def _boards(data: overview.DataSet, people: People, common: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The page of each board of a data set."""
     for board in data.boards.values():
-        facts = {**common, "notice": common["notice"] if _without_rank(board) else ""}
+        unranked = any(not entry.ranked for entry in board.entries)
         text = _rendered(
             "board.html",
-            **facts,
+            **{**common, "notice": common["notice"] if unranked else ""},
             board=board,
             siblings=data.boards,
             card=overview.card(board, people),
@@ -106,11 +101,6 @@ def _boards(data: overview.DataSet, people: People, common: Mapping[str, Any]) -
             marks=marks([board]),
         )
         yield f"boards/{board.id}.html", text
-
-
-def _without_rank(board: Board) -> bool:
-    """Whether a row of the board has no rank."""
-    return bool(board.unranked) or any(not entry.ranked for section in board.sections for entry in section.entries)
 
 
 def _rendered(name: str, **facts: Any) -> str:
@@ -132,17 +122,9 @@ def row_pages(
         for entry in board.entries:
             systems.setdefault(entry.system, []).append((board, entry))
     for board in boards:
-        for section, entry in _placed(board):
+        for section, entry in board.placed:
             shown = gallery.find(pictures, entry.id, linked) if pictures is not None else None
             yield Page(board, section, entry, systems[entry.system], shown, people or People())
-
-
-def _placed(board: Board) -> Iterator[tuple[Section | None, Entry]]:
-    for section in board.sections:
-        for entry in section.entries:
-            yield section, entry
-    for entry in board.unranked:
-        yield None, entry
 
 
 def example(boards: Sequence[Board]) -> dict[str, Any] | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from robustbench_med.files.escaping import escape_csv, escape_markdown
+from robustbench_med.files.escaping import csv_of, escape_markdown
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.studies.attacks import attacks_study
 from robustbench_med.leaderboard.render.studies.certified import certified_study
@@ -29,17 +27,13 @@ def studies(sources: Mapping[str, StudySources]) -> list[Study]:
 
 
 def to_markdown(found: Sequence[Study]) -> Iterator[str]:
-    """The studies as sections of a page, line by line."""
+    """The studies as sections of a page, line by line; a paragraph ends with an empty line."""
     for study in found:
-        yield f"## {study.title}"
-        yield ""
-        yield f"{escape_markdown(study.learned)} [docs/{study.docs}](../docs/{study.docs})"
-        yield ""
+        yield f"## {study.title}\n"
+        yield f"{escape_markdown(study.learned)} [docs/{study.docs}](../docs/{study.docs})\n"
         for table in study.tables:
-            yield f"### {escape_markdown(table.title)}"
-            yield ""
-            yield escape_markdown(table.told)
-            yield ""
+            yield f"### {escape_markdown(table.title)}\n"
+            yield f"{escape_markdown(table.told)}\n"
             yield from _markdown(table)
             yield ""
 
@@ -63,13 +57,7 @@ def _text(cell: Cell) -> str:
 
 def to_csv(study: Study) -> str:
     """One line a row, shares in [0, 1], not rounded."""
-    names = list(dict.fromkeys(name for facts in study.facts for name in facts))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    for facts in study.facts:
-        writer.writerow({name: escape_csv(value) if isinstance(value, str) else value for name, value in facts.items()})
-    return out.getvalue()
+    return csv_of(study.facts, list(dict.fromkeys(name for facts in study.facts for name in facts)))
 
 
 def to_json(found: Sequence[Study]) -> str:
