@@ -8,7 +8,8 @@ python benchmarks/grid.py [PART ...] [--runs 3] [--limit 64] [--steps 20] [--dev
 - start: from calling `rbmed run` to an attack's first call.
 - plan: processor time of `rbmed plan --no-estimate` of 2,080 cells.
 - forecast: processor time of an estimate from an empty cache, as a share of what it forecasts.
-- local, ray: equal cells on one worker and on two, with one core each: processes, and Ray's actors.
+- local, ray, slurm: equal cells on one worker and on two, with one core each: processes, Ray's actors, and Slurm's tasks
+  (where there is a cluster).
 - gpu: share of the time in which a CUDA device computes, over a run of attack cells.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -175,10 +177,11 @@ def of_a_plan(folder: Path) -> tuple[float, str]:
 
 
 def on_two_workers(executor: str, base: Options, cells: int, folder: Path) -> tuple[float, str]:
-    """Time on one worker over time on two; start-up of Ray and of its workers included."""
+    """Time on one worker over time on two; start-up of Ray and of its workers, or waiting for Slurm, included."""
+    name = "tasks" if executor == "slurm" else "workers"
     one, two = (
         command(
-            base | {"seed": list(range(cells)), "executor": f"{executor}:workers={workers},cpus=1"},
+            base | {"seed": list(range(cells)), "executor": f"{executor}:{name}={workers},cpus=1"},
             folder / str(workers),
         )
         for workers in (1, 2)
@@ -194,12 +197,12 @@ def on_the_gpu(options: Options, folder: Path) -> tuple[float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = ["grid", "engine", "cells", "start", "plan", "forecast", "local", "ray", "gpu"]
+    every = ["grid", "engine", "cells", "start", "plan", "forecast", "local", "ray", "slurm", "gpu"]
     parser.add_argument("parts", nargs="*", default=every)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--limit", type=int, default=64, help="images of a cell")
     parser.add_argument("--steps", type=int, default=20, help="of every attack")
-    parser.add_argument("--cells", type=int, default=8, help="for local and ray")
+    parser.add_argument("--cells", type=int, default=8, help="for local, ray and slurm")
     parser.add_argument("--clients", nargs="+", default=[f"hospital-{n}" for n in range(1, 5)])
     parser.add_argument("--dataset", default="brainsim")
     parser.add_argument("--device", default="auto")
@@ -226,6 +229,7 @@ def main() -> None:
         "forecast": ("trial / forecast, the largest (goal: 0.1)", of_a_forecast),
         "local": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers("local", plain, args.cells, folder)),
         "ray": ("one worker / two (goal: 1.7)", lambda folder: on_two_workers("ray", plain, args.cells, folder)),
+        "slurm": ("one task / two (goal: 1.8)", lambda folder: on_two_workers("slurm", plain, args.cells, folder)),
         "gpu": ("share busy (goal: 0.9)", lambda folder: on_the_gpu(plain, folder)),
     }
     console = Console(width=120)
@@ -234,6 +238,9 @@ def main() -> None:
         said, measure = parts[name]
         if name == "gpu" and device.type != "cuda":
             console.print("gpu: no GPU here")
+            continue
+        if name == "slurm" and shutil.which("sbatch") is None:
+            console.print("slurm: no Slurm here")
             continue
         found = []
         for _ in range(args.runs):

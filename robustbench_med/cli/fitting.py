@@ -18,8 +18,8 @@ PROSE = 24
 class FittingTable(Table):
     """A table whose columns are left out, one after the other, until the rest fits the width.
 
-    Names go on in a new line after a comma. Words are never broken otherwise, unless the columns that stay (the first,
-    and those in `keep`) do not fit by themselves.
+    Names go on in a new line after a comma; those of the first column only where they would take more than half the
+    width. Words are never broken otherwise, unless the columns that stay (the first, and those in `keep`) do not fit.
     """
 
     keep: Sequence[str] = ()
@@ -28,7 +28,8 @@ class FittingTable(Table):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table, and below it what was left out."""
         every = list(self.columns)
-        for column in self._order(every):
+        self.columns = [_gives_way(column, options.max_width) for column in every]
+        for column in self._order(list(self.columns)):
             if self._space() + sum(map(_least, self.columns)) <= options.max_width:
                 break
             self.columns.remove(column)
@@ -40,7 +41,8 @@ class FittingTable(Table):
             yield from super().__rich_console__(console, options)
         finally:
             self.columns = every
-        names = [_heading(column) for column in every if column not in kept and _heading(column)]
+        stayed = {"", *map(_heading, kept)}
+        names = [name for name in map(_heading, every) if name not in stayed]
         if names:
             yield Text(f"left out in {options.max_width} columns: {', '.join(names)}", style="dim")
 
@@ -76,6 +78,11 @@ class FittingTable(Table):
             )
             for column, width in zip(columns, widths, strict=True)
         ]
+
+
+def _gives_way(column: Column, width: int) -> Column:
+    """A column of names that would take more than half the width is folded, so that others need not be left out."""
+    return replace(column, no_wrap=False) if _whole(column) > width // 2 and column.justify != "right" else column
 
 
 def _heading(column: Column) -> str:

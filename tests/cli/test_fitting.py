@@ -93,3 +93,14 @@ def test_rows_of_records_keep_their_names(width: int) -> None:
     assert "apgd:steps=20" in text
     assert "50.0 [40,60]" in text
     assert clients.show(rows) is None
+
+
+def test_a_long_name_is_folded_after_commas_before_columns_are_left_out() -> None:
+    name = "undefended:strategy=[fedavg:rounds=80,batch_size=16,shift=0.06,jitter=0.1,autocast=true]"
+    made = console.table("defense", "dataset", "images", right=("images",))
+    console.row(made, name, "imagefolder:folds=5,fold=3", "156")
+    text = shown(made, 80)
+    assert "imagefolder:folds=5,fold=3" in text
+    assert "156" in text
+    assert "left out" not in text
+    assert [part in text for part in ("undefended:strategy=[fedavg:rounds=80,", "autocast=true]")] == [True, True]

@@ -123,7 +123,9 @@ def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table | console.Lines:
-    """One row for each cell."""
+    """One row for each cell; what tells cells apart is never left out."""
+    from robustbench_med.grid.cell import ALWAYS
+
     priced = any(item.cost for item in items)
     figures = ("images", "gradients", "queries", "time") if priced else ("images",)
     lines = [_cells(item, row, columns, priced) for item, row in zip(items, rows, strict=True)]
@@ -135,7 +137,7 @@ def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Seque
         *figures,
         "state",
         right=figures,
-        keep=("attack", "time", "state"),
+        keep=("attack", *(key.replace("_", " ") for key in columns if key not in ALWAYS), "time", "state"),
         first_to_go=("gradients", "queries", "images"),
     )
     made.padding = (0, 1, 0, 0)
