@@ -8,8 +8,8 @@ python benchmarks/grid.py [PART ...] [--runs 3] [--limit 64] [--steps 20] [--dev
 - start: from calling `rbmed run` to an attack's first call.
 - plan: processor time of `rbmed plan --no-estimate` of 2,080 cells.
 - forecast: processor time of an estimate from an empty cache, as a share of what it forecasts.
-- local, ray, slurm: equal cells on one worker and on two, with one core each: processes, Ray's actors, and Slurm's tasks
-  (where there is a cluster).
+- local, ray, slurm: equal cells on one worker and on two, with one core each: processes, Ray's actors, and
+  Slurm's tasks (where there is a cluster).
 - gpu: share of the time in which a CUDA device computes, over a run of attack cells.
 """
 
