@@ -287,3 +287,18 @@ def test_published_claims_are_shown_next_to_our_rows_and_their_data() -> None:
     (entry,) = board.entries
     assert ([c.name for c in entry.claims], [c.name for c in board.claims]) == (["F", "G"], ["F"])
     assert entry.paper == Paper("F 2020", "https://example.org")
+
+
+def test_ranked_boards_come_first_and_patients_before_simulated_images() -> None:
+    def on(name: str, *, synthetic: bool, **fields: Any) -> Record:
+        made = ladder_record(f"on{name}", safe=HALF, **fields)
+        return made.model_copy(update={"dataset": made.dataset.model_copy(update={"name": name, "synthetic": synthetic})})
+
+    failed = {"status": "failed", "reason": "no weights"}
+    records = [
+        on("a", synthetic=False, **failed),
+        on("b", synthetic=True),
+        on("c", synthetic=False),
+        on("d", synthetic=True, **failed),
+    ]
+    assert [board.dataset for board in boards(records)] == ["c", "b", "a", "d"]

@@ -67,9 +67,10 @@ def boards(
 
 
 def _place(board: Board) -> tuple[Any, ...]:
-    """The order of boards: data set by data set, each with Linf first, as most papers have it."""
+    """The order of boards: ranked ones before others, images of patients before simulated ones, Linf before other norms."""
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
-    return board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
+    ranked = any(each.rank for section in board.sections for each in section.entries)
+    return not ranked, board.synthetic, board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
 
 
 def _board(
