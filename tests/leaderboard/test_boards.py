@@ -292,7 +292,8 @@ def test_published_claims_are_shown_next_to_our_rows_and_their_data() -> None:
 def test_ranked_boards_come_first_and_patients_before_simulated_images() -> None:
     def on(name: str, *, synthetic: bool, **fields: Any) -> Record:
         made = ladder_record(f"on{name}", safe=HALF, **fields)
-        return made.model_copy(update={"dataset": made.dataset.model_copy(update={"name": name, "synthetic": synthetic})})
+        data = made.dataset.model_copy(update={"name": name, "synthetic": synthetic})
+        return made.model_copy(update={"dataset": data})
 
     failed = {"status": "failed", "reason": "no weights"}
     records = [

@@ -67,10 +67,21 @@ def boards(
 
 
 def _place(board: Board) -> tuple[Any, ...]:
-    """The order of boards: ranked ones before others, images of patients before simulated ones, Linf before other norms."""
+    """The order of boards: ranked ones first, then images of patients before simulated ones, Linf before other norms."""
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
     ranked = any(each.rank for section in board.sections for each in section.entries)
-    return not ranked, board.synthetic, board.dataset, board.options, board.partition, norm, board.norm, board.eps, board.goal, board.id
+    return (
+        not ranked,
+        board.synthetic,
+        board.dataset,
+        board.options,
+        board.partition,
+        norm,
+        board.norm,
+        board.eps,
+        board.goal,
+        board.id,
+    )
 
 
 def _board(
