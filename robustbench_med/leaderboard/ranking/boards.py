@@ -67,7 +67,7 @@ def boards(
 
 
 def _place(board: Board) -> tuple[Any, ...]:
-    """The order of boards: ranked ones first, then images of patients before simulated ones, Linf before other norms."""
+    """The order of boards: ranked ones first, images of patients before simulated ones, Linf before other norms."""
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
     ranked = any(each.rank for section in board.sections for each in section.entries)
     return (
