@@ -51,21 +51,18 @@ class BPDA(PipelineTarget):
         with torch.no_grad():
             starts = range(0, max(len(x), 1), size)
             parts = [pipeline.treat(x[at : at + size], rng[at : at + size]) for at in starts]
-        scores, rows = (
-            torch.cat([part.scores for part in parts]),
-            torch.cat([part.rows + at for part, at in zip(parts, starts, strict=True)]),
-        )
+        scores = torch.cat([part.scores for part in parts])
+        rows = torch.cat([part.rows + at for part, at in zip(parts, starts, strict=True)])
         purified = [part.copies for part in parts if len(part.rows)]
         copies = torch.cat(purified) if purified else x[:0].unsqueeze(1)
         if torch.is_grad_enabled() and x.requires_grad and len(rows):
             backward = STAND_INS[self.settings.stand_in](x[rows])
-            copies = _replace_value(backward.unsqueeze(1).expand_as(copies), copies)
+            copies = _Straight.apply(backward.unsqueeze(1).expand_as(copies), copies)
         classifier = pipeline.classifier
         logits = pipeline.answer(
             x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images)
         )
-        logits = self.settings.goal.logits(logits, y)
-        return self.abstain(logits, y, scores)
+        return self.abstain(self.settings.goal.logits(logits, y), y, scores)
 
 
 def _blur(x: Tensor) -> Tensor:
@@ -79,12 +76,9 @@ def _blur(x: Tensor) -> Tensor:
 STAND_INS: dict[str, Callable[[Tensor], Tensor]] = {"identity": lambda x: x, "blur": _blur}
 
 
-def _replace_value(x: Tensor, value: Tensor) -> Tensor:
-    """``value`` with the gradient of ``x``, bit for bit."""
-    return _Straight.apply(x, value)  # type: ignore[no-any-return]
-
-
 class _Straight(torch.autograd.Function):
+    """``value`` with the gradient of ``x``, bit for bit."""
+
     @staticmethod
     def forward(ctx, x: Tensor, value: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         return value.view_as(value)

@@ -32,9 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robustbench_med.errors import DataError, WeightsError, first_fault
-from robustbench_med.files.atomic import new_folder as new_folder
-from robustbench_med.files.atomic import store_errors
-from robustbench_med.files.atomic import write_text as write_text
+from robustbench_med.files.atomic import store_errors, write_text
 
 MANIFEST = "manifest.json"
 #: Beside weights from the hub: where they came from.

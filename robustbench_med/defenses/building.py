@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.defenses.artifact import load_state, part_of, personal
+from robustbench_med.defenses.findings import Around
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
 from robustbench_med.errors import BadParameter, UsageError, WeightsError
 from robustbench_med.interfaces import Classifier, Detector, Model, Part, Purifier, System
@@ -177,7 +178,7 @@ def resize(leaf: nn.Module, state: Mapping[str, Tensor]) -> None:
             buffers[last] = torch.empty_like(value)
 
 
-class Reordered(Classifier):
+class Reordered(Around):
     """A classifier whose logits are put into the order of a data set's classes; others are left out.
 
     Args:
@@ -186,8 +187,7 @@ class Reordered(Classifier):
     """
 
     def __init__(self, inner: Classifier, order: list[int]) -> None:
-        super().__init__()
-        self.inner, self.stochastic, self.notes = inner, inner.stochastic, inner.notes
+        super().__init__(inner)
         self.personal, self.heads = (
             tuple(f"inner.{name}" for name in names) for names in (inner.personal, inner.heads)
         )
@@ -198,10 +198,6 @@ class Reordered(Classifier):
         """Logits (N, K) of the data set's classes."""
         logits: Tensor = self.inner(x)
         return logits[:, self.order]
-
-    def embed(self, x: Tensor) -> Tensor:
-        """The features of the classifier inside."""
-        return self.inner.embed(x)
 
 
 def build_for(model: Model, card: DataCard) -> Classifier:

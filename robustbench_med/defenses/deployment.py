@@ -136,11 +136,6 @@ class Deployment:
         """The client whose personal state is used; an unseen site has none, whatever weights call it."""
         return None if client in self.unseen else client
 
-    def describe(self) -> dict[str, Any]:
-        """The parts for records, with the strength of purification and the revision of the rule that fixes gates."""
-        gate = {} if self.resolved.detector is None else {"gate_revision": GATE_REVISION}
-        return {**self.resolved.describe(), "strength": self.resolved.recipe.strength, **gate}
-
     @property
     def served(self) -> tuple[str, ...]:
         """Clients that have a pipeline: those of the federation, then the unseen sites."""

@@ -12,7 +12,7 @@ from robustbench_med.interfaces.dataset import Split
 BATCH = 64
 
 
-class _Around(Classifier):
+class Around(Classifier):
     """A classifier with other logits than those of the one inside, and the same features."""
 
     def __init__(self, inner: Classifier) -> None:
@@ -24,7 +24,7 @@ class _Around(Classifier):
         return self.inner.embed(x)
 
 
-class OneFinding(_Around):
+class OneFinding(Around):
     """The answer about one of several findings, as of two classes: logits 0 and that of the finding.
 
     Their softmax is the sigmoid of the finding's logit.
@@ -44,7 +44,7 @@ class OneFinding(_Around):
         return torch.stack([torch.zeros_like(logit), logit], 1)
 
 
-class Shifted(_Around):
+class Shifted(Around):
     """A classifier of several findings whose thresholds are moved to 0.
 
     Args:

@@ -214,13 +214,12 @@ def _reason(error: Exception, name: HubName, file: str) -> str:
         return f"the hub has no such revision {name.revision!r}"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "there is no such name on the hub (404)"
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | OSError) and status is None:
+    offline = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | OSError)
+    if status is None and (offline or type(error).__module__.startswith("httpx")):
         return "the hub cannot be reached; weights that were downloaded before need no network if their commit is named"
     if isinstance(error, errors.EntryNotFoundError):
         hint = "; `rbmed push` puts weights there" if file == MANIFEST else ""
         return f"there is no {file} on the hub{hint}"
     if status is not None:
         return f"the hub answers with an error ({status})"
-    if type(error).__module__.startswith("httpx"):
-        return "the hub cannot be reached; weights that were downloaded before need no network if their commit is named"
     return line(re.sub(r"hf_\w+|https?://\S+", "…", f"{type(error).__name__}: {error}"))[:200]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
 from robustbench_med.interfaces.dataset import DataCard
@@ -119,6 +120,11 @@ class ResolvedDefense:
             for kind, part in self.parts().items()
         }
         return {**parts, "fpr": self.recipe.fpr}
+
+    def describe_deployed(self) -> dict[str, Any]:
+        """As `describe`, with the strength of purification and the revision of the rule that fixes gates."""
+        gate = {} if self.detector is None else {"gate_revision": GATE_REVISION}
+        return {**self.describe(), "strength": self.recipe.strength, **gate}
 
     def learned(self) -> dict[str, Part]:
         """The parts with weights besides the classifier, in the order of their training.

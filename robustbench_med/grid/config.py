@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustbench_med.certification.settings import Certification
-from robustbench_med.errors import BadConfig, BadParameter, UsageError, WeightsError, shortened
-from robustbench_med.files.hub_name import hub_name, on_hub
+from robustbench_med.errors import BadConfig, BadParameter, UsageError, shortened
 from robustbench_med.files.toml_file import locate, read
-from robustbench_med.grid.data_options import each_fold, with_data_options
+from robustbench_med.grid.data_options import of_data
+from robustbench_med.grid.model_options import of_own_model
 from robustbench_med.grid.options import (
     ATTACK,
     CERTIFICATE,
@@ -37,11 +36,9 @@ from robustbench_med.grid.options import (
     Seeds,
     Threats,
     TrainSeeds,
-    listed,
     option,
 )
 from robustbench_med.interfaces.threat import Goal, ThreatModel
-from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.specs import Norm
 
 if TYPE_CHECKING:
@@ -234,62 +231,6 @@ def _check_out(out: Any, file: Path) -> None:
         )
 
 
-def _of_own_model(values: dict[str, Any]) -> dict[str, Any]:
-    """A model that is named without a defense is measured undefended; weights in one file belong to it.
-
-    Raises:
-        BadParameter: there is no model for the weights, or there are several.
-        WeightsError: there are no such weights.
-    """
-    if values.get("model") and not values.get("defense"):
-        values = {"baseline": None, **values, "defense": "undefended"}
-    weights = values.get("weights")
-    if on_hub(weights):
-        hub_name(str(weights))
-        return values
-    if not isinstance(weights, str | Path) or os.path.isdir(weights):  # noqa: PTH112 - raises for no text
-        return values
-    if not os.path.exists(weights):  # noqa: PTH110
-        raise WeightsError(f"--weights {shortened(str(weights))}: there is no such file or folder")
-    models = list(listed(values.get("model") or []))
-    if len(models) != 1:
-        raise BadParameter(f"--weights {weights} is a file, which needs one --model, such as net.py:build")
-    model = parse(models[0]) if isinstance(models[0], str) else parse(format_ref(_from_table(models[0])))
-    kept = {name: value for name, value in values.items() if name != "weights"}
-    return {**kept, "model": format_ref(PartRef(model.name, {**model.params, "weights": str(weights)}))}
-
-
-def _of_data(values: dict[str, Any]) -> dict[str, Any]:
-    """Every data set of the run, each fold of its own, with the options that are its parameters.
-
-    Raises:
-        DataError: there is no such folder of test images.
-    """
-    folder, download = values.get("test_folder"), values.get("download") is True
-    refs = list(listed(values.get("dataset") or RunConfig.dataset))
-    if not isinstance(folder, str | Path | None) or not all(isinstance(ref, str | dict) for ref in refs):
-        return values  # what is wrong with them is said later
-    refs = [each for ref in refs for each in each_fold(ref)]
-    if not (folder or download):
-        return {**values, "dataset": refs}
-    made = [with_data_options(ref, folder, download, values.get("data_root")) for ref in refs]
-    return {**values, "dataset": made, "test_folder": None, "download": False}
-
-
-def _from_table(table: Any) -> PartRef:
-    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
-        raise BadParameter(f"model table {reprlib.repr(table)} needs a key 'name'")
-    return PartRef(table["name"], {name: value for name, value in table.items() if name != "name"})
-
-
-def _check_threats(made: RunConfig, origin: Callable[[str], str]) -> None:
-    """Raise `BadParameter` where norm, eps and goal do not fit together."""
-    try:
-        _ = made.threats
-    except UsageError as error:
-        raise BadParameter(f"--eps {origin('eps')}: {error}") from None
-
-
 @functools.cache
 def _validator() -> pydantic.TypeAdapter[RunConfig]:
     import pydantic
@@ -331,10 +272,13 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
             f"--{idle[0]} {reprlib.repr(values[idle[0]])} {origin(idle[0])} is of certificates; add --certify, or use "
             "`rbmed certify`"
         )
-    values = _of_data(_of_own_model(values))
+    values = of_data(of_own_model(values), RunConfig.dataset)
     try:
         made = _validator().validate_python(values)
-        _check_threats(made, origin)
+        try:
+            _ = made.threats
+        except UsageError as error:  # norm, eps and goal do not fit together
+            raise BadParameter(f"--eps {origin('eps')}: {error}") from None
         if made.certify and made.n0 > made.n:
             raise BadParameter(
                 f"--n0 {made.n0} {origin('n0')} is more than --n {made.n}: n0 samples choose the class, and n bound "

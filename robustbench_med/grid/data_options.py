@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import DataError
-from robustbench_med.grid.options import Ref
+from robustbench_med.grid.options import Ref, listed
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 
 #: Folds of a cross-validation, at most.
 MOST_FOLDS = 1000
+
+
+def of_data(values: dict[str, Any], default: Sequence[Ref]) -> dict[str, Any]:
+    """Every data set of the run, each fold of its own, with the options that are its parameters.
+
+    Args:
+        values: options of the run.
+        default: the data sets where none is named.
+
+    Raises:
+        DataError: there is no such folder of test images.
+    """
+    folder, download = values.get("test_folder"), values.get("download") is True
+    refs = list(listed(values.get("dataset") or default))
+    if not isinstance(folder, str | Path | None) or not all(isinstance(ref, str | dict) for ref in refs):
+        return values  # what is wrong with them is said later
+    refs = [each for ref in refs for each in each_fold(ref)]
+    if not (folder or download):
+        return {**values, "dataset": refs}
+    made = [with_data_options(ref, folder, download, values.get("data_root")) for ref in refs]
+    return {**values, "dataset": made, "test_folder": None, "download": False}
 
 
 def with_data_options(

@@ -14,7 +14,7 @@ from typing import Any
 from robustbench_med.errors import BadParameter, DataError, DeviceError, UsageError
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.ladder import preset
-from robustbench_med.grid.options import Ref, reference
+from robustbench_med.grid.options import listed, reference
 from robustbench_med.interfaces.threat import unknown_access
 from robustbench_med.plugins import outline
 from robustbench_med.plugins.components import validate_params
@@ -98,26 +98,14 @@ def check_component(registry: Registry, kind: str, ref: PartRef | str) -> None:
 
 
 def _check_part(registry: Registry, kind: str, text: Any) -> None:
-    if isinstance(text, str) and text not in NONE:
-        with contextlib.suppress(_Unreadable):
-            check_component(registry, kind, _read(text))
-
-
-class _Unreadable(Exception):
-    """A text that its own component reads in another way."""
-
-
-def _read(text: str) -> PartRef:
-    try:
-        return parse(text)
-    except BadParameter:
-        raise _Unreadable from None
-
-
-def _listed(value: Any) -> Iterator[Ref]:
-    if value is None or value == "":
+    if not isinstance(text, str) or text in NONE:
         return
-    if isinstance(value, str | dict) or not isinstance(value, Iterable):
-        yield value
-    else:
-        yield from value
+    try:
+        ref = parse(text)
+    except BadParameter:  # a text that its own component reads in another way
+        return
+    check_component(registry, kind, ref)
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return () if value is None or value == "" else listed(value)

@@ -112,11 +112,11 @@ Evasion = Annotated[str, _Reads(_evasion, after=True)]
 Folder = Annotated[Path, _Reads(_path, after=True)]
 
 
-def reference(ref: Ref, kind: str) -> PartRef:
+def reference(ref: object, kind: str) -> PartRef:
     """A component from a string or a TOML table; either way the same, for a cell's id is made of it."""
     if isinstance(ref, str):
         return parse(ref)
-    params = dict(ref)
+    params: dict[str, Any] = dict(ref) if isinstance(ref, dict) else {}
     name = params.pop("name", None)
     if not isinstance(name, str):
         raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -68,25 +68,19 @@ def load_target(entry: RegistryEntry) -> type[Any]:
             is not a complete class of the spec's kind.
     """
     try:
-        value = _import(entry.spec.target)
+        value = pkgutil.resolve_name(entry.spec.target)
     except ModuleNotFoundError as error:
         raise UsageError(f"{entry} cannot be used: {_missing(entry, error)}") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UsageError(f"{entry} cannot be used: target {entry.spec.target} fails: {reason}") from error
-    base = _import(entry.spec.base)
+    base = pkgutil.resolve_name(entry.spec.base)
     if not (isinstance(value, type) and issubclass(value, base)):
         raise UsageError(f"{entry}: target {entry.spec.target} is not a subclass of robustbench_med.{base.__name__}")
     if inspect.isabstract(value):
         missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
         raise UsageError(f"{entry}: class {entry.spec.target} does not implement {missing}")
     return value
-
-
-def _import(target: str) -> Any:
-    """The object ``module:name``."""
-    module_name, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module_name), attribute)
 
 
 def _missing(entry: RegistryEntry, error: ModuleNotFoundError) -> str:

@@ -102,18 +102,16 @@ class _Source:
         node = self.defined[name]
         if isinstance(node, ast.ImportFrom):
             return self._elsewhere(node).params(_original(node, name))
-        if not isinstance(node, ast.ClassDef):
-            raise NotKnown(name)
-        if node.decorator_list:
+        if not isinstance(node, ast.ClassDef) or node.decorator_list:
             raise NotKnown(name)
         for each in node.body:
             if (own := _defines_params(each)) is not None:
                 return self._run(own, "Params", f"{name}.Params")
-        if any(isinstance(each, ast.Name) and each.id == "Params" for each in map(_stored, ast.walk(node))):
+        names = (each for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store))
+        if any(each.id == "Params" for each in names):
             raise NotKnown(name)  # in some unusual way
         for base in node.bases:
-            found = self._of_base(base)
-            if found is not None:
+            if (found := self._of_base(base)) is not None:
                 return found
         return importlib.import_module("robustbench_med.interfaces.component").Params  # the default of all kinds
 
@@ -212,10 +210,6 @@ def _defines_params(node: ast.stmt) -> ast.stmt | None:
         case ast.AnnAssign(target=ast.Name(id="Params") as name, value=ast.expr() as value):
             return ast.copy_location(ast.Assign([name], value), node)
     return None
-
-
-def _stored(node: ast.AST) -> ast.AST | None:
-    return node if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
 
 
 def _unknown(node: ast.expr) -> Any:

@@ -131,7 +131,7 @@ class Registry:
             try:
                 points = [point for point in dist.entry_points if point.group == GROUP]
             except Exception as error:  # noqa: BLE001 -- an ill-formed file may raise anything
-                self.failures.append(LoadFailure(name, name, "metadata", _line(error)))
+                self._failed(Plugin(name, name, dist.version), "metadata", error)
                 known.add(name)
                 continue
             for point in points:
@@ -186,9 +186,7 @@ class Registry:
                     if clash:
                         raise ValueError(f"{plugin.distribution} offers {clash[0][1]!r} in another plugin already")
                 except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin may raise anything
-                    self.failures.append(
-                        LoadFailure(plugin.name, plugin.distribution, f"hook {caller.name}", _line(error))
-                    )
+                    self._failed(plugin, f"hook {caller.name}", error)
                 else:
                     self._entries.update((_key(entry), entry) for entry in entries)
 

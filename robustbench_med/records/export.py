@@ -44,11 +44,6 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return found[[*(name for name in found if name not in MORE), *MORE]]
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """The same of records."""
-    return frame_of(list(map(_row, records)))
-
-
 def parts(kept: Sequence[Any], form: str) -> Iterator[str]:
     """What was `kept_as` a format, as text: ``csv`` with a row per cell, ``json``, an array with a line per record."""
     if form == "csv":
@@ -59,11 +54,6 @@ def parts(kept: Sequence[Any], form: str) -> Iterator[str]:
         yield before + line
         before = ",\n"
     yield "\n]\n"
-
-
-def exported(records: Sequence[Record], form: str) -> str:
-    """Records as text (`parts`)."""
-    return "".join(parts(list(map(kept_as(form), records)), form))
 
 
 def write(kept: Sequence[Any], form: str, target: Path) -> None:

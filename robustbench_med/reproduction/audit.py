@@ -28,6 +28,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
 from robustbench_med.reproduction.curves import curve_faults
+from robustbench_med.runner.measured import computed
 from robustbench_med.statistics.intervals import widest
 
 #: Further scorings that a record may have, which per-image results do not hold.
@@ -171,14 +172,6 @@ def _plausible(figure: float | None, found: tuple[float, float], outcome: Outcom
     return outer[0] - TOLERANCE <= found[0] <= inner[0] + TOLERANCE and (
         inner[1] - TOLERANCE <= found[1] <= outer[1] + TOLERANCE
     )
-
-
-def computed(outcome: Outcome, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """The figures of all metrics."""
-    found: dict[str, Any] = {}
-    for metric in metrics:
-        found |= metric.compute(outcome)
-    return found
 
 
 def outcome_with(told: ImageResults, split: TestSplit, unknown: int, certified: bool = False) -> Outcome:

@@ -10,12 +10,12 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
-from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
+from robustbench_med.defenses.resolved import resolve_defense
 from robustbench_med.errors import UsageError
 from robustbench_med.files.redact import portable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
 CLOCKS = dt.timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class _Untrained:
-    """A defense as far as it is known without weights."""
-
-    resolved: ResolvedDefense
-
-
 def described(record: Record, registry: Registry) -> Iterator[str]:
     """What a record says otherwise than its options and the plugins here, a line each."""
     try:
@@ -57,13 +50,13 @@ def described(record: Record, registry: Registry) -> Iterator[str]:
         if cell is None:
             yield "its id is not that of the cell that its options plan with the plugins here"
             return
-        said, true = _facts(record, cell, registry, config.extras)
+        facts = _facts(record, cell, registry, config.extras)
     except UsageError as error:
         yield f"its cell cannot be planned here, where a plugin may be missing: {error}"
         return
-    for name in said:
-        if said[name] != true[name]:
-            yield f"{name} is {said[name]!s:.80}, and its options and plugins say {true[name]!s:.80}"
+    for name, (said, true) in facts.items():
+        if said != true:
+            yield f"{name} is {said!s:.80}, and its options and plugins say {true!s:.80}"
 
 
 #: Rungs that a run leaves out where the trained weights do not admit them, in its order.
@@ -92,13 +85,11 @@ def planned_id(cell: Cell, record: Record) -> str:
     return cell.id(str(record.dataset.digest), str(record.defense.weights.digest), surrogate)
 
 
-def _facts(
-    record: Record, cell: Cell, registry: Registry, extras: Mapping[str, bool]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the record says, and what it should."""
+def _facts(record: Record, cell: Cell, registry: Registry, extras: Mapping[str, bool]) -> dict[str, tuple[Any, Any]]:
+    """What the record says, and what it should, by name."""
     trained, defense, data = cell.trained, record.defense, record.dataset
     resolved = resolve_defense(registry, trained.defense, trained.model, trained.strategy, trained.options)
-    untrained: Any = _Untrained(resolved)
+    untrained: Any = SimpleNamespace(resolved=resolved)  # a deployment as far as it is known without weights
     precision = record.attack.asked.precision if record.attack.asked else None
     classes = cell.shown_classes(len(data.classes), cast("Task", data.task or "multi-class"))
     attack = AttackSection.of(cell, classes, untrained, precision or "float32", extras)
@@ -107,44 +98,25 @@ def _facts(
     # Of rungs that the weights do not admit the rerun says why.
     known = {each.name: each.reason for each in cell.left_out if each.name and each.reason}
     told = {rung.rung: rung.reason for rung in record.rungs if rung.reason}
-    said = {
-        "dataset.revision": data.revision,
-        "dataset.asked": _dumped(data.asked),
-        "dataset.params_passed": data.params_passed,
-        "defense.revision": defense.revision,
-        "defense.params": defense.params,
-        "defense.parts": _parts(defense.parts),
-        "defense.reference": defense.reference,
-        "attack": _attack(record.attack),
-        "threat": _threat(record.threat),
-        "eot": record.eot,
-        "draws": record.draws,
-        "limit": record.limit,
-        "defense.randomized": defense.randomized or not random,
-        "rungs": [(rung.rung, bool(rung.reason)) for rung in record.rungs if not rung.reason],
-        "unseen": record.unseen,
-        "reasons of rungs": {rung: told[rung] for rung in known if rung in told},
+    ran = [(rung.rung, False) for rung in record.rungs if not rung.reason]
+    return {
+        "dataset.revision": (data.revision, spec.revision),
+        "dataset.asked": (_dumped(data.asked), _dumped(DatasetOptions.of(cell))),
+        "dataset.params_passed": (data.params_passed, portable(dict(cell.dataset.params))),
+        "defense.revision": (defense.revision, resolved.entry.spec.revision),
+        "defense.params": (defense.params, _json(portable(all_params(resolved.defense.params)))),
+        "defense.parts": (_parts(defense.parts), _parts(PartsSection(**portable(resolved.describe_deployed())))),
+        "defense.reference": (defense.reference, resolved.entry.spec.reference),
+        "attack": (_attack(record.attack), _attack(attack)),
+        "threat": (_threat(record.threat), _threat(cell.threat)),
+        "eot": (record.eot, max((draws(rung, untrained) for rung in cell.rungs), default=1)),
+        "draws": (record.draws, cell.draws),
+        "limit": (record.limit, cell.limit),
+        "defense.randomized": (defense.randomized or not random, True),
+        "rungs": (ran, [(rung.name, False) for rung in cell.rungs if (rung.name, False) in ran]),
+        "unseen": (record.unseen, [client for client in cell.clients if client in trained.unseen]),
+        "reasons of rungs": ({rung: told[rung] for rung in known if rung in told}, known),
     }
-    ran = [rung for rung in record.rungs if not rung.reason]
-    true = {
-        "dataset.revision": spec.revision,
-        "dataset.asked": _dumped(DatasetOptions.of(cell)),
-        "dataset.params_passed": portable(dict(cell.dataset.params)),
-        "defense.revision": resolved.entry.spec.revision,
-        "defense.params": _json(portable(all_params(resolved.defense.params))),
-        "defense.parts": _parts(PartsSection(**portable(_deployed(resolved)))),
-        "defense.reference": resolved.entry.spec.reference,
-        "attack": _attack(attack),
-        "threat": _threat(cell.threat),
-        "eot": max((draws(rung, untrained) for rung in cell.rungs), default=1),
-        "draws": cell.draws,
-        "limit": cell.limit,
-        "defense.randomized": True,
-        "rungs": [(rung.name, False) for rung in cell.rungs if rung.name in {each.rung for each in ran}],
-        "unseen": [client for client in cell.clients if client in trained.unseen],
-        "reasons of rungs": known,
-    }
-    return said, true
 
 
 def _threat(threat: ThreatSection | ThreatModel) -> tuple[object, ...]:
@@ -158,12 +130,6 @@ def _attack(section: AttackSection) -> Any:
     for each in (facts, *facts.get("rungs", [])):
         each.pop("distribution", None)
     return _json(facts)
-
-
-def _deployed(resolved: ResolvedDefense) -> dict[str, Any]:
-    """The parts as a deployment describes them."""
-    gate = {} if resolved.detector is None else {"gate_revision": GATE_REVISION}
-    return {**resolved.describe(), "strength": resolved.recipe.strength, **gate}
 
 
 def _parts(section: PartsSection) -> Any:

@@ -20,14 +20,12 @@ from robustbench_med.datasets.finding import asked
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.grid.config import build
 from robustbench_med.interfaces import Dataset
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
-from robustbench_med.records.rerun import request
 from robustbench_med.reproduction.verify import Verifier, planned, threads
 from robustbench_med.runner.runner import Runner
 from robustbench_med.statistics.comparison import LEVEL, p_value_of_intervals
@@ -120,8 +118,7 @@ def fresh(verifier: Verifier, record: Record, source: str, weights: Path | None 
     """
     device = verifier.device_of(record)
     with threads(record, device), tempfile.TemporaryDirectory() as folder:
-        options = {**request(record), "device": str(device), "data_root": verifier.data_root, "out": Path(folder)}
-        config = build({**options, "share": False})
+        config = replace(verifier.config(record, device, Path(folder)), share=False)
         cell, loader = planned(record, config, verifier.registry), verifier.loader(device)
         known = loader.dataset(cell.trained)
         if known.card().digest != record.dataset.digest:

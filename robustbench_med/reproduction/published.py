@@ -21,7 +21,7 @@ from typing import Any
 import pydantic
 
 from robustbench_med.errors import BadConfig, BadParameter, UsageError
-from robustbench_med.grid.cell import Cell
+from robustbench_med.grid.cell import cell_of
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.options import Ref, reference
 from robustbench_med.grid.plan import plan
@@ -91,7 +91,8 @@ def find(registry: Registry, name: str) -> Reproduction:
     entry = registry.find("defense", name)
     where: str = getattr(entry.spec, "reproduction", "")
     if not where:
-        others = ", ".join(each.spec.name for each in registry.entries("defense") if _ships(each.spec)) or "none does"
+        shipping = (each.spec for each in registry.entries("defense") if getattr(each.spec, "reproduction", ""))
+        others = ", ".join(spec.name for spec in shipping) or "none does"
         raise UsageError(f"{entry} ships no reproduction; valid: {others}")
     package, _, file = where.partition(":")
     try:
@@ -103,10 +104,6 @@ def find(registry: Registry, name: str) -> Reproduction:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
         raise BadConfig(f"reproduction {where} of {entry}: {at}: {first['msg']}") from None
-
-
-def _ships(spec: Any) -> bool:
-    return bool(getattr(spec, "reproduction", ""))
 
 
 class Study:
@@ -138,7 +135,7 @@ class Study:
     ) -> None:
         self.reproduction = reproduction
         self.configs = configs(reproduction, options, preset, size, adaptive_limit)
-        self.cells = [[_cell(each) for each in plan(config, registry)] for config in self.configs]
+        self.cells = [[cell_of(each) for each in plan(config, registry)] for config in self.configs]
         self.runners = [Runner(config, registry, progress) for config in self.configs]
         for cells, runner in zip(self.cells, self.runners, strict=True):
             # What is loaded for one is loaded for both.
@@ -199,8 +196,3 @@ def _with_preset(ref: Ref, preset: str | None, sizes: dict[str, int]) -> str:
 def _sized(ref: Ref, size: int) -> str:
     part = reference(ref, "dataset")
     return format_ref(PartRef(part.name, {**part.params, "size": size}))
-
-
-def _cell(planned: Any) -> Cell:
-    cell: Cell = getattr(planned, "cell", planned)
-    return cell

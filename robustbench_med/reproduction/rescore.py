@@ -15,7 +15,6 @@ from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.errors import DataError, OutsideThreatModel
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.interfaces.results import Predictions
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -104,12 +103,8 @@ def _answers(
         rows = torch.tensor([at for at, name in enumerate(split.sites) if name == site])
         for part in torch.split(rows, CHUNK):
             rng = Stream.named(stream, record.seed, index[part].to(deployment.device))
-            told = _codes(pipeline.decide(images[part].to(deployment.device), rng, draws))
+            told = pipeline.decide(images[part].to(deployment.device), rng, draws)
             found = torch.zeros(draws, len(index), dtype=torch.int8) if found is None else found
-            found[:, part] = told
+            found[:, part] = torch.where(told.rejected, ABSTAINED, told.predictions).to(torch.int8)
     assert found is not None
     return found.numpy()
-
-
-def _codes(verdicts: Predictions) -> Tensor:
-    return torch.where(verdicts.rejected, ABSTAINED, verdicts.predictions).to(torch.int8)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -18,7 +18,7 @@ from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
-from robustbench_med.grid.cell import Cell, Skip
+from robustbench_med.grid.cell import Cell, cell_of
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces import Dataset
@@ -103,24 +103,22 @@ class Verifier:
             images: the results of each image that were published with it.
         """
         try:
-            options = request(record)
             device = self.device_of(record)
             with threads(record, device), tempfile.TemporaryDirectory() as folder:
-                return self._again(record, options, device, Path(folder), samples, weights, images)
+                return self._again(record, device, Path(folder), samples, weights, images)
         except UsageError as error:
             return Finding(record, "impossible", (str(error)[:500],))
 
     def _again(
         self,
         record: Record,
-        options: dict[str, Any],
         device: torch.device,
         folder: Path,
         samples: Path | None,
         weights: Path | None,
         images: ImageResults | None,
     ) -> Finding:
-        config = build({**options, "device": str(device), "data_root": self.data_root, "out": folder})
+        config = self.config(record, device, folder)
         cell = planned(record, config, self.registry)
         same = variant(cell, record) is not None
         if not same and (others := other_revisions(record, self.registry)):
@@ -135,12 +133,8 @@ class Verifier:
         except WeightsError as error:
             return Finding(record, "digest", (str(error),))
         if not same:
-            planned_as = planned_id(cell, record)
-            return Finding(
-                record,
-                "differs",
-                (f"cell id: {record.cell_id} -> {planned_as}: parameters are others; it was not run",),
-            )
+            ids = f"{record.cell_id} -> {planned_id(cell, record)}"
+            return Finding(record, "differs", (f"cell id: {ids}: parameters are others; it was not run",))
         runner = Runner(replace(config, weights=weights), self.registry, self.progress)
         runner.loader = loader
         (again,) = [each for each in runner.run() if each.role == record.role]
@@ -220,8 +214,7 @@ class Verifier:
         device = self.device_of(record)
         set_float32()
         with tempfile.TemporaryDirectory() as folder:
-            options = request(record)
-            config = build({**options, "device": str(device), "data_root": self.data_root, "out": Path(folder)})
+            config = self.config(record, device, Path(folder))
         trained, loader = planned(record, config, self.registry).trained, self.loader(device)
         dataset = loader.dataset(trained)
         card = dataset.card()
@@ -235,6 +228,10 @@ class Verifier:
         if deployment.artifact.digest != wanted:
             raise WeightsError(f"{folder_of} has digest {deployment.artifact.digest}, the record's weights {wanted}")
         return dataset, deployment
+
+    def config(self, record: Record, device: torch.device, out: Path) -> RunConfig:
+        """The run that measures the cell of a record on a device, its results in ``out``."""
+        return build({**request(record), "device": str(device), "data_root": self.data_root, "out": out})
 
     def device_of(self, record: Record) -> torch.device:
         """Where the cell of a record is run again."""
@@ -262,8 +259,7 @@ def planned(record: Record, config: RunConfig, registry: Registry) -> Cell:
     Raises:
         BadConfig: there is no such cell, or more than one.
     """
-    cells = [each.cell if isinstance(each, Skip) else each for each in plan(config, registry)]
-    found = [cell for cell in cells if cell.role == record.role]
+    found = [cell for each in plan(config, registry) if (cell := cell_of(each)).role == record.role]
     if len(found) != 1:
         raise BadConfig(f"record {record.cell_id} asks for {len(found)} cells instead of one")
     return found[0]

@@ -36,9 +36,9 @@ def measured(
     """
     outcome = chunk.outcome
     known = bool(outcome.codes)
-    figures, intervals = flatten(_figures(metrics, outcome), known)
+    figures, intervals = flatten(computed(outcome, metrics), known)
     clients = {site: outcome.at(site) for site in sorted(set(outcome.sites))}
-    of_clients = {site: flatten(_figures(metrics, own), known) for site, own in clients.items()}
+    of_clients = {site: flatten(computed(own, metrics), known) for site, own in clients.items()}
     per_client = {site: found for site, (found, _) in of_clients.items()}
     fields: dict[str, Any] = {
         "status": "ok",
@@ -74,7 +74,8 @@ def measured(
     return fields
 
 
-def _figures(metrics: Iterable[Metric], outcome: Outcome) -> dict[str, Any]:
+def computed(outcome: Outcome, metrics: Iterable[Metric]) -> dict[str, Any]:
+    """The figures of all metrics."""
     found: dict[str, Any] = {}
     for metric in metrics:
         found |= metric.compute(outcome)

@@ -15,10 +15,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from robustbench_med.defenses.artifact import digests, new_folder, personal, save_state, write_text
+from robustbench_med.defenses.artifact import digests, personal, save_state
 from robustbench_med.defenses.building import PartBuilder, PartFolders, build_for
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, learns
 from robustbench_med.errors import StoreWarning, UsageError
+from robustbench_med.files.atomic import new_folder, write_text
 from robustbench_med.files.paths import home
 from robustbench_med.files.provenance import versions
 from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from robustbench_med.defenses.artifact import Artifact, digests, new_folder, seal, write_text
+from robustbench_med.defenses.artifact import Artifact, digests, seal
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.resolved import ResolvedDefense
 from robustbench_med.defenses.tasks import check_parts
 from robustbench_med.defenses.weights import with_part
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.atomic import new_folder, write_text
 from robustbench_med.interfaces import Dataset, TrainJob
 from robustbench_med.training.parts import (
     FACTS,

@@ -30,9 +30,10 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import flatten, parse
 from robustbench_med.records.rerun import request
-from robustbench_med.reproduction.audit import computed, metrics_of, outcome_with
+from robustbench_med.reproduction.audit import metrics_of, outcome_with
 from robustbench_med.reproduction.description import planned_id, variants
 from robustbench_med.reproduction.verify import Verifier, planned
+from robustbench_med.runner.measured import computed
 
 Facts = dict[str, Any]
 Edit = Callable[[Facts, Facts], None]

@@ -34,7 +34,7 @@ from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.records.compare import pairs
-from robustbench_med.records.export import exported, frame
+from robustbench_med.records.export import frame_of, kept_as, parts
 from robustbench_med.records.record import Record, append, dumped, parse, read
 from robustbench_med.records.rerun import command, request
 from robustbench_med.records.sections.defense import FederationSection
@@ -90,9 +90,9 @@ def used(record: Record) -> None:
     ):
         list(lines)
     list(explain(both, Path("samples")))
-    frame(both).to_parquet(io.BytesIO())
-    exported(both, "csv")
-    exported(both, "json")
+    frame_of(list(map(kept_as("parquet"), both))).to_parquet(io.BytesIO())
+    for form in ("csv", "json"):
+        assert "".join(parts(list(map(kept_as(form), both)), form))
     assert [pair.match for pair in pairs([record], [record])] == ["same"]
     rendered(Sources({"a.jsonl": both}, {}, Publications()))
     with refused(UsageError):

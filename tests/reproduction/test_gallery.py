@@ -22,7 +22,8 @@ from robustbench_med.leaderboard.render.page.report import ResultsReport, html
 from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.reproduction.gallery import Seen, candidates, choose, draw, look, strongest
+from robustbench_med.reproduction.attacked_images import Seen, candidates, look, strongest
+from robustbench_med.reproduction.gallery import choose, draw
 from robustbench_med.reproduction.verify import Verifier
 
 
@@ -72,7 +73,7 @@ def test_what_is_shown_is_what_happened(made: tuple[Registry, Entry]) -> None:
     registry, entry = made
     verifier, record = Verifier(registry), entry.records[0]
     dataset, deployment = verifier.opened(record)
-    step, test = strongest(verifier, record), dataset.split("test")
+    step, test = strongest(verifier.registry, record), dataset.split("test")
     assert step.access == "full"
     rows = torch.arange(len(test))[[site == "site-0" for site in test.sites]]
     seen = look(deployment, "site-0", test.select(rows), rows, step, record)

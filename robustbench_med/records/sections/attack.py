@@ -82,39 +82,8 @@ class AttackOptions(RecordSection):
         )
 
 
-class RungAttackSection(RecordSection):
-    """The attack on one rung of a ladder."""
-
-    access: Name = ""
-    """The rung."""
-
-    eot: Count | None = None
-    """Noise draws averaged in each gradient; None for those of the cell."""
-
-    evasion: Name = ""
-    """How the rung `gate` evades the detector; empty on other rungs."""
-
-    name: Name
-    """Name of the attack."""
-
-    distribution: Name = ""
-    """Name and version of the distribution that offers it."""
-
-    params: dict[str, Any] = Field(default_factory=dict)
-    """All parameters, defaults included."""
-
-    params_passed: dict[Name, Any]
-    """Parameters that were given."""
-
-    revision: Count = 1
-    """Revision of the component."""
-
-    variant: Name = ""
-    """The variant that ran, where the attack chooses one."""
-
-
-class AttackSection(RecordSection):
-    """The attack of a cell, or the ladder."""
+class NamedAttackSection(RecordSection):
+    """An attack with its parameters."""
 
     name: Name
     """Name of the attack; ``ladder`` for the worst case over rungs."""
@@ -133,6 +102,27 @@ class AttackSection(RecordSection):
 
     variant: Name = ""
     """The variant that ran, where the attack chooses one."""
+
+
+class RungAttackSection(NamedAttackSection):
+    """The attack on one rung of a ladder."""
+
+    access: Name = ""
+    """The rung."""
+
+    eot: Count | None = None
+    """Noise draws averaged in each gradient; None for those of the cell."""
+
+    evasion: Name = ""
+    """How the rung `gate` evades the detector; empty on other rungs."""
+
+    def _order(self, facts: Mapping[str, Any]) -> Iterable[str]:
+        # The published order of keys.
+        return dict.fromkeys(("access", "eot", "evasion", *facts))
+
+
+class AttackSection(NamedAttackSection):
+    """The attack of a cell, or the ladder."""
 
     rungs: list[RungAttackSection] = Field(default_factory=list)
     """The attacks of a ladder, in order."""

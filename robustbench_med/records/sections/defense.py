@@ -206,7 +206,7 @@ class DefenseSection(RecordSection):
             revision=resolved.entry.spec.revision,
             params=portable(all_params(resolved.defense.params)),
             params_passed=portable(dict(cell.defense.params)),
-            parts=PartsSection(**portable(deployment.describe())),
+            parts=PartsSection(**portable(resolved.describe_deployed())),
             strategy=StrategySection(name=strategy.name, params_passed=portable(dict(strategy.params))),
             asked=portable(trained.options_given())
             | ({} if trained.seed is None else {"train-seed": str(trained.seed)}),

@@ -69,11 +69,9 @@ def _trials(subject: Subject) -> list[Trial]:
             trial = Trial(attack, threat, classes, target, x, y, rng, x)
             try:
                 with torch.random.fork_rng(devices=[]):
-                    made = trial.run()
+                    trials.append(replace(trial, made=trial.run()))
             except UsageError as error:  # an attack may require more classes
                 refused.append(str(error))
-                continue
-            trials.append(Trial(attack, threat, classes, target, x, y, rng, made))
         # A setting that is given may be defined for one norm only.
         if len(refused) == len(CLASSES) and not subject.ref.params:
             raise UsageError(f"{norm}: runs neither with 2 nor with 4 classes: {refused[0]}")

@@ -96,16 +96,10 @@ def _table() -> pd.DataFrame:
         "detector_fpr": 0.05,
         "detector_tpr": 0.8,
     }
-    blind = {
-        **whole,
-        "defense": "bare",
-        "cell_id": "c2",
-        "detector_auroc": None,
-        "detector_fpr": None,
-        "detector_tpr": None,
-    }
-    failed = {key: whole[key] for key in whole if "accuracy" not in key and "detector" not in key}
-    return pd.DataFrame([whole, blind, {**failed, "status": "failed", "reason": "no memory", "cell_id": "c3", "n": 0}])
+    blind = {key: None if "detector" in key else value for key, value in whole.items()}
+    failed = {key: value for key, value in blind.items() if "accuracy" not in key and "detector" not in key}
+    failed |= {"defense": "guard", "status": "failed", "reason": "no memory", "cell_id": "c3", "n": 0}
+    return pd.DataFrame([whole, {**blind, "defense": "bare", "cell_id": "c2"}, failed])
 
 
 @reports("renders", "It renders tables of several cells, of one, and of failed ones")
