@@ -16,12 +16,11 @@ from robustbench_med.defenses.artifact import (
     Artifact,
     digest_tensors,
     load_state,
-    new_folder,
     save_state,
     seal,
-    write_text,
 )
 from robustbench_med.errors import WeightsError
+from robustbench_med.files.atomic import new_folder, write_text
 
 
 @pytest.fixture
