@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from robustbench_med.errors import BadParameter
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.ranking.clients import METRICS
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column
-from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
 from robustbench_med.plugins.specs import NORMS
 
 

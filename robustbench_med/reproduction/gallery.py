@@ -16,8 +16,8 @@ from PIL import Image
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import new_folder
 from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.page.gallery import MANIFEST, Answered, Example, Gallery
-from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.plugins.references import format_eps
 from robustbench_med.reproduction.attacked_images import Seen, candidates, look, strongest
 from robustbench_med.reproduction.verify import Verifier

@@ -16,7 +16,7 @@ from robustbench_med.errors import DataError, OutsideThreatModel
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
-from robustbench_med.leaderboard.schema import Paper
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ABSTAINED, ImageResults
 from robustbench_med.records.record import Record

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.build import write
+from robustbench_med.leaderboard.entry import Claim, Entry, Figure, Mark, Paper, RungFigure
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.render.page.site import pages
 from robustbench_med.leaderboard.render.studies.all import to_csv
 from robustbench_med.leaderboard.render.studies.view import Study
-from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 

@@ -11,12 +11,13 @@ from helpers.records import ladder_record, outcome, plain
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import REVISION
+from robustbench_med.leaderboard.board import EARLIER, Board
+from robustbench_med.leaderboard.entry import Claim, Entry, Paper
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
-from robustbench_med.leaderboard.schema import EARLIER, Board, Claim, Entry, Paper
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.records.record import Record
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.archive import replaced
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry, Paper
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.page.site import pages
-from robustbench_med.leaderboard.schema import Board, Entry, Paper
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.folder import Sources

@@ -19,7 +19,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.datasets.test_split import facts_of, opened
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.grid.config import build
-from robustbench_med.leaderboard.schema import Paper
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.folder import with_known_labels

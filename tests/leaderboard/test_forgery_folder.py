@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from robustbench_med.errors import AmbiguousName, DataError, OutsideThreatModel
 from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.leaderboard.entry import Entry, Paper
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.schema import Entry, Paper
 from robustbench_med.leaderboard.sources import submission, test_split, verified
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped

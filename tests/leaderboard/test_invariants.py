@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
-from robustbench_med.leaderboard.schema import Board, Entry
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.sources.folder import read_sources
 
 SLACK = 1e-6

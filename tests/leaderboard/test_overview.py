@@ -13,12 +13,13 @@ from helpers import board as boards
 from helpers.board import build, share
 from helpers.paths import ROOT
 
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
 from robustbench_med.leaderboard.render.page.address import Addresses
 from robustbench_med.leaderboard.render.page.certificates import certificates
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
-from robustbench_med.leaderboard.schema import Board, Entry, Section
 
 PEOPLE = People()
 #: Bytes of the site without compression; a server sends less than half.

@@ -16,12 +16,12 @@ from helpers.paths import ROOT
 from helpers.studies import studies_of
 
 from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.entry import Entry, Figure, RungFigure
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.render.page import charts, lines
 from robustbench_med.leaderboard.render.page.columns import TableCell, filled
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.figures import DASH, MINUS, count, interval, percent, web
-from robustbench_med.leaderboard.schema import Entry, Figure, RungFigure
 from robustbench_med.records.rerun import command
 
 SITE = {"index.html", "about.html", "assets/page.css", "assets/page.js", "assets/search.js"}

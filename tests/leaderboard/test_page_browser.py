@@ -18,8 +18,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from robustbench_med.leaderboard.entry import Claim, Mark, Paper
 from robustbench_med.leaderboard.render.page.figures import DASH
-from robustbench_med.leaderboard.schema import Claim, Mark, Paper
 
 pytestmark = pytest.mark.browser
 ROW = "entries/brainsim-linf-4-255.medfedpure.html"

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.leaderboard.add import add
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.ranking.history import events
-from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import evidence
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped as kept

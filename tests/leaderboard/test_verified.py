@@ -11,8 +11,8 @@ import pytest
 from helpers.records import ladder_record, outcome
 
 from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.entry import Entry, Paper
 from robustbench_med.leaderboard.ranking.history import events
-from robustbench_med.leaderboard.schema import Entry, Paper
 from robustbench_med.leaderboard.sources import evidence, submission, verified
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped as dumped_outcome

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers.records import ladder_record, outcome, plain
 
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 

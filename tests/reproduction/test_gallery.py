@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.page.gallery import find
 from robustbench_med.leaderboard.render.page.report import ResultsReport, html
-from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.reproduction.attacked_images import Seen, candidates, look, strongest

@@ -16,7 +16,7 @@ from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.progress import Silent
 
 if TYPE_CHECKING:
-    from robustbench_med.leaderboard.schema import Entry
+    from robustbench_med.leaderboard.entry import Entry
     from robustbench_med.reproduction.verify import Verifier
 
 

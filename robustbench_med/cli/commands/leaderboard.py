@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from robustbench_med.leaderboard.board import Board
+    from robustbench_med.leaderboard.entry import Entry
     from robustbench_med.leaderboard.render.columns import Column
-    from robustbench_med.leaderboard.schema import Board, Entry
 
 leaderboard = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, help="The published leaderboard: build and show it, check submissions."

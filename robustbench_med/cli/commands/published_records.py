@@ -24,7 +24,7 @@ def opened(file: Path) -> Submission:
     Raises:
         DataError: a line of either is none.
     """
-    from robustbench_med.leaderboard.schema import Paper
+    from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.image_results import read
     from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
     from robustbench_med.leaderboard.sources.submission import Submission

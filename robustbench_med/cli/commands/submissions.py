@@ -163,7 +163,7 @@ def rescore(
 ) -> None:
     """Score your own adversarial images against a row; writes evidence if they lower its robust accuracy."""
     from robustbench_med.cli.progress.bars import RichProgress
-    from robustbench_med.leaderboard.schema import Paper
+    from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.evidence import write
     from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
     from robustbench_med.leaderboard.sources.submission import checked_name, checked_url

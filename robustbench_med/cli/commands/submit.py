@@ -35,9 +35,9 @@ def submit(
 ) -> None:
     """Check results and write a submission: NAME.json and the text of a pull request; exit code 1 if it is refused."""
     from robustbench_med.files.atomic import write_text
+    from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
-    from robustbench_med.leaderboard.schema import Paper
     from robustbench_med.leaderboard.sources.submission import collect, write
 
     made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)

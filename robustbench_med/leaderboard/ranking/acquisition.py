@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.figures import figure
 from robustbench_med.leaderboard.ranking.rows import unique
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.records.record import Record
 
 NORM = "acquisition"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Shares, lesion_class
 from robustbench_med.leaderboard.ranking.entries import Known, entry, separate, slugged
@@ -16,7 +18,6 @@ from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.identical import identical
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import rows, unique
-from robustbench_med.leaderboard.schema import TRACKS, Board, Entry, Section
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults

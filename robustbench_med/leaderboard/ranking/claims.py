@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustbench_med.leaderboard.entry import Figure, RungFigure
 from robustbench_med.leaderboard.ranking import figures, identity
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.rows import RowRecords
 from robustbench_med.leaderboard.ranking.worst_case import WorstCase
-from robustbench_med.leaderboard.schema import Figure, RungFigure
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from robustbench_med.leaderboard.entry import Count, Figure
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.figures import by_images, over
-from robustbench_med.leaderboard.schema import Count, Figure
 from robustbench_med.records.record import Record
 
 #: Figures of an entry, and the metrics of records that they are; those of the detector are of records alone.

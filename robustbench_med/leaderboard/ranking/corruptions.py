@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.rows import unique
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.statistics.intervals import share_interval

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from robustbench_med.leaderboard.entry import TRACKS, Claim, Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.ranking import figures, identity
 from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.claims import claimed
@@ -15,7 +16,6 @@ from robustbench_med.leaderboard.ranking.eligibility import earlier, faults, sin
 from robustbench_med.leaderboard.ranking.pool import Pooled, cells
 from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
 from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
-from robustbench_med.leaderboard.schema import TRACKS, Claim, Entry, Figure, Paper, RungFigure
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.leaderboard.entry import Figure, Mark, RungFigure
 from robustbench_med.leaderboard.ranking.answers import Answers, intervals_of
-from robustbench_med.leaderboard.schema import Figure, Mark, RungFigure
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.results import RungSection
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
-from robustbench_med.leaderboard.schema import Track
+from robustbench_med.leaderboard.entry import Track
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref, fraction
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted

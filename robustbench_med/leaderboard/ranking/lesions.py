@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.figures import over
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.statistics.intervals import Shares, share_interval
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from robustbench_med.interfaces.rate import percent
-from robustbench_med.leaderboard.schema import Entry, Figure
+from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.records.scorings import OTHERS
 

@@ -8,10 +8,11 @@ from dataclasses import fields
 from typing import Any
 
 from robustbench_med.files.escaping import csv_of
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Claim, Count, Entry, Figure, Mark, Paper, RungFigure
 from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.studies.all import to_json as of_studies
 from robustbench_med.leaderboard.render.studies.view import Study
-from robustbench_med.leaderboard.schema import Board, Claim, Count, Entry, Figure, Mark, Paper, RungFigure, Section
 from robustbench_med.plugins.specs import ACCESS
 
 #: Version of ``leaderboard.json``.

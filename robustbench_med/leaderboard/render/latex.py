@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_tex
+from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.render.columns import BY_NAME, images_of
-from robustbench_med.leaderboard.schema import Board, Section
 
 SHOWN = (
     *("rank", "defense", "strategy", "clean", "robust", "answered", "claim", "drop", "sensitivity", "specificity"),

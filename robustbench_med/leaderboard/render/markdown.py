@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Claim, Entry
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, images_of, with_interval
 from robustbench_med.leaderboard.render.studies.all import to_markdown as of_studies
 from robustbench_med.leaderboard.render.studies.view import Study
-from robustbench_med.leaderboard.schema import Board, Claim, Entry, Section
 from robustbench_med.plugins.specs import ACCESS
 
 MAIN = (

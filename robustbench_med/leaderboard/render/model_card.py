@@ -13,11 +13,12 @@ from robustbench_med.errors import BadConfig, UsageError
 from robustbench_med.files.escaping import escape_markdown, line, shell_command
 from robustbench_med.files.hub_name import HubName
 from robustbench_med.interfaces.rate import percent
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.ranking.figures import figure
 from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.columns import images_of, with_interval
-from robustbench_med.leaderboard.schema import Board, Entry, Figure
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.records.record import Record, latest

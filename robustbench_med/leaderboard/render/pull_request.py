@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustbench_med.files.escaping import escape_markdown
+from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.render.columns import COLUMNS
-from robustbench_med.leaderboard.schema import Board
 from robustbench_med.leaderboard.sources.submission import Review, Submission
 
 SHOWN = ("defense", "strategy", "model", "ladder", "images", "clean", "robust", "claim", "drop", "seeds", "flags")

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from robustbench_med.errors import BadConfig, first_fault
 from robustbench_med.files import toml_file
-from robustbench_med.leaderboard.schema import Claim, Paper
+from robustbench_med.leaderboard.entry import Claim, Paper
 from robustbench_med.records.sections.base import Name
 
 _Percent = Annotated[float, Field(ge=0, le=100)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
-from robustbench_med.leaderboard.schema import Paper
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.submission import NAME, URL

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError
 from robustbench_med.files.checkout import published
+from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.ranking.boards import boards
-from robustbench_med.leaderboard.schema import Board
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims
 from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.evidence import Evidence

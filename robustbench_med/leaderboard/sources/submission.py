@@ -13,9 +13,9 @@ from typing import Any
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.errors import BadParameter, DataError, shortened
 from robustbench_med.files.atomic import write_text
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
-from robustbench_med.leaderboard.schema import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcome_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.page.figures import interval, percent
 from robustbench_med.leaderboard.render.page.people import People
-from robustbench_med.leaderboard.schema import Board, Entry
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.leaderboard.render.page import charts
-from robustbench_med.leaderboard.schema import Board, Entry, Figure
 from robustbench_med.records.record import Record
 
 

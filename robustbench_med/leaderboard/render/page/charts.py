@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from robustbench_med.files.escaping import escape_html
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.render.page.figures import percent
-from robustbench_med.leaderboard.schema import Figure
 
 #: Of a line chart: size, and the room for the axes' labels. Small enough for a phone as it is.
 WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 340, 230, 36, 22, 10, 38

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column, client_count
 from robustbench_med.leaderboard.render.page import words
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent, share
-from robustbench_med.leaderboard.schema import Entry
 from robustbench_med.plugins.specs import ACCESS
 
 

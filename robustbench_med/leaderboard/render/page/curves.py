@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.render.page import charts, overview
 from robustbench_med.leaderboard.render.page.people import People
-from robustbench_med.leaderboard.schema import TRACKS, Board, Entry
 
 #: For each track, in the colours of the scatter chart; and for the row without a defense.
 STYLES = ("line-a", "line-b", "line-c")

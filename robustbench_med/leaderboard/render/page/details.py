@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Entry, Figure, RungFigure
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
 from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
@@ -26,7 +28,6 @@ from robustbench_med.leaderboard.render.page.people import Called, People
 from robustbench_med.leaderboard.render.page.provenance import provenance
 from robustbench_med.leaderboard.render.page.rerun import commands, snippet
 from robustbench_med.leaderboard.render.page.saturation import saturation
-from robustbench_med.leaderboard.schema import Board, Entry, Figure, RungFigure, Section
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.gallery import Gallery

@@ -11,10 +11,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Claim, Entry, Figure
 from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, words
-from robustbench_med.leaderboard.schema import Board, Claim, Entry, Figure
 from robustbench_med.records.scorings import MEAN, OTHERS, Scoring
 
 HERE = Path(__file__).parent

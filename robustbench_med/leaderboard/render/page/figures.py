@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from markupsafe import Markup, escape
 
 from robustbench_med.interfaces import rate
-from robustbench_med.leaderboard.schema import Figure
+from robustbench_med.leaderboard.entry import Figure
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

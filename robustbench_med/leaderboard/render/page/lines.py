@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from robustbench_med.files.escaping import escape_html
+from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.columns import Shown
 from robustbench_med.leaderboard.render.page.confusion import Confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, breakable, count, interval, percent, share
-from robustbench_med.leaderboard.schema import Entry, Figure
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.details import Page

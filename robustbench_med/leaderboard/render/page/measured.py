@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from robustbench_med.files.escaping import escape_markdown
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.clients import METRICS, per_client, worst_client
 from robustbench_med.leaderboard.ranking.figures import figure
-from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.records.record import Record
 from robustbench_med.records.summary import FIGURES, table
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.identity import slug
 from robustbench_med.leaderboard.render.page import scatter
 from robustbench_med.leaderboard.render.page.people import People
-from robustbench_med.leaderboard.schema import Board, Entry, Section
 
 #: The threat that most papers report, shown first where it was measured.
 USUAL = "Linf 4/255"

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.identity import trained_with
-from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.leaderboard.sources.names import Named, Names, conditions_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record

@@ -17,13 +17,14 @@ from markupsafe import Markup
 from robustbench_med.errors import DataError, StoreError
 from robustbench_med.files.atomic import replacing, write_text
 from robustbench_med.files.escaping import escape_markdown, straight
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page import measured
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.site import example, foot, marks, row_pages
-from robustbench_med.leaderboard.schema import Board, Entry
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.records.folder import SAMPLES, open_results

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.figures import percent
-from robustbench_med.leaderboard.schema import TRACKS, Entry
 
 #: Size, and the room for the axes' labels.
 WIDE, HIGH, LEFT, RIGHT, TOP, BELOW = 440, 300, 38, 14, 12, 40

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.files.escaping import straight
+from robustbench_med.leaderboard.board import Board
+from robustbench_med.leaderboard.entry import Entry, Mark
 from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.page import curves, figures, gallery, overview
 from robustbench_med.leaderboard.render.page.address import Addresses, search_index
@@ -15,7 +17,6 @@ from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.studies.view import Study
-from robustbench_med.leaderboard.schema import Board, Entry, Mark
 from robustbench_med.leaderboard.sources.names import Names
 
 #: How the benchmark is cited; the papers of defenses and attacks are named by their rows.

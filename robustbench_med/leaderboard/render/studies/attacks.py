@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from robustbench_med.interfaces.rate import percent
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack, attack_boards
 from robustbench_med.leaderboard.render.attacks import summary
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import Cell, Column, Line, Study, Table, number, points, share
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.studies import ATTACKS, StudySources
 
 READ = (

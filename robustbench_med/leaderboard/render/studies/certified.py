@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.certified import Bounds, CertifiedBoard, certified_boards, curves
 from robustbench_med.leaderboard.render.columns import images_of, with_interval
 from robustbench_med.leaderboard.render.page import certificates, charts
@@ -21,7 +22,6 @@ from robustbench_med.leaderboard.render.studies.view import (
     points,
     share,
 )
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.studies import CERTIFIED, StudySources
 from robustbench_med.records.record import Record
 

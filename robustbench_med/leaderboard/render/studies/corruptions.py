@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.acquisition import ALL, AcquisitionBoard, Artefacts, acquisition_boards
 from robustbench_med.leaderboard.ranking.corruptions import (
     BASELINE,
@@ -26,7 +27,6 @@ from robustbench_med.leaderboard.render.studies.view import (
     points,
     share,
 )
-from robustbench_med.leaderboard.schema import Figure
 from robustbench_med.leaderboard.sources.studies import CORRUPTIONS, StudySources
 
 READ = (

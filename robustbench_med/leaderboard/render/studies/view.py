@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustbench_med.interfaces.rate import percent
-from robustbench_med.leaderboard.schema import Figure
+from robustbench_med.leaderboard.entry import Figure
 
 
 @dataclass(frozen=True)
