@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import time
-from itertools import takewhile
 from pathlib import Path
 
 from selenium import webdriver
@@ -52,7 +51,7 @@ def main() -> None:
         make(root, count)
         boards = read_sources(root).boards()
         start = time.perf_counter()
-        files = dict(takewhile(lambda file: not file[0].startswith("entries/"), pages(boards)))
+        files = {name: make() for name, make in pages(boards) if not name.startswith("entries/")}
         print(f"pages but those of rows: {time.perf_counter() - start:.2f} s")
         for name, text in files.items():
             print(f"{name:<40} {len(text) / 1e6:.2f} MB")

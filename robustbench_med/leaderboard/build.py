@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from robustbench_med.files.atomic import new_folder, store_errors, write_text
+from robustbench_med.leaderboard import cores
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
@@ -27,15 +30,17 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
     """
     with no_collection():
         boards, beside = sources.boards(), studies(sources.studies)
-        return {
-            "README.md": to_markdown(boards, sources.published.claims, notice=sources.notice, studies=beside),
-            "leaderboard.csv": to_csv(boards),
-            "leaderboard.json": to_json(boards, beside),
-            "leaderboard.tex": to_tex(boards),
-            NAMES: dumped(sources.names),
+        made: dict[str, Callable[[], str]] = {
+            "README.md": lambda: to_markdown(boards, sources.published.claims, notice=sources.notice, studies=beside),
+            "leaderboard.csv": lambda: to_csv(boards),
+            "leaderboard.json": lambda: to_json(boards, beside),
+            "leaderboard.tex": lambda: to_tex(boards),
+            NAMES: lambda: dumped(sources.names),
             **dict(pages(boards, pictures, sources.notice, sources.names, beside)),
-            **{f"studies/{study.id}.csv": of_study(study) for study in beside},
+            **{f"studies/{study.id}.csv": partial(of_study, study) for study in beside},
         }
+        work = list(made.values())
+        return dict(zip(made, cores.done(lambda at: work[at](), len(work)), strict=True))
 
 
 def write(root: Path, files: dict[str, str]) -> list[str]:

@@ -47,19 +47,21 @@ def p_values(sums: Shares) -> Shares:
     """(M, M): two-sided p-values of all pairs of M systems, from (M, P) images withstood of each patient.
 
     Sums of signs that lie within their standard deviation cannot be significant at 5 % (they do in at least a tenth of
-    the patterns), and have the p-value 1 here; equal differences are tested once.
+    the patterns), and have the p-value 1 here; equal systems and equal differences are tested once.
     """
+    sums, which = np.unique(sums, axis=0, return_inverse=True)
     found = np.ones((len(sums), len(sums)))
     known: dict[bytes, float] = {}
     for at, one in enumerate(sums):
         gaps = sums[at + 1 :] - one
         totals = gaps.sum(1)
-        for other in np.flatnonzero(totals**2 > (gaps**2).sum(1) + _EQUAL).tolist():
-            key = np.sort(np.round(gaps[other] * np.sign(totals[other]), 9)).tobytes()
+        others = np.flatnonzero(totals**2 > (gaps**2).sum(1) + _EQUAL)
+        keys = np.sort(np.round(gaps[others] * np.sign(totals[others])[:, None], 9), axis=1)
+        for other, key in zip(others.tolist(), map(np.ndarray.tobytes, keys), strict=True):
             if key not in known:
                 known[key] = p_value(gaps[other])
             found[at, at + 1 + other] = found[at + 1 + other, at] = known[key]
-    return found
+    return found[np.ix_(which.ravel(), which.ravel())]
 
 
 def _tail(sizes: Shares, total: float) -> float:

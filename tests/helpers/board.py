@@ -142,7 +142,7 @@ def board(*entries: Entry, eps: int = 4, unranked: tuple[Entry, ...] = (), claim
 
 def build(made: Sequence[Board], folder: Path, studies: Sequence[Study] = ()) -> None:
     """Write the page of these boards, and of what is shown beside them."""
-    files = dict(pages(made, folder / "gallery", studies=studies))
+    files = {name: make() for name, make in pages(made, folder / "gallery", studies=studies)}
     write(folder, files | {f"studies/{study.id}.csv": to_csv(study) for study in studies})
 
 

@@ -71,7 +71,7 @@ class Answers:
         """Some answer is withheld."""
         return bool((self.attacked == ABSTAINED).any() or (self.clean == ABSTAINED).any())
 
-    @cached_property
+    @property
     def owners(self) -> npt.NDArray[np.float64]:
         """(N, P): 1 where an image is of a patient; where these are not recorded, each image is of its own."""
         return _owners(self.patients or self.index)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from robustbench_med.leaderboard import cores
 from robustbench_med.leaderboard.board import Board, Section
-from robustbench_med.leaderboard.entry import TRACKS, Entry
+from robustbench_med.leaderboard.entry import TRACKS, Claim, Entry
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Shares, lesion_class
 from robustbench_med.leaderboard.ranking.entries import Known, entry, separate, slugged
 from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.identical import identical
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
-from robustbench_med.leaderboard.ranking.rows import rows, unique
+from robustbench_med.leaderboard.ranking.rows import RowRecords, rows, unique
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -57,13 +59,22 @@ def boards(
         owner: identical([record for record in every if own.get(record.cell_id, "") == owner], kept)
         for owner in {"", *own.values()}
     }
-    made = []
-    for key, group in groups.items():
+    asked: list[tuple[RowRecords, Known]] = []
+    counts = []
+    for group in groups.values():
         # What was measured here says what the data set is; what others say of it only where nothing was.
         here = [record for record in group if record.cell_id not in own] or group
         against, lesion = _on_board(group, pools.evidence), lesion_class(here, kept)
         known = Known(kept, published or Publications(), against, lesion, owners=own, words=pools.words)
-        made.append(_board(key, group, known, same))
+        before = len(asked)
+        asked += _rows(group, known, same)
+        counts.append(len(asked) - before)
+    entries = iter(cores.done(lambda at: entry(*asked[at]), len(asked), [*every, *kept.values()]))
+    claims = published.claims if published else ()
+    made = [
+        _board(key, group, own, list(separate(list(itertools.islice(entries, count)))), claims)
+        for (key, group), count in zip(groups.items(), counts, strict=True)
+    ]
     return sorted(made, key=_place)
 
 
@@ -85,21 +96,27 @@ def _place(board: Board) -> tuple[Any, ...]:
     )
 
 
-def _board(
-    key: tuple[str, ...],
-    records: Sequence[Record],
-    known: Known,
-    same: Mapping[str, Mapping[str, str]],
-) -> Board:
+def _rows(
+    records: Sequence[Record], known: Known, same: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[RowRecords, Known]]:
+    """The rows of a board, and what is known of each."""
     systems: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         owner = known.owners.get(record.cell_id, "")
         systems[owner, same[owner][identity.system_key(record)]].append(record)
-    found: list[Entry] = []
     for (owner, system), group in systems.items():
-        found += [entry(row, replace(known, system=system, owner=owner)) for row in rows(group)]
-    entries = list(separate(found))
-    first = min(records, key=lambda record: (record.cell_id in known.owners, record.cell_id))
+        of = replace(known, system=system, owner=owner)
+        yield from ((row, of) for row in rows(group))
+
+
+def _board(
+    key: tuple[str, ...],
+    records: Sequence[Record],
+    owners: Mapping[str, str],
+    entries: Sequence[Entry],
+    claims: Sequence[Claim],
+) -> Board:
+    first = min(records, key=lambda record: (record.cell_id in owners, record.cell_id))
     name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
     sections: dict[tuple[Any, ...], list[Entry]] = defaultdict(list)
     for each in entries:
@@ -119,7 +136,7 @@ def _board(
         goal=first.threat.goal,
         sections=tuple(_section(name, facts, sections[facts]) for facts in sorted(sections, key=_order)),
         unranked=tuple(sorted((each for each in entries if not (each.ranked or each.earlier)), key=_by_name)),
-        claims=tuple(claim for claim in known.published.claims if claim.dataset == first.dataset.name),
+        claims=tuple(claim for claim in claims if claim.dataset == first.dataset.name),
     )
 
 

@@ -23,10 +23,16 @@ def identical(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -
     for record in records:
         systems[identity.system_key(record)].append(record)
     born = {key: min((record.created, record.cell_id) for record in own) for key, own in systems.items()}
+    by_weights: dict[str | None, set[str]] = defaultdict(set)
+    for key, own in systems.items():
+        for record in own:
+            by_weights[record.defense.weights.digest].add(key)
     by_parts: dict[Any, set[str]] = defaultdict(set)
     for key, own in systems.items():
         for record in own:
-            if (parts := _deployed(record)) is not None:
+            # Weights of one system alone are like no other's.
+            shared = len(by_weights[record.defense.weights.digest]) > 1
+            if shared and (parts := _deployed(record)) is not None:
                 by_parts[parts].add(key)
     same = {key: key for key in systems}
     for keys in by_parts.values():

@@ -86,10 +86,12 @@ def significant(inputs: Sequence[RankInput]) -> npt.NDArray[np.bool_]:
 def _of_intervals(inputs: Sequence[RankInput]) -> npt.NDArray[np.float64]:
     """(M, M): p-values of pairs with other images, or without results of each."""
     found = np.ones((len(inputs), len(inputs)))
-    for (a, one), (b, two) in itertools.combinations(enumerate(inputs), 2):
-        if one.images is None or two.images is None or one.index != two.index:
-            p = p_value_of_intervals((one.value, one.low, one.high), (two.value, two.low, two.high))
-            found[a, b] = found[b, a] = p
+    numbers: dict[object, int] = {}
+    kinds = [numbers.setdefault(at if one.images is None else one.index, len(numbers)) for at, one in enumerate(inputs)]
+    for a, b in np.argwhere(np.triu(np.not_equal.outer(kinds, kinds))).tolist():
+        one, two = inputs[a], inputs[b]
+        p = p_value_of_intervals((one.value, one.low, one.high), (two.value, two.low, two.high))
+        found[a, b] = found[b, a] = p
     return found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from robustbench_med.errors import DataError
-from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
+from robustbench_med.leaderboard.sources.image_results import ABSTAINED, ImageResults, from_samples
 from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record
 
@@ -30,11 +32,15 @@ def outcome_of(record: Record, samples: Path) -> ImageResults | None:
 
 def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
     """Raise `DataError` unless the images give the record's accuracies."""
-    for what, shares in (("clean_accuracy", outcome.correct), ("robust_accuracy", outcome.robust)):
-        stated = record.metrics.get(what)
-        if len(outcome.index) != record.n or stated is None or abs(float(shares.mean()) - stated) > TOLERANCE:
+    right, left = (
+        outcome.clean == outcome.labels,
+        (outcome.attacked == outcome.labels) | (outcome.attacked == ABSTAINED),
+    )
+    for what, hits in (("clean_accuracy", right), ("robust_accuracy", left)):
+        stated, share = record.metrics.get(what), np.count_nonzero(hits) / max(hits.size, 1)
+        if len(outcome.index) != record.n or stated is None or abs(share - stated) > TOLERANCE:
             raise DataError(
-                f"{origin}: {len(outcome.index)} images give {what} {float(shares.mean()):.6f}, the record of cell "
+                f"{origin}: {len(outcome.index)} images give {what} {share:.6f}, the record of cell "
                 f"{record.cell_id} says {stated} of {record.n}"
             )
 

@@ -162,10 +162,9 @@ def parse(line: str | bytes) -> ImageResults:
     try:
         cell_id, index = facts["cell_id"], _from_ranges(facts["index"])
         labels = classes_of(facts["labels"], len(index))
-        clean = [classes_of(draw, len(index)) for draw in facts["clean"]]
-        attacked = [classes_of(draw, len(index)) for draw in facts["attacked"]]
-        roc = tuple((float(x), float(y)) for x, y in facts.get("roc", ()))
-        patients, sites = (owners_by_row(facts[name], index) if name in facts else () for name in ("patients", "sites"))
+        clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
+        roc = tuple([(float(x), float(y)) for x, y in facts.get("roc", ())])
+        patients, sites = (_owners(facts[name], index) if name in facts else () for name in ("patients", "sites"))
         lesions = {name: _lesions(name, values, len(index)) for name, values in facts.get("lesions", {}).items()}
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from None
@@ -173,9 +172,29 @@ def parse(line: str | bytes) -> ImageResults:
         raise ValueError(str(error)) from None
     if (labels < 0).any():
         raise ValueError("a label is no class")
-    if not isinstance(cell_id, str) or not clean or not attacked:
+    if not isinstance(cell_id, str) or not len(clean) or not len(attacked):
         raise ValueError("no cell, or no answers")
-    return ImageResults(cell_id, index, labels, np.stack(clean), np.stack(attacked), roc, patients, sites, lesions)
+    return ImageResults(cell_id, index, labels, clean, attacked, roc, patients, sites, lesions)
+
+
+def _draws(texts: Any, n: int) -> npt.NDArray[np.int8]:
+    """Letters of several draws as classes, int8 (draws, N)."""
+    draws = list(texts)
+    if n and all(isinstance(draw, str) and len(draw) == n for draw in draws):
+        return classes_of("".join(draws), n * len(draws)).reshape(len(draws), n)
+    return np.array([classes_of(draw, n) for draw in draws], dtype=np.int8)
+
+
+def _owners(facts: Any, index: tuple[int, ...]) -> tuple[str, ...]:
+    """As `owners_by_row`; thousands of lines are of the same images."""
+    if isinstance(facts, dict) and all(isinstance(text, str) for text in facts.values()):
+        return _owners_of(tuple(facts.items()), index)
+    return owners_by_row(facts, index)
+
+
+@lru_cache(maxsize=16)
+def _owners_of(facts: tuple[tuple[str, str], ...], index: tuple[int, ...]) -> tuple[str, ...]:
+    return owners_by_row(dict(facts), index)
 
 
 def from_samples(path: Path) -> ImageResults:

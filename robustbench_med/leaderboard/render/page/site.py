@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def pages(
     notice: str = "",
     names: Names | None = None,
     studies: Sequence[Study] = (),
-) -> Iterator[tuple[str, str]]:
-    """The files of the page, path below its folder and text, one after the other.
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The files of the page: path below its folder, and what makes its text.
 
     Args:
         boards: what to show.
@@ -49,9 +50,9 @@ def pages(
     """
     people = People(names or {})
     for name in ("page.css", "page.js"):
-        yield f"assets/{name}", (HERE / name).read_text(encoding="utf-8")
+        yield f"assets/{name}", partial((HERE / name).read_text, encoding="utf-8")
     places = Addresses.of(boards)
-    yield "assets/search.js", search_index(boards, people, places)
+    yield "assets/search.js", partial(search_index, boards, people, places)
     sets = overview.data_sets(boards, people)
     common: dict[str, Any] = {
         "people": people,
@@ -62,46 +63,47 @@ def pages(
         "studies": studies,
         "menu": sets,
     }
-    above, panels = {**common, **_links(places)}, overview.panels(boards, people)
-    yield (
-        "index.html",
-        _rendered(
-            "index.html",
-            **above,
-            panels=panels,
-            answer=overview.on_patients(panels[0], people) if panels else None,
-            threats=overview.threats(boards),
-            every_threat=list(dict.fromkeys(board.threat for board in boards)),
-            example=example(boards),
-        ),
-    )
-    yield "about.html", _rendered("about.html", **above, marks=marks(boards), citation=CITATION)
+    above = {**common, **_links(places)}
+    yield "index.html", partial(_overview, boards, people, above)
+    yield "about.html", partial(_rendered, "about.html", **above, marks=marks(boards), citation=CITATION)
     below = {**common, **_links(replace(places, root="../", entries="../entries/"))}
     for study in studies:
-        yield f"studies/{study.id}.html", _rendered("study.html", **below, study=study)
+        yield f"studies/{study.id}.html", partial(_rendered, "study.html", **below, study=study)
     for each in sets:
-        yield from _boards(each, people, below)
+        for board in each.boards.values():
+            yield f"boards/{board.id}.html", partial(_board, board, each, people, below)
     beside = {**common, **_links(replace(places, root="../", entries=""))}
-    template = environment().get_template("entry.html")
     for page in row_pages(boards, pictures, "../gallery", people):
         if places.paged(page.entry):
-            yield f"entries/{page.entry.id}.html", straight(template.render(page=page, **beside))
+            yield f"entries/{page.entry.id}.html", partial(_rendered, "entry.html", page=page, **beside)
 
 
-def _boards(data: overview.DataSet, people: People, common: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The page of each board of a data set."""
-    for board in data.boards.values():
-        unranked = any(not entry.ranked for entry in board.entries)
-        text = _rendered(
-            "board.html",
-            **{**common, "notice": common["notice"] if unranked else ""},
-            board=board,
-            siblings=data.boards,
-            card=overview.card(board, people),
-            curves=curves.over_eps(board, list(data.boards.values()), people),
-            marks=marks([board]),
-        )
-        yield f"boards/{board.id}.html", text
+def _overview(boards: Sequence[Board], people: People, common: Mapping[str, Any]) -> str:
+    """The first page."""
+    panels = overview.panels(boards, people)
+    return _rendered(
+        "index.html",
+        **common,
+        panels=panels,
+        answer=overview.on_patients(panels[0], people) if panels else None,
+        threats=overview.threats(boards),
+        every_threat=list(dict.fromkeys(board.threat for board in boards)),
+        example=example(boards),
+    )
+
+
+def _board(board: Board, data: overview.DataSet, people: People, common: Mapping[str, Any]) -> str:
+    """The page of a board, beside the others of its data set."""
+    unranked = any(not entry.ranked for entry in board.entries)
+    return _rendered(
+        "board.html",
+        **{**common, "notice": common["notice"] if unranked else ""},
+        board=board,
+        siblings=data.boards,
+        card=overview.card(board, people),
+        curves=curves.over_eps(board, list(data.boards.values()), people),
+        marks=marks([board]),
+    )
 
 
 def _rendered(name: str, **facts: Any) -> str:
