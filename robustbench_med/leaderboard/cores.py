@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -85,7 +86,7 @@ def _forks(work: Callable[[], bytes], count: int) -> Iterator[list[Callable[[], 
                 _in_fork(work, write)
             os.close(write)
             started.append((child, read))
-        yield [lambda read=read: _all(read) for _, read in started]
+        yield [partial(_all, read) for _, read in started]
     finally:
         for child, read in started:
             os.close(read)
