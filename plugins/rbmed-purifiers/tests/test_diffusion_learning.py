@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,9 +121,9 @@ class Spy(nn.Module):
         super().__init__()
         self.clean, self.schedule, self.fold = clean, made.schedule, made.params.fold
 
-    def forward(self, z: Tensor, t: Tensor) -> SimpleNamespace:
+    def forward(self, z: Tensor, t: Tensor) -> Tensor:
         signal, noise = self.schedule.levels(t)
-        return SimpleNamespace(sample=(z - signal * fold(self.clean, self.fold)) / noise)
+        return (z - signal * fold(self.clean, self.fold)) / noise
 
 
 @pytest.mark.parametrize("attacked", ["classifier", "purifier"])
@@ -155,8 +154,8 @@ class Told(nn.Module):
         super().__init__()
         self.prediction = prediction
 
-    def forward(self, z: Tensor, t: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(sample=self.prediction)
+    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+        return self.prediction
 
 
 @pytest.mark.parametrize("attacked", ["classifier", "purifier"])
