@@ -122,7 +122,7 @@ def report(
     total, all_flops = sum(parts), 2 * sum(counts)
     console.print(
         f"a gradient: {whole / images * 1e3:.2f} ms an image, of which convolutions {total / images * 1e3:.2f} ms "
-        f"({total / whole:.0%}; {all_flops / images / 1e9:.2f} GFLOP an image at {all_flops / total / 1e9:.0f} GFLOP/s); "
+        f"({total / whole:.0%}): {all_flops / images / 1e9:.2f} GFLOP at {all_flops / total / 1e9:.0f} GFLOP/s; "
         f"were all else free: {whole / total:.2f} x as fast"
     )
 

@@ -152,7 +152,7 @@ class Block(nn.Module):
         self.conv_shortcut = nn.Conv2d(before, after, 1) if before != after else None
 
     def forward(self, z: Tensor, time: Tensor) -> Tensor:
-        """Feature maps (N, before, H, W) and encoded times (N, times) -> (N, after, H, W); see `UNet.forward` for SiLU."""
+        """Feature maps (N, before, H, W), and times (N, times) as `UNet.forward` gives them -> (N, after, H, W)."""
         time = self.time_emb_proj(F.silu(time) if self.training else time)
         change = self.conv1(F.silu(self.norm1(z))) + time[:, :, None, None]
         change = self.conv2(F.silu(self.norm2(change)))
