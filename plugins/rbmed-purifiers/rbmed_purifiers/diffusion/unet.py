@@ -65,7 +65,7 @@ class UNet(nn.Module):
         kept, now = [widths[0]], widths[0]  # channels of what the way up reads, the last first
         for level, width in enumerate(widths):
             last = level == len(widths) - 1
-            self.down_blocks.append(Level([(now, width), *[(width, width)] * (blocks - 1)], times, down=not last))
+            self.down_blocks.append(Down([(now, width), *[(width, width)] * (blocks - 1)], times, last))
             kept += [width] * (blocks + (not last))
             now = width
         self.mid_block = Level([(now, now)] * 2, times)
@@ -74,7 +74,7 @@ class UNet(nn.Module):
             for _ in range(blocks + 1):
                 sizes.append((now + kept.pop(), width))
                 now = width
-            self.up_blocks.append(Level(sizes, times, up=not last))
+            self.up_blocks.append(Up(sizes, times, last))
         self.conv_norm_out = _norm(widths[0])
         self.conv_out = _convolution(widths[0], channels)
 
@@ -86,19 +86,10 @@ class UNet(nn.Module):
         z = self.conv_in(z)
         kept = [z]
         for level in self.down_blocks:
-            for block in level.resnets:
-                z = block(z, time)
-                kept.append(z)
-            if level.downsamplers is not None:
-                z = level.downsamplers[0](z)
-                kept.append(z)
-        for block in self.mid_block.resnets:
-            z = block(z, time)
+            z = level(z, time, kept)
+        z = self.mid_block(z, time)
         for level in self.up_blocks:
-            for block in level.resnets:
-                z = block(torch.cat([z, kept.pop()], 1), time)
-            if level.upsamplers is not None:
-                z = level.upsamplers[0](z)
+            z = level(z, time, kept)
         noise: Tensor = self.conv_out(F.silu(self.conv_norm_out(z)))
         return noise
 
@@ -123,20 +114,58 @@ class TimeEmbedding(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of a level, and the change to the next level's size.
+    """Residual blocks one after the other.
 
     Args:
         sizes: channels that go into each block, and that come out.
         times: length of an encoded time.
-        down, up: whether images are halved or doubled behind the blocks.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], times: int, down: bool = False, up: bool = False) -> None:
+    def __init__(self, sizes: Sequence[tuple[int, int]], times: int) -> None:
         super().__init__()
         self.resnets = nn.ModuleList([Block(before, after, times) for before, after in sizes])
-        width = sizes[-1][1]
-        self.downsamplers = nn.ModuleList([Resize(width, "down")]) if down else None
-        self.upsamplers = nn.ModuleList([Resize(width, "up")]) if up else None
+
+    def forward(self, z: Tensor, time: Tensor) -> Tensor:
+        """As `Block.forward`, of all blocks."""
+        for block in self.resnets:
+            z = block(z, time)
+        return z
+
+
+class Down(Level):
+    """A level on the way down, whose images are halved behind the blocks except at the last one."""
+
+    downsamplers: nn.ModuleList | None
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], times: int, last: bool) -> None:
+        super().__init__(sizes, times)
+        self.downsamplers = None if last else nn.ModuleList([Resize(sizes[-1][1], "down")])
+
+    def forward(self, z: Tensor, time: Tensor, kept: list[Tensor]) -> Tensor:  # type: ignore[override]
+        """As `Level.forward`; what each part gives is added to ``kept``."""
+        for block in self.resnets:
+            z = block(z, time)
+            kept.append(z)
+        if self.downsamplers is not None:
+            z = self.downsamplers[0](z)
+            kept.append(z)
+        return z
+
+
+class Up(Level):
+    """A level on the way up, whose images are doubled behind the blocks except at the last one."""
+
+    upsamplers: nn.ModuleList | None
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], times: int, last: bool) -> None:
+        super().__init__(sizes, times)
+        self.upsamplers = None if last else nn.ModuleList([Resize(sizes[-1][1], "up")])
+
+    def forward(self, z: Tensor, time: Tensor, kept: list[Tensor]) -> Tensor:  # type: ignore[override]
+        """As `Level.forward`; each block also reads the last of ``kept``, and removes it."""
+        for block in self.resnets:
+            z = block(torch.cat([z, kept.pop()], 1), time)
+        return z if self.upsamplers is None else self.upsamplers[0](z)
 
 
 class Block(nn.Module):
@@ -154,7 +183,7 @@ class Block(nn.Module):
     def forward(self, z: Tensor, time: Tensor) -> Tensor:
         """Feature maps (N, before, H, W), and times (N, times) as `UNet.forward` gives them -> (N, after, H, W)."""
         time = self.time_emb_proj(F.silu(time) if self.training else time)
-        change = self.conv1(F.silu(self.norm1(z))) + time[:, :, None, None]
+        change: Tensor = self.conv1(F.silu(self.norm1(z))) + time[:, :, None, None]
         change = self.conv2(F.silu(self.norm2(change)))
         if self.conv_shortcut is not None:
             # As diffusers does while it trains: another layout sums in another order.
