@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator
 
-from robustbench_med.certification.bounds import largest_radius
+from robustbench_med.records.certificates import SLACK, certificate_faults
 from robustbench_med.records.record import Record
-from robustbench_med.records.sections.certified import CertifiedSection
-
-#: Records hold single-precision shares.
-SLACK = 1e-6
 
 
 def contradictions(record: Record) -> Iterator[str]:
@@ -19,61 +13,10 @@ def contradictions(record: Record) -> Iterator[str]:
     if record.status != "ok":
         return
     if record.certified is not None:
-        yield from _certificates(record, record.certified)
+        yield from certificate_faults(record, record.certified)
     yield from _spent(record)
     yield from _severity(record)
     yield from _privacy(record)
-
-
-def _certificates(record: Record, how: CertifiedSection) -> Iterator[str]:
-    part = record.defense.parts.purifier
-    sigma = part.params.get("sigma") if part is not None else None
-    if isinstance(sigma, float) and not math.isclose(sigma, how.sigma):
-        yield f"certificates are of noise of {how.sigma:g}, and the purifier adds noise of {sigma:g}"
-    largest = largest_radius(how.n, how.alpha, how.sigma)
-    if not math.isclose(how.largest, largest, rel_tol=SLACK) or how.median > how.largest + SLACK:
-        yield f"certificates reach {how.largest:.6g}, and {how.n} samples at alpha {how.alpha:g} reach {largest:.6g}"
-    chance = min(1.0, 2 * how.alpha * record.n)
-    if not math.isclose(how.chance, chance, rel_tol=SLACK):
-        yield f"the chance of a contradicted certificate is {how.chance:g}, and alpha and images give {chance:g}"
-    for name, counted in (("certified_abstained", how.abstained), ("certified_contradicted", len(how.contradicted))):
-        share = record.metrics.get(name)
-        if counted > record.n or (share is not None and abs(share * record.n - counted) > SLACK * max(record.n, 1)):
-            yield f"{counted} of {record.n} images are counted as {name}, and its share is {share}"
-    yield from _curve(record, how)
-
-
-def _curve(record: Record, how: CertifiedSection) -> Iterator[str]:
-    points, n = how.curve, max(record.n, 1)
-    at, left = [point.radius for point in points], [point.accuracy for point in points]
-    ordered = all(one < two for one, two in itertools.pairwise(at))
-    if not points or at[0] != 0 or not ordered or not math.isclose(at[-1], how.largest, rel_tol=SLACK):
-        yield f"the curve of certified accuracy does not go from 0 to {how.largest:.6g}"
-        return
-    if any(two > one + SLACK for one, two in itertools.pairwise(left)):
-        yield "certified accuracy rises with the radius"
-    if any(not point.low - SLACK <= point.accuracy <= point.high + SLACK for point in points):
-        yield "a certified accuracy does not lie in its interval"
-    clean, robust, certified = (record.metrics.get(f"{name}_accuracy") for name in ("clean", "robust", "certified"))
-    if clean is None or abs(left[0] - clean) > SLACK:
-        yield f"the curve of certified accuracy begins at {left[0]:.6g}, and clean accuracy is {clean}"
-    if len(left) > 1 and left[1] > 1 - how.abstained / n + SLACK:
-        yield f"{left[1]:.6g} of the images are certified, and {how.abstained} of {n} have no certificate"
-    if certified is None:
-        yield "certified_accuracy is missing"
-        return
-    eps = record.threat.eps
-    most = next((acc for radius, acc in zip(reversed(at), reversed(left), strict=True) if radius <= eps), 1.0)
-    least = next((acc for radius, acc in zip(at, left, strict=True) if radius >= eps), 0.0)
-    if eps > how.largest * (1 + SLACK):
-        most = least = 0.0
-    if not least - SLACK <= certified <= most + SLACK:
-        yield f"certified_accuracy is {certified:.6g} at radius {eps:g}, where the curve lies in [{least:g}, {most:g}]"
-    if robust is not None and certified > robust + len(how.contradicted) / n + SLACK:
-        yield (
-            f"{certified:.6g} of the images are certified and {robust:.6g} withstood, and {len(how.contradicted)} are "
-            "said to be broken inside their certified radius"
-        )
 
 
 def _spent(record: Record) -> Iterator[str]:

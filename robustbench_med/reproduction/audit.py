@@ -27,6 +27,7 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
+from robustbench_med.reproduction.certificates import certificate_faults
 from robustbench_med.reproduction.curves import curve_faults
 from robustbench_med.runner.measured import computed
 from robustbench_med.statistics.intervals import widest
@@ -56,6 +57,8 @@ def faults(
     yield from told
     if not told:
         yield from _figures(record, outcome, split, metrics)
+        if record.certified is not None:
+            yield from certificate_faults(record, record.certified, outcome)
     yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
@@ -111,6 +114,10 @@ def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: S
     if record.patients != patients:
         yield f"it is said to be of {record.patients} patients, not {patients}"
     yield from _compared("", record.metrics, record.intervals, whole, metrics, known)
+    for point in record.certified.curve if record.certified else ():
+        if not _plausible(point.accuracy, (point.low, point.high), whole[0], known):
+            yield f"the interval of the certified accuracy at {point.radius:.6g} does not follow from it and the images"
+            break
     if set(record.per_client) != set(record.clients):
         yield "figures of clients are of other clients"
         return

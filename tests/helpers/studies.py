@@ -42,9 +42,13 @@ def certified(
     """Half of the images are certified at each radius up to one half."""
     params = {"steps": 15} if attack == "momentum" else {}
     largest = largest_radius(500, 0.001, 0.25)
-    how = {"sigma": 0.25, "n0": 50, "n": 500, "alpha": 0.001, "largest": largest, "median": 0.5, "abstained": 1}
-    radii = (0.0, 0.25, 0.5, largest)
-    curve = [{"radius": at, "accuracy": 1 - at, "low": 0.9 - at, "high": 1 - at} for at in radii]
+    how = {"sigma": 0.25, "n0": 50, "n": 500, "alpha": 0.001, "largest": largest, "median": largest, "abstained": 1}
+    radii = [largest * step / 12 for step in range(13)]
+    shares = [round(64 * (1 - at)) / 64 for at in radii]
+    curve = [
+        {"radius": at, "accuracy": each, "low": each * 0.9, "high": each}
+        for at, each in zip(radii, shares, strict=True)
+    ]
     more: dict[str, Any] = {
         "certified": how | {"chance": 0.128, "curve": curve},
         "metrics": {"certified_accuracy": 0.5 if eps == 0.5 else 1 - eps},
@@ -52,13 +56,14 @@ def certified(
     }
     passed = {"sigma": 0.25} if smoothed else {}
     weights = {"digest": "w", "seed": 0}
+    parts = {"purifier": {"name": "smoothed", "params": {"sigma": 0.25}, "revision": 1}} if smoothed else {}
     return measured(
         cell,
         name,
         left,
         {"name": attack, "params_passed": params},
         {"norm": "l2", "eps": eps},
-        defense={"name": name, "params_passed": passed, "weights": weights},
+        defense={"name": name, "params_passed": passed, "weights": weights, "parts": parts},
         **(more if smoothed else {}),
     )
 

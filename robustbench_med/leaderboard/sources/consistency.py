@@ -9,6 +9,7 @@ import numpy as np
 
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.sources.image_results import ABSTAINED, ImageResults, from_samples
+from robustbench_med.leaderboard.sources.radii import check_radii
 from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record
 
@@ -20,13 +21,14 @@ def outcome_of(record: Record, samples: Path) -> ImageResults | None:
     """What became of each image of a cell; None where that was not kept.
 
     Raises:
-        DataError: the images do not give the figures of the record.
+        DataError: the images do not give the figures of the record, or their radii its certificates.
     """
     path = samples / f"{record.cell_id}.parquet"
     if not path.is_file():
         return None
     outcome = from_samples(path)
     check(record, outcome, path)
+    check_radii(record, path)
     return outcome
 
 
