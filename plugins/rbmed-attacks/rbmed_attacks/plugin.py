@@ -45,7 +45,6 @@ SPECS = (
         paper="Robust Evaluation of Diffusion-Based Adversarial Purification",
         venue="ICCV 2023",
         reference="Lee & Kim, ICCV 2023, arXiv:2303.09051",
-        norms=("linf", "l2"),
     ),
     AttackSpec(
         name="mifgsm",
@@ -55,7 +54,6 @@ SPECS = (
         paper="Boosting Adversarial Attacks with Momentum",
         venue="CVPR 2018",
         reference="Dong et al., CVPR 2018, arXiv:1710.06081",
-        norms=("linf", "l2"),
     ),
     AttackSpec(
         name="momentum",
@@ -75,7 +73,6 @@ SPECS = (
         paper="DiffBreak: Is Diffusion-Based Purification Robust?",
         venue="arXiv 2024",
         reference="Kassis et al., arXiv:2411.16598",
-        norms=("linf", "l2"),
     ),
     AttackSpec(
         name="hfc",
@@ -102,7 +99,6 @@ SPECS = (
         paper="Explaining and Harnessing Adversarial Examples",
         venue="ICLR 2015",
         reference="Goodfellow et al., ICLR 2015, arXiv:1412.6572",
-        norms=("linf", "l2"),
     ),
     AttackSpec(
         name="fab",
@@ -143,7 +139,6 @@ SPECS = (
         paper="HopSkipJumpAttack: A Query-Efficient Decision-Based Attack",
         venue="IEEE S&P 2020",
         reference="Chen et al., IEEE S&P 2020, arXiv:1904.02144",
-        norms=("linf", "l2"),
         access="decision",
     ),
     AttackSpec(

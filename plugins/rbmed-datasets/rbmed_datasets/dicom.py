@@ -104,10 +104,6 @@ class Dicom(PictureSet):
             f"{what}-{hashlib.blake2b(text.encode(), digest_size=8, key=self._salt, person=what.encode()).hexdigest()}"
         )
 
-    def base(self) -> Path:
-        """The data root."""
-        return self.folder
-
     def files(self) -> list[Path]:
         """Every DICOM file, with the table and its masks."""
         if not self.params.table:
@@ -119,10 +115,6 @@ class Dicom(PictureSet):
         """Files that are shown by a table were once read otherwise."""
         header = self._headers.get(path)
         return "voi-lut" if header is not None and header.table else ""
-
-    def keeps_official(self) -> bool:
-        """There is none."""
-        return False
 
     def find(self) -> list[Picture]:
         """The files that hold an image."""

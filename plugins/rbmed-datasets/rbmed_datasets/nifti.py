@@ -110,23 +110,11 @@ class Nifti(PictureSet):
     def _labelled_by_maps(self) -> bool:
         return self._cases.cases[0].labels is not None
 
-    def base(self) -> Path:
-        """The data root."""
-        return self.folder
-
     def files(self) -> list[Path]:
         """Volumes and label maps; the table of ids."""
         found = [path for case in self._cases.cases for path in (case.scan, case.labels) if path is not None]
         more = [self.folder / name for name in (self.params.ids, "dataset.json") if name]
         return [*found, *(path for path in more if path.is_file())]
-
-    def fact(self, path: Path) -> str:
-        """None: there are no volumes that were once read otherwise."""
-        return ""
-
-    def keeps_official(self) -> bool:
-        """There is none."""
-        return False
 
     def find(self) -> list[Picture]:
         """The slices of every case, in its order."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmed_datasets import checking, files, pixels
-from rbmed_datasets.decode import Decoder
+from rbmed_datasets.decode import decode
 from rbmed_datasets.files import read_masks
 from rbmed_datasets.folder import FolderDataset, Scans, Task
 from rbmed_datasets.grouping import Grouped, group
@@ -69,9 +69,9 @@ class PictureSet(FolderDataset):
     def find(self) -> Sequence[Picture]:
         """Every picture of the folder, of all classes; files are not opened."""
 
-    @abstractmethod
     def keeps_official(self) -> bool:
-        """The official split is kept, not only reported."""
+        """The official split, if there is one, is kept, not only reported."""
+        return False
 
     @abstractmethod
     def facts(self) -> list[str]:
@@ -160,11 +160,11 @@ class PictureSet(FolderDataset):
         given, kept = any(item.split for item in items), self.keeps_official()
         if kept and not given:
             raise DataError(f"{self.folder} has no official split (folders train and test); use split=patient")
-        decoder = Decoder(self.read, params.size, params.fit, params.window, self.progress, "reading images")
-        decoded = decoder.decode(items, [self.name_of(item) for item in items])
+        item_names = [self.name_of(item) for item in items]
+        decoded = decode(items, item_names, self.read, params, self.progress)
         labels, kinds, kind_names = self._labels(items)
         grouped = Grouped(
-            names=[self.name_of(item) for item in items],
+            names=item_names,
             thumbnails=decoded.thumbnails,
             labels=kinds,
             classes=kind_names,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from robustbench_med import DatasetSpec, hookimpl
 
-
-@hookimpl
-def rbmed_datasets() -> Iterator[DatasetSpec]:
-    """The data sets."""
-    yield from _named()
-    yield from _forms()
-
-
-def _named() -> Iterator[DatasetSpec]:
-    """Data sets that have a name: two simulated ones, and one to download."""
-    yield DatasetSpec(
+DATASETS = (
+    # Data sets that have a name: two simulated ones, and one to download.
+    DatasetSpec(
         name="brainsim",
         target="rbmed_datasets.brainsim.dataset:BrainSim",
         summary="Simulated brain MRI of four hospitals, with and without a tumour (synthetic)",
@@ -24,8 +16,8 @@ def _named() -> Iterator[DatasetSpec]:
         reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="brainsim2",
         target="rbmed_datasets.brainsim.dataset:BrainSim2",
         summary="brainsim, second edition: tumours of graded size and contrast; 600 test patients (synthetic)",
@@ -33,8 +25,8 @@ def _named() -> Iterator[DatasetSpec]:
         reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="lgg",
         target="rbmed_datasets.lgg:Lgg",
         summary="FLAIR slices of low-grade glioma patients (TCGA); clients are the hospitals",
@@ -45,20 +37,17 @@ def _named() -> Iterator[DatasetSpec]:
         reference="Buda, Saha & Mazurowski 2019, Computers in Biology and Medicine 109:218-225 (arXiv 1906.03720)",
         licence="CC BY-NC-SA 4.0",
         needs_root=True,
-    )
-
-
-def _forms() -> Iterator[DatasetSpec]:
-    """Forms in which people have their own images."""
-    yield DatasetSpec(
+    ),
+    # Forms in which people have their own images.
+    DatasetSpec(
         name="imagefolder",
         target="rbmed_datasets.imagefolder:ImageFolder",
         summary="A folder of class folders (Br35H, brain-tumor-mri, ...), near-duplicates grouped before splitting",
         title="Image folder",
         licence="that of the images you bring",
         needs_root=True,
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="table",
         target="rbmed_datasets.table:Table",
         summary="A table (CSV, TSV, Parquet) of images with labels, patients, sites, splits and masks",
@@ -66,16 +55,16 @@ def _forms() -> Iterator[DatasetSpec]:
         licence="that of the images you bring",
         needs_root=True,
         root_files=(".csv", ".tsv", ".parquet"),
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="nifti",
         target="rbmed_datasets.nifti:Nifti",
         summary="Slices of NIfTI volumes (MSD, nnU-Net, BraTS, ...), labelled by label maps or class folders",
         title="NIfTI volumes",
         licence="that of the volumes you bring",
         needs_root=True,
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="medmnist",
         target="rbmed_datasets.medmnist:MedMnist",
         summary="A .npz file of MedMNIST v2 or MedMNIST+ (2-D, or slices of 3-D sets), in its official split",
@@ -86,19 +75,26 @@ def _forms() -> Iterator[DatasetSpec]:
         licence="CC BY 4.0 (dermamnist: CC BY-NC 4.0)",
         needs_root=True,
         root_files=(".npz",),
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="own",
         target="rbmed_datasets.own:Own",
         summary="Images that a Python program hands over: evaluate(dataset=(images, labels))",
         title="Own images",
         licence="that of the images you bring",
-    )
-    yield DatasetSpec(
+    ),
+    DatasetSpec(
         name="dicom",
         target="rbmed_datasets.dicom:Dicom",
         summary="DICOM files in class folders; patients and sites are salted hashes of what their headers say",
         title="DICOM images",
         licence="that of the images you bring",
         needs_root=True,
-    )
+    ),
+)
+
+
+@hookimpl
+def rbmed_datasets() -> Iterable[DatasetSpec]:
+    """The data sets."""
+    return DATASETS

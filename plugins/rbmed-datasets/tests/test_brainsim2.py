@@ -12,9 +12,10 @@ import torch
 
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.dataset import BrainSim, BrainSim2
-from rbmed_datasets.brainsim.render import render
+from rbmed_datasets.brainsim.render import add_tumour, render
 from rbmed_datasets.brainsim.scanner import HOSPITALS
-from rbmed_datasets.brainsim.tumours import KINDS
+from rbmed_datasets.brainsim.scene import Scene
+from rbmed_datasets.brainsim.tumours import KINDS, Tumour
 from rbmed_datasets.brainsim.worker import MIN_JOBS, render_all
 from robustbench_med.errors import BadParameter
 
@@ -29,10 +30,29 @@ def data() -> BrainSim2:
     return BrainSim2(BrainSim2.Params(**SIZE))
 
 
+def sick_patients() -> list[sampling.Patient]:
+    people, labels = sampling.patients(SETTINGS, "train"), sampling.labels(SETTINGS, "train")
+    return [patient for patient, label in zip(people, labels, strict=True) if label]
+
+
 @pytest.fixture(scope="module")
 def sick() -> list:
-    people, labels = sampling.patients(SETTINGS, "train"), sampling.labels(SETTINGS, "train")
-    return [render(SETTINGS, patient, 1) for patient, label in zip(people, labels, strict=True) if label]
+    return [render(SETTINGS, patient, 1) for patient in sick_patients()]
+
+
+def tumour_of(settings: sampling.Graded, patient: sampling.Patient, label: int = 1) -> tuple[Tumour, float]:
+    """The tumour that `render` draws, and its contrast before the scan."""
+    scene = Scene(settings, patient)
+    rng = sampling.generator(settings, "tumour", patient.split, patient.hospital, patient.number)
+    tumour, signal, share = add_tumour(scene, rng, label)
+    return tumour, scene.contrast(signal, share)
+
+
+@pytest.fixture(scope="module")
+def asked() -> np.ndarray:
+    """Radius and contrast before the scan of each of the tumours of `sick`, (2, N)."""
+    tumours = [tumour_of(SETTINGS, patient) for patient in sick_patients()]
+    return np.array([[tumour.radius, contrast] for tumour, contrast in tumours]).T
 
 
 def test_defaults_have_enough_patients_for_an_interval_of_four_points():
@@ -77,29 +97,28 @@ def test_masks_and_pairs_agree_with_labels(data):
     assert torch.equal((split.images != split.counterfactuals).flatten(1).any(1), found)
 
 
-def test_tumours_have_the_stated_sizes_and_contrasts(sick):
-    radius = np.concatenate([done.lesions["radius"] for done in sick])
-    asked = np.array([done.facts["radius"] for done in sick])
+def test_tumours_have_the_stated_sizes_and_contrasts(sick, asked):
+    radius = np.concatenate([done.lesions[0] for done in sick])
+    asked, target = asked
     assert 4 <= asked.min() < 9
     assert 24 < asked.max() <= 27
     quartiles = (16 + np.array([0.25, 0.5, 0.75]) * (27**2 - 16)) ** 0.5
     assert np.abs(np.quantile(asked, [0.25, 0.5, 0.75]) - quartiles).max() < 4, "uniform in the area"
     assert np.corrcoef(radius, asked.repeat(2))[0, 1] > 0.97
     assert (radius < 1.15 * asked.repeat(2)).all()
-    target = np.array([done.facts["target"] for done in sick])
     assert target.min() >= 0.19
     assert 0.45 < target.max() < 1
     assert ((target * asked > 1.99).mean() > 0.95).all(), "small tumours have more contrast"
 
 
-def test_contrast_is_the_change_against_the_same_scan_without_the_tumour(sick):
+def test_contrast_is_the_change_against_the_same_scan_without_the_tumour(sick, asked):
     for done in sick[:5]:
         change = np.abs(done.images.astype(float) - done.counterfactuals) / 255
         for k, mask in enumerate(done.masks):
-            assert done.lesions["contrast"][k] == pytest.approx(change[k][mask].mean())
-    measured = np.array([done.lesions["contrast"].min() for done in sick])
-    target = np.array([done.facts["target"] for done in sick])
-    large = np.array([done.facts["radius"] for done in sick]) > 8
+            assert done.lesions[1][k] == pytest.approx(change[k][mask].mean())
+    measured = np.array([done.lesions[1].min() for done in sick])
+    radius, target = asked
+    large = radius > 8
     assert np.corrcoef(measured[large], target[large])[0, 1] > 0.6, "up to blur, display curve and clipping"
 
 
@@ -108,16 +127,16 @@ def test_the_smallest_and_weakest_tumours_are_in_every_slice():
     for patient in sampling.patients(settings, "train"):
         done = render(settings, patient, 1)
         assert done.masks.any(axis=(1, 2)).all()
-        assert (done.lesions["radius"] > 1.5).all()
-        assert (done.lesions["contrast"] > 0).all()
+        assert (done.lesions[0] > 1.5).all()
+        assert (done.lesions[1] > 0).all()
 
 
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_kind_is_the_label_of_the_variant(label):
     settings = sampling.Graded(task="kind", size=32)
-    done = render(settings, sampling.patients(settings, "test")[7], label)
-    assert done.facts["tumour"] == KINDS[label]
-    assert done.masks.any()
+    patient = sampling.patients(settings, "test")[7]
+    assert tumour_of(settings, patient, label)[0].kind == KINDS[label]
+    assert render(settings, patient, label).masks.any()
 
 
 def test_every_hospital_has_its_own_mix_of_kinds():
@@ -147,11 +166,7 @@ def test_only_the_tumour_depends_on_the_label(position):
     ill, healthy = render(SETTINGS, patient, 1), render(SETTINGS, patient, 0)
     assert np.array_equal(ill.counterfactuals, healthy.images)
     assert not healthy.masks.any()
-    assert np.isnan(healthy.lesions["radius"]).all()
-    own = {"tumour", "radius", "target", "draws"}
-    assert {k: v for k, v in ill.facts.items() if k not in own} == {
-        k: v for k, v in healthy.facts.items() if k not in own
-    }
+    assert np.isnan(healthy.lesions[0]).all()
 
 
 def test_editions_share_no_random_stream():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rbmed_datasets.decode import Decoder
+from rbmed_datasets.decode import Decoded
+from rbmed_datasets.decode import decode as decoded
+from rbmed_datasets.folder import PictureParams
 from rbmed_datasets.imagefolder import ImageFolder
 from rbmed_datasets.intensity import Survey, fixed, scaled
 from rbmed_datasets.pixels import Pixels
@@ -114,9 +116,9 @@ def test_constant_images_have_a_range() -> None:
     assert limits == (7, 8)
 
 
-def decode(images: list[Pixels], window: str = "file", size: int = 16) -> object:
-    decoder = Decoder(images.__getitem__, size, "pad", window, ImageFolder().progress, "reading")
-    return decoder.decode(range(len(images)), [f"image {at}" for at in range(len(images))])
+def decode(images: list[Pixels], window: str = "file", size: int = 16) -> Decoded:
+    names, params = [f"image {at}" for at in range(len(images))], PictureParams(size=size, window=window)
+    return decoded(range(len(images)), names, images.__getitem__, params, ImageFolder().progress)
 
 
 def test_eight_bits_stay_eight_bits_and_deeper_ones_lose_nothing() -> None:

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from flwr.app import Context, Message
     from flwr.clientapp.typing import ClientAppCallable
 
-#: The weight of a reply where all clients count the same.
-EQUAL = "one"
-
 
 class ClientPrivacy(Params):
     """Clipped updates, and noise on their mean."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from robustbench_med import DefenseSpec, hookimpl
 
-
-@hookimpl
-def rbmed_defenses() -> Iterator[DefenseSpec]:
-    """The recipes; the first three ship weights trained on brainsim."""
-    yield from _reference()
-    yield from _baselines()
-
-
-def _reference() -> Iterator[DefenseSpec]:
-    """MedFedPure, and what became of it here."""
-    yield DefenseSpec(
+#: Presets for data sets of other sizes, which names leave out.
+_SIZES = (("preset=few", ""), ("preset=many", ""))
+DEFENSES = (
+    # MedFedPure, and what became of it here.
+    DefenseSpec(
         name="medfedpure",
         target="rbmed_medfedpure.recipes.medfedpure:MedFedPure",
         summary="Personalized mixture of experts + MAE detector + diffusion purifier; ablations",
@@ -37,11 +31,10 @@ def _reference() -> Iterator[DefenseSpec]:
             ("score=reconstruction", "published score"),
             ("score=consistency", "consistency score"),
             ("score=combined", "combined score"),
-            ("preset=few", ""),
-            ("preset=many", ""),
+            *_SIZES,
         ),
-    )
-    yield DefenseSpec(
+    ),
+    DefenseSpec(
         name="medfedpure-plus",
         target="rbmed_medfedpure.recipes.plus:MedFedPurePlus",
         summary="Adversarially trained personalized experts that abstain at low confidence",
@@ -49,14 +42,11 @@ def _reference() -> Iterator[DefenseSpec]:
         paper="Characterizing Internal Evasion Attacks in Federated Learning",
         venue="AISTATS 2023",
         reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; with a reject option",
-        variants=(("detector=none", "without reject option"), ("preset=few", ""), ("preset=many", "")),
+        variants=(("detector=none", "without reject option"), *_SIZES),
         weights="rbmed_medfedpure:weights",
-    )
-
-
-def _baselines() -> Iterator[DefenseSpec]:
-    """The classifier alone, and with a part in front of it; any combination of parts."""
-    yield DefenseSpec(
+    ),
+    # The classifier alone, and with a part in front of it; any combination of parts.
+    DefenseSpec(
         name="undefended",
         target="rbmed_medfedpure.recipes.undefended:Undefended",
         summary="The FedAvg classifier alone, same backbone as medfedpure",
@@ -65,25 +55,19 @@ def _baselines() -> Iterator[DefenseSpec]:
         venue="AISTATS 2017",
         reference="McMahan et al., Communication-efficient learning of deep networks, AISTATS 2017",
         bare=True,
-        variants=(
-            ("preset=few", ""),
-            ("preset=many", ""),
-        ),
+        variants=_SIZES,
         weights="rbmed_medfedpure:weights",
-    )
-    yield DefenseSpec(
+    ),
+    DefenseSpec(
         name="shielded",
         target="rbmed_medfedpure.recipes.undefended:Shielded",
         summary="The undefended classifier behind any purifier, detector, or both",
         title="Shielded classifier",
         bare=True,
-        variants=(
-            ("preset=few", ""),
-            ("preset=many", ""),
-        ),
+        variants=_SIZES,
         weights="rbmed_medfedpure:weights",
-    )
-    yield DefenseSpec(
+    ),
+    DefenseSpec(
         name="diffpure",
         target="rbmed_medfedpure.recipes.undefended:DiffPure",
         summary="The undefended classifier with every image diffused and denoised",
@@ -92,8 +76,8 @@ def _baselines() -> Iterator[DefenseSpec]:
         venue="ICML 2022",
         reference="Nie et al., Diffusion models for adversarial purification, ICML 2022, arXiv 2205.07460",
         weights="rbmed_medfedpure:weights",
-    )
-    yield DefenseSpec(
+    ),
+    DefenseSpec(
         name="smoothed",
         target="rbmed_medfedpure.recipes.undefended:Smoothed",
         summary="The undefended classifier under randomized smoothing with one-step denoising; certifiable in L2",
@@ -102,10 +86,17 @@ def _baselines() -> Iterator[DefenseSpec]:
         venue="ICLR 2023",
         reference="Cohen et al. 2019, arXiv 1902.02918; Carlini et al. 2022, arXiv 2206.10550",
         weights="rbmed_medfedpure:weights",
-    )
-    yield DefenseSpec(
+    ),
+    DefenseSpec(
         name="recipe",
         target="rbmed_medfedpure.recipes.recipe:RecipeDefense",
         summary="Any combination of parts, without code: --defense mine.toml",
         title="Recipe",
-    )
+    ),
+)
+
+
+@hookimpl
+def rbmed_defenses() -> Iterable[DefenseSpec]:
+    """The recipes; the first three ship weights trained on brainsim."""
+    return DEFENSES

@@ -50,10 +50,9 @@ class Classification(Metric):
             figures["clean_balanced_accuracy"] = _balanced(correct, labels)
             figures["robust_balanced_accuracy"] = _balanced(robust, labels)
         if len(correct) > 1:
-            figures["robust_majority"] = share(robust.float().mean(0, keepdim=True) > 0.5, patients)
-            figures["robust_any_of_n"] = share(robust.all(0, keepdim=True), patients)
-            figures["clean_majority"] = share(correct.float().mean(0, keepdim=True) > 0.5, patients)
-            figures["clean_any_of_n"] = share(correct.all(0, keepdim=True), patients)
+            for side, hits in (("robust", robust), ("clean", correct)):
+                figures[f"{side}_majority"] = share(hits.float().mean(0, keepdim=True) > 0.5, patients)
+                figures[f"{side}_any_of_n"] = share(hits.all(0, keepdim=True), patients)
         for name, answers in outcome.also.items():
             side, _, how = name.partition("_")
             hits = answers.correct(labels) if side == "clean" else answers.robust(labels)

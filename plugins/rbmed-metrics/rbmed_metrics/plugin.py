@@ -7,24 +7,24 @@ from importlib.util import find_spec
 
 from robustbench_med import MetricSpec, ReportSpec, hookimpl
 
-#: Import name of each tracker and the report for it.
-TRACKERS = {
-    "mlflow": ReportSpec(
+#: Reports for trackers, called by their import names.
+TRACKERS = (
+    ReportSpec(
         name="mlflow",
         target="rbmed_metrics.trackers.mlflow:MLflow",
         summary="Runs for MLflow in a store of files: --report mlflow:folder=mlruns",
     ),
-    "wandb": ReportSpec(
+    ReportSpec(
         name="wandb",
         target="rbmed_metrics.trackers.wandb:WeightsAndBiases",
         summary="Offline runs for Weights & Biases, which are sent only by wandb sync",
     ),
-    "tensorboard": ReportSpec(
+    ReportSpec(
         name="tensorboard",
         target="rbmed_metrics.trackers.tensorboard:TensorBoard",
         summary="Events for TensorBoard: a folder for each cell",
     ),
-}
+)
 
 
 @hookimpl
@@ -84,6 +84,4 @@ def rbmed_reports() -> Iterator[ReportSpec]:
         target="rbmed_metrics.corruptions:Corruptions",
         summary="Markdown, corruptions as in MedMNIST-C: balanced errors over severities, relative to a baseline",
     )
-    for library, spec in TRACKERS.items():
-        if find_spec(library) is not None:
-            yield spec
+    yield from (spec for spec in TRACKERS if find_spec(spec.name))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rbmed_peers.arguments import from_signature
 from rbmed_peers.isolation import Opaque
-from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer, no_dlr
+from rbmed_peers.peer import NO_L0, OWNED, Catalogue, Offer, Passed, Peer, no_dlr
 from rbmed_peers.starts import attack_from_start
 from robustbench_med import Field, ThreatModel
 
@@ -35,10 +35,7 @@ _NORMS = {
 }
 _REFUSED = {
     "AutoAttack": "it needs the package multiprocess and its DLR loss three classes; use autoattack or pyautoattack",
-    **dict.fromkeys(
-        ("CarliniL0Method", "PixelAttack", "SaliencyMapMethod"),
-        "it measures L0, the number of changed pixels, which no threat model here has",
-    ),
+    **dict.fromkeys(("CarliniL0Method", "PixelAttack", "SaliencyMapMethod"), NO_L0),
     "GeoDA": "it writes a file into the working folder and trusts one it finds there; use HopSkipJump",
     "VirtualAdversarialMethod": "it takes gradients by finite differences, pixel by pixel; use FastGradientMethod",
     "ThresholdAttack": "it counts eps in 255ths and needs a search of its own; use SquareAttack",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rbmed_peers.arguments import from_signature
 from rbmed_peers.isolation import Opaque
-from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer
+from rbmed_peers.peer import NO_L0, OWNED, Catalogue, Offer, Passed, Peer
 from rbmed_peers.starts import attack_from_start
 from robustbench_med import Field, ThreatModel
 
@@ -40,10 +40,7 @@ _REFUSED = {
     "BinarizationRefinementAttack": "it refines the result of another attack on binary images",
     "PointwiseAttack": "Foolbox 3.3.4 cannot call it with an epsilon (it never sets its distance)",
     "VirtualAdversarialAttack": "it divides by a gradient that may be 0 and returns NaN; use L2FastGradientAttack",
-    **dict.fromkeys(
-        ("L0FMNAttack", "L0BrendelBethgeAttack"),
-        "it measures L0, the number of changed pixels, which no threat model here has",
-    ),
+    **dict.fromkeys(("L0FMNAttack", "L0BrendelBethgeAttack"), NO_L0),
 }
 
 

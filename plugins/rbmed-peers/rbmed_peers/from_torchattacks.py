@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rbmed_peers.arguments import from_signature
 from rbmed_peers.isolation import Opaque
-from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer, no_dlr, tiles
+from rbmed_peers.peer import NO_L0, OWNED, Catalogue, Offer, Passed, Peer, no_dlr, tiles
 from robustbench_med import Field, ThreatModel
 from robustbench_med.errors import BadParameter
 
@@ -46,7 +46,6 @@ _CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "PGDRSL2": {"noise_type": ("guassian", "uniform")},
     "AutoAttack": {"version": ("standard", "plus", "rand")},
 }
-_ZERO = "it measures L0, the number of changed pixels, which no threat model here has"
 _OWNED = {
     **OWNED,
     "max_epsilon": OWNED["eps"],
@@ -81,7 +80,7 @@ class TorchAttacks(Peer):
         logger="torchattacks",
         offers={name: _offer(name) for name in _NORMS},
         refused={
-            **dict.fromkeys(("JSMA", "OnePixel", "Pixle", "SparseFool"), _ZERO),
+            **dict.fromkeys(("JSMA", "OnePixel", "Pixle", "SparseFool"), NO_L0),
             "GN": "its noise does not depend on eps; use the control 'noise'",
             "VANILA": "it changes nothing; use the control 'clamp'",
             "MultiAttack": "it needs other attacks; name them one by one",

@@ -27,6 +27,8 @@ OWNED = {
     "device": "it is that of the run",
     "targeted": "attacks are untargeted here",
 }
+#: Why an attack that bounds the number of changed pixels is not offered.
+NO_L0 = "it measures L0, the number of changed pixels, which no threat model here has"
 
 
 @dataclass(frozen=True)

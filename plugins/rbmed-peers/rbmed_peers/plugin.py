@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from robustbench_med import AttackSpec, hookimpl
 
-#: Import name of each library and what it offers.
-SPECS = {
-    "torchattacks": AttackSpec(
+#: What each library offers, by its import name.
+SPECS = (
+    AttackSpec(
         name="torchattacks",
         target="rbmed_peers.from_torchattacks:TorchAttacks",
         summary="an attack of torchattacks: torchattacks:PGD,steps=20",
@@ -19,7 +19,7 @@ SPECS = {
         reference="Kim, arXiv:2010.01950",
         norms=("linf", "l2", "l1"),
     ),
-    "pyautoattack": AttackSpec(
+    AttackSpec(
         name="pyautoattack",
         target="rbmed_peers.from_pyautoattack:PyAutoAttack",
         summary="the authors' AutoAttack: pyautoattack:standard, or :[apgd-ce,fab-t]",
@@ -29,7 +29,7 @@ SPECS = {
         reference="Croce & Hein, ICML 2020, arXiv:2003.01690",
         norms=("linf", "l2", "l1"),
     ),
-    "foolbox": AttackSpec(
+    AttackSpec(
         name="foolbox",
         target="rbmed_peers.from_foolbox:Foolbox",
         summary="an attack of Foolbox: foolbox:LinfPGD,steps=40",
@@ -40,7 +40,7 @@ SPECS = {
         reference="Rauber et al., JOSS 2020, doi:10.21105/joss.02607",
         norms=("linf", "l2", "l1"),
     ),
-    "art": AttackSpec(
+    AttackSpec(
         name="art",
         target="rbmed_peers.from_art:ART",
         summary="an attack of the Adversarial Robustness Toolbox: art:SquareAttack",
@@ -50,12 +50,10 @@ SPECS = {
         reference="Nicolae et al., arXiv:1807.01069",
         norms=("linf", "l2", "l1"),
     ),
-}
+)
 
 
 @hookimpl
-def rbmed_attacks() -> Iterator[AttackSpec]:
+def rbmed_attacks() -> Iterable[AttackSpec]:
     """One spec for each library that is installed."""
-    for library, spec in SPECS.items():
-        if find_spec(library) is not None:
-            yield spec
+    return [spec for spec in SPECS if find_spec(spec.name)]

@@ -73,10 +73,6 @@ def _shot(x: Tensor, amount: float, rng: Stream) -> Tensor:
     return many.round().clamp_min(0) * amount
 
 
-def _jpeg(x: Tensor, amount: float, rng: Stream) -> Tensor:
-    return jpeg(x, amount)
-
-
 def _pixelate(x: Tensor, amount: float, rng: Stream) -> Tensor:
     """Fewer pixels, by a factor ``amount`` in each direction."""
     small = [max(1, round(side / amount)) for side in x.shape[2:]]
@@ -174,7 +170,7 @@ FAMILIES: dict[str, tuple[str, tuple[float, ...], Change]] = {
     "speckle-noise": ("noise", (0.06, 0.12, 0.2, 0.3, 0.45), _speckle),
     "impulse-noise": ("noise", (0.005, 0.015, 0.03, 0.06, 0.1), _impulse),
     "shot-noise": ("noise", (0.002, 0.005, 0.012, 0.025, 0.05), _shot),
-    "jpeg": ("digital", (60.0, 70.0, 80.0, 90.0, 95.0), _jpeg),
+    "jpeg": ("digital", (60.0, 70.0, 80.0, 90.0, 95.0), lambda x, amount, _: jpeg(x, amount)),
     "pixelate": ("digital", (1.25, 1.5, 2.0, 2.7, 3.5), _pixelate),
     "defocus-blur": ("blur", (0.4, 0.8, 1.3, 1.9, 2.6), _defocus),
     "motion-blur": ("blur", (0.5, 1.0, 1.7, 2.6, 3.6), _motion),

@@ -66,12 +66,8 @@ class Simulated(Dataset):
             raise BadParameter(f"{self.card().name} has no split {name!r}; valid: {', '.join(SPLITS)}")
         settings = self.settings
         path = home() / "brainsim" / f"{settings.digest()}-{name}.npz"
-        names = [
-            "images",
-            "masks",
-            *(["counterfactuals"] if name == "test" else []),
-            *(["lesions"] if self.graded else []),
-        ]
+        names = ["images", "masks", *(["counterfactuals"] if name == "test" else [])]
+        names += ["lesions"] if self.graded else []
         bundle = cache.read(path, names)
         if bundle is None:
             bundle = self._render(settings, name)

@@ -5,8 +5,8 @@ A tumour is drawn until it is visible (first edition), or at a drawn size and co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +14,27 @@ from numpy.typing import NDArray
 from rbmed_datasets.brainsim.atlas import Bytes, Floats
 from rbmed_datasets.brainsim.sampling import Common, Graded, Patient, Settings, generator
 from rbmed_datasets.brainsim.scanner import acquire, resample
-from rbmed_datasets.brainsim.scene import Scene
+from rbmed_datasets.brainsim.scene import Scene, mean_over
 from rbmed_datasets.brainsim.tumours import SWELLING, Tumour, draw_tumour, make_tumour
 from robustbench_med.errors import BadParameter
 
 
-@dataclass(frozen=True, eq=False)
-class Rendered:
+class Rendered(NamedTuple):
     """One patient's images.
 
     Attributes:
         images: uint8 (K, S, S).
         masks: the tumour with its oedema, bool (K, S, S).
         counterfactuals: the same scan without the tumour, uint8 (K, S, S).
-        lesions: size and contrast of the tumour in each slice, float64 (K,) each; NaN where there is none. ``radius``
-            is that of the disc with the area of the tumour without its oedema, mm; ``contrast`` the mean absolute
-            change of the mask's pixels against the counterfactual, for images in [0, 1].
-        facts: the nuisance variables, and ``tumour`` (kind or None), ``cnr``, ``draws``.
+        lesions: radius and contrast of the tumour in each slice, float64 (2, K); NaN where there is none. The radius is
+            that of the disc with the area of the tumour without its oedema, mm; the contrast the mean absolute change
+            of the mask's pixels against the counterfactual, for images in [0, 1].
     """
 
     images: Bytes
     masks: NDArray[np.bool_]
     counterfactuals: Bytes
-    lesions: dict[str, Floats]
-    facts: dict[str, Any]
+    lesions: Floats
 
 
 def _mask(share: Floats, size: int) -> NDArray[np.bool_]:
@@ -50,42 +47,15 @@ def _mask(share: Floats, size: int) -> NDArray[np.bool_]:
 def render(settings: Common, patient: Patient, label: int) -> Rendered:
     """All slices of a patient, with a tumour if the label says so, and the same scan without it."""
     scene = Scene(settings, patient)
-    anatomy, scan = scene.anatomy, scene.scan
-    facts: dict[str, Any] = {
-        "sequence": scene.sequence.name,
-        "levels": anatomy.levels,
-        "scale": anatomy.scale,
-        "shift": anatomy.shift,
-        "rotation": anatomy.rotation,
-        "ventricle": anatomy.ventricle,
-        "atrophy": anatomy.atrophy,
-        "field_of_view": scan.field_of_view,
-        "sigma": scan.sigma,
-        "window": scan.window,
-        "gamma": scan.gamma,
-        "quality": scan.quality,
-        "tumour": None,
-    }
-    healthy = acquire(scene.healthy, scan, scene.ceiling)
+    healthy = acquire(scene.healthy, scene.scan, scene.ceiling)
     if not settings.kinds(label):
-        nothing = np.full(len(healthy), np.nan)
-        lesions = {"radius": nothing, "contrast": nothing}
-        return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, lesions, facts)
+        return Rendered(healthy, np.zeros(healthy.shape, dtype=bool), healthy, np.full((2, len(healthy)), np.nan))
     rng = generator(settings, "tumour", patient.split, patient.hospital, patient.number)
-    tumour, signal, share, seen = add_tumour(scene, rng, label)
+    tumour, signal, share = add_tumour(scene, rng, label)
     mask = _mask(share, settings.size)
-    facts |= {"tumour": tumour.kind, "radius": tumour.radius, **seen}
-    images = acquire(signal, scan, scene.ceiling)
-    return Rendered(images, mask, healthy, _measured(scene, tumour, images, healthy, mask), facts)
-
-
-def _measured(
-    scene: Scene, tumour: Tumour, images: Bytes, healthy: Bytes, mask: NDArray[np.bool_]
-) -> dict[str, Floats]:
-    """`Rendered.lesions` of a tumour."""
-    change = np.abs(images.astype(np.float64) - healthy) / 255
-    pixels = np.maximum(mask.sum(axis=(1, 2)), 1)
-    return {"radius": scene.radius(tumour), "contrast": (change * mask).sum(axis=(1, 2)) / pixels}
+    images = acquire(signal, scene.scan, scene.ceiling)
+    contrast = mean_over(mask, np.abs(images.astype(np.float64) - healthy) / 255)
+    return Rendered(images, mask, healthy, np.stack([scene.radius(tumour), contrast]))
 
 
 #: Draws of a tumour before the settings are rejected as impossible.
@@ -94,13 +64,11 @@ MAX_DRAWS = 200
 MAX_GRADED_DRAWS = 20
 
 
-def add_tumour(
-    scene: Scene, rng: np.random.Generator, label: int = 1
-) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
+def add_tumour(scene: Scene, rng: np.random.Generator, label: int = 1) -> tuple[Tumour, Floats, Floats]:
     """Draw tumours until one is visible in every slice; the scene stays as it is.
 
     Returns:
-        The tumour, the signal with it, the share of each voxel in it, and facts about the draw.
+        The tumour, the signal with it, and the share of each voxel in it.
 
     Raises:
         BadParameter: no visible tumour in `MAX_DRAWS` draws: the thresholds are too high.
@@ -110,21 +78,19 @@ def add_tumour(
         return _add_graded(scene, settings, rng, label)
     if not isinstance(settings, Settings):
         raise TypeError(f"no tumours for {type(settings).__name__}")
-    for draw in range(1, MAX_DRAWS + 1):
+    for _ in range(MAX_DRAWS):
         tumour = draw_tumour(rng, scene.atlas, scene.anatomy, scene.tissues)
         signal, share = scene.with_tumour(tumour)
         cnr, area = scene.visibility(signal, share)
         if cnr >= settings.min_cnr and area >= settings.min_area:
-            return tumour, signal, share, {"cnr": cnr, "area": area, "draws": draw}
+            return tumour, signal, share
     raise BadParameter(
         f"brainsim: no tumour with min_cnr={settings.min_cnr} and min_area={settings.min_area} mm^2 "
         f"in {MAX_DRAWS} draws; lower them"
     )
 
 
-def _add_graded(
-    scene: Scene, settings: Graded, rng: np.random.Generator, label: int
-) -> tuple[Tumour, Floats, Floats, dict[str, float]]:
+def _add_graded(scene: Scene, settings: Graded, rng: np.random.Generator, label: int) -> tuple[Tumour, Floats, Floats]:
     """A tumour of a size that is drawn first, so that its distribution is as stated, and of graded contrast.
 
     Places and tissues are drawn until the tumour reaches the least contrast for its size, or else the strongest of
@@ -145,5 +111,4 @@ def _add_graded(
     full, tumour = max(found, key=lambda each: each[0])
     target = least + share_of_range * (full - least) if full > least else full
     tumour = replace(tumour, density=target / full)
-    signal, share = scene.with_tumour(tumour)
-    return tumour, signal, share, {"target": target, "draws": len(found)}
+    return tumour, *scene.with_tumour(tumour)

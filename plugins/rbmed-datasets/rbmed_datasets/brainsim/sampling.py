@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import ClassVar
@@ -23,7 +22,7 @@ KIND_MIX = (0.44, 0.33, 0.23)
 
 
 @dataclass(frozen=True)
-class Common(ABC):
+class Common:
     """What the settings of both editions have in common."""
 
     edition: ClassVar[int]
@@ -47,13 +46,14 @@ class Common(ABC):
         del split  # the same in all
         return self.slices
 
-    @abstractmethod
     def classes_of(self, hospital: int, count: int) -> list[int]:
-        """Labels of ``count`` patients of a hospital, sorted; shares are exact up to rounding."""
+        """Labels of ``count`` patients of a hospital, with a tumour first; shares are exact up to rounding."""
+        sick = round(HOSPITALS[hospital].prevalence * count)
+        return [1] * sick + [0] * (count - sick)
 
-    @abstractmethod
     def kinds(self, label: int) -> tuple[str, ...]:
         """Kinds of tumour that a patient with this label may have; none for a healthy one."""
+        return KINDS if label else ()
 
     def digest(self) -> str:
         """Blake2b hex digest of everything that the images depend on."""
@@ -77,15 +77,6 @@ class Settings(Common):
     revision: ClassVar[int] = REVISION
     min_cnr: float = 5.5
     min_area: float = 1500.0
-
-    def classes_of(self, hospital: int, count: int) -> list[int]:
-        """Patients with a tumour first."""
-        sick = round(HOSPITALS[hospital].prevalence * count)
-        return [1] * sick + [0] * (count - sick)
-
-    def kinds(self, label: int) -> tuple[str, ...]:
-        """All for label 1."""
-        return KINDS if label else ()
 
 
 @dataclass(frozen=True)
@@ -111,19 +102,16 @@ class Graded(Common):
         return self.test_slices if split == "test" else self.slices
 
     def classes_of(self, hospital: int, count: int) -> list[int]:
-        """Patients with a tumour first; where the kind is the label, each kind in turn."""
+        """Where the kind is the label, each kind in turn."""
         if self.task == "presence":
-            sick = round(HOSPITALS[hospital].prevalence * count)
-            return [1] * sick + [0] * (count - sick)
+            return super().classes_of(hospital, count)
         shares = np.roll(KIND_MIX, hospital)
         edges = np.rint(np.cumsum([0.0, *shares]) * count).astype(int)
         return np.repeat(np.arange(len(KINDS)), np.diff(edges)).tolist()
 
     def kinds(self, label: int) -> tuple[str, ...]:
-        """All for a tumour; the one that is the label."""
-        if self.task == "kind":
-            return (KINDS[label],)
-        return KINDS if label else ()
+        """Where the kind is the label, that one."""
+        return (KINDS[label],) if self.task == "kind" else super().kinds(label)
 
 
 @dataclass(frozen=True)

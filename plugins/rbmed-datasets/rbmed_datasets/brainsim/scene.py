@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmed_datasets.brainsim.anatomy import (
     Anatomy,
@@ -96,7 +97,7 @@ class Scene:
         gain = self.scan.bias / self.ceiling
         change = np.abs(np.clip(signal * gain, 0, 1) - np.clip(self.healthy * gain, 0, 1))
         noise = float(np.hypot(self.scan.sigma, READER_NOISE))
-        cnr = _over_lesion(change, share) / noise
+        cnr = mean_over(share > 0.5, change) / noise
         area = (change > 2 * noise).sum(axis=(1, 2)) * (self.scan.field_of_view / self.side) ** 2
         return float(cnr.min()), float(area.min())
 
@@ -106,7 +107,7 @@ class Scene:
         Without the limit at white it is nearly proportional to the tumour's density.
         """
         change = np.abs(signal - self.healthy) * (self.scan.bias / self.ceiling)
-        return float(_over_lesion(change, share).min())
+        return float(mean_over(share > 0.5, change).min())
 
     def radius(self, tumour: Tumour) -> Floats:
         """Radius in each slice of the disc with the area of the tumour without its oedema, mm, (K,)."""
@@ -115,8 +116,6 @@ class Scene:
         return np.asarray(np.sqrt(area / np.pi))
 
 
-def _over_lesion(change: Floats, share: Floats) -> Floats:
+def mean_over(lesion: NDArray[np.bool_], change: Floats) -> Floats:
     """Mean of ``change`` over the lesion in each slice, (K,); 0 where the slice misses it."""
-    lesion = share > 0.5
-    pixels = np.maximum(lesion.sum(axis=(1, 2)), 1)
-    return np.asarray((change * lesion).sum(axis=(1, 2)) / pixels)
+    return np.asarray((change * lesion).sum(axis=(1, 2)) / np.maximum(lesion.sum(axis=(1, 2)), 1))

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from queue import SimpleQueue
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rbmed_datasets.brainsim.render import Rendered, render
 from rbmed_datasets.brainsim.sampling import Common, Graded, Patient, Settings
@@ -25,8 +24,6 @@ from robustbench_med.errors import BadParameter
 
 #: A patient and the label.
 Job = tuple[Patient, int]
-#: images, masks, counterfactuals: uint8, bool, uint8, (K, S, S) each; radius and contrast of lesions: float64 (2, K).
-Arrays = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint8], NDArray[np.float64]]
 EDITIONS: dict[int, type[Common]] = {each.edition: each for each in (Settings, Graded)}
 
 #: Least number of patients per process that is worth starting one.
@@ -38,14 +35,14 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def render_all(settings: Common, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Arrays]]:
-    """Render every job; yields (position, arrays) in order of completion; the arrays do not depend on ``workers``."""
+def render_all(settings: Common, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[int, Rendered]]:
+    """Render every job; yields (position, images) in order of completion; they do not depend on ``workers``."""
     count = min(cpus() if workers is None else workers, len(jobs) // MIN_JOBS)
     if count < 2:
         for position, (patient, label) in enumerate(jobs):
-            yield position, _arrays(render(settings, patient, label))
+            yield position, render(settings, patient, label)
         return
-    results: SimpleQueue[tuple[int, Arrays] | None] = SimpleQueue()
+    results: SimpleQueue[tuple[int, Rendered] | None] = SimpleQueue()
     with ThreadPoolExecutor(count) as pool:
         shares = [range(start, len(jobs), count) for start in range(count)]
         threads = [pool.submit(_drive, settings, jobs, share, results) for share in shares]
@@ -60,13 +57,8 @@ def render_all(settings: Common, jobs: Sequence[Job], workers: int | None = None
             thread.result()
 
 
-def _arrays(done: Rendered) -> Arrays:
-    lesions = np.stack([done.lesions["radius"], done.lesions["contrast"]])
-    return done.images, done.masks, done.counterfactuals, lesions
-
-
 def _drive(
-    settings: Common, jobs: Sequence[Job], share: range, results: SimpleQueue[tuple[int, Arrays] | None]
+    settings: Common, jobs: Sequence[Job], share: range, results: SimpleQueue[tuple[int, Rendered] | None]
 ) -> None:
     """Feed one process its share of the jobs; always ends with None in ``results``."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -84,7 +76,7 @@ def _drive(
         results.put(None)
 
 
-def _ask(process: subprocess.Popen[bytes], settings: Common, patient: Patient, label: int) -> Arrays:
+def _ask(process: subprocess.Popen[bytes], settings: Common, patient: Patient, label: int) -> Rendered:
     """The arrays of one job, from a process.
 
     Raises:
@@ -104,7 +96,7 @@ def _ask(process: subprocess.Popen[bytes], settings: Common, patient: Patient, l
         lesions = np.frombuffer(process.stdout.read(16 * slices)).reshape(2, slices)
     except (OSError, ValueError) as error:
         raise RuntimeError("brainsim: a rendering process ended early; its error is printed above") from error
-    return images, masks.astype(bool), others, lesions
+    return Rendered(images, masks.astype(bool), others, lesions)
 
 
 def main() -> None:
@@ -113,7 +105,7 @@ def main() -> None:
     for line in sys.stdin:
         edition, settings, patient, label = json.loads(line)
         try:
-            images, masks, others, lesions = _arrays(render(EDITIONS[edition](**settings), Patient(**patient), label))
+            images, masks, others, lesions = render(EDITIONS[edition](**settings), Patient(**patient), label)
         except BadParameter as error:
             out.write(json.dumps(str(error)).encode() + b"\n")
         else:

@@ -117,13 +117,12 @@ def read(
 
 def are_probabilities(values: Tensor, reading: Reading) -> bool:
     """Whether the values of the entry lie in [0, 1] and, of several classes, add up to 1."""
-    return in_range(values) and (reading.single or reading.findings or add_up(_rows(values).detach()))
+    return in_range(values) and not is_independent(values, reading)
 
 
 def in_range(values: Tensor) -> bool:
     """Whether all values lie in [0, 1]."""
-    rows = values.detach()
-    return bool(((rows >= 0) & (rows <= 1)).all())
+    return bool(((values >= 0) & (values <= 1)).all())
 
 
 def is_independent(values: Tensor, reading: Reading) -> bool:

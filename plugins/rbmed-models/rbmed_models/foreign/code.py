@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from rbmed_models.foreign.imports import dependencies, package_root
+from rbmed_models.foreign.imports import dependencies, package_root, read
 from robustbench_med.errors import BadParameter
 
 #: Modules that are never run anew.
@@ -112,7 +112,7 @@ def _name(file: Path) -> str:
     """The name under which the file is imported: that in its package, if it lies in one or imports relatively."""
     folder, root = file.parent.resolve(), package_root(file)
     parts = folder.relative_to(root).parts
-    if not parts and _relative(file):
+    if not parts and any(level for level, _ in read(file.read_bytes()).modules):
         package = ModuleType(f"{folder.name.replace('.', '_')}")
         package.__path__ = [str(folder)]
         sys.modules.setdefault(package.__name__, package)
@@ -120,13 +120,6 @@ def _name(file: Path) -> str:
     stem = file.stem.replace(".", "_")
     taken = not parts and (stem in sys.modules or stem in sys.stdlib_module_names)
     return ".".join((*parts, f"_{stem}" if taken else stem))
-
-
-def _relative(file: Path) -> bool:
-    """The file, or one beside it, imports from its own package although its folder is none."""
-    from rbmed_models.foreign.imports import _read
-
-    return any(level for level, _ in _read(file.read_bytes()).modules)
 
 
 def told(error: BaseException, most: int = 300) -> str:

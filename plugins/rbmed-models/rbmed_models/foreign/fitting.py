@@ -43,13 +43,8 @@ class Match:
     outside: list[str] = field(default_factory=list)
 
     @property
-    def fits(self) -> bool:
-        """Nothing is missing, left over or of another shape."""
-        return not (self.missing or self.unexpected or self.shapes)
-
-    @property
     def faults(self) -> int:
-        """How many entries do not fit."""
+        """How many entries are missing, left over or of another shape."""
         return len(self.missing) + len(self.unexpected) + len(self.shapes)
 
 
@@ -72,7 +67,9 @@ def fill(body: nn.Module, file: Path, wanted: str = "", ignored: tuple[str, ...]
     if wanted and wanted not in found:
         raise WeightsError(f"weights {file} have no state {wanted!r}; they have {', '.join(found)}")
     compared = {name: _best(body, state, ignored) for name, state in found.items() if not wanted or name == wanted}
-    fitting = sorted((_copy(name, match.prefix), at, name) for at, (name, match) in _numbered(compared) if match.fits)
+    fitting = sorted(
+        (_copy(name, match.prefix), at, name) for at, (name, match) in enumerate(compared.items()) if not match.faults
+    )
     if not fitting:
         name = min(compared, key=lambda each: compared[each].faults)
         raise WeightsError(f"weights {file} do not fit {type(body).__name__}: {_reason(compared[name])}")
@@ -91,10 +88,6 @@ def fill(body: nn.Module, file: Path, wanted: str = "", ignored: tuple[str, ...]
     if others:
         notes.append(f"state {name or 'at the top'} of {file.name}; state={others[0]} takes another")
     return notes
-
-
-def _numbered(compared: Mapping[str, Match]) -> Iterator[tuple[int, tuple[str, Match]]]:
-    return enumerate(compared.items())
 
 
 def _copy(*names: str) -> bool:

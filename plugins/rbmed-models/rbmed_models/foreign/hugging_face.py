@@ -93,7 +93,11 @@ def stated(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"output": "logits"}
     config, images = (_read(folder / name) for name in DESCRIPTIONS)
     labels = config.get("id2label") or {}
-    names = tuple(str(labels[key]) for key in sorted(labels, key=int)) if all(map(_whole, labels)) else ()
+    names = (
+        tuple(str(labels[key]) for key in sorted(labels, key=int))
+        if all(str(key).isdecimal() for key in labels)
+        else ()
+    )
     if names and not any(re.fullmatch(r"LABEL_\d+", name) for name in names) and len(set(names)) == len(names):
         found["classes"] = names
     if isinstance(config.get("num_channels"), int):
@@ -109,10 +113,6 @@ def stated(folder: Path) -> dict[str, Any]:
         if isinstance(values, list) and values:
             found[name] = tuple(map(float, values))
     return found
-
-
-def _whole(key: object) -> bool:
-    return str(key).isdecimal()
 
 
 def _read(file: Path) -> dict[str, Any]:

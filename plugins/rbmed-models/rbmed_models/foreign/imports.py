@@ -70,7 +70,7 @@ def package_root(file: Path) -> Path:
 
 def _followed(file: Path, folder: Path) -> Iterator[Path]:
     try:
-        found = _read(file.read_bytes())
+        found = read(file.read_bytes())
     except OSError:
         return  # the digest says so
     roots = list(dict.fromkeys([folder, file.parent, package_root(file)]))
@@ -140,7 +140,7 @@ def _installed(path: Path) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _read(code: bytes) -> Found:
+def read(code: bytes) -> Found:
     """What a text refers to; nothing of one that is not Python: running it says why."""
     try:
         tree = ast.parse(code)
