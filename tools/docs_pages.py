@@ -107,29 +107,29 @@ def commands() -> str:
     """Every command and option."""
     lines = ["# Commands", "", "Also printed by `rbmed COMMAND --help`.", ""]
     root = get_command(app)
-    lines += [*_options("rbmed", root, 2)]
+    lines += _options("rbmed", root)
     for name, command in every_command(root, "rbmed"):
-        lines += _options(name, command, 2)
+        lines += _options(name, command)
     return "\n".join(lines)
 
 
 def every_command(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """Every command by its full name, as the command line finds it."""
     for name in sorted(group.commands):
-        command = group.get_command(_context(group), name)
+        command = group.get_command(click.Context(group), name)
         yield f"{prefix} {name}", command
         if hasattr(command, "commands"):
             yield from every_command(command, f"{prefix} {name}")
 
 
-def _options(name: str, command: Any, level: int) -> list[str]:
-    lines = [f"{'#' * level} {name}", "", _prose(command.help or ""), ""]
+def _options(name: str, command: Any) -> list[str]:
+    lines = [f"## {name}", "", _prose(command.help or ""), ""]
     rows = []
     for option in command.params:
         if getattr(option, "hidden", False):
             continue
         shown = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts) if text.startswith("-"))
-        shown = shown or f"`{option.make_metavar(_context(command))}`"
+        shown = shown or f"`{option.make_metavar(click.Context(command))}`"
         rows.append(f"| {_cell(shown)} | {_cell(help_of(command, option))} |")
     return [*lines, "| Option | |", "|---|---|", *rows, ""] if rows else lines
 
@@ -143,10 +143,6 @@ def help_of(command: Any, option: Any) -> str:
     if not (text := getattr(option, "help", None)):
         raise RuntimeError(f"{command.name}: {option.name} has no help")
     return str(text)
-
-
-def _context(command: Any) -> Any:
-    return click.Context(command)
 
 
 def _doc(value: Any) -> str:

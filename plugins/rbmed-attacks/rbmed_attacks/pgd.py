@@ -80,8 +80,6 @@ class LeeKim(GradientAttack):
     eot: int | None = 20
 
     class Params(rbmed.Params):
-        """Parameters of PGD in Lee & Kim's setting."""
-
         steps: int = Field(200, ge=1, description="Gradients.")
         loss: Literal["auto", "ce", "bce", "margin", "vote"] = Field(
             "auto", description="What is maximised; auto is the published ce, but margin for 2 classes."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -54,14 +55,14 @@ class FederatedStrategy(StrategyBase):
             HarnessError: the training diverged, or a client failed.
         """
         from rbmed_fl.flower_grid import quiet  # they import Flower, which who only evaluates does not wait for
-        from rbmed_fl.session import Session, run
+        from rbmed_fl.session import Session
 
         if not clients:
             raise DataError(f"strategy {type(self).__name__} was given no clients; at least one is needed")
         for name, split in clients.items():
             if not len(split):
                 raise DataError(f"client {name!r} has no training images; leave it out")
-        engine = parse_engine(self.params.engine)[1]
+        engine_name, engine = parse_engine(self.params.engine)
         names = engine.client_names(clients)
         classes = 1 + max(int(split.labels.max()) for split in clients.values())
         labels = next(iter(clients.values())).labels
@@ -90,7 +91,7 @@ class FederatedStrategy(StrategyBase):
 
                 if state.done < self.params.rounds:
                     session = Session(task, state, checkpoint, clients, stores, on_local_round, job)
-                    run(self.params.engine, session)
+                    importlib.import_module(f"rbmed_fl.engines.{engine_name}").run(engine, session)
             return self._result(task, clients, state, stores)
 
     def _storage(

@@ -1,15 +1,13 @@
-"""One training, from its current round to its last, and the engine that runs it."""
+"""One training, from its current round to its last, as an engine runs it."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.serverapp import ServerApp
 
 from rbmed_fl.checkpoint import ClientStore, ServerCheckpoint, ServerState
-from rbmed_fl.engines.config import parse_engine
 from rbmed_fl.server import OnLocalRound, server_app
 from rbmed_fl.task import TrainingTask
 from robustbench_med import Split, TrainJob
@@ -40,13 +38,3 @@ class Session:
     def server(self) -> ServerApp:
         """The server's code, for engines that run it in this process."""
         return server_app(self.task, self.state, self.checkpoint, self.on_local_round)
-
-
-def run(engine: str, session: Session) -> None:
-    """Run a session to its end on an engine, given as text.
-
-    Raises:
-        BadParameter: the engine or one of its parameters is not valid.
-    """
-    name, params = parse_engine(engine)
-    importlib.import_module(f"rbmed_fl.engines.{name}").run(params, session)

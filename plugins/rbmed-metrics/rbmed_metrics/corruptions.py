@@ -24,8 +24,6 @@ class Corruptions(Report):
     """
 
     class Params(rbmed.Params):
-        """What is compared with."""
-
         baseline: str = Field("undefended", description="Name of the defense that errors are divided by.")
 
     def render(self, table: pd.DataFrame) -> str:

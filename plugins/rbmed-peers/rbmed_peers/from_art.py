@@ -104,8 +104,6 @@ class ART(Peer):
     )
 
     class Params(Passed):
-        """The attack's name; the rest goes to its class."""
-
         attack: str = Field(description=f"Name of its class: {', '.join(_NORMS)}.")
 
     Params.catalogue = catalogue

@@ -88,8 +88,6 @@ class Foolbox(Peer):
     catalogue = Catalogue("foolbox", "foolbox", "foolbox", _OFFERS, _REFUSED, _OWNED, _WITHOUT_GRADIENT)
 
     class Params(Passed):
-        """The attack's name; the rest goes to its class."""
-
         attack: str = Field(description=f"Name of its class: {', '.join(_OFFERS)}.")
 
     Params.catalogue = catalogue

@@ -91,8 +91,6 @@ class TorchAttacks(Peer):
     )
 
     class Params(Passed):
-        """The attack's name; the rest goes to its class."""
-
         attack: str = Field(description=f"Name of its class: {', '.join(_NORMS)}.")
 
     Params.catalogue = catalogue

@@ -16,7 +16,7 @@ from robustbench_med.errors import BadParameter
 def test_plugin_module_imports_no_library() -> None:
     code = (
         "import sys, rbmed_peers.plugin as p; list(p.rbmed_attacks());"
-        "print(sorted({'torch', *p.SPECS} & set(sys.modules)))"
+        "print(sorted({'torch', *(spec.name for spec in p.SPECS)} & set(sys.modules)))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
@@ -42,7 +42,7 @@ def test_command_line_form(library, text, shown) -> None:
     pytest.importorskip(library)
     from robustbench_med import parse
 
-    module, _, name = plugin.SPECS[library].target.partition(":")
+    module, _, name = next(spec for spec in plugin.SPECS if spec.name == library).target.partition(":")
     cls = getattr(importlib.import_module(module), name)
     given = dict(parse(text).params)
     given = {"attack": given.pop(""), **given}

@@ -33,7 +33,6 @@ from rbmed_fl.engines.config import SimulationEngine
 from rbmed_fl.engines.inprocess import acting_as
 from rbmed_fl.flower_grid import quiet
 from rbmed_fl.session import Session
-from robustbench_med import Split
 from robustbench_med.errors import HarnessError, UsageError
 
 #: Ray: no usage statistics, no change of CUDA_VISIBLE_DEVICES, workers with this interpreter, and the loopback address
@@ -63,14 +62,10 @@ def run(params: SimulationEngine, session: Session) -> None:
         _ray(min(params.total, params.cpus * len(clients)), params.gpus > 0),
     ):
         for index, split in enumerate(session.clients.values()):
-            _write(split, Path(folder) / f"{index}.safetensors")
+            parts = {"images": split.images.contiguous(), "labels": split.labels.contiguous()}
+            safetensors.torch.save_file(parts, Path(folder) / f"{index}.safetensors")
         app = _client_app(session, Path(folder), params.cpus)
         _simulate(session.server(), app, len(clients), {"num_cpus": params.cpus, "num_gpus": params.gpus})
-
-
-def _write(split: Split, path: Path) -> None:
-    parts = {"images": split.images.contiguous(), "labels": split.labels.contiguous()}
-    safetensors.torch.save_file(parts, path)
 
 
 def _client_app(session: Session, folder: Path, threads: int) -> ClientApp:
