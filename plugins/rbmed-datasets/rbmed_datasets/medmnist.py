@@ -159,7 +159,9 @@ class MedMnist(FolderDataset):
         path = self._path
         notes = [self._md5_note(path), "no patient ids: each image, or volume, counts as a patient"]
         made, labels, ids, parts, shapes, widths = [], [], [], [], set(), set()
-        with _opened(path) as stored:
+        if not _is_medmnist(path):
+            raise DataError(f"file {path} is no file of MedMNIST (.npz with train_images, train_labels, ...)")
+        with np.load(path, allow_pickle=False) as stored:
             for part, split in _PARTS.items():
                 images, answers = _array(stored, path, f"{part}_images"), _array(stored, path, f"{part}_labels")
                 answers = _checked(path, part, images, answers)
@@ -252,12 +254,6 @@ def _is_medmnist(path: Path) -> bool:
             return {"train_images.npy", "test_labels.npy"} <= set(archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
-
-
-def _opened(path: Path) -> Any:
-    if not _is_medmnist(path):
-        raise DataError(f"file {path} is no file of MedMNIST (.npz with train_images, train_labels, ...)")
-    return np.load(path, allow_pickle=False)
 
 
 def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:

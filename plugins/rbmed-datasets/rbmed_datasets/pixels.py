@@ -123,7 +123,8 @@ def _pillow(path: Path, page: int) -> Image.Image | _Deep:
     with files.opened(path) as image:
         image.seek(page)
         if count := _HALVED.get(_rawmode(image)):
-            return _oriented(_both_halves(path, image, count), image), "unsigned", False
+            turned = int(image.getexif().get(_ORIENTATION, 1))
+            return _upright(_both_halves(path, image, count), turned), "unsigned", False
         tags = getattr(image, "tag_v2", {})
         image.load()
         upright = ImageOps.exif_transpose(image)
@@ -165,10 +166,6 @@ def _both_halves(path: Path, image: Any, count: int) -> NDArray[np.uint16]:
         low = np.asarray(again)
     both: NDArray[np.uint16] = (high << 8) | low
     return both
-
-
-def _oriented(values: NDArray[Any], image: Image.Image) -> NDArray[Any]:
-    return _upright(values, int(image.getexif().get(_ORIENTATION, 1)))
 
 
 def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ it brings torchvision and torch's compiler. A test compares the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -31,10 +32,6 @@ class ResNetParams(rbmed.Params):
     std: float = Field(0.25, gt=0, description="Divides pixels inside the model, after the mean is subtracted.")
 
 
-def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(4, channels)
-
-
 class Features(nn.Module):
     """Images in [0, 1] (N, C, H, W) -> pooled features (N, ``width``); normalises its input."""
 
@@ -49,7 +46,7 @@ class Features(nn.Module):
             widths,
             params.layers,
             params.width // 2,
-            nn.BatchNorm2d if params.norm == "batch" else _group_norm,
+            nn.BatchNorm2d if params.norm == "batch" else partial(nn.GroupNorm, 4),
             params.pool,
         )
         self.width: int = widths[-1]

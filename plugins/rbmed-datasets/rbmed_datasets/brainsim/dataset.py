@@ -75,6 +75,7 @@ class Simulated(Dataset):
         slices = settings.slices_in(name)
         people = [patient for patient in sampling.patients(settings, name) for _ in range(slices)]
         images, others = bundle["images"], bundle.get("counterfactuals")
+        lesions = torch.from_numpy(bundle["lesions"]).float() if self.graded else ()
         shape = images.shape
         masks = np.unpackbits(bundle["masks"].ravel(), count=images.size).reshape(shape).astype(bool)
         return Split(
@@ -84,7 +85,7 @@ class Simulated(Dataset):
             sites=tuple(patient.site for patient in people),
             masks=torch.from_numpy(masks)[:, None],
             counterfactuals=None if others is None else _tensor(others),
-            lesions=_lesions(bundle["lesions"]) if self.graded else {},
+            lesions=dict(zip(("radius", "contrast"), lesions, strict=False)),
         )
 
     def sites_of(self, split: str) -> tuple[str, ...]:
@@ -196,8 +197,3 @@ class BrainSim2(Simulated):
 
 def _tensor(images: NDArray[Any]) -> torch.Tensor:
     return (torch.from_numpy(images).to(torch.float32) / 255)[:, None]
-
-
-def _lesions(measured: NDArray[Any]) -> dict[str, torch.Tensor]:
-    radius, contrast = torch.from_numpy(measured).to(torch.float32)
-    return {"radius": radius, "contrast": contrast}

@@ -54,12 +54,9 @@ class Scene:
         self.head, self.inside = head_signal(self.anatomy, self.distance, self.tissues, self.sequence)
         self.texture = 1 + cosine_field(self.anatomy.texture, self.side)
         self.healthy = self.head + self.inside * self.brain(self.y, self.x)[0]
-        self.ceiling = self._ceiling()
-
-    def _ceiling(self) -> float:
-        """The signal displayed as white, from the brain without a tumour."""
+        # The signal displayed as white, from the brain without a tumour.
         seen = (self.healthy * self.scan.bias)[self.inside > 0.9]
-        return float(np.quantile(seen[::7], 0.99)) * self.scan.window * self.sequence.headroom
+        self.ceiling = float(np.quantile(seen[::7], 0.99)) * self.scan.window * self.sequence.headroom
 
     def brain(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Signal of the brain and share of white matter, (K, H, W), tissue read at atlas positions in mm."""

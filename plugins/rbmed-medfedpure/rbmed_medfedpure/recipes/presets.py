@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,16 +42,13 @@ class RecipePreset:
     params: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
 
-def _each(names: Iterable[str], params: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return dict.fromkeys(names, params)
-
-
 def _longer(schedule: Mapping[str, Any], autoencoder: Mapping[str, Any], diffusion: Mapping[str, Any]) -> RecipePreset:
     """``small`` with these schedules of its classifiers, autoencoders and diffusion networks."""
     params = {
-        "strategy": _each(STRATEGIES, schedule),
-        "detector": _each(("mae", "dram"), autoencoder),
-        "purifier": _each(DIFFUSION, diffusion) | {"ddim": {**diffusion, "steps": 2}, "mae-repair": autoencoder},
+        "strategy": dict.fromkeys(STRATEGIES, schedule),
+        "detector": dict.fromkeys(("mae", "dram"), autoencoder),
+        "purifier": dict.fromkeys(DIFFUSION, diffusion)
+        | {"ddim": {**diffusion, "steps": 2}, "mae-repair": autoencoder},
     }
     return RecipePreset("ddim", "consistency", 0.05, params)
 
@@ -105,9 +102,9 @@ PRESETS: dict[str, RecipePreset] = {
         0.18,
         {
             "model": {"moe": _MIXTURE, "resnet": _RESNET18},
-            "strategy": _each(STRATEGIES, _SCHEDULE),
-            "detector": _each(("mae", "dram"), _AUTOENCODER),
-            "purifier": _each(DIFFUSION, _DIFFUSION)
+            "strategy": dict.fromkeys(STRATEGIES, _SCHEDULE),
+            "detector": dict.fromkeys(("mae", "dram"), _AUTOENCODER),
+            "purifier": dict.fromkeys(DIFFUSION, _DIFFUSION)
             | {"ddpm": {**_DIFFUSION, "t_min": 50, "t_max": 150}, "mae-repair": _AUTOENCODER},
         },
     ),
