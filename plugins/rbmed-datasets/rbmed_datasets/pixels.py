@@ -123,8 +123,8 @@ def _pillow(path: Path, page: int) -> Image.Image | _Deep:
     with files.opened(path) as image:
         image.seek(page)
         if count := _HALVED.get(_rawmode(image)):
-            turned = int(image.getexif().get(_ORIENTATION, 1))
-            return _upright(_both_halves(path, image, count), turned), "unsigned", False
+            whole = _both_halves(path, image, count)
+            return _upright(whole, int(image.getexif().get(_ORIENTATION, 1))), "unsigned", False
         tags = getattr(image, "tag_v2", {})
         image.load()
         upright = ImageOps.exif_transpose(image)
