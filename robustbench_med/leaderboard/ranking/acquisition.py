@@ -5,7 +5,6 @@ Artefacts at random are the control of the search: the same family, limits and i
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.figures import figure
-from robustbench_med.leaderboard.ranking.rows import unique
+from robustbench_med.leaderboard.ranking.rows import grouped, unique
+from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
 from robustbench_med.records.record import Record
 
 NORM = "acquisition"
@@ -52,50 +52,31 @@ class Artefacts:
         return None if self.worst is None or self.chance is None else self.chance.value - self.worst.value
 
 
-@dataclass(frozen=True)
-class AcquisitionBoard:
-    """Artefacts within the same share of the physical limits, on the same images.
+def acquisition_boards(records: Iterable[Record]) -> list[StudyBoard[Artefacts]]:
+    """Measured cells by data set, share of the limits, and images.
 
-    Attributes:
-        title: data set and share.
-        images, patients: how many.
-        rows: by system, all artefacts at once first, then those that take most.
+    Rows are by system, all artefacts at once first, then those that take most.
     """
-
-    title: str
-    images: int
-    patients: int | None
-    rows: tuple[Artefacts, ...]
-
-
-def acquisition_boards(records: Iterable[Record]) -> list[AcquisitionBoard]:
-    """Measured cells by data set, share of the limits, and images."""
-    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in unique(records):
-        if record.status == "ok" and record.threat.norm == NORM:
-            groups[identity.board_key(record), identity.images(record)].append(record)
+    measured = (record for record in unique(records) if record.status == "ok" and record.threat.norm == NORM)
+    groups = grouped(measured, lambda record: (identity.board_key(record), identity.images(record)))
     return sorted(map(_board, groups.values()), key=lambda board: board.title)
 
 
-def _board(group: Sequence[Record]) -> AcquisitionBoard:
-    cells: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in group:
-        physics = str(_params(record).get("physics", ALL))
-        cells[identity.system_name(record), record.threat.access, physics].append(record)
-    rows = sorted((_artefacts(key, own) for key, own in cells.items()), key=_place)
-    first = group[0]
-    patients = [record.patients for record in group if record.patients is not None]
-    title = f"{identity.data_name(first)}, share {identity.eps_text(first)} of the limits"
-    return AcquisitionBoard(title, first.n, min(patients, default=None), tuple(rows))
+def _board(group: Sequence[Record]) -> StudyBoard[Artefacts]:
+    rows = sorted((_artefacts(key, own) for key, own in grouped(group, _key).items()), key=_place)
+    title = f"{identity.data_name(group[0])}, share {identity.eps_text(group[0])} of the limits"
+    return StudyBoard(title, *size(group), tuple(rows))
+
+
+def _key(record: Record) -> tuple[str, str, str]:
+    return identity.system_name(record), record.threat.access, str(_params(record).get("physics", ALL))
 
 
 def _artefacts(key: tuple[str, str, str], records: Sequence[Record]) -> Artefacts:
-    kinds: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        kinds[_kind(record)].append(record)
-    tries = max((int(_params(record).get("restarts", 1)) for record in kinds["search"]), default=0)
+    kinds = grouped(records, _kind)
+    tries = max((int(_params(record).get("restarts", 1)) for record in kinds.get("search", ())), default=0)
     worst, chance, search = (
-        figure(kinds[kind], "robust_accuracy") if kinds[kind] else None for kind in ("worst", "chance", "search")
+        figure(kinds[kind], "robust_accuracy") if kind in kinds else None for kind in ("worst", "chance", "search")
     )
     return Artefacts(*key, figure(records, "clean_accuracy"), worst, chance, search, tries, tuple(records))
 

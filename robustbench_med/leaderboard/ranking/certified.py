@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.figures import figure
-from robustbench_med.leaderboard.ranking.rows import unique
+from robustbench_med.leaderboard.ranking.rows import grouped, unique
+from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 from robustbench_med.records.sections.certified import CertifiedSection
@@ -51,50 +51,37 @@ class Bounds:
         return None if self.certified is None or self.attacked is None else self.attacked.value - self.certified.value
 
 
-@dataclass(frozen=True)
-class CertifiedBoard:
-    """What was certified and attacked on the same images.
+def certified_boards(records: Iterable[Record]) -> list[StudyBoard[Bounds]]:
+    """Measured cells in L2 by data set and images; those without any certificate are left out.
 
-    Attributes:
-        title: data set and norm.
-        images, patients: how many.
-        rows: certified systems first, each by radius, an attack before controls.
+    Rows of certified systems are first, each by radius, an attack before controls.
     """
-
-    title: str
-    images: int
-    patients: int | None
-    rows: tuple[Bounds, ...]
-
-
-def certified_boards(records: Iterable[Record]) -> list[CertifiedBoard]:
-    """Measured cells in L2 by data set and images; those without any certificate are left out."""
-    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in unique(records):
-        if record.status == "ok" and record.threat.norm == "l2" and not record.attack.is_ladder:
-            data, threat = record.dataset, record.threat
-            key = (data.name, data.digest, data.partition, threat.goal, threat.finding, identity.images(record))
-            groups[key].append(record)
+    measured = [record for record in unique(records) if record.status == "ok" and record.threat.norm == "l2"]
+    groups = grouped((record for record in measured if not record.attack.is_ladder), _images)
     found = [_board(group) for group in groups.values() if any(record.certified is not None for record in group)]
     return sorted(found, key=lambda board: (board.title, -board.images))
 
 
-def _board(group: Sequence[Record]) -> CertifiedBoard:
-    cells: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in group:
-        how = record.certified
-        asked = (how.sigma, how.n0, how.n, how.alpha) if how is not None else ()
-        key = (
-            *(identity.system_name(record), identity.weights(record)),
-            *(formatted(record.attack), record.threat.access, record.threat.eps, asked),
-        )
-        cells[key].append(record)
-    rows = sorted((_bounds(own) for own in cells.values()), key=_place)
-    first = group[0]
-    patients = [record.patients for record in group if record.patients is not None]
-    title = f"{identity.data_name(first)}, {first.threat.norm.capitalize()}"
-    goal = "" if first.threat.goal == "untargeted" else f", {first.threat.goal}"
-    return CertifiedBoard(title + goal, first.n, min(patients, default=None), tuple(rows))
+def _images(record: Record) -> tuple[Any, ...]:
+    data, threat = record.dataset, record.threat
+    return data.name, data.digest, data.partition, threat.goal, threat.finding, identity.images(record)
+
+
+def _board(group: Sequence[Record]) -> StudyBoard[Bounds]:
+    rows = sorted(map(_bounds, grouped(group, _asked).values()), key=_place)
+    threat = group[0].threat
+    title = f"{identity.data_name(group[0])}, {threat.norm.capitalize()}"
+    goal = "" if threat.goal == "untargeted" else f", {threat.goal}"
+    return StudyBoard(title + goal, *size(group), tuple(rows))
+
+
+def _asked(record: Record) -> tuple[Any, ...]:
+    how = record.certified
+    return (
+        *(identity.system_name(record), identity.weights(record)),
+        *(formatted(record.attack), record.threat.access, record.threat.eps),
+        (how.sigma, how.n0, how.n, how.alpha) if how is not None else (),
+    )
 
 
 def _bounds(records: Sequence[Record]) -> Bounds:

@@ -16,7 +16,8 @@ import numpy as np
 
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.ranking.rows import unique
+from robustbench_med.leaderboard.ranking.rows import grouped, unique
+from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.statistics.intervals import share_interval
@@ -52,33 +53,27 @@ class Corrupted:
 
 
 @dataclass(frozen=True)
-class CorruptionBoard:
-    """Corruptions of the same images.
+class CorruptionBoard(StudyBoard[Corrupted]):
+    """Rows are by system, the mean first, then the corruptions that take most.
 
-    Attributes:
-        title: data set.
-        images, patients: how many.
-        clean: balanced accuracy on clean images by system, the control: nothing is corrupted.
-        rows: by system, the mean first, then the corruptions that take most.
+    ``clean`` is the balanced accuracy on clean images by system, the control: nothing is corrupted.
     """
 
-    title: str
-    images: int
-    patients: int | None
     clean: Mapping[str, float]
-    rows: tuple[Corrupted, ...]
 
 
 def corruption_boards(
     records: Iterable[Record], outcomes: Mapping[str, ImageResults], baseline: str = BASELINE
 ) -> list[CorruptionBoard]:
     """Measured cells by data set and images; each corruption at each severity once, as it was measured last."""
-    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in unique(records):
-        if record.status == "ok" and record.threat.norm == NORM:
-            data = record.dataset
-            groups[data.name, data.digest, data.partition, identity.images(record), record.seed].append(record)
+    measured = (record for record in unique(records) if record.status == "ok" and record.threat.norm == NORM)
+    groups = grouped(measured, _images)
     return sorted((_board(group, outcomes, baseline) for group in groups.values()), key=lambda board: board.title)
+
+
+def _images(record: Record) -> tuple[Any, ...]:
+    data = record.dataset
+    return data.name, data.digest, data.partition, identity.images(record), record.seed
 
 
 #: System and access.
@@ -95,10 +90,8 @@ def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults], baseli
     for system, own in systems.items():
         found = [_corrupted(system, name, cells, of_base, outcomes) for name, cells in own.items()]
         rows += [_mean(system, found), *sorted(found, key=lambda row: (-row.be, row.name))]
-    first = group[0]
-    patients = [record.patients for record in group if record.patients is not None]
     clean = {system: 1 - _clean_error(list(_first_of(own).values())) for (system, _), own in systems.items()}
-    return CorruptionBoard(identity.data_name(first), first.n, min(patients, default=None), clean, tuple(rows))
+    return CorruptionBoard(identity.data_name(group[0]), *size(group), tuple(rows), clean)
 
 
 def _first_of(own: Mapping[str, Mapping[int, Record]]) -> Mapping[int, Record]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record, dumped
 from robustbench_med.records.sections.base import moment
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,20 @@ def unique(records: Iterable[Record]) -> list[Record]:
     return list(found.values())
 
 
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Records with equal keys together, in their order."""
+    found: dict[Key, list[Record]] = defaultdict(list)
+    for record in records:
+        found[key(record)].append(record)
+    return found
+
+
 def slots(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     """Records that answer one question, oldest first: the last one counts, and supersedes the others.
 
     One question: a system trained with one seed, one protocol with one seed, the same images.
     """
-    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in sorted(records, key=newest):
-        found[slot(record)].append(record)
-    return found
+    return grouped(sorted(records, key=newest), slot)
 
 
 def slot(record: Record) -> tuple[Any, ...]:
@@ -73,7 +80,7 @@ def rows(records: Sequence[Record]) -> list[RowRecords]:
     ladders = [record for record in counted if record.attack.is_ladder]
     measured = [record for record in ladders if record.status == "ok"]
     found = []
-    for (protocol, probe, _), group in _grouped(measured).items():
+    for (protocol, probe, _), group in _alike(measured).items():
         if probe and len(measured) > len([record for record in measured if record.role == "probe"]):
             continue  # a ladder on more images says more
         # One that failed is no reason to believe those of other seeds.
@@ -86,9 +93,9 @@ def rows(records: Sequence[Record]) -> list[RowRecords]:
     if found:
         return found
     failed = [record for record in ladders if record.status == "failed"]
-    found = [_row(protocol, group, records) for (protocol, *_), group in _grouped(failed).items()]
+    found = [_row(protocol, group, records) for (protocol, *_), group in _alike(failed).items()]
     found += _single(counted, records)
-    return found or [_row(protocol, group, records) for (protocol, *_), group in _grouped(ladders).items()]
+    return found or [_row(protocol, group, records) for (protocol, *_), group in _alike(ladders).items()]
 
 
 def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[RowRecords]:
@@ -96,21 +103,16 @@ def _single(counted: Sequence[Record], records: Sequence[Record]) -> list[RowRec
     plain = [record for record in counted if not record.attack.is_ladder]
     attacks = [record for record in plain if record.status == "ok" and not record.attack.is_control]
     if not attacks:
-        return [_row(protocol, group, records, single=True) for (protocol, *_), group in _grouped(plain).items()]
-    by_images = defaultdict(list)
-    for record in attacks:
-        by_images[identity.images(record)].append(record)
+        return [_row(protocol, group, records, single=True) for (protocol, *_), group in _alike(plain).items()]
+    by_images = grouped(attacks, identity.images)
     _, group = max(by_images.items(), key=lambda item: (len({r.threat.access for r in item[1]}), item[0][1], item[0]))
     protocol = " + ".join(sorted({identity.protocol(record) for record in group}))
     return [_row(protocol, group, records, single=True)]
 
 
-def _grouped(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
+def _alike(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     """By protocol, whether it is a probe, and images."""
-    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        found[identity.protocol(record), record.role == "probe", identity.images(record)].append(record)
-    return found
+    return grouped(records, lambda record: (identity.protocol(record), record.role == "probe", identity.images(record)))
 
 
 def _row(protocol: str, group: Sequence[Record], records: Sequence[Record], single: bool = False) -> RowRecords:

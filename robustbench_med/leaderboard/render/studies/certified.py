@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from robustbench_med.leaderboard.entry import Figure
-from robustbench_med.leaderboard.ranking.certified import Bounds, CertifiedBoard, certified_boards, curves
+from robustbench_med.leaderboard.ranking.certified import Bounds, certified_boards, curves
+from robustbench_med.leaderboard.ranking.studies import StudyBoard
 from robustbench_med.leaderboard.render.columns import images_of, with_interval
 from robustbench_med.leaderboard.render.page import certificates, charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
@@ -60,7 +61,7 @@ def certified_study(source: StudySources) -> Study | None:
     )
 
 
-def _learned(boards: Sequence[CertifiedBoard]) -> str:
+def _learned(boards: Sequence[StudyBoard[Bounds]]) -> str:
     """Of the row whose bounds say most: the largest radius at which half of the images or more are certified."""
     rows = [row for board in boards for row in board.rows if row.certified and row.attacked and not row.control]
     if not rows:
@@ -73,7 +74,7 @@ def _learned(boards: Sequence[CertifiedBoard]) -> str:
     )
 
 
-def _table(board: CertifiedBoard) -> Table:
+def _table(board: StudyBoard[Bounds]) -> Table:
     first = next((row.how for row in board.rows if row.how is not None), None)
     how = "" if first is None else _how(board)
     return Table(
@@ -87,15 +88,15 @@ def _table(board: CertifiedBoard) -> Table:
     )
 
 
-def _named(board: CertifiedBoard) -> list[tuple[str, str]]:
+def _named(board: StudyBoard[Bounds]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row.system, row.attack) for row in board.rows))
 
 
-def _of(board: CertifiedBoard, system: str, attack: str) -> list[Record]:
+def _of(board: StudyBoard[Bounds], system: str, attack: str) -> list[Record]:
     return [record for row in board.rows if (row.system, row.attack) == (system, attack) for record in row.records]
 
 
-def _how(board: CertifiedBoard) -> str:
+def _how(board: StudyBoard[Bounds]) -> str:
     """How the systems were certified, each way once."""
     ways = dict.fromkeys(
         f"{row.system}: noise of {row.how.sigma:g}, {row.how.n:,} samples of each image, and {row.how.n0:,} to choose "
@@ -125,7 +126,7 @@ def _line(row: Bounds) -> Line:
     )
 
 
-def chart(board: CertifiedBoard) -> Markup:
+def chart(board: StudyBoard[Bounds]) -> Markup:
     """Certified accuracy over the radius, and what attacks left at theirs, of all systems of a board."""
     certified = {
         system: [(point.radius, Figure(point.accuracy, point.low, point.high)) for point in section.curve]
@@ -142,7 +143,7 @@ def chart(board: CertifiedBoard) -> Markup:
     return certificates.together(certified, {system: sorted(found.items()) for system, found in attacked.items()})
 
 
-def _facts(board: CertifiedBoard, row: Bounds) -> dict[str, Any]:
+def _facts(board: StudyBoard[Bounds], row: Bounds) -> dict[str, Any]:
     how = row.how
     return {
         "board": board.title,

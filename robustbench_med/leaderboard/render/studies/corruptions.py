@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustbench_med.leaderboard.entry import Figure
-from robustbench_med.leaderboard.ranking.acquisition import ALL, AcquisitionBoard, Artefacts, acquisition_boards
+from robustbench_med.leaderboard.ranking.acquisition import ALL, Artefacts, acquisition_boards
 from robustbench_med.leaderboard.ranking.corruptions import (
     BASELINE,
     SEVERITIES,
@@ -14,6 +14,7 @@ from robustbench_med.leaderboard.ranking.corruptions import (
     CorruptionBoard,
     corruption_boards,
 )
+from robustbench_med.leaderboard.ranking.studies import StudyBoard
 from robustbench_med.leaderboard.render.columns import images_of, with_interval
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
@@ -81,7 +82,7 @@ def corruptions_study(source: StudySources) -> Study | None:
     )
 
 
-def _learned(chosen: Sequence[AcquisitionBoard], drawn: Sequence[CorruptionBoard]) -> str:
+def _learned(chosen: Sequence[StudyBoard[Artefacts]], drawn: Sequence[CorruptionBoard]) -> str:
     """The largest difference between chosen artefacts and chance; else the corruption that costs most."""
     rows = [row for board in chosen for row in board.rows if row.difference is not None]
     if rows:
@@ -96,7 +97,7 @@ def _learned(chosen: Sequence[AcquisitionBoard], drawn: Sequence[CorruptionBoard
     return f"{worst.name} costs {worst.system} most: {with_interval(worst.kept)} % of the images stay right."
 
 
-def _chosen(board: AcquisitionBoard) -> Table:
+def _chosen(board: StudyBoard[Artefacts]) -> Table:
     return Table(
         f"Worst-case acquisition: {board.title}",
         f"{images_of(board.images, board.patients)}.",
@@ -158,7 +159,7 @@ def _plain(value: float | None) -> Cell:
     return share(None if value is None else Figure(value))
 
 
-def _chosen_facts(board: AcquisitionBoard, row: Artefacts) -> dict[str, Any]:
+def _chosen_facts(board: StudyBoard[Artefacts], row: Artefacts) -> dict[str, Any]:
     return {
         "board": f"acquisition, {board.title}",
         "images": board.images,
