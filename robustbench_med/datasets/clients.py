@@ -133,7 +133,7 @@ class _Without(_Wrapped):
             return self._of_sites(self.base.split(name), unseen=False)
         # Nobody of these sites is needed for training, so all patients are evaluated, not only a test share.
         others = [self.base.split(other) for other in SPLITS if other != name]
-        return _joined([self.base.split(name), *(self._of_sites(split, unseen=True) for split in others)])
+        return joined([self.base.split(name), *(self._of_sites(split, unseen=True) for split in others)])
 
     def _of_sites(self, split: Split, unseen: bool) -> Split:
         """The images of unseen or of the other sites; patients who are at both are with the others."""
@@ -146,7 +146,7 @@ class _Without(_Wrapped):
         return split.select(torch.tensor(rows, dtype=torch.int64))
 
 
-def _joined(splits: list[Split]) -> Split:
+def joined(splits: list[Split]) -> Split:
     """The images of all ``splits``, in their order."""
     return Split(
         images=torch.cat([split.images for split in splits]),

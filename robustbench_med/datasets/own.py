@@ -164,12 +164,8 @@ def named(data: Any) -> Any:
 
 def is_own(named: Any) -> bool:
     """Whether a reference, or one in a list, is of images that were handed over."""
-    return any(isinstance(each, str) and each.startswith("own:") for each in listed(named))
-
-
-def listed(named: Any) -> list[Any]:
-    """A single reference as a list of one."""
-    return list(named) if isinstance(named, list | tuple) else [named]
+    several = named if isinstance(named, list | tuple) else [named]
+    return any(isinstance(each, str) and each.startswith("own:") for each in several)
 
 
 def _pair(given: Any, name: str) -> tuple[Tensor, Tensor]:

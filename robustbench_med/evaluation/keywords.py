@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from torch import nn
 from torch.utils.data import DataLoader
@@ -14,9 +14,6 @@ from robustbench_med.datasets.own import OwnData
 from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.specs import Norm
-
-if TYPE_CHECKING:
-    pass
 
 #: Images (N, C, H, W) or (N, H, W) and labels (N,), or a torch data set or loader of these.
 Pair = tuple[Any, Any] | TorchDataset[Any] | DataLoader[Any]

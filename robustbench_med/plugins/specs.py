@@ -47,6 +47,7 @@ class Spec:
         revision: raised whenever the same parameters would give other numbers; part of the cell id.
     """
 
+    #: By the name of the class: ``attack`` of `AttackSpec`.
     kind: ClassVar[str] = ""
     #: Class that targets of this kind derive from, as ``module:Class``.
     base: ClassVar[str] = ""
@@ -58,6 +59,11 @@ class Spec:
     venue: str = ""
     reference: str = ""
     revision: int = 1
+
+    def __init_subclass__(cls) -> None:
+        if Spec in cls.__bases__:  # a plugin's own class of specs is of the same kind
+            kind = cls.__name__.removesuffix("Spec")
+            cls.kind, cls.base = kind.lower(), f"robustbench_med.interfaces:{kind}"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -73,8 +79,6 @@ class AttackSpec(Spec):
     ``access`` is ``gradient``, ``scores``, ``decision`` or ``none`` (a control that does not query the model).
     """
 
-    kind: ClassVar[str] = "attack"
-    base: ClassVar[str] = "robustbench_med.interfaces:Attack"
     norms: tuple[Norm | Family, ...] = ("linf", "l2")
     access: Literal["gradient", "scores", "decision", "none"] = "gradient"
 
@@ -89,24 +93,15 @@ class AttackSpec(Spec):
 class DetectorSpec(Spec):
     """A detector: gives each image a score, larger meaning more suspicious."""
 
-    kind: ClassVar[str] = "detector"
-    base: ClassVar[str] = "robustbench_med.interfaces:Detector"
-
 
 @dataclass(frozen=True, kw_only=True)
 class PurifierSpec(Spec):
     """A purifier: maps suspicious images back towards clean ones."""
 
-    kind: ClassVar[str] = "purifier"
-    base: ClassVar[str] = "robustbench_med.interfaces:Purifier"
-
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySpec(Spec):
     """A way to train one classifier over several clients."""
-
-    kind: ClassVar[str] = "strategy"
-    base: ClassVar[str] = "robustbench_med.interfaces:Strategy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +112,6 @@ class DatasetSpec(Spec):
     place of a folder.
     """
 
-    kind: ClassVar[str] = "dataset"
-    base: ClassVar[str] = "robustbench_med.interfaces:Dataset"
     licence: str = ""
     synthetic: bool = False
     needs_root: bool = False
@@ -128,9 +121,6 @@ class DatasetSpec(Spec):
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
     """A classifier architecture."""
-
-    kind: ClassVar[str] = "model"
-    base: ClassVar[str] = "robustbench_med.interfaces:Model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +134,6 @@ class DefenseSpec(Spec):
     words, empty for what is left out: ``("ablation=no-detector", "without detector")``.
     """
 
-    kind: ClassVar[str] = "defense"
-    base: ClassVar[str] = "robustbench_med.interfaces:Defense"
     weights: str = ""
     reproduction: str = ""
     bare: bool = False
@@ -156,16 +144,10 @@ class DefenseSpec(Spec):
 class MetricSpec(Spec):
     """Figures computed from the outcome of a cell."""
 
-    kind: ClassVar[str] = "metric"
-    base: ClassVar[str] = "robustbench_med.interfaces:Metric"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSpec(Spec):
     """A way to show records."""
-
-    kind: ClassVar[str] = "report"
-    base: ClassVar[str] = "robustbench_med.interfaces:Report"
 
 
 SPEC_TYPES: tuple[type[Spec], ...] = (

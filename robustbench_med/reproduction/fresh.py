@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from robustbench_med.datasets.clients import joined
 from robustbench_med.datasets.finding import asked
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
@@ -152,7 +151,10 @@ def new_images(registry: Registry, ref: TrainedRef, known: Dataset, source: str)
     if source != NEW and not _is_seed(source):
         other = open_dataset(registry, ref.dataset, Path(source), partition=ref.partition)
         _new(card, other, f"--fresh {source}")
-        held = joined([other.split(name) for name in SPLITS])
+        filled = [split for split in map(other.split, SPLITS) if len(split)]
+        if not filled:
+            raise DataError("the folder holds no images")
+        held = joined(filled)
         if seen := len(_digests(held) & {each for name in SPLITS for each in _digests(known.split(name))}):
             raise BadParameter(f"--fresh {source}: {seen} of its images are in the data set of the record; give others")
         return HELD_BACK, held
@@ -185,19 +187,6 @@ def _few(names: Iterable[str]) -> str:
 def _digests(split: Split) -> set[bytes]:
     """One for each different image."""
     return {hashlib.sha256(image.numpy().tobytes()).digest() for image in split.images}
-
-
-def joined(splits: Sequence[Split]) -> Split:
-    """The images of several splits as one."""
-    filled = [split for split in splits if len(split)]
-    if not filled:
-        raise DataError("the folder holds no images")
-    return Split(
-        images=torch.cat([split.images for split in filled]),
-        labels=torch.cat([split.labels for split in filled]),
-        patients=sum((split.patients for split in filled), ()),
-        sites=sum((split.sites for split in filled), ()),
-    )
 
 
 def _falls(record: Record, again: Record, what: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pydantic
 
-from robustbench_med.errors import BadConfig, BadParameter, UsageError
+from robustbench_med.errors import BadConfig, BadParameter, UsageError, first_fault
 from robustbench_med.grid.cell import cell_of
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.options import Ref, reference
@@ -101,9 +101,7 @@ def find(registry: Registry, name: str) -> Reproduction:
     except (OSError, ImportError, TypeError, tomllib.TOMLDecodeError) as error:
         raise BadConfig(f"reproduction {where} of {entry} cannot be read: {error}") from None
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"]))
-        raise BadConfig(f"reproduction {where} of {entry}: {at}: {first['msg']}") from None
+        raise BadConfig(f"reproduction {where} of {entry}: {first_fault(error)}") from None
 
 
 class Study:

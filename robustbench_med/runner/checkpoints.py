@@ -19,6 +19,9 @@ from robustbench_med.errors import StoreError
 from robustbench_med.files import checksummed
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 
+#: Attributes of an outcome that are tensors, and those that are facts; the others have tensors of their own.
+TENSORS = ("labels", "distances", "index")
+FACTS = ("sites", "patients", "codes", "num_classes", "lesion_class", "task", "classes")
 #: Before the name of a measurement of lesions.
 LESION = "lesion."
 #: Before the name of a figure of a certificate.
@@ -36,7 +39,7 @@ class Chunk:
 def encode(chunk: Chunk) -> bytes:
     """A chunk as bytes."""
     outcome = chunk.outcome
-    tensors: dict[str, Tensor] = {"labels": outcome.labels, "distances": outcome.distances, "index": outcome.index}
+    tensors: dict[str, Tensor] = {name: getattr(outcome, name) for name in TENSORS}
     for name, predictions in {"clean": outcome.clean, "attacked": outcome.attacked, **outcome.also}.items():
         tensors |= {f"{name}.{key}": value for key, value in predictions.tensors.items()}
     tensors |= {f"{LESION}{name}": values for name, values in outcome.lesions.items()}
@@ -46,19 +49,8 @@ def encode(chunk: Chunk) -> bytes:
         values = {field.name: getattr(rung, field.name) for field in fields(RungResult)}
         tensors |= {f"{number}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
         rungs.append({name: value for name, value in values.items() if not isinstance(value, Tensor)})
-    facts = {
-        "sites": outcome.sites,
-        "patients": outcome.patients,
-        "codes": outcome.codes,
-        "num_classes": outcome.num_classes,
-        "lesion_class": outcome.lesion_class,
-        "task": outcome.task,
-        "classes": outcome.classes,
-        "rungs": rungs,
-        "also": list(outcome.also),
-        "seconds": chunk.seconds,
-    }
-    return checksummed.pack(facts, tensors)
+    facts = {name: getattr(outcome, name) for name in FACTS}
+    return checksummed.pack(facts | {"rungs": rungs, "also": list(outcome.also), "seconds": chunk.seconds}, tensors)
 
 
 def decode(data: bytes) -> Chunk:
@@ -69,34 +61,18 @@ def decode(data: bytes) -> Chunk:
     """
     facts, tensors = checksummed.unpack(data)
     try:
-        rungs = []
-        for number, rung in enumerate(facts["rungs"]):
-            prefix = f"{number}."
-            own: dict[str, Any] = {
-                name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
-            }
-            rungs.append(RungResult(**rung, **own))
-        sides = {
-            name: Predictions(
-                **{each.name: tensors.get(f"{name}.{each.name}") for each in fields(Predictions)}  # type: ignore[arg-type]
-            )
-            for name in ("clean", "attacked", *facts["also"])
-        }
+        own: dict[str, Any] = {name: tensors[name] for name in TENSORS}
+        own |= {name: tuple(facts[name]) if isinstance(facts[name], list) else facts[name] for name in FACTS}
+        rungs = [RungResult(**rung, **_named(f"{number}.", tensors)) for number, rung in enumerate(facts["rungs"])]
+        clean, attacked, *also = (
+            Predictions(**_named(f"{name}.", tensors)) for name in ("clean", "attacked", *facts["also"])
+        )
         outcome = Outcome(
-            labels=tensors["labels"],
-            sites=tuple(facts["sites"]),
-            patients=tuple(facts["patients"]),
-            clean=sides["clean"],
-            attacked=sides["attacked"],
-            distances=tensors["distances"],
-            num_classes=facts["num_classes"],
-            lesion_class=facts["lesion_class"],
-            index=tensors["index"],
+            **own,
+            clean=clean,
+            attacked=attacked,
             rungs=tuple(rungs),
-            also={name: sides[name] for name in facts["also"]},
-            codes=tuple(facts["codes"]),
-            task=facts["task"],
-            classes=tuple(facts["classes"]),
+            also=dict(zip(facts["also"], also, strict=True)),
             lesions=_named(LESION, tensors),
             certified=_named(CERTIFIED, tensors),
         )
@@ -105,7 +81,7 @@ def decode(data: bytes) -> Chunk:
         raise ValueError(f"not a chunk: {error}") from None
 
 
-def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The tensors with this prefix, without it."""
     return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
 

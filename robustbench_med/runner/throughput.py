@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, MutableMapping
+from collections import UserDict
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from robustbench_med.files.paths import home
 Figures = tuple[float, ...]
 
 
-class Throughput(MutableMapping[str, Figures]):
+class Throughput(UserDict[str, Figures]):
     """Figures by the key of a trial; read at once, written by `save`.
 
     Args:
@@ -30,36 +30,25 @@ class Throughput(MutableMapping[str, Figures]):
     """
 
     def __init__(self, stamp: str) -> None:
+        super().__init__()
         self.path = home() / "throughput" / f"{key_of([stamp, torch.get_num_threads()])}.json"
-        self._known: dict[str, Figures] = {}
         self._new = False
         with suppress(OSError, ValueError):
             found: Any = json.loads(self.path.read_text(encoding="utf-8"))
             if isinstance(found, dict):
-                self._known = {key: tuple(figures) for key, figures in found.items() if _valid(figures)}
+                self.data = {key: tuple(figures) for key, figures in found.items() if _valid(figures)}
 
     def save(self) -> None:
         """Write what is new; a folder that cannot be written to is no reason to fail."""
         if self._new:
             with suppress(StoreError, OSError):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                write_text(self.path, json.dumps(self._known, sort_keys=True))
+                write_text(self.path, json.dumps(self.data, sort_keys=True))
             self._new = False
 
-    def __getitem__(self, key: str) -> Figures:
-        return self._known[key]
-
     def __setitem__(self, key: str, figures: Figures) -> None:
-        self._known[key], self._new = figures, True
-
-    def __delitem__(self, key: str) -> None:
-        del self._known[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
+        super().__setitem__(key, figures)
+        self._new = True
 
 
 def _valid(figures: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from robustbench_med.interfaces import Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.part_training import learning_faults
-from robustbench_med.testing.parts import Ask, Trained
 from robustbench_med.testing.pretend import PretendDevice
 from robustbench_med.testing.side_effects import far, like
+
+if TYPE_CHECKING:
+    from robustbench_med.testing.parts import Ask, Trained
 
 Network = TypeVar("Network", bound=nn.Module)
 DEVICE = PretendDevice.device

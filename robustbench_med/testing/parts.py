@@ -15,6 +15,7 @@ from torch import Tensor
 from robustbench_med.defenses.building import resize
 from robustbench_med.interfaces import Part, System
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.part_training import SIZE, learning_faults, seeded
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, far, states_differ
@@ -66,6 +67,9 @@ def check_answers(check: Checks, ask: Ask) -> None:
     )
     check("survives-saving", "It gives the same results after its state was saved and loaded")(
         lambda subject: survives_saving(subject, trained(subject), ask)
+    )
+    check(other_device.NAME, other_device.ABOUT)(
+        lambda subject: other_device.part_faults(trained(subject), subject.build(), ask)
     )
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from robustbench_med.interfaces import Detector, Part
 from robustbench_med.interfaces.random import Stream
-from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.parts import Trained, check_answers, check_learning, trained
 from robustbench_med.testing.side_effects import like
@@ -62,9 +61,3 @@ def error_map(subject: Subject) -> Iterator[str]:
 
 
 check_answers(check, _ask)
-
-
-@check(other_device.NAME, other_device.ABOUT)
-def on_other_device(subject: Subject) -> Iterator[str]:
-    """While it learns, its answers, and their gradient."""
-    yield from other_device.part_faults(trained(subject), subject.build(), _ask)
