@@ -115,6 +115,24 @@ class Lines:
         yield Segment("".join(f"{text(cells)}\n" for cells in self.rows))
 
 
+def filled(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: tuple[str, ...],
+    keep: Sequence[str] = (),
+    first_to_go: Sequence[str] = (),
+) -> FittingTable | Lines:
+    """A `table` of these rows, close together; as `Lines` where there are too many to be drawn."""
+    if len(rows) > MANY:
+        return Lines(title, columns, rows, right)
+    made = table(*columns, title=title, right=right, keep=keep, first_to_go=first_to_go)
+    made.padding = (0, 1, 0, 0)
+    for each in rows:
+        row(made, *each)
+    return made
+
+
 def show_table(made: Table | Lines) -> None:
     """Print a table on stdout."""
     out.print(made, soft_wrap=isinstance(made, Lines), end="" if isinstance(made, Lines) else "\n")

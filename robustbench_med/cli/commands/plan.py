@@ -53,21 +53,16 @@ def plan(
     progress: Progress = RichProgress() if console.err.is_terminal and not quiet else Silent()
     preview = Preview(settings, known, progress)
     items = preview.items(estimate)
-    trainings = _trainings(preview, items) if estimate else []
+    trainings = [
+        {"part": work.part, "strategy": work.strategy.spec_name, "seconds": work.seconds()}
+        for work in (preview.trainings(items) if estimate else ())
+    ]
     if as_json:
         console.emit_json(_facts(preview, items, trainings))
     else:
         _print(preview, items, trainings)
     if any(item.state == "refused" for item in items):
         raise typer.Exit(2)
-
-
-def _trainings(preview: Preview, items: Sequence[Item]) -> list[dict[str, Any]]:
-    """What has to be trained first, and about how long that takes; None where the strategy cannot be tried."""
-    return [
-        {"part": work.part, "strategy": work.strategy.spec_name, "seconds": work.seconds()}
-        for work in preview.trainings(list(items))
-    ]
 
 
 def _facts(preview: Preview, items: Sequence[Item], trainings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -144,13 +144,13 @@ def _facts(finding: Finding, new: FreshFinding | None) -> dict[str, Any]:
 
 def show_fresh(new: FreshFinding) -> None:
     """One line for what a cell does on new images."""
+    from robustbench_med.records.summary import with_bounds
+
     again, told = new.again, []
     for side in ("clean", "robust"):
         name = f"{side}_accuracy"
-        low, high = again.intervals[name]
-        before, after = percent(new.record.metrics[name]), percent(again.metrics[name])
-        fell = ", significantly lower" if name in new.falls else ""
-        told.append(f"{side} {before} -> {after} [{100 * low:.0f}, {100 * high:.0f}]{fell}")
+        before, after = percent(new.record.metrics[name]), with_bounds(again.metrics[name], again.intervals[name])
+        told.append(f"{side} {before} -> {after}" + ", significantly lower" * (name in new.falls))
     plain(f"fresh      {new.record.cell_id}  {'; '.join(told)}; {again.n} images, {new.source}")
 
 

@@ -30,13 +30,9 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
     title = "   ".join(filter(None, ["Certified and attacked, L2", shared and f"all {shared}"]))
     columns = ("defense", "attack", *_FIGURES)
     found = [_cells(name, record) for name, record in zip(names, rows, strict=True)]
-    if len(found) > console.MANY:
-        return console.Lines(title, columns, found, _FIGURES)
-    table = console.table(*columns, title=title, right=_FIGURES)
-    table.padding = (0, 1, 0, 0)
-    table.columns[0].no_wrap = False
-    for each in found:
-        console.row(table, *each)
+    table = console.filled(title, columns, found, _FIGURES)
+    if isinstance(table, Table):
+        table.columns[0].no_wrap = False
     return table
 
 

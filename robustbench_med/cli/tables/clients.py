@@ -40,13 +40,7 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
             figure = record.between_clients.get(name)
             cells += map(percent, (figure.mean, figure.worst, figure.spread)) if figure else [""] * 3
         found.append([label, *cells, *(column[at] for column in extra.values())])
-    if len(found) > console.MANY:
-        return console.Lines(title, columns, found, right)
-    table = console.table(*columns, title=title, right=right, first_to_go=("suspected", "kB", "spread"))
-    table.padding = (0, 1, 0, 0)
-    for each in found:
-        console.row(table, *each)
-    return table
+    return console.filled(title, columns, found, right, first_to_go=("suspected", "kB", "spread"))
 
 
 def _attack(record: Record) -> str:

@@ -14,7 +14,7 @@ from robustbench_med.leaderboard.render.columns import images_and_patients, imag
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
-from robustbench_med.records.summary import attack_of, threat_of
+from robustbench_med.records.summary import attack_of, threat_of, with_bounds
 
 
 def show(records: Sequence[Record]) -> Table | console.Lines:
@@ -25,12 +25,12 @@ def show(records: Sequence[Record]) -> Table | console.Lines:
     Where strategies or training seeds are compared, they have columns, and an attack that is the same in all rows is
     named in the title.
     """
-    rows = [record for record in records if record.status == "ok"]
-    varies = contrast(rows)
-    names, shared = without_shared_params([formatted(record.defense) for record in rows])
+    measured = [record for record in records if record.status == "ok"]
+    varies = contrast(measured)
+    names, shared = without_shared_params([formatted(record.defense) for record in measured])
     cells = [
         {"defense": _marked(name, record), **facts, **_cells(record)}
-        for name, record, facts in zip(names, rows, varies, strict=True)
+        for name, record, facts in zip(names, measured, varies, strict=True)
     ]
     title = "   ".join(filter(None, [_title(records), shared and f"all {shared}"]))
     if any(varies):
@@ -39,13 +39,8 @@ def show(records: Sequence[Record]) -> Table | console.Lines:
         gone = {*common, *(["FPR/TPR"] if not any(row["FPR/TPR"] for row in cells) else [])}
         cells = [{name: cell for name, cell in row.items() if name not in gone} for row in cells]
     columns = list(cells[0]) if cells else ["defense", *_FIGURES]
-    if len(cells) > console.MANY:
-        return console.Lines(title, columns, [list(row.values()) for row in cells], _FIGURES)
-    table = console.table(*columns, title=title, right=_FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
-    table.padding = (0, 1, 0, 0)
-    for row in cells:
-        console.row(table, *row.values())
-    return table
+    rows = [list(row.values()) for row in cells]
+    return console.filled(title, columns, rows, _FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
 
 
 def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -188,11 +183,10 @@ def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
         worst = record.worst_client
         if worst is not None and worst in record.client_images:
             images, patients = record.client_images[worst]
-            value = percent(record.per_client[worst].get("robust_accuracy"))
             bounds = record.client_intervals.get(worst, {}).get("robust_accuracy")
-            interval = f" [{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else ""
+            value = with_bounds(record.per_client[worst].get("robust_accuracy"), bounds)
             few = f"; fewer than {FEW} are too few to say anything" if images < FEW else ""
-            yield f"worst client of {name_of(record)}: {worst}, {value}{interval}, {images_of(images, patients)}{few}"
+            yield f"worst client of {name_of(record)}: {worst}, {value}, {images_of(images, patients)}{few}"
     if missing := sum(record.patients is None for record in rows):
         whose = "" if missing == len(rows) else f" of {missing} of {len(rows)} rows"
         yield f"patients{whose} are not recorded: intervals are by images, as if these were independent, and too narrow"
