@@ -26,6 +26,11 @@ def records_file(path: Path) -> Path:
     return path / RECORDS if path.is_dir() else path
 
 
+def samples_of(path: Path) -> Path:
+    """The folder of the results of each image, beside the file of records."""
+    return records_file(path).parent / SAMPLES
+
+
 def is_large(path: Path) -> bool:
     """Whether there are so many records that only what a table shows should be kept of them."""
     file = records_file(path)

@@ -105,10 +105,8 @@ def measured(places: list[Path] | None, digest: str) -> tuple[list[Record], dict
 
 def _of(place: Path, digest: str) -> tuple[list[Record], dict[str, ImageResults]]:
     """Measured records of weights in a folder of results, and the results of their images."""
-    from robustbench_med.leaderboard.sources.consistency import outcome_of
-    from robustbench_med.records.folder import SAMPLES, open_results
+    from robustbench_med.leaderboard.sources.consistency import outcomes_of
+    from robustbench_med.records.folder import open_results, samples_of
 
-    samples = (place if place.is_dir() else place.parent) / SAMPLES
     own = [each for each in open_results(place) if each.status == "ok" and each.defense.weights.digest == digest]
-    outcomes = {each.cell_id: found for each in own if (found := outcome_of(each, samples)) is not None}
-    return own, outcomes
+    return own, outcomes_of(own, samples_of(place))

@@ -62,7 +62,7 @@ def verify(
     plugin: PluginFiles = None,
 ) -> None:
     """Run cells again from what their records say; exit code 1 if one is not reproduced, or falls on new images."""
-    from robustbench_med.records.folder import SAMPLES, open_results
+    from robustbench_med.records.folder import open_results, samples_of
 
     found = open_results(results)
     from robustbench_med.reproduction.verify import Verifier  # after it: torch, which a wrong folder need not wait for
@@ -71,7 +71,7 @@ def verify(
     measured = chosen([record for record in found if record.status != "failed"], cell, sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):
         err.print(f"{failed} failed cells have no results and are not verified")
-    samples = (results if results.is_dir() else results.parent) / SAMPLES
+    samples = samples_of(results)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     tried = NewImages(verifier, fresh, weights)
     findings = []

@@ -10,7 +10,7 @@ from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.pool import Pooled
 from robustbench_med.leaderboard.render.columns import images_and_patients
-from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.leaderboard.sources.consistency import outcomes_of
 from robustbench_med.records.record import Record
 from robustbench_med.records.scorings import MEAN, found
 from robustbench_med.records.summary import share, threat_of
@@ -29,8 +29,7 @@ def folds(records: Sequence[Record], samples: Path) -> Iterator[str]:
     folds = [record for record in records if record.dataset.fold is not None and record.status == "ok"]
     if not folds:
         return
-    kept = {record.cell_id: found for record in folds if (found := outcome_of(record, samples)) is not None}
-    for record in pooled(Pools(folds, kept)).records:
+    for record in pooled(Pools(folds, outcomes_of(folds, samples))).records:
         if isinstance(record, Pooled):
             figures = f"clean % {share(record, 'clean_accuracy')}, robust % {share(record, 'robust_accuracy')}"
             told = "; ".join(record.gaps) or f"{figures}, n {images_and_patients(record.n, record.patients)}"

@@ -32,6 +32,12 @@ def outcome_of(record: Record, samples: Path) -> ImageResults | None:
     return outcome
 
 
+def outcomes_of(records: Iterable[Record], samples: Path) -> dict[str, ImageResults]:
+    """By cell what became of each image, as far as it was measured and kept; raises as `outcome_of`."""
+    found = {record.cell_id: outcome_of(record, samples) for record in records if record.status == "ok"}
+    return {cell: outcome for cell, outcome in found.items() if outcome is not None}
+
+
 def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
     """Raise `DataError` unless the images give the record's accuracies."""
     right, left = (

@@ -17,7 +17,7 @@ from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
 from robustbench_med.leaderboard.sources import image_results as kept
-from robustbench_med.leaderboard.sources.consistency import check, outcome_of
+from robustbench_med.leaderboard.sources.consistency import check, outcomes_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
@@ -66,8 +66,7 @@ def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -
     if not own:
         there = ", ".join(sorted({record.defense.name for record in found}))
         raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
-    made = {record.cell_id: outcome_of(record, out / SAMPLES) for record in own if record.status == "ok"}
-    return Submission(name, defense, paper, notes, own, {cell: each for cell, each in made.items() if each is not None})
+    return Submission(name, defense, paper, notes, own, outcomes_of(own, out / SAMPLES))
 
 
 def checked_name(name: str) -> str:

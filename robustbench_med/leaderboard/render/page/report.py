@@ -25,9 +25,9 @@ from robustbench_med.leaderboard.render.page import measured
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.site import example, foot, marks, row_pages
-from robustbench_med.leaderboard.sources.consistency import outcome_of
+from robustbench_med.leaderboard.sources.consistency import outcomes_of
 from robustbench_med.leaderboard.sources.names import Names
-from robustbench_med.records.folder import SAMPLES, open_results
+from robustbench_med.records.folder import open_results, samples_of
 from robustbench_med.records.record import Record, latest
 from robustbench_med.records.sections.base import formatted
 
@@ -60,14 +60,10 @@ def read(folders: Sequence[Path]) -> ResultsReport:
     Raises:
         DataError: there are no records, or images do not give the figures of their record.
     """
-    records, outcomes = [], {}
-    for place in folders:
-        own = open_results(place)
-        samples = (place if place.is_dir() else place.parent) / SAMPLES
-        records += own
-        for record in own:
-            if record.status == "ok" and (outcome := outcome_of(record, samples)) is not None:
-                outcomes[record.cell_id] = outcome
+    own = {place: open_results(place) for place in folders}
+    records = [record for there in own.values() for record in there]
+    found = (outcomes_of(there, samples_of(place)) for place, there in own.items())
+    outcomes = {cell: outcome for there in found for cell, outcome in there.items()}
     missing = [(_named(record), record.reason or record.status) for record in records if record.status != "ok"]
     name = ", ".join(place.resolve().name for place in folders)
     ok = [record for record in latest(records) if record.status == "ok"]
