@@ -26,6 +26,8 @@ A message is one line that names the thing, where it came from and what would be
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from robustbench_med.files.escaping import line
@@ -126,6 +128,12 @@ class Note(RbmedWarning):
 
 class ModelNote(Note):
     """What a user should know about a model from elsewhere before its figures are read; nothing is wrong with it."""
+
+
+def near(name: str, known: Iterable[str], most: int = 1) -> str:
+    """The part of a message that suggests the known names most like ``name``: ``, did you mean 'apgd'?``."""
+    found = difflib.get_close_matches(name, known, n=most)
+    return f", did you mean {' or '.join(map(repr, found))}?" if found else ";"
 
 
 def first_fault(error: pydantic.ValidationError) -> str:

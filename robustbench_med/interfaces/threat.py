@@ -5,13 +5,12 @@ Nothing here imports torch: configurations, records and the leaderboard use the 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError
+from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError, near
 from robustbench_med.plugins.references import FIRST, fraction, parse
 from robustbench_med.plugins.specs import ACCESS, FAMILIES, NORMS
 
@@ -59,10 +58,7 @@ OTHER_WORDS["graybox"] = OTHER_WORDS["greybox"]
 def unknown_access(access: str) -> str:
     """The message for a rung that does not exist, with the one that may be meant."""
     meant = OTHER_WORDS.get("".join(filter(str.isalpha, access.lower())))
-    near = difflib.get_close_matches(access, ACCESS, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
-    if meant:
-        hint = f"; it is here called {meant};"
+    hint = f"; it is here called {meant};" if meant else near(access, ACCESS)
     return f"unknown access {access!r}{hint} valid: {', '.join(ACCESS)}, ladder"
 
 

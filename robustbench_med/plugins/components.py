@@ -5,7 +5,6 @@ pydantic and the targets are imported only when a component is built.
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from robustbench_med.errors import BadParameter
+from robustbench_med.errors import BadParameter, near
 from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, split_list, unbracket
 
@@ -115,7 +114,7 @@ def read_choice(
         raise BadParameter(f"{option}: {error}") from None
     if ref.name not in kinds:
         known = [*others, *kinds]
-        raise BadParameter(f"unknown {option} {ref.name!r}{_near(ref.name, known)} valid: {', '.join(known)}")
+        raise BadParameter(f"unknown {option} {ref.name!r}{near(ref.name, known)} valid: {', '.join(known)}")
     return ref.name, validate_params(f"{option} {ref.name}", kinds[ref.name], ref.params)
 
 
@@ -154,18 +153,12 @@ def _fault(model: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> str:
     name = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
         valid = ", ".join(model.model_fields) or "it takes none"
-        return f"unknown parameter {name!r}{_near(name, model.model_fields)} valid: {valid}"
+        return f"unknown parameter {name!r}{near(name, model.model_fields)} valid: {valid}"
     info = model.model_fields[name]
     if fault["type"] == "missing":
         return f"parameter {name!r} is required; valid: {valid_values(info)}"
     said = "" if "valid: " in message else f"; valid: {valid_values(info)}"
     return f"{name}={fault['input']!r} {message}{said}"
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    """The part of a message that suggests the known name most like ``name``."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ";"
 
 
 def _typed(text: str, annotation: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pluggy
 
-from robustbench_med.errors import AmbiguousName, UnknownName, UsageError
+from robustbench_med.errors import AmbiguousName, UnknownName, UsageError, near
 from robustbench_med.plugins import hookspecs
 from robustbench_med.plugins.entries import LoadFailure, Plugin, RegistryEntry, load_target
 from robustbench_med.plugins.specs import INTERFACE, SPEC_TYPES, Spec
@@ -107,8 +107,8 @@ class Registry:
 
     def _unknown(self, kind: str, name: str, offered: list[RegistryEntry]) -> str:
         names = sorted({e.spec.name for e in offered})
-        near = difflib.get_close_matches(name, [e.qualified for e in offered] if "/" in name else names, n=3)
-        text = f"unknown {kind} {name!r}" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ";")
+        known = [e.qualified for e in offered] if "/" in name else names
+        text = f"unknown {kind} {name!r}{near(name, known, most=3)}"
         text += f" valid: {', '.join(names)}" if names else f" no installed plugin offers any {kind}"
         if self.failures:
             text += f"; {'; '.join(map(str, self.failures))}"
@@ -207,8 +207,8 @@ def _read_hook(hook: str, function: Callable[[], Any], plugin: Plugin) -> list[R
     """Call one hook; raises ValueError or TypeError when it yields anything but valid, distinct specs of its kind."""
     expected = _SPEC_OF.get(hook)
     if expected is None:
-        near = difflib.get_close_matches(hook, _SPEC_OF, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(_SPEC_OF)}"
+        alike = difflib.get_close_matches(hook, _SPEC_OF, n=1)
+        hint = f"did you mean {alike[0]}?" if alike else f"valid: {', '.join(_SPEC_OF)}"
         raise ValueError(f"no such hook; {hint}")
     entries: dict[str, RegistryEntry] = {}
     for spec in function():
@@ -244,9 +244,7 @@ def known_kind(kind: str) -> str:
     """The kind itself; raises `UsageError` with near matches for one that does not exist."""
     if kind in HOOKS:
         return kind
-    near = difflib.get_close_matches(kind, HOOKS, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
-    raise UsageError(f"unknown kind {kind!r}{hint} valid: {', '.join(HOOKS)}")
+    raise UsageError(f"unknown kind {kind!r}{near(kind, HOOKS)} valid: {', '.join(HOOKS)}")
 
 
 def _key(entry: RegistryEntry) -> tuple[str, str, str]:
