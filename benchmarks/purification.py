@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 import robustbench_med as rbmed
-from robustbench_med.interfaces import Purifier
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.runtime.batching import find_device
 
 #: How the paper purifies; see the parameters of the defense's own purifier for how we do.

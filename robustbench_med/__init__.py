@@ -26,30 +26,24 @@ if TYPE_CHECKING:
     from robustbench_med.evaluation.results import read_results as read_results
     from robustbench_med.files.escaping import escape_markdown as escape_markdown
     from robustbench_med.files.paths import home as home
-    from robustbench_med.interfaces import Attack as Attack
-    from robustbench_med.interfaces import Classifier as Classifier
-    from robustbench_med.interfaces import Dataset as Dataset
-    from robustbench_med.interfaces import Defense as Defense
-    from robustbench_med.interfaces import Detector as Detector
-    from robustbench_med.interfaces import Federated as Federated
-    from robustbench_med.interfaces import Learner as Learner
-    from robustbench_med.interfaces import Metric as Metric
-    from robustbench_med.interfaces import Model as Model
-    from robustbench_med.interfaces import Number as Number
-    from robustbench_med.interfaces import Params as Params
-    from robustbench_med.interfaces import Part as Part
-    from robustbench_med.interfaces import Purifier as Purifier
-    from robustbench_med.interfaces import Recipe as Recipe
-    from robustbench_med.interfaces import Report as Report
-    from robustbench_med.interfaces import Strategy as Strategy
-    from robustbench_med.interfaces import System as System
-    from robustbench_med.interfaces import TargetModel as TargetModel
-    from robustbench_med.interfaces import TrainJob as TrainJob
+    from robustbench_med.interfaces.attack import Attack as Attack
+    from robustbench_med.interfaces.attack import TargetModel as TargetModel
     from robustbench_med.interfaces.attack import margin as margin
+    from robustbench_med.interfaces.component import Number as Number
+    from robustbench_med.interfaces.component import Params as Params
     from robustbench_med.interfaces.dataset import SPLIT_NOT_USED as SPLIT_NOT_USED
     from robustbench_med.interfaces.dataset import DataCard as DataCard
+    from robustbench_med.interfaces.dataset import Dataset as Dataset
     from robustbench_med.interfaces.dataset import Fold as Fold
     from robustbench_med.interfaces.dataset import Split as Split
+    from robustbench_med.interfaces.defense import Defense as Defense
+    from robustbench_med.interfaces.defense import Detector as Detector
+    from robustbench_med.interfaces.defense import Part as Part
+    from robustbench_med.interfaces.defense import Purifier as Purifier
+    from robustbench_med.interfaces.defense import Recipe as Recipe
+    from robustbench_med.interfaces.defense import System as System
+    from robustbench_med.interfaces.metric import Metric as Metric
+    from robustbench_med.interfaces.metric import Report as Report
     from robustbench_med.interfaces.random import Stream as Stream
     from robustbench_med.interfaces.random import seed_of as seed_of
     from robustbench_med.interfaces.rate import Rate as Rate
@@ -64,6 +58,12 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.tasks import training_loss as training_loss
     from robustbench_med.interfaces.threat import Budget as Budget
     from robustbench_med.interfaces.threat import ThreatModel as ThreatModel
+    from robustbench_med.interfaces.training import Classifier as Classifier
+    from robustbench_med.interfaces.training import Federated as Federated
+    from robustbench_med.interfaces.training import Learner as Learner
+    from robustbench_med.interfaces.training import Model as Model
+    from robustbench_med.interfaces.training import Strategy as Strategy
+    from robustbench_med.interfaces.training import TrainJob as TrainJob
     from robustbench_med.plugins.components import read_choice as read_choice
     from robustbench_med.plugins.references import PartRef as PartRef
     from robustbench_med.plugins.references import format_eps as format_eps
@@ -94,17 +94,17 @@ _LAZY = {
     "robustbench_med.api": "evaluate load_component load_dataset load_defense train_defense",
     "robustbench_med.files.escaping": "escape_markdown",
     "robustbench_med.files.paths": "home",
-    "robustbench_med.interfaces": (
-        "Attack Classifier Dataset Defense Detector Federated Learner Metric Model Number Params Part Purifier Recipe "
-        "Report Strategy System TargetModel TrainJob"
-    ),
-    "robustbench_med.interfaces.attack": "margin",
-    "robustbench_med.interfaces.dataset": "DataCard Fold SPLIT_NOT_USED Split",
+    "robustbench_med.interfaces.attack": "Attack TargetModel margin",
+    "robustbench_med.interfaces.component": "Number Params",
+    "robustbench_med.interfaces.dataset": "DataCard Dataset Fold SPLIT_NOT_USED Split",
+    "robustbench_med.interfaces.defense": "Defense Detector Part Purifier Recipe System",
+    "robustbench_med.interfaces.metric": "Metric Report",
     "robustbench_med.interfaces.random": "Stream seed_of",
     "robustbench_med.interfaces.rate": "Rate interval percent wilson",
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",
     "robustbench_med.interfaces.tasks": "decode right_answers training_loss",
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
+    "robustbench_med.interfaces.training": "Classifier Federated Learner Model Strategy TrainJob",
     "robustbench_med.plugins.components": "read_choice",
     "robustbench_med.datasets.own": "OwnData held_data own_data",
     "robustbench_med.defenses.held": "held",

@@ -19,7 +19,7 @@ from robustbench_med.evaluation.keywords import RunOptions, TrainingOptions
 from robustbench_med.evaluation.results import Results
 from robustbench_med.grid.config import OPTIONAL, build
 from robustbench_med.grid.options import reference
-from robustbench_med.interfaces import Dataset
+from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.plugins.components import create, current_registry
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry

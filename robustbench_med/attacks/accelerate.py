@@ -12,7 +12,8 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Classifier, Detector, Purifier
+from robustbench_med.interfaces.defense import Detector, Purifier
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.runtime.speed import Speed
 
 _NORM: dict[type[Any], type[Any]] = {

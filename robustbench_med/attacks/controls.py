@@ -15,7 +15,7 @@ from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import UnknownName
-from robustbench_med.interfaces import Attack
+from robustbench_med.interfaces.attack import Attack
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.threat import Budget

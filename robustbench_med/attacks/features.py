@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import BadParameter, NotDefined
-from robustbench_med.interfaces import Classifier
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.training import Classifier
 
 #: Clean images whose features an adversary reads at most, spread over those there are.
 MOST = 1000

@@ -11,7 +11,7 @@ from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.specs import NORMS, AttackSpec
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces import Attack
+    from robustbench_med.interfaces.attack import Attack
     from robustbench_med.plugins.registry import Registry
 
 

@@ -11,8 +11,7 @@ import torch
 
 from robustbench_med.datasets.partition import REVISION, Scheme, _counts, scheme
 from robustbench_med.errors import DataError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 from robustbench_med.interfaces.random import seed_of
 from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.plugins.components import all_params

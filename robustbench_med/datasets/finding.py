@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.dataset import DataCard, Dataset, Split
 
 
 def finding_number(card: DataCard, finding: str) -> int:

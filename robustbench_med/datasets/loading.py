@@ -12,7 +12,7 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.specs import DatasetSpec
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces import Dataset
+    from robustbench_med.interfaces.dataset import Dataset
     from robustbench_med.plugins.registry import Registry
     from robustbench_med.progress import Progress
 import torch

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import Params
+from robustbench_med.interfaces.component import Params
 from robustbench_med.plugins.components import read_choice, validate_params
 from robustbench_med.plugins.references import PartRef
 

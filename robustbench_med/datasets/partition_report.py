@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset
 from robustbench_med.interfaces.tasks import label_counts
 
 FORMATS = (".png", ".svg")

@@ -16,7 +16,7 @@ from robustbench_med.interfaces.dataset import Split
 from robustbench_med.plugins.references import parse
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces import Dataset
+    from robustbench_med.interfaces.dataset import Dataset
     from robustbench_med.plugins.registry import Registry
 
 _CLASSES = string.digits + string.ascii_lowercase

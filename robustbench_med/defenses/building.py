@@ -16,8 +16,9 @@ from robustbench_med.defenses.artifact import load_state, part_of, personal
 from robustbench_med.defenses.findings import Around
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
 from robustbench_med.errors import BadParameter, UsageError, WeightsError
-from robustbench_med.interfaces import Classifier, Detector, Model, Part, Purifier, System
 from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.defense import Detector, Part, Purifier, System
+from robustbench_med.interfaces.training import Classifier, Model
 
 M = TypeVar("M", bound=nn.Module)
 

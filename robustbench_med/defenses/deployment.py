@@ -20,10 +20,11 @@ from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import UsageError
 from robustbench_med.files.paths import home
-from robustbench_med.interfaces import Classifier, Dataset, Purifier
-from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.dataset import Dataset, Split
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import encode, label_counts
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.plugins.components import all_params
 
 CALIBRATION = "calibration.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_med.interfaces import Classifier
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.training import Classifier
 
 #: Images of one pass.
 BATCH = 64

@@ -43,7 +43,7 @@ def named(model: Any, plain: bool = False) -> Any:
     """
     from torch import nn
 
-    from robustbench_med.interfaces import Classifier
+    from robustbench_med.interfaces.training import Classifier
 
     if isinstance(model, nn.Module):
         model = {"name": model}

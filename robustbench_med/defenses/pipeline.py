@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 from robustbench_med.interfaces.tasks import encode
+from robustbench_med.interfaces.training import Classifier
 
 #: `Gate.distance` is linear up to about 1 / LINEAR of the way from the lowest clean score to the threshold.
 LINEAR = 10.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.files.escaping import shell_command
-from robustbench_med.interfaces import Recipe
+from robustbench_med.interfaces.defense import Recipe
 from robustbench_med.plugins.references import PartRef, format_ref
 
 

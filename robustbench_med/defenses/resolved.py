@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import Component, Detector, Model, Part, Purifier, Recipe, Strategy
+from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.defense import Detector, Part, Purifier, Recipe
+from robustbench_med.interfaces.training import Model, Strategy
 from robustbench_med.plugins.components import all_params, create
 from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, parse
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces import Defense
+    from robustbench_med.interfaces.defense import Defense
     from robustbench_med.plugins.entries import RegistryEntry
     from robustbench_med.plugins.registry import Registry
 

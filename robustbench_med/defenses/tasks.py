@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from robustbench_med.defenses.resolved import ResolvedDefense
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Component, Part
+from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.defense import Part
 from robustbench_med.interfaces.tasks import MOST_FINDINGS
 
 #: By kind, first-party components that work with several findings.

@@ -21,7 +21,7 @@ from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
 from robustbench_med.grid.filters import chooser, read
 from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, preset, revision_of
 from robustbench_med.grid.options import reference
-from robustbench_med.interfaces import Dataset
+from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref

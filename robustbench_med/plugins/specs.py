@@ -63,7 +63,7 @@ class Spec:
     def __init_subclass__(cls) -> None:
         if Spec in cls.__bases__:  # a plugin's own class of specs is of the same kind
             kind = cls.__name__.removesuffix("Spec")
-            cls.kind, cls.base = kind.lower(), f"robustbench_med.interfaces:{kind}"
+            cls.kind, cls.base = kind.lower(), f"robustbench_med:{kind}"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -15,8 +15,8 @@ from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import System
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.defense import System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.sources.image_results import ImageResults

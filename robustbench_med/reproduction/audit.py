@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from robustbench_med.datasets.loading import rows_to_evaluate
-from robustbench_med.interfaces import Metric
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.metric import Metric
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE

@@ -19,8 +19,7 @@ from robustbench_med.datasets.finding import asked
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry

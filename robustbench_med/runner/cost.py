@@ -25,8 +25,8 @@ from robustbench_med.defenses.building import PartBuilder, PartFolders, build_fo
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.grid.cell import Cell
-from robustbench_med.interfaces import Detector, Purifier
 from robustbench_med.interfaces.dataset import DataCard
+from robustbench_med.interfaces.defense import Detector, Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import Task
 from robustbench_med.plugins.components import all_params

@@ -8,7 +8,7 @@ from typing import Any
 from robustbench_med.attacks import diagnostics
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.grid.cell import Cell
-from robustbench_med.interfaces import Metric
+from robustbench_med.interfaces.metric import Metric
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.records import fairness
 from robustbench_med.records.record import flatten

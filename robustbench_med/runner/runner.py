@@ -30,8 +30,8 @@ from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
-from robustbench_med.interfaces import Model
 from robustbench_med.interfaces.dataset import SPLIT_NOT_USED, SPLITS, DataCard
+from robustbench_med.interfaces.training import Model
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import Record, dumped

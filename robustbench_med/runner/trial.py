@@ -15,9 +15,10 @@ from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BudgetExceeded
-from robustbench_med.interfaces import Attack, Classifier
+from robustbench_med.interfaces.attack import Attack
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.runtime.isolation import isolated
 
 #: Seconds of a first call that is not repeated.

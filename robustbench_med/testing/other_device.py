@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Part, System
+from robustbench_med.interfaces.defense import Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.part_training import learning_faults
 from robustbench_med.testing.pretend import PretendDevice

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from robustbench_med.defenses.resolved import fits, learns, leaves
-from robustbench_med.interfaces import Part, System, TrainJob
+from robustbench_med.interfaces.defense import Part, System
+from robustbench_med.interfaces.training import TrainJob
 from robustbench_med.testing.toys import toy_split
 from robustbench_med.training.parts import NoClassifier
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robustbench_med.defenses.building import resize
-from robustbench_med.interfaces import Part, System
+from robustbench_med.interfaces.defense import Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, Subject

@@ -9,10 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Classifier, Purifier, TargetModel
+from robustbench_med.interfaces.attack import TargetModel
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.progress import Grid, Silent
 
 

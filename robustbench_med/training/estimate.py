@@ -13,8 +13,9 @@ from robustbench_med.defenses.building import PartBuilder, PartFolders, build_fo
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense
 from robustbench_med.defenses.weights import search
-from robustbench_med.interfaces import Dataset, Learner, Purifier, Strategy, System, TrainJob
-from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.dataset import Dataset, Split
+from robustbench_med.interfaces.defense import Purifier, System
+from robustbench_med.interfaces.training import Learner, Strategy, TrainJob
 from robustbench_med.training.loader import Loader
 from robustbench_med.training.ready import ready_seed, untrained
 

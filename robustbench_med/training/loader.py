@@ -17,7 +17,8 @@ from robustbench_med.defenses.deployment import ALL_FINDINGS, Deployment, Questi
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.defenses.weights import artifact_folder, find_artifact, search
-from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.interfaces.dataset import Dataset
+from robustbench_med.interfaces.training import TrainJob
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.training.ready import ready_seed

@@ -22,8 +22,9 @@ from robustbench_med.errors import StoreWarning, UsageError
 from robustbench_med.files.atomic import new_folder, write_text
 from robustbench_med.files.paths import home
 from robustbench_med.files.provenance import versions
-from robustbench_med.interfaces import Classifier, Learner, Part, Purifier, Strategy, System, TrainJob
 from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.defense import Part, Purifier, System
+from robustbench_med.interfaces.training import Classifier, Learner, Strategy, TrainJob
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 

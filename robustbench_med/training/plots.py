@@ -20,8 +20,8 @@ from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import leaves
 from robustbench_med.errors import RbmedWarning
-from robustbench_med.interfaces import Detector, Part, System
 from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.defense import Detector, Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.training import image_grid

@@ -21,7 +21,8 @@ from robustbench_med.defenses.tasks import check_parts
 from robustbench_med.defenses.weights import with_part
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import new_folder, write_text
-from robustbench_med.interfaces import Dataset, TrainJob
+from robustbench_med.interfaces.dataset import Dataset
+from robustbench_med.interfaces.training import TrainJob
 from robustbench_med.training.parts import (
     FACTS,
     Folders,

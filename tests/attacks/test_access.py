@@ -16,7 +16,7 @@ from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import TargetSettings, abstained
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import NotDefined
-from robustbench_med.interfaces import System
+from robustbench_med.interfaces.defense import System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 

@@ -13,7 +13,7 @@ from robustbench_med.attacks.controls import Controls
 from robustbench_med.attacks.diagnostics import report
 from robustbench_med.attacks.rung import RungRef
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Purifier
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.references import PartRef

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.interfaces.training import Classifier
 
 THREAT = ThreatModel(eps=0.05)
 N = 96

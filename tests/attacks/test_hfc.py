@@ -16,10 +16,11 @@ from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
 from robustbench_med.defenses.gates import fix_gate
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter, NotDefined
-from robustbench_med.interfaces import Classifier, Detector, System, TrainJob
+from robustbench_med.interfaces.defense import Detector, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.interfaces.training import Classifier, TrainJob
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import parse
 

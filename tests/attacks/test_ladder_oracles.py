@@ -13,10 +13,11 @@ from torch import Tensor
 from robustbench_med.attacks.rung import Rung, resolve_rung
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.grid.ladder import PRESETS
-from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.interfaces.training import Classifier
 
 N, EPS = 40, 0.08
 THREAT = ThreatModel(eps=EPS)

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_med.defenses.gates import fix_gate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import UsageError
-from robustbench_med.interfaces import Purifier, System
+from robustbench_med.interfaces.defense import Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE
 from robustbench_med.interfaces.threat import ThreatModel

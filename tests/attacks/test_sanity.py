@@ -16,8 +16,9 @@ from robustbench_med.attacks.diagnostics import report
 from robustbench_med.attacks.sanity import bad_tensors
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import WeightsChanged
-from robustbench_med.interfaces import Classifier, System
+from robustbench_med.interfaces.defense import System
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.training import Classifier
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from torch import Tensor
 from robustbench_med.certification.settings import Certification
 from robustbench_med.certification.smoothing import certify, predict, tally
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Classifier, Purifier
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Outcome
 from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import parse
 from robustbench_med.records.sections.certified import CertifiedSection

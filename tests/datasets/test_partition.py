@@ -16,8 +16,7 @@ from robustbench_med.datasets.clients import without
 from robustbench_med.datasets.partition import SCHEMES
 from robustbench_med.datasets.partition_report import holdings
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 
 SCHEME_TEXTS = ("iid", "dirichlet", "quantity", "shards")
 

@@ -9,8 +9,7 @@ import torch
 
 from robustbench_med.datasets.partition_report import COLOURS, Holdings, holdings, picture, summary
 from robustbench_med.errors import BadParameter
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import DataCard, Split
+from robustbench_med.interfaces.dataset import DataCard, Dataset, Split
 
 
 class Four(Dataset):

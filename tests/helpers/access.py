@@ -11,9 +11,10 @@ from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.interfaces.training import Classifier
 
 N, SIDE = 6, 4
 STREAM = Stream.named("defense-under-attack", 0, torch.arange(N))

@@ -13,7 +13,7 @@ from robustbench_med.attacks.measure import measure
 from robustbench_med.attacks.rung import Rung, RungRef, resolve_rung
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Attack
+from robustbench_med.interfaces.attack import Attack
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.components import create

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from robustbench_med.datasets.clients import partitioned
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 from robustbench_med.plugins.references import parse
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from helpers.attacks import REGISTRY, examined, rung, settings
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.interfaces import Classifier, Detector, Purifier, System
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import parse as read
 from robustbench_med.records.record import flatten

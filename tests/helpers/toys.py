@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.interfaces import Classifier, Detector, Params, Purifier, System
+from robustbench_med.interfaces.component import Params
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.interfaces.training import Classifier
 
 
 class Linear(Classifier):

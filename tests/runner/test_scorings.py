@@ -15,9 +15,10 @@ from torch import Tensor
 
 from robustbench_med.cli.tables import lines
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.interfaces import Classifier, Purifier
+from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
+from robustbench_med.interfaces.training import Classifier
 from robustbench_med.leaderboard.ranking.entries import scorings
 from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.render.page.environment import counted

@@ -13,7 +13,7 @@ import robustbench_med as rbmed
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import BadParameter, UsageError
 from robustbench_med.files.paths import home
-from robustbench_med.interfaces import Part
+from robustbench_med.interfaces.defense import Part
 from robustbench_med.plugins.registry import Registry
 
 SITES = ("site-0", "site-1")

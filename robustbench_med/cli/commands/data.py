@@ -21,7 +21,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
 
 if TYPE_CHECKING:
-    from robustbench_med.interfaces import Dataset
+    from robustbench_med.interfaces.dataset import Dataset
 
 data = typer.Typer(cls=CommandGroup, help="Data sets: list, show, partition, check, register.", no_args_is_help=True)
 app.add_typer(data, name="data", rich_help_panel=SETUP)

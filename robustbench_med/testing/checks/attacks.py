@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustbench_med.errors import BudgetExceeded, UsageError
-from robustbench_med.interfaces import Attack, TargetModel
+from robustbench_med.interfaces.attack import Attack, TargetModel
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.specs import AttackSpec

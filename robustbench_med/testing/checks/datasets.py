@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from robustbench_med.errors import DataError
-from robustbench_med.interfaces import Dataset
-from robustbench_med.interfaces.dataset import SPLITS, DataCard, Split
+from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.interfaces.tasks import TASKS
 from robustbench_med.plugins.specs import DatasetSpec

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from robustbench_med.defenses.resolved import resolve_defense
 from robustbench_med.errors import UsageError
-from robustbench_med.interfaces import Recipe
+from robustbench_med.interfaces.defense import Recipe
 from robustbench_med.plugins.components import resolve
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.specs import DefenseSpec

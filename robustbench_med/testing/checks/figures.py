@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from robustbench_med.interfaces import Metric, Report
+from robustbench_med.interfaces.metric import Metric, Report
 from robustbench_med.interfaces.rate import Rate
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.testing.checking import Checks, Subject

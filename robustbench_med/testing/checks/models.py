@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import NotDefined
-from robustbench_med.interfaces import Classifier, Model
+from robustbench_med.interfaces.training import Classifier, Model
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
 from robustbench_med.testing.part_training import SIZE, seeded

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_med.interfaces import Part, Purifier
+from robustbench_med.interfaces.defense import Part, Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.parts import Trained, check_answers, check_learning, trained

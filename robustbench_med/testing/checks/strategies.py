@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_med.interfaces import Classifier, Federated, Strategy, TrainJob
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.training import Classifier, Federated, Strategy, TrainJob
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.part_training import seeded
