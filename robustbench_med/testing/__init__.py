@@ -45,7 +45,7 @@ from robustbench_med.testing.conformance import (
     results,
     run_case,
 )
-from robustbench_med.testing.pretend import PretendDevice
+from robustbench_med.testing.pretend.device import PretendDevice
 from robustbench_med.testing.toys import Stop, StopAfter, ToyClassifier, toy_images, toy_outcome, toy_target
 
 __all__ = [

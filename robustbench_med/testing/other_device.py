@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustbench_med.interfaces.defense import Part, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.part_training import learning_faults
-from robustbench_med.testing.pretend import PretendDevice
+from robustbench_med.testing.pretend.device import PretendDevice
 from robustbench_med.testing.side_effects import far, like
 
 if TYPE_CHECKING:

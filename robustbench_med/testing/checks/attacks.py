@@ -17,7 +17,7 @@ from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.specs import AttackSpec
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
-from robustbench_med.testing.pretend import PretendDevice
+from robustbench_med.testing.pretend.device import PretendDevice
 from robustbench_med.testing.side_effects import GlobalDraws, Unmodified, like
 from robustbench_med.testing.toys import toy_images, toy_target
 

@@ -14,7 +14,7 @@ from robustbench_med.interfaces.training import Classifier, Federated, Strategy,
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, Subject
 from robustbench_med.testing.part_training import seeded
-from robustbench_med.testing.pretend import PretendDevice
+from robustbench_med.testing.pretend.device import PretendDevice
 from robustbench_med.testing.side_effects import Unmodified, states_differ
 from robustbench_med.testing.toys import toy_images
 
