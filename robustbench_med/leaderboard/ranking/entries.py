@@ -14,7 +14,7 @@ from robustbench_med.leaderboard.ranking.claims import claimed
 from robustbench_med.leaderboard.ranking.clients import DETECTOR, METRICS, per_client, worst_client
 from robustbench_med.leaderboard.ranking.eligibility import earlier, faults, single_faults
 from robustbench_med.leaderboard.ranking.pool import Pooled, cells
-from robustbench_med.leaderboard.ranking.rows import RowRecords, oblivious, outcomes_of
+from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, oblivious, outcomes_of
 from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -109,12 +109,7 @@ def _worst(row: RowRecords, counted: Sequence[Record], found: Mapping[str, Figur
 
 def _lowest(records: Sequence[Record]) -> tuple[Record, ...]:
     """Of records whose answers are not kept, for each set of weights the one with the lowest accuracy."""
-    lowest: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        before = lowest.setdefault(identity.weights(record), record)
-        if _accuracy(record) < _accuracy(before):
-            lowest[identity.weights(record)] = record
-    return tuple(lowest.values())
+    return tuple(min(own, key=_accuracy) for own in grouped(records, identity.weights).values())
 
 
 def _accuracy(record: Record) -> float:

@@ -15,6 +15,7 @@ from robustbench_med.records.record import Record, dumped
 from robustbench_med.records.sections.base import moment
 
 Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def unique(records: Iterable[Record]) -> list[Record]:
     return list(found.values())
 
 
-def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """Records with equal keys together, in their order."""
-    found: dict[Key, list[Record]] = defaultdict(list)
-    for record in records:
-        found[key(record)].append(record)
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items with equal keys together, in their order."""
+    found: dict[Key, list[Item]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
     return found
 
 

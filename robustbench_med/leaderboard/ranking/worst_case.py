@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Answers, Classes, Shares, withstood
-from robustbench_med.leaderboard.ranking.rows import RowRecords, outcomes_of, same_weights
+from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, outcomes_of, same_weights
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
@@ -69,12 +69,9 @@ def worst_cases(
 
     ``claims`` are the records of attackers who do not know the defense, ``evidence`` is by the digest of the weights.
     """
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in row.records:
-        groups.setdefault(identity.weights(record), []).append(record)
     return [
         _worst_case(row, own, [each for each in claims if identity.weights(each) == key], outcomes, evidence)
-        for key, own in groups.items()
+        for key, own in grouped(row.records, identity.weights).items()
     ]
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.identity import slug
+from robustbench_med.leaderboard.ranking.rows import grouped
 from robustbench_med.leaderboard.render.page import scatter
 from robustbench_med.leaderboard.render.page.people import People
 
@@ -73,13 +74,10 @@ def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
 
     A data set without any row with a rank comes after all others.
     """
-    found: dict[tuple[object, ...], list[Board]] = {}
-    for board in boards:
-        found.setdefault((board.dataset, board.options, board.partition, board.synthetic, board.digest), []).append(
-            board
-        )
     groups = sorted(
-        found.values(),
+        grouped(
+            boards, lambda each: (each.dataset, each.options, each.partition, each.synthetic, each.digest)
+        ).values(),
         key=lambda group: (
             not any(each.sections for each in group),
             not _ranked(group),
