@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,20 +22,19 @@ import numpy.typing as npt
 
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.sources.letters import (
+    ABSTAINED,
+    CLASSES,
+    LETTERS,
+    classes_of,
+    owners_by_row,
+    ranges,
+    rows_by_owner,
+    rows_of,
+    text_of,
+)
 
 Shares = npt.NDArray[np.float64]
-_CLASSES = string.digits + string.ascii_lowercase
-#: Stands for an abstention.
-ABSTAINED = -1
-#: Stands for an answer that is not finite, which is wrong.
-_NOT_FINITE = -2
-_NONE = -128
-_TABLE = np.full(256, _NONE, dtype=np.int8)
-_TABLE[[ord(char) for char in _CLASSES]] = range(len(_CLASSES))
-_TABLE[ord("-")] = ABSTAINED
-_TABLE[ord("?")] = _NOT_FINITE
-#: The letter of each code that is no class.
-_LETTERS = {ABSTAINED: "-", _NOT_FINITE: "?"}
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
@@ -107,7 +105,7 @@ def dumped(outcome: ImageResults) -> str:
     """An outcome as one line of JSON."""
     facts: dict[str, Any] = {
         "cell_id": outcome.cell_id,
-        "index": _ranges(outcome.index),
+        "index": ranges(outcome.index),
         "labels": text_of(outcome.labels),
         "clean": [text_of(draw) for draw in outcome.clean],
         "attacked": [text_of(draw) for draw in outcome.attacked],
@@ -125,31 +123,6 @@ def dumped(outcome: ImageResults) -> str:
     return json.dumps(facts, allow_nan=False)
 
 
-def rows_by_owner(index: Sequence[int], owners: Sequence[str]) -> dict[str, str]:
-    """``{"a": "0-3,7"}``: which rows are whose."""
-    rows: dict[str, list[int]] = {}
-    for row, owner in zip(index, owners, strict=True):
-        rows.setdefault(owner, []).append(row)
-    return {owner: _ranges(own) for owner, own in sorted(rows.items())}
-
-
-def owners_by_row(facts: Any, index: Sequence[int]) -> tuple[str, ...]:
-    """The inverse of `rows_by_owner`: the owner of each of these rows.
-
-    Raises:
-        ValueError: a row has none, or two.
-    """
-    found: dict[int, str] = {}
-    for owner, text in facts.items():
-        for row in _from_ranges(text):
-            if row in found:
-                raise ValueError(f"row {row} is of {found[row]!r} and of {owner!r}")
-            found[row] = str(owner)
-    if missing := [row for row in index if row not in found]:
-        raise ValueError(f"row {missing[0]} is of no one")
-    return tuple(found[row] for row in index)
-
-
 def parse(line: str | bytes) -> ImageResults:
     """An outcome from one line of JSON.
 
@@ -160,7 +133,7 @@ def parse(line: str | bytes) -> ImageResults:
     if not isinstance(facts, dict):
         raise ValueError("not an object")
     try:
-        cell_id, index = facts["cell_id"], _from_ranges(facts["index"])
+        cell_id, index = facts["cell_id"], rows_of(str(facts["index"]))
         labels = classes_of(facts["labels"], len(index))
         clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
         roc = tuple([(float(x), float(y)) for x, y in facts.get("roc", ())])
@@ -219,9 +192,9 @@ def from_samples(path: Path) -> ImageResults:
         scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if max(labels.max(), *(each.max() for each in answers.values())) >= len(_CLASSES):
-        raise DataError(f"per-image results {path} have more than {len(_CLASSES)} classes")
-    if labels.min() < 0 or min(each.min() for each in answers.values()) < min(_LETTERS):
+    if max(labels.max(), *(each.max() for each in answers.values())) >= len(CLASSES):
+        raise DataError(f"per-image results {path} have more than {len(CLASSES)} classes")
+    if labels.min() < 0 or min(each.min() for each in answers.values()) < min(LETTERS):
         raise DataError(f"per-image results {path} have a class below 0")
     small = {side: each.astype(np.int8) for side, each in answers.items()}
     patients, sites = owners
@@ -279,50 +252,3 @@ def _lesions(name: str, values: Any, n: int) -> tuple[float, ...]:
     if len(found) != n or any(value < 0 or math.isinf(value) for value in found):
         raise ValueError(f"lesions: {name} is not a number from 0 or null for each of {n} images")
     return found
-
-
-def text_of(codes: Iterable[int]) -> str:
-    """Classes as letters."""
-    return "".join(_LETTERS.get(int(code)) or _CLASSES[code] for code in codes)
-
-
-def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
-    """Letters of ``n`` images as classes, int8 (N,).
-
-    Raises:
-        ValueError: there are others than ``n``, or one is no class.
-    """
-    if len(text) != n:
-        raise ValueError(f"there are {n} images, and answers to {len(text)}")
-    codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]
-    if (codes == _NONE).any():
-        raise ValueError(f"{text[int((codes == _NONE).argmax())]!r} is no class")
-    return np.asarray(codes)
-
-
-def _ranges(index: Iterable[int]) -> str:
-    """``(1, 2, 3, 7)`` as ``1-3,7``."""
-    parts: list[list[int]] = []
-    for row in index:
-        if parts and row == parts[-1][1] + 1:
-            parts[-1][1] = row
-        else:
-            parts.append([row, row])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
-
-
-def _from_ranges(text: Any) -> tuple[int, ...]:
-    return _rows_of(str(text))
-
-
-@lru_cache(maxsize=8)
-def _rows_of(text: str) -> tuple[int, ...]:
-    """Thousands of lines are of the same rows."""
-    rows: list[int] = []
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        first, last = int(low), int(high or low)
-        if not 0 <= first <= last < 2**31 or last - first >= 10**7 or (rows and first <= rows[-1]):
-            raise ValueError(f"index: {part!r} is no range of rising rows")
-        rows.extend(range(first, last + 1))
-    return tuple(rows)

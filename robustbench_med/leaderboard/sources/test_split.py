@@ -17,13 +17,8 @@ import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
-from robustbench_med.leaderboard.sources.image_results import (
-    ImageResults,
-    classes_of,
-    owners_by_row,
-    rows_by_owner,
-    text_of,
-)
+from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.letters import classes_of, owners_by_row, rows_by_owner, text_of
 from robustbench_med.records.sections.dataset import DatasetSection
 
 FORMAT = 1

@@ -1,0 +1,93 @@
+"""Classes of images as letters, and rows of a test split as ranges: few bytes an image."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Letters of classes, in their order.
+CLASSES = string.digits + string.ascii_lowercase
+#: Stands for an abstention.
+ABSTAINED = -1
+#: Stands for an answer that is not finite, which is wrong.
+_NOT_FINITE = -2
+_NONE = -128
+_TABLE = np.full(256, _NONE, dtype=np.int8)
+_TABLE[[ord(char) for char in CLASSES]] = range(len(CLASSES))
+_TABLE[ord("-")] = ABSTAINED
+_TABLE[ord("?")] = _NOT_FINITE
+#: The letter of each code that is no class.
+LETTERS = {ABSTAINED: "-", _NOT_FINITE: "?"}
+
+
+def text_of(codes: Iterable[int]) -> str:
+    """Classes as letters."""
+    return "".join(LETTERS.get(int(code)) or CLASSES[code] for code in codes)
+
+
+def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
+    """Letters of ``n`` images as classes, int8 (N,).
+
+    Raises:
+        ValueError: there are others than ``n``, or one is no class.
+    """
+    if len(text) != n:
+        raise ValueError(f"there are {n} images, and answers to {len(text)}")
+    codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]
+    if (codes == _NONE).any():
+        raise ValueError(f"{text[int((codes == _NONE).argmax())]!r} is no class")
+    return np.asarray(codes)
+
+
+def ranges(index: Iterable[int]) -> str:
+    """``(1, 2, 3, 7)`` as ``1-3,7``."""
+    parts: list[list[int]] = []
+    for row in index:
+        if parts and row == parts[-1][1] + 1:
+            parts[-1][1] = row
+        else:
+            parts.append([row, row])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+@lru_cache(maxsize=8)
+def rows_of(text: str) -> tuple[int, ...]:
+    """The inverse of `ranges`; thousands of lines are of the same rows."""
+    rows: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        first, last = int(low), int(high or low)
+        if not 0 <= first <= last < 2**31 or last - first >= 10**7 or (rows and first <= rows[-1]):
+            raise ValueError(f"index: {part!r} is no range of rising rows")
+        rows.extend(range(first, last + 1))
+    return tuple(rows)
+
+
+def rows_by_owner(index: Sequence[int], owners: Sequence[str]) -> dict[str, str]:
+    """``{"a": "0-3,7"}``: which rows are whose."""
+    rows: dict[str, list[int]] = {}
+    for row, owner in zip(index, owners, strict=True):
+        rows.setdefault(owner, []).append(row)
+    return {owner: ranges(own) for owner, own in sorted(rows.items())}
+
+
+def owners_by_row(facts: Any, index: Sequence[int]) -> tuple[str, ...]:
+    """The inverse of `rows_by_owner`: the owner of each of these rows.
+
+    Raises:
+        ValueError: a row has none, or two.
+    """
+    found: dict[int, str] = {}
+    for owner, text in facts.items():
+        for row in rows_of(str(text)):
+            if row in found:
+                raise ValueError(f"row {row} is of {found[row]!r} and of {owner!r}")
+            found[row] = str(owner)
+    if missing := [row for row in index if row not in found]:
+        raise ValueError(f"row {missing[0]} is of no one")
+    return tuple(found[row] for row in index)
