@@ -63,8 +63,14 @@ def settings(record: Record) -> str:
     return "; ".join(filter(None, facts))
 
 
-def _images(record: Record) -> str:
-    return f"{record.n}/{'-' if record.patients is None else record.patients}"
+def images_of(images: int, patients: int | None) -> str:
+    """``64 images of 48 patients``."""
+    return f"{images} images of {patients} patients" if patients else f"{images} images (patients not recorded)"
+
+
+def images_and_patients(images: int, patients: int | None, folds: int = 0) -> str:
+    """``64/48``, of a cross-validation ``500/75 in 5 folds``; a dash for patients that are not recorded."""
+    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds} folds" if folds else "")
 
 
 def _gate(record: Record) -> str:
@@ -89,7 +95,7 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
     "Worst client": worst_client,
     "AUROC": _auroc,
     "FPR / TPR %": _gate,
-    "images/patients": _images,
+    "images/patients": lambda record: images_and_patients(record.n, record.patients),
     "Sens. %": lambda record: share(record, "robust_sensitivity"),
     "Spec. %": lambda record: share(record, "robust_specificity"),
     "Settings": settings,

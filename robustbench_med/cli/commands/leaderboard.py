@@ -150,7 +150,7 @@ def show(
 
 
 def _print(board: Board, columns: list[Column]) -> None:
-    from robustbench_med.leaderboard.render.columns import images_of
+    from robustbench_med.records.summary import images_of
 
     for section in board.sections:
         images = images_of(section.images, section.patients)

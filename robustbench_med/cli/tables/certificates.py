@@ -9,11 +9,10 @@ from rich.table import Table
 from robustbench_med.cli import console
 from robustbench_med.cli.tables.records import name_of
 from robustbench_med.interfaces.rate import percent
-from robustbench_med.leaderboard.render.columns import images_and_patients
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
-from robustbench_med.records.summary import attack_of, share
+from robustbench_med.records.summary import attack_of, images_and_patients, share
 
 _FIGURES = ("eps", "clean", "certified [95%]", "attacked [95%]", "gap", "abstains", "n")
 

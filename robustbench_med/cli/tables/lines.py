@@ -9,11 +9,10 @@ from robustbench_med.cli.tables.records import name_of
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.pool import Pooled
-from robustbench_med.leaderboard.render.columns import images_and_patients
 from robustbench_med.leaderboard.sources.consistency import outcomes_of
 from robustbench_med.records.record import Record
 from robustbench_med.records.scorings import MEAN, found
-from robustbench_med.records.summary import share, threat_of
+from robustbench_med.records.summary import images_and_patients, share, threat_of
 
 #: Figures of each task by their names in records, without the side, and how they are shown.
 FINDINGS = {"macro_auc": "macro AUC", "macro_f1": "macro F1", "macro_balanced_accuracy": "macro balanced accuracy"}

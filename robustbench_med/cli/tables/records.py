@@ -10,11 +10,10 @@ from rich.table import Table
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
 from robustbench_med.interfaces.rate import FEW, percent
-from robustbench_med.leaderboard.render.columns import images_and_patients, images_of
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
-from robustbench_med.records.summary import attack_of, threat_of, with_bounds
+from robustbench_med.records.summary import attack_of, images_and_patients, images_of, threat_of, with_bounds
 
 
 def show(records: Sequence[Record]) -> Table | console.Lines:

@@ -9,6 +9,7 @@ from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.records.scorings import OTHERS
+from robustbench_med.records.summary import images_and_patients
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,6 @@ def _rung(access: str) -> Column:
         right=True,
         falling=True,
     )
-
-
-def images_of(images: int, patients: int | None) -> str:
-    """``64 images of 48 patients``."""
-    return f"{images} images of {patients} patients" if patients else f"{images} images (patients not recorded)"
-
-
-def images_and_patients(images: int, patients: int | None, folds: int = 0) -> str:
-    """``64/48``, of a cross-validation ``500/75 in 5 folds``; a dash for patients that are not recorded."""
-    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds} folds" if folds else "")
 
 
 def worst_client(entry: Entry) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_tex
 from robustbench_med.leaderboard.board import Board, Section
-from robustbench_med.leaderboard.render.columns import BY_NAME, images_of
+from robustbench_med.leaderboard.render.columns import BY_NAME
+from robustbench_med.records.summary import images_of
 
 SHOWN = (
     *("rank", "defense", "strategy", "clean", "robust", "answered", "claim", "drop", "sensitivity", "specificity"),

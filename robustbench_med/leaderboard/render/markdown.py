@@ -9,10 +9,11 @@ from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Claim, Entry
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
-from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, images_of, with_interval
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column, as_published, with_interval
 from robustbench_med.leaderboard.render.studies.all import to_markdown as of_studies
 from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.plugins.specs import ACCESS
+from robustbench_med.records.summary import images_of
 
 MAIN = (
     *("rank", "defense", "strategy", "model", "clean", "robust", "answered", "claim", "drop", "sensitivity"),

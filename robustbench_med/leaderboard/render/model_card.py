@@ -18,11 +18,12 @@ from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.ranking.figures import figure
 from robustbench_med.leaderboard.ranking.pool import cells
-from robustbench_med.leaderboard.render.columns import images_of, with_interval
+from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.records.record import Record, latest
 from robustbench_med.records.rerun import command, request
+from robustbench_med.records.summary import images_of
 
 HOME = "https://github.com/robustbench-med/robustbench-med"
 TAGS = ("robustbench-med", "adversarial-robustness", "medical-imaging", "federated-learning")

@@ -169,11 +169,7 @@ def _bar(parts: Sequence[str]) -> Markup:
 
 def markup(parts: Sequence[str]) -> Markup:
     """The parts together, without the quotes that HTML does not need: there are tens of thousands of charts."""
-    return Markup(_QUOTED.sub(_unquoted, "".join(parts)))
-
-
-def _unquoted(found: re.Match[str]) -> str:
-    return f"{found[1]}={found[2]}"
+    return Markup(_QUOTED.sub(r"\1=\2", "".join(parts)))
 
 
 def _filled(style: str, share: float) -> str:

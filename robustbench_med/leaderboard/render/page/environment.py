@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Claim, Entry, Figure
-from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.columns import as_published
 from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, words
 from robustbench_med.records.scorings import MEAN, OTHERS, Scoring
+from robustbench_med.records.summary import images_of
 
 HERE = Path(__file__).parent
 #: Rows of a table that are shown at first; the others wait for a click, so that thousands of rows paint quickly.
@@ -58,7 +58,7 @@ def environment() -> jinja2.Environment:
         "percent": figures.percent,
         "breakable": figures.breakable,
         "interval": figures.interval,
-        "images_of": columns_of.images_of,
+        "images_of": images_of,
         "interval_bar": charts.interval_bar,
         "summary_bar": _summary_bar,
         "key": _key,
@@ -67,7 +67,7 @@ def environment() -> jinja2.Environment:
         "rows_of": _rows_of,
         "verdict": _verdict,
         "published": _published,
-        "clients": _clients,
+        "clients": lambda names: json.dumps(list(names)),  # a client's name may hold any character
         "choices": _choices,
         "about": _about,
         "as_published": as_published,
@@ -100,11 +100,6 @@ def _key(kind: str) -> Markup:
 
 def _value(figure: Figure | None) -> float | None:
     return figure.value if figure else None
-
-
-def _clients(names: Sequence[str]) -> str:
-    """As JSON: a client's name may hold any character."""
-    return json.dumps(list(names))
 
 
 def _whose(names: Sequence[str], word: str = "of") -> str:

@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from robustbench_med.files.escaping import escape_html
 from robustbench_med.leaderboard.entry import Entry, Figure
-from robustbench_med.leaderboard.render import columns as columns_of
 from robustbench_med.leaderboard.render.page import charts, words
 from robustbench_med.leaderboard.render.page.columns import Shown
 from robustbench_med.leaderboard.render.page.confusion import Confusion
@@ -21,6 +20,7 @@ from robustbench_med.leaderboard.render.page.figures import DASH, breakable, cou
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.render.page.details import Page
+from robustbench_med.records.summary import images_and_patients, images_of
 
 
 def attackers(page: Page) -> Markup:
@@ -71,7 +71,7 @@ def over_eps(page: Page, page_of: Callable[[Entry], str]) -> Markup:
     for board, other in page.eps.rows:
         name = escape_html(board.eps_text)
         head = name if other.id == page.entry.id else f'<a href="{escape_html(page_of(other))}">{name}</a>'
-        images = columns_of.images_of(other.images, other.patients)
+        images = images_of(other.images, other.patients)
         lines.append(
             f"<tr><th>{head}<td>{share(other.clean)}<td>{share(other.claim)}<td>{bounded(other.worst)}"
             f"<td class=t>{escape_html(other.ladder)}, {images}"
@@ -152,7 +152,7 @@ def _images(entry: Entry, client: str) -> str:
     found = entry.client_images.get(client)
     if found is None:
         return DASH
-    return columns_of.images_and_patients(found.images, found.patients) + (", too few" if found.few else "")
+    return images_and_patients(found.images, found.patients) + (", too few" if found.few else "")
 
 
 def _joined(lines: Iterable[str]) -> Markup:

@@ -18,7 +18,6 @@ from robustbench_med.errors import DataError, StoreError
 from robustbench_med.files.atomic import replacing, write_text
 from robustbench_med.files.escaping import escape_markdown, straight
 from robustbench_med.leaderboard.board import Board
-from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page import measured
@@ -94,9 +93,9 @@ def html(report: ResultsReport, pictures: Path | None = None, names: Names | Non
         inline=True,
         style=Markup(style),
         script=Markup(script),
-        page_of=_within,
+        page_of=lambda entry: f"#page-{entry.id}",
         paged=lambda entry: True,
-        board_page=_board_within,
+        board_page=lambda board: f"#{board.id}",
         foot=foot(report.boards),
         title=title,
         example=example(report.boards),
@@ -165,14 +164,6 @@ def _print(text: str, target: Path) -> None:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _within(entry: Entry) -> str:
-    return f"#page-{entry.id}"
-
-
-def _board_within(board: Board) -> str:
-    return f"#{board.id}"
 
 
 def _named(record: Record) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.certified import Bounds, certified_boards, curves
 from robustbench_med.leaderboard.ranking.studies import StudyBoard
-from robustbench_med.leaderboard.render.columns import images_of, with_interval
+from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import certificates, charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import (
@@ -25,6 +25,7 @@ from robustbench_med.leaderboard.render.studies.view import (
 )
 from robustbench_med.leaderboard.sources.studies import CERTIFIED, StudySources
 from robustbench_med.records.record import Record
+from robustbench_med.records.summary import images_of
 
 COLUMNS = (
     Column("L2 radius", "Largest change of the whole image, in units of pixels in [0, 1]."),

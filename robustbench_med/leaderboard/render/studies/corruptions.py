@@ -15,7 +15,7 @@ from robustbench_med.leaderboard.ranking.corruptions import (
     corruption_boards,
 )
 from robustbench_med.leaderboard.ranking.studies import StudyBoard
-from robustbench_med.leaderboard.render.columns import images_of, with_interval
+from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import (
@@ -29,6 +29,7 @@ from robustbench_med.leaderboard.render.studies.view import (
     share,
 )
 from robustbench_med.leaderboard.sources.studies import CORRUPTIONS, StudySources
+from robustbench_med.records.summary import images_of
 
 READ = (
     "Worst case: artefacts of an MRI scan inside stated physical limits, chosen by an adversary who searches them by "
