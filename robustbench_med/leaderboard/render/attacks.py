@@ -5,6 +5,7 @@ from __future__ import annotations
 from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack
+from robustbench_med.records.summary import with_bounds
 
 #: Headings of the ranking.
 COLUMNS = ("#", "attack", "left % [95%]", "above best", "best on", "gradients", "queries", "s/image")
@@ -16,7 +17,7 @@ def cells(attack: RankedAttack) -> tuple[str, ...]:
     return (
         "" if attack.rank is None else str(attack.rank),
         attack.name + (" (control)" if attack.control else ""),
-        percent(attack.left) + (f" [{100 * attack.low:.0f}, {100 * attack.high:.0f}]" if attack.rank else ""),
+        with_bounds(attack.left, (attack.low, attack.high) if attack.rank else None),
         percent(attack.gap),
         f"{attack.best_on} of {ran}",
         f"{attack.mean('gradients'):.0f}",

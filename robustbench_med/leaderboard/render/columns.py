@@ -9,7 +9,7 @@ from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.records.scorings import OTHERS
-from robustbench_med.records.summary import images_and_patients
+from robustbench_med.records.summary import images_and_patients, with_bounds
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,8 @@ def with_interval(figure: Figure | None) -> str:
     """``77.1 [65, 86]``, in percent; ``77.1 [70, 83] by images`` where patients are not recorded."""
     if figure is None:
         return ""
-    if figure.interval is None:
-        return percent(figure.value)
-    low, high = figure.interval
-    return f"{percent(figure.value)} [{100 * low:.0f}, {100 * high:.0f}]{' by images' * figure.by_images}"
+    alone = " by images" * (figure.by_images and figure.interval is not None)
+    return with_bounds(figure.value, figure.interval) + alone
 
 
 def share(name: str, title: str, meaning: str, get: Callable[[Entry], Figure | None], bounds: bool = False) -> Column:
