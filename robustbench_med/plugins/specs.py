@@ -150,15 +150,6 @@ class ReportSpec(Spec):
     """A way to show records."""
 
 
-SPEC_TYPES: tuple[type[Spec], ...] = (
-    AttackSpec,
-    DetectorSpec,
-    PurifierSpec,
-    StrategySpec,
-    DatasetSpec,
-    ModelSpec,
-    DefenseSpec,
-    MetricSpec,
-    ReportSpec,
-)
+#: In the order in which kinds are listed.
+SPEC_TYPES: tuple[type[Spec], ...] = tuple(Spec.__subclasses__())
 KINDS: tuple[str, ...] = tuple(spec.kind for spec in SPEC_TYPES)

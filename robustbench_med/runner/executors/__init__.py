@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from robustbench_med.runner.evaluator import Evaluator
     from robustbench_med.runner.messages import Job, Message
 
-__all__ = ["Executor", "Submits", "Warms", "find_executor"]
-
 
 class Executor(Protocol):
     """Runs jobs."""
