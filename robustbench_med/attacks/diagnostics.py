@@ -162,10 +162,8 @@ def _constant(outcome: Outcome) -> bool:
 
 def _above_clean(outcome: Outcome) -> bool:
     """The robust accuracy lies above the clean one by more than two images."""
-    labels, clean, attacked = outcome.labels, outcome.clean, outcome.attacked
-    right = (clean.predictions == labels) & ~clean.rejected
-    left = (attacked.predictions == labels) | attacked.rejected
-    return float(left.float().mean()) > float(right.float().mean()) + 2 / len(labels)
+    right, left = outcome.clean.correct(outcome.labels), outcome.attacked.robust(outcome.labels)
+    return float(left.float().mean()) > float(right.float().mean()) + 2 / len(outcome.labels)
 
 
 def _blind(auroc: float | None, n: int) -> bool:
