@@ -16,10 +16,10 @@ import torch
 SHARE = 0.5
 
 
-def resident() -> int | None:
-    """Bytes of resident memory of this process; None if the system does not report it."""
+def resident(process: int | str = "self") -> int | None:
+    """Bytes of resident memory of a process, by its id; None if the system does not report it."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")

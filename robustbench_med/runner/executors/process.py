@@ -18,6 +18,7 @@ import torch
 
 from robustbench_med.runner.executors.pool import WorkerLost, dispatch
 from robustbench_med.runner.messages import Done, Job, Message, pack, unpack
+from robustbench_med.runtime.memory import resident
 
 if TYPE_CHECKING:
     from robustbench_med.grid.config import RunConfig
@@ -108,7 +109,7 @@ class _Processes:
         self.first.pop(worker, None)
 
     def recycle(self, worker: int) -> bool:
-        held = _held(self.processes[worker].pid) or 0
+        held = resident(self.processes[worker].pid or 0) or 0
         if held <= self.first.setdefault(worker, held) + GROWTH:
             return False
         self.stop(worker)
@@ -134,15 +135,6 @@ def _interrupts_withheld() -> Iterator[None]:
 def worker_config(config: RunConfig) -> RunConfig:
     """The configuration of a worker, which trains nothing: the run has trained what was missing."""
     return replace(config, train=False)
-
-
-def _held(pid: int | None) -> int | None:
-    """Bytes of memory that a process uses; None where the system does not tell."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _serve(
