@@ -34,14 +34,20 @@ def shown(values: NDArray[Any], found: Any, frame: int) -> tuple[NDArray[np.floa
     return table[places].astype(np.float32), float((1 << bits) - 1)
 
 
-def _item(found: Any, frame: int) -> Any:
-    """The first table of the image; of an enhanced file that of the frame, or of all frames."""
-    places = [found]
+def places(found: Any, frame: int, group: str) -> list[Any]:
+    """Where facts of an image stand, what counts first: of an enhanced file in the groups of the frame, or of all."""
+    made = [found]
     for sequence, at in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
         groups = found.get(sequence) or ()
-        if len(groups) > at and groups[at].get("FrameVOILUTSequence"):
-            places.insert(0, groups[at].FrameVOILUTSequence[0])
-    return next((place.VOILUTSequence[0] for place in places if place.get("VOILUTSequence")), None)
+        if len(groups) > at and groups[at].get(group):
+            made.insert(0, groups[at].get(group)[0])
+    return made
+
+
+def _item(found: Any, frame: int) -> Any:
+    """The first table of the image."""
+    where = places(found, frame, "FrameVOILUTSequence")
+    return next((place.VOILUTSequence[0] for place in where if place.get("VOILUTSequence")), None)
 
 
 def _entries(data: Any, bits: int) -> NDArray[Any]:

@@ -211,13 +211,8 @@ def _without_padding(found: Any, values: NDArray[Any], inverted: bool) -> NDArra
 
 
 def _number(found: Any, frame: int, group: str, name: str) -> float | None:
-    """A number of an image; of an enhanced file from the functional groups of the frame, or of all frames."""
-    places = [found]
-    for sequence, at in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
-        groups = found.get(sequence) or ()
-        if len(groups) > at and groups[at].get(group):
-            places.insert(0, groups[at].get(group)[0])
-    for place in places:
+    """A number of an image, from itself or the functional groups of an enhanced file."""
+    for place in dicom_lut.places(found, frame, group):
         value = place.get(name)
         if value is not None and value != "":
             several = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]

@@ -30,8 +30,8 @@ def _class_counts(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArr
 
 
 def split_by_patient(
-    patients: Sequence[str],
-    sites: Sequence[str],
+    patients: Sequence[str] | NDArray[np.str_],
+    sites: Sequence[str] | NDArray[np.str_],
     labels: NDArray[np.int64],
     fractions: Sequence[float],
     seed: int,
@@ -129,15 +129,8 @@ def fold_of(
     tested_in = split_by_patient(patients, sites, labels, [1 / folds] * folds, seed, names)
     result = np.full(len(labels), "test", dtype=np.asarray(SPLITS).dtype)
     rest = np.flatnonzero(tested_in != names[fold])
-    share = calibration / (1 - 1 / folds)
-    result[rest] = split_by_patient(
-        np.asarray(patients)[rest].tolist(),
-        np.asarray(sites)[rest].tolist(),
-        labels[rest],
-        (1 - share, share),
-        seed,
-        ("train", "calibration"),
-    )
+    share, who, where = calibration / (1 - 1 / folds), np.asarray(patients)[rest], np.asarray(sites)[rest]
+    result[rest] = split_by_patient(who, where, labels[rest], (1 - share, share), seed, SPLITS[:2])
     return result
 
 
@@ -178,14 +171,8 @@ def official(
     if not (given == "calibration").any():
         rows = np.flatnonzero(given == "train")
         result = result.astype(np.asarray(SPLITS).dtype)
-        result[rows] = split_by_patient(
-            np.asarray(units)[rows].tolist(),
-            np.asarray(sites)[rows].tolist(),
-            labels[rows],
-            (1 - calibration, calibration),
-            seed,
-            ("train", "calibration"),
-        )
+        who, where, shares = np.asarray(units)[rows], np.asarray(sites)[rows], (1 - calibration, calibration)
+        result[rows] = split_by_patient(who, where, labels[rows], shares, seed, SPLITS[:2])
     return result
 
 

@@ -30,6 +30,8 @@ class HuggingFace(ForeignModel):
     Size, mean, std and class names are those that its files state, unless they are given. No code of the hub is run.
     """
 
+    trained = True
+
     class Params(ForeignParams):
         source: str = Field(description="Folder that save_pretrained wrote, or the name of a model on the hub.")
         revision: str = Field("main", description="Branch, tag or commit on the hub.")
@@ -53,10 +55,6 @@ class HuggingFace(ForeignModel):
         def label(self) -> str:
             """``hf:OWNER/NAME``."""
             return f"hf:{self.source}"
-
-    def has_weights(self) -> bool:
-        """It always has."""
-        return True
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """The classifier with its weights.

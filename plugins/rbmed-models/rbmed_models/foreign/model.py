@@ -17,10 +17,12 @@ from robustbench_med.errors import BadParameter, UsageError
 class ForeignModel(rbmed.Model):
     """Base class of external models.
 
-    ``ignored``: beginnings of names in files of weights that the module does without.
+    ``ignored``: beginnings of names in files of weights that the module does without. ``trained``: the module always
+    comes with weights that were trained elsewhere.
     """
 
     ignored: tuple[str, ...] = ()
+    trained = False
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -35,7 +37,7 @@ class ForeignModel(rbmed.Model):
 
     def has_weights(self) -> bool:
         """The module comes with weights that were trained elsewhere."""
-        return bool(self.params.weights)
+        return self.trained or bool(self.params.weights)
 
     @abstractmethod
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:

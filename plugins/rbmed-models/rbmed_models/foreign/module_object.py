@@ -15,12 +15,10 @@ from rbmed_models.foreign.params import ForeignParams
 class ModuleObject(ForeignModel):
     """A torch module with its weights, in this process: ``evaluate(model=net)``."""
 
+    trained = True
+
     class Params(ForeignParams):
         source: str = Field(description="Its key, which evaluate() makes from its weights and code.")
-
-    def has_weights(self) -> bool:
-        """It always has."""
-        return True
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """A copy of the module, on the CPU."""

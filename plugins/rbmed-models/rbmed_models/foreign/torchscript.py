@@ -20,16 +20,14 @@ from robustbench_med.errors import WeightsError
 class TorchScript(ForeignModel):
     """A TorchScript program with its weights: ``--model scripted.pt``."""
 
+    trained = True
+
     class Params(ForeignParams):
         source: str = Field(description="File that torch.jit.save wrote; its code is run.")
 
         def files(self) -> Mapping[str, Path]:
             """The program, and other weights if any."""
             return {"": Path(self.source), **super().files()}
-
-    def has_weights(self) -> bool:
-        """It always has."""
-        return True
 
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """The program, on the CPU."""
