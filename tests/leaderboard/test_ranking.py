@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from helpers.records import ladder_record, outcome
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_med.interfaces.rate import Rate, wilson
@@ -83,6 +83,7 @@ def test_the_same_images_tell_apart_what_intervals_cannot() -> None:
     assert [rank.rank for rank in ranks([entry(one, images=False), entry(two, images=False)])] == [1, 1]
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(order=st.permutations(range(6)))
 def test_boards_do_not_depend_on_the_order_of_records(order: list[int]) -> None:
     rows = [[True] * k + [False] * (12 - k) for k in (12, 11, 4, 4, 0, 8)]
