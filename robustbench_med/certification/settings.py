@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: Raised when the same samples would be drawn or counted differently.
 REVISION = 1
+NO_PURIFIER = "it has no purifier that adds Gaussian noise"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def check_certifiable(defense: ResolvedDefense, named: str, norm: str) -> None:
     """Raise `BadParameter` for a defense that randomized smoothing says nothing about, or another norm than L2."""
     purifier = defense.purifier
     if purifier is None:
-        reason = "it has no purifier that adds Gaussian noise"
+        reason = NO_PURIFIER
     elif purifier.sigma is None:
         reason = f"its purifier {purifier.spec_name!r} is no randomized smoothing"
     elif defense.detector is not None:
@@ -49,7 +50,12 @@ def check_certifiable(defense: ResolvedDefense, named: str, norm: str) -> None:
         raise BadParameter(f"--certify: certificates are radii in l2, not in {norm}; use --norm l2")
     else:
         return
-    raise BadParameter(
+    raise no_certificate(named, reason)
+
+
+def no_certificate(named: str, reason: str) -> BadParameter:
+    """The error for a defense without a certificate."""
+    return BadParameter(
         f"--certify: {named} has no certificate: {reason}; use --defense smoothed:sigma=0.25, or a purifier such as "
         "smoothed behind any classifier"
     )

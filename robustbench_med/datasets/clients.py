@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from robustbench_med.datasets.client_names import client_names, unknown_site
 from robustbench_med.datasets.partition import REVISION, Scheme, _counts, scheme
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
@@ -47,7 +48,7 @@ def without(dataset: Dataset, sites: tuple[str, ...]) -> Dataset:
     name = dataset.card().name
     for site in sites:
         if site not in known:
-            raise DataError(f"data set {name!r} has no site {site!r} (--unseen-site); valid: {', '.join(known)}")
+            raise unknown_site(site, name, known)
     if set(sites) >= trained:
         raise DataError(f"--unseen-site {', '.join(sites)} leaves no site of data set {name!r} to train on")
     return _Without(dataset, tuple(sorted(set(sites))))
@@ -112,7 +113,7 @@ class _Partitioned(_Wrapped):
         order = sorted(range(len(ids)), key=lambda i: (major[i], seed_of(seed, "patients", ids[i])))
         owner = np.empty(len(ids), dtype=np.int64)
         owner[order] = np.repeat(np.tile(np.arange(clients), classes), counts.ravel())
-        names = np.array([f"client-{number + 1:0{len(str(clients))}}" for number in range(clients)])
+        names = np.array(client_names(clients))
         return replace(split, sites=tuple(names[owner[patient]].tolist()))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.errors import DataError
+from robustbench_med.files.pictures import check_picture
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset
 from robustbench_med.interfaces.tasks import label_counts
 
-FORMATS = (".png", ".svg")
 #: Okabe and Ito's palette, distinguishable with any colour vision; black is for text, yellow for the eighth class.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999999", "#F0E442")
 
@@ -82,18 +82,6 @@ def summary(held: Holdings) -> str:
     return line if skew is None else f"{line}; label distributions differ by {skew:.2f} ({distance})"
 
 
-def check_target(path: Path) -> None:
-    """Check the path of a chart before anything is computed.
-
-    Raises:
-        BadParameter: the file ends in neither ``.png`` nor ``.svg``, or its folder is missing.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise BadParameter(f"--out {path}: a picture is written as FILE{' or FILE'.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise BadParameter(f"--out {path}: there is no folder {path.parent}")
-
-
 def picture(held: Holdings, partition: str, path: Path) -> None:
     """Draw images by class for every client, one panel a split, as PNG or SVG.
 
@@ -103,10 +91,10 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
         path: the file, ending in ``.png`` or ``.svg``.
 
     Raises:
-        BadParameter: see `check_target`.
+        BadParameter: see `check_picture`.
         DataError: the file cannot be written.
     """
-    check_target(path)
+    check_picture(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -11,7 +11,7 @@
         calibration.json         gates (see `robustbench_med.defenses.deployment`)
 
 Weights are safetensors only, never pickles. A folder is written under another name and renamed, so it exists
-completely or not at all.
+completely or not at all. Torch is imported when a state is read or written, not to look at a folder.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import mmap
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 import safetensors
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from robustbench_med.errors import DataError, WeightsError, first_fault
 from robustbench_med.files.atomic import store_errors, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MANIFEST = "manifest.json"
 #: Beside weights from the hub: where they came from.
@@ -62,6 +62,8 @@ def save_state(path: Path, state: Mapping[str, Tensor], exact: bool = False) -> 
     Raises:
         StoreError: it cannot be written, as where the disk is full.
     """
+    import torch
+    from safetensors.torch import save_file
 
     def compact(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().cpu().contiguous()
@@ -78,6 +80,9 @@ def save_state(path: Path, state: Mapping[str, Tensor], exact: bool = False) -> 
 
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a state, half precision widened to float32."""
+    import torch
+    from safetensors.torch import load_file
+
     try:
         state = load_file(path)
     except FileNotFoundError:

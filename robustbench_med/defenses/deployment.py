@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from robustbench_med.datasets.client_names import unknown_client
 from robustbench_med.datasets.finding import asked as asked_about
 from robustbench_med.datasets.finding import finding_number
 from robustbench_med.defenses.artifact import Artifact
@@ -145,7 +146,7 @@ class Deployment:
     def known(self, client: str) -> None:
         """Raise `UsageError` if the federation has no such client."""
         if client not in self.served:
-            raise unknown_client(client, self.dataset, self.served)
+            raise unknown_client(client, self.dataset.card().name, self.served)
 
     def _pipeline(self, client: str | None, gate: Gate | None) -> Pipeline:
         """The pipeline with a gate, or without detector; None is a client without personal state."""
@@ -252,8 +253,3 @@ class Deployment:
         """Fix the gates and store them next to the weights, so that a run need not render calibration images."""
         if self.resolved.detector is not None:
             write_gates(self.artifact.folder / CALIBRATION, self._gate_key(), self.calibrate())
-
-
-def unknown_client(client: str, dataset: Dataset, served: tuple[str, ...]) -> UsageError:
-    """The error for a client that does not exist."""
-    return UsageError(f"unknown client {client!r} of {dataset.card().name!r} (--client); valid: {', '.join(served)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, shortened
 from robustbench_med.grid.options import Ref, listed
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 
@@ -22,8 +22,13 @@ def of_data(values: dict[str, Any], default: Sequence[Ref]) -> dict[str, Any]:
         default: the data sets where none is named.
 
     Raises:
-        DataError: there is no such folder of test images.
+        DataError: there is no such folder of test images, or a folder of images without a data set that reads it.
     """
+    if values.get("data_root") and not values.get("dataset"):
+        raise DataError(
+            f"--data-root {shortened(str(values['data_root']))}: no data set is named, and {default[0]}, the default, "
+            "brings its images; name the one that reads yours, such as --dataset imagefolder"
+        )
     folder, download = values.get("test_folder"), values.get("download") is True
     refs = list(listed(values.get("dataset") or default))
     if not isinstance(folder, str | Path | None) or not all(isinstance(ref, str | dict) for ref in refs):

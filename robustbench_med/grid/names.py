@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from robustbench_med.certification.settings import NO_PURIFIER, no_certificate
 from robustbench_med.errors import BadParameter, DataError, DeviceError, UsageError
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.ladder import preset
@@ -18,7 +19,7 @@ from robustbench_med.grid.options import listed, reference
 from robustbench_med.interfaces.threat import unknown_access
 from robustbench_med.plugins import outline
 from robustbench_med.plugins.components import validate_params
-from robustbench_med.plugins.references import PartRef, parse
+from robustbench_med.plugins.references import FIRST, PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import ACCESS
 
@@ -31,6 +32,8 @@ NAMES = {
     "purifiers": "purifier",
     "training": "strategy",
 }
+#: Options that are a parameter of the strategy, whichever it is.
+STRATEGY_OPTIONS = ("adversarial", "malicious", "engine")
 #: Values of such parameters that name none.
 NONE = ("none", "auto", "")
 
@@ -61,6 +64,11 @@ def check_names(config: RunConfig, registry: Registry) -> None:
         if option.metadata["kind"]:
             for ref in _listed(getattr(config, key)):
                 check_component(registry, option.metadata["kind"], reference(ref, key))
+    for key in STRATEGY_OPTIONS:
+        if (value := getattr(config, key)) is not None:
+            _check_strategy_option(registry, config.strategy, key, format_ref(reference(value, key)))
+    if config.certify:
+        _check_certified(config, registry)
 
 
 def check_partition(ref: PartRef | str) -> None:
@@ -68,19 +76,41 @@ def check_partition(ref: PartRef | str) -> None:
     ref = parse(ref) if isinstance(ref, str) else ref
     scheme = outline.definition("robustbench_med.datasets.partition:scheme")
     if scheme is not None:
-        with _early():
+        with outline.usage_errors_only():
             scheme(ref)
 
 
-@contextlib.contextmanager
-def _early() -> Iterator[None]:
-    """Let only errors of the user through: others may come of what was not imported."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception:  # noqa: BLE001
-        pass
+def _check_strategy_option(registry: Registry, named: Iterable[Ref], key: str, value: str) -> None:
+    """Refuse a value that no strategy takes, of those that are named, or of all where a recipe chooses."""
+    refused: UsageError | None = None
+    refs = [reference(each, "strategy") for each in named]
+    for ref in refs or [PartRef(each.qualified, {}) for each in registry.entries("strategy")]:
+        entry = registry.find("strategy", ref.name)
+        model = outline.params_of(entry)
+        if model is None:
+            return  # only importing it would tell
+        if key not in model.model_fields:
+            continue
+        try:
+            with outline.usage_errors_only():
+                validate_params(str(entry) if refs else f"--{key}", model, {**ref.params, key: value})
+            return
+        except UsageError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+
+
+def _check_certified(config: RunConfig, registry: Registry) -> None:
+    """Refuse what has no certificate whatever it is made of: a norm other than L2, a classifier alone."""
+    for threat in config.threats:
+        if threat.norm != "l2":
+            raise BadParameter(f"--certify: certificates are radii in l2, not in {threat.norm}; use --norm l2")
+    for ref in [*config.defense, *_listed(config.baseline)]:
+        part = reference(ref, "defense")
+        spec = registry.find("defense", part.name).spec
+        if getattr(spec, "bare", False) and not {"purifier", FIRST} & part.params.keys():
+            raise no_certificate(format_ref(part), NO_PURIFIER)
 
 
 def check_component(registry: Registry, kind: str, ref: PartRef | str) -> None:
@@ -90,7 +120,7 @@ def check_component(registry: Registry, kind: str, ref: PartRef | str) -> None:
     model = outline.params_of(entry)
     if model is None:
         return
-    with _early():
+    with outline.usage_errors_only():
         params = validate_params(str(entry), model, ref.params)
         for name in params.model_fields_set & NAMES.keys() if kind in ("defense", "purifier") else ():
             for each in _listed(getattr(params, name)):

@@ -43,6 +43,7 @@ def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
     Raises:
         BadParameter: no board has a value; the message lists the valid ones.
     """
+    check_words(choice)
     _check(boards, choice)
     eps = None if choice.eps is None else _eps(choice.eps)
     found = []
@@ -57,6 +58,22 @@ def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
         if sections or unranked:
             found.append(replace(board, sections=tuple(sections), unranked=unranked))
     return found
+
+
+def check_words(choice: Choice) -> None:
+    """Check what can be told without any board.
+
+    Raises:
+        BadParameter: there is no such norm, track or column, or the eps is no number.
+    """
+    if choice.norm is not None and choice.norm not in NORMS:
+        raise BadParameter(f"--norm {choice.norm}: no row has it; valid: {', '.join(NORMS)}")
+    if choice.track is not None and not any(track.startswith(choice.track) for track in TRACKS):
+        raise BadParameter(f"--track {choice.track}: valid: {', '.join(TRACKS)}")
+    if choice.eps is not None:
+        _eps(choice.eps)
+    if choice.sort:
+        columns(choice.sort)
 
 
 def columns(names: str, valid: Sequence[str] = tuple(BY_NAME)) -> list[Column]:
@@ -102,15 +119,12 @@ def _check(boards: Sequence[Board], choice: Choice) -> None:
     entries = [entry for board in boards for entry in board.entries]
     valid: dict[str, list[str]] = {
         "dataset": sorted({board.dataset for board in boards}),
-        "norm": list(NORMS),
         "client": sorted({client for entry in entries for client in entry.clients}),
     }
     for name, values in valid.items():
         asked = getattr(choice, name)
         if asked is not None and asked not in values:
             raise BadParameter(f"--{name} {asked}: no row has it; valid: {', '.join(values) or 'none'}")
-    if choice.track is not None and not any(track.startswith(choice.track) for track in TRACKS):
-        raise BadParameter(f"--track {choice.track}: valid: {', '.join(TRACKS)}")
 
 
 def _eps(text: str) -> float:

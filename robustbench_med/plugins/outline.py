@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -17,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from robustbench_med.errors import UsageError
 
 if TYPE_CHECKING:
     import pydantic
@@ -29,6 +32,17 @@ LIGHT = frozenset({"robustbench_med", "pydantic", "pydantic_core", "annotated_ty
 
 class NotKnown(Exception):
     """The parameters cannot be told without importing the component."""
+
+
+@contextlib.contextmanager
+def usage_errors_only() -> Iterator[None]:
+    """A block that lets only errors of the user through: others may come of what was not imported."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001
+        pass
 
 
 def params_of(entry: RegistryEntry) -> type[pydantic.BaseModel] | None:

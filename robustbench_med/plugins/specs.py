@@ -109,13 +109,17 @@ class DatasetSpec(Spec):
     """A data set.
 
     ``needs_root``: the user supplies the images, in a folder; ``root_files``: suffixes of files that may be given in
-    place of a folder.
+    place of a folder. ``finder`` is ``package.module:function``, called as ``function(place, params)`` before anything
+    large is imported: it raises `DataError` where nothing there can be read, and returns the names of the clients, or
+    None where more has to be read to tell them. ``sites`` are the clients of a data set that brings its images.
     """
 
     licence: str = ""
     synthetic: bool = False
     needs_root: bool = False
     root_files: tuple[str, ...] = ()
+    finder: str = ""
+    sites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

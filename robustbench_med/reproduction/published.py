@@ -16,20 +16,20 @@ import importlib.resources
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
 from robustbench_med.errors import BadConfig, BadParameter, UsageError, first_fault
-from robustbench_med.grid.cell import cell_of
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.options import Ref, reference
-from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress
 from robustbench_med.records.record import Record
-from robustbench_med.runner.runner import Runner
+
+if TYPE_CHECKING:
+    from robustbench_med.grid.cell import Cell
 
 
 class PublishedFigures(pydantic.BaseModel):
@@ -131,6 +131,10 @@ class Study:
         registry: Registry,
         progress: Progress | None = None,
     ) -> None:
+        from robustbench_med.grid.cell import cell_of
+        from robustbench_med.grid.plan import plan
+        from robustbench_med.runner.runner import Runner
+
         self.reproduction = reproduction
         self.configs = configs(reproduction, options, preset, size, adaptive_limit)
         self.cells = [[cell_of(each) for each in plan(config, registry)] for config in self.configs]

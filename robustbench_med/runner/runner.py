@@ -10,8 +10,9 @@ from dataclasses import replace
 import pydantic
 import torch
 
+from robustbench_med.datasets.client_names import unknown_client
 from robustbench_med.defenses.building import build_for
-from robustbench_med.defenses.deployment import Deployment, unknown_client
+from robustbench_med.defenses.deployment import Deployment
 from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.insider import no_insider
 from robustbench_med.defenses.resolved import ResolvedDefense
@@ -142,7 +143,7 @@ class Runner:
             served = (*self._sites_of(cell, "train"), *cell.trained.unseen)
             for client in cell.clients:
                 if client not in served:
-                    raise unknown_client(client, dataset, served)
+                    raise unknown_client(client, card.name, served)
 
     def _try_model(self, cell: Cell, card: DataCard) -> None:
         """Build a model that was named, before anything else is done with it, and say what it is given."""

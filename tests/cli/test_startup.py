@@ -13,16 +13,14 @@ from helpers.paths import ROOT
 from helpers.processes import run
 
 HEAVY = {"torch", "pandas", "numpy", "pydantic", "pyarrow", "scipy", "timm", "diffusers", "flwr"}
-LARGE = {*HEAVY, "sklearn", "torchvision"} - {"pydantic"}
 
 
-def loaded(code: str, path: Path, code_of_exit: int = 0) -> set[str]:
+def loaded(code: str, path: Path) -> set[str]:
     """The modules that are loaded after ``code`` ran, with the fake distributions in ``path`` installed."""
     tell = "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))"
     script = f"import sys, json, atexit\n{tell}\n{code}"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]), "RBMED_PLUGINS": "rbmed-tgood"}
-    done = run([sys.executable, "-c", script], env=env, check=code_of_exit == 0)
-    assert done.returncode == code_of_exit, done.stderr
+    done = run([sys.executable, "-c", script], env=env)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
@@ -50,34 +48,3 @@ def test_showing_a_component_does_import_it(tmp_path):
     distribution(tmp_path, "rbmed-tgood", GOOD)
     code = "sys.argv[1:] = ['show', 'attack/push']; from robustbench_med.cli.main import main; main()"
     assert {"torch", "pydantic", "rbmed_tgood_impl"} <= loaded(code, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "run --attack pushh",
-        "run --attack push:stepps=3",
-        "run --attack push:steps=0",
-        "run --attack push --access white-box",
-        "run --attack push --access ladder:quik",
-        "run --attack push --partition irid:clients=3",
-        "run --attack push --executor rai",
-        "run --attack push --device cudda",
-        "run --attack push --report markdon",
-        "run --attack push --eps 4/0",
-        "run --attack push --batch-size 0",
-        "run --attack push --batch-size many",
-        "run --attack push --data-root no/such/folder",
-        "plan --attack push --dataset brainsimm",
-        "train guardedd",
-        "data show stripess",
-        "check attack/pushh",
-        "show pushh",
-        "data check nowhere",
-        "verify nowhere",
-    ],
-)
-def test_a_typo_is_refused_before_anything_large_is_imported(tmp_path, words):
-    distribution(tmp_path, "rbmed-tgood", GOOD)
-    code = f"sys.argv[1:] = {words.split()}; from robustbench_med.cli.main import main; main()"
-    assert loaded(code, tmp_path, 2) & LARGE == set()

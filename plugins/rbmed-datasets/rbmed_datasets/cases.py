@@ -52,6 +52,16 @@ def find(root: Path, image: str) -> Found:
     Raises:
         DataError: there are none, or several images of a case.
     """
+    scans, maps = scans_and_maps(root)
+    return _paired(root, scans, maps, image) if maps else _classes(root, scans)
+
+
+def scans_and_maps(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The volumes under ``root`` and the label maps, by name.
+
+    Raises:
+        DataError: there are no volumes, or two of one name.
+    """
     scans: dict[str, Path] = {}
     maps: dict[str, Path] = {}
     for path in _volumes(root):
@@ -66,7 +76,7 @@ def find(root: Path, image: str) -> Found:
             more = "label maps" if maps else "pairs of .hdr and .img: convert them to .nii.gz"
             raise DataError(f"no volumes (.nii, .nii.gz) under {root} but {more}")
         raise NothingFound("volumes (.nii, .nii.gz)", root)
-    return _paired(root, scans, maps, image) if maps else _classes(root, scans)
+    return scans, maps
 
 
 def _volumes(root: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
+from rbmed_datasets.places import dicom_files
 from robustbench_med.errors import DataError, NothingFound
 
 
@@ -52,8 +53,7 @@ class Dicom(PictureSet):
     def _paths(self) -> dict[Path, str]:
         """Files and their class folders."""
         root = self.folder
-        every = (path for path in root.rglob("*") if dicomfile.is_dicom(path))
-        found = sorted(every, key=lambda path: files.natural_key(path.relative_to(root).as_posix()))
+        found = sorted(dicom_files(root), key=lambda path: files.natural_key(path.relative_to(root).as_posix()))
         if not found:
             raise NothingFound("DICOM files", root)
         if self.params.table:

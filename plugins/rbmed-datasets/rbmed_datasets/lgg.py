@@ -22,11 +22,10 @@ from PIL import Image
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.folder import FolderDataset, FolderParams, Scans
-from robustbench_med.errors import DataError, NothingFound
+from rbmed_datasets.places import LEAST_PATIENTS, lgg_folders
+from robustbench_med.errors import DataError
 
-_VOLUME = re.compile(r"(?P<patient>TCGA_(?P<site>[A-Z0-9]{2})_[A-Z0-9]{4})_\d{8}")
 _SLICE = re.compile(r".+_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
-_PLACES = (".", "kaggle_3m", "lgg", "lgg/kaggle_3m", "lgg-mri-segmentation/kaggle_3m")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ def _volume(folder: Path, patient: str, site: str) -> _Volume:
 class LggParams(FolderParams):
     """Parameters of `Lgg`."""
 
-    min_patients: int = rbmed.Field(5, ge=3, description="Hospitals with fewer patients are left out (and named).")
+    min_patients: int = rbmed.Field(
+        LEAST_PATIENTS, ge=3, description="Hospitals with fewer patients are left out (and named)."
+    )
     slice_low: float = rbmed.Field(0.35, ge=0, le=1, description="Start of the slices used, as a share of the volume.")
     slice_high: float = rbmed.Field(0.85, ge=0, le=1, description="End of the slices used, as a share of the volume.")
     min_lesion_pixels: int = rbmed.Field(
@@ -94,18 +95,7 @@ class Lgg(FolderDataset):
 
     @cached_property
     def _volumes(self) -> list[_Volume]:
-        for place in _PLACES:
-            base = self.folder / place
-            found = sorted(base.glob("TCGA_*_*_*/")) if base.is_dir() else []
-            named = [(path, match) for path in found if (match := _VOLUME.fullmatch(path.name)) and path.is_dir()]
-            if named:
-                return [_volume(path, match["patient"], match["site"]) for path, match in named]
-        raise NothingFound(
-            "LGG patients",
-            self.folder,
-            ": expected folders TCGA_<hospital>_<patient>_<date> with <folder>_<n>.tif and <folder>_<n>_mask.tif "
-            "there, in kaggle_3m/ or in lgg/kaggle_3m/",
-        )
+        return [_volume(path, match["patient"], match["site"]) for path, match in lgg_folders(self.folder)]
 
     @cached_property
     def _small(self) -> dict[str, int]:

@@ -11,7 +11,6 @@ import json
 import re
 import tempfile
 import urllib.request
-import zipfile
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -26,7 +25,8 @@ from rbmed_datasets import files
 from rbmed_datasets.folder import FolderDataset, PictureParams, Scans
 from rbmed_datasets.intensity import fixed, scaled
 from rbmed_datasets.pixels import Pixels
-from robustbench_med.errors import DataError, NothingFound
+from rbmed_datasets.places import is_medmnist, medmnist_files
+from robustbench_med.errors import DataError
 
 _PARTS = {"train": "train", "val": "calibration", "test": "test"}
 _URL = "https://zenodo.org/records/10519652/files/"
@@ -84,9 +84,7 @@ class MedMnist(FolderDataset):
             return path
         if self.params.download:
             raise DataError("download=true needs file=NAME.npz, such as breastmnist_64.npz")
-        found = sorted(path for path in root.glob("*.npz") if path.is_file() and _is_medmnist(path))
-        if not found:
-            raise NothingFound("file of MedMNIST (.npz)", root)
+        found = medmnist_files(root)
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise DataError(f"{root} holds {len(found)} files of MedMNIST ({names}); choose one with file=NAME.npz")
@@ -159,7 +157,7 @@ class MedMnist(FolderDataset):
         path = self._path
         notes = [self._md5_note(path), "no patient ids: each image, or volume, counts as a patient"]
         made, labels, ids, parts, shapes, widths = [], [], [], [], set(), set()
-        if not _is_medmnist(path):
+        if not is_medmnist(path):
             raise DataError(f"file {path} is no file of MedMNIST (.npz with train_images, train_labels, ...)")
         with np.load(path, allow_pickle=False) as stored:
             for part, split in _PARTS.items():
@@ -248,12 +246,6 @@ def _official() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _is_medmnist(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"train_images.npy", "test_labels.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:

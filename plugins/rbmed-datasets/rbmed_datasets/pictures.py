@@ -22,6 +22,7 @@ from rbmed_datasets.grouping import Grouped, group
 from rbmed_datasets.labelling import findings_of, in_grade_order, in_order, joined
 from rbmed_datasets.names import printable, rejoined
 from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
+from rbmed_datasets.places import refuse_unknown
 from robustbench_med.errors import DataError
 
 LESION_NAMES = {"yes", "tumor", "tumour", "lesion"}
@@ -108,9 +109,7 @@ class PictureSet(FolderDataset):
         held = {name for label in labels for name in findings_of(label)} if several else labels
         names = in_order(held | set(self.empty()))
         wanted = rejoined(self.params.classes, names) or tuple(names)
-        for name in (*wanted, *rejoined(self.params.lesion, names)):
-            if name not in names:
-                raise DataError(f"no class {name!r} in {self.root}; there are: {', '.join(names)}")
+        refuse_unknown((*wanted, *rejoined(self.params.lesion, names)), names, self.root)
         in_grade_order(self.task, names, wanted if self.params.classes else ())
         if several and wanted and not self.params.lesion:
             return wanted

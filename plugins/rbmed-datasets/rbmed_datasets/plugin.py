@@ -16,6 +16,7 @@ DATASETS = (
         reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
+        sites=("hospital-1", "hospital-2", "hospital-3", "hospital-4"),
     ),
     DatasetSpec(
         name="brainsim2",
@@ -25,6 +26,7 @@ DATASETS = (
         reference="Fonov et al. 2011, NeuroImage 54:313-327 (ICBM152 2009 atlas)",
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
+        sites=("hospital-1", "hospital-2", "hospital-3", "hospital-4"),
     ),
     DatasetSpec(
         name="lgg",
@@ -37,6 +39,7 @@ DATASETS = (
         reference="Buda, Saha & Mazurowski 2019, Computers in Biology and Medicine 109:218-225 (arXiv 1906.03720)",
         licence="CC BY-NC-SA 4.0",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_patients",
     ),
     # Forms in which people have their own images.
     DatasetSpec(
@@ -46,6 +49,7 @@ DATASETS = (
         title="Image folder",
         licence="that of the images you bring",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_classes",
     ),
     DatasetSpec(
         name="table",
@@ -54,6 +58,7 @@ DATASETS = (
         title="Image table",
         licence="that of the images you bring",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_table",
         root_files=(".csv", ".tsv", ".parquet"),
     ),
     DatasetSpec(
@@ -63,6 +68,7 @@ DATASETS = (
         title="NIfTI volumes",
         licence="that of the volumes you bring",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_volumes",
     ),
     DatasetSpec(
         name="medmnist",
@@ -74,6 +80,7 @@ DATASETS = (
         reference="Yang et al. 2023, Scientific Data 10:41",
         licence="CC BY 4.0 (dermamnist: CC BY-NC 4.0)",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_medmnist",
         root_files=(".npz",),
     ),
     DatasetSpec(
@@ -90,6 +97,7 @@ DATASETS = (
         title="DICOM images",
         licence="that of the images you bring",
         needs_root=True,
+        finder="rbmed_datasets.places:look_for_dicom",
     ),
 )
 

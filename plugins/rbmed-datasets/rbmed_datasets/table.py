@@ -16,9 +16,9 @@ from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
-from robustbench_med.errors import DataError, NothingFound
+from rbmed_datasets.places import table_files
+from robustbench_med.errors import DataError
 
-_BOOKS = (".xlsx", ".xls", ".ods")
 _AUTO = "Empty: one of the usual names; '-': none."
 
 
@@ -61,8 +61,7 @@ class Table(PictureSet):
                 raise DataError(f"there is no table {path} (file={self.params.file})")
             return tabular.read(path)
         found, reasons = [], []
-        tables = [path for path in root.iterdir() if path.suffix.lower() in tabular.SUFFIXES_OF_TABLES]
-        for path in sorted(path for path in tables if path.is_file() and not path.name.startswith(".")):
+        for path in table_files(root):
             try:
                 found.append(tabular.read(path))
                 self._columns_of(found[-1])
@@ -73,10 +72,6 @@ class Table(PictureSet):
             names = ", ".join(table.path.name for table in found)
             raise DataError(f"several tables in {root} list images: {names}; choose one with file=NAME")
         if not found:
-            if not reasons and (books := [path.name for path in root.iterdir() if path.suffix.lower() in _BOOKS]):
-                raise DataError(f"{root / min(books)} is a workbook of Excel; save the sheet as CSV")
-            if not reasons:
-                raise NothingFound(f"table ({', '.join(tabular.SUFFIXES_OF_TABLES)})", root)
             raise DataError("; ".join(reasons))
         return found[0]
 

@@ -15,7 +15,6 @@ from rbmed_datasets.files import SUFFIXES
 from rbmed_datasets.names import printable
 from robustbench_med.errors import DataError
 
-SUFFIXES_OF_TABLES = (".csv", ".tsv", ".parquet")
 #: Column names that are understood, in order of preference; case, spaces and punctuation do not matter.
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "path": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rbmed_fl.adversarial_training import Adversarial
+from rbmed_fl.byzantine import MaliciousText
 from rbmed_fl.engines.config import EngineText
 from rbmed_fl.faults import FaultsText
 from rbmed_fl.privacy import PrivacyText
@@ -43,7 +44,7 @@ class TrainParams(Params):
     adversarial: Adversarial = Field(
         "none", description="Adversarial training by every client: none, pgd:KEY=VALUE,... or trades:KEY=VALUE,..."
     )
-    malicious: str = Field(
+    malicious: MaliciousText = Field(
         "none",
         description="Byzantine clients: none, label-flip, sign-flip, scaling, gaussian or backdoor, with "
         "parameters such as scaling:clients=1,factor=10.",

@@ -15,7 +15,9 @@ from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, NothingFound, UnknownName, UsageError
 from robustbench_med.files.paths import data_root, register_root
+from robustbench_med.files.pictures import check_picture
 from robustbench_med.grid.names import check_component, check_partition
+from robustbench_med.grid.places import check_images
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
@@ -71,9 +73,10 @@ def show_dataset(
     """Show a data set's card and the sizes of its splits."""
     known = registry()
     check_component(known, "dataset", name)
+    opened = _open(known, name, root, test_folder, download)
     from robustbench_med.datasets.partition_report import holdings
 
-    held = holdings(_open(known, name, root, test_folder, download))
+    held = holdings(opened)
     card, rows = held.card, tables.rows(held)
     if as_json:
         console.emit_json({**asdict(card), "splits": rows})
@@ -113,17 +116,15 @@ def partition(
     known = registry()
     check_component(known, "dataset", name)
     check_partition(partition)
+    if out is not None:
+        check_picture(out)
+    opened = _open(known, name, root, test_folder, download)
     from robustbench_med.datasets.clients import partitioned
-    from robustbench_med.datasets.partition import scheme
-    from robustbench_med.datasets.partition_report import check_target, holdings, picture, summary
+    from robustbench_med.datasets.partition_report import holdings, picture, summary
     from robustbench_med.interfaces.dataset import SPLITS
     from robustbench_med.plugins.references import parse
 
-    ref = parse(partition)
-    scheme(ref)  # before the images are read
-    if out is not None:
-        check_target(out)
-    held = holdings(partitioned(_open(known, name, root, test_folder, download), ref))
+    held = holdings(partitioned(opened, parse(partition)))
     card = held.card
     if out is not None:
         picture(held, partition, out)
@@ -207,11 +208,13 @@ def _open(
     registry: Registry, text: str, root: Path | None, test_folder: Path | None = None, download: bool = False
 ) -> Dataset:
     from robustbench_med.cli.progress.bars import RichProgress
-    from robustbench_med.datasets.loading import open_dataset
     from robustbench_med.grid.data_options import with_data_options
     from robustbench_med.plugins.references import parse
 
     ref = parse(str(with_data_options(text, test_folder, download, root)))
+    check_images(registry, ref, root)  # before anything heavy is imported
+    from robustbench_med.datasets.loading import open_dataset
+
     return open_dataset(registry, ref, root, RichProgress())
 
 

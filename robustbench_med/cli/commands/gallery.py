@@ -33,7 +33,6 @@ def gallery(
     """Attack a few synthetic images of each row, and store them for the row's page."""
     from robustbench_med.leaderboard.render.page.gallery import MANIFEST
     from robustbench_med.leaderboard.sources.folder import read_sources
-    from robustbench_med.reproduction.verify import Verifier
 
     folder = root / "gallery"
     entries = {entry.id: entry for board in read_sources(root).boards() for entry in board.entries}
@@ -45,6 +44,8 @@ def gallery(
         # Rows of an earlier revision are left out: what is drawn is today's system, which they are not of.
         ranked = (entry for entry in entries.values() if entry.ranked and entry.records[0].dataset.synthetic)
         wanted = [entry for entry in ranked if not (folder / entry.id / MANIFEST).is_file()]
+    from robustbench_med.reproduction.verify import Verifier
+
     verifier = Verifier(registry(plugin), device, progress=RichProgress())
     drawn = 0
     for place in draw_rows(verifier, wanted, folder, images):

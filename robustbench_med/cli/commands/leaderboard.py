@@ -12,6 +12,8 @@ from robustbench_med.cli import console
 from robustbench_med.cli.app import LEADERBOARD, CommandGroup, app
 from robustbench_med.cli.console import err, out, plain
 from robustbench_med.cli.options import registry
+from robustbench_med.grid.names import check_component, check_partition
+from robustbench_med.grid.places import check_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,11 +99,16 @@ def split(
     data_root: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
 ) -> None:
     """Write label, hashed patient and client of each test image, which intervals and clients' figures are made of."""
+    known = registry()
+    check_component(known, "dataset", dataset)
+    if partition is not None:
+        check_partition(partition)
+    check_images(known, dataset, data_root)
     from robustbench_med.datasets.test_split import facts_of, opened
     from robustbench_med.leaderboard.sources.folder import SPLITS
     from robustbench_med.leaderboard.sources.test_split import TestSplit, named, write
 
-    found = TestSplit(**facts_of(opened(registry(), dataset, partition, data_root), partition))
+    found = TestSplit(**facts_of(opened(known, dataset, partition, data_root), partition))
     path = root / SPLITS / named(found)
     path.parent.mkdir(exist_ok=True)
     write(path, found)
@@ -138,6 +145,7 @@ def show(
 
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
+    filters.check_words(choice)  # before all records are read
     boards = filters.chosen(read_sources(root or default_folder()).boards(), choice)
     if form == "table":
         for board in boards:

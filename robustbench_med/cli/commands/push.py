@@ -53,11 +53,12 @@ def push(
         raise BadParameter(f"{name}: a push makes a revision of its own; leave @{wanted.revision} out")
     if target is not None and not dry_run:
         raise BadParameter(f"--out {target} is the folder of --dry-run; add --dry-run, or leave it out")
-    from robustbench_med.defenses import hub
     from robustbench_med.defenses.artifact import Artifact
-    from robustbench_med.leaderboard.render.model_card import Weights, model_card
 
     artifact = Artifact(folder)
+    from robustbench_med.defenses import hub
+    from robustbench_med.leaderboard.render.model_card import Weights, model_card
+
     found, outcomes, where = measured(records, artifact.digest)
     branch = HubName(wanted.repo, BRANCH)
     card = model_card(Weights(branch, licence, artifact.digest, artifact.manifest), found, outcomes)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_med.cli import early
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.console import err, out, plain, row, table
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.state import duration
+from robustbench_med.files.atomic import check_writable
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces.dataset import DataCard
@@ -38,13 +40,17 @@ def reproduce(
     """Measure a paper's table again, train what is missing, and show its rows next to ours and the worst case."""
     known = registry(plugin)
     known.find("defense", defense)
-    from robustbench_med.cli.tables.records import name_of, warnings
-    from robustbench_med.plugins.components import create
-    from robustbench_med.reproduction.published import Study, find
+    from robustbench_med.reproduction.published import Study, configs, find
 
     reproduction = find(known, defense)
-    markdown = create(known, "report", "markdown")
+    for config in configs(reproduction, options, preset, size, adaptive_limit):
+        early.check(config, known)
     folder = target or Path("results") / f"reproduce-{defense.rpartition('/')[2]}"
+    check_writable(folder)
+    from robustbench_med.cli.tables.records import name_of, warnings
+    from robustbench_med.plugins.components import create
+
+    markdown = create(known, "report", "markdown")
     study = Study(
         reproduction, {**options, "out": folder}, preset, size, adaptive_limit, registry=known, progress=RichProgress()
     )

@@ -18,6 +18,7 @@ from robustbench_med.cli.options import Config, PluginFiles, Quiet, registry, ta
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
 from robustbench_med.cli.tracebacks import show_plugin_traceback
+from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.options import OUTPUT
 from robustbench_med.progress import Progress, Silent
 
@@ -60,6 +61,7 @@ def run(
 def measure(settings: RunConfig, known: Registry, report: str | None, as_json: bool, quiet: bool) -> None:
     """Measure the cells of a configuration and print them; exit with 1 if a cell failed or a certificate is refuted."""
     early.check(settings, known, {"report": report})
+    check_writable(settings.out)
     from robustbench_med.plugins.components import create
     from robustbench_med.runner.runner import Runner
 

@@ -47,8 +47,8 @@ def check(
     from robustbench_med.leaderboard.sources.evidence import Evidence
     from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, with_known_labels
 
-    sources = read_sources(root or default_folder())
     submitted = _read(file)
+    sources = read_sources(root or default_folder())
     if isinstance(submitted, Evidence):
         record = _target(sources, submitted.cell_id)
         with_known_labels(submitted, record, sources.splits, sources.outcomes, str(file))
@@ -98,11 +98,12 @@ def verify(
     from robustbench_med.leaderboard.sources.records import RECORDS
     from robustbench_med.leaderboard.sources.submission import Submission
     from robustbench_med.leaderboard.sources.verified import VERIFIED, add
-    from robustbench_med.reproduction.verify import Verifier
 
+    submitted, weights = _read(file), downloaded(weights)
     # The cells of a submission can be run without the leaderboard.
     sources = read_sources(root) if (root / RECORDS).is_dir() else Sources({}, {}, Publications())
-    submitted, weights = _read(file), downloaded(weights)
+    from robustbench_med.reproduction.verify import Verifier
+
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     says, tried = Maintainer(accept, why), NewImages(verifier, fresh, weights)
     if isinstance(submitted, Submission):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,13 @@ from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.errors import BadParameter
+from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.config import build
 from robustbench_med.grid.data_options import with_data_options
 
+#: Names of parts; where a wrapper holds several, the next is ``purifier-2``.
+PARTS = re.compile(r"classifier|(detector|purifier)(-\d+)?")
 #: Options that mean the same in a run.
 SHARED = (
     *("dataset", "model", "strategy", "adversarial", "malicious", "engine"),
@@ -47,6 +52,10 @@ def train(
         asked = given.get("dataset", "brainsim")
         given["dataset"] = str(with_data_options(asked, folder, download, given.get("data_root")))
     early.check(build({**given, "defense": defense, "baseline": ""}), known)
+    if wrong := [each for each in only or () if not PARTS.fullmatch(each)]:
+        raise BadParameter(f"--only {wrong[0]}: no such part; valid: classifier, detector, purifier")
+    if target is not None:
+        check_writable(target)
     from robustbench_med.api import train_defense
 
     artifact = train_defense(
