@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from robustbench_med.progress import Progress
 
 
+@notebook.notices()
 def evaluate(
     *,
     registry: Registry | None = None,
@@ -75,6 +76,7 @@ def evaluate(
     return Results(Runner(build(given, config), registry or Registry(), shown).run())
 
 
+@notebook.notices()
 def load_dataset(
     name: str,
     *,
@@ -99,6 +101,7 @@ def load_dataset(
     )
 
 
+@notebook.notices()
 def load_component(kind: str, ref: PartRef | str, *, registry: Registry | None = None) -> Any:
     """Build a component, untrained: ``load_component("model", "resnet:width=16")``.
 
@@ -113,6 +116,7 @@ def load_component(kind: str, ref: PartRef | str, *, registry: Registry | None =
     return create(registry or current_registry() or Registry(), kind, ref)
 
 
+@notebook.notices()
 def load_defense(
     name: str = "medfedpure",
     dataset: str | Dataset = "brainsim",
@@ -154,6 +158,7 @@ def load_defense(
     return Deployment(resolved, artifact, opened, loader.device, ref.unseen)
 
 
+@notebook.notices()
 def train_defense(
     name: str,
     dataset: str = "brainsim",

@@ -1,14 +1,18 @@
-"""Progress in a Jupyter notebook: a bar for each task and one for a run, in the output of the running cell."""
+"""In a Jupyter notebook: progress as bars in the output of the running cell, notes and warnings in one line each."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from markupsafe import escape
 
+from robustbench_med.errors import Note, RbmedWarning
 from robustbench_med.progress import Progress, Silent
 
 #: Seconds between two changes of a bar.
@@ -17,9 +21,35 @@ PAUSE = 0.2
 
 def progress() -> Progress:
     """Bars in a notebook, nothing elsewhere."""
+    return NotebookProgress() if _in_notebook() else Silent()
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """In a notebook, show our notes and warnings in one line, without the file of ours that gives them."""
+    if not _in_notebook():
+        yield
+        return
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Note):
+            print(f"note: {message}")  # noqa: T201 -- to the output of the cell
+        elif issubclass(category, RbmedWarning):
+            print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+        else:
+            show_other(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RbmedWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return NotebookProgress() if shell is not None and hasattr(shell, "kernel") else Silent()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 class NotebookProgress:

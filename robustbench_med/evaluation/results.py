@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import escape
 
 from robustbench_med.errors import BadParameter
+from robustbench_med.evaluation import notebook
 from robustbench_med.records import summary
 from robustbench_med.records.record import Record
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PlotKind = Literal["eps", "clients", "saturation"]
 
 
+@notebook.notices()
 def read_results(path: Path | str) -> Results:
     """The records in a folder of results, or in a file of records, such as one of the leaderboard.
 

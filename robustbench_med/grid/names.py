@@ -5,9 +5,8 @@ What cannot be told so early is left to the run, which checks everything again.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 

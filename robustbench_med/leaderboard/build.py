@@ -29,7 +29,7 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
         pictures: folder of the rows' galleries, which the pages link.
     """
     with no_collection():
-        boards, beside = sources.boards(), studies(sources.studies)
+        boards, beside = sources.boards(), studies(sources.studies, sources.names)
         made: dict[str, Callable[[], str]] = {
             "README.md": lambda: to_markdown(boards, sources.published.claims, notice=sources.notice, studies=beside),
             "leaderboard.csv": lambda: to_csv(boards),

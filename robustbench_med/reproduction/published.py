@@ -29,7 +29,7 @@ from robustbench_med.progress import Progress
 from robustbench_med.records.record import Record
 
 if TYPE_CHECKING:
-    from robustbench_med.grid.cell import Cell
+    pass
 
 
 class PublishedFigures(pydantic.BaseModel):

@@ -38,7 +38,10 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert any("image/png" in data for data in shown), "no plot is shown"
     assert any("<table" in data.get("text/html", "") for data in shown), "no table is shown"
     errors = [output for output in outputs if output.output_type == "error"]
+    said = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert not any(place in said for place in (str(ROOT), ".py", "Warning:", "Note:")), said
     assert [output.traceback for output in errors] == [[f"{output.ename}: {output.evalue}"] for output in errors]
     if path.stem == "evaluate-your-model":
+        assert "note: " in said
         (error,) = errors
         assert "unknown parameter 'stepps', did you mean 'steps'?" in error.evalue

@@ -13,9 +13,7 @@ import sys
 from typing import Any
 
 #: What takes most of the time of a start.
-LARGE = frozenset(
-    {"torch", "torchvision", "timm", "diffusers", "transformers", "sklearn", "flwr", "ray"}
-)
+LARGE = frozenset({"torch", "torchvision", "timm", "diffusers", "transformers", "sklearn", "flwr", "ray"})
 
 
 class Wanted(BaseException):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rbmed_fl.adversarial_training import Adversarial
-from rbmed_fl.byzantine import MaliciousText
 from rbmed_fl.engines.config import EngineText
 from rbmed_fl.faults import FaultsText
+from rbmed_fl.malicious import MaliciousText
 from rbmed_fl.privacy import PrivacyText
 from rbmed_fl.secure_aggregation import SecureAggregationText
 from robustbench_med import Field, Number, Params

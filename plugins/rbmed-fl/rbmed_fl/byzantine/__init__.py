@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from rbmed_fl.byzantine.backdoor import Backdoor
-from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams
+from rbmed_fl.byzantine.base import ByzantineBehaviour
 from rbmed_fl.byzantine.updates import GaussianUpdate, LabelFlip, Scaling, SignFlip
-from rbmed_fl.option import checked
-from robustbench_med import read_choice
+from rbmed_fl.malicious import read_malicious
 from robustbench_med.errors import BadParameter
 
-__all__ = ["KINDS", "ByzantineBehaviour", "MaliciousText", "parse_byzantine"]
+__all__ = ["KINDS", "ByzantineBehaviour", "parse_byzantine"]
 
 KINDS: dict[str, type[ByzantineBehaviour]] = {
     "label-flip": LabelFlip,
@@ -21,24 +19,6 @@ KINDS: dict[str, type[ByzantineBehaviour]] = {
     "gaussian": GaussianUpdate,
     "backdoor": Backdoor,
 }
-#: Their parameters; written out, so that they can be checked without importing the behaviours.
-PARAMS: dict[str, type[ByzantineParams]] = {
-    "label-flip": LabelFlip.Params,
-    "sign-flip": SignFlip.Params,
-    "scaling": Scaling.Params,
-    "gaussian": GaussianUpdate.Params,
-    "backdoor": Backdoor.Params,
-}
-
-
-def check_malicious(text: str) -> None:
-    """Check a behaviour and its parameters, before the clients are known; raises `BadParameter`."""
-    if text != "none":
-        read_choice("malicious", text, PARAMS, ("none",))
-
-
-#: Text that `parse_byzantine` accepts, as far as clients decide nothing; checked when the parameters are created.
-MaliciousText = Annotated[str, checked(check_malicious)]
 
 
 def parse_byzantine(text: str, clients: Sequence[str]) -> ByzantineBehaviour:
@@ -51,9 +31,9 @@ def parse_byzantine(text: str, clients: Sequence[str]) -> ByzantineBehaviour:
     Raises:
         BadParameter: the behaviour, a parameter or a client is not valid, or no client would be honest.
     """
-    if text == "none":
-        return ByzantineBehaviour(ByzantineParams(), len(clients), frozenset())
-    name, params = read_choice("malicious", text, PARAMS, ("none",))
+    name, params = read_malicious(text)
+    if name == "none":
+        return ByzantineBehaviour(params, len(clients), frozenset())
     if unknown := [name for name in params.names if name not in clients]:
         raise BadParameter(f"malicious={text!r}: no client is named {unknown[0]!r}; valid: {', '.join(clients)}")
     if params.names:

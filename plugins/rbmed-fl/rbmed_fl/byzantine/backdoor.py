@@ -10,10 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
+from rbmed_fl.byzantine.base import ByzantineBehaviour, scaled
 from rbmed_fl.local_training import LocalRound
+from rbmed_fl.malicious import BackdoorParams
 from rbmed_fl.states import State
-from robustbench_med import Attack, Budget, Field, Number, Stream, TargetModel, ThreatModel
+from robustbench_med import Attack, Budget, Stream, TargetModel, ThreatModel
 from robustbench_med.errors import BadParameter
 
 
@@ -25,16 +26,7 @@ class Backdoor(ByzantineBehaviour):
     projection onto updates that a defense accepts is left out.
     """
 
-    class Params(ByzantineParams):
-        target: int = Field(0, ge=0, description="The class that the model answers on the trigger.")
-        share: Number = Field(0.5, gt=0, le=1, description="Share of its images that get the trigger.")
-        boost: Number | None = Field(
-            None,
-            gt=0,
-            allow_inf_nan=False,
-            description="Factor on the honest update; default: the number of clients divided by that of the Byzantine "
-            "ones, so that together they replace a mean of equal weights.",
-        )
+    Params = BackdoorParams
 
     def check(self, classes: int, several: bool = False) -> None:
         """See `ByzantineBehaviour`."""

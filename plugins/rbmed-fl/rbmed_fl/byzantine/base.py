@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pydantic
-
 from rbmed_fl.local_training import LocalRound
+from rbmed_fl.malicious import ByzantineParams
 from rbmed_fl.states import State
-from robustbench_med import Field, Params
-
-
-class ByzantineParams(Params):
-    """Which clients are Byzantine."""
-
-    clients: int = Field(1, ge=1, description="Number of Byzantine clients: the last ones in the order of their names.")
-    names: tuple[str, ...] = Field((), description="Names of the Byzantine clients, instead of their number.")
-
-    @pydantic.model_validator(mode="after")
-    def _one_of_them(self) -> ByzantineParams:
-        if {"clients", "names"} <= self.model_fields_set:
-            raise ValueError("give either clients or names, not both")
-        return self
 
 
 class ByzantineBehaviour:

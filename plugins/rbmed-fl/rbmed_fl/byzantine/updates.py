@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from rbmed_fl.byzantine.base import ByzantineBehaviour, ByzantineParams, scaled
+from rbmed_fl.byzantine.base import ByzantineBehaviour, scaled
 from rbmed_fl.local_training import LocalRound
+from rbmed_fl.malicious import GaussianParams, ScalingParams, SignFlipParams
 from rbmed_fl.states import State
-from robustbench_med import Field, Number
 
 
 class LabelFlip(ByzantineBehaviour):
@@ -29,8 +29,7 @@ class LabelFlip(ByzantineBehaviour):
 class SignFlip(ByzantineBehaviour):
     """Trains as usual and sends ``received - factor * (trained - received)`` (Li et al. 2019, arXiv 1811.03761)."""
 
-    class Params(ByzantineParams):
-        factor: Number = Field(1.0, gt=0, allow_inf_nan=False, description="Factor on the honest update.")
+    Params = SignFlipParams
 
     def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
         """See `ByzantineBehaviour`."""
@@ -43,8 +42,7 @@ class Scaling(ByzantineBehaviour):
     As Bagdasaryan et al. 2020 (arXiv 1807.00459), without their backdoor.
     """
 
-    class Params(ByzantineParams):
-        factor: Number = Field(10.0, gt=0, allow_inf_nan=False, description="Factor on the honest update.")
+    Params = ScalingParams
 
     def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
         """See `ByzantineBehaviour`."""
@@ -58,13 +56,7 @@ class GaussianUpdate(ByzantineBehaviour):
     rate and round. It is the Gaussian attack of Blanchard et al. 2017 (arXiv 1703.02757).
     """
 
-    class Params(ByzantineParams):
-        std: Number = Field(
-            10.0,
-            gt=0,
-            allow_inf_nan=False,
-            description="Standard deviation of the noise, in root mean squares of the honest update's entries.",
-        )
+    Params = GaussianParams
 
     def poison_update(self, received: State, sent: State, local_round: LocalRound) -> State:
         """See `ByzantineBehaviour`."""

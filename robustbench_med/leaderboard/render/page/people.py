@@ -89,6 +89,18 @@ class People:
     def _named(self, kind: str, name: str) -> Named:
         return self.names.get((kind, name), _NOTHING)
 
+    def title(self, record: Record) -> str:
+        """The name of the system that a record is of; "" where its defense has none for people."""
+        defense, adversarial = self._named("defense", record.defense.name), adversarial_of(record)
+        if not defense.title:
+            return ""
+        name, words = defense.title, list(self._variants(record, defense))
+        if defense.bare:
+            parts = " + ".join(part.title for part in self._parts(record))
+            name = parts or ("Adversarial training" if adversarial else name)
+            words = [self._training(record, adversarial), *words]
+        return ", ".join(filter(None, [name, *words]))
+
     def _called(self, entry: Entry) -> Called:
         record = entry.records[0]
         defense = self._named("defense", entry.defense_name)
@@ -97,19 +109,10 @@ class People:
         if not defense.title:
             known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
             return Called(entry.defense, "", training, tuple(known))
-        parts = [part for part in self._parts(record) if part is not None]
-        words = list(self._variants(record, defense))
+        parts = list(self._parts(record))
         plain = defense.bare and not parts and not adversarial
-        if defense.bare:
-            how = self._training(record, adversarial)
-            name = " + ".join(part.title for part in parts) or (
-                "Adversarial training" if adversarial else defense.title
-            )
-            words = [how, *words]
-        else:
-            name = defense.title
         papers = tuple(self._papers(entry, defense, parts, adversarial))
-        return Called(", ".join(filter(None, [name, *words])), entry.defense, training, papers, plain)
+        return Called(self.title(record), entry.defense, training, papers, plain)
 
     def _training(self, record: Record, adversarial: str) -> str:
         strategy = record.defense.strategy
@@ -117,7 +120,7 @@ class People:
         attack = (self._named("attack", adversarial).title or adversarial.upper()) if adversarial else ""
         return ", ".join(filter(None, [" + ".join(filter(None, [name, attack])), *conditions_of(record)]))
 
-    def _parts(self, record: Record) -> Iterator[Named | None]:
+    def _parts(self, record: Record) -> Iterator[Named]:
         for kind in _PARTS:
             part = getattr(record.defense.parts, kind)
             if part is not None:

@@ -6,23 +6,31 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from robustbench_med.files.escaping import csv_of, escape_markdown
+from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.render.columns import with_interval
+from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.studies.attacks import attacks_study
 from robustbench_med.leaderboard.render.studies.certified import certified_study
 from robustbench_med.leaderboard.render.studies.corruptions import corruptions_study
-from robustbench_med.leaderboard.render.studies.view import Cell, Study, Table
+from robustbench_med.leaderboard.render.studies.view import Cell, Study, Table, Titles
+from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
 
-_MADE: Mapping[str, Callable[[StudySources], Study | None]] = {
+_MADE: Mapping[str, Callable[[StudySources, Titles], Study | None]] = {
     CERTIFIED: certified_study,
     CORRUPTIONS: corruptions_study,
     ATTACKS: attacks_study,
 }
 
 
-def studies(sources: Mapping[str, StudySources]) -> list[Study]:
-    """The studies that anything was measured of."""
-    made = (make(sources.get(name, StudySources())) for name, make in _MADE.items())
+def studies(sources: Mapping[str, StudySources], names: Names | None = None) -> list[Study]:
+    """The studies that anything was measured of; ``names`` are those of components, for people."""
+    people = People(names or {})
+    made = []
+    for name, make in _MADE.items():
+        source = sources.get(name, StudySources())
+        titles = Titles({identity.system_name(record): people.title(record) for record in source.records})
+        made.append(make(source, titles))
     return [study for study in made if study is not None]
 
 
@@ -44,7 +52,7 @@ def _markdown(table: Table) -> Iterator[str]:
     yield f"| {'---: | ' if table.ranked else ''}--- | {' | '.join(['---:'] * len(table.columns))} |"
     for line in table.lines:
         control = " (control)" if line.control else ""
-        name = ", ".join(filter(None, [line.name, line.small])) + control
+        name = ", ".join(filter(None, [line.title, line.name, line.small])) + control
         rank = f"{line.rank} | " if table.ranked else ""
         yield f"| {rank}{escape_markdown(name)} | {' | '.join(map(_text, line.cells))} |"
 

@@ -11,7 +11,17 @@ from robustbench_med.leaderboard.render.attacks import summary
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import charts
 from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
-from robustbench_med.leaderboard.render.studies.view import Cell, Column, Line, Study, Table, number, points, share
+from robustbench_med.leaderboard.render.studies.view import (
+    Cell,
+    Column,
+    Line,
+    Study,
+    Table,
+    Titles,
+    number,
+    points,
+    share,
+)
 from robustbench_med.leaderboard.sources.studies import ATTACKS, StudySources
 
 READ = (
@@ -31,7 +41,7 @@ RANKING = (
 )
 
 
-def attacks_study(source: StudySources) -> Study | None:
+def attacks_study(source: StudySources, titles: Titles) -> Study | None:
     """The page; None where there is no comparison."""
     boards = attack_boards(source.records, source.outcomes)
     if not boards:
@@ -42,7 +52,7 @@ def attacks_study(source: StudySources) -> Study | None:
         question="Which attack finds most with the same budget?",
         learned=_learned(boards[0]),
         read=READ,
-        tables=[table for board in boards for table in (_ranking(board), _by_system(board))],
+        tables=[table for board in boards for table in (_ranking(board), _by_system(board, titles))],
         measured=measured_with([record for board in boards for each in board.attacks for record in each.records]),
         docs="attacks.md#which-attack-to-run",
         facts=[_facts(board, attack) for board in boards for attack in board.attacks],
@@ -107,13 +117,13 @@ def _line(attack: RankedAttack) -> Line:
     )
 
 
-def _by_system(board: AttackBoard) -> Table:
+def _by_system(board: AttackBoard, titles: Titles) -> Table:
     """What each attack leaves of each system."""
     return Table(
         f"Left of each system, %: {_title(board)}",
         f"{_sentence(board)}. The least of each system is in bold.",
         "Attack",
-        [Column(name) for name in board.systems],
+        [_column(name, titles) for name in board.systems],
         [
             Line(
                 attack.name, [_of_system(board, attack, at) for at in range(len(board.systems))], control=attack.control
@@ -121,6 +131,13 @@ def _by_system(board: AttackBoard) -> Table:
             for attack in board.attacks
         ],
     )
+
+
+def _column(system: str, titles: Titles) -> Column:
+    """The heading of a system; one that was attacked in two ways has the access behind its name."""
+    name, mark, access = system.partition(" (")
+    title = titles.other(system) or titles.other(name) + mark + access
+    return Column(title, spec=system) if titles.other(system) or titles.other(name) else Column(system)
 
 
 def _of_system(board: AttackBoard, attack: RankedAttack, at: int) -> Cell:

@@ -18,6 +18,7 @@ from robustbench_med.leaderboard.render.studies.view import (
     Line,
     Study,
     Table,
+    Titles,
     figure_facts,
     number,
     points,
@@ -44,7 +45,7 @@ READ = (
 )
 
 
-def certified_study(source: StudySources) -> Study | None:
+def certified_study(source: StudySources, titles: Titles) -> Study | None:
     """The page; None where nothing was certified."""
     boards = certified_boards(source.records)
     if not boards:
@@ -53,16 +54,16 @@ def certified_study(source: StudySources) -> Study | None:
         id=CERTIFIED,
         title="Certified and attacked",
         question="How much is proven, and how much could still be taken?",
-        learned=_learned(boards),
+        learned=_learned(boards, titles),
         read=READ,
-        tables=[_table(board) for board in boards],
+        tables=[_table(board, titles) for board in boards],
         measured=measured_with([record for board in boards for row in board.rows for record in row.records]),
         docs="certify.md",
         facts=[_facts(board, row) for board in boards for row in board.rows],
     )
 
 
-def _learned(boards: Sequence[StudyBoard[Bounds]]) -> str:
+def _learned(boards: Sequence[StudyBoard[Bounds]], titles: Titles) -> str:
     """Of the row whose bounds say most: the largest radius at which half of the images or more are certified."""
     rows = [row for board in boards for row in board.rows if row.certified and row.attacked and not row.control]
     if not rows:
@@ -71,21 +72,21 @@ def _learned(boards: Sequence[StudyBoard[Bounds]]) -> str:
     assert best.certified is not None
     return (
         f"No attack within L2 {best.eps_text} can leave less than {with_interval(best.certified)} % of the images of "
-        f"{best.system}; the best that was tried left {with_interval(best.attacked)} %."
+        f"{titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
     )
 
 
-def _table(board: StudyBoard[Bounds]) -> Table:
+def _table(board: StudyBoard[Bounds], titles: Titles) -> Table:
     first = next((row.how for row in board.rows if row.how is not None), None)
-    how = "" if first is None else _how(board)
+    how = "" if first is None else _how(board, titles)
     return Table(
         board.title,
         f"{images_of(board.images, board.patients)}. {how}",
         "System and attack",
         COLUMNS,
-        [_line(row) for row in board.rows],
-        chart(board),
-        [(f"{system}, {attack}", again(_of(board, system, attack))) for system, attack in _named(board)],
+        [_line(row, titles) for row in board.rows],
+        chart(board, titles),
+        [(f"{titles.both(system)}, {attack}", again(_of(board, system, attack))) for system, attack in _named(board)],
     )
 
 
@@ -97,18 +98,18 @@ def _of(board: StudyBoard[Bounds], system: str, attack: str) -> list[Record]:
     return [record for row in board.rows if (row.system, row.attack) == (system, attack) for record in row.records]
 
 
-def _how(board: StudyBoard[Bounds]) -> str:
+def _how(board: StudyBoard[Bounds], titles: Titles) -> str:
     """How the systems were certified, each way once."""
     ways = dict.fromkeys(
-        f"{row.system}: noise of {row.how.sigma:g}, {row.how.n:,} samples of each image, and {row.how.n0:,} to choose "
-        f"the class; each certificate holds with a probability of {1 - row.how.alpha:g}"
+        f"{titles.of(row.system)}: noise of {row.how.sigma:g}, {row.how.n:,} samples of each image, and "
+        f"{row.how.n0:,} to choose the class; each certificate holds with a probability of {1 - row.how.alpha:g}"
         for row in board.rows
         if row.how is not None
     )
     return f"{'. '.join(ways)}."
 
 
-def _line(row: Bounds) -> Line:
+def _line(row: Bounds, titles: Titles) -> Line:
     none = row.how is None
     return Line(
         row.system,
@@ -124,19 +125,20 @@ def _line(row: Bounds) -> Line:
         f"{row.attack}, {row.access}",
         charts.bounds_bar(row.certified, row.attacked),
         row.control,
+        title=titles.other(row.system),
     )
 
 
-def chart(board: StudyBoard[Bounds]) -> Markup:
+def chart(board: StudyBoard[Bounds], titles: Titles) -> Markup:
     """Certified accuracy over the radius, and what attacks left at theirs, of all systems of a board."""
     certified = {
-        system: [(point.radius, Figure(point.accuracy, point.low, point.high)) for point in section.curve]
+        titles.of(system): [(point.radius, Figure(point.accuracy, point.low, point.high)) for point in section.curve]
         for system, section in curves(board.rows).items()
     }
     attacked: dict[str, dict[float, Figure]] = {}
     for row in board.rows:
         if row.attacked is not None and not row.control:
-            own = attacked.setdefault(row.system, {})
+            own = attacked.setdefault(titles.of(row.system), {})
             before = own.get(row.eps)
             own[row.eps] = row.attacked if before is None or row.attacked.value < before.value else before
             if row.clean is not None and row.certified is None:

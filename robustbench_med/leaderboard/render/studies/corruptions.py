@@ -24,6 +24,7 @@ from robustbench_med.leaderboard.render.studies.view import (
     Line,
     Study,
     Table,
+    Titles,
     figure_facts,
     points,
     share,
@@ -59,7 +60,7 @@ BY_SEVERITY = (
 )
 
 
-def corruptions_study(source: StudySources) -> Study | None:
+def corruptions_study(source: StudySources, titles: Titles) -> Study | None:
     """The page; None where nothing of the kind was measured."""
     chosen = acquisition_boards(source.records)
     drawn = corruption_boards(source.records, source.outcomes)
@@ -71,9 +72,12 @@ def corruptions_study(source: StudySources) -> Study | None:
         id=CORRUPTIONS,
         title="Bad scans, by chance and at worst",
         question="Does it fail on a bad scan, and on the worst one that the scanner allows?",
-        learned=_learned(chosen, drawn),
+        learned=_learned(chosen, drawn, titles),
         read=READ,
-        tables=[*map(_chosen, chosen), *(table for board in drawn for table in _drawn(board))],
+        tables=[
+            *(_chosen(board, titles) for board in chosen),
+            *(table for board in drawn for table in _drawn(board, titles)),
+        ],
         measured=measured_with(records),
         docs="acquisition.md",
         facts=[
@@ -83,22 +87,22 @@ def corruptions_study(source: StudySources) -> Study | None:
     )
 
 
-def _learned(chosen: Sequence[StudyBoard[Artefacts]], drawn: Sequence[CorruptionBoard]) -> str:
+def _learned(chosen: Sequence[StudyBoard[Artefacts]], drawn: Sequence[CorruptionBoard], titles: Titles) -> str:
     """The largest difference between chosen artefacts and chance; else the corruption that costs most."""
     rows = [row for board in chosen for row in board.rows if row.difference is not None]
     if rows:
         most = max(rows, key=lambda row: row.difference or 0.0)
         what = "MRI artefacts" if most.physics == ALL else f"MRI artefacts ({most.physics})"
         return (
-            f"{what} drawn at random leave {with_interval(most.chance)} % of the images of {most.system}; chosen by an "
-            f"adversary within the same physical limits, {with_interval(most.worst)} %."
+            f"{what} drawn at random leave {with_interval(most.chance)} % of the images of {titles.of(most.system)}; "
+            f"chosen by an adversary within the same physical limits, {with_interval(most.worst)} %."
         )
     named = [row for board in drawn for row in board.rows if row.name]
     worst = max(named, key=lambda row: row.be)
-    return f"{worst.name} costs {worst.system} most: {with_interval(worst.kept)} % of the images stay right."
+    return f"{worst.name} costs {titles.of(worst.system)} most: {with_interval(worst.kept)} % of the images stay right."
 
 
-def _chosen(board: StudyBoard[Artefacts]) -> Table:
+def _chosen(board: StudyBoard[Artefacts], titles: Titles) -> Table:
     return Table(
         f"Worst-case acquisition: {board.title}",
         f"{images_of(board.images, board.patients)}.",
@@ -114,29 +118,30 @@ def _chosen(board: StudyBoard[Artefacts]) -> Table:
                     points(row.difference),
                     Cell(share(row.search).text, row.search, f"best of {row.tries}" if row.search else ""),
                 ],
-                f"{row.system}, {row.access}",
+                f"{titles.both(row.system)}, {row.access}",
                 charts.interval_bar(row.worst, "worst", row.chance.value if row.chance else None),
             )
             for row in board.rows
         ],
-        again=[(f"{row.physics}: {row.system}", again(row.records)) for row in board.rows],
+        again=[(f"{row.physics}: {titles.of(row.system)}", again(row.records)) for row in board.rows],
     )
 
 
-def _drawn(board: CorruptionBoard) -> list[Table]:
+def _drawn(board: CorruptionBoard, titles: Titles) -> list[Table]:
     """A table for each system, as it is accessed."""
     systems = dict.fromkeys((row.system, row.access) for row in board.rows)
-    return [_of_system(board, [row for row in board.rows if (row.system, row.access) == key]) for key in systems]
+    of = ([row for row in board.rows if (row.system, row.access) == key] for key in systems)
+    return [_of_system(board, rows, titles) for rows in of]
 
 
-def _of_system(board: CorruptionBoard, rows: Sequence[Corrupted]) -> Table:
+def _of_system(board: CorruptionBoard, rows: Sequence[Corrupted], titles: Titles) -> Table:
     return Table(
-        f"Corruptions by chance, {rows[0].system}: {board.title}",
-        f"{images_of(board.images, board.patients)}, {rows[0].access}.",
+        f"Corruptions by chance, {titles.of(rows[0].system)}: {board.title}",
+        f"{images_of(board.images, board.patients)}, {titles.both(rows[0].system)}, {rows[0].access}.",
         "Corruption",
         BY_SEVERITY,
         [_line(board, row) for row in rows],
-        again=[(f"{row.name}: {row.system}", again(row.records)) for row in rows if row.name],
+        again=[(f"{row.name}: {titles.of(row.system)}", again(row.records)) for row in rows if row.name],
     )
 
 

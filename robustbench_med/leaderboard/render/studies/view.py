@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,10 +37,11 @@ def points(value: float | None) -> Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and what it means in a sentence."""
+    """A heading, what it means in a sentence, and its name on the command line, where it has one."""
 
     heading: str
     meaning: str = ""
+    spec: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Line:
 
     Attributes:
         name: what it is of, as on the command line.
+        title: the same for people; "" where there is no other name.
         small: more of it.
         bar: its chart, as HTML; "" for none.
         cells: in the order of the columns.
@@ -62,6 +64,32 @@ class Line:
     bar: str = ""
     control: bool = False
     rank: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Names for people of the systems in records.
+
+    Attributes:
+        by_system: by the name on the command line.
+    """
+
+    by_system: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, system: str) -> str:
+        """The name for people; that of the command line where there is no other."""
+        return self.by_system.get(system) or system
+
+    def other(self, system: str) -> str:
+        """The name for people, where it is another one, else ""."""
+        found = self.of(system)
+        return "" if found == system else found
+
+    def both(self, system: str) -> str:
+        """The name for people with that of the command line behind it."""
+        found = self.other(system)
+        return f"{found} ({system})" if found else system
 
 
 @dataclass(frozen=True)
