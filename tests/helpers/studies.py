@@ -8,6 +8,7 @@ from helpers import board as boards
 from robustbench_med.certification.bounds import largest_radius
 from robustbench_med.leaderboard.render.studies.all import studies
 from robustbench_med.leaderboard.render.studies.view import Study
+from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
 from robustbench_med.records.record import Record
 
@@ -89,8 +90,8 @@ def compared(cell: str, attack: str, left: float, name: str) -> Record:
     return measured(cell, name, left, {"name": attack, "params_passed": {}}, threat, budget={"gradients": 50})
 
 
-def studies_of(name: str = "undefended") -> list[Study]:
-    """One of everything; ``name`` is that of a system."""
+def studies_of(name: str = "undefended", names: Names | None = None) -> list[Study]:
+    """One of everything; ``name`` is that of a system, ``names`` are those of components for people."""
     bounds = [certified("a", 0.5, 0.75), certified("b", 0.5, 1.0, attack="noise")]
     bounds.append(certified("c", 0.5, 0.2, name=name, smoothed=False))
     scans = [acquisition("a", "all", 20, 4, 0.375, name), acquisition("b", "all", 0, 1, 0.96875, name)]
@@ -101,4 +102,4 @@ def studies_of(name: str = "undefended") -> list[Study]:
         for at, system in enumerate((name, "other"))
     ]
     made = {CERTIFIED: bounds, CORRUPTIONS: scans, ATTACKS: attacks}
-    return studies({key: StudySources(tuple(records)) for key, records in made.items()})
+    return studies({key: StudySources(tuple(records)) for key, records in made.items()}, names)

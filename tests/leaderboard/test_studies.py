@@ -20,9 +20,10 @@ from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.certified import certified_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
 from robustbench_med.leaderboard.render.studies.again import again, measured_with
-from robustbench_med.leaderboard.render.studies.all import studies, to_csv
+from robustbench_med.leaderboard.render.studies.all import studies, to_csv, to_markdown
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
+from robustbench_med.leaderboard.sources.names import Named
 from robustbench_med.leaderboard.sources.records import read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES
 from robustbench_med.records.record import dumped
@@ -143,6 +144,18 @@ def test_studies_have_pages_tables_and_data(tmp_path: Path) -> None:
         assert all(row["records"] for row in rows)
     first = overview[overview.index("id=studies") :]
     assert "Certified accuracy against the L2 radius" in first[: first.index("Bad scans")], "the chart is at the door"
+
+
+def test_systems_are_called_as_on_the_boards(tmp_path: Path) -> None:
+    found = studies_of(names={("defense", "undefended"): Named(title="No defense", bare=True)})
+    build(boards.full(), tmp_path, found)
+    for study in found:
+        page = (tmp_path / "studies" / f"{study.id}.html").read_text(encoding="utf-8")
+        assert "No defense" in page
+        assert "undefended" in page, "the name on the command line stays, in small print"
+        assert all("No defense" not in str(facts) for facts in study.facts), "data keep the name on the command line"
+    told = "\n".join(to_markdown(found))
+    assert "No defense, undefended" in told
 
 
 def test_hostile_text_of_a_study_is_text(tmp_path: Path) -> None:

@@ -89,9 +89,13 @@ class People:
     def _named(self, kind: str, name: str) -> Named:
         return self.names.get((kind, name), _NOTHING)
 
-    def title(self, record: Record) -> str:
-        """The name of the system that a record is of; "" where its defense has none for people."""
-        defense, adversarial = self._named("defense", record.defense.name), adversarial_of(record)
+    def title(self, record: Record, defense_name: str = "") -> str:
+        """The name of the system that a record is of; "" where its defense has none for people.
+
+        A row may hold records of systems that are the same under several names; then the row's name is given.
+        """
+        defense = self._named("defense", defense_name or record.defense.name)
+        adversarial = adversarial_of(record)
         if not defense.title:
             return ""
         name, words = defense.title, list(self._variants(record, defense))
@@ -112,7 +116,7 @@ class People:
         parts = list(self._parts(record))
         plain = defense.bare and not parts and not adversarial
         papers = tuple(self._papers(entry, defense, parts, adversarial))
-        return Called(self.title(record), entry.defense, training, papers, plain)
+        return Called(self.title(record, entry.defense_name), entry.defense, training, papers, plain)
 
     def _training(self, record: Record, adversarial: str) -> str:
         strategy = record.defense.strategy
