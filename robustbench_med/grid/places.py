@@ -106,7 +106,9 @@ def _served(weights: Path | None) -> Sequence[str] | None:
 def check_device(name: str) -> None:
     """Raise `DeviceError` for a CUDA device where torch, or this machine, can have none."""
     if name.startswith("cuda") and (reason := _no_cuda()):
-        raise DeviceError(f"device {name!r} (--device) does not exist: {reason}; valid: auto, cpu")
+        raise DeviceError(
+            f"device {name!r} (--device) does not exist: 0 CUDA devices found, {reason}; valid: auto, cpu"
+        )
 
 
 def _no_cuda() -> str:
