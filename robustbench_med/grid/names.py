@@ -14,7 +14,7 @@ from robustbench_med.certification.settings import NO_PURIFIER, no_certificate
 from robustbench_med.errors import BadParameter, DataError, DeviceError, UsageError
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.ladder import preset
-from robustbench_med.grid.options import listed, reference
+from robustbench_med.grid.options import Ref, listed, reference
 from robustbench_med.interfaces.threat import unknown_access
 from robustbench_med.plugins import outline
 from robustbench_med.plugins.components import validate_params

@@ -95,7 +95,7 @@ class People:
         A row may hold records of systems that are the same under several names; then the row's name is given.
         """
         defense = self._named("defense", defense_name or record.defense.name)
-        adversarial = adversarial_of(record)
+        adversarial = trained_with(record, "adversarial")
         if not defense.title:
             return ""
         name, words = defense.title, list(self._variants(record, defense))
