@@ -83,9 +83,10 @@ def _check_strategy_option(registry: Registry, named: Iterable[Ref], key: str, v
     """Refuse a value that no strategy takes, of those that are named, or of all where a recipe chooses."""
     refused: UsageError | None = None
     refs = [reference(each, "strategy") for each in named]
+    known: dict[str, Any] = {}
     for ref in refs or [PartRef(each.qualified, {}) for each in registry.entries("strategy")]:
         entry = registry.find("strategy", ref.name)
-        model = outline.params_of(entry)
+        model = outline.params_of(entry, known)
         if model is None:
             return  # only importing it would tell
         if key not in model.model_fields:

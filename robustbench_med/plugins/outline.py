@@ -45,14 +45,17 @@ def usage_errors_only() -> Iterator[None]:
         pass
 
 
-def params_of(entry: RegistryEntry) -> type[pydantic.BaseModel] | None:
-    """The class of parameters of a component; None where only importing it would tell."""
+def params_of(entry: RegistryEntry, known: dict[str, _Source] | None = None) -> type[pydantic.BaseModel] | None:
+    """The class of parameters of a component; None where only importing it would tell.
+
+    ``known`` keeps what was read, for several components that share modules.
+    """
     module, _, name = entry.spec.target.partition(":")
     if module in sys.modules:
         found = getattr(getattr(sys.modules[module], name, None), "Params", None)
         return found if isinstance(found, type) else None
     try:
-        found = _source(module, {}).params(name)
+        found = _source(module, {} if known is None else known).params(name)
     except Exception:  # noqa: BLE001 -- a module may be anything; importing it will say what is wrong
         return None
     return found if isinstance(found, type) else None
