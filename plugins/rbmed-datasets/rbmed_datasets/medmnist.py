@@ -246,8 +246,6 @@ def _official() -> dict[str, dict[str, Any]]:
     return found
 
 
-
-
 def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:
     try:
         found: NDArray[Any] = stored[name]
