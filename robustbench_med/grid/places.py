@@ -50,7 +50,7 @@ def check_places(config: RunConfig, registry: Registry) -> None:
                 raise unknown_client(client, name, valid)
 
 
-def check_images(registry: Registry, ref: Ref, root: Path | str | None) -> Sequence[str] | None:
+def check_images(registry: Registry, ref: Ref | PartRef, root: Path | str | None) -> Sequence[str] | None:
     """Check that a data set finds images; the names of its clients, or None where that takes reading them.
 
     Raises:
