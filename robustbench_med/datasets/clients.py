@@ -155,6 +155,11 @@ def joined(splits: list[Split]) -> Split:
         sites=tuple(site for split in splits for site in split.sites),
         masks=_cat([split.masks for split in splits]),
         counterfactuals=_cat([split.counterfactuals for split in splits]),
+        lesions={
+            name: torch.cat([split.lesions[name] for split in splits])
+            for name in splits[0].lesions
+            if all(name in split.lesions for split in splits)
+        },
     )
 
 

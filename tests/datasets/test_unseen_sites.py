@@ -24,6 +24,7 @@ def test_an_unseen_site_is_tested_on_all_its_patients() -> None:
     assert torch.equal(test.images[: len(splits["test"])], splits["test"].images)
     assert test.masks is not None
     assert test.counterfactuals is not None
+    assert torch.equal(test.lesions["size"], test.images.flatten(1).sum(1))
     assert len(test) == len(test.images) == len(test.sites) == len(test.masks) == len(test.counterfactuals)
     for name in ("train", "calibration"):
         before, after = toy.split(name), data.split(name)

@@ -32,7 +32,13 @@ class Toy(Dataset):
         patients = tuple(f"{name}-{row}" for row in rows)
         sites = tuple(f"hospital-{row % 3}" for row in rows)
         return Split(
-            images, torch.from_numpy(labels[rows]), patients, sites, masks=images > 0.5, counterfactuals=images
+            images,
+            torch.from_numpy(labels[rows]),
+            patients,
+            sites,
+            masks=images > 0.5,
+            counterfactuals=images,
+            lesions={"size": images.flatten(1).sum(1)},
         )
 
 
