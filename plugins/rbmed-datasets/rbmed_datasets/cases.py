@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rbmed_datasets.decode import some
 from rbmed_datasets.files import is_hidden, natural_key
 from rbmed_datasets.layout import refuse_similar
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, some
 from rbmed_datasets.volumes import is_volume, stem
 from robustbench_med.errors import DataError, NothingFound
 

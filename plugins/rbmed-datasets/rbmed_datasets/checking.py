@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rbmed_datasets import files, pixels
-from rbmed_datasets.decode import some
 from rbmed_datasets.intensity import Survey
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, some
 from robustbench_med.errors import DataError
 
 

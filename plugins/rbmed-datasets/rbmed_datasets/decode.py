@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rbmed_datasets import files
 from rbmed_datasets.folder import PictureParams
 from rbmed_datasets.intensity import Survey, fixed, grey, scaled
+from rbmed_datasets.names import some
 from rbmed_datasets.pixels import Pixels
 from robustbench_med.errors import DataError
 
@@ -94,9 +95,3 @@ def decode(
         notes.append(f"{len(blank)} images are blank (one value in all pixels): {some(blank)}")
     images = np.stack(made)
     return Decoded(images, np.stack(small) if small else images, tuple(notes))
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

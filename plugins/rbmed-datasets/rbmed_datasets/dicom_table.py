@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rbmed_datasets import tabular
-from rbmed_datasets.decode import some
 from rbmed_datasets.dicomfile import Header
 from rbmed_datasets.labelling import columns_of, label_of
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from robustbench_med.errors import DataError
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from rbmed_datasets.decode import some
 from rbmed_datasets.files import SUFFIXES, is_hidden
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, some
 from robustbench_med.errors import DataError
 
 

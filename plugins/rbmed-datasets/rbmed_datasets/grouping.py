@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 import robustbench_med as rbmed
 from rbmed_datasets import neardup
-from rbmed_datasets.decode import THUMBNAIL, some
+from rbmed_datasets.decode import THUMBNAIL
 from rbmed_datasets.folder import PictureParams
+from rbmed_datasets.names import some
 
 if TYPE_CHECKING:
     from robustbench_med.progress import Progress

@@ -67,3 +67,9 @@ def matched(what: str, expression: str, names: Sequence[str]) -> list[str]:
     if lost:
         raise DataError(f"{what}={expression} finds nothing in {len(lost)} paths, {lost[0]!r} for example")
     return found
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

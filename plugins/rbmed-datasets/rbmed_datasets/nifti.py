@@ -16,8 +16,7 @@ from PIL import Image
 
 import robustbench_med as rbmed
 from rbmed_datasets import cases, checking, files, intensity, pixels, tabular, volumes
-from rbmed_datasets.decode import some
-from rbmed_datasets.names import matched, printable, regex
+from rbmed_datasets.names import matched, printable, regex, some
 from rbmed_datasets.picture_params import PictureSetParams, joined_by_plus
 from rbmed_datasets.pictures import Picture, PictureSet
 from robustbench_med.errors import DataError

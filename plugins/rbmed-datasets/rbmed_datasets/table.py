@@ -9,11 +9,10 @@ from typing import ClassVar
 
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
-from rbmed_datasets.decode import some
 from rbmed_datasets.finder import Finder
 from rbmed_datasets.labelling import columns_of, findings_of, label_of
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
 from rbmed_datasets.places import table_files
