@@ -44,6 +44,7 @@ class GateEvading(PipelineTarget):
         scores, margins = (
             torch.cat(column).view(len(x), self.draws).mean(1) for column in zip(*self._seen, strict=True)
         )
+        self._seen.clear()  # nothing with a graph outlives the pass
         if not scores.requires_grad:
             raise NotDefined("the detector's score gives no gradient, so it cannot be kept low; use --access full")
         (away,) = torch.autograd.grad(scores.sum(), steered, retain_graph=True)

@@ -74,12 +74,12 @@ class QueryCounter:
             BudgetExceeded: an image has had all the passes it is allowed; none is made then.
         """
         before = self.queries[rows]
-        self.queries = self._counted(self.queries, rows, passes, "queries", distinct)
+        self._count("queries", rows, passes, distinct)
         return before
 
     def backward(self, rows: Tensor, passes: int, grad: Tensor, distinct: bool = True) -> None:
         """Count backward passes of the images ``rows``, whose gradient is ``grad`` (M, C, H, W)."""
-        self.gradients = self._counted(self.gradients, rows, passes, "gradients", distinct)
+        self._count("gradients", rows, passes, distinct)
         if self.watch:
             # One pass over the gradient: a sum of magnitudes is 0 only where all are 0, and finite only where all are.
             size = torch.linalg.vector_norm(grad.flatten(1), 1, dim=1)
@@ -87,20 +87,20 @@ class QueryCounter:
             self.zero.index_add_(0, rows, (size == 0).long())
             self.broken.index_add_(0, rows, (~size.isfinite()).long())
 
-    def _counted(self, counts: Tensor, rows: Tensor, passes: int, name: str, distinct: bool) -> Tensor:
-        """``counts`` after ``passes`` more for the images ``rows``, which may name an image several times."""
+    def _count(self, name: str, rows: Tensor, passes: int, distinct: bool) -> None:
+        """Add ``passes`` for the images ``rows``, which may name an image several times, unless a limit is passed."""
         limit: int | None = getattr(self.budget, name)
-        after = counts.index_add(0, rows, torch.full_like(rows, passes))
-        if limit is None or not len(rows):
-            return after
-        self._most[name] += passes if distinct else passes * len(rows)
-        if self._most[name] > limit:
-            self._most[name] = int(after.max())
+        counts: Tensor = getattr(self, name)
+        more = torch.full_like(rows, passes)
+        if limit is not None and len(rows):
+            self._most[name] += passes if distinct else passes * len(rows)
             if self._most[name] > limit:
-                self.exhausted = True
-                called = "forward passes" if name == "queries" else name
-                raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
-        return after
+                self._most[name] = int(counts.index_add(0, rows, more).max())
+                if self._most[name] > limit:
+                    self.exhausted = True
+                    called = "forward passes" if name == "queries" else name
+                    raise BudgetExceeded(f"the attack wants more than {limit} {called} per image")
+        counts.index_add_(0, rows, more)
 
     def saved(self, images: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Facts and tensors from which `restore` restores this counter, with the attack's ``images``."""
@@ -130,14 +130,14 @@ class QueryCounter:
         if not (self.watch or self.limited) or not len(rows):
             return
         now = margin(logits, self.y[rows]).float()
+        free = not (now.is_cuda or torch.compiler.is_compiling())  # a look at values costs nothing
         if self.watch:
             if self._unseen:
                 before = self.first[rows]
                 self.first[rows] = torch.where(before.isneginf(), now, before)
-                # On a GPU this would be read back.
-                self._unseen = now.is_cuda or bool(self.first.isneginf().any())
+                self._unseen = not free or bool(self.first.isneginf().any())
             self.top.scatter_reduce_(0, rows, now.nan_to_num(-torch.inf), "amax")
-            if self.probabilities.is_cuda or self.probabilities:
+            if not free or self.probabilities:
                 sums = (logits.sum(1) - 1).abs() < 1e-4
                 self.probabilities &= (sums & (logits.amin(1) >= 0)).all()
             if self.spread is None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 _MASK = (1 << 31) - 1
+#: Seeds of the names of forks, which are few: a pass hashes none, and torch's compiler cannot follow a hash.
+_FORKS: dict[str, int] = {}
 Bits = TypeVar("Bits", int, Tensor)
 
 
@@ -65,9 +67,9 @@ class Stream:
 
     def fork(self, name: str) -> Stream:
         """An independent stream for each image, identified by ``name``, at the same point of its sequence."""
-        return Stream(
-            _scramble((self.seeds & 0xFFFFFFFF) ^ (seed_of(name) & 0xFFFFFFFF)) ^ (self.seeds << 7), self.calls
-        )
+        if name not in _FORKS:
+            _FORKS[name] = seed_of(name) & 0xFFFFFFFF
+        return Stream(_scramble((self.seeds & 0xFFFFFFFF) ^ _FORKS[name]) ^ (self.seeds << 7), self.calls)
 
     def moment(self, number: int | Tensor) -> Stream:
         """The same streams at moment ``number`` >= 0, an int or one for each image, int64 (N,).
@@ -88,22 +90,28 @@ class Stream:
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """float32 in [0, 1), shape (N, ...); each call advances the stream."""
-        return self._bits(shape).to(torch.float32).mul_(2.0**-24)
+        return self._uniform(shape, self._positions(shape))
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32, shape (N, ...); each call advances the stream (Box-Muller)."""
-        radius = torch.log((self._bits(shape) + 1).to(torch.float32) * 2.0**-24).mul_(-2).sqrt_()
-        return radius * torch.cos(self.uniform(shape) * (2 * math.pi))
+        positions = self._positions(shape)
+        radius = torch.log((self._bits(shape, positions) + 1).to(torch.float32) * 2.0**-24).mul_(-2).sqrt_()
+        return radius * torch.cos(self._uniform(shape, positions) * (2 * math.pi))
 
-    def _bits(self, shape: tuple[int, ...]) -> Tensor:
-        """24 random bits per element, int64."""
+    def _uniform(self, shape: tuple[int, ...], positions: Tensor) -> Tensor:
+        return self._bits(shape, positions).to(torch.float32).mul_(2.0**-24)
+
+    def _positions(self, shape: tuple[int, ...]) -> Tensor:
+        """Where each element of an image is, scrambled: int64 (C * ...,)."""
         if not shape or shape[0] != len(self):
             raise ValueError(f"shape {shape} does not start with the number of images, {len(self)}")
+        return _scramble(torch.arange(math.prod(shape[1:]), device=self.seeds.device) + 0x632BE5AB)
+
+    def _bits(self, shape: tuple[int, ...], positions: Tensor) -> Tensor:
+        """24 random bits per element, int64."""
         self.calls += 1
-        per_image = math.prod(shape[1:])
-        position = _scramble(torch.arange(per_image, device=self.seeds.device) + 0x632BE5AB)
         call = _scramble(self.calls + 0x1B873593)
         low = _scramble((self.seeds & 0xFFFFFFFF) ^ call)
         high = _scramble(((self.seeds >> 32) & _MASK) ^ low)
-        bits = _scramble(_scramble(position[None] ^ low[:, None]) ^ high[:, None])
+        bits = _scramble(_scramble(positions[None] ^ low[:, None]) ^ high[:, None])
         return (bits >> 8).view(shape)

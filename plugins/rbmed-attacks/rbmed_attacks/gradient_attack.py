@@ -24,7 +24,8 @@ from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """Per image: ``yes`` where the mask (N,) holds, else ``no``; it may be one of them, not a copy."""
-    if mask.device.type == "cpu":  # reading the mask costs nothing there, and most masks hold nowhere
+    # On the CPU reading the mask costs nothing, and most masks hold nowhere; a compiled step cannot branch on values.
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
         if not mask.any():
             return no
         if mask.all():
