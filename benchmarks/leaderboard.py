@@ -20,7 +20,7 @@ from typing import Any
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import PRESETS, REVISION
-from robustbench_med.leaderboard.build import rendered
+from robustbench_med.leaderboard.build import rendered, write
 from robustbench_med.leaderboard.ranking.eligibility import LEAST
 from robustbench_med.leaderboard.sources.folder import no_collection, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, read
@@ -86,12 +86,14 @@ def main() -> None:
         clocks.append(now())
         files = rendered(sources)
         clocks.append(now())
+        write(root, files)
+        clocks.append(now())
     rows = [entry for board in boards for entry in board.entries]
     placed = sum(entry.ranked for entry in rows)
     print(
         f"{count} records, {len(rows)} rows, {placed} with a rank, {sum(map(len, files.values())) / 1e6:.1f} MB written"
     )
-    for what, before, after in zip(("read", "rank", "rank and write"), clocks, clocks[1:], strict=False):
+    for what, before, after in zip(("read", "rank", "rank and write", "to disk"), clocks, clocks[1:], strict=False):
         wall, own, forks = (b - a for a, b in zip(before, after, strict=True))
         print(f"{what:<16} {wall:6.2f} s, of the processor {own:6.2f} s here and {forks:6.2f} s in forks")
 

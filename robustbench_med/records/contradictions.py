@@ -1,4 +1,4 @@
-"""Figures of one record that cannot all be true, whatever was measured: certificates, budgets, severities, privacy."""
+"""Figures of one record that cannot all be true: certificates, counts, calls, severities, privacy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,26 @@ def contradictions(record: Record) -> Iterator[str]:
         return
     if record.certified is not None:
         yield from certificate_faults(record, record.certified)
+    yield from _counts(record)
     yield from _spent(record)
     yield from _severity(record)
     yield from _privacy(record)
 
 
+def _counts(record: Record) -> Iterator[str]:
+    """Images and patients, of all clients and of each."""
+    if record.patients is not None and record.patients > record.n:
+        yield f"{record.n} images are said to be of {record.patients} patients"
+    images = [count for count, _ in record.client_images.values()]
+    if images and sum(images) != record.n:
+        yield f"clients are said to have {sum(images)} images, and the record {record.n}"
+
+
 def _spent(record: Record) -> Iterator[str]:
+    for what in ("gradients", "queries"):
+        mean, most = (getattr(record.spent, f"{what}_{which}") for which in ("mean", "max"))
+        if mean is not None and most is not None and mean > most * (1 + SLACK) + SLACK:
+            yield f"the attacks spent {mean:g} {what} on an image on average, and {most:g} at most"
     for what, most in record.budget.limits.items():
         said = [getattr(record.spent, f"{what}_{which}") for which in ("mean", "max")]
         spent = max((each for each in said if each is not None), default=0.0)

@@ -88,7 +88,7 @@ class Record(pydantic.BaseModel):
     draws: Count
     """Fresh noise draws on which each image was scored."""
 
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
     """Seed of the noise of attack, defense and scoring."""
 
     limit: Count | None

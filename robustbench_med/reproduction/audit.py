@@ -29,7 +29,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
 from robustbench_med.reproduction.certificates import certificate_faults
-from robustbench_med.reproduction.curves import curve_faults
+from robustbench_med.reproduction.curves import curve_faults, roc_faults
 from robustbench_med.runner.measured import computed
 from robustbench_med.statistics.intervals import widest
 
@@ -58,6 +58,7 @@ def faults(
     yield from told
     if not told:
         yield from _figures(record, outcome, split, metrics)
+        yield from roc_faults(record, outcome)
         if record.certified is not None:
             yield from certificate_faults(record, record.certified, outcome)
     yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)

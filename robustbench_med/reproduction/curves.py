@@ -1,4 +1,4 @@
-"""Do the rounds and the calls of a ladder's attacks add up? Nothing is run."""
+"""Do the rounds and the calls of a ladder's attacks add up, and the curve of a detector? Nothing is run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import math
 from collections.abc import Iterator
 
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.results import RungSection
+
+#: Points of a ROC curve are rounded to four digits, and thinned out.
+ROUNDED = 1e-3
 
 
 def curve_faults(record: Record, random: bool) -> Iterator[str]:
@@ -56,3 +60,17 @@ def _curve(rung: RungSection, n: int, random: bool) -> Iterator[str]:
 def _near(one: float, two: float, n: int) -> bool:
     """Whether two numbers of images are the same, whose shares were single-precision numbers."""
     return abs(one - two) <= max(1e-3, n * TOLERANCE)
+
+
+def roc_faults(record: Record, outcome: ImageResults) -> Iterator[str]:
+    """Whether the ROC curve that is drawn is that of the detector's figure: the area lies between the curve's steps."""
+    area = record.metrics.get("detector_auroc")
+    if (area is None) != (not outcome.roc):
+        yield "there is a ROC curve without its area, or an area without its curve"
+    if area is None or not outcome.roc:
+        return
+    corners = list(itertools.pairwise([(0.0, 0.0), *outcome.roc, (1.0, 1.0)]))
+    low = sum((right[0] - left[0]) * left[1] for left, right in corners)
+    high = sum((right[0] - left[0]) * right[1] for left, right in corners)
+    if not low - ROUNDED <= area <= high + ROUNDED:
+        yield f"detector_auroc is {area:.6g}, and the area under its ROC curve lies in [{low:.4f}, {high:.4f}]"

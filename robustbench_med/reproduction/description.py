@@ -24,13 +24,14 @@ from robustbench_med.grid.ladder import REVISION
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.components import all_params
+from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
 from robustbench_med.records.sections.attack import AttackSection, ThreatSection, draws
 from robustbench_med.records.sections.base import moment
 from robustbench_med.records.sections.dataset import DatasetOptions
-from robustbench_med.records.sections.defense import PartsSection
+from robustbench_med.records.sections.defense import PartsSection, StrategySection
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces.tasks import Task
@@ -102,13 +103,16 @@ def _facts(record: Record, cell: Cell, registry: Registry, extras: Mapping[str, 
     return {
         "dataset.revision": (data.revision, spec.revision),
         "dataset.asked": (_dumped(data.asked), _dumped(DatasetOptions.of(cell))),
+        "dataset.partition": (data.partition, format_ref(trained.partition) if trained.partition else None),
         "dataset.params_passed": (data.params_passed, portable(dict(cell.dataset.params))),
         "defense.revision": (defense.revision, resolved.entry.spec.revision),
         "defense.params": (defense.params, _json(portable(all_params(resolved.defense.params)))),
+        "defense.strategy": (_named(defense.strategy), _named(resolved.recipe.strategy)),
         "defense.parts": (_parts(defense.parts), _parts(PartsSection(**portable(resolved.describe_deployed())))),
         "defense.reference": (defense.reference, resolved.entry.spec.reference),
         "attack": (_attack(record.attack), _attack(attack)),
         "threat": (_threat(record.threat), _threat(cell.threat)),
+        "surrogate": _surrogates(record, cell, registry),
         "eot": (record.eot, max((draws(rung, untrained) for rung in cell.rungs), default=1)),
         "draws": (record.draws, cell.draws),
         "limit": (record.limit, cell.limit),
@@ -117,6 +121,23 @@ def _facts(record: Record, cell: Cell, registry: Registry, extras: Mapping[str, 
         "unseen": (record.unseen, [client for client in cell.clients if client in trained.unseen]),
         "reasons of rungs": ({rung: told[rung] for rung in known if rung in told}, known),
     }
+
+
+def _named(part: StrategySection | PartRef | None) -> Any:
+    """A strategy as it was named."""
+    if part is None:
+        return None
+    return part.name, _json(portable(dict(part.params if isinstance(part, PartRef) else part.params_passed)))
+
+
+def _surrogates(record: Record, cell: Cell, registry: Registry) -> tuple[Any, Any]:
+    """The surrogate that a record names, and that of the cell; weights may not admit one."""
+    told, ref = record.surrogate, cell.surrogate
+    if told is None or ref is None:
+        return told and told.name, None
+    resolved = resolve_defense(registry, ref.defense, ref.model, ref.strategy, ref.options)
+    params = _json(portable(all_params(resolved.defense.params)))
+    return (told.name, told.params), (resolved.entry.spec.name, params)
 
 
 def _threat(threat: ThreatSection | ThreatModel) -> tuple[object, ...]:

@@ -22,7 +22,8 @@ from robustbench_med.grid.cell import Cell, cell_of
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.grid.plan import plan
 from robustbench_med.interfaces.dataset import Dataset
-from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
+from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.leaderboard.sources.test_split import TestSplit
 from robustbench_med.plugins.references import format_ref
 from robustbench_med.plugins.registry import Registry

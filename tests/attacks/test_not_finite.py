@@ -18,7 +18,8 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.render.page.confusion import confusion
-from robustbench_med.leaderboard.sources.image_results import dumped, from_samples, parse
+from robustbench_med.leaderboard.sources.image_results import dumped, parse
+from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.records import samples
 
 

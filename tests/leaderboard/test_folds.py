@@ -264,7 +264,7 @@ def test_files_and_pages_name_the_cells_of_every_fold() -> None:
     assert (facts["records"], facts["folds"], facts["patients"]) == (cells, 3, 12)
     (row,) = csv.DictReader(io.StringIO(to_csv([board])))
     assert (row["records"], row["folds"]) == (" ".join(cells), "3")
-    text = dict(pages([board]))[f"entries/{entry.id}.html"]()()
+    text = dict(pages([board]))[f"entries/{entry.id}.html"]()
     assert "--dataset d:folds=3 " in text
     assert "d:folds=3,fold=0" in text  # weights that can be loaded are those of a fold
     assert "pooled over 3 folds" in text

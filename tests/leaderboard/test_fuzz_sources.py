@@ -130,6 +130,35 @@ def test_results_of_images(facts: dict[str, Any]) -> None:
         assert image_results.dumped(image_results.parse(image_results.dumped(made))) == image_results.dumped(made)
 
 
+LONG = "x" * 3000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"roc": [[LONG, 0]]},
+        {"index": LONG},
+        {"index": f"0-{LONG}"},
+        {"labels": LONG},
+        {"lesions": {LONG: []}},
+        {"lesions": {"radius": [LONG]}},
+        {"patients": {LONG: "0", f"{LONG}y": "0"}},
+        {"sites": {LONG: LONG}},
+        {"cell_id": LONG},
+        {"cell_id": "a\nb"},
+        {"cell_id": ["a"]},
+        {"clean": [[LONG]]},
+        {LONG: 1, "cell_id": 0},
+    ],
+)
+def test_results_of_images_are_refused_in_a_short_line(change: dict[str, Any]) -> None:
+    facts = {**SUBMISSIONS[0]["outcomes"][0], **change}
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        image_results.parse(text_of(facts))
+    assert len(str(caught.value)) <= 400
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @FUZZ
 @given(words=st.lists(mutated([WORD]).map(text_of) | JSON.map(text_of) | st.text(max_size=40), max_size=3))
 def test_words_of_maintainers(words: list[str]) -> None:

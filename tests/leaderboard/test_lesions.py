@@ -18,7 +18,8 @@ from robustbench_med.leaderboard.ranking.answers import Answers
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page.lesions import lesion_curve
-from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped, from_samples, parse
+from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped, parse
+from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.records import samples
 from robustbench_med.runner.checkpoints import Chunk, decode, encode
 
@@ -125,7 +126,7 @@ def test_they_are_kept_with_the_outcome_of_a_cell() -> None:
         ({"<script>": [1] * 8}, "is no measurement"),
         ({"radius": [1] * 7}, "radius"),
         ({"radius": [-1] * 8}, "radius"),
-        ({"radius": [1e999] * 8}, "radius"),
+        ({"radius": [1e999] * 8}, "Infinity is no number of JSON"),
         ({"radius": ["a"] * 8}, "could not convert"),
         ({"radius": 3}, "not iterable"),
         ([1], "items"),

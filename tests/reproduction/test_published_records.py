@@ -16,9 +16,9 @@ from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig, build
-from robustbench_med.leaderboard.sources.image_results import from_samples
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
+from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.leaderboard.sources.studies import STUDIES
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record, read

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.rows import newest
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
@@ -22,7 +23,7 @@ def identical(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -
     systems: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         systems[identity.system_key(record)].append(record)
-    born = {key: min((record.created, record.cell_id) for record in own) for key, own in systems.items()}
+    born = {key: min(map(newest, own)) for key, own in systems.items()}
     by_weights: dict[str | None, set[str]] = defaultdict(set)
     for key, own in systems.items():
         for record in own:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_med.errors import DataError
-from robustbench_med.leaderboard.sources.image_results import ImageResults, from_samples
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.radii import check_radii
+from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -69,7 +70,7 @@ def read(path: Path) -> Evidence:
         DataError: it is none; the first thing that is wrong is named.
     """
     try:
-        facts = json.loads(path.read_bytes())
+        facts = strict_json(path.read_bytes())
         if not isinstance(facts, dict) or facts.get("format") != FORMAT or "images_sha256" not in facts:
             raise ValueError(f"its format is not {FORMAT}")
         choice, outcome = (kept.parse(json.dumps(facts[what])) for what in ("choice", "outcome"))

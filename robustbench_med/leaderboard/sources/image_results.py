@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -20,12 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, shortened
+from robustbench_med.files.strict_json import strict_json
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.sources.letters import (
     ABSTAINED,
-    CLASSES,
-    LETTERS,
     classes_of,
     owners_by_row,
     ranges,
@@ -35,8 +35,8 @@ from robustbench_med.leaderboard.sources.letters import (
 )
 
 Shares = npt.NDArray[np.float64]
-#: Points of a ROC curve that are kept, at most.
-POINTS = 64
+#: Ids of cells, as in records.
+_CELL = re.compile(r"[0-9a-z]{1,64}")
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -127,27 +127,42 @@ def parse(line: str | bytes) -> ImageResults:
     """An outcome from one line of JSON.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: it is none; the message, on one line, says why.
     """
-    facts = json.loads(line)
+    try:
+        return _parsed(strict_json(line))
+    except KeyError as error:
+        raise ValueError(f"{shortened(str(error.args[0]))} is missing") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(shortened(str(error))) from None
+
+
+def _parsed(facts: Any) -> ImageResults:
     if not isinstance(facts, dict):
         raise ValueError("not an object")
-    try:
-        cell_id, index = facts["cell_id"], rows_of(str(facts["index"]))
-        labels = classes_of(facts["labels"], len(index))
-        clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
-        roc = tuple([(float(x), float(y)) for x, y in facts.get("roc", ())])
-        patients, sites = (_owners(facts[name], index) if name in facts else () for name in ("patients", "sites"))
-        lesions = {name: _lesions(name, values, len(index)) for name, values in facts.get("lesions", {}).items()}
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]} is missing") from None
-    except (TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from None
+    cell_id, index = facts["cell_id"], rows_of(str(facts["index"]))
+    if not (isinstance(cell_id, str) and _CELL.fullmatch(cell_id)):
+        raise ValueError("cell_id is that of no cell")
+    labels = classes_of(facts["labels"], len(index))
+    clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
+    roc = _rising([(float(x), float(y)) for x, y in facts.get("roc", ())])
+    patients, sites = (_owners(facts[name], index) if name in facts else () for name in ("patients", "sites"))
+    lesions = {name: lesions_of(name, values, len(index)) for name, values in facts.get("lesions", {}).items()}
     if (labels < 0).any():
         raise ValueError("a label is no class")
-    if not isinstance(cell_id, str) or not len(clean) or not len(attacked):
-        raise ValueError("no cell, or no answers")
+    if not len(clean) or not len(attacked):
+        raise ValueError("no answers")
     return ImageResults(cell_id, index, labels, clean, attacked, roc, patients, sites, lesions)
+
+
+def _rising(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Points of a ROC curve, which neither falls nor leaves [0, 1]."""
+    sides = list(zip(*points, strict=True))
+    if any(not 0 <= share <= 1 for side in sides for share in side) or any(
+        list(side) != sorted(side) for side in sides
+    ):
+        raise ValueError("roc: its points do not rise from 0 to 1")
+    return tuple(points)
 
 
 def _draws(texts: Any, n: int) -> npt.NDArray[np.int8]:
@@ -170,47 +185,6 @@ def _owners_of(facts: tuple[tuple[str, str], ...], index: tuple[int, ...]) -> tu
     return owners_by_row(dict(facts), index)
 
 
-def from_samples(path: Path) -> ImageResults:
-    """The outcome of a cell from its per-image results, ``OUT/samples/<cell>.parquet``.
-
-    Raises:
-        DataError: they cannot be read, or there are more than 36 classes.
-    """
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(path).sort_values(["draw", "index"], kind="stable")
-        draws = frame["draw"].nunique()
-        first = frame.iloc[: len(frame) // max(draws, 1)]
-        index, labels = tuple(map(int, first["index"])), first["label"].to_numpy()
-        answers = {}
-        for side in ("clean", "attacked"):
-            told = frame[f"{side}_prediction"].where(~frame[f"{side}_rejected"], ABSTAINED)
-            answers[side] = told.to_numpy().reshape(draws, len(index))
-        owners = [tuple(map(str, first[name])) if name in first else () for name in ("patient_code", "site")]
-        lesions = {name: tuple(map(float, first[f"lesion_{name}"])) for name in LESIONS if f"lesion_{name}" in first}
-        scores = [frame[f"{side}_score"].to_numpy() for side in ("clean", "attacked")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"per-image results {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if max(labels.max(), *(each.max() for each in answers.values())) >= len(CLASSES):
-        raise DataError(f"per-image results {path} have more than {len(CLASSES)} classes")
-    if labels.min() < 0 or min(each.min() for each in answers.values()) < min(LETTERS):
-        raise DataError(f"per-image results {path} have a class below 0")
-    small = {side: each.astype(np.int8) for side, each in answers.items()}
-    patients, sites = owners
-    return ImageResults(
-        path.stem,
-        index,
-        labels.astype(np.int8),
-        small["clean"],
-        small["attacked"],
-        _roc(*scores),
-        patients if all(patients) else (),
-        sites,
-        lesions,
-    )
-
-
 def read(path: Path) -> list[ImageResults]:
     """The outcomes of a file.
 
@@ -231,21 +205,8 @@ def read(path: Path) -> list[ImageResults]:
     return found
 
 
-def _roc(clean: npt.NDArray[Any], attacked: npt.NDArray[Any]) -> tuple[tuple[float, float], ...]:
-    """Corners of the ROC curve, thinned to `POINTS`."""
-    if np.isnan(clean).any() or np.isnan(attacked).any():  # no detector
-        return ()
-    bounds = np.unique(np.concatenate([clean, attacked]))[::-1]
-    false = (clean[None] > bounds[:, None]).mean(1)
-    true = (attacked[None] > bounds[:, None]).mean(1)
-    points = list(dict.fromkeys([*zip(false.tolist(), true.tolist(), strict=True), (1.0, 1.0)]))
-    if len(points) <= POINTS:
-        return tuple(points)
-    keep = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
-    return tuple(points[at] for at in keep)
-
-
-def _lesions(name: str, values: Any, n: int) -> tuple[float, ...]:
+def lesions_of(name: str, values: Any, n: int) -> tuple[float, ...]:
+    """A measurement of each image's lesion, NaN without one; raises `ValueError` for what is none."""
     if name not in LESIONS:
         raise ValueError(f"lesions: {name!r} is no measurement; valid: {', '.join(LESIONS)}")
     found = tuple(math.nan if value is None else float(value) for value in values)

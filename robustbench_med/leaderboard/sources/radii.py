@@ -35,7 +35,7 @@ def check_radii(record: Record, path: Path) -> None:
     try:
         frame = pd.read_parquet(path).sort_values("index")
         found = next(_other(record, how, frame), None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, NotImplementedError) as error:
         raise DataError(f"certificates in {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if found is not None:
         raise DataError(f"{path}: {found} (cell {record.cell_id})")

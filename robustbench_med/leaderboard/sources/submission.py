@@ -13,6 +13,7 @@ from typing import Any
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.errors import BadParameter, DataError, shortened
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
@@ -29,7 +30,8 @@ FORMAT = 1
 #: A file of the largest ladder is some 100 kB.
 LARGEST = 64 << 20
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&+,;=%-]{1,400}")
+#: Without a name before the host, which would read like another host.
+URL = re.compile(r"https?://[A-Za-z0-9.-]{1,200}(?::\d{1,5})?(?:[/?#][A-Za-z0-9._~:/?#@!&+,;=%-]{0,400})?")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def read(path: Path) -> Submission:
     try:
         if path.stat().st_size > LARGEST:
             raise DataError(f"{path} is larger than {LARGEST >> 20} MiB")
-        facts = json.loads(path.read_bytes())
+        facts = strict_json(path.read_bytes())
         return _parsed(path, facts)
     except OSError as error:
         raise DataError(f"submission {path} cannot be read: {error.strerror or error}") from None

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import classes_of, owners_by_row, rows_by_owner, text_of
 from robustbench_med.records.sections.dataset import DatasetSection
@@ -93,7 +94,7 @@ def read(path: Path) -> TestSplit:
         DataError: it is none; the first thing that is wrong is named.
     """
     try:
-        facts = json.loads(path.read_bytes())
+        facts = strict_json(path.read_bytes())
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         dataset, digest, partition, labels = (str(facts[each]) for each in ("dataset", "digest", "partition", "labels"))

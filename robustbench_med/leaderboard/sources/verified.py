@@ -22,8 +22,9 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from robustbench_med.errors import DataError, first_fault
+from robustbench_med.errors import DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
@@ -135,9 +136,11 @@ def read(path: Path) -> dict[str, Word]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
             try:
+                strict_json(line)
                 word = Word.model_validate_json(line)
-            except pydantic.ValidationError as error:
-                raise DataError(f"{path}: line {number} is no maintainer's word: {first_fault(error)}") from None
+            except (ValueError, RecursionError) as error:
+                fault = first_fault(error) if isinstance(error, pydantic.ValidationError) else shortened(str(error))
+                raise DataError(f"{path}: line {number} is no maintainer's word: {fault}") from None
             found[word.of] = word
     return found
 

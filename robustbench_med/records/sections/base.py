@@ -20,11 +20,11 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 #: A short text on one line.
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1000)]
 #: A whole number that every JSON reader represents exactly.
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 #: A figure: of a size whose sums and multiples are finite too.
-Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Number = Annotated[float, Field(ge=-1e15, le=1e15, strict=True)]
 #: A time or a size.
-Size = Annotated[float, Field(ge=0, le=1e15)]
+Size = Annotated[float, Field(ge=0, le=1e15, strict=True)]
 #: Why something did not run: text of plugins, made printable; paths of the machine are removed.
 Reason = Annotated[str, pydantic.BeforeValidator(lambda text: redacted(line(text)) if isinstance(text, str) else text)]
 
