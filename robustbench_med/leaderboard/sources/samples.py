@@ -70,7 +70,7 @@ def from_samples(path: Path) -> ImageResults:
 
 def _numbers(frame: pd.DataFrame, name: str, kinds: str) -> npt.NDArray[Any]:
     """A column whose values are all of a kind: whole numbers, truth values, or any numbers."""
-    found = frame[name].to_numpy()
+    found: npt.NDArray[Any] = frame[name].to_numpy()
     if found.dtype.kind not in kinds:
         raise ValueError(f"{name} holds {found.dtype} values")
     return found
