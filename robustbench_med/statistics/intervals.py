@@ -103,6 +103,25 @@ def widest(share: float, images: Sequence[int]) -> tuple[float, float]:
     return wilson(share, n / size * (Z / float(_t_quantile(np.array([patients - 1.0]))[0])) ** 2)
 
 
+def of_strata(
+    shares: Sequence[float], bounds: Sequence[tuple[float, float]], images: Sequence[int]
+) -> tuple[float, float]:
+    """The interval of all images of independent strata, from the interval of each.
+
+    The squared distances of the bounds add up (MOVER: Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
+
+    Args:
+        shares: of the images of each stratum.
+        bounds: their intervals, of the same level.
+        images: of each stratum.
+    """
+    weights = np.array(images) / sum(images)
+    values, (low, high) = np.array(shares), np.array(bounds).T
+    share = float(weights @ values)
+    below, above = (float(np.hypot.reduce(weights * (bound - values))) for bound in (low, high))
+    return max(0.0, share - below), min(1.0, share + above)
+
+
 def _effective(hits: Shares, images: Shares, share: Shares) -> Shares:
     """(K,): how many independent images say as much."""
     n, patients = images.sum(1), (images > 0).sum(1)

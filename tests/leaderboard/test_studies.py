@@ -26,7 +26,8 @@ from robustbench_med.leaderboard.sources.image_results import read as read_outco
 from robustbench_med.leaderboard.sources.names import Named
 from robustbench_med.leaderboard.sources.records import read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES
-from robustbench_med.records.record import dumped
+from robustbench_med.records.record import Record, dumped
+from robustbench_med.records.sections.dataset import DatasetSection
 
 COMMITTED = ROOT / "leaderboard" / "corruptions"
 
@@ -48,6 +49,51 @@ def test_certified_and_attacked_bounds_of_the_same_images_are_one_row() -> None:
     assert lower.gap == pytest.approx(0.25)
     assert lower.certified.interval == (0.4, 0.6)
     assert (board.rows[3].certified, board.rows[3].gap) == (None, None)
+
+
+def in_folds(*lefts: float, of: int, synthetic: bool = False) -> list[Record]:
+    """A smoothed system on folds of one data set, each with weights of its own."""
+    found = []
+    for number, left in enumerate(lefts):
+        record = certified(f"fold{number}", 0.5, left)
+        facts = record.dataset.model_dump() | {
+            "name": "d",
+            "synthetic": synthetic,
+            "params_passed": {"folds": of, "fold": number},
+            "digest": f"images-{number}",
+            "fold": {"number": number, "of": of, "pool": "all"},
+            "asked": {"dataset": f"d:folds={of},fold={number}"},
+        }
+        weights = record.defense.weights.model_copy(update={"digest": f"w{number}"})
+        defense = record.defense.model_copy(update={"weights": weights})
+        found.append(record.model_copy(update={"dataset": DatasetSection.model_validate(facts), "defense": defense}))
+    return found
+
+
+def test_folds_are_one_row_and_images_of_patients_come_first() -> None:
+    folds = in_folds(0.75, 0.5, 0.25, of=3)
+    first, second = certified_boards([certified("a", 0.5, 0.75), *folds])
+    assert (first.title, first.images, first.patients) == ("d:folds=3, L2", 192, 144)
+    assert second.title == "brainsim (synthetic), L2"
+    (row,) = first.rows
+    assert row.attacked is not None
+    assert row.certified is not None
+    assert (row.attacked.value, row.abstained, row.attack) == (0.5, 3, "momentum:steps=15")
+    assert row.certified.value == pytest.approx(0.5)
+    # Each fold's interval is a tenth to either side: of three independent ones the mean is known better by their root.
+    assert row.certified.interval == pytest.approx((0.5 - 0.1 / 3**0.5, 0.5 + 0.1 / 3**0.5))
+    assert row.how is not None
+    assert folds[0].certified is not None
+    assert [point.accuracy for point in row.how.curve] == pytest.approx(
+        [point.accuracy for point in folds[0].certified.curve]
+    )
+    (again,) = {record.dataset.asked and record.dataset.asked.dataset for record in row.records}
+    assert again == "d:folds=3"
+
+
+def test_a_row_says_which_folds_it_lacks() -> None:
+    (board,) = certified_boards(in_folds(0.75, 0.5, of=5))
+    assert board.rows[0].attack == "momentum:steps=15, of 5 folds only 0, 1"
 
 
 def test_what_is_not_certified_at_all_is_no_board() -> None:

@@ -59,6 +59,7 @@ EXPECTED: dict[str, set[str]] = {
     # Those of the studies.
     "attacks/attacks": set(),
     "certified/brainsim": {TOGETHER},
+    "certified/lgg": {IMAGES},
     "corruptions/acquisition-brainsim": set(),
     "corruptions/corruptions-brainsim": set(),
 }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from robustbench_med.interfaces.rate import Rate, interval
-from robustbench_med.statistics.intervals import clustered, share_interval, wilson
+from robustbench_med.statistics.intervals import clustered, of_strata, share_interval, wilson
 
 
 def answers(
@@ -91,3 +91,18 @@ def test_a_rate_with_patients_has_their_interval() -> None:
     assert (rate.hits, rate.n, rate.patients) == (2.5, 4, ((2.0, 2), (0.5, 2)))
     assert interval(rate) == share_interval(shares, patients).bounds
     assert interval(Rate(2.5, 4)) == wilson(0.625, 4)
+
+
+def test_the_interval_of_strata_covers_the_share_of_all_images() -> None:
+    dice, sizes, truth = np.random.default_rng(0), (20, 40, 60), (0.3, 0.6, 0.9)
+    share = sum(n * p for n, p in zip(sizes, truth, strict=True)) / sum(sizes)
+    covered, trials = 0, 2000
+    for _ in range(trials):
+        found = [dice.binomial(n, p) / n for n, p in zip(sizes, truth, strict=True)]
+        low, high = of_strata(found, [wilson(each, n) for each, n in zip(found, sizes, strict=True)], sizes)
+        covered += low <= share <= high
+    assert covered / trials == pytest.approx(0.95, abs=0.02)
+
+
+def test_one_stratum_has_its_own_interval() -> None:
+    assert of_strata([0.5], [(0.25, 0.75)], [8]) == (0.25, 0.75)

@@ -1,4 +1,8 @@
-"""Certified accuracy beside what attacks left of the same images: a lower and an upper bound of the same truth."""
+"""Certified accuracy beside what attacks left of the same images: a lower and an upper bound of the same truth.
+
+Cross-validated folds are one row: each has other patients, so that their figures are independent, and are weighted by
+their images.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ from typing import Any
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.figures import figure
+from robustbench_med.leaderboard.ranking.pool import number_of, whole
 from robustbench_med.leaderboard.ranking.rows import grouped, unique
 from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
-from robustbench_med.records.sections.certified import CertifiedSection
+from robustbench_med.records.sections.certified import CertifiedPoint, CertifiedSection
+from robustbench_med.statistics.intervals import of_strata
 
 
 @dataclass(frozen=True)
@@ -54,54 +60,113 @@ class Bounds:
 def certified_boards(records: Iterable[Record]) -> list[StudyBoard[Bounds]]:
     """Measured cells in L2 by data set and images; those without any certificate are left out.
 
-    Rows of certified systems are first, each by radius, an attack before controls.
+    Images of patients come before simulated ones; rows of certified systems first, each by radius, an attack before
+    controls.
     """
     measured = [record for record in unique(records) if record.status == "ok" and record.threat.norm == "l2"]
     groups = grouped((record for record in measured if not record.attack.is_ladder), _images)
     found = [_board(group) for group in groups.values() if any(record.certified is not None for record in group)]
-    return sorted(found, key=lambda board: (board.title, -board.images))
+    return sorted(found, key=lambda board: ("(synthetic)" in board.title, board.title, -board.images))
 
 
 def _images(record: Record) -> tuple[Any, ...]:
+    """Equal for records of the same images, and for folds of the same data set."""
     data, threat = record.dataset, record.threat
-    return data.name, data.digest, data.partition, threat.goal, threat.finding, identity.images(record)
+    which = (
+        (data.digest, identity.images(record)) if data.fold is None else (data.fold.pool, data.fold.of, record.limit)
+    )
+    return data.name, data.partition, threat.goal, threat.finding, *which
 
 
 def _board(group: Sequence[Record]) -> StudyBoard[Bounds]:
     rows = sorted(map(_bounds, grouped(group, _asked).values()), key=_place)
-    threat = group[0].threat
-    title = f"{identity.data_name(group[0])}, {threat.norm.capitalize()}"
+    threat, folds = group[0].threat, _by_fold(group)
+    title = f"{identity.data_name(_unfolded(group[0]))}, {threat.norm.capitalize()}"
     goal = "" if threat.goal == "untargeted" else f", {threat.goal}"
-    return StudyBoard(title + goal, *size(group), tuple(rows))
+    sizes = [size(own) for own in folds.values()]
+    patients = [people for _, people in sizes if people is not None]
+    known = sum(patients) if len(patients) == len(sizes) else None
+    return StudyBoard(title + goal, sum(images for images, _ in sizes), known, tuple(rows))
+
+
+def _by_fold(records: Iterable[Record]) -> Mapping[int, list[Record]]:
+    """Records by the number of their fold; without folds all of them as 0."""
+    found = grouped(records, number_of)
+    return {number: found[number] for number in sorted(found)}
+
+
+def _unfolded(record: Record) -> Record:
+    """As if it were of all folds, so that one command measures them again."""
+    return record if record.dataset.fold is None else record.model_copy(update={"dataset": whole(record.dataset)})
 
 
 def _asked(record: Record) -> tuple[Any, ...]:
-    how = record.certified
+    """Equal for records of one row; the folds of a row have weights of their own."""
+    how, seed = record.certified, identity.train_seed(record)
     return (
-        *(identity.system_name(record), identity.weights(record)),
+        *(identity.system_name(record), seed if record.dataset.fold else identity.weights(record)),
         *(formatted(record.attack), record.threat.access, record.threat.eps),
         (how.sigma, how.n0, how.n, how.alpha) if how is not None else (),
     )
 
 
 def _bounds(records: Sequence[Record]) -> Bounds:
-    first = records[0]
+    first, folds = records[0], _by_fold(records)
     sections = [record.certified for record in records if record.certified is not None]
+
+    def pooled(name: str) -> Figure | None:
+        return _pooled([figure(own, name) for own in folds.values()], [own[0].n for own in folds.values()])
+
     return Bounds(
         identity.system_name(first),
-        formatted(first.attack),
+        formatted(first.attack) + _missing(folds, first),
         first.threat.access,
         first.threat.eps,
         identity.eps_text(first),
         first.attack.is_control,
-        figure(records, "clean_accuracy"),
-        figure(records, "certified_accuracy"),
-        figure(records, "robust_accuracy"),
-        sections[0] if sections else None,
+        pooled("clean_accuracy"),
+        pooled("certified_accuracy"),
+        pooled("robust_accuracy"),
+        _how([(own[0].certified, own[0].n) for own in folds.values() if own[0].certified is not None]),
         sum(each.abstained for each in sections),
         sum(len(each.contradicted) for each in sections),
-        tuple(records),
+        tuple(map(_unfolded, records)),
     )
+
+
+def _missing(folds: Mapping[int, Any], record: Record) -> str:
+    """What a row says of its attack if folds were not measured."""
+    fold = record.dataset.fold
+    if fold is None or len(folds) == fold.of:
+        return ""
+    return f", of {fold.of} folds only {', '.join(map(str, folds))}"
+
+
+def _pooled(figures: Sequence[Figure | None], images: Sequence[int]) -> Figure | None:
+    """One figure of the images of all folds; None where a fold has none."""
+    known = [each for each in figures if each is not None]
+    if len(figures) == 1 or len(known) < len(figures):
+        return figures[0] if len(figures) == 1 else None
+    share = sum(each.value * n for each, n in zip(known, images, strict=True)) / sum(images)
+    bounds = [each.interval for each in known if each.interval is not None]
+    if len(bounds) < len(known):
+        return Figure(share)
+    low, high = of_strata([each.value for each in known], bounds, images)
+    return Figure(share, low, high, (share,), any(each.by_images for each in known))
+
+
+def _how(sections: Sequence[tuple[CertifiedSection, int]]) -> CertifiedSection | None:
+    """How a row was certified, with the curve of all folds."""
+    if len(sections) < 2:
+        return sections[0][0] if sections else None
+    images = [n for _, n in sections]
+    points = []
+    for own in zip(*(section.curve for section, _ in sections), strict=True):
+        found = _pooled([Figure(point.accuracy, point.low, point.high) for point in own], images)
+        assert found is not None
+        low, high = found.interval or (0.0, 1.0)
+        points.append(CertifiedPoint(radius=own[0].radius, accuracy=found.value, low=low, high=high))
+    return sections[0][0].model_copy(update={"curve": points})
 
 
 def _place(row: Bounds) -> tuple[Any, ...]:

@@ -64,15 +64,21 @@ def certified_study(source: StudySources, titles: Titles) -> Study | None:
 
 
 def _learned(boards: Sequence[StudyBoard[Bounds]], titles: Titles) -> str:
-    """Of the row whose bounds say most: the largest radius at which half of the images or more are certified."""
-    rows = [row for board in boards for row in board.rows if row.certified and row.attacked and not row.control]
+    """Of the row whose bounds say most: the largest radius at which half of the images or more are certified.
+
+    On images of patients, where there are any.
+    """
+    every = (
+        (board, [row for row in board.rows if row.certified and row.attacked and not row.control]) for board in boards
+    )
+    board, rows = next(((board, rows) for board, rows in every if rows), (boards[0], []))
     if not rows:
         return "Certified lower bounds, without an attack yet."
     best = max(rows, key=lambda row: (row.certified is not None and row.certified.value >= 0.5, row.eps))
     assert best.certified is not None
     return (
-        f"No attack within L2 {best.eps_text} can leave less than {with_interval(best.certified)} % of the images of "
-        f"{titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
+        f"{board.title}: no attack within {best.eps_text} can leave less than {with_interval(best.certified)} % of the "
+        f"images of {titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
     )
 
 
