@@ -72,6 +72,7 @@ class _Search(GradientAttack):
     def __init__(self, params: Any, layers: tuple[str, ...], clean: list[Components]) -> None:
         super().__init__(params)
         self.layers, self.clean = layers, clean
+        self.checked = False
 
     def step(self, state: State, steps: int) -> StepRule:
         """Momentum steps that shrink."""
@@ -80,6 +81,10 @@ class _Search(GradientAttack):
     def also(self, model: TargetModel, y: Tensor) -> Callable[[Tensor], Tensor]:
         """The feature term of images, (N,): at most 0."""
         kinds = model.kinds(y)
+        if not self.checked:  # once a run: a GPU is waited for, and later steps hold the same images or fewer
+            for each in self.clean:
+                each.check(kinds)
+            self.checked = True
 
         def term(x: Tensor) -> Tensor:
             seen = model.features(x, self.layers)
@@ -104,15 +109,14 @@ class Components:
     whiten: Tensor
     classes: Tensor
 
-    def distance(self, seen: Tensor, y: Tensor) -> Tensor:
-        """Squared Mahalanobis distance of features (N, F) to the nearest component of a class other than ``y``, (N,).
-
-        Raises:
-            NotDefined: there is none.
-        """
-        wrong = self.classes != y[:, None]
-        if not wrong.any(1).all():
+    def check(self, y: Tensor) -> None:
+        """Raise `NotDefined` if there is no component of a class other than one of ``y``, (N,)."""
+        if not (self.classes != y[:, None]).any(1).all():
             raise NotDefined("hfc needs clean images of a wrong class, and the client's are all of one class")
+
+    def distance(self, seen: Tensor, y: Tensor) -> Tensor:
+        """Squared Mahalanobis distance of features (N, F) to the nearest component of another class than ``y``, (N,)."""
+        wrong = self.classes != y[:, None]
         offsets = (seen.double().unsqueeze(1) - self.means) @ self.whiten.T
         return offsets.square().sum(-1).masked_fill(~wrong, torch.inf).amin(1).to(seen.dtype)
 

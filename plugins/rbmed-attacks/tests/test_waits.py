@@ -15,6 +15,7 @@ CEILINGS = {
     "boundary": ("steps", "linf", 1 / 8),
     "cw:searches=1": ("steps", "l2", 1 / 8),
     "fab": ("steps", "linf", 1 / 8),
+    "hfc": ("steps", "linf", 1 / 8),
     "lee-kim": ("steps", "linf", 1 / 8),
     "low-frequency": ("steps", "linf", 1 / 8),
     "mifgsm": ("steps", "linf", 1 / 8),
@@ -24,11 +25,14 @@ CEILINGS = {
     "square:restarts=1": ("queries", "l2", 1 / 8),
     "hopskipjump:samples=2": ("steps", "linf", 1),
 }
+#: Most waits of a whole run of attacks without such steps.
+ONCE = {"acquisition": 2, "clamp": 0, "corruption": 0, "fgsm": 0, "noise": 0}
 
 
 def waits(name: str, key: str, norm: str, steps: int, random: bool) -> int:
     """Waits of a run of so many steps on images that it cannot break."""
-    name += f"{',' if ':' in name else ':'}{key}={steps}"
+    if key:
+        name += f"{',' if ':' in name else ':'}{key}={steps}"
     attack = rbmed.load_component("attack", name)
     with PretendDevice() as device:
         target = toy_target().to(device.device)
@@ -52,3 +56,8 @@ def test_a_step_hardly_ever_waits_for_the_device(name: str) -> None:
 def test_a_step_on_a_random_system_never_waits(name: str) -> None:
     key, norm, _ = CEILINGS[name]
     assert waits(name, key, norm, 4, True) == waits(name, key, norm, 2, True)
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_an_attack_without_steps_hardly_ever_waits(name: str) -> None:
+    assert waits(name, "", "linf", 0, False) <= ONCE[name]

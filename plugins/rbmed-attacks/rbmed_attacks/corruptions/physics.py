@@ -92,7 +92,7 @@ class Motion(KSpaceArtefact):
         """A phase ramp for each group of lines."""
         ky, kx = _frequencies(height, u), _frequencies(width, u)
         group = ((ky + height // 2) * self.groups / height).long().clamp(0, self.groups - 1)
-        centre = int(group[0])
+        centre = height // 2 * self.groups // height  # of frequency 0, the first; nothing is read back
         moves = 0.02 * share * u.view(len(u), self.groups - 1, 2)
         moves = torch.cat([moves[:, :centre], torch.zeros_like(moves[:, :1]), moves[:, centre:]], 1)[:, group]
         angle = -2 * math.pi * (moves[..., :1] * ky[:, None] + moves[..., 1:] * kx)
