@@ -115,7 +115,7 @@ class Components:
             raise NotDefined("hfc needs clean images of a wrong class, and the client's are all of one class")
 
     def distance(self, seen: Tensor, y: Tensor) -> Tensor:
-        """Squared Mahalanobis distance of features (N, F) to the nearest component of another class than ``y``, (N,)."""
+        """Squared Mahalanobis distance (N,) of features (N, F) to the nearest component of another class than ``y``."""
         wrong = self.classes != y[:, None]
         offsets = (seen.double().unsqueeze(1) - self.means) @ self.whiten.T
         return offsets.square().sum(-1).masked_fill(~wrong, torch.inf).amin(1).to(seen.dtype)
