@@ -62,7 +62,7 @@ def of_network(net: nn.Module, z: Tensor, t: Tensor) -> Callable[[], Any]:
 
     def work() -> Any:
         x = z.clone().requires_grad_()
-        return torch.autograd.grad(net(x, t).sum(), x)
+        return torch.autograd.grad(net(x, t).sample.sum(), x)
 
     return work
 

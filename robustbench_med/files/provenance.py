@@ -19,7 +19,7 @@ from robustbench_med.files.redact import command_line
 
 #: Seconds after which a commit counts as unknown.
 GIT_TIMEOUT = 60
-_WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "flwr", "numpy", "scipy")
+_WATCHED = ("robustbench-med", "torch", "torchvision", "timm", "diffusers", "flwr", "numpy", "scipy")
 
 
 @cache

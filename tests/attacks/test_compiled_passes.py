@@ -10,8 +10,8 @@ from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings
 from robustbench_med.defenses.pipeline import Gate, Pipeline
-from robustbench_med.interfaces import Detector, System
 from robustbench_med.interfaces.attack import margin
+from robustbench_med.interfaces.defense import Detector, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.testing import ToyClassifier, toy_images

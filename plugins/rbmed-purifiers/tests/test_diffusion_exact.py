@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,10 +37,10 @@ class Exact(nn.Module):
         super().__init__()
         self.schedule = schedule
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor) -> SimpleNamespace:
         signal, noise = self.schedule.levels(t)
         variance = (signal * SPREAD).square() + noise.square()
-        return noise * (z - signal * MEAN) / variance
+        return SimpleNamespace(sample=noise * (z - signal * MEAN) / variance)
 
 
 def exact(cls: type[DiffusionPurifier], **params: Any) -> DiffusionPurifier:
@@ -162,7 +163,7 @@ def test_ddim_steps_equal_those_of_diffusers(time: int) -> None:
     z = reference.add_noise(x * 2 - 1, rng[:].normal(tuple(x.shape)), torch.tensor(time - 1))
     for left in range(5, 0, -1):
         now = time * left // 5
-        z = reference.step(made.net(z, torch.full((3,), now)), now - 1, z).prev_sample
+        z = reference.step(made.net(z, torch.full((3,), now)).sample, now - 1, z).prev_sample
     clean = made.purify(x, torch.zeros(3), rng[:])
     torch.testing.assert_close(clean, z.add(1).div(2).clamp(0, 1), atol=1e-5, rtol=0)
 

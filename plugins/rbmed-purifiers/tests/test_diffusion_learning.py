@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,9 +122,9 @@ class Spy(nn.Module):
         super().__init__()
         self.clean, self.schedule, self.fold = clean, made.schedule, made.params.fold
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor) -> SimpleNamespace:
         signal, noise = self.schedule.levels(t)
-        return (z - signal * fold(self.clean, self.fold)) / noise
+        return SimpleNamespace(sample=(z - signal * fold(self.clean, self.fold)) / noise)
 
 
 @pytest.mark.parametrize("attacked", ["classifier", "purifier"])
@@ -154,8 +155,8 @@ class Told(nn.Module):
         super().__init__()
         self.prediction = prediction
 
-    def forward(self, z: Tensor, t: Tensor) -> Tensor:
-        return self.prediction
+    def forward(self, z: Tensor, t: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=self.prediction)
 
 
 @pytest.mark.parametrize("attacked", ["classifier", "purifier"])

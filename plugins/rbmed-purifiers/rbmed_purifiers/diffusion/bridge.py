@@ -87,7 +87,7 @@ class BridgeLearner(NoiseLearner):
         signal, noise = self.schedule.levels(start)
         target = white + signal / noise * (attacked - clean)
         z = self.schedule.diffuse(clean, t, target)
-        predicted = self.net(z, t).float()
+        predicted = self.net(z, t).sample.float()
         loss = F.mse_loss(predicted, target)
         if p.guide:
             purified = unfold(self.schedule.clean(z, t, predicted), p.fold).clamp(0, 1)
@@ -113,7 +113,7 @@ class BridgeLearner(NoiseLearner):
         """Logits of the attacked system: the classifier, or purifier and classifier."""
         if self.params.attacked == "purifier":
             z = self.schedule.diffuse(fold(x, self.params.fold), start, white)
-            x = unfold(self.schedule.clean(z, start, self.net(z, start)), self.params.fold).clamp(0, 1)
+            x = unfold(self.schedule.clean(z, start, self.net(z, start).sample), self.params.fold).clamp(0, 1)
         return self._classifier(x)
 
     def _classifier(self, x: Tensor) -> Tensor:

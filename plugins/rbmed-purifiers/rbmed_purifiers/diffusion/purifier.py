@@ -80,7 +80,7 @@ class DiffusionPurifier(rbmed.Purifier):
     def epsilon(self, z: Tensor, t: Tensor) -> Tensor:
         """The noise that the U-Net predicts in ``z`` at times ``t``, in the type of ``z``."""
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
-            predicted: Tensor = self.net(z, t)
+            predicted: Tensor = self.net(z, t).sample
         return predicted.to(z.dtype)
 
     def strided(self, start: Tensor, steps: int) -> list[Move]:
