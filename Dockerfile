@@ -8,8 +8,9 @@ FROM python:3.12-slim
 
 ARG TORCH=cpu
 COPY . /src
+# --no-sources: as members of a workspace the packages would be installed editable, from the folder that is removed.
 RUN pip install --no-cache-dir uv \
- && uv pip install --system --no-cache --torch-backend "$TORCH" --constraint /src/constraints.txt /src /src/plugins/rbmed-* \
+ && uv pip install --system --no-cache --no-sources --torch-backend "$TORCH" --constraint /src/constraints.txt /src /src/plugins/rbmed-* \
  && rm -rf /src
 
 # Results and caches belong to the mounted folder and to whoever --user names: nothing is written as root.
