@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.errors import DataError
+from robustbench_med.files.atomic import replacing
 from robustbench_med.files.pictures import check_picture
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset
 from robustbench_med.interfaces.tasks import label_counts
@@ -92,7 +92,7 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
 
     Raises:
         BadParameter: see `check_picture`.
-        DataError: the file cannot be written.
+        StoreError: the file cannot be written.
     """
     check_picture(path)
     import matplotlib as mpl
@@ -112,10 +112,9 @@ def picture(held: Holdings, partition: str, path: Path) -> None:
         title = f"{held.card.name}{origin}, partition {partition}: who holds what"
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         figure.legend(loc="outside lower center", ncols=min(len(held.card.classes), 5), frameon=False)
-        try:
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        except OSError as error:
-            raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
+        form = path.suffix.lower().removeprefix(".")
+        with replacing(path) as draft:
+            figure.savefig(draft, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
 
 
 def _panel(panel: Any, held: Holdings, at: int) -> None:

@@ -103,10 +103,30 @@ def check_writable(path: Path) -> None:
         BadParameter: it cannot be created or written to.
         StoreError: the disk is full.
     """
-    there = path.absolute()
-    while not there.exists() and not there.is_symlink():
+    _try(path, path.absolute())
+
+
+def check_file(path: Path) -> None:
+    """Check that the file ``path`` can be created or replaced, without changing anything.
+
+    Raises:
+        BadParameter: it is a folder or a device, or its folder cannot be created or written to.
+        StoreError: the disk is full.
+    """
+    _try(path, path.absolute().parent)
+    if path.is_dir():
+        raise BadParameter(f"--out {path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise BadParameter(f"--out {path} is no regular file; name another")
+
+
+def _try(path: Path, there: Path) -> None:
+    """Write a file without a name in the folder ``there``, or in the first one above it that exists."""
+    while not os.path.lexists(there):
         there = there.parent
     try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # a name that is too long
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"0")
     except OSError as error:

@@ -54,7 +54,7 @@ def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
             continue
         all_sections = [replace(each, entries=tuple(_entries(each.entries, choice))) for each in board.sections]
         sections = [section for section in all_sections if section.entries]
-        unranked = () if choice.ranked else tuple(_entries(board.unranked, choice))
+        unranked = tuple(_entries(board.unranked, choice))
         if sections or unranked:
             found.append(replace(board, sections=tuple(sections), unranked=unranked))
     return found
@@ -90,7 +90,11 @@ def columns(names: str, valid: Sequence[str] = tuple(BY_NAME)) -> list[Column]:
 
 
 def _entries(entries: Sequence[Entry], choice: Choice) -> list[Entry]:
-    wanted = [entry for entry in entries if choice.track is None or entry.track.startswith(choice.track)]
+    wanted = [
+        entry
+        for entry in entries
+        if (choice.track is None or entry.track.startswith(choice.track)) and (entry.ranked or not choice.ranked)
+    ]
     if choice.client is not None:
         wanted = list(_of_client(wanted, choice.client))
     if choice.sort:

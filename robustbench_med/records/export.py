@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_med.errors import BadParameter
-from robustbench_med.files.atomic import replacing
+from robustbench_med.files.atomic import check_file, replacing
 from robustbench_med.records import table
 from robustbench_med.records.record import Record, dumped
 
@@ -60,11 +59,10 @@ def write(kept: Sequence[Any], form: str, target: Path) -> None:
     """Write what was `kept_as` a format to a file, whole or not at all.
 
     Raises:
-        BadParameter: ``target`` is a folder.
+        BadParameter: ``target`` is a folder, or in one that cannot be written to.
         StoreError: it cannot be written.
     """
-    if target.is_dir():
-        raise BadParameter(f"--out {target} is a folder; name a file")
+    check_file(target)
     with replacing(target) as draft:
         if form == "parquet":
             frame_of(list(kept)).to_parquet(draft, index=False)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files import journal
-from robustbench_med.files.atomic import new_folder
+from robustbench_med.files.atomic import check_writable, new_folder
 from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record, dumped, split
 
@@ -71,11 +71,12 @@ def merge(folders: Sequence[Path], target: Path) -> list[Record]:
 
     Raises:
         DataError: a folder holds no records, or two hold different results of one cell; both are named.
-        BadParameter: ``target`` is there already.
+        BadParameter: ``target`` is there already, or cannot be created.
         StoreError: it cannot be written. Nothing is left of it then.
     """
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise BadParameter(f"--out {target} is there already; name a new folder")
+    check_writable(target)
     chosen: dict[str, tuple[Record, Path]] = {}
     for folder in folders:
         if not folder.is_dir():

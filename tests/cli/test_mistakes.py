@@ -10,6 +10,8 @@ import pytest
 from helpers import without_torch
 from helpers.processes import run
 
+from robustbench_med.plugins.registry import HOOKS
+
 #: Command lines, and what their error says.
 MISTAKES = {
     # names and parameters
@@ -62,6 +64,9 @@ MISTAKES = {
     "reproduce medfedpure --preset nope": "unknown --preset 'nope'",
     "completion nope": "unknown shell 'nope'",
     "new nope foo": "unknown kind 'nope'",
+    **{f"new {kind} foo --out note.txt": "--out note.txt/foo.py cannot be written" for kind in HOOKS},
+    "new attack foo --package --out note.txt": "--out note.txt/rbmed-foo cannot be written",
+    f"new attack {300 * 'a'}": "File name too long",
     # configurations and plugin files
     "run bad.toml": "bad.toml is not TOML",
     "run key.toml": "unknown key 'wrong'",
@@ -115,6 +120,7 @@ MISTAKES = {
     "push empty owner/name": "manifest.json is missing",
     # results
     "run --out note.txt": "--out note.txt cannot be written",
+    "run --out note.txt/results": "--out note.txt/results cannot be written",
     "certify --out note.txt": "--out note.txt cannot be written",
     "train --out note.txt": "--out note.txt cannot be written",
     "reproduce medfedpure --out note.txt --data-root images": "--out note.txt cannot be written",
@@ -126,6 +132,21 @@ MISTAKES = {
     "export nowhere": "there is no file or folder nowhere",
     "diff nowhere empty": "there is no file or folder nowhere",
     "merge nowhere --out merged": "nowhere is no folder",
+    "merge empty --out note.txt": "--out note.txt is there already",
+    "merge empty --out note.txt/merged": "--out note.txt/merged cannot be written",
+    "report empty --out empty": "the ending says no format",
+    "report empty --out chart.png --format html": "--out chart.png is a folder; name a file",
+    "report empty --out note.txt/report.html": "--out note.txt/report.html cannot be written",
+    "export empty --out empty": "--out empty is a folder; name a file",
+    "export empty --out /dev/null": "--out /dev/null is no regular file",
+    "export empty --format parquet --out note.txt/all": "--out note.txt/all cannot be written",
+    "data partition brainsim --out chart.png": "--out chart.png is a folder; name a file",
+    "data partition brainsim --out note.txt/chart.svg": "there is no folder note.txt",
+    f"data partition brainsim --out {300 * 'a'}.png": "File name too long",
+    "push empty owner/name --dry-run --out note.txt": "--out note.txt cannot be written",
+    "submit empty --defense undefended --paper https://example.org --out note.txt": "--out note.txt cannot be written",
+    "leaderboard rescore note.txt --cell a --name b --attack c --paper nowhere": "give the address of a page",
+    "leaderboard rescore note.txt --cell a --name b --attack c --paper https://a.org --out note.txt": "--out note.txt cannot be written",
     "leaderboard verify nowhere": "nowhere cannot be read",
     "leaderboard check nowhere": "nowhere cannot be read",
     "leaderboard gallery --root empty": "no records in empty/records",
@@ -136,7 +157,7 @@ MISTAKES = {
 def told(tmp_path_factory) -> dict[str, tuple[int | str, str]]:
     """The exit code and the output of each command line, all run in one process without large libraries."""
     folder = tmp_path_factory.mktemp("mistakes")
-    for name in ("empty", "notes/a", "book", "broken", "lost", "another", "images/no", "images/yes"):
+    for name in ("empty", "notes/a", "book", "broken", "lost", "another", "images/no", "images/yes", "chart.png"):
         (folder / name).mkdir(parents=True)
     made = {
         "note.txt": "a note\n",
@@ -156,7 +177,7 @@ def told(tmp_path_factory) -> dict[str, tuple[int | str, str]]:
     with (folder / "words.json").open() as words:
         done = run([sys.executable, Path(without_torch.__file__)], stdin=words, cwd=folder)
     left = {path.name for path in folder.iterdir()} - {name.partition("/")[0] for name in made}
-    assert left == {"empty"}, "a refused command wrote something"
+    assert left == {"empty", "chart.png"}, "a refused command wrote something"
     return dict(zip(MISTAKES, json.loads(done.stdout), strict=True))
 
 

@@ -17,7 +17,7 @@ from helpers.processes import run
 from helpers.records import many, record
 
 from robustbench_med.errors import BadParameter, StoreError
-from robustbench_med.files.atomic import check_writable, new_folder, replacing, write_text
+from robustbench_med.files.atomic import check_file, check_writable, new_folder, replacing, write_text
 from robustbench_med.records.record import append, read
 
 
@@ -134,6 +134,17 @@ def test_places_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
             append(place / "records.jsonl", record())
         with pytest.raises(BadParameter, match="Not a directory"):
             check_writable(place)
+        with pytest.raises(BadParameter, match="Not a directory"):
+            check_file(place / "report.html")
+    with pytest.raises(BadParameter, match="is a folder; name a file"):
+        check_file(tmp_path)
+    for name in ("a" * 300, "é" * 200):
+        with pytest.raises(BadParameter, match="File name too long"):
+            check_file(tmp_path / name)
+    with pytest.raises(BadParameter, match="no regular file"):
+        check_file(Path(os.devnull))
+    check_file(tmp_path / "file")
+    check_file(tmp_path / "new" / "report.html")
     check_writable(tmp_path / "new" / "deep")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     if os.geteuid() != 0:

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.board import board, entry
 from helpers.leaderboard import example, folder
 from helpers.records import ladder_record, outcome
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.leaderboard.filters import Choice, chosen
 from robustbench_med.leaderboard.sources.claims import read_claims
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, parse
@@ -82,6 +84,15 @@ def test_show_filters_sorts_and_picks_columns(tmp_path: Path) -> None:
     boards = json.loads(show(tmp_path, "--format", "json", "--client", "b")[1])["boards"]
     assert boards[0]["sections"][0]["entries"][0]["worst"]["value"] == pytest.approx(29 / 64)
     assert boards[0]["sections"][0]["entries"][0]["rank"] is None
+
+
+def test_ranked_leaves_out_rows_of_an_earlier_revision() -> None:
+    old = entry("old", earlier=True, ranked=False, rank=None, why_not="an earlier revision")
+    lost = entry("lost", ranked=False, rank=None, why_not="no ladder")
+    mixed, only_old = board(entry("new"), old, unranked=(lost,)), board(old)
+    (kept,) = chosen([mixed, only_old], Choice(ranked=True))
+    assert [each.defense for each in kept.entries] == ["new"]
+    assert {each.defense for each in chosen([mixed], Choice())[0].entries} == {"new", "old", "lost"}
 
 
 @pytest.mark.parametrize(

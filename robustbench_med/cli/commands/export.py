@@ -12,6 +12,7 @@ from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import Results
 from robustbench_med.errors import BadParameter
+from robustbench_med.files.atomic import check_file
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -27,6 +28,8 @@ def export(
     from robustbench_med.records.export import kept_as, parts, write
     from robustbench_med.records.folder import kept
 
+    if target is not None:
+        check_file(target)
     found: dict[str, Any] = {}
     for each in results:
         found |= kept(each, kept_as(form))

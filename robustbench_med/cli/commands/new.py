@@ -25,11 +25,12 @@ def new(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
 ) -> None:
     """Write a new plugin that works as it is: a single file, or a package."""
-    from robustbench_med.files.atomic import new_folder, write_text
+    from robustbench_med.files.atomic import check_file, check_writable, new_folder, write_text
     from robustbench_med.plugins.templates import Template
 
     template = Template(singular(kind), name)
     target = out / (f"rbmed-{name}" if package else f"{template.module}.py")
+    (check_writable if package else check_file)(target)
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} exists; choose another name, or another folder with --out")
     if package:

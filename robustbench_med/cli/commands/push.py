@@ -11,6 +11,7 @@ import typer
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.atomic import check_writable
 from robustbench_med.files.hub_name import HubName, hub_name
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def push(
         raise BadParameter(f"{name}: a push makes a revision of its own; leave @{wanted.revision} out")
     if target is not None and not dry_run:
         raise BadParameter(f"--out {target} is the folder of --dry-run; add --dry-run, or leave it out")
+    there = target or Path("push") / wanted.repo.replace("/", "--")
+    if dry_run:
+        check_writable(there)
     from robustbench_med.defenses.artifact import Artifact
 
     artifact = Artifact(folder)
@@ -64,7 +68,6 @@ def push(
     card = model_card(Weights(branch, licence, artifact.digest, artifact.manifest), found, outcomes)
     plain(f"{len(found)} records of these weights {where}")
     if dry_run:
-        there = target or Path("push") / wanted.repo.replace("/", "--")
         made = hub.write(folder, there, card)
         plain(f"{there}: README.md, manifest.json and {len(made.manifest['files'])} files of weights; nothing was sent")
         return

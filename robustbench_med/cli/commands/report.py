@@ -14,6 +14,7 @@ from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, Results, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter
+from robustbench_med.files.atomic import check_file
 
 Form = Literal["html", "md", "pdf"]
 #: Formats by the ending of a file.
@@ -43,11 +44,10 @@ def report(
     from robustbench_med.leaderboard.render.page.report import read, write
     from robustbench_med.leaderboard.sources.names import refreshed
 
-    if target is not None and target.is_dir():
-        raise BadParameter(f"--out {target} is a folder; name a file")
     form = _form(form, target)
     if target is None:
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
+    check_file(target)
     if images and form == "md":
         raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
     made, found = read(results), registry(plugin)

@@ -24,6 +24,7 @@ from robustbench_med.cli.options import (
     registry,
 )
 from robustbench_med.errors import BadParameter, DataError
+from robustbench_med.files.atomic import check_writable
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -163,16 +164,19 @@ def rescore(
     plugin: PluginFiles = None,
 ) -> None:
     """Score your own adversarial images against a row; writes evidence if they lower its robust accuracy."""
+    from robustbench_med.leaderboard.sources.submission import checked_name, checked_url
+
+    checked_name(name)
+    checked_url(paper)
+    check_writable(target)
     from robustbench_med.cli.progress.bars import RichProgress
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.evidence import write
     from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
-    from robustbench_med.leaderboard.sources.submission import checked_name, checked_url
     from robustbench_med.reproduction.rescore import rescore as rescored
     from robustbench_med.reproduction.verify import Verifier
 
-    checked_name(name)
-    published = Paper(cite or paper, checked_url(paper))
+    published = Paper(cite or paper, paper)
     record, weights = _target(read_sources(root or default_folder()), cell), downloaded(weights)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress())
     found = rescored(verifier, record, images, name, attack, published, weights)

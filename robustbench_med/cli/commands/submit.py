@@ -34,12 +34,13 @@ def submit(
     plugin: PluginFiles = None,
 ) -> None:
     """Check results and write a submission: NAME.json and the text of a pull request; exit code 1 if it is refused."""
-    from robustbench_med.files.atomic import write_text
+    from robustbench_med.files.atomic import check_writable, write_text
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
     from robustbench_med.leaderboard.sources.submission import collect, write
 
+    check_writable(target)
     made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
     there, splits = known(root)
     result = judged(made, there, splits, registry(plugin), data_root)
