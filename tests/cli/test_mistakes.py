@@ -146,7 +146,7 @@ MISTAKES = {
     "push empty owner/name --dry-run --out note.txt": "--out note.txt cannot be written",
     "submit empty --defense undefended --paper https://example.org --out note.txt": "--out note.txt cannot be written",
     "leaderboard rescore note.txt --cell a --name b --attack c --paper nowhere": "give the address of a page",
-    "leaderboard rescore note.txt --cell a --name b --attack c --paper https://a.org --out note.txt": "--out note.txt cannot be written",
+    "leaderboard rescore x --cell a --name b --attack c --paper https://a.org --out note.txt": "cannot be written",
     "leaderboard verify nowhere": "nowhere cannot be read",
     "leaderboard check nowhere": "nowhere cannot be read",
     "leaderboard gallery --root empty": "no records in empty/records",
