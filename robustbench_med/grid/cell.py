@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from robustbench_med.attacks.rung import LeftOut, Rung
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import key_of
 from robustbench_med.grid.filters import CELL_LABELS
+from robustbench_med.grid.requests import Role, attack_label
 from robustbench_med.interfaces.tasks import Task
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.references import PartRef, format_eps, format_ref
-
-Role = Literal["claim", "probe", "cell"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def cell_labels(cell: Cell) -> dict[str, str]:
         "strategy": _format(trained.strategy),
         "train_seed": "" if trained.seed is None else str(trained.seed),
         "defense": format_ref(trained.defense),
-        "attack": _attack(cell.attack),
+        "attack": attack_label(cell.attack),
         "access": threat.access,
         "norm": threat.norm,
         "eps": format_eps(threat.eps),
@@ -147,9 +146,3 @@ def axes(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
 
 def _format(ref: PartRef | None) -> str:
     return "" if ref is None else format_ref(ref)
-
-
-def _attack(ref: PartRef) -> str:
-    if ref.name != "ladder":
-        return format_ref(ref)
-    return " ".join(filter(None, [f"ladder:{ref.params['preset']}", str(ref.params.get("attack", ""))]))

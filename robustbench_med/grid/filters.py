@@ -6,7 +6,7 @@ characters and ``?`` for one; a list of texts, in a table, fits if one of them d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -36,6 +36,13 @@ class Pattern:
     def fits(self, cell_labels: Mapping[str, str]) -> bool:
         """Whether a cell with these `robustbench_med.grid.cell.cell_labels` is meant."""
         return all(any(_like(text, cell_labels[key]) for text in texts) for key, texts in self.texts.items())
+
+    def unfit(self, known: Mapping[str, Collection[str]]) -> str:
+        """The first key of which none of the labels that cells can have fits; "" where one does of every key."""
+        for key in self.texts:
+            if key in known and not any(_like(text, label) for text in self.texts[key] for label in known[key]):
+                return key
+        return ""
 
 
 def read(written: str | Mapping[str, Any]) -> Pattern:

@@ -13,8 +13,10 @@ from typing import Any
 from robustbench_med.certification.settings import NO_PURIFIER, no_certificate
 from robustbench_med.errors import BadParameter, DataError, DeviceError, UsageError
 from robustbench_med.grid.config import OPTIONS, RunConfig
+from robustbench_med.grid.filters import read
 from robustbench_med.grid.ladder import preset
 from robustbench_med.grid.options import Ref, listed, reference
+from robustbench_med.grid.requests import attack_label, requests_of, trained_axes
 from robustbench_med.interfaces.threat import unknown_access
 from robustbench_med.plugins import outline
 from robustbench_med.plugins.components import validate_params
@@ -68,6 +70,7 @@ def check_names(config: RunConfig, registry: Registry) -> None:
             _check_strategy_option(registry, config.strategy, key, format_ref(reference(value, key)))
     if config.certify:
         _check_certified(config, registry)
+    _check_include(config)
 
 
 def check_partition(ref: PartRef | str) -> None:
@@ -99,6 +102,35 @@ def _check_strategy_option(registry: Registry, named: Iterable[Ref], key: str, v
             refused = refused or error
     if refused is not None:
         raise refused
+
+
+def _check_include(config: RunConfig) -> None:
+    """Refuse patterns of cells that none can fit, of what the configuration tells alone."""
+    patterns = [read(each) for each in config.include]
+    if not patterns:
+        return
+    requests = list(requests_of(config))
+    axes = zip(("dataset", "model", "strategy", "train_seed", "defense"), trained_axes(config), strict=True)
+    known = {
+        **{key: {_label(each) for each in values} for key, values in axes},
+        "attack": {attack_label(each.attack) for each in requests},
+        "access": {each.access for each in requests},
+        "role": {each.role for each in requests},
+        "goal": {each.goal for each in config.threats},
+        "finding": {each.finding for each in config.threats},
+        "seed": set(map(str, config.seed)),
+    }
+    wrong = [(each, key) for each in patterns if (key := each.unfit(known))]
+    if len(wrong) == len(patterns):
+        pattern, key = wrong[0]
+        valid = ", ".join(sorted(known[key] - {""})) or "none is named"
+        raise BadParameter(f"--include {pattern.source}: no cell has such a value of {key!r}; valid: {valid}")
+
+
+def _label(value: Any) -> str:
+    if value is None:
+        return ""
+    return format_ref(value) if isinstance(value, PartRef) else str(value)
 
 
 def _check_certified(config: RunConfig, registry: Registry) -> None:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any, TypeVar
 
-from robustbench_med.attacks.rung import LeftOut, Rung, RungRef, resolve_rung
+from robustbench_med.attacks.rung import LeftOut, Rung, resolve_rung
 from robustbench_med.certification.settings import check_certifiable
 from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of, resolve_defense
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.cell import Cell, Role, Skip, cell_labels, cell_of
-from robustbench_med.grid.config import DEFAULT_ATTACKS, RunConfig
+from robustbench_med.grid.cell import Cell, Skip, cell_labels, cell_of
+from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.filters import chooser, read
-from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, preset, revision_of
+from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, revision_of
 from robustbench_med.grid.options import reference
+from robustbench_med.grid.requests import Request, requests_of, trained_axes
 from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params
-from robustbench_med.plugins.references import PartRef, format_ref
+from robustbench_med.plugins.references import format_ref
 from robustbench_med.plugins.registry import Registry
 
 #: Cells of the largest grid that is listed.
@@ -59,7 +60,7 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
 
 
 def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator[Cell | Skip]:
-    requests, axes = list(_requests(config)), _trained_axes(config)
+    requests, axes = list(requests_of(config)), trained_axes(config)
     check_size(*axes, config.threats, config.seed, requests, config.client)
     for dataset in axes[0]:
         registry.find("dataset", dataset.name)
@@ -83,25 +84,9 @@ def _grid(config: RunConfig, registry: Registry, datasets: Datasets) -> Iterator
                 yield each if each.rungs else Skip(each, each.left_out[0].reason)
 
 
-def _trained_axes(config: RunConfig) -> tuple[list[Any], ...]:
-    """What is trained: data sets, models, strategies, seeds and defenses; None stands for the recipe's own."""
-    defenses = [reference(ref, "defense") for ref in config.defense]
-    if config.baseline:
-        baseline = reference(config.baseline, "defense")
-        if baseline.name not in {ref.name for ref in defenses}:
-            defenses.insert(0, baseline)
-    return (
-        [reference(ref, "dataset") for ref in config.dataset],
-        [reference(ref, "model") for ref in config.model] or [None],
-        [reference(ref, "strategy") for ref in config.strategy] or [None],
-        list(config.train_seed) or [None],
-        defenses,
-    )
-
-
 def _cell(
     config: RunConfig,
-    request: _Request,
+    request: Request,
     rungs: tuple[Rung, ...],
     threat: ThreatModel,
     trained: TrainedRef,
@@ -155,7 +140,7 @@ def _cell(
     )
 
 
-def _threat(threat: ThreatModel, request: _Request, rungs: tuple[Rung, ...]) -> ThreatModel:
+def _threat(threat: ThreatModel, request: Request, rungs: tuple[Rung, ...]) -> ThreatModel:
     """The threat model of a cell: that of the attack where it has one of its own."""
     own = next((rung.attack.own_threat for rung in rungs if rung.attack.own_threat), None)
     norm, eps = own or (threat.norm, threat.eps)
@@ -181,56 +166,7 @@ def check_size(*axes: Sequence[Any]) -> None:
         raise BadParameter(f"this grid has {cells} cells, more than {LARGEST}; split it into several files")
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What each defense is measured by: one attack from one rung, or a ladder.
-
-    Attributes:
-        role, access, attack, limit: of the cell.
-        rungs: in the order in which they run.
-        replacement: attack that replaces those of the rungs wherever it can run.
-    """
-
-    role: Role
-    access: str
-    attack: PartRef
-    rungs: tuple[RungRef, ...]
-    limit: int | None
-    replacement: PartRef | None = None
-
-
-def _requests(config: RunConfig) -> Iterator[_Request]:
-    attacks = [reference(ref, "attack") for ref in config.attack or DEFAULT_ATTACKS]
-    for access in config.access:
-        if access.partition(":")[0] == "ladder":
-            yield from _ladders(config, access, attacks)
-        else:
-            for attack in attacks:
-                yield _Request("cell", access, attack, (RungRef(access, attack, None, config.evasion),), config.limit)
-    if config.access:
-        return
-    # The default: the setting in which defenses are published, and a quick ladder of attacks that know the defense.
-    for attack in attacks:
-        yield _Request("claim", "oblivious", attack, (RungRef("oblivious", attack),), config.limit)
-    limit = min(config.probe_limit, config.limit or config.probe_limit)
-    quick = PartRef("ladder", {"preset": "quick"})
-    yield _Request("probe", "ladder", quick, preset("quick").rungs, limit)
-
-
-def _ladders(config: RunConfig, access: str, attacks: list[PartRef]) -> Iterator[_Request]:
-    """The ladder of a preset, or one with each attack that is named."""
-    name = access.partition(":")[2] or "quick"
-    ladder = preset(name)
-    limit = ladder.limit if config.limit is None else config.limit
-    if not config.attack:
-        yield _Request("cell", "ladder", PartRef("ladder", {"preset": name}), ladder.rungs, limit)
-        return
-    for attack in attacks:
-        named = PartRef("ladder", {"preset": name, "attack": format_ref(attack)})
-        yield _Request("cell", "ladder", named, ladder.rungs, limit, attack)
-
-
-def _resolve(request: _Request, registry: Registry, eot: int) -> tuple[Rung, ...]:
+def _resolve(request: Request, registry: Registry, eot: int) -> tuple[Rung, ...]:
     """The rungs with their attacks, each built once for all cells of the request."""
     rungs: dict[str, Rung] = {}
     for ref in request.rungs:
