@@ -171,7 +171,8 @@ def _print(board: Board, columns: list[Column]) -> None:
     if board.unranked:
         out.print(_table(f"{board.title}   without rank", board.unranked, columns))
         for reason in sorted({each.why_not for each in board.unranked}):
-            plain(f"  {sum(each.why_not == reason for each in board.unranked)} rows: {reason}")
+            count = sum(each.why_not == reason for each in board.unranked)
+            plain(f"  {count} row{'s' * (count != 1)}: {reason}")
         plain("")
 
 

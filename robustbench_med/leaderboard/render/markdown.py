@@ -90,7 +90,8 @@ def _board(board: Board) -> Iterator[str]:
         yield from _claims(board.claims)
         yield ""
     if board.unranked:
-        yield f"<details><summary>{len(board.unranked)} rows without rank</summary>\n"
+        count = len(board.unranked)
+        yield f"<details><summary>{count} row{'s' * (count != 1)} without rank</summary>\n"
         yield from _table(board.unranked, [BY_NAME[name] for name in UNRANKED], why=True)
         yield ""
         yield "</details>"
