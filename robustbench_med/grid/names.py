@@ -111,7 +111,7 @@ def _check_include(config: RunConfig) -> None:
         return
     requests = list(requests_of(config))
     axes = zip(("dataset", "model", "strategy", "train_seed", "defense"), trained_axes(config), strict=True)
-    known = {
+    known: dict[str, set[str]] = {
         **{key: {_label(each) for each in values} for key, values in axes},
         "attack": {attack_label(each.attack) for each in requests},
         "access": {each.access for each in requests},
