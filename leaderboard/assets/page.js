@@ -21,6 +21,11 @@ const address = {
   },
 };
 
+// The tab of this page may lie outside of a narrow row of tabs.
+for (const here of document.querySelectorAll(".where nav [aria-current]")) {
+  here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft;
+}
+
 for (const copy of document.querySelectorAll(".copy")) {
   copy.hidden = false;
   copy.addEventListener("click", async () => {

@@ -19,6 +19,7 @@ from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.certified import certified_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
+from robustbench_med.leaderboard.render.page.certificates import round_ticks
 from robustbench_med.leaderboard.render.studies.again import again, measured_with
 from robustbench_med.leaderboard.render.studies.all import studies, to_csv, to_markdown
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -246,3 +247,19 @@ def test_a_corrupt_record_of_a_study_is_named(tmp_path: Path) -> None:
     path.write_text("{\n")
     with pytest.raises(DataError, match=r"attacks/records/a\.jsonl: line 1 is not a record"):
         read_sources(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [
+        (0.75, "0 0.25 0.5 0.75"),
+        (0.55, "0 0.1 0.2 0.3 0.4 0.5"),
+        (0.5, "0 0.1 0.2 0.3 0.4 0.5"),
+        (1.0, "0 0.2 0.4 0.6 0.8 1"),
+        (3.7, "0 1 2 3"),
+        (0.03, "0 0.01 0.02 0.03"),
+        (9.9, "0 2 4 6 8"),
+    ],
+)
+def test_radii_of_an_axis_are_round_numbers(most: float, ticks: str) -> None:
+    assert " ".join(f"{each:g}" for each in round_ticks(most)) == ticks

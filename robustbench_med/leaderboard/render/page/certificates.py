@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,14 @@ def together(
                     title, style, [charts.point(at_ / most, f"{at_:.3g}: {title}", each) for at_, each in points]
                 )
             )
-    ticks = [(part, f"{part * most:.2g}") for part in (0, 0.25, 0.5, 0.75, 1)]
+    ticks = [(value / most, f"{value:g}") for value in round_ticks(most)]
     title = "Certified accuracy against the L2 radius, and the worst case of attacks in L2; figures in the table"
     return charts.lines([line for line in drawn if line.points], ticks, "radius (L2)", "accuracy %", title)
+
+
+def round_ticks(most: float) -> list[float]:
+    """Round numbers from 0 to at most ``most`` > 0 at equal distances, six or fewer: if possible up to ``most``."""
+    power = 10.0 ** math.floor(math.log10(most))
+    steps = [power * each for each in (0.2, 0.25, 0.5, 1, 2, 2.5)]
+    found = [[at * step for at in range(int(most / step * (1 + 1e-9)) + 1)] for step in steps]
+    return max((each for each in found if len(each) <= 6), key=lambda each: (math.isclose(each[-1], most), len(each)))
