@@ -17,10 +17,17 @@ from robustbench_med.leaderboard.sources.folder import read_sources
 HERE = os.getpid()
 
 
+@pytest.fixture
+def forking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks although threads that other tests have left behind, such as those of progress bars, wait in this process."""
+    monkeypatch.setattr(cores, "_may_fork", lambda: True)
+
+
 class Known:
     """Stands for a record: results refer to it, and it is not copied."""
 
 
+@pytest.mark.usefixtures("forking")
 def test_results_come_in_order_and_refer_to_what_is_known() -> None:
     known = [Known(), Known()]
     found = cores.done(lambda at: (at, known[at % 2]), 500, known, cores=3)
@@ -28,6 +35,7 @@ def test_results_come_in_order_and_refer_to_what_is_known() -> None:
     assert all(each[1] is known[at % 2] for at, each in enumerate(found))
 
 
+@pytest.mark.usefixtures("forking")
 def test_forks_work_too() -> None:
     """This process waits until another has taken a part."""
     read, write = os.pipe()
@@ -44,6 +52,7 @@ def test_forks_work_too() -> None:
     os.close(write)
 
 
+@pytest.mark.usefixtures("forking")
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_error_is_that_of_one_core(count: int) -> None:
     def work(at: int) -> int:
@@ -55,6 +64,7 @@ def test_the_error_is_that_of_one_core(count: int) -> None:
         cores.done(work, 500, cores=count)
 
 
+@pytest.mark.usefixtures("forking")
 def test_what_a_fork_does_not_bring_is_done_here() -> None:
     def killed(at: int) -> int:
         if os.getpid() != HERE:
@@ -85,4 +95,5 @@ def test_a_leaderboard_is_the_same_on_any_number_of_cores(tmp_path: Path, monkey
     one = rendered(sources)
     monkeypatch.setattr(cores, "LEAST", 1)
     monkeypatch.setattr(cores, "_available", lambda: 2)
+    monkeypatch.setattr(cores, "_may_fork", lambda: True)
     assert list(rendered(sources).items()) == list(one.items())
