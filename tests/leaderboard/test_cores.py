@@ -19,7 +19,7 @@ HERE = os.getpid()
 
 @pytest.fixture
 def forking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forks although threads that other tests have left behind, such as those of progress bars, wait in this process."""
+    """Forks although threads that other tests have left behind, such as those of bars, wait in this process."""
     monkeypatch.setattr(cores, "_may_fork", lambda: True)
 
 
