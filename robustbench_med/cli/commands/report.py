@@ -44,6 +44,8 @@ def report(
     from robustbench_med.leaderboard.render.page.report import read, write
     from robustbench_med.leaderboard.sources.names import refreshed
 
+    if target is not None:
+        check_file(target)
     form = _form(form, target)
     if target is None:
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
