@@ -65,8 +65,9 @@ def certified_boards(records: Iterable[Record]) -> list[StudyBoard[Bounds]]:
     """
     measured = [record for record in unique(records) if record.status == "ok" and record.threat.norm == "l2"]
     groups = grouped((record for record in measured if not record.attack.is_ladder), _images)
-    found = [_board(group) for group in groups.values() if any(record.certified is not None for record in group)]
-    return sorted(found, key=lambda board: ("(synthetic)" in board.title, board.title, -board.images))
+    found = [group for group in groups.values() if any(record.certified is not None for record in group)]
+    boards = [(group[0].dataset.synthetic, _board(group)) for group in found]
+    return [board for _, board in sorted(boards, key=lambda each: (each[0], each[1].title, -each[1].images))]
 
 
 def _images(record: Record) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.certification.bounds import lower_bound, radius
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, shortened
+from robustbench_med.leaderboard.sources.samples import UNREADABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,8 @@ def check_radii(record: Record, path: Path) -> None:
     try:
         frame = pd.read_parquet(path).sort_values("index")
         found = next(_other(record, how, frame), None)
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, NotImplementedError) as error:
-        raise DataError(f"certificates in {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    except UNREADABLE as error:
+        raise DataError(f"certificates in {path} cannot be read: {shortened(str(error))[:200]}") from None
     if found is not None:
         raise DataError(f"{path}: {found} (cell {record.cell_id})")
 

@@ -16,6 +16,8 @@ from robustbench_med.leaderboard.sources.letters import ABSTAINED, CLASSES, LETT
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What pandas and pyarrow raise on files of others, which may hold any columns of any types: all are one refusal.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
 #: Points of a ROC curve that are kept, at most.
 POINTS = 64
 
@@ -47,7 +49,7 @@ def from_samples(path: Path) -> ImageResults:
             name: lesions_of(name, _numbers(first, f"lesion_{name}", "fiu").tolist(), len(index)) for name in names
         }
         scores = [_numbers(frame, f"{side}_score", "fiu") for side in ("clean", "attacked")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise DataError(f"per-image results {path} cannot be read: {shortened(str(error))[:200]}") from None
     if max(labels.max(), *(each.max() for each in answers.values())) >= len(CLASSES):
         raise DataError(f"per-image results {path} have more than {len(CLASSES)} classes")
