@@ -18,10 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_med.defenses.gate_revision import GATE_REVISION
-from robustbench_med.grid.ladder import PRESETS, REVISION
 from robustbench_med.leaderboard.build import rendered, write
-from robustbench_med.leaderboard.ranking.eligibility import LEAST
 from robustbench_med.leaderboard.sources.folder import no_collection, read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped, read
 
@@ -29,26 +26,11 @@ ROOT = Path(__file__).parents[1] / "leaderboard"
 EPS = (2, 4, 8)
 
 
-def ranked(facts: dict[str, Any]) -> dict[str, Any]:
-    """A committed ladder as if it were of today's revision, so that it takes part in the ranking."""
-    facts["attack"] |= {"revision": REVISION, "rungs": [], "params_passed": {"preset": "standard"}}
-    facts["defense"]["parts"]["gate_revision"] = GATE_REVISION
-    for rung in facts["rungs"]:
-        rung["gradients_max"] = max(LEAST, round(rung.get("gradients_mean", 0)))
-    named = {rung["access"] for rung in facts["rungs"]}
-    facts["rungs"] += [
-        {"rung": access, "access": access, "reason": "it came later"}
-        for access in dict.fromkeys(rung.access for rung in PRESETS["standard"].rungs)
-        if access not in named
-    ]
-    return facts
-
-
 def make(root: Path, count: int) -> None:
     """A leaderboard of ``count`` records, three seeds a row, over three eps."""
     rng = random.Random(0)
-    name = "ladder-brainsim.jsonl"
-    models = [ranked(json.loads(line)) for line in (ROOT / "records" / name).read_text().splitlines()]
+    name = "leaderboard-brainsim-standard.jsonl"
+    models = [json.loads(line) for line in (ROOT / "records" / name).read_text().splitlines()]
     kept = {outcome.cell_id: outcome for outcome in read(ROOT / "outcomes" / name)}
     (root / "records").mkdir()
     (root / "outcomes").mkdir()

@@ -1,4 +1,4 @@
-"""Records that today's ladder has replaced into the archive, which no page shows."""
+"""Ladders that no one can run again go into the archive, which no page shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from robustbench_med.files.atomic import write_text
 from robustbench_med.leaderboard.ranking.eligibility import earlier
-from robustbench_med.leaderboard.ranking.pool import cells as members_of
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
 
@@ -16,22 +15,13 @@ from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
 ARCHIVE = "archive"
 
 
-def replaced(sources: Sources) -> set[str]:
-    """Cells of ladders of an earlier revision, of systems that have a row with a rank on the same board now.
+def earlier_ladders(sources: Sources) -> set[str]:
+    """Cells of ladders of an earlier revision, of the ladder or of a gate's threshold, which no one can run again.
 
-    No one can run them again, and the new row answers the same question. Cells of submissions and those that evidence
-    is against stay.
+    Cells of submissions and those that evidence is against stay.
     """
     kept = {*sources.owners, *(each.cell_id for each in sources.evidence)}
-    found = set()
-    for board in sources.boards():
-        ranked = {entry.system for entry in board.entries if entry.ranked}
-        for entry in board.entries:
-            if not entry.ranked and entry.system in ranked:
-                found |= {
-                    each.cell_id for each in members_of(entry.records) if each.attack.is_ladder and any(earlier(each))
-                }
-    return found - kept
+    return {each.cell_id for each in sources.records if each.attack.is_ladder and any(earlier(each))} - kept
 
 
 def archive(root: Path, cells: Container[str]) -> int:

@@ -96,7 +96,7 @@ def test_a_plugin_that_ends_the_program_is_an_error(tmp_path: Path) -> None:
         "        sys.exit(0)\n\n\n@rbmed.hookimpl\ndef rbmed_reports():\n"
         "    yield rbmed.ReportSpec(name='quit', target='quitter:Quit', summary='\\x1b[31mquits')\n"
     )
-    records = ROOT / "leaderboard" / "records" / "ladder-brainsim.jsonl"
+    records = ROOT / "leaderboard" / "records" / "leaderboard-brainsim2.jsonl"
     done = shell(f"rbmed -p {plugin} table {records} --report quit", tmp_path)
     assert done.returncode == 1
     assert "error: SystemExit: a plugin ended the program (0)" in done.stderr

@@ -74,7 +74,7 @@ def config(path: Path) -> Path:
 
 
 def test_the_table_fits_80_columns() -> None:
-    every = list(read(ROOT / "leaderboard" / "records" / "brainsim.jsonl"))
+    every = list(read(ROOT / "leaderboard" / "measurements" / "records" / "brainsim.jsonl"))
     record = next(each for each in every if (each.defense.name, each.role) == ("medfedpure", "claim"))
     records = [record, next(each for each in every if (each.defense.name, each.role) == ("medfedpure", "probe"))]
     console = Console(width=80, file=io.StringIO())

@@ -1,7 +1,8 @@
-"""Ladders of an earlier revision go to the archive once the same system has a rank."""
+"""Ladders of an earlier revision go to the archive."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.leaderboard import folder
@@ -10,6 +11,10 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.grid.ladder import REVISION
+from robustbench_med.leaderboard.archive import earlier_ladders
+from robustbench_med.leaderboard.entry import Paper
+from robustbench_med.leaderboard.sources.evidence import Evidence
+from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import dumped
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.records import read_records
@@ -19,11 +24,11 @@ OLD = {"name": "ladder", "params_passed": {"preset": "quick"}, "revision": REVIS
 
 
 def example(root: Path) -> Path:
-    """A system with ladders of both revisions, and one that was not measured again."""
+    """A system with ladders of both revisions, and another."""
     records = [
         ladder_record("0", SAFE, name="again", attack=OLD, created="2025-01-01T00:00"),
         ladder_record("1", SAFE, name="again"),
-        ladder_record("2", SAFE, name="other", attack=OLD),
+        ladder_record("2", SAFE, name="other"),
     ]
     texts = [dumped(outcome(record.cell_id, SAFE)) for record in records]
     return folder(root, *records, outcomes="".join(f"{text}\n" for text in texts))
@@ -39,7 +44,7 @@ def cells(root: Path) -> list[str]:
     return [record.cell_id for record in read_records(root / "records" / "a.jsonl")]
 
 
-def test_what_was_measured_again_is_moved_with_its_images_as_it_was_written(tmp_path: Path) -> None:
+def test_an_earlier_ladder_is_moved_with_its_images_as_it_was_written(tmp_path: Path) -> None:
     example(tmp_path)
     lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines()
     assert "1 records archived" in archived(tmp_path)
@@ -71,3 +76,14 @@ def test_a_file_without_records_goes(tmp_path: Path) -> None:
     archived(tmp_path)
     assert not (tmp_path / "records" / "b.jsonl").exists()
     assert (tmp_path / "archive" / "records" / "b.jsonl").read_text() == lines[0]
+
+
+def test_what_others_handed_in_stays(tmp_path: Path) -> None:
+    """A submission, and a cell that evidence is against."""
+    example(tmp_path)
+    read = read_sources(tmp_path)
+    assert earlier_ladders(read) == {"0"}
+    assert not earlier_ladders(replace(read, owners={"0": "theirs"}))
+    against = replace(read.outcomes["0"], cell_id="0")
+    evidence = Evidence("e", "0", "sharper", Paper("P", "https://example.org"), "0" * 64, against, against)
+    assert not earlier_ladders(replace(read, evidence=(evidence,)))

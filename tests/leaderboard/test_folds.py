@@ -15,17 +15,13 @@ from helpers.records import ladder_record, outcome, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_med.grid.ladder import REVISION
-from robustbench_med.leaderboard.archive import replaced
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry, Paper
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.page.site import pages
-from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
-from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.records.record import Record, dumped, parse
@@ -269,21 +265,6 @@ def test_files_and_pages_name_the_cells_of_every_fold() -> None:
     assert "d:folds=3,fold=0" in text  # weights that can be loaded are those of a fold
     assert "pooled over 3 folds" in text
     assert all(cell in text for cell in cells)
-
-
-def test_an_earlier_ladder_is_archived_fold_by_fold() -> None:
-    now, outcomes = system()
-    old = [
-        record.model_copy(
-            update={
-                "cell_id": f"old{record.cell_id}",
-                "attack": record.attack.model_copy(update={"revision": REVISION - 1}),
-            }
-        )
-        for record in now
-    ]
-    sources = Sources({"x.jsonl": [*old, *now]}, outcomes, Publications())
-    assert replaced(sources) == {record.cell_id for record in old}
 
 
 def test_attacks_are_compared_over_all_folds() -> None:

@@ -34,17 +34,18 @@ from robustbench_med.reproduction.rescore import read_images
 FOLDER = ROOT / "leaderboard"
 
 
-def lines(kind: str, name: str) -> list[dict[str, Any]]:
-    text = (FOLDER / kind / f"{name}.jsonl").read_text(encoding="utf-8")
+def lines(folder: str, kind: str, name: str) -> list[dict[str, Any]]:
+    text = (FOLDER / folder / kind / f"{name}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def handed_in() -> list[dict[str, Any]]:
     """Submissions of published cells: a single attack, and ladders with noise and without."""
     found = []
-    for name, at in (("brainsim", 0), ("leaderboard-brainsim", 0), ("plus-brainsim", 0)):
-        record = lines("records", name)[at]
-        (outcome,) = [each for each in lines("outcomes", name) if each["cell_id"] == record["cell_id"]]
+    boards = "leaderboard-brainsim-standard"
+    for folder, name, at in (("measurements", "brainsim", 0), ("", boards, 2), ("", boards, 6)):
+        record = lines(folder, "records", name)[at]
+        (outcome,) = [each for each in lines(folder, "outcomes", name) if each["cell_id"] == record["cell_id"]]
         paper = {"text": "P 2026", "url": "https://example.org"}
         facts = {"format": 1, "name": "s", "defense": record["defense"]["name"], "paper": paper, "notes": ""}
         found.append(facts | {"records": [record], "outcomes": [outcome]})

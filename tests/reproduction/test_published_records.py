@@ -29,33 +29,32 @@ from robustbench_med.reproduction.verify import Verifier, planned, threads
 from robustbench_med.runner.runner import Runner
 from robustbench_med.training.ready import ready_seed
 
-FOLDER = ROOT / "leaderboard"
+FOLDER, MEASUREMENTS = ROOT / "leaderboard", "measurements"
+#: Folders of records that no board is made of.
+BESIDE = (MEASUREMENTS, *STUDIES)
 IMAGES, WEIGHTS = "needs its images", "weights: none with digest"
 #: Of studies: a rerun puts the weights together from shipped parts before it can say whether they are the same.
 TOGETHER = "put together first"
-GATE, LADDER = "threshold: revision 1", "ladder: revision 1"
+GATE = "threshold: revision 1"
 #: File -> what keeps records in it from being run here.
 EXPECTED: dict[str, set[str]] = {
-    "ablation-medfedpure": {GATE},
-    "ablation-medfedpure-lgg": {IMAGES, GATE},
-    "brainsim": {GATE, LADDER},
-    "detectors": {GATE},
-    "federation-adversarial": {WEIGHTS},
-    "federation-brainsim": {WEIGHTS},
-    "federation-lgg": {IMAGES},
-    "federation-lgg-adversarial": {IMAGES},
-    "federation-malicious": {WEIGHTS},
-    "ladder-brainsim": {GATE, LADDER},
-    "leaderboard-brainsim": {GATE, LADDER},
+    # Those of the boards.
     "leaderboard-brainsim-standard": set(),
     "leaderboard-brainsim2": set(),
     "leaderboard-brainsim2-trained": {WEIGHTS},
-    "leaderboard-federation-brainsim": {LADDER},
-    "leaderboard-lgg": {GATE, LADDER},
     "leaderboard-lgg-folds": {IMAGES},
-    "lgg": {IMAGES, GATE},
-    "plus-brainsim": {GATE, LADDER},
-    "reproduce-medfedpure": {IMAGES, GATE},
+    # Those that the documentation cites.
+    "measurements/ablation-medfedpure": {GATE},
+    "measurements/ablation-medfedpure-lgg": {IMAGES, GATE},
+    "measurements/brainsim": {GATE},
+    "measurements/detectors": {GATE},
+    "measurements/federation-adversarial": {WEIGHTS},
+    "measurements/federation-brainsim": {WEIGHTS},
+    "measurements/federation-lgg": {IMAGES},
+    "measurements/federation-lgg-adversarial": {IMAGES},
+    "measurements/federation-malicious": {WEIGHTS},
+    "measurements/lgg": {IMAGES, GATE},
+    "measurements/reproduce-medfedpure": {IMAGES, GATE},
     # Those of the studies.
     "attacks/attacks": set(),
     "certified/brainsim": {TOGETHER},
@@ -65,12 +64,13 @@ EXPECTED: dict[str, set[str]] = {
 }
 #: Files of which a record can be run again.
 RUN = (
-    *("ablation-medfedpure", "brainsim", "leaderboard-brainsim-standard", "leaderboard-brainsim2"),
+    *("leaderboard-brainsim-standard", "leaderboard-brainsim2"),
+    *("measurements/ablation-medfedpure", "measurements/brainsim"),
     *("attacks/attacks", "certified/brainsim"),
     *("corruptions/acquisition-brainsim", "corruptions/corruptions-brainsim"),
 )
 #: Files of which one can be run again as a whole only: results of its images are not published.
-WHOLE = ("federation-adversarial",)
+WHOLE = ("measurements/federation-adversarial",)
 #: Images of the short rerun.
 FEW = 4
 
@@ -92,7 +92,7 @@ def kinds(file: str) -> list[Record]:
     Of a study, which has many attacks on few systems, that of each system which took the least time, certified or not.
     """
     found: dict[object, Record] = {}
-    study, every = "/" in file, list(read(place(file, RECORDS)))
+    study, every = file.startswith(tuple(STUDIES)), list(read(place(file, RECORDS)))
     if study:
         every.sort(key=lambda record: (record.certified is None, record.seconds))
     for record in every:
@@ -145,7 +145,7 @@ def runnable(verifier: Verifier, file: str, out: Path) -> tuple[Record, RunConfi
 
 def test_every_file_is_named() -> None:
     there = {path.stem for path in (FOLDER / RECORDS).glob("*.jsonl")}
-    there |= {f"{study}/{path.stem}" for study in STUDIES for path in (FOLDER / study / RECORDS).glob("*.jsonl")}
+    there |= {f"{study}/{path.stem}" for study in BESIDE for path in (FOLDER / study / RECORDS).glob("*.jsonl")}
     assert there == EXPECTED.keys()
 
 
@@ -156,13 +156,13 @@ def test_what_cannot_be_run_again_says_why(verifier: Verifier, tmp_path: Path, f
         if prepared(verifier, record, tmp_path) is not None:
             runs = True
             continue
-        if "/" in file and put_together(verifier, record, tmp_path):
+        if file.startswith(tuple(STUDIES)) and put_together(verifier, record, tmp_path):
             seen.add(TOGETHER)
             continue
         finding = verifier.verify(record)
         assert finding.verdict in ("differs", "digest", "impossible")
         (note,) = finding.notes
-        reasons = {each for each in (IMAGES, WEIGHTS, GATE, LADDER) if each in note}
+        reasons = {each for each in (IMAGES, WEIGHTS, GATE) if each in note}
         assert reasons, note
         seen |= reasons
     assert (seen, runs) == (EXPECTED[file], file in (*RUN, *WHOLE))

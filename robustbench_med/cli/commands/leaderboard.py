@@ -82,12 +82,12 @@ def add(
 
 @leaderboard.command()
 def archive(root: Root = Path("leaderboard")) -> None:
-    """Move ladders of an earlier revision into the archive, where a row with a rank has replaced them."""
+    """Move ladders of an earlier revision, which no one can run again, into the archive."""
     from robustbench_med.leaderboard.archive import archive as moved
-    from robustbench_med.leaderboard.archive import replaced
+    from robustbench_med.leaderboard.archive import earlier_ladders
     from robustbench_med.leaderboard.sources.folder import read_sources
 
-    count = moved(root, replaced(read_sources(root)))
+    count = moved(root, earlier_ladders(read_sources(root)))
     plain(f"{root}: {count} records archived" + ("; next: rbmed leaderboard build" if count else ""))
 
 
