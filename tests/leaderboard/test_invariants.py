@@ -30,7 +30,7 @@ def test_the_worst_case_is_never_above_the_claim_and_the_drop_is_their_differenc
             assert entry.worst.value <= entry.claim.value + SLACK, entry.id
             assert entry.drop == pytest.approx(entry.claim.value - entry.worst.value), entry.id
             compared += 1
-    assert compared > 100
+    assert compared >= 30
 
 
 def test_sensitivity_and_specificity_are_of_the_answers_of_the_worst_case() -> None:
@@ -47,7 +47,7 @@ def test_sensitivity_and_specificity_are_of_the_answers_of_the_worst_case() -> N
             assert entry.hidden_lesion is not None
             assert entry.hidden_lesion.value == pytest.approx(1 - entry.sensitivity.value), entry.id
         compared += 1
-    assert compared > 100
+    assert compared >= 30
 
 
 def test_clients_add_up_to_the_row_and_the_worst_is_the_lowest() -> None:
@@ -69,7 +69,7 @@ def test_clients_add_up_to_the_row_and_the_worst_is_the_lowest() -> None:
             assert entry.worst_client_accuracy.value == lowest, entry.id
             assert entry.worst_client_accuracy.interval is not None
         compared += 1
-    assert compared > 100
+    assert compared >= 30
 
 
 def test_figures_lie_in_their_intervals_and_in_zero_to_one() -> None:
