@@ -26,10 +26,14 @@ for (const here of document.querySelectorAll(".where nav [aria-current]")) {
   here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft;
 }
 
-for (const copy of document.querySelectorAll(".copy")) {
-  copy.hidden = false;
+for (const command of document.querySelectorAll(".command")) {
+  const copy = document.createElement("button");
+  copy.type = "button";
+  copy.className = "copy";
+  copy.textContent = "Copy";
+  command.append(copy);
   copy.addEventListener("click", async () => {
-    const code = copy.parentElement.querySelector("code");
+    const code = command.querySelector("code");
     try {
       await navigator.clipboard.writeText(code.textContent.trim());
       copy.textContent = "Copied";
@@ -62,11 +66,18 @@ if (tabs) {
   choose(address.read().get("threat"));
 }
 
-const find = document.querySelector(".find");
-if (find) {
+// The search over all boards is made here, since it does nothing without this script.
+const head = document.querySelector(".top");
+if (head) {
   const MOST = 100;
+  const root = head.querySelector(".home").getAttribute("href").replace("index.html", "");
+  head.firstElementChild.insertAdjacentHTML("beforeend", '<form class="find" role="search">'
+    + '<input type="search" name="q" placeholder="Search" aria-label="Search all boards" autocomplete="off"></form>');
+  head.insertAdjacentHTML("afterend", '<section class="found" aria-label="Found on all boards" hidden>'
+    + '<p role="status"></p><ol></ol></section>');
+  const find = head.querySelector(".find");
   const { q } = find.elements;
-  const place = document.querySelector(".found");
+  const place = head.nextElementSibling;
   const [status, list] = place.children;
   let index;
   let texts;
@@ -74,7 +85,7 @@ if (find) {
   function load() {
     index ??= new Promise((done, failed) => {
       const script = document.createElement("script");
-      script.src = `${q.dataset.root}assets/search.js`;
+      script.src = `${root}assets/search.js`;
       script.addEventListener("load", () => {
         const { rows, boards, papers } = globalThis.searchIndex;
         texts = rows.map(([at, id, ...words]) =>
@@ -102,7 +113,7 @@ if (find) {
       const item = document.createElement("li");
       const link = document.createElement("a");
       const file = encodeURIComponent(id);
-      link.href = q.dataset.root
+      link.href = root
         + (bare ? `boards/${encodeURIComponent(boards[at][0])}.html#${file}` : `entries/${file}.html`);
       link.textContent = name;
       const board = document.createElement("span");
@@ -139,7 +150,6 @@ if (find) {
     look();
   };
   addEventListener("hashchange", follow);
-  find.hidden = false;
   follow();
 }
 
@@ -155,10 +165,26 @@ if (menu) {
   });
 }
 
-// An image, enlarged above the page with what is said of it; without this script its link leads to the image alone.
-for (const link of document.querySelectorAll(".enlarge")) {
-  link.addEventListener("click", (event) => {
-    event.preventDefault();
+// A wide table is a region that the keyboard scrolls, named as its caption or the heading above it.
+for (const region of document.querySelectorAll(".scroll")) {
+  const heading = (part) => part.querySelector("h1, h2, h3, h4, summary");
+  const name = region.querySelector("caption") ?? heading(region.closest("details, section, .published"));
+  region.tabIndex = 0;
+  region.setAttribute("role", "region");
+  region.setAttribute("aria-label", name.textContent.trim());
+}
+
+// An image of a gallery is enlarged by a click, above the page and with what is said of it.
+for (const gallery of document.querySelectorAll(".gallery")) {
+  gallery.querySelector("p").append(" Click an image to enlarge it.");
+}
+for (const image of document.querySelectorAll(".gallery img")) {
+  const link = document.createElement("button");
+  link.type = "button";
+  link.className = "enlarge";
+  image.replaceWith(link);
+  link.append(image);
+  link.addEventListener("click", () => {
     const dialog = document.createElement("dialog");
     const close = document.createElement("button");
     close.type = "button";

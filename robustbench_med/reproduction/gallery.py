@@ -24,7 +24,7 @@ from robustbench_med.reproduction.verify import Verifier
 from robustbench_med.training import image_grid
 
 #: Side of a tile in pixels, at most; the quality of a strip, so that a gallery stays small; pixels between tiles.
-SIDE, QUALITY, GAP = 128, 80, 2
+SIDE, QUALITY, GAP = 128, 60, 2
 #: Times as many images as are shown are attacked in search of one that was purified.
 MORE = 6
 
@@ -145,7 +145,7 @@ def write(chosen: Sequence[tuple[Seen, int]], card: DataCard, folder: Path) -> l
                 threshold=each.threshold,
                 before=_answered(each, at, 0, card),
                 after=_answered(each, at, 1, card),
-                alt=f"{', '.join(names)}: an image of {each.client}, {fate}",
+                alt=f"an image of {each.client}, {fate}",
             )
         )
     return examples

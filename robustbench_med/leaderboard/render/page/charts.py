@@ -111,9 +111,9 @@ def lines(
     out += [f"<text x={LEFT - 6} y={_y(share)}>{100 * share:.0f}</text>" for share in shares]
     out.append('</g><g class="x">')
     out += [f"<text x={_x(x)} y={HIGH - BELOW + 15}>{escape_html(text)}</text>" for x, text in x_ticks]
-    middle, height = (LEFT + WIDE - RIGHT) // 2, (TOP + HIGH - BELOW) // 2
+    middle = (LEFT + WIDE - RIGHT) // 2
     out.append(f'<text x="{middle}" y="{HIGH - 5}">{escape_html(x_label)}</text>')
-    out.append(f'<text transform="translate(10 {height}) rotate(-90)">{escape_html(y_label)}</text></g>')
+    out.append(f'<text class="up">{escape_html(y_label)}</text></g>')
     out += [*map(_line, drawn), "</svg>"]
     named = [line for line in drawn if line.name]
     if named:
@@ -146,10 +146,10 @@ def _line(line: Line) -> str:
     numbers = [number for x, y in corners for number in (LEFT + ACROSS * x, HIGH - BELOW - UP * y)]
     path = ("%.4g,%.4g " * len(corners))[:-1] % tuple(numbers)
     out = [f'<g class="{line.style}"><polyline points="{path}"/>']
+    bounded = [(_x(point.x), *map(_y, point.interval)) for point in line.points if point.interval is not None]
+    if bounded:
+        out.append(f'<path class=whisker d="{"".join(f"M{x} {low}V{high}" for x, low, high in bounded)}"/>')
     for point in line.points:
-        if point.interval is not None:
-            low, high = point.interval
-            out.append(f'<path class=whisker d="M{_x(point.x)} {_y(low)}V{_y(high)}"/>')
         if point.told:
             told = f"<title>{escape_html(point.told)}</title>"
             out.append(f"<circle cx={_x(point.x)} cy={_y(point.y)}>{told}</circle>")
@@ -157,9 +157,7 @@ def _line(line: Line) -> str:
 
 
 def _legend(line: Line) -> str:
-    sign = '<polyline points="0,6 22,6"/><circle cx="11" cy="6"/>'
-    key = f'<svg class="key {line.style}" viewBox="0 0 22 12" aria-hidden="true">{sign}</svg>'
-    return f"<li>{key} {escape_html(line.name)}</li>"
+    return f'<li class="{line.style}">{escape_html(line.name)}</li>'
 
 
 def _bar(parts: Sequence[str]) -> Markup:

@@ -22,11 +22,12 @@ class TableCell:
     value: float | str | None = None
 
     @property
-    def sorts_by_text(self) -> bool:
-        """Whether the text alone says where the row belongs: nothing, the value itself, or a number in percent."""
-        if self.value is None or self.value == self.text:
-            return True
-        return isinstance(self.value, float) and re.fullmatch(r"\d+\.\d", self.text) is not None
+    def sorted_by(self) -> str:
+        """What the row is sorted by, where the text does not say it: neither the value itself nor one in percent."""
+        if self.value is None or (isinstance(self.value, float) and re.fullmatch(r"\d+\.\d", self.text)):
+            return ""
+        value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
+        return "" if value == self.text else value
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Shown:
     def style(self) -> str:
         """Its class: which group shows it, or where there is room for it."""
         alone = {"robust": "main", "clean": "cleancol", "claim": "mid", "drop": "mid"}
-        return f"c-{self.group}" if self.group else alone.get(self.key, "")
+        return f"c-{self.group}" if self.group else alone[self.key]
 
     @property
     def told(self) -> str:

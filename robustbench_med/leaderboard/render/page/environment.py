@@ -81,7 +81,7 @@ def environment() -> jinja2.Environment:
     return made
 
 
-_AXIS = Markup('<span class="axis"><i>0</i><i>50</i><i>100&nbsp;%</i></span><span class="sr">Bar</span>')
+_AXIS = Markup("<span class=axis><i>0</i><i>50</i><i>100&nbsp;%</i></span><span class=sr>Bar</span>")
 
 
 def _summary_bar(entry: Entry) -> Markup:

@@ -36,7 +36,7 @@ def _attackers(page: Page) -> Iterator[str]:
     if clean is not None:
         bar = charts.interval_bar(clean, "clean")
         figures = f"<td>{percent(clean.value)}<td><td><td><td>"
-        yield f"<tr><th>no attack<small>clean images</small><td class=barcell>{bar}{figures}"
+        yield f"<tr><th>no attack<small>clean images</small><td>{bar}{figures}"
     left_out: dict[str, list[str]] = {}
     for rung, before, figure in page.ladder:
         if rung.reason and rung.withstanding is None:
@@ -45,7 +45,7 @@ def _attackers(page: Page) -> Iterator[str]:
         head = f"<tr><th>{breakable(rung.name)}<small>{escape_html(words.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
-        yield f"{head}<td class=barcell>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
+        yield f"{head}<td>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
     for reason, names in left_out.items():
         yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {escape_html(reason)}"
 
@@ -58,7 +58,7 @@ def clients(entry: Entry) -> Markup:
         mark = "<small>worst</small>" if client == entry.worst_client else ""
         bar = charts.interval_bar(worst, "worst", clean.value if clean else None)
         lines.append(
-            f"<tr><th>{escape_html(client)}{mark}<td class=barcell>{bar}<td>{share(clean)}<td>{bounded(worst)}"
+            f"<tr><th>{escape_html(client)}{mark}<td>{bar}<td>{share(clean)}<td>{bounded(worst)}"
             f"<td>{_images(entry, client)}"
         )
     return _joined(lines)
@@ -134,10 +134,9 @@ def cells(columns: Sequence[Shown], entry: Entry) -> Markup:
     out = []
     for column in columns:
         cell = column.cell(entry)
-        style = f" class={column.style}" if column.style else ""
-        value = "" if cell.sorts_by_text else f' data-v="{escape_html(cell.value)}"'
+        value = f' data-v="{escape_html(cell.sorted_by)}"' if cell.sorted_by else ""
         small = f"<small>{escape_html(cell.small)}</small>" if cell.small else ""
-        out.append(f"<td{style}{value}>{escape_html(cell.text)}{small}")
+        out.append(f"<td class={column.style}{value}>{escape_html(cell.text)}{small}")
     return _joined(out)
 
 

@@ -49,9 +49,9 @@ def scatter(dots: Sequence[Dot], title: str) -> Markup:
     out += [f'<text x="{_x(share, start)}" y="{HIGH - BELOW + 16}">{100 * share:.0f}</text>' for share in _ticks(start)]
     # Where nothing is lost: clean accuracy kept under attack.
     out.append(f'<path class="even" d="M{_x(start, start)} {_y(start)}L{_x(1, start)} {_y(1)}"/>')
-    middle, height = (LEFT + WIDE - RIGHT) // 2, (TOP + HIGH - BELOW) // 2
+    middle = (LEFT + WIDE - RIGHT) // 2
     out.append(f'<text x="{middle}" y="{HIGH - 6}">clean accuracy %</text>')
-    out.append(f'<text transform="translate(10 {height}) rotate(-90)">worst case %</text></g>')
+    out.append(f'<text class="up">worst case %</text></g>')
     out += [_dot(dot, start) for dot in sorted(shown, key=lambda dot: dot.labelled)]
     out += [*_labels([dot for dot in shown if dot.labelled], start), "</svg>"]
     tracks = [track for track in TRACKS if any(dot.entry.track == track for dot in shown)]

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from robustbench_med.files.escaping import straight
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry, Mark
@@ -29,7 +31,9 @@ CITATION = """\
   note   = {leaderboard of worst-case robustness}
 }"""
 #: Only the page's own files are loaded: no browser fetches or runs what a record holds.
-POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
+POLICY = Markup(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
+)
 
 
 def pages(
