@@ -51,7 +51,7 @@ def scatter(dots: Sequence[Dot], title: str) -> Markup:
     out.append(f'<path class="even" d="M{_x(start, start)} {_y(start)}L{_x(1, start)} {_y(1)}"/>')
     middle = (LEFT + WIDE - RIGHT) // 2
     out.append(f'<text x="{middle}" y="{HIGH - 6}">clean accuracy %</text>')
-    out.append(f'<text class="up">worst case %</text></g>')
+    out.append('<text class="up">worst case %</text></g>')
     out += [_dot(dot, start) for dot in sorted(shown, key=lambda dot: dot.labelled)]
     out += [*_labels([dot for dot in shown if dot.labelled], start), "</svg>"]
     tracks = [track for track in TRACKS if any(dot.entry.track == track for dot in shown)]
