@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.attack import margin as margin
     from robustbench_med.interfaces.component import Number as Number
     from robustbench_med.interfaces.component import Params as Params
+    from robustbench_med.interfaces.dataset import COLOUR_LOST as COLOUR_LOST
     from robustbench_med.interfaces.dataset import SPLIT_NOT_USED as SPLIT_NOT_USED
     from robustbench_med.interfaces.dataset import DataCard as DataCard
     from robustbench_med.interfaces.dataset import Dataset as Dataset
@@ -96,7 +97,7 @@ _LAZY = {
     "robustbench_med.files.paths": "home",
     "robustbench_med.interfaces.attack": "Attack TargetModel margin",
     "robustbench_med.interfaces.component": "Number Params",
-    "robustbench_med.interfaces.dataset": "DataCard Dataset Fold SPLIT_NOT_USED Split",
+    "robustbench_med.interfaces.dataset": "COLOUR_LOST DataCard Dataset Fold SPLIT_NOT_USED Split",
     "robustbench_med.interfaces.defense": "Defense Detector Part Purifier Recipe System",
     "robustbench_med.interfaces.metric": "Metric Report",
     "robustbench_med.interfaces.random": "Stream seed_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_med.errors import DataError
+from robustbench_med.errors import DataError, RbmedWarning
 from robustbench_med.interfaces.dataset import SPLITS, Split
 from robustbench_med.interfaces.tasks import Task
 
@@ -78,6 +79,8 @@ def own_data(
     pairs = {"train": train, "calibration": calibration, "test": test}
     read = {name: _pair(given, name) for name, given in pairs.items() if given is not None}
     images, labels = read["test"]
+    if patients is not None or sites is not None:
+        _check_order(test)
     task = _task([own for _, own in read.values()], ordinal, lesion)
     names = _names(classes, [own for _, own in read.values()], lesion)
     for word, given in (("patients", patients), ("sites", sites)):
@@ -182,6 +185,8 @@ def _pair(given: Any, name: str) -> tuple[Tensor, Tensor]:
 def _collected(given: Any, name: str) -> tuple[Any, Any]:
     """All pairs of a data set, or all batches of a loader."""
     loader = isinstance(given, torch.utils.data.DataLoader)
+    if loader and (hasattr(given.sampler, "weights") or getattr(given.sampler, "replacement", False)):
+        raise DataError(f"{name}: the DataLoader draws some images several times; use one that gives each once")
     if not isinstance(given, Iterable) and not hasattr(given, "__getitem__"):
         raise DataError(
             f"{name}: a {type(given).__name__} is no data; give (images, labels), a Dataset or a DataLoader"
@@ -196,6 +201,13 @@ def _collected(given: Any, name: str) -> tuple[Any, Any]:
         raise DataError(f"{name}: images have different shapes; resize them to one")
     join = torch.cat if loader else torch.stack
     return join(images), join(labels)
+
+
+def _check_order(given: Any) -> None:
+    """Raise `DataError` for a loader that gives images in another order than that of their patients and sites."""
+    sampler = getattr(given, "sampler", None) if isinstance(given, torch.utils.data.DataLoader) else None
+    if isinstance(sampler, torch.utils.data.RandomSampler | torch.utils.data.SubsetRandomSampler):
+        raise DataError("the DataLoader shuffles the images away from their patients and sites; use shuffle=False")
 
 
 def _tensor(values: Any, what: str) -> Tensor:
@@ -213,7 +225,7 @@ def _images(images: Tensor, name: str) -> Tensor:
             f"{name} images have shape {tuple(images.shape)}; valid: (N, C, H, W) with C 1 or 3 and H = W, or (N, H, W)"
         )
     if images.dtype == torch.uint8:
-        return images.float() / 255
+        return _lit(images.float() / 255, name)
     if not images.is_floating_point():
         raise DataError(f"{name} images are {images.dtype}; valid: uint8 in [0, 255], or float in [0, 1]")
     low, high = float(images.min()), float(images.max())
@@ -221,7 +233,14 @@ def _images(images: Tensor, name: str) -> Tensor:
         raise DataError(
             f"{name} images span [{low:.4g}, {high:.4g}]; valid: [0, 1], before normalisation, which is the model's"
         )
-    return images.float().contiguous()
+    return _lit(images.float(), name)
+
+
+def _lit(images: Tensor, name: str) -> Tensor:
+    if (high := float(images.max())) < 1 / 16:
+        said = f"{name} images are nearly black: no pixel is above {high:.2g}; were they divided by 255 twice?"
+        warnings.warn(said, RbmedWarning, stacklevel=2)
+    return images.contiguous()
 
 
 def _labels(labels: Tensor, count: int, name: str) -> Tensor:

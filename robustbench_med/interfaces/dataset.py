@@ -148,4 +148,6 @@ class DataCard:
 #: In a note of a card: the split that came with the images is not the one in use, so that a model that was trained on
 #: it is tested on some of the same images.
 SPLIT_NOT_USED = "is not used (split=official keeps it)"
+#: In a note of a card: colour is dropped, so that a model that was trained with it gets other images than it knows.
+COLOUR_LOST = "in colour, read as grey (the data set's channels=3 keeps it)"
 SPLITS = ("train", "calibration", "test")

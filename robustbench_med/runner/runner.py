@@ -31,7 +31,7 @@ from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
-from robustbench_med.interfaces.dataset import SPLIT_NOT_USED, SPLITS, DataCard
+from robustbench_med.interfaces.dataset import COLOUR_LOST, SPLIT_NOT_USED, SPLITS, DataCard
 from robustbench_med.interfaces.training import Model
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
@@ -41,6 +41,12 @@ from robustbench_med.runner.executors import Submits, Warms, find_executor
 from robustbench_med.runner.messages import Job
 from robustbench_med.runner.run_loop import RunLoop
 from robustbench_med.training.loader import Loader
+
+#: What notes of a data card mean for a model that was trained elsewhere.
+_MATTERS = {
+    SPLIT_NOT_USED: "a model that was trained on it has seen some of the images it is tested on",
+    COLOUR_LOST: "a model that was trained in colour gets other images than it knows",
+}
 
 
 class Runner:
@@ -156,13 +162,10 @@ class Runner:
             classifier = build_for(model, card)
         if classifier.notes:
             warnings.warn("; ".join([*classifier.notes, _order(model, card)]), ModelNote, stacklevel=2)
-        for note in card.notes:
-            if SPLIT_NOT_USED in note and not self.loader.train:
-                warnings.warn(
-                    f"{card.name}: {note}; a model that was trained on it has seen some of the images it is tested on",
-                    ModelNote,
-                    stacklevel=2,
-                )
+        for note in () if self.loader.train else card.notes:
+            for mark, meaning in _MATTERS.items():
+                if mark in note:
+                    warnings.warn(f"{card.name}: {note}; {meaning}", ModelNote, stacklevel=2)
 
     def _sites_of(self, cell: Cell, split: str) -> tuple[str, ...]:
         trained = cell.trained

@@ -12,10 +12,10 @@ import pytest
 import torch
 from helpers import board
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 import robustbench_med as rbmed
-from robustbench_med.errors import BadParameter, DataError, ModelNote, StoreError, UsageError
+from robustbench_med.errors import BadParameter, DataError, ModelNote, RbmedWarning, StoreError, UsageError
 from robustbench_med.evaluation.results import Results
 
 
@@ -162,6 +162,32 @@ def test_images_that_do_not_fit_are_refused_in_one_line(images: Tensor, changed:
     with pytest.raises(DataError, match=reason) as error:
         rbmed.own_data(changed(images, LABELS))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("owners", [{"patients": [str(i // 2) for i in range(24)]}, {"sites": ["n", "s"] * 12}])
+@pytest.mark.parametrize("sampler", [None, SubsetRandomSampler(range(24))])
+def test_a_loader_that_shuffles_images_away_from_their_patients_is_refused(
+    images: Tensor, owners: dict[str, Any], sampler: Any
+) -> None:
+    loader = DataLoader(TensorDataset(images, LABELS), 5, shuffle=sampler is None, sampler=sampler)
+    with pytest.raises(DataError, match="shuffles the images away from their patients and sites; use shuffle=False"):
+        rbmed.own_data(loader, **owners)
+    assert sorted(rbmed.own_data(loader).splits["test"].labels.tolist()) == sorted(LABELS.tolist())
+
+
+@pytest.mark.parametrize("kind", ["weighted", "replaced"])
+def test_a_loader_that_draws_images_several_times_is_refused(images: Tensor, kind: str) -> None:
+    data = TensorDataset(images, LABELS)
+    weighted = kind == "weighted"
+    sampler = WeightedRandomSampler([1.0] * 24, 24, replacement=False) if weighted else RandomSampler(data, True)
+    with pytest.raises(DataError, match="draws some images several times"):
+        rbmed.own_data(DataLoader(data, 5, sampler=sampler))
+
+
+@pytest.mark.parametrize("dark", [lambda x: x / 255, lambda x: (x > 0.3).byte()])
+def test_images_that_were_scaled_twice_are_warned_of(images: Tensor, dark: Any) -> None:
+    with pytest.warns(RbmedWarning, match=r"no pixel is above 0\.00\d+; were they divided by 255 twice\?"):
+        rbmed.own_data((dark(images), LABELS))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmed_datasets import dicom_lut, files
-from rbmed_datasets.pixels import Pixels, coloured, finite
+from rbmed_datasets.pixels import Pixels, coloured, finite, in_colour, shallow
 from robustbench_med.errors import DataError
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -160,10 +160,10 @@ def _in_colour(path: Path, values: NDArray[Any], bits: int, channels: int) -> Pi
     if values.dtype == np.uint8:
         from PIL import Image
 
-        image = Image.fromarray(values)
-        return Pixels(np.asarray(files.gray(image) if channels == 1 else files.colour(image)))
-    top = float((1 << bits) - 1)
-    return Pixels(coloured(finite(values, path), channels), "unsigned", (0.0, top))
+        return shallow(Image.fromarray(values), channels)
+    top, values = float((1 << bits) - 1), finite(values, path)
+    lost = channels == 1 and in_colour(values)
+    return Pixels(coloured(values, channels), "unsigned", (0.0, top), colour_lost=lost)
 
 
 def _grey(

@@ -21,7 +21,7 @@ from robustbench_med.errors import DataError
 
 Task = Literal["multi-class", "multi-label", "ordinal"]
 #: Raised when what is cached changes: images, notes.
-_FORMAT = 3
+_FORMAT = 4
 
 
 class FolderParams(rbmed.Params):

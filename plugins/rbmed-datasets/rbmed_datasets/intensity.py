@@ -20,6 +20,7 @@ import pydantic
 from numpy.typing import NDArray
 
 from rbmed_datasets.pixels import Pixels
+from robustbench_med import COLOUR_LOST
 
 LOW, HIGH = 0.5, 99.5
 #: Each volume has a range of its own; its reader has brought it to 0 and 1.
@@ -92,11 +93,13 @@ class Survey:
     def __init__(self, window: str) -> None:
         self.window = window
         self._seen: dict[str, _Seen] = {}
+        self._colour_lost = 0
 
     def add(self, pixels: Pixels) -> None:
         """Take note of one image."""
         seen, values = self._seen.setdefault(pixels.scale, _Seen()), pixels.values
         seen.count += 1
+        self._colour_lost += pixels.colour_lost
         seen.low, seen.high = min(seen.low, float(values.min())), max(seen.high, float(values.max()))
         seen.declared.append(pixels.declared)
         flat = values.reshape(-1)
@@ -115,9 +118,14 @@ class Survey:
         """All images have 8 bits, and their own range is wanted: they need no conversion."""
         return self.window == "file" and set(self._seen) == {"8-bit"}
 
+    def on_colour(self) -> list[str]:
+        """For the data card: a line where colour was dropped."""
+        count = sum(seen.count for seen in self._seen.values())
+        return [f"{self._colour_lost} of {count} images are {COLOUR_LOST}"] if self._colour_lost else []
+
     def notes(self) -> list[str]:
         """For the data card: how values became intensities, and what may be wrong with it."""
-        lines = []
+        lines = self.on_colour()
         for scale, seen in self._seen.items():
             (low, high), how = self._resolved(scale)
             on = f" of the {seen.count} {scale} images" if len(self._seen) > 1 or scale != "8-bit" else ""

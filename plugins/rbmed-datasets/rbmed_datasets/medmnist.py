@@ -179,7 +179,7 @@ class MedMnist(FolderDataset):
         if len(shape) == 3 and shape[-1] != 3:
             notes.append(f"volumes of {' x '.join(map(str, shape))}: {self.params.slices or shape[0]} slices of each")
         elif len(shape) == 3 and self.params.channels == 1:
-            notes.append("images are in colour, read as grey; channels=3 keeps it")
+            notes.append(f"images are {rbmed.COLOUR_LOST}")
         stacked = np.stack(labels)
         several = stacked.ndim == 2
         return Scans(

@@ -20,6 +20,10 @@ from PIL import Image, ImageOps
 from rbmed_datasets import files
 from robustbench_med.errors import DataError
 
+#: Modes of Pillow that hold no colour.
+_GREY_MODES = ("1", "L", "LA", "La")
+#: Pixels along each side that tell whether an image is in colour.
+_SAMPLED = 64
 #: Luma of ITU-R BT.601, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 #: TIFF tags.
@@ -39,12 +43,14 @@ class Pixels:
             or the name of a series.
         declared: the range that the file declares for display, (black, white), or None.
         inverted: white is the lowest value.
+        colour_lost: the file is in colour, and the values are grey.
     """
 
     values: NDArray[Any]
     scale: str = "8-bit"
     declared: tuple[float, float] | None = None
     inverted: bool = False
+    colour_lost: bool = False
 
 
 def read(path: Path, channels: int = 1, page: int = 0) -> Pixels:
@@ -56,12 +62,35 @@ def read(path: Path, channels: int = 1, page: int = 0) -> Pixels:
     found = _tiff(path, page) if _needs_tifffile(path) else _pillow(path, page)
     if isinstance(found, Image.Image):
         try:
-            image = files.gray(found) if channels == 1 else files.colour(found)
+            return shallow(found, channels)
         except ValueError as error:  # a colour space that Pillow does not convert
             raise DataError(f"cannot read image {path}: {error}") from error
-        return Pixels(np.asarray(image, dtype=np.uint8))
     values, scale, inverted = found
-    return Pixels(coloured(finite(values, path), channels), scale, inverted=inverted)
+    values = finite(values, path)
+    lost = channels == 1 and in_colour(values)
+    return Pixels(coloured(values, channels), scale, inverted=inverted, colour_lost=lost)
+
+
+def shallow(image: Image.Image, channels: int) -> Pixels:
+    """An image of 8 bits a channel; raises ValueError for a colour space that Pillow does not convert."""
+    made = files.gray(image) if channels == 1 else files.colour(image)
+    lost = channels == 1 and image.mode not in _GREY_MODES and in_colour(np.asarray(_sampled(image)))
+    return Pixels(np.asarray(made, dtype=np.uint8), colour_lost=lost)
+
+
+def in_colour(values: NDArray[Any]) -> bool:
+    """Whether (H, W) or (H, W, 1 to 4 channels) shows colour; a few marks on a grey scan do not, nor a JPEG's noise."""
+    if values.ndim != 3 or values.shape[2] < 3:
+        return False
+    rows, columns = (max(1, side // _SAMPLED) for side in values.shape[:2])
+    colours = values[::rows, ::columns, :3].astype(np.float32)
+    apart = np.ptp(colours, axis=2) > colours.max(initial=0) / 16
+    return bool(apart.mean() > 0.05)
+
+
+def _sampled(image: Image.Image) -> Image.Image:
+    """A few of its pixels, in RGB."""
+    return files.colour(image.resize((_SAMPLED, _SAMPLED), Image.Resampling.NEAREST))
 
 
 def finite(values: NDArray[Any], where: object) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from rbmed_datasets.imagefolder import ImageFolder
+from robustbench_med import COLOUR_LOST
 from robustbench_med.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("cache_home")
@@ -370,6 +371,10 @@ def test_colour_is_kept_with_three_channels(tmp_path: Path, scan: Callable[..., 
     assert images.shape[1:] == (3, 64, 64)
     assert images.is_contiguous()
     torch.testing.assert_close(images[:, 1], images[:, 0] / 2, atol=0.5 / 255 + 1e-6, rtol=0)
+    grey, lost = make(tmp_path, size=64), f"12 of 12 images are {COLOUR_LOST}"
+    assert lost in grey.card().notes
+    assert f"note: {lost}" in grey.check()
+    assert not [line for line in (*data.card().notes, *data.check()) if "read as grey" in line]
 
 
 def test_real_ultrasound(shared_data: Path) -> None:

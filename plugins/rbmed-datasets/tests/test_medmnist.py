@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from rbmed_datasets.medmnist import MedMnist
+from robustbench_med import COLOUR_LOST
 from robustbench_med.errors import DataError
 from robustbench_med.testing import cases
 
@@ -59,7 +60,7 @@ def test_native_size_is_kept_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(data.split("test").images, expected)
     assert data.card().classes == ("0", "1", "2")
     assert "not verified: no digest is known of this file" in data.card().notes[0]
-    assert "images are in colour, read as grey; channels=3 keeps it" in make(tmp_path).card().notes
+    assert f"images are {COLOUR_LOST}" in make(tmp_path).card().notes
 
 
 def test_volumes_give_slices_of_one_patient(tmp_path: Path) -> None:

@@ -118,6 +118,30 @@ def test_every_mode_is_read_as_grey_and_as_colour(tmp_path: Path, scan: Callable
         np.testing.assert_array_equal(colour.values, np.asarray(source))
 
 
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_colour_that_is_dropped_is_noticed(tmp_path: Path, scan: Callable[..., np.ndarray], mode: str) -> None:
+    Image.fromarray(np.stack([scan(0), scan(1), scan(2)], axis=-1)).convert(mode).save(tmp_path / "a.tif")
+    assert pixels.read(tmp_path / "a.tif").colour_lost
+    assert not pixels.read(tmp_path / "a.tif", channels=3).colour_lost
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "rgb.tif"])
+def test_colour_of_sixteen_bits_that_is_dropped_is_noticed(tmp_path: Path, name: str) -> None:
+    (write_png16(tmp_path / name, COLOUR, 2) if name.endswith("png") else tifffile.imwrite(tmp_path / name, COLOUR))
+    assert pixels.read(tmp_path / name).colour_lost
+    assert not pixels.read(tmp_path / name, channels=3).colour_lost
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_grey_in_a_mode_of_colours_is_no_colour(tmp_path: Path, scan: Callable[..., np.ndarray], mode: str) -> None:
+    Image.fromarray(scan(0)).convert(mode).save(tmp_path / "a.tif")
+    marked = np.stack([scan(0, side=256)] * 3, axis=-1)
+    marked[:8, :60] = (255, 40, 0)  # a label that was drawn onto the scan
+    Image.fromarray(marked).save(tmp_path / "marked.jpg", quality=60)
+    assert not pixels.read(tmp_path / "a.tif").colour_lost
+    assert not pixels.read(tmp_path / "marked.jpg").colour_lost
+
+
 @pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
 def test_pages_and_frames_are_counted_and_read(tmp_path: Path, suffix: str) -> None:
     frames = [Image.fromarray(np.full((16, 16), 60 * k, dtype=np.uint8)) for k in range(4)]

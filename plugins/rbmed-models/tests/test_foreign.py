@@ -213,23 +213,36 @@ def test_what_a_model_is_given_and_what_nobody_stated_is_said(weights: Path, tmp
     unsaid = r"build: input 1 x 32 x 32, mean 0.5, std 0.25 \(not stated, so assumed: size, channels, mean, std\); its"
     with pytest.warns(ModelNote, match=unsaid):
         rbmed.evaluate(model=f"{NET}:build", **options)
-    with pytest.warns(ModelNote, match="input 1 x 48 x 48, mean 0.1, std 0.2; its classes in order"):
-        rbmed.evaluate(model=f"{NET}:build,size=48,channels=1,mean=[0.1],std=[0.2]", **options)
+    for size, words in (
+        (28, ""),
+        (48, "images of 32 px are enlarged to 48, and blurred: give the data set size=48 too; "),
+    ):
+        with pytest.warns(
+            ModelNote, match=rf"input 1 x {size} x {size}, mean 0.1, std 0.2; {words}its classes in order"
+        ):
+            rbmed.evaluate(model=f"{NET}:build,size={size},channels=1,mean=[0.1],std=[0.2]", **options)
 
 
-@pytest.mark.parametrize(("split", "warned"), [("patient", True), ("official", False)])
-def test_a_split_that_came_with_the_images_and_is_not_used_is_warned_of(
-    weights: Path, tmp_path: Path, split: str, warned: bool
+@pytest.mark.parametrize(
+    ("params", "colours", "warned"),
+    [
+        ("split=patient", (), "has seen some of the images it is tested on"),
+        ("split=official", (), ""),
+        ("split=official", (3,), "24 of 24 images are in colour, read as grey"),
+    ],
+)
+def test_a_split_that_is_not_used_and_colour_that_is_dropped_are_warned_of(
+    weights: Path, tmp_path: Path, params: str, colours: tuple[int, ...], warned: str
 ) -> None:
     dice = np.random.default_rng(0)
     for part, name in itertools.product(("train", "test"), ("a", "b")):
         (folder := tmp_path / "scans" / part / name).mkdir(parents=True)
         for number in range(6):
-            Image.fromarray(dice.integers(0, 256, (32, 32), dtype=np.uint8)).save(folder / f"{number}.png")
+            Image.fromarray(dice.integers(0, 256, (32, 32, *colours), dtype=np.uint8)).save(folder / f"{number}.png")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rbmed.evaluate(
-            dataset=f"imagefolder:size=32,split={split}",
+            dataset=f"imagefolder:size=32,{params}",
             data_root=tmp_path / "scans",
             attack="fgsm",
             access="oblivious",
@@ -237,8 +250,10 @@ def test_a_split_that_came_with_the_images_and_is_not_used_is_warned_of(
             weights=weights,
             out=tmp_path / "out",
         )
-    said = [str(each.message) for each in caught if "has seen some of the images it is tested on" in str(each.message)]
-    assert bool(said) == warned
+    marks = ("has seen some of the images it is tested on", "in colour")
+    said = [text for each in caught if any(mark in (text := str(each.message)) for mark in marks)]
+    assert len(said) == bool(warned)
+    assert warned in "".join(said)
 
 
 def test_a_file_of_weights_needs_one_model(weights: Path, tmp_path: Path) -> None:

@@ -214,4 +214,7 @@ class Foreign(rbmed.Classifier):
         mean, std = (", ".join(f"{value:g}" for value in getattr(params, name)) for name in ("mean", "std"))
         text = f"{self.label}: input {self.channels} x {side} x {side}, mean {mean}, std {std}"
         unsaid = [name for name in ("size", "channels", "mean", "std") if name not in params.model_fields_set]
-        return f"{text} (not stated, so assumed: {', '.join(unsaid)})" if unsaid else text
+        text += f" (not stated, so assumed: {', '.join(unsaid)})" if unsaid else ""
+        if side > size:
+            text += f"; images of {size} px are enlarged to {side}, and blurred: give the data set size={side} too"
+        return text
