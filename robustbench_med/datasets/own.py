@@ -186,7 +186,9 @@ def _collected(given: Any, name: str) -> tuple[Any, Any]:
     """All pairs of a data set, or all batches of a loader."""
     loader = isinstance(given, torch.utils.data.DataLoader)
     if loader and (hasattr(given.sampler, "weights") or getattr(given.sampler, "replacement", False)):
-        raise DataError(f"{name}: the DataLoader draws some images several times; use one that gives each once")
+        raise DataError(
+            f"{name}: the DataLoader draws images by chance, some of them several times; use one that gives each once"
+        )
     if not isinstance(given, Iterable) and not hasattr(given, "__getitem__"):
         raise DataError(
             f"{name}: a {type(given).__name__} is no data; give (images, labels), a Dataset or a DataLoader"

@@ -180,7 +180,7 @@ def test_a_loader_that_draws_images_several_times_is_refused(images: Tensor, kin
     data = TensorDataset(images, LABELS)
     weighted = kind == "weighted"
     sampler = WeightedRandomSampler([1.0] * 24, 24, replacement=False) if weighted else RandomSampler(data, True)
-    with pytest.raises(DataError, match="draws some images several times"):
+    with pytest.raises(DataError, match="by chance, some of them several times; use one that gives each once"):
         rbmed.own_data(DataLoader(data, 5, sampler=sampler))
 
 
