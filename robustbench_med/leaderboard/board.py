@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from robustbench_med.interfaces.rate import percent
-from robustbench_med.leaderboard.entry import Claim, Entry, Track
+from robustbench_med.leaderboard.entry import Claim, Entry, Paper, Track
 
 #: What is said of a section whose rows were measured with an earlier revision.
 EARLIER = (
@@ -89,6 +89,14 @@ class Section:
 
 
 @dataclass(frozen=True)
+class PublishedData:
+    """A data set as its authors call it, and their paper."""
+
+    name: str
+    paper: Paper
+
+
+@dataclass(frozen=True)
 class Board:
     """What was measured on one data set under one threat model.
 
@@ -101,6 +109,7 @@ class Board:
         sections: rows with a rank.
         unranked: rows without one, by name; each says why.
         claims: published figures on a data set of this name.
+        data: what the images are called where they were published; None if nobody said.
     """
 
     id: str
@@ -117,13 +126,20 @@ class Board:
     sections: tuple[Section, ...]
     unranked: tuple[Entry, ...]
     claims: tuple[Claim, ...] = ()
+    data: PublishedData | None = None
 
     @property
     def title(self) -> str:
         """One line for people: ``brainsim (synthetic), Linf 4/255``."""
         name = f"{self.dataset}:{self.options}" if self.options else self.dataset
+        name = f"{self.data.name}, {name}" if self.data else name
         words = [name, "(synthetic)" if self.synthetic else "", self.partition]
         return f"{' '.join(filter(None, words))}, {self.threat}"
+
+    @property
+    def same_data(self) -> tuple[str, ...]:
+        """Equal for boards of the same images and clients."""
+        return self.dataset, self.options, self.partition, self.digest
 
     @property
     def threat(self) -> str:

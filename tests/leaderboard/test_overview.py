@@ -15,11 +15,14 @@ from helpers.paths import ROOT
 
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry
+from robustbench_med.leaderboard.ranking.boards import ordered
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
 from robustbench_med.leaderboard.render.page.address import Addresses
 from robustbench_med.leaderboard.render.page.certificates import certificates
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
+from robustbench_med.leaderboard.render.page.site import pages
+from robustbench_med.leaderboard.sources.claims import read_claims
 
 PEOPLE = People()
 #: Bytes of the site without compression; a server sends less than half.
@@ -41,19 +44,39 @@ def several() -> list[Board]:
 
 
 def test_images_of_patients_come_first_and_the_usual_threat_is_shown() -> None:
-    panels = overview.panels(several(), PEOPLE)
+    panels = overview.panels(ordered(several()), PEOPLE)
     assert [panel.threat for panel in panels] == ["Linf 4/255", "Linf 8/255"]
     assert [card.board.dataset for card in panels[0].cards] == ["zzz", "sim"]
-    assert [each.name for each in overview.data_sets(several(), PEOPLE)] == ["zzz", "sim"]
+    assert [each.name for each in overview.data_sets(ordered(several()), PEOPLE)] == ["zzz", "sim"]
     assert overview.usual(several()[1:2]) == "Linf 8/255", "where the usual one was not measured"
     assert overview.panels([], PEOPLE) == []
+
+
+def test_known_patients_come_first_and_then_more_images() -> None:
+    def of(name: str, images: int, patients: int | None) -> Board:
+        rows = replace(section(replace(boards.entry(name), patients=patients)), images=images)
+        return replace(named(boards.board(), name, False), sections=(rows,))
+
+    every = [of("few", 10, None), of("many", 900, None), of("known", 20, 9), of("most", 30, 9)]
+    assert [board.dataset for board in ordered(every)] == ["most", "known", "many", "few"]
+
+
+def test_a_data_set_is_called_as_its_authors_do(tmp_path: Path) -> None:
+    file = tmp_path / "claims.toml"
+    file.write_text('[dataset.abc]\nname = "BUSI"\ntext = "A 2020"\nurl = "https://example.org"\n')
+    data = read_claims(file).datasets["abc"]
+    board = replace(boards.board(), options="folds=5", partition="iid:clients=3", synthetic=False, data=data)
+    assert PEOPLE.board(board) == "BUSI, 5 folds, 3 iid clients, Linf 4/255"
+    assert board.title.startswith("BUSI, brainsim:folds=5 iid:clients=3")
+    page = dict(pages([board]))[f"boards/{board.id}.html"]()
+    assert 'Published: <a href="https://example.org"' in page
 
 
 def test_ranked_rows_come_before_those_of_an_earlier_revision() -> None:
     old = [replace(boards.entry(name, 0.9), ranked=False, earlier=True) for name in ("one", "two", "three")]
     plain = replace(boards.board(), id="plain", dataset="d", synthetic=False, sections=(section(*old),))
     folds = replace(plain, id="folds", options="folds=5", sections=(section(boards.entry("now", 0.1)),))
-    assert [each.name for each in overview.data_sets([plain, folds], PEOPLE)] == ["d, 5 folds", "d"]
+    assert [each.name for each in overview.data_sets(ordered([plain, folds]), PEOPLE)] == ["d, 5 folds", "d"]
     # Images of patients keep the pages of such rows until others of the data set have a rank.
     assert Addresses.of([plain]).within == {}
     assert Addresses.of([plain, folds]).within == {entry.id: "plain" for entry in old}

@@ -42,6 +42,7 @@ EXPECTED: dict[str, set[str]] = {
     "leaderboard-brainsim-standard": set(),
     "leaderboard-brainsim2": set(),
     "leaderboard-brainsim2-trained": {WEIGHTS},
+    "leaderboard-busi-folds": {IMAGES},
     "leaderboard-lgg-folds": {IMAGES},
     # Those that the documentation cites.
     "measurements/ablation-medfedpure": {GATE},

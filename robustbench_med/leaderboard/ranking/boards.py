@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from robustbench_med.leaderboard import cores
 from robustbench_med.leaderboard.board import Board, Section
-from robustbench_med.leaderboard.entry import TRACKS, Claim, Entry
+from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Shares, lesion_class
 from robustbench_med.leaderboard.ranking.entries import Known, entry, separate, slugged
@@ -45,11 +45,12 @@ def boards(
     Args:
         records: of any cells; what is superseded is left out.
         outcomes: per-image results by cell.
-        published: claims and papers of others.
+        published: claims, papers and data sets of others.
         evidence: answers to adversarial images of others.
         owners: the submission of a cell that was not measured here; a submission supersedes its own rows only.
         words: of maintainers, by cell; without them a submission has no rank.
     """
+    published = published or Publications()
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     pools = pooled(Pools(unique(records), outcomes or {}, evidence, owners or {}, words or {}))
     every, kept, own = pools.records, pools.outcomes, pools.owners
@@ -65,29 +66,35 @@ def boards(
         # What was measured here says what the data set is; what others say of it only where nothing was.
         here = [record for record in group if record.cell_id not in own] or group
         against, lesion = _on_board(group, pools.evidence), lesion_class(here, kept)
-        known = Known(kept, published or Publications(), against, lesion, owners=own, words=pools.words)
+        known = Known(kept, published, against, lesion, owners=own, words=pools.words)
         before = len(asked)
         asked += _rows(group, known, same)
         counts.append(len(asked) - before)
     entries = iter(cores.done(lambda at: entry(*asked[at]), len(asked), [*every, *kept.values()]))
-    claims = published.claims if published else ()
     made = [
-        _board(key, group, own, list(separate(list(itertools.islice(entries, count)))), claims)
+        _board(key, group, own, list(separate(list(itertools.islice(entries, count)))), published)
         for (key, group), count in zip(groups.items(), counts, strict=True)
     ]
-    return sorted(made, key=_place)
+    return ordered(made)
 
 
-def _place(board: Board) -> tuple[Any, ...]:
-    """The order of boards: ranked ones first, images of patients before simulated ones, Linf before other norms."""
+def ordered(boards: Iterable[Board]) -> list[Board]:
+    """Those with ranks, real images, known patients, more images and Linf come before others."""
+    every, tested = list(boards), Counter[tuple[str, ...]]()
+    for board in every:
+        tested[board.same_data] = max(tested[board.same_data], *(each.images for each in board.sections), 0)
+    return sorted(every, key=lambda board: _place(board, tested[board.same_data]))
+
+
+def _place(board: Board, tested: int) -> tuple[Any, ...]:
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
-    ranked = any(each.rank for section in board.sections for each in section.entries)
+    ranked = any(each.ranked for section in board.sections for each in section.entries)
     return (
         not ranked,
         board.synthetic,
-        board.dataset,
-        board.options,
-        board.partition,
+        all(section.patients is None for section in board.sections),
+        -tested,
+        board.same_data,
         norm,
         board.norm,
         board.eps,
@@ -114,7 +121,7 @@ def _board(
     records: Sequence[Record],
     owners: Mapping[str, str],
     entries: Sequence[Entry],
-    claims: Sequence[Claim],
+    published: Publications,
 ) -> Board:
     first = min(records, key=lambda record: (record.cell_id in owners, record.cell_id))
     name = f"{slugged(first)}-{identity.digest_of(*key)[:6]}"
@@ -136,7 +143,8 @@ def _board(
         goal=first.threat.goal,
         sections=tuple(_section(name, facts, sections[facts]) for facts in sorted(sections, key=_order)),
         unranked=tuple(sorted((each for each in entries if not (each.ranked or each.earlier)), key=_by_name)),
-        claims=tuple(claim for claim in claims if claim.dataset == first.dataset.name),
+        claims=tuple(claim for claim in published.claims if claim.dataset == first.dataset.name),
+        data=published.datasets.get(first.dataset.digest or ""),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from robustbench_med.files.escaping import csv_of
@@ -38,7 +38,11 @@ def to_json(boards: Sequence[Board], studies: Sequence[Study] = ()) -> str:
 
 def _board(board: Board) -> str:
     facts = {each.name: getattr(board, each.name) for each in fields(board)}
-    plain = facts | {"title": board.title, "claims": [_plain(claim) for claim in board.claims]}
+    plain = facts | {
+        "title": board.title,
+        "claims": [_plain(claim) for claim in board.claims],
+        "data": asdict(board.data) if board.data else None,
+    }
     sections, unranked = plain.pop("sections"), plain.pop("unranked")
     lists = {"sections": map(_section, sections), "unranked": map(_entry, unranked)}
     return _with_lists(plain, lists)

@@ -1,4 +1,4 @@
-"""What others have published: claims and papers, from ``claims.toml``.
+"""What others have published: claims, papers and data sets, from ``claims.toml``.
 
 ::
 
@@ -15,6 +15,11 @@
     [paper.defense.medfedpure]     # or paper.strategy.NAME
     text = "Karami et al. 2025"
     url = "https://arxiv.org/abs/2511.11625"
+
+    [dataset.0f776b701c36d096ee60c7e56a83c165]  # digest of the images, which leaderboard.json says
+    name = "BUSI breast ultrasound"             # where the reader's name, such as imagefolder, says nothing
+    text = "Al-Dhabyani et al. 2020"
+    url = "https://doi.org/10.1016/j.dib.2019.104863"
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from pydantic import Field
 
 from robustbench_med.errors import BadConfig, first_fault
 from robustbench_med.files import toml_file
+from robustbench_med.leaderboard.board import PublishedData
 from robustbench_med.leaderboard.entry import Claim, Paper
 from robustbench_med.records.sections.base import Name
 
@@ -37,10 +43,14 @@ _Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$
 
 @dataclass(frozen=True)
 class Publications:
-    """Claims, and papers by kind and name: ``defense``, ``strategy``, or ``cell`` for submitted records."""
+    """Claims; papers by kind and name, and data sets by digest.
+
+    Kinds are ``defense``, ``strategy``, or ``cell`` for submitted records.
+    """
 
     claims: tuple[Claim, ...] = ()
     papers: dict[tuple[str, str], Paper] = field(default_factory=dict)
+    datasets: dict[str, PublishedData] = field(default_factory=dict)
 
 
 class _Claim(pydantic.BaseModel):
@@ -63,10 +73,15 @@ class _Paper(pydantic.BaseModel):
     url: _Url = ""
 
 
+class _Dataset(_Paper):
+    name: Name
+
+
 class _File(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
     claim: list[_Claim] = []
     paper: dict[str, dict[Name, _Paper]] = {}
+    dataset: dict[Name, _Dataset] = {}
 
     @pydantic.field_validator("paper")
     @classmethod
@@ -97,7 +112,8 @@ def read_claims(path: Path) -> Publications:
         for kind, named in found.paper.items()
         for name, paper in named.items()
     }
-    return Publications(tuple(claims), papers)
+    datasets = {digest: PublishedData(data.name, Paper(data.text, data.url)) for digest, data in found.dataset.items()}
+    return Publications(tuple(claims), papers, datasets)
 
 
 def _share(percent: float | None) -> float | None:

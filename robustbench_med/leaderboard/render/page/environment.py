@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Claim, Entry, Figure
@@ -146,10 +146,12 @@ def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, lis
     return [*found, ("marks", "Marks", [("none", "rows without"), ("some", "rows with")])]
 
 
-def _about(board: Board) -> str:
+def _about(board: Board) -> Markup:
     kind = "Simulated images" if board.synthetic else "Images of patients"
     partition = f"; clients made by {board.partition}" if board.partition else ""
-    return f"{kind}{partition}. Licence: {board.licence or 'not given'}."
+    text = f"{kind}{partition}. Licence: {board.licence or 'not given'}."
+    paper = board.data.paper if board.data else None
+    return escape(text) + Markup(" Published: {}.").format(_source(paper.text, paper.url)) if paper else escape(text)
 
 
 def _source(text: str, url: str) -> Markup:

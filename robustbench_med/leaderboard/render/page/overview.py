@@ -70,21 +70,8 @@ class DataSet:
 
 
 def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
-    """Boards of one data set together: images of patients first, then those with the most rows with a rank.
-
-    A data set without any row with a rank comes after all others.
-    """
-    groups = sorted(
-        grouped(
-            boards, lambda each: (each.dataset, each.options, each.partition, each.synthetic, each.digest)
-        ).values(),
-        key=lambda group: (
-            not any(each.sections for each in group),
-            not _ranked(group),
-            group[0].synthetic,
-            -_ranked(group),
-        ),
-    )
+    """Boards of one data set together, in the order of the first of each."""
+    groups = grouped(boards, lambda each: each.same_data).values()
     return [
         DataSet(people.data(group[0]), group[0].synthetic, {each.threat: each for each in group}) for group in groups
     ]
@@ -171,7 +158,3 @@ def _measured_alike(one: Section, other: Section) -> bool:
 def best(board: Board) -> Entry | None:
     """The row with the highest worst case of all tracks."""
     return next((winner.entry for winner in winners(board)), None)
-
-
-def _ranked(group: Sequence[Board]) -> int:
-    return sum(len(section.entries) for board in group for section in board.sections if section.ranked)

@@ -78,9 +78,10 @@ class People:
 
     def data(self, board: Board) -> str:
         """The name of a board's data set, with its parameters and partition."""
-        title = self._named("dataset", board.dataset).title or board.dataset
+        title = board.data.name if board.data else self._named("dataset", board.dataset).title or board.dataset
         options = re.sub(r"\bfolds (\d+)", r"\1 folds", _words(board.options))
-        return ", ".join(filter(None, [title, options, _words(board.partition)]))
+        partition = re.sub(r"^(\w+) clients (\d+)", r"\2 \1 clients", _words(board.partition))
+        return ", ".join(filter(None, [title, options, partition]))
 
     def board(self, board: Board) -> str:
         """The name of a board."""
