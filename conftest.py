@@ -41,6 +41,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Let the summary of hypothesis, if it is imported only now, find what refers to its generators."""
+    gc.unfreeze()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the session's home."""
     if not hasattr(config, "workerinput"):
