@@ -17,6 +17,6 @@ def test_a_parameter_that_was_added_later_leaves_published_ids_alone() -> None:
         *("jitter", "noise", "autocast", "adversarial", "malicious", "engine"),
     }
     assert set(strategy("undefended")) == published
-    changed = strategy("undefended:strategy=[fedavg:update_limit=500]")
-    assert set(changed) == published | {"update_limit"}
-    assert changed["update_limit"] == 500
+    changed = strategy("undefended:strategy=[fedavg:update_limit=500,ema=0.99]")
+    assert set(changed) == published | {"update_limit", "ema"}
+    assert (changed["update_limit"], changed["ema"]) == (500, 0.99)

@@ -39,6 +39,11 @@ class FederatedStrategy(StrategyBase):
                 f"strategy {type(self).__name__} does not merge the mean of the clients' updates; {asked[0]} needs a "
                 f"strategy that does, such as fedavg"
             )
+        if self.params.ema and self.server_step:
+            raise UsageError(
+                f"strategy {type(self).__name__} takes a step on the server from what the clients send; ema needs a "
+                f"strategy that does not, such as fedavg"
+            )
         if "secure_aggregation" in asked and parse_engine(self.params.engine)[0] == "deployment":
             raise UsageError("secure_aggregation works with the engines inprocess and simulation, not with deployment")
 
@@ -135,7 +140,8 @@ class FederatedStrategy(StrategyBase):
         kept = [strip_prefix("kept", client_state) for client_state in known.values()]
         weights = [float(len(clients[name])) for name in known]
         shared = task.initial | state.shared | (average(kept, weights) if kept else {})
-        personal = {name: self.personal(shared, client_state) for name, client_state in known.items()}
+        own = {name: self.personal(shared, client_state) for name, client_state in known.items()}
+        personal = {name: state for name, state in own.items() if state}  # it may have kept an average only
         history = state.history if stores else [entry | {"elsewhere": True} for entry in state.history]
         return Federated({name: shared[name] for name in task.initial}, personal, history)
 

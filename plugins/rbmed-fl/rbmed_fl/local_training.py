@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from rbmed_fl.adversarial_training import Objective, objective
+from rbmed_fl.averaging import averaged
 from rbmed_fl.params import TrainParams
 from rbmed_fl.states import State
 from robustbench_med import Classifier, Learner, right_answers
@@ -34,7 +35,7 @@ class LocalRound:
         number: the round, from 1.
         generator: of this local round alone, on the training device.
         client_state: the client's state after its last local round, on the CPU; entries that are changed or added
-            here are stored for the next one. Names under ``kept/`` are reserved.
+            here are stored for the next one. Names under ``kept/`` are reserved, and with ``ema`` those under ``ema/``.
         config: figures the server sent with the model.
     """
 
@@ -121,6 +122,7 @@ def train_epochs(
     params: TrainParams,
     penalty: Callable[[], Tensor] | None = None,
     loss_of: Objective | None = None,
+    average: str = "ema",
 ) -> float:
     """Train a classifier in place on a client's images for one round; return the mean loss over its steps.
 
@@ -132,6 +134,7 @@ def train_epochs(
         params: with ``adversarial``, on images attacked at every step.
         penalty: a scalar that is added to the loss of each batch.
         loss_of: the loss of a batch, instead of `rbmed_fl.adversarial_training.objective`.
+        average: name of the average of the weights, where a client trains several models.
 
     Raises:
         HarnessError: the loss is not finite.
@@ -140,16 +143,18 @@ def train_epochs(
     loss_of = loss_of or objective(params.adversarial, local_round.generator, local_round.number)
     total, steps = torch.zeros((), device=local_round.labels.device), 0
     classifier.train()
-    for x, y in scheduled(local_round, params, optimizer):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=params.autocast):
-            loss = loss_of(classifier, x, y)
-        if penalty is not None:
-            loss = loss + penalty()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        total += loss.detach()
-        steps += 1
+    with averaged(classifier, local_round, params, average) as follow:
+        for x, y in scheduled(local_round, params, optimizer):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=params.autocast):
+                loss = loss_of(classifier, x, y)
+            if penalty is not None:
+                loss = loss + penalty()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            follow()
+            total += loss.detach()
+            steps += 1
     return finite(float(total) / steps, local_round, params)
 
 

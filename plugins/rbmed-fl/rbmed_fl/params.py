@@ -41,6 +41,14 @@ class TrainParams(Params):
         0.0, ge=0, le=1, description="Adds Gaussian noise whose sigma is drawn per image from [0, noise]."
     )
     autocast: bool = Field(False, description="Train in bfloat16 autocast: faster, slightly different weights.")
+    ema: Number = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of an exponential moving average of the weights, such as 0.999, which is deployed "
+        "in place of the last weights; 0: the last weights.",
+        json_schema_extra=LATER,
+    )
     adversarial: Adversarial = Field(
         "none", description="Adversarial training by every client: none, pgd:KEY=VALUE,... or trades:KEY=VALUE,..."
     )

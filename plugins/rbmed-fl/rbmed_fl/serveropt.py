@@ -71,6 +71,7 @@ class ParameterMixin(flwr.serverapp.strategy.FedAvg):
 class AdaptiveStrategy(FederatedStrategy):
     """A federation with first and second moments of the mean update on the server (Flower's `FedOpt`)."""
 
+    server_step = True
     aggregator_class: ClassVar[Callable[..., Aggregator]]
 
     def aggregator(self, parameters: frozenset[str], **common: Any) -> Aggregator:

@@ -8,6 +8,7 @@ how the server merges                 `StrategyBase.aggregator`, one of Flower's
 the aggregator's state                `StrategyBase.aggregator_state`, `StrategyBase.restore_aggregator`
 which clients are suspected           `StrategyBase.suspects`
 if it merges the clients' mean        `StrategyBase.averages`
+if the server goes on from there      `StrategyBase.server_step`
 which network is trained              `classifier`, to combine several copies of the model
 ====================================  =================================================================
 
@@ -33,6 +34,8 @@ class StrategyBase(Strategy):
     Params: ClassVar[type[Params]] = TrainParams
     #: The server needs nothing but the mean of the clients' updates, so that privacy and secure aggregation apply.
     averages: ClassVar[bool] = True
+    #: The server takes a step of its own from what it merges, so that a client's average of weights is not deployed.
+    server_step: ClassVar[bool] = False
 
     def local_prefixes(self, classifier: Learner) -> tuple[str, ...]:
         """Prefixes of the state names that stay with the client; all other state is sent and merged."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rbmed_fl.adversarial_training import Objective, objective
+from rbmed_fl.averaging import averaged
 from rbmed_fl.federation import FederatedStrategy
 from rbmed_fl.local_training import LocalRound, finite, make_optimizer, scheduled
 from rbmed_fl.params import TrainParams
@@ -45,7 +46,8 @@ class APFL(FederatedStrategy):
             | strip_prefix("mixture", local_round.client_state)
         )
         alpha = local_round.client_state.get("alpha", torch.tensor(params.alpha)).to(device)
-        optimizer = make_optimizer(nn.ModuleList([classifier, own]), params)
+        both = nn.ModuleList([classifier, own])
+        optimizer = make_optimizer(both, params)
         again = local_round.generator.clone_state()
         loss_of, own_loss_of = (
             objective(params.adversarial, source, local_round.number) for source in (local_round.generator, again)
@@ -53,18 +55,20 @@ class APFL(FederatedStrategy):
         total, steps = torch.zeros((), device=device), 0
         classifier.train()
         own.train()
-        for x, y in scheduled(local_round, params, optimizer):
-            # The mixture first, with the random numbers that the global model then uses again.
-            again.set_state(local_round.generator.get_state())
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                v = _mix(own, classifier, alpha)
-                total += _gradients(own, own_loss_of, x, y, params)
-                slope = _unmix(own, classifier, alpha, v)
-            _gradients(classifier, loss_of, x, y, params)
-            optimizer.step()
-            if params.adaptive:
-                alpha = (alpha - optimizer.param_groups[0]["lr"] * slope).clamp(0, 1)
-            steps += 1
+        with averaged(both, local_round, params) as follow:
+            for x, y in scheduled(local_round, params, optimizer):
+                # The mixture first, with the random numbers that the global model then uses again.
+                again.set_state(local_round.generator.get_state())
+                with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                    v = _mix(own, classifier, alpha)
+                    total += _gradients(own, own_loss_of, x, y, params)
+                    slope = _unmix(own, classifier, alpha, v)
+                _gradients(classifier, loss_of, x, y, params)
+                optimizer.step()
+                follow()
+                if params.adaptive:
+                    alpha = (alpha - optimizer.param_groups[0]["lr"] * slope).clamp(0, 1)
+                steps += 1
         state, weights = to_cpu(own.state_dict()), dict(own.named_parameters(remove_duplicate=False))
         local_round.client_state.update(
             add_prefix("own", {name: value for name, value in state.items() if name in weights})

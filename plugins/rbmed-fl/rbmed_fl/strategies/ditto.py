@@ -44,7 +44,7 @@ class Ditto(FederatedStrategy):
         devices = [local_round.images.device] if local_round.images.is_cuda else []
         with torch.random.fork_rng(devices):
             again = replace(local_round, generator=local_round.generator.clone_state())
-            loss = train_epochs(own, again, self.params, penalty)
+            loss = train_epochs(own, again, self.params, penalty, average="own-ema")
         train_epochs(classifier, local_round, self.params)
         local_round.client_state.update(add_prefix("own", to_cpu(own.state_dict())))
         return loss

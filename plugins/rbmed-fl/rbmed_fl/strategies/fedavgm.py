@@ -53,6 +53,8 @@ class FedAvgM(FederatedStrategy):
     The sum of a constant update is 1 / (1 - momentum) times as long; ``server_lr`` scales the step.
     """
 
+    server_step = True
+
     class Params(TrainParams):
         server_lr: float = Field(1.0, gt=0, description="Share of the sum that is added to the model.")
         momentum: float = Field(0.5, ge=0, lt=1, description="Share of the sum that remains in the next round.")
