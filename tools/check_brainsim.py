@@ -35,7 +35,7 @@ EDGES = {"radius": [6.0, 8.0, 12.0, 18.0], "contrast": [0.1, 0.15, 0.2, 0.25]}
 
 def nuisance_table(data: Simulated, name: str, split: Split) -> np.ndarray:
     """Sequence (one column each), slice, scale and mean intensity of every image, (N, 8)."""
-    scenes = (Scene(data.settings, patient) for patient in sampling.patients(data.settings, name))
+    scenes = (Scene(data.params, patient) for patient in sampling.patients(data.params, name))
     rows = [
         [*(scene.sequence.name == key for key in SEQUENCES), *scene.anatomy.scale, level]
         for scene in scenes

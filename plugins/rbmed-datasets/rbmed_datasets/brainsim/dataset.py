@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from rbmed_datasets import cache
 from rbmed_datasets.brainsim import sampling
 from rbmed_datasets.brainsim.tumours import KINDS
 from rbmed_datasets.brainsim.worker import render_all
 from robustbench_med import DataCard, Dataset, Split, home
-from robustbench_med import Params as BaseParams
 from robustbench_med.errors import BadParameter
 
 SPLITS = ("train", "calibration", "test")
@@ -25,15 +23,12 @@ class Simulated(Dataset):
     """Simulated axial brain MRI; every image is synthetic. See ``docs/brainsim.md``.
 
     Attributes:
+        params: for the simulator.
         graded: the splits tell size and contrast of every lesion.
     """
 
+    params: sampling.Common
     graded: bool = False
-
-    @property
-    @abstractmethod
-    def settings(self) -> sampling.Common:
-        """The parameters for the simulator."""
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
@@ -41,7 +36,7 @@ class Simulated(Dataset):
 
     def card(self) -> DataCard:
         """The data card; it needs no rendering."""
-        classes, edition = self.classes(), self.settings.edition
+        classes, edition = self.classes(), self.params.edition
         return DataCard(
             name="brainsim" if edition == 1 else f"brainsim{edition}",
             classes=classes,
@@ -49,7 +44,7 @@ class Simulated(Dataset):
             size=self.params.size,
             licence="Apache-2.0; the atlas is a derivative of ICBM152-2009 (permissive notice in brainsim/data/NOTICE)",
             citation="Fonov et al., NeuroImage 54:313-327, 2011 (ICBM152-2009 atlas)",
-            digest=self.settings.digest(),
+            digest=self.params.digest(),
             synthetic=True,
             lesion_class=1 if len(classes) == 2 else None,
             notes=("Synthetic: simulated images; results here say nothing about patients.",),
@@ -64,7 +59,7 @@ class Simulated(Dataset):
         """
         if name not in SPLITS:
             raise BadParameter(f"{self.card().name} has no split {name!r}; valid: {', '.join(SPLITS)}")
-        settings = self.settings
+        settings = self.params
         path = home() / "brainsim" / f"{settings.digest()}-{name}.npz"
         names = ["images", "masks", *(["counterfactuals"] if name == "test" else [])]
         names += ["lesions"] if self.graded else []
@@ -90,8 +85,8 @@ class Simulated(Dataset):
 
     def sites_of(self, split: str) -> tuple[str, ...]:
         """The site of each image, before any is rendered."""
-        count = self.settings.slices_in(split)
-        return tuple(patient.site for patient in sampling.patients(self.settings, split) for _ in range(count))
+        count = self.params.slices_in(split)
+        return tuple(patient.site for patient in sampling.patients(self.params, split) for _ in range(count))
 
     def _render(self, settings: sampling.Common, name: str) -> dict[str, NDArray[Any]]:
         people, labels = sampling.patients(settings, name), sampling.labels(settings, name)
@@ -114,27 +109,7 @@ class Simulated(Dataset):
 class BrainSim(Simulated):
     """First edition: large tumours of high contrast, tumour or not."""
 
-    class Params(BaseParams):
-        """Parameters of the simulation; every field changes the images."""
-
-        size: int = Field(64, ge=32, le=224, multiple_of=2, description="Side of the images in pixels (even).")
-        seed: int = Field(0, ge=0, description="Seed of all patients and scans.")
-        train_patients: int = Field(375, ge=1, description="Training patients of each hospital.")
-        calibration_patients: int = Field(50, ge=1, description="Calibration patients of each hospital.")
-        test_patients: int = Field(20, ge=1, description="Test patients of each hospital.")
-        slices: int = Field(4, ge=1, le=8, description="Slices of each patient.")
-        gap: int = Field(3, ge=1, le=4, description="Distance between a patient's slices in mm.")
-        min_cnr: float = Field(
-            5.5, ge=0, le=12, description="Least contrast-to-noise ratio of a tumour against the same scan without it."
-        )
-        min_area: float = Field(
-            1500.0, ge=0, le=3000, description="Least area visibly changed by a tumour in each slice, mm^2."
-        )
-
-    @property
-    def settings(self) -> sampling.Settings:
-        """The parameters for the simulator."""
-        return sampling.Settings(**self.params.model_dump())
+    Params = sampling.Settings
 
     def classes(self) -> tuple[str, ...]:
         """Without and with a tumour."""
@@ -144,51 +119,9 @@ class BrainSim(Simulated):
 class BrainSim2(Simulated):
     """Second edition: tumours of graded size and contrast, tumour or not, or which kind of tumour."""
 
+    Params = sampling.Graded
+    params: sampling.Graded
     graded = True
-
-    class Params(BaseParams):
-        """Parameters of the simulation; every field changes the images."""
-
-        task: Literal["presence", "kind"] = Field(
-            "presence",
-            description="presence: tumour or not; kind: glioma, meningioma or metastasis, all with a tumour.",
-        )
-        size: int = Field(64, ge=32, le=224, multiple_of=2, description="Side of the images in pixels (even).")
-        seed: int = Field(0, ge=0, description="Seed of all patients and scans.")
-        train_patients: int = Field(750, ge=1, description="Training patients of each hospital.")
-        calibration_patients: int = Field(100, ge=1, description="Calibration patients of each hospital.")
-        test_patients: int = Field(150, ge=1, description="Test patients of each hospital.")
-        slices: int = Field(2, ge=1, le=4, description="Slices of each training and calibration patient.")
-        test_slices: int = Field(1, ge=1, le=4, description="Slices of each test patient.")
-        gap: int = Field(3, ge=1, le=4, description="Distance between a patient's slices in mm.")
-        min_radius: float = Field(4.0, ge=3, le=27, description="Least radius of a tumour, mm.")
-        max_radius: float = Field(27.0, ge=3, le=27, description="Largest radius of a tumour, mm.")
-        min_contrast: float = Field(
-            0.2, gt=0, le=1, description="Least contrast of a tumour against the same scan without it, of [0, 1]."
-        )
-        detail: float = Field(
-            2.0,
-            ge=0,
-            le=10,
-            description="Least product of contrast and radius in mm: small tumours have more contrast.",
-        )
-
-        @model_validator(mode="after")
-        def _ordered(self) -> BrainSim2.Params:
-            if self.min_radius > self.max_radius:
-                raise ValueError(f"min_radius={self.min_radius:g} is larger than max_radius={self.max_radius:g}")
-            span = (max(self.slices, self.test_slices) - 1) * self.gap
-            if span > self.min_radius:
-                raise ValueError(
-                    f"slices over {span} mm: a tumour of min_radius={self.min_radius:g} mm may miss some; use fewer "
-                    f"slices, a smaller gap or a larger min_radius"
-                )
-            return self
-
-    @property
-    def settings(self) -> sampling.Graded:
-        """The parameters for the simulator."""
-        return sampling.Graded(**self.params.model_dump())
 
     def classes(self) -> tuple[str, ...]:
         """Without and with a tumour, or its kinds."""

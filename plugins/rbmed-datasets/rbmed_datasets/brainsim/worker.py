@@ -86,7 +86,9 @@ def _ask(process: subprocess.Popen[bytes], settings: Common, patient: Patient, l
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     try:
-        process.stdin.write(json.dumps([settings.edition, asdict(settings), asdict(patient), label]).encode() + b"\n")
+        process.stdin.write(
+            json.dumps([settings.edition, settings.model_dump(), asdict(patient), label]).encode() + b"\n"
+        )
         process.stdin.flush()
         if problem := json.loads(process.stdout.readline()):
             raise BadParameter(problem)
@@ -105,7 +107,9 @@ def main() -> None:
     for line in sys.stdin:
         edition, settings, patient, label = json.loads(line)
         try:
-            images, masks, others, lesions = render(EDITIONS[edition](**settings), Patient(**patient), label)
+            images, masks, others, lesions = render(
+                EDITIONS[edition].model_construct(**settings), Patient(**patient), label
+            )
         except BadParameter as error:
             out.write(json.dumps(str(error)).encode() + b"\n")
         else:
