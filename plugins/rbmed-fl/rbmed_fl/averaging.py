@@ -39,7 +39,8 @@ class WeightAverage(AveragedModel):
 
     def _step(self, averages: Any, values: Any, _: Any) -> None:
         done = int(self.n_averaged)  # a number on the CPU: a device is not waited for
-        get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))(averages, values, done)
+        step = get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))  # type: ignore[no-untyped-call]
+        step(averages, values, done)
 
 
 @contextmanager
