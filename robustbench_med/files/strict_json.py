@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import stat
+from pathlib import Path
 from typing import Any
+
+#: A file of the largest ladder is some 100 kB.
+LARGEST = 64 << 20
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -11,9 +17,36 @@ def strict_json(text: str | bytes) -> Any:
 
     Raises:
         ValueError: it is no JSON, a key is there twice in one object, of which some readers take the first and some the
-            last, or a number is none that JSON has: NaN or infinite.
+            last, or a number is none that every reader has: NaN, infinite, or of more than 64 bits.
     """
-    return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+    return json.loads(
+        text, object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite, parse_int=_of_64_bits
+    )
+
+
+def strict_file(path: Path) -> Any:
+    """What a file says, as `strict_json`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it says nothing, or is no file of an ordinary size: a link of a stranger may lead to a device.
+    """
+    return strict_json(ordinary_bytes(path))
+
+
+def ordinary_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a device or a pipe, which may never end, or larger than `LARGEST`.
+    """
+    facts = path.stat()
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise ValueError("it is a device or a pipe, not a file")
+    if facts.st_size > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+    return path.read_bytes()
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -26,4 +59,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refused(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word:.20} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise ValueError(f"the number {text:.20} is too large")
+    return found
+
+
+def _of_64_bits(text: str) -> int:
+    # Twenty characters hold every such number; Python itself gives up on thousands of digits.
+    if len(text) > 20 or not -(2**63) <= (found := int(text)) < 2**63:
+        raise ValueError(f"the number {text:.20} is too large")
+    return found

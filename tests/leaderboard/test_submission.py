@@ -245,6 +245,8 @@ def test_history_keeps_what_was_superseded() -> None:
 def test_a_submission_that_is_committed_can_be_taken() -> None:
     root = ROOT / "leaderboard"
     sources = read_sources(root)  # reads evidence too
+    shared = {record.dataset.digest for record in sources.records if record.dataset.name != "imagefolder"}
+    assert shared <= sources.splits.keys(), "labels and patients come from the data set, never from the file"
     for file in sorted((root / "submissions").glob("*.json")):
         others = {name: records for name, records in sources.files.items() if name != f"submissions/{file.name}"}
         there = {record.cell_id: record for records in others.values() for record in records}

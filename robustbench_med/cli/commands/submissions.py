@@ -25,6 +25,7 @@ from robustbench_med.cli.options import (
 )
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import check_writable
+from robustbench_med.files.strict_json import ordinary_bytes
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -109,7 +110,7 @@ def verify(
     says, tried = Maintainer(accept, why), NewImages(verifier, fresh, weights)
     if isinstance(submitted, Submission):
         records = chosen([record for record in submitted.records if record.status == "ok"], cell, sample, sample_seed)
-        holds = _verify_cells(submitted, records, tried, says)
+        holds = _verify_cells(submitted, records, tried, says, sources)
     elif fresh is not None:
         raise BadParameter(f"--fresh {fresh}: {file} is evidence, which is of its own images; leave --fresh out")
     else:
@@ -185,7 +186,10 @@ def rescore(
     plain(f"{target / name}.json: copy it to leaderboard/evidence, and say where the images can be found")
 
 
-def _verify_cells(submitted: Submission, records: list[Record], tried: NewImages, says: Maintainer) -> bool:
+def _verify_cells(
+    submitted: Submission, records: list[Record], tried: NewImages, says: Maintainer, sources: Sources
+) -> bool:
+    from robustbench_med.leaderboard.sources.folder import with_patients
     from robustbench_med.leaderboard.sources.verified import digest_of_cell
 
     findings = []
@@ -198,6 +202,8 @@ def _verify_cells(submitted: Submission, records: list[Record], tried: NewImages
         if new is not None:
             show_fresh(new)
         figures = None if new is None else _fresh_figures(new)
+        if outcome is not None:
+            outcome = with_patients(record, outcome, sources.splits, submitted.name)
         given = says.say(record.cell_id, digest_of_cell(record, outcome), finding.verdict, figures)
         if finding.verdict == "within" and not given:
             plain(
@@ -258,9 +264,9 @@ def _read(file: Path) -> Submission | Evidence:
     from robustbench_med.leaderboard.sources import evidence, submission
 
     try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from None
+        text = ordinary_bytes(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if file.suffix == SUFFIX:
         return opened(file)
     return evidence.read(file) if b'"images_sha256"' in text else submission.read(file)

@@ -12,7 +12,7 @@ from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.radii import check_radii
 from robustbench_med.leaderboard.sources.samples import from_samples
-from robustbench_med.records.compare import changed
+from robustbench_med.records.compare import ASKED, RESULTS, changed
 from robustbench_med.records.record import Record
 
 #: Records hold single-precision shares; the mean over images is taken in double precision.
@@ -56,7 +56,7 @@ def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
 
 
 def checked_once(records: Iterable[Record]) -> None:
-    """Refuse a cell that is there several times with other results: its id says everything that decides them.
+    """Refuse a cell that is there several times and says other things: its id decides what was asked and what came.
 
     A cell that failed may have been measured since, and the newest counts.
 
@@ -68,7 +68,9 @@ def checked_once(records: Iterable[Record]) -> None:
         before = found.setdefault(record.cell_id, record)
         if before is record or "ok" not in (before.status, record.status) or before.status != record.status:
             continue
-        if other := changed(before, record):
-            raise DataError(
-                f"cell {record.cell_id} is there twice with other results ({next(iter(other))}); records are not edited"
-            )
+        for what, fields in (("results", RESULTS), ("options", ASKED)):
+            if other := changed(before, record, fields):
+                raise DataError(
+                    f"cell {record.cell_id} is there twice with other {what} ({next(iter(other))}); "
+                    "records are not edited"
+                )

@@ -7,17 +7,21 @@ rows of the test split, and ``images`` in [0, 1]); the images themselves stay wi
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from robustbench_med.errors import DataError, shortened
+import pydantic
+from pydantic import Field
+
+from robustbench_med.errors import DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
-from robustbench_med.files.strict_json import strict_json
+from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.submission import NAME, URL
+from robustbench_med.leaderboard.sources.submission import NAME, PaperFacts
+from robustbench_med.records.sections.base import Name
 
 FORMAT = 1
 
@@ -70,19 +74,32 @@ def read(path: Path) -> Evidence:
         DataError: it is none; the first thing that is wrong is named.
     """
     try:
-        facts = strict_json(path.read_bytes())
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT or "images_sha256" not in facts:
-            raise ValueError(f"its format is not {FORMAT}")
-        choice, outcome = (kept.parse(json.dumps(facts[what])) for what in ("choice", "outcome"))
-        name, cell_id, attack, digest = (str(facts[what]) for what in ("name", "cell_id", "attack", "images_sha256"))
-        paper = Paper(str(facts["paper"]["text"]), str(facts["paper"]["url"]))
+        return _parsed(path, strict_file(path))
     except OSError as error:
         raise DataError(f"evidence {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is no evidence: {shortened(what)}") from None
-    if not NAME.fullmatch(name) or name != path.stem or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise DataError(f"{path} is no evidence: it calls itself {shortened(name)!r}, or has no digest of the images")
-    if not URL.fullmatch(paper.url) or choice.index != outcome.index:
-        raise DataError(f"{path} is no evidence: its paper has no address, or its answers are to other images")
-    return Evidence(name, cell_id, attack, paper, digest, choice, outcome)
+    except pydantic.ValidationError as error:
+        raise DataError(f"{path} is no evidence: {first_fault(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no evidence: {shortened(str(error))}") from None
+
+
+class _File(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    format: Literal[1]
+    name: str
+    cell_id: str
+    attack: Name
+    paper: PaperFacts
+    images_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    choice: Any
+    outcome: Any
+
+
+def _parsed(path: Path, facts: Any) -> Evidence:
+    file = _File.model_validate(facts)
+    choice, outcome = (kept.parse(json.dumps(each)) for each in (file.choice, file.outcome))
+    if not NAME.fullmatch(file.name) or file.name != path.stem:
+        raise ValueError(f"it calls itself {file.name!r:.100}, its file {path.stem!r:.100}")
+    if choice.index != outcome.index or {choice.cell_id, outcome.cell_id} != {file.cell_id}:
+        raise ValueError("its answers are to other images, or of another cell")
+    return Evidence(file.name, file.cell_id, file.attack, file.paper.paper(), file.images_sha256, choice, outcome)

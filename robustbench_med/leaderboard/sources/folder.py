@@ -128,10 +128,10 @@ def read_sources(root: Path) -> Sources:
             if record.cell_id in outcomes and record.status == "ok":
                 origin = f"outcomes of {root / RECORDS / name}"
                 check(record, outcomes[record.cell_id], origin)
-                outcomes[record.cell_id] = _with_patients(record, outcomes[record.cell_id], splits, origin)
+                outcomes[record.cell_id] = with_patients(record, outcomes[record.cell_id], splits, origin)
     by_cell = {record.cell_id: record for records in files.values() for record in records}
     evidence = tuple(_read_evidence(root, by_cell, splits, outcomes))
-    notice = " ".join((root / NOTICE).read_text(encoding="utf-8").split()) if (root / NOTICE).is_file() else ""
+    notice = _notice(root / NOTICE)
     words = dict(_words(root, by_cell, outcomes, evidence))
     # Images that were never scored here again lower no row.
     evidence = tuple(each for each in evidence if f"{EVIDENCE}/{each.name}" in words)
@@ -142,7 +142,19 @@ def read_sources(root: Path) -> Sources:
     return Sources(files, outcomes, published, evidence, notice, owners, words, splits, names, studies)
 
 
-def _with_patients(record: Record, outcome: ImageResults, splits: Mapping[str, TestSplit], origin: str) -> ImageResults:
+def _notice(path: Path) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def with_patients(record: Record, outcome: ImageResults, splits: Mapping[str, TestSplit], origin: str) -> ImageResults:
+    """Per-image results of a record, with the patients and clients of its data set where that is known here.
+
+    Raises:
+        DataError: they are of other images, or have other labels.
+    """
     split = splits.get(record.dataset.digest or "")
     return outcome if split is None else completed(outcome, split, origin)
 
@@ -176,7 +188,7 @@ def with_known_labels(
     Raises:
         DataError: it has other labels than the data set; where the leaderboard does not know that, than the cell.
     """
-    sides = [_with_patients(record, side, splits, name) for side in (each.choice, each.outcome)]
+    sides = [with_patients(record, side, splits, name) for side in (each.choice, each.outcome)]
     if record.dataset.digest not in splits:
         known = outcomes.get(each.cell_id)
         labels = dict(zip(known.index, known.labels.tolist(), strict=True)) if known is not None else {}

@@ -37,6 +37,10 @@ from robustbench_med.leaderboard.sources.letters import (
 Shares = npt.NDArray[np.float64]
 #: Ids of cells, as in records.
 _CELL = re.compile(r"[0-9a-z]{1,64}")
+#: Keys of a line; those that came later may be missing.
+_KINDS = {"cell_id": str, "index": str, "labels": str, "clean": list, "attacked": list}
+_NEEDED = frozenset(_KINDS)
+_KINDS |= {"roc": list, "patients": dict, "sites": dict, "lesions": dict}
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -131,28 +135,36 @@ def parse(line: str | bytes) -> ImageResults:
     """
     try:
         return _parsed(strict_json(line))
-    except KeyError as error:
-        raise ValueError(f"{shortened(str(error.args[0]))} is missing") from None
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(shortened(str(error))) from None
 
 
 def _parsed(facts: Any) -> ImageResults:
     if not isinstance(facts, dict):
         raise ValueError("not an object")
-    cell_id, index = facts["cell_id"], rows_of(str(facts["index"]))
-    if not (isinstance(cell_id, str) and _CELL.fullmatch(cell_id)):
+    for name in facts.keys() | _NEEDED:
+        if name not in _KINDS:
+            raise ValueError(f"{name!r} is no key; valid: {', '.join(_KINDS)}")
+        if not isinstance(facts.get(name), _KINDS[name]):
+            raise ValueError(f"{name} is missing, or of another type")
+    if not _CELL.fullmatch(facts["cell_id"]):
         raise ValueError("cell_id is that of no cell")
-    labels = classes_of(facts["labels"], len(index))
+    labels = classes_of(facts["labels"], len(facts["labels"]))
+    index = rows_of(facts["index"], len(labels))
+    if len(index) != len(labels) or (labels < 0).any():
+        raise ValueError(f"{len(labels)} labels of {len(index)} images, or a label is no class")
     clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
-    roc = _rising([(float(x), float(y)) for x, y in facts.get("roc", ())])
+    roc = _rising([(numeric(x), numeric(y)) for x, y in facts.get("roc", ())])
     patients, sites = (_owners(facts[name], index) if name in facts else () for name in ("patients", "sites"))
     lesions = {name: lesions_of(name, values, len(index)) for name, values in facts.get("lesions", {}).items()}
-    if (labels < 0).any():
-        raise ValueError("a label is no class")
-    if not len(clean) or not len(attacked):
-        raise ValueError("no answers")
-    return ImageResults(cell_id, index, labels, clean, attacked, roc, patients, sites, lesions)
+    return ImageResults(facts["cell_id"], index, labels, clean, attacked, roc, patients, sites, lesions)
+
+
+def numeric(value: Any) -> float:
+    """A number of JSON, neither a truth value nor a text; raises `ValueError`."""
+    if type(value) not in (int, float):
+        raise ValueError(f"{value!r:.60} is no number")
+    return float(value)
 
 
 def _rising(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
@@ -165,19 +177,18 @@ def _rising(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...
     return tuple(points)
 
 
-def _draws(texts: Any, n: int) -> npt.NDArray[np.int8]:
+def _draws(draws: list[Any], n: int) -> npt.NDArray[np.int8]:
     """Letters of several draws as classes, int8 (draws, N)."""
-    draws = list(texts)
-    if n and all(isinstance(draw, str) and len(draw) == n for draw in draws):
-        return classes_of("".join(draws), n * len(draws)).reshape(len(draws), n)
-    return np.array([classes_of(draw, n) for draw in draws], dtype=np.int8)
+    if not draws or not n or not all(isinstance(draw, str) and len(draw) == n for draw in draws):
+        raise ValueError(f"answers are not texts of {n} letters")
+    return classes_of("".join(draws), n * len(draws)).reshape(len(draws), n)
 
 
-def _owners(facts: Any, index: tuple[int, ...]) -> tuple[str, ...]:
+def _owners(facts: dict[str, Any], index: tuple[int, ...]) -> tuple[str, ...]:
     """As `owners_by_row`; thousands of lines are of the same images."""
-    if isinstance(facts, dict) and all(isinstance(text, str) for text in facts.values()):
-        return _owners_of(tuple(facts.items()), index)
-    return owners_by_row(facts, index)
+    if not all(isinstance(text, str) for text in facts.values()):
+        raise ValueError("rows of an owner are no text")
+    return _owners_of(tuple(facts.items()), index)
 
 
 @lru_cache(maxsize=16)
@@ -209,7 +220,7 @@ def lesions_of(name: str, values: Any, n: int) -> tuple[float, ...]:
     """A measurement of each image's lesion, NaN without one; raises `ValueError` for what is none."""
     if name not in LESIONS:
         raise ValueError(f"lesions: {name!r} is no measurement; valid: {', '.join(LESIONS)}")
-    found = tuple(math.nan if value is None else float(value) for value in values)
+    found = tuple(math.nan if value is None else numeric(value) for value in values)
     if len(found) != n or any(value < 0 or math.isinf(value) for value in found):
         raise ValueError(f"lesions: {name} is not a number from 0 or null for each of {n} images")
     return found

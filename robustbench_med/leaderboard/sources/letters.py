@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ _TABLE[ord("-")] = ABSTAINED
 _TABLE[ord("?")] = _NOT_FINITE
 #: The letter of each code that is no class.
 LETTERS = {ABSTAINED: "-", _NOT_FINITE: "?"}
+#: As in names of clients in records.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
 
 
 def text_of(codes: Iterable[int]) -> str:
@@ -30,7 +33,7 @@ def text_of(codes: Iterable[int]) -> str:
     return "".join(LETTERS.get(int(code)) or CLASSES[code] for code in codes)
 
 
-def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
+def classes_of(text: str, n: int) -> npt.NDArray[np.int8]:
     """Letters of ``n`` images as classes, int8 (N,).
 
     Raises:
@@ -38,7 +41,9 @@ def classes_of(text: Any, n: int) -> npt.NDArray[np.int8]:
     """
     if len(text) != n:
         raise ValueError(f"there are {n} images, and answers to {len(text)}")
-    codes = _TABLE[np.frombuffer(str(text).encode("latin-1", "replace"), dtype=np.uint8)]
+    if not text.isascii():
+        raise ValueError(f"{next(letter for letter in text if not letter.isascii())!a} is no class")
+    codes = _TABLE[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
     if (codes == _NONE).any():
         raise ValueError(f"{text[int((codes == _NONE).argmax())]!r} is no class")
     return np.asarray(codes)
@@ -56,14 +61,20 @@ def ranges(index: Iterable[int]) -> str:
 
 
 @lru_cache(maxsize=8)
-def rows_of(text: str) -> tuple[int, ...]:
-    """The inverse of `ranges`; thousands of lines are of the same rows."""
+def rows_of(text: str, most: int) -> tuple[int, ...]:
+    """The inverse of `ranges`, for at most so many rows; thousands of lines are of the same rows.
+
+    Raises:
+        ValueError: it is written otherwise, or there are more.
+    """
     rows: list[int] = []
     for part in text.split(","):
-        low, _, high = part.partition("-")
-        first, last = int(low), int(high or low)
-        if not 0 <= first <= last < 2**31 or last - first >= 10**7 or (rows and first <= rows[-1]):
-            raise ValueError(f"index: {part!r} is no range of rising rows")
+        found = _RANGE.fullmatch(part)
+        first, last = (int(each) for each in (found[1], found[2] or found[1])) if found else (1, 0)
+        if not first <= last < 2**31 or (rows and first <= rows[-1]):
+            raise ValueError(f"index: {part!r:.60} is no range of rising rows")
+        if len(rows) + last - first >= most:
+            raise ValueError(f"index: there are more rows than {most}")
         rows.extend(range(first, last + 1))
     return tuple(rows)
 
@@ -76,18 +87,22 @@ def rows_by_owner(index: Sequence[int], owners: Sequence[str]) -> dict[str, str]
     return {owner: ranges(own) for owner, own in sorted(rows.items())}
 
 
-def owners_by_row(facts: Any, index: Sequence[int]) -> tuple[str, ...]:
+def owners_by_row(facts: Mapping[str, str], index: Sequence[int]) -> tuple[str, ...]:
     """The inverse of `rows_by_owner`: the owner of each of these rows.
 
     Raises:
-        ValueError: a row has none, or two.
+        ValueError: a row has none or two, or is none of these.
     """
     found: dict[int, str] = {}
     for owner, text in facts.items():
-        for row in rows_of(str(text)):
+        if len(owner) > 1000 or _CONTROLS.search(owner):
+            raise ValueError(f"{owner!r:.60} is no name of an owner")
+        for row in rows_of(text, len(index)):
             if row in found:
-                raise ValueError(f"row {row} is of {found[row]!r} and of {owner!r}")
-            found[row] = str(owner)
+                raise ValueError(f"row {row} is of {found[row]!r:.60} and of {owner!r:.60}")
+            found[row] = owner
     if missing := [row for row in index if row not in found]:
         raise ValueError(f"row {missing[0]} is of no one")
+    if len(found) > len(index):
+        raise ValueError("there are owners of rows that are not there")
     return tuple(found[row] for row in index)

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import pydantic
 
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.errors import BadParameter, DataError, shortened
+from robustbench_med.errors import BadParameter, DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
-from robustbench_med.files.strict_json import strict_json
+from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
@@ -25,10 +27,9 @@ from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
 from robustbench_med.records.record import dumped as dumped_record
 from robustbench_med.records.record import parse as parse_record
+from robustbench_med.records.sections.base import Name
 
 FORMAT = 1
-#: A file of the largest ladder is some 100 kB.
-LARGEST = 64 << 20
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: Without a name before the host, which would read like another host.
 URL = re.compile(r"https?://[A-Za-z0-9.-]{1,200}(?::\d{1,5})?(?:[/?#][A-Za-z0-9._~:/?#@!&+,;=%-]{0,400})?")
@@ -119,29 +120,50 @@ def read(path: Path) -> Submission:
         DataError: it is none; the first thing that is wrong is named.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} is larger than {LARGEST >> 20} MiB")
-        facts = strict_json(path.read_bytes())
-        return _parsed(path, facts)
+        return _parsed(path, strict_file(path))
     except OSError as error:
         raise DataError(f"submission {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is no submission: {shortened(what)}") from None
+    except pydantic.ValidationError as error:
+        raise DataError(f"{path} is no submission: {first_fault(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no submission: {shortened(str(error))}") from None
+
+
+class PaperFacts(pydantic.BaseModel):
+    """A paper as files of others name it."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    text: Name
+    url: str
+
+    def paper(self) -> Paper:
+        """The paper; raises `ValueError` if it has no address."""
+        if not URL.fullmatch(self.url):
+            raise ValueError(f"its paper has no address: {self.url!r:.200}")
+        return Paper(self.text, self.url)
+
+
+class _File(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    format: Literal[1]
+    name: str
+    defense: Name
+    paper: PaperFacts
+    notes: Name
+    records: list[Any]
+    outcomes: list[Any]
 
 
 def _parsed(path: Path, facts: Any) -> Submission:
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise ValueError(f"its format is not {FORMAT}")
-    name, defense, notes = (str(facts[what]) for what in ("name", "defense", "notes"))
-    paper = Paper(str(facts["paper"]["text"]), str(facts["paper"]["url"]))
-    if not NAME.fullmatch(name) or name != path.stem:
-        raise ValueError(f"it calls itself {name!r}, its file {path.stem!r}")
-    if not URL.fullmatch(paper.url):
-        raise ValueError(f"its paper has no address: {paper.url!r}")
-    records = tuple(parse_record(json.dumps(each)) for each in facts["records"])
-    outcomes = [kept.parse(json.dumps(each)) for each in facts["outcomes"]]
-    return Submission(name, defense, paper, notes, records, {each.cell_id: each for each in outcomes})
+    file = _File.model_validate(facts)
+    if not NAME.fullmatch(file.name) or file.name != path.stem:
+        raise ValueError(f"it calls itself {file.name!r:.100}, its file {path.stem!r:.100}")
+    records = tuple(parse_record(json.dumps(each)) for each in file.records)
+    outcomes: dict[str, ImageResults] = {}
+    for each in map(kept.parse, map(json.dumps, file.outcomes)):
+        if outcomes.setdefault(each.cell_id, each) is not each:
+            raise ValueError(f"the results of the images of cell {each.cell_id} are there twice")
+    return Submission(file.name, file.defense, file.paper.paper(), file.notes, records, outcomes)
 
 
 @dataclass(frozen=True)

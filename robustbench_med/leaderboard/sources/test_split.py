@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 
-from robustbench_med.errors import DataError, shortened
+from robustbench_med.errors import DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
-from robustbench_med.files.strict_json import strict_json
+from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import classes_of, owners_by_row, rows_by_owner, text_of
+from robustbench_med.records.sections.base import Count, Name
 from robustbench_med.records.sections.dataset import DatasetSection
 
 FORMAT = 1
@@ -94,24 +97,55 @@ def read(path: Path) -> TestSplit:
         DataError: it is none; the first thing that is wrong is named.
     """
     try:
-        facts = strict_json(path.read_bytes())
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT}")
-        dataset, digest, partition, labels = (str(facts[each]) for each in ("dataset", "digest", "partition", "labels"))
-        classes_of(labels, len(labels))
-        rows = range(len(labels))
-        patients = owners_by_row(facts["patients"], rows) if facts["patients"] is not None else ()
-        card = {name: facts[name] for name in _CARD}
-        card["classes"] = tuple(map(str, facts["classes"]))
-        if "fold" in facts:
-            number, of, pool = (facts["fold"][name] for name in _FOLD)
-            card["fold"] = (int(number), int(of), str(pool))
-        return TestSplit(dataset, digest, partition, labels, patients, owners_by_row(facts["sites"], rows), **card)
+        return _parsed(_File.model_validate(strict_file(path)))
     except OSError as error:
         raise DataError(f"test split {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is no test split: {shortened(what)}") from None
+    except pydantic.ValidationError as error:
+        raise DataError(f"{path} is no test split: {first_fault(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no test split: {shortened(str(error))}") from None
+
+
+class _Fold(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    number: Count
+    of: Count
+    pool: Name
+
+
+class _File(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    format: Literal[1]
+    dataset: Name
+    digest: Name
+    partition: Name
+    classes: list[Name]
+    lesion_class: Count | None
+    synthetic: bool
+    licence: Name
+    labels: str
+    patients: dict[str, str] | None
+    sites: dict[str, str]
+    fold: _Fold | None = None
+
+
+def _parsed(file: _File) -> TestSplit:
+    if (classes_of(file.labels, len(file.labels)) < 0).any():
+        raise ValueError("a label is no class")
+    rows, fold = range(len(file.labels)), file.fold
+    return TestSplit(
+        dataset=file.dataset,
+        digest=file.digest,
+        partition=file.partition,
+        labels=file.labels,
+        patients=() if file.patients is None else owners_by_row(file.patients, rows),
+        sites=owners_by_row(file.sites, rows),
+        classes=tuple(file.classes),
+        lesion_class=file.lesion_class,
+        synthetic=file.synthetic,
+        licence=file.licence,
+        fold=None if fold is None else (fold.number, fold.of, fold.pool),
+    )
 
 
 def completed(outcome: ImageResults, split: TestSplit, origin: str) -> ImageResults:

@@ -12,10 +12,10 @@ hardware, which proves nothing by itself; then ``why`` says what else convinced 
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,24 +28,29 @@ from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
-from robustbench_med.records.sections.base import Name
+from robustbench_med.records.sections.base import Count, Name
 
 VERIFIED = "verified.jsonl"
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _a_day(text: str) -> str:
+    dt.date.fromisoformat(text)
+    return text
+
+
 class Fresh(pydantic.BaseModel):
     """Accuracy on images that those who handed in the record have never seen, with its 95 % interval."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     source: Name
     """Where the images are from: a data set with another seed, or ``held back``."""
 
-    n: Annotated[int, Field(ge=1)]
+    n: Annotated[Count, Field(ge=1)]
     """Number of images."""
 
-    patients: Annotated[int, Field(ge=1)] | None = None
+    patients: Annotated[Count, Field(ge=1)] | None = None
     """Number of patients; null where they are not known, so that the interval is one of images."""
 
     clean: _Share
@@ -64,13 +69,15 @@ class Fresh(pydantic.BaseModel):
     def _ordered(self) -> Fresh:
         if not self.low <= self.robust <= self.high:
             raise ValueError("fresh: robust does not lie between low and high")
+        if self.patients is not None and self.patients > self.n:
+            raise ValueError(f"{self.n} images are said to be of {self.patients} patients")
         return self
 
 
 class Word(pydantic.BaseModel):
     """What a maintainer says of a cell or of evidence."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     of: Name
     """Id of the cell, or ``evidence/NAME``."""
@@ -84,7 +91,7 @@ class Word(pydantic.BaseModel):
     by: Annotated[Name, Field(min_length=1)]
     """Who says so."""
 
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), pydantic.AfterValidator(_a_day)]
     """When."""
 
     why: Name = ""
@@ -106,9 +113,9 @@ class Word(pydantic.BaseModel):
 
 
 def digest_of_cell(record: Record, outcome: ImageResults | None) -> str:
-    """SHA-256 of a record with its per-image results, apart from whose images they are, which the data set says."""
+    """SHA-256 of a record with its per-image results, which have the patients and clients that the data set says."""
     facts = record.model_dump(mode="json", exclude_unset=True, exclude={"schema_version"})
-    images = "" if outcome is None else kept.dumped(replace(outcome, patients=(), sites=()))
+    images = "" if outcome is None else kept.dumped(outcome)
     return hashlib.sha256(f"{json.dumps(facts, sort_keys=True)}\n{images}".encode()).hexdigest()
 
 
@@ -133,7 +140,7 @@ def read(path: Path) -> dict[str, Word]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             try:
                 strict_json(line)
