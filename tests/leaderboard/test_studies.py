@@ -20,6 +20,7 @@ from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.certified import certified_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
 from robustbench_med.leaderboard.render.page.certificates import round_ticks
+from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.studies.again import again, measured_with
 from robustbench_med.leaderboard.render.studies.all import studies, to_csv, to_markdown
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -203,6 +204,31 @@ def test_systems_are_called_as_on_the_boards(tmp_path: Path) -> None:
         assert all("No defense" not in str(facts) for facts in study.facts), "data keep the name on the command line"
     told = "\n".join(to_markdown(found))
     assert "No defense, undefended" in told
+
+
+def test_attacks_and_data_are_called_as_people_do(tmp_path: Path) -> None:
+    names = {("attack", "momentum"): Named(title="Momentum attack"), ("dataset", "brainsim"): Named(title="Brain (b)")}
+    found = studies_of(names=names)
+    build(boards.full(), tmp_path, found)
+    certified_page = (tmp_path / "studies" / "certified.html").read_text(encoding="utf-8")
+    assert "Momentum attack, steps 15 (momentum:steps=15)" in certified_page
+    assert "<h2>Brain (b, synthetic), L2</h2>" in certified_page
+    assert "brainsim (synthetic)" not in certified_page
+    assert all("Momentum attack" not in str(facts) for study in found for facts in study.facts)
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({}, "APGD"),
+        ({"steps": 50, "loss": "margin"}, "APGD, steps 50, loss margin"),
+        ({"": "LinfPGD", "max_iter": 5}, "APGD LinfPGD, max iter 5"),
+    ],
+)
+def test_the_name_of_an_attack_has_its_parameters(params: dict[str, object], name: str) -> None:
+    record = boards.record("a", attack={"name": "apgd", "params_passed": params})
+    assert People({("attack", "apgd"): Named(title="APGD")}).attack(record.attack) == name
+    assert People().attack(record.attack) == ""
 
 
 def test_hostile_text_of_a_study_is_text(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from robustbench_med.leaderboard.ranking.identity import trained_with
 from robustbench_med.leaderboard.sources.names import Named, Names, conditions_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import NamedComponent
 
 #: Parameters of a defense that say which part it has, by the part's kind.
 _PARTS = ("detector", "purifier")
@@ -79,9 +80,21 @@ class People:
     def data(self, board: Board) -> str:
         """The name of a board's data set, with its parameters and partition."""
         title = board.data.name if board.data else self._named("dataset", board.dataset).title or board.dataset
-        options = re.sub(r"\bfolds (\d+)", r"\1 folds", _words(board.options))
         partition = re.sub(r"^(\w+) clients (\d+)", r"\2 \1 clients", _words(board.partition))
-        return ", ".join(filter(None, [title, options, partition]))
+        return ", ".join(filter(None, [title, _folds(board.options), partition]))
+
+    def data_set(self, data: PartRef) -> str:
+        """The name of a data set with its parameters."""
+        title = self._named("dataset", data.name).title or data.name
+        return ", ".join(filter(None, [title, _folds(format_params(data.params))]))
+
+    def attack(self, attack: NamedComponent) -> str:
+        """The name of an attack with its parameters; "" where it has none for people."""
+        title = self._named("attack", attack.name).title
+        params = attack.params_passed
+        name = " ".join(str(part) for part in (title, params.get("")) if part)
+        rest = _words(format_params({key: value for key, value in params.items() if key}))
+        return ", ".join(filter(None, [name, rest])) if title else ""
 
     def board(self, board: Board) -> str:
         """The name of a board."""
@@ -172,3 +185,8 @@ def _read(text: str) -> tuple[str, str]:
 def _words(params: str) -> str:
     """``train_patients=100`` as ``train patients 100``."""
     return params.replace("_", " ").replace("=", " ").replace(":", " ").replace(",", ", ")
+
+
+def _folds(options: str) -> str:
+    """Parameters of a data set in words: ``folds=5`` as ``5 folds``."""
+    return re.sub(r"\bfolds (\d+)", r"\1 folds", _words(options))

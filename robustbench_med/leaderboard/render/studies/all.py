@@ -15,6 +15,9 @@ from robustbench_med.leaderboard.render.studies.corruptions import corruptions_s
 from robustbench_med.leaderboard.render.studies.view import Cell, Study, Table, Titles
 from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
+from robustbench_med.plugins.references import PartRef, format_ref
+from robustbench_med.records.record import Record
+from robustbench_med.records.sections.base import formatted
 
 _MADE: Mapping[str, Callable[[StudySources, Titles], Study | None]] = {
     CERTIFIED: certified_study,
@@ -29,9 +32,20 @@ def studies(sources: Mapping[str, StudySources], names: Names | None = None) -> 
     made = []
     for name, make in _MADE.items():
         source = sources.get(name, StudySources())
-        titles = Titles({identity.system_name(record): people.title(record) for record in source.records})
+        titles = Titles({key: name for record in source.records for key, name in _names(record, people).items()})
         made.append(make(source, titles))
     return [study for study in made if study is not None]
+
+
+def _names(record: Record, people: People) -> dict[str, str]:
+    """Names for people of the system, the attack and the data set of a record, by those of the command line."""
+    whole = PartRef(record.dataset.name, {k: v for k, v in record.dataset.params_passed.items() if k != "fold"})
+    return {
+        identity.system_name(record): people.title(record),
+        formatted(record.attack): people.attack(record.attack),
+        record.dataset.name: people.data_set(PartRef(record.dataset.name)),
+        format_ref(whole): people.data_set(whole),
+    }
 
 
 def to_markdown(found: Sequence[Study]) -> Iterator[str]:

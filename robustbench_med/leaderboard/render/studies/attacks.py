@@ -50,9 +50,9 @@ def attacks_study(source: StudySources, titles: Titles) -> Study | None:
         id=ATTACKS,
         title="Attacks compared",
         question="Which attack finds most with the same budget?",
-        learned=_learned(boards[0]),
+        learned=_learned(boards[0], titles),
         read=READ,
-        tables=[table for board in boards for table in (_ranking(board), _by_system(board, titles))],
+        tables=[table for board in boards for table in (_ranking(board, titles), _by_system(board, titles))],
         measured=measured_with([record for board in boards for each in board.attacks for record in each.records]),
         docs="attacks.md#which-attack-to-run",
         facts=[_facts(board, attack) for board in boards for attack in board.attacks],
@@ -63,7 +63,7 @@ def _left(attack: RankedAttack) -> Figure:
     return Figure(attack.left, attack.low, attack.high) if attack.rank else Figure(attack.left)
 
 
-def _learned(board: AttackBoard) -> str:
+def _learned(board: AttackBoard, titles: Titles) -> str:
     """The attack that leaves least, those that it ties with, and what controls leave."""
     attacks = [attack for attack in board.attacks if not attack.control]
     ranked = [attack for attack in attacks if attack.rank]
@@ -73,19 +73,19 @@ def _learned(board: AttackBoard) -> str:
     controls = [attack.left for attack in board.attacks if attack.control]
     idle = f" The controls leave {percent(min(controls))} % and more." if controls else ""
     return (
-        f"Of {len(attacks)} attacks on {len(board.systems)} systems with one budget, {best.name} leaves least: "
-        f"{with_interval(_left(best))} %{also}.{idle}"
+        f"Of {len(attacks)} attacks on {len(board.systems)} systems with one budget, {titles.of(best.name)} leaves "
+        f"least: {with_interval(_left(best))} %{also}.{idle}"
     )
 
 
-def _ranking(board: AttackBoard) -> Table:
+def _ranking(board: AttackBoard, titles: Titles) -> Table:
     return Table(
-        f"Ranking: {_title(board)}",
+        f"Ranking: {titles.board(_title(board))}",
         f"{_sentence(board)}.",
         "Attack",
         RANKING,
-        [_line(attack) for attack in board.attacks],
-        again=[(attack.name, again(attack.records)) for attack in board.attacks],
+        [_line(attack, titles) for attack in board.attacks],
+        again=[(titles.of(attack.name), again(attack.records)) for attack in board.attacks],
     )
 
 
@@ -99,7 +99,7 @@ def _sentence(board: AttackBoard) -> str:
     return summary(board).removeprefix(board.title).strip().capitalize()
 
 
-def _line(attack: RankedAttack) -> Line:
+def _line(attack: RankedAttack, titles: Titles) -> Line:
     ran = sum(each is not None for each in attack.results)
     rank = "" if attack.rank is None else f"{attack.rank}{'=' if attack.tied else ''}"
     return Line(
@@ -114,19 +114,23 @@ def _line(attack: RankedAttack) -> Line:
         bar=charts.interval_bar(_left(attack)),
         control=attack.control,
         rank=rank,
+        title=titles.other(attack.name),
     )
 
 
 def _by_system(board: AttackBoard, titles: Titles) -> Table:
     """What each attack leaves of each system."""
     return Table(
-        f"Left of each system, %: {_title(board)}",
+        f"Left of each system, %: {titles.board(_title(board))}",
         f"{_sentence(board)}. The least of each system is in bold.",
         "Attack",
         [_column(name, titles) for name in board.systems],
         [
             Line(
-                attack.name, [_of_system(board, attack, at) for at in range(len(board.systems))], control=attack.control
+                attack.name,
+                [_of_system(board, attack, at) for at in range(len(board.systems))],
+                control=attack.control,
+                title=titles.other(attack.name),
             )
             for attack in board.attacks
         ],

@@ -77,8 +77,8 @@ def _learned(boards: Sequence[StudyBoard[Bounds]], titles: Titles) -> str:
     best = max(rows, key=lambda row: (row.certified is not None and row.certified.value >= 0.5, row.eps))
     assert best.certified is not None
     return (
-        f"{board.title}: no attack within {best.eps_text} can leave less than {with_interval(best.certified)} % of the "
-        f"images of {titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
+        f"{titles.board(board.title)}: no attack within {best.eps_text} can leave less than "
+        f"{with_interval(best.certified)} % of the images of {titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
     )
 
 
@@ -86,13 +86,16 @@ def _table(board: StudyBoard[Bounds], titles: Titles) -> Table:
     first = next((row.how for row in board.rows if row.how is not None), None)
     how = "" if first is None else _how(board, titles)
     return Table(
-        board.title,
+        titles.board(board.title),
         f"{images_of(board.images, board.patients)}. {how}",
         "System and attack",
         COLUMNS,
         [_line(row, titles) for row in board.rows],
         chart(board, titles),
-        [(f"{titles.both(system)}, {attack}", again(_of(board, system, attack))) for system, attack in _named(board)],
+        [
+            (f"{titles.both(system)}, {titles.of(attack)}", again(_of(board, system, attack)))
+            for system, attack in _named(board)
+        ],
     )
 
 
@@ -128,7 +131,7 @@ def _line(row: Bounds, titles: Titles) -> Line:
             number(None if none else row.abstained),
             number(None if none else row.contradicted),
         ],
-        f"{row.attack}, {row.access}",
+        f"{titles.both(row.attack)}, {row.access}",
         charts.bounds_bar(row.certified, row.attacked),
         row.control,
         title=titles.other(row.system),

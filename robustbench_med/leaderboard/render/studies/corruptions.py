@@ -104,7 +104,7 @@ def _learned(chosen: Sequence[StudyBoard[Artefacts]], drawn: Sequence[Corruption
 
 def _chosen(board: StudyBoard[Artefacts], titles: Titles) -> Table:
     return Table(
-        f"Worst-case acquisition: {board.title}",
+        f"Worst-case acquisition: {titles.board(board.title)}",
         f"{images_of(board.images, board.patients)}.",
         "Artefacts",
         CHOSEN,
@@ -136,7 +136,7 @@ def _drawn(board: CorruptionBoard, titles: Titles) -> list[Table]:
 
 def _of_system(board: CorruptionBoard, rows: Sequence[Corrupted], titles: Titles) -> Table:
     return Table(
-        f"Corruptions by chance, {titles.of(rows[0].system)}: {board.title}",
+        f"Corruptions by chance, {titles.of(rows[0].system)}: {titles.board(board.title)}",
         f"{images_of(board.images, board.patients)}, {titles.both(rows[0].system)}, {rows[0].access}.",
         "Corruption",
         BY_SEVERITY,

@@ -69,27 +69,32 @@ class Line:
 
 @dataclass(frozen=True)
 class Titles:
-    """Names for people of the systems in records.
+    """Names for people of what is in records.
 
     Attributes:
-        by_system: by the name on the command line.
+        known: of systems, attacks and data sets, by the name on the command line.
     """
 
-    by_system: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, system: str) -> str:
+    def of(self, name: str) -> str:
         """The name for people; that of the command line where there is no other."""
-        return self.by_system.get(system) or system
+        return self.known.get(name) or name
 
-    def other(self, system: str) -> str:
+    def other(self, name: str) -> str:
         """The name for people, where it is another one, else ""."""
-        found = self.of(system)
-        return "" if found == system else found
+        found = self.of(name)
+        return "" if found == name else found
 
-    def both(self, system: str) -> str:
+    def both(self, name: str) -> str:
         """The name for people with that of the command line behind it."""
-        found = self.other(system)
-        return f"{found} ({system})" if found else system
+        found = self.other(name)
+        return f"{found} ({name})" if found else name
+
+    def board(self, title: str) -> str:
+        """The title of a board, which begins with its data set."""
+        name = max((name for name in self.known if title.startswith(name)), key=len, default="")
+        return (self.of(name) + title.removeprefix(name)).replace(") (synthetic)", ", synthetic)")
 
 
 @dataclass(frozen=True)
