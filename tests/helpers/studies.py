@@ -11,6 +11,7 @@ from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.leaderboard.sources.studies import ATTACKS, CERTIFIED, CORRUPTIONS, StudySources
 from robustbench_med.records.record import Record
+from robustbench_med.records.sections.dataset import DatasetSection
 
 #: A smoothed system, as a table names it.
 SMOOTHED = "smoothed:sigma=0.25"
@@ -67,6 +68,25 @@ def certified(
         defense={"name": name, "params_passed": passed, "weights": weights, "parts": parts},
         **(more if smoothed else {}),
     )
+
+
+def in_folds(*lefts: float, of: int, synthetic: bool = False) -> list[Record]:
+    """A smoothed system on folds of one data set, each with weights of its own."""
+    found = []
+    for number, left in enumerate(lefts):
+        record = certified(f"fold{number}", 0.5, left)
+        facts = record.dataset.model_dump() | {
+            "name": "d",
+            "synthetic": synthetic,
+            "params_passed": {"folds": of, "fold": number},
+            "digest": f"images-{number}",
+            "fold": {"number": number, "of": of, "pool": "all"},
+            "asked": {"dataset": f"d:folds={of},fold={number}"},
+        }
+        weights = record.defense.weights.model_copy(update={"digest": f"w{number}"})
+        defense = record.defense.model_copy(update={"weights": weights})
+        found.append(record.model_copy(update={"dataset": DatasetSection.model_validate(facts), "defense": defense}))
+    return found
 
 
 def acquisition(cell: str, physics: str, steps: int, restarts: int, left: float, name: str = "undefended") -> Record:

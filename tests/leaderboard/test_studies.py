@@ -11,7 +11,7 @@ from helpers import board as boards
 from helpers.board import build
 from helpers.leaderboard import example
 from helpers.paths import ROOT
-from helpers.studies import BAD, SMOOTHED, acquisition, certified, corruption, studies_of
+from helpers.studies import BAD, SMOOTHED, acquisition, certified, corruption, in_folds, studies_of
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
@@ -28,8 +28,7 @@ from robustbench_med.leaderboard.sources.image_results import read as read_outco
 from robustbench_med.leaderboard.sources.names import Named
 from robustbench_med.leaderboard.sources.records import read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES
-from robustbench_med.records.record import Record, dumped
-from robustbench_med.records.sections.dataset import DatasetSection
+from robustbench_med.records.record import dumped
 
 COMMITTED = ROOT / "leaderboard" / "corruptions"
 
@@ -51,25 +50,6 @@ def test_certified_and_attacked_bounds_of_the_same_images_are_one_row() -> None:
     assert lower.gap == pytest.approx(0.25)
     assert lower.certified.interval == (0.4, 0.6)
     assert (board.rows[3].certified, board.rows[3].gap) == (None, None)
-
-
-def in_folds(*lefts: float, of: int, synthetic: bool = False) -> list[Record]:
-    """A smoothed system on folds of one data set, each with weights of its own."""
-    found = []
-    for number, left in enumerate(lefts):
-        record = certified(f"fold{number}", 0.5, left)
-        facts = record.dataset.model_dump() | {
-            "name": "d",
-            "synthetic": synthetic,
-            "params_passed": {"folds": of, "fold": number},
-            "digest": f"images-{number}",
-            "fold": {"number": number, "of": of, "pool": "all"},
-            "asked": {"dataset": f"d:folds={of},fold={number}"},
-        }
-        weights = record.defense.weights.model_copy(update={"digest": f"w{number}"})
-        defense = record.defense.model_copy(update={"weights": weights})
-        found.append(record.model_copy(update={"dataset": DatasetSection.model_validate(facts), "defense": defense}))
-    return found
 
 
 def test_folds_are_one_row_and_images_of_patients_come_first() -> None:

@@ -9,45 +9,91 @@ from rich.table import Table
 from robustbench_med.cli import console
 from robustbench_med.cli.tables.records import name_of
 from robustbench_med.interfaces.rate import percent
+from robustbench_med.leaderboard.ranking.certified import certified_boards
+from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 from robustbench_med.records.summary import attack_of, images_and_patients, share
 
 _FIGURES = ("eps", "clean", "certified [95%]", "attacked [95%]", "gap", "abstains", "n")
+#: What a narrow terminal still shows, and what it leaves out first.
+_KEPT = ("eps", "fold", "certified [95%]")
+_FIRST_TO_GO = ("n", "abstains", "clean", "gap", "attack", "attacked [95%]")
 
 
 def show(records: Sequence[Record]) -> Table | console.Lines | None:
     """One row for each record with certificates; None where there is none. Figures in percent.
 
-    The robust accuracy of the smoothed system lies between the certified and the attacked one.
+    The robust accuracy of the smoothed system lies between the certified and the attacked one. The folds of a
+    cross-validation are pooled in one row, as on the leaderboard's page, and follow it, one a row.
     """
     rows = [record for record in records if record.status == "ok" and record.certified is not None]
     if not rows:
         return None
     names, shared = without_shared_params([formatted(record.defense) for record in rows])
+    named = dict(zip((id(record) for record in rows), names, strict=True))
     title = "   ".join(filter(None, ["Certified and attacked, L2", shared and f"all {shared}"]))
-    columns = ("defense", "attack", *_FIGURES)
-    found = [_cells(name, record) for name, record in zip(names, rows, strict=True)]
-    table = console.filled(title, columns, found, _FIGURES)
+    cells = []
+    for own in _with_their_folds(rows):
+        if own[0].dataset.fold is None:
+            cells += [_cells(named[id(record)], record) for record in own]
+        else:
+            cells.append(_pooled(named[id(own[0])], own))
+            cells += [_cells("", record) | {"attack": ""} for record in own]
+    folded = any(record.dataset.fold is not None for record in rows)
+    columns = ("defense", "attack", *(("fold",) if folded else ()), *_FIGURES)
+    found = [[row[column] for column in columns] for row in cells]
+    table = console.filled(title, columns, found, _FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
     if isinstance(table, Table):
         table.columns[0].no_wrap = False
     return table
 
 
-def _cells(name: str, record: Record) -> list[str]:
+def _with_their_folds(rows: Sequence[Record]) -> list[list[Record]]:
+    """Each record alone, and the folds of one row of the leaderboard together."""
+    pools = [row.records for board in certified_boards(rows) for row in board.rows]
+    place = {record.cell_id: at for at, pool in enumerate(pools) for record in pool}
+    found: dict[object, list[Record]] = {}
+    for record in rows:
+        key = id(record) if record.dataset.fold is None else place.get(record.cell_id, record.cell_id)
+        found.setdefault(key, []).append(record)
+    return list(found.values())
+
+
+def _pooled(name: str, folds: Sequence[Record]) -> dict[str, str]:
+    """A row of what was measured in all folds; how many these are, where some are missing."""
+    first, fold = folds[0], folds[0].dataset.fold
+    ((bounds,),) = (board.rows for board in certified_boards(folds))
+    images = sum(record.n for record in folds)
+    patients = [record.patients for record in folds if record.patients is not None]
+    assert fold is not None
+    return {
+        **_cells(name, first),
+        "fold": f"all {fold.of}" if len(folds) == fold.of else f"{len(folds)} of {fold.of}",
+        "clean": percent(bounds.clean.value if bounds.clean else None),
+        "certified [95%]": with_interval(bounds.certified),
+        "attacked [95%]": with_interval(bounds.attacked),
+        "gap": percent(bounds.gap),
+        "abstains": percent(bounds.abstained / images),
+        "n": images_and_patients(images, sum(patients) if len(patients) == len(folds) else None),
+    }
+
+
+def _cells(name: str, record: Record) -> dict[str, str]:
     figures = record.metrics
-    return [
-        name,
-        attack_of(record),
-        f"{record.threat.eps:.4g}",
-        percent(figures.get("clean_accuracy")),
-        share(record, "certified_accuracy"),
-        share(record, "robust_accuracy"),
-        percent(figures.get("certified_gap")),
-        percent(figures.get("certified_abstained")),
-        images_and_patients(record.n, record.patients),
-    ]
+    return {
+        "defense": name,
+        "attack": attack_of(record),
+        "fold": str(record.dataset.fold.number) if record.dataset.fold else "",
+        "eps": f"{record.threat.eps:.4g}",
+        "clean": percent(figures.get("clean_accuracy")),
+        "certified [95%]": share(record, "certified_accuracy"),
+        "attacked [95%]": share(record, "robust_accuracy"),
+        "gap": percent(figures.get("certified_gap")),
+        "abstains": percent(figures.get("certified_abstained")),
+        "n": images_and_patients(record.n, record.patients),
+    }
 
 
 def lines(records: Sequence[Record]) -> Iterator[str]:

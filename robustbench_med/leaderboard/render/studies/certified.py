@@ -78,7 +78,8 @@ def _learned(boards: Sequence[StudyBoard[Bounds]], titles: Titles) -> str:
     assert best.certified is not None
     return (
         f"{titles.board(board.title)}: no attack within {best.eps_text} can leave less than "
-        f"{with_interval(best.certified)} % of the images of {titles.of(best.system)}; the best that was tried left {with_interval(best.attacked)} %."
+        f"{with_interval(best.certified)} % of the images of {titles.of(best.system)}; the best that was tried left "
+        f"{with_interval(best.attacked)} %."
     )
 
 
