@@ -105,6 +105,13 @@ def records_twice(root: Path) -> None:
     shutil.copy(other / "records" / "a.jsonl", root / "records" / "zz.jsonl")
 
 
+def other_options(root: Path) -> None:
+    """Our cell once more, with its results, on a board of its own."""
+    threat = ladder_record().threat.model_dump(mode="json") | {"eps": 16 / 255}
+    other = folder(root / "x", ladder_record("0", SAFE, threat=threat, created="2026-05-01T00:00"))
+    shutil.copy(other / "records" / "a.jsonl", root / "records" / "zz.jsonl")
+
+
 def a_fold_of_its_own(root: Path) -> None:
     """The record says that it is one of three folds; its data set is a single split."""
     data = ladder_record().dataset.model_dump(mode="json") | {"fold": {"number": 0, "of": 3, "pool": "p"}}
@@ -127,6 +134,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a cell of ours": (a_cell_of_ours, "cell 0 is there already"),
     "a cell of another submission": (a_cell_of_another_submission, "cell 1 is there already"),
     "a cell with another result": (records_twice, "the record of cell 0 says 1.0"),
+    "a cell with other options": (other_options, r"cell 0 is there twice with other options \(threat\.eps\)"),
     "a fold of a single split": (a_fold_of_its_own, "is said to be of fold 0 of 3"),
     "more images than there are": (more_images_than_there_are, "has image 19; there are 16"),
 }

@@ -20,6 +20,7 @@ from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.identical import identical
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import RowRecords, rows, unique
+from robustbench_med.leaderboard.ranking.worst_case import Against
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -148,14 +149,11 @@ def _board(
     )
 
 
-def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> dict[str, list[Evidence]]:
-    """Evidence on cells of a board, by the digest of the weights it is against, in order of names."""
-    against = {record.cell_id: str(identity.weights(record)[1]) for record in records} if evidence else {}
-    found: dict[str, list[Evidence]] = defaultdict(list)
-    for each in sorted(evidence, key=lambda each: each.name):
-        if each.cell_id in against:
-            found[against[each.cell_id]].append(each)
-    return found
+def _on_board(records: Sequence[Record], evidence: Sequence[Evidence]) -> list[Against]:
+    """Evidence on cells of a board, in order of names."""
+    cells = {record.cell_id: record for record in records} if evidence else {}
+    ordered = sorted(evidence, key=lambda each: each.name)
+    return [(cells[each.cell_id], each) for each in ordered if each.cell_id in cells]
 
 
 def _section(board: str, key: tuple[Any, ...], entries: Sequence[Entry]) -> Section:

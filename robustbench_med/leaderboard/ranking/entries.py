@@ -15,9 +15,8 @@ from robustbench_med.leaderboard.ranking.clients import DETECTOR, METRICS, per_c
 from robustbench_med.leaderboard.ranking.eligibility import earlier, faults, single_faults
 from robustbench_med.leaderboard.ranking.pool import Pooled, cells
 from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, oblivious, outcomes_of
-from robustbench_med.leaderboard.ranking.worst_case import lowered_by, worst_cases
+from robustbench_med.leaderboard.ranking.worst_case import Against, lowered_by, worst_cases
 from robustbench_med.leaderboard.sources.claims import Publications
-from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.records.record import Record
@@ -33,7 +32,7 @@ class Known:
     Attributes:
         outcomes: per-image results by cell.
         published: claims and papers.
-        evidence: that on the row's board, by the digest of the weights.
+        evidence: that on the row's board.
         lesion: class of lesions of the data set.
         system: key of the system after which the row is called.
         owners: the submission of a cell that was not measured here.
@@ -43,7 +42,7 @@ class Known:
 
     outcomes: Mapping[str, ImageResults]
     published: Publications
-    evidence: Mapping[str, Sequence[Evidence]]
+    evidence: Sequence[Against]
     lesion: int | None = None
     system: str = ""
     owners: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +55,7 @@ def entry(row: RowRecords, known: Known) -> Entry:
     records = row.records
     own = outcomes_of(records, known.outcomes)
     measured = all(record.status == "ok" for record in records)
-    claims = oblivious(row) if measured else ()
+    claims = oblivious(_vouched(row, known)) if measured else ()
     cases = worst_cases(row, claims, known.outcomes, known.evidence) if measured else []
     answers = [each.answers for each in cases if each.answers is not None]
     answers = answers if len(answers) == len(cases) else []
@@ -129,6 +128,13 @@ def _unverified(records: Sequence[Record], known: Known) -> Iterator[str]:
     """Why a submission has no rank: figures that no maintainer has seen again prove nothing."""
     if known.owner and any(record.cell_id not in known.words for record in records):
         yield f"submitted as {known.owner}, and not verified by a maintainer yet"
+
+
+def _vouched(row: RowRecords, known: Known) -> RowRecords:
+    """The row without records of a submission that no maintainer has verified: a claim is taken from none of them."""
+    if not known.owner:
+        return row
+    return replace(row, others=tuple(each for each in row.others if each.cell_id in known.words))
 
 
 def _verified(records: Sequence[Record], known: Known) -> str:

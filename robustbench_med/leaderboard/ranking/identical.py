@@ -67,6 +67,15 @@ def _deployed(record: Record) -> Any:
     return identity.digest_of(record.dataset.digest, record.dataset.partition, digest, facts, sorted(record.unseen))
 
 
+def same_deployed(one: Record, two: Record) -> bool:
+    """Whether two records say that they are of the same data, weights and parts, purified as strongly."""
+    first, second = (each.defense.parts for each in (one, two))
+    if not all("strength" in each.model_fields_set for each in (first, second)) or first.strength != second.strength:
+        return False
+    facts = _deployed(one)
+    return facts is not None and facts == _deployed(two)
+
+
 def _agree(ones: Sequence[Record], twos: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> bool:
     """Whether no record contradicts that two systems with the same weights and parts are one.
 

@@ -19,10 +19,14 @@ import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Answers, Classes, Shares, withstood
+from robustbench_med.leaderboard.ranking.identical import same_deployed
 from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, outcomes_of, same_weights
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
+
+#: Evidence, with the record of the cell that it is against.
+Against = tuple[Record, Evidence]
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,11 @@ def worst_cases(
     row: RowRecords,
     claims: Sequence[Record],
     outcomes: Mapping[str, ImageResults],
-    evidence: Mapping[str, Sequence[Evidence]],
+    evidence: Sequence[Against],
 ) -> list[WorstCase]:
     """The worst case for each set of weights of a row, in the order of its records.
 
-    ``claims`` are the records of attackers who do not know the defense, ``evidence`` is by the digest of the weights.
+    ``claims`` are the records of attackers who do not know the defense, ``evidence`` is that of the board.
     """
     return [
         _worst_case(row, own, [each for each in claims if identity.weights(each) == key], outcomes, evidence)
@@ -80,7 +84,7 @@ def _worst_case(
     own: Sequence[Record],
     claims: Sequence[Record],
     outcomes: Mapping[str, ImageResults],
-    evidence: Mapping[str, Sequence[Evidence]],
+    evidence: Sequence[Against],
 ) -> WorstCase:
     kept = outcomes_of(own, outcomes)
     first = kept[0]
@@ -93,7 +97,8 @@ def _worst_case(
     for other, each in zip(others, outcomes_of(others, outcomes), strict=True):
         if each is not None:
             found.append((identity.protocol(other), each, None))
-    told = [(f"{each.attack} ({each.paper.text})", each.outcome, each.choice) for each in _against(own[0], evidence)]
+    against = _against(row, own[0], evidence)
+    told = [(f"{each.attack} ({each.paper.text})", each.outcome, each.choice) for each in against]
     attacks = list(_attacks(base, [*found, *told], noisy))
     claim = next((claim for each in outcomes_of(claims, outcomes) if (claim := _on(base, each)) is not None), None)
     attacked, lowered = _lowest(base, attacks, claim)
@@ -101,8 +106,15 @@ def _worst_case(
     return WorstCase(answers, claim, lowered, len(own) == 1 and np.array_equal(attacked, base.attacked))
 
 
-def _against(record: Record, evidence: Mapping[str, Sequence[Evidence]]) -> Sequence[Evidence]:
-    return evidence.get(str(identity.weights(record)[1]), ())
+def _against(row: RowRecords, record: Record, evidence: Sequence[Against]) -> list[Evidence]:
+    """Evidence against the weights of a record, deployed as in its row: another system may hold the same weights."""
+    own = {each.cell_id for each in (*row.records, *row.others)}
+    return [
+        each
+        for target, each in evidence
+        if identity.weights(target) == identity.weights(record)
+        and (target.cell_id in own or same_deployed(target, record))
+    ]
 
 
 def _attacks(
