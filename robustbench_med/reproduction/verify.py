@@ -136,12 +136,9 @@ class Verifier:
         if not same:
             ids = f"{record.cell_id} -> {planned_id(cell, record)}"
             return Finding(record, "differs", (f"cell id: {ids}: parameters are others; it was not run",))
-        runner = Runner(replace(config, weights=weights), self.registry, self.progress)
-        runner.loader = loader
-        (again,) = [each for each in runner.run() if each.role == record.role]
+        again, made = self.measured(record, replace(config, weights=weights), loader)
         if others := compare.other_digests(record, again):
             return Finding(record, "digest", tuple(others))
-        made = folder / SAMPLES / f"{again.cell_id}.parquet"
         notes = [*self._figures(record, again, made, cell, loader), *other_images(record, samples, images, made)]
         if again.cell_id != record.cell_id:
             notes.append(f"cell id: {record.cell_id} -> {again.cell_id}")
@@ -153,6 +150,13 @@ class Verifier:
         away = elsewhere(record, device)
         within = bool(away) and close(record, again, images, made)
         return Finding(record, "within" if within else "differs", (*notes, *away))
+
+    def measured(self, record: Record, config: RunConfig, loader: Loader) -> tuple[Record, Path]:
+        """The cell of a record, measured again as ``config`` says, and the file with the results of its images."""
+        runner = Runner(config, self.registry, self.progress)
+        runner.loader = loader
+        (again,) = [each for each in runner.run() if each.role == record.role]
+        return again, config.out / SAMPLES / f"{again.cell_id}.parquet"
 
     def _figures(self, record: Record, again: Record, made: Path, cell: Cell, loader: Loader) -> list[str]:
         """In what the record does not follow from the images of the cell that was measured again.

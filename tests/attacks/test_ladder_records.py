@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import trained_toys
 from helpers.paths import TOY
 
 import robustbench_med as rbmed
@@ -18,10 +19,8 @@ from robustbench_med.plugins.specs import ACCESS
 def toys(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        registry = Registry(files=[TOY])
-        for defense in ("guarded", "bare"):
-            rbmed.train_defense(defense, "stripes", registry=registry)
-        yield registry
+        trained_toys.place()
+        yield Registry(files=[TOY])
 
 
 def test_a_ladder_leaves_a_record_of_every_rung(toys: Registry, tmp_path: Path) -> None:

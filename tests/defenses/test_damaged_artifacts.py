@@ -24,18 +24,30 @@ from robustbench_med.records.record import Record
 Run = Callable[..., Result]
 
 
+def call(out: str, *more: str) -> Result:
+    """``rbmed run`` of one cell."""
+    fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--attack", "shift", "--eps", "1/10")
+    return CliRunner().invoke(app, ["-p", str(TOY), "run", *fixed, "--access", "oblivious", "--out", out, *more])
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home in which the cell was trained, and with the results of its first run."""
+    folder = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RBMED_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        done = call("first", "--train")
+        assert done.exit_code == 0, done.output
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """``rbmed run --train`` of one cell, in a home of its own; the first run has trained and measured."""
+def run(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Further runs, in a copy of that folder."""
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("RBMED_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-
-    def call(out: str, *more: str) -> Result:
-        fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--attack", "shift", "--eps", "1/10")
-        return CliRunner().invoke(app, ["-p", str(TOY), "run", *fixed, "--access", "oblivious", "--out", out, *more])
-
-    done = call("first", "--train")
-    assert done.exit_code == 0, done.output
     return call
 
 

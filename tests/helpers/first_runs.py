@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from helpers import trained_toys
 from helpers.paths import TOY
 from robustbench_med.cli.main import app
 from robustbench_med.records.folder import open_results
@@ -38,8 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         def call(*args: object) -> Result:
             return CliRunner().invoke(app, ["-p", str(TOY), *map(str, args)])
 
-        for defense in ("guarded", "bare"):
-            assert call("train", defense, "--dataset", "stripes").exit_code == 0
+        trained_toys.place()
         first = call("run", *CELL, "--out", "first")
         assert first.exit_code == 0, first.output
         table = Path("grid.toml")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import robustbench_med as rbmed
+from helpers import trained_toys
 from helpers.paths import HELPERS, TOY
 from robustbench_med.plugins.registry import Registry
 
@@ -28,10 +29,8 @@ VOLATILE = {"created", "seconds", "peak_memory_mib", "trained"}
 
 def trained() -> Registry:
     """The toys, with weights for both defenses, under RBMED_HOME."""
-    registry = Registry(files=FILES)
-    for defense in ("guarded", "bare"):
-        rbmed.train_defense(defense, "stripes", registry=registry)
-    return registry
+    trained_toys.place()
+    return Registry(files=FILES)
 
 
 def run(registry: Registry, out: Path, **options: Any) -> list[rbmed.Record]:

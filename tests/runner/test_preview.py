@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import Result
+from helpers import trained_toys
 from helpers.paths import TOY
 from typer.testing import CliRunner
 
@@ -43,10 +44,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """The toy plugin, both of its defenses trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        registry = Registry(files=[TOY])
-        for defense in ("guarded", "bare"):
-            rbmed.train_defense(defense, "stripes", registry=registry)
-        yield registry
+        trained_toys.place()
+        yield Registry(files=[TOY])
 
 
 def preview(toys: Registry, tmp_path: Path, **options: object) -> Preview:

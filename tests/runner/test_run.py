@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import trained_toys
 from helpers.paths import TOY
 
 import robustbench_med as rbmed
@@ -40,10 +41,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """The toy plugin, both of its defenses trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        registry = Registry(files=[TOY])
-        for defense in ("guarded", "bare"):
-            rbmed.train_defense(defense, "stripes", registry=registry)
-        yield registry
+        trained_toys.place()
+        yield Registry(files=[TOY])
 
 
 def run(toys: Registry, tmp_path: Path, **options: object):

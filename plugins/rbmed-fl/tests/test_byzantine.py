@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-import rbmed_fl.plugin
 from rbmed_fl.byzantine import KINDS, parse_byzantine
 from rbmed_fl.byzantine.backdoor import Trigger, stamp
 from rbmed_fl.local_training import LocalRound
@@ -16,7 +15,7 @@ from rbmed_fl.strategies.fedmoe import FedMoE
 from rbmed_fl.strategies.krum import Bulyan, Krum, MultiKrum
 from robustbench_med import Budget, Classifier, Split, ThreatModel, TrainJob
 from robustbench_med.errors import BadParameter
-from robustbench_med.testing import check_plugin, toy_images, toy_target
+from robustbench_med.testing import toy_images, toy_target
 
 NAMES = ("north", "south", "west")
 SHORT = {"rounds": 1, "local_epochs": 2, "batch_size": 8}
@@ -120,10 +119,6 @@ def test_the_trigger_attack_stamps_the_same_and_stays_in_the_ball():
         made = Trigger().run(model, x, y, ThreatModel(eps=eps), Budget(), rng)
         torch.testing.assert_close(made, x + (stamp(x) - x).clamp(-eps, eps))
     assert torch.equal(Trigger().run(model, x, y, ThreatModel(eps=1.0), Budget(), rng), stamp(x))
-
-
-def test_the_plugin_keeps_the_contract():
-    check_plugin(rbmed_fl.plugin)
 
 
 # --- which clients ---
