@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
+from importlib import import_module
 
 import pytest
 
@@ -32,6 +33,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
     It would look at them again and again: half a second each time, and each cell that is measured asks for two.
     """
+    # It looks for what refers to a generator of random numbers, and would not find what is kept away.
+    import_module("hypothesis")
     gc.disable()
     try:
         return (yield)
