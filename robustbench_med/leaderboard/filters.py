@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 from robustbench_med.errors import BadParameter
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import TRACKS, Entry
+from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.clients import METRICS
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.plugins.specs import NORMS
+from robustbench_med.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,12 @@ def chosen(boards: Sequence[Board], choice: Choice) -> list[Board]:
         BadParameter: no board has a value; the message lists the valid ones.
     """
     check_words(choice)
-    _check(boards, choice)
-    eps = None if choice.eps is None else _eps(choice.eps)
+    check_values([record for board in boards for entry in board.entries for record in entry.records], choice)
     found = []
     for board in boards:
         if choice.dataset not in (None, board.dataset) or choice.norm not in (None, board.norm):
             continue
-        if eps is not None and not math.isclose(eps, board.eps, rel_tol=1e-6):
+        if choice.eps is not None and not _near(choice.eps)(board.eps):
             continue
         all_sections = [replace(each, entries=tuple(_entries(each.entries, choice))) for each in board.sections]
         sections = [section for section in all_sections if section.entries]
@@ -74,6 +76,25 @@ def check_words(choice: Choice) -> None:
         _eps(choice.eps)
     if choice.sort:
         columns(choice.sort)
+
+
+def check_values(records: Iterable[Record], choice: Choice) -> None:
+    """Check what records alone tell, before images are read and rows are ranked.
+
+    Raises:
+        BadParameter: no record has a value; the message lists the valid ones.
+    """
+    measured = [record for record in records if record.status == "ok"]
+    radii = {record.threat.eps: identity.eps_text(record) for record in measured}
+    valid = {
+        "dataset": sorted({record.dataset.name for record in measured}),
+        "client": sorted({client for record in measured for client in record.clients}),
+        "eps": [radii[eps] for eps in sorted(radii)],
+    }
+    for name, values in valid.items():
+        asked = getattr(choice, name)
+        if asked is not None and asked not in values and not (name == "eps" and any(map(_near(asked), radii))):
+            raise BadParameter(f"--{name} {asked}: no row has it; valid: {', '.join(values) or 'none'}")
 
 
 def columns(names: str, valid: Sequence[str] = tuple(BY_NAME)) -> list[Column]:
@@ -119,16 +140,9 @@ def _of_client(entries: Sequence[Entry], client: str) -> Iterator[Entry]:
     yield from sorted(found, key=lambda entry: -entry.worst.value if entry.worst else 0.0)
 
 
-def _check(boards: Sequence[Board], choice: Choice) -> None:
-    entries = [entry for board in boards for entry in board.entries]
-    valid: dict[str, list[str]] = {
-        "dataset": sorted({board.dataset for board in boards}),
-        "client": sorted({client for entry in entries for client in entry.clients}),
-    }
-    for name, values in valid.items():
-        asked = getattr(choice, name)
-        if asked is not None and asked not in values:
-            raise BadParameter(f"--{name} {asked}: no row has it; valid: {', '.join(values) or 'none'}")
+def _near(eps: str) -> Callable[[float], bool]:
+    """Whether a radius is this one, however it was written."""
+    return partial(math.isclose, _eps(eps), rel_tol=1e-6)
 
 
 def _eps(text: str) -> float:

@@ -78,12 +78,25 @@ def test_show_filters_sorts_and_picks_columns(tmp_path: Path) -> None:
     assert "without rank" not in show(tmp_path, "--ranked")[1]
     assert "guarded" not in show(tmp_path, "--norm", "l2")[1]
     assert "guarded" in show(tmp_path, "--eps", "4/255", "--track", "static", "--dataset", "d")[1]
-    assert "no row" in show(tmp_path, "--eps", "8/255")[1]
+    assert "no row matches" in show(tmp_path, "--eps", "0.01568627450980392", "--norm", "l2")[1]
     rows = show(tmp_path, "--ranked", "--sort", "defense", "--columns", "defense")[1]
     assert rows.index("bare") < rows.index("guarded") < rows.index("held")
     boards = json.loads(show(tmp_path, "--format", "json", "--client", "b")[1])["boards"]
     assert boards[0]["sections"][0]["entries"][0]["worst"]["value"] == pytest.approx(29 / 64)
     assert boards[0]["sections"][0]["entries"][0]["rank"] is None
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [("--dataset", "nope", "d"), ("--client", "nowhere", "a, b"), ("--eps", "8/255", "4/255")],
+)
+def test_a_value_that_no_row_has_is_told_before_images_are_read(
+    tmp_path: Path, option: str, value: str, valid: str
+) -> None:
+    example(tmp_path)
+    (tmp_path / "outcomes" / "damaged.jsonl").write_text("{")
+    code, told = show(tmp_path, option, value)
+    assert (code, told.splitlines()[-1]) == (2, f"error: {option} {value}: no row has it; valid: {valid}")
 
 
 def test_ranked_leaves_out_rows_of_an_earlier_revision() -> None:

@@ -141,12 +141,15 @@ def show(
     from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
     from robustbench_med.leaderboard.render.latex import to_tex
     from robustbench_med.leaderboard.render.markdown import to_markdown
-    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, records_of
 
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
-    filters.check_words(choice)  # before all records are read
-    boards = filters.chosen(read_sources(root or default_folder()).boards(), choice)
+    filters.check_words(choice)
+    root = root or default_folder()
+    if any((dataset, eps, client)) and (records := records_of(root)):  # before images are read and rows are ranked
+        filters.check_values(records, choice)
+    boards = filters.chosen(read_sources(root).boards(), choice)
     if form == "table":
         for board in boards:
             _print(board, wanted)

@@ -94,6 +94,17 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def records_of(root: Path) -> list[Record]:
+    """The records of the boards, without their images: what is read soonest, and checked first.
+
+    Raises:
+        DataError: a line is no record.
+    """
+    found = [record for path in sorted((root / RECORDS).glob("*.jsonl")) for record in read_records(path)]
+    submitted = (read_submission(path).records for path in sorted((root / SUBMISSIONS).glob("*.json")))
+    return [*found, *(record for records in submitted for record in records)]
+
+
 @no_collection()
 def read_sources(root: Path) -> Sources:
     """Read a leaderboard's folder.
