@@ -133,6 +133,15 @@ def filled(
     return made
 
 
+def telling_apart(columns: Sequence[str], rows: Sequence[Sequence[str]], but: Sequence[str]) -> list[str]:
+    """The columns, ``but`` these, in which rows of one defense differ: without them no one can tell which is which."""
+    of: dict[str, list[Sequence[str]]] = {}
+    for each in rows:
+        of.setdefault(each[columns.index("defense")], []).append(each)
+    differ = {at for alike in of.values() for at, cells in enumerate(zip(*alike, strict=True)) if len(set(cells)) > 1}
+    return [columns[at] for at in sorted(differ) if columns[at] not in but]
+
+
 def show_table(made: Table | Lines) -> None:
     """Print a table on stdout."""
     out.print(made, soft_wrap=isinstance(made, Lines), end="" if isinstance(made, Lines) else "\n")

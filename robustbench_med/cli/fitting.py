@@ -13,13 +13,16 @@ from rich.text import Text
 
 #: Width that text with spaces is folded to at least; narrower, it would be a word a line.
 PROSE = 24
+#: After which signs names go on in a new line: at first, and where that is not enough.
+ENDS = (",", ",:", ",:=")
 
 
 class FittingTable(Table):
     """A table whose columns are left out, one after the other, until the rest fits the width.
 
     Names go on in a new line after a comma; those of the first column only where they would take more than half the
-    width. Words are never broken otherwise, unless the columns that stay (the first, and those in `keep`) do not fit.
+    width. Where the columns that stay (the first, and those in `keep`) do not fit, they also do after a colon, and
+    then after an equals sign. Words are never broken otherwise, unless these do not fit either.
     """
 
     keep: Sequence[str] = ()
@@ -60,9 +63,12 @@ class FittingTable(Table):
 
     def _narrowed(self, columns: Sequence[Column], room: int) -> list[Column]:
         """The columns with widths that fit: the widest of those that can be folded gives way."""
+        ends = ENDS[0]
         if sum(map(_least, columns)) > room:  # names are folded: a column that must not be would lose letters
             columns = [replace(column, no_wrap=column.justify == "right") for column in columns]
-        least, widths = list(map(_least, columns)), list(map(_whole, columns))
+            fitting = (ends for ends in ENDS if sum(_least(column, ends) for column in columns) <= room)
+            ends = next(fitting, ENDS[-1])
+        least, widths = [_least(column, ends) for column in columns], list(map(_whole, columns))
         if sum(least) > room:
             return list(columns)
         if sum(widths) <= room:
@@ -74,7 +80,7 @@ class FittingTable(Table):
             replace(
                 column,
                 width=width,
-                _cells=[_folded(cell, width) for cell in column.cells] if _folds(column) else column._cells,
+                _cells=[_folded(cell, width, ends) for cell in column.cells] if _folds(column) else column._cells,
             )
             for column, width in zip(columns, widths, strict=True)
         ]
@@ -98,13 +104,14 @@ def _whole(column: Column) -> int:
     return max(map(cell_len, _texts(column)))
 
 
-def _least(column: Column) -> int:
-    """The width at which no word is broken."""
+def _least(column: Column, ends: str = ENDS[0]) -> int:
+    """The width at which no word is broken; names go on in a new line after one of ``ends``."""
     if column.no_wrap:
         return _whole(column)
     texts = _texts(column)
-    words = (word for text in texts for word in (_words(text) if _folds(column) else text.split()))
-    return max(max(map(cell_len, words), default=0), min(_whole(column), PROSE))
+    words = (word for text in texts for word in (_words(text, ends) if _folds(column) else text.split()))
+    prose = PROSE if any(" " in text for text in texts[1:]) else 0
+    return max(max(map(cell_len, words), default=0), min(_whole(column), prose))
 
 
 def _folds(column: Column) -> bool:
@@ -112,21 +119,21 @@ def _folds(column: Column) -> bool:
     return column.justify != "right" and not column.no_wrap
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str, ends: str) -> list[str]:
     """What stays in a line: ``shielded:jpeg,quality=50`` may go on after the comma."""
-    return [word for word in re.split(r"(?<=,)(?=\S)|\s+", text) if word]
+    return [word for word in re.split(rf"(?<=[{ends}])(?=\S)|\s+", text) if word]
 
 
-def _folded(cell: RenderableType, width: int) -> RenderableType:
-    """The cell with line breaks after commas where its words are too long; rich breaks lines at spaces by itself."""
+def _folded(cell: RenderableType, width: int, ends: str) -> RenderableType:
+    """The cell with line breaks after ``ends`` where its words are too long; rich breaks lines at spaces by itself."""
     if not isinstance(cell, str | Text):
         return cell
     plain, breaks, used = cell.plain if isinstance(cell, Text) else cell, [], 0
-    for found in re.finditer(r"[^\s,]*(?:,+|\s+|$)", plain):
+    for found in re.finditer(rf"[^\s{ends}]*(?:[{ends}]+|\s+|$)", plain):
         word = cell_len(found[0].rstrip())
         if used + word > width:
             used = 0
-            if found.start() and plain[found.start() - 1] == ",":
+            if found.start() and plain[found.start() - 1] in ends:
                 breaks.append(found.start())
         used += cell_len(found[0])
     if isinstance(cell, Text):

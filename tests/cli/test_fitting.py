@@ -104,3 +104,26 @@ def test_a_long_name_is_folded_after_commas_before_columns_are_left_out() -> Non
     assert "156" in text
     assert "left out" not in text
     assert [part in text for part in ("undefended:strategy=[fedavg:rounds=80,", "autocast=true]")] == [True, True]
+
+
+def test_names_go_on_after_a_colon_where_the_columns_that_stay_do_not_fit() -> None:
+    made = console.table("defense", "attack", "robust", right=("robust",), keep=("attack", "robust"))
+    made.padding = (0, 1, 0, 0)
+    console.row(made, "shielded:purifier=[bit-depth:gradient=straight]", "art:ProjectedGradientDescent,steps=5", "93.8")
+    text = shown(made, 60)
+    assert "left out" not in text
+    for word in ("shielded:", "bit-depth:", "gradient=", "straight]", "ProjectedGradientDescent,", "93.8"):
+        assert word in text
+    # Alone, the attack needs no more lines than commas give it.
+    made = console.table("defense", "attack", keep=("attack",))
+    console.row(made, "undefended", "art:ProjectedGradientDescent,steps=5")
+    assert "art:ProjectedGradientDescent," in shown(made, 60)
+
+
+def test_what_tells_rows_of_one_defense_apart_stays() -> None:
+    columns = ["defense", "attack", "sees", "robust"]
+    rows = [["a", "pgd", "full", "1"], ["a", "apgd", "full", "2"], ["b", "apgd", "oblivious", "3"]]
+    assert console.telling_apart(columns, rows, ("robust",)) == ["attack"]
+    rows.append(["b", "apgd", "full", "3"])
+    assert console.telling_apart(columns, rows, ("robust",)) == ["attack", "sees"]
+    assert console.telling_apart(columns, [], ("robust",)) == []

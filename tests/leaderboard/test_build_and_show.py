@@ -99,6 +99,15 @@ def test_a_value_that_no_row_has_is_told_before_images_are_read(
     assert (code, told.splitlines()[-1]) == (2, f"error: {option} {value}: no row has it; valid: {valid}")
 
 
+def test_the_log_of_an_unknown_defense_is_an_error(tmp_path: Path) -> None:
+    example(tmp_path)
+    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path), "--defense", "gaurded"])
+    assert found.exit_code == 2
+    assert found.output.splitlines()[-1].startswith(
+        "error: --defense gaurded: no record is of it; valid: bare, guarded"
+    )
+
+
 def test_ranked_leaves_out_rows_of_an_earlier_revision() -> None:
     old = entry("old", earlier=True, ranked=False, rank=None, why_not="an earlier revision")
     lost = entry("lost", ranked=False, rank=None, why_not="no ladder")

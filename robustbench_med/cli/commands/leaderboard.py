@@ -12,6 +12,7 @@ from robustbench_med.cli import console
 from robustbench_med.cli.app import LEADERBOARD, CommandGroup, app
 from robustbench_med.cli.console import err, out, plain
 from robustbench_med.cli.options import registry
+from robustbench_med.errors import BadParameter
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.grid.places import check_images
 
@@ -183,10 +184,12 @@ def _table(title: str, entries: Sequence[Entry], columns: list[Column]) -> Table
     filled = [column for column in columns if any(column.text(entry) for entry in entries)]
     right = tuple(column.title for column in filled if column.right)
     names = [column.title for column in filled]
-    table = console.table(*names, title=title, right=right, keep=("defense", "robust [95 %]"))
+    rows = [[column.text(entry) for column in filled] for entry in entries]
+    kept = console.telling_apart(names, rows, (*right, "marks")) if "defense" in names else []
+    table = console.table(*names, title=title, right=right, keep=("defense", "robust [95 %]", *kept))
     table.padding = (0, 1, 0, 0)
-    for entry in entries:
-        console.row(table, *(column.text(entry) for column in filled))
+    for row in rows:
+        console.row(table, *row)
     return table
 
 
@@ -200,10 +203,14 @@ def log(
     from robustbench_med.interfaces.rate import percent
     from robustbench_med.leaderboard.ranking import identity
     from robustbench_med.leaderboard.ranking.history import events
-    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, records_of
 
+    root = root or default_folder()
+    there = sorted({record.defense.name for record in records_of(root)} if defense else ())
+    if there and defense not in there:
+        raise BadParameter(f"--defense {defense}: no record is of it; valid: {', '.join(there)}")
     table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
-    for event in events(read_sources(root or default_folder()).files):
+    for event in events(read_sources(root).files):
         record = event.record
         if (defense and record.defense.name != defense) or (superseded and event.after is None):
             continue

@@ -44,7 +44,8 @@ def show(records: Sequence[Record]) -> Table | console.Lines | None:
     folded = any(record.dataset.fold is not None for record in rows)
     columns = ("defense", "attack", *(("fold",) if folded else ()), *_FIGURES)
     found = [[row[column] for column in columns] for row in cells]
-    table = console.filled(title, columns, found, _FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
+    kept = (*_KEPT, *console.telling_apart(columns, found, _FIGURES))
+    table = console.filled(title, columns, found, _FIGURES, keep=kept, first_to_go=_FIRST_TO_GO)
     if isinstance(table, Table):
         table.columns[0].no_wrap = False
     return table

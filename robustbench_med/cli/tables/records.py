@@ -39,7 +39,8 @@ def show(records: Sequence[Record]) -> Table | console.Lines:
         cells = [{name: cell for name, cell in row.items() if name not in gone} for row in cells]
     columns = list(cells[0]) if cells else ["defense", *_FIGURES]
     rows = [list(row.values()) for row in cells]
-    return console.filled(title, columns, rows, _FIGURES, keep=_KEPT, first_to_go=_FIRST_TO_GO)
+    kept = (*_KEPT, *console.telling_apart(columns, rows, _FIGURES))
+    return console.filled(title, columns, rows, _FIGURES, keep=kept, first_to_go=_FIRST_TO_GO)
 
 
 def contrast(records: Sequence[Record]) -> list[dict[str, str]]:
