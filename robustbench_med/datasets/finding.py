@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from robustbench_med.errors import BadParameter
 from robustbench_med.interfaces.dataset import DataCard, Dataset, Split
+from robustbench_med.interfaces.threat import one_label
 
 
 def finding_number(card: DataCard, finding: str) -> int:
@@ -15,7 +16,7 @@ def finding_number(card: DataCard, finding: str) -> int:
         BadParameter: it is no multi-label data set, or has no such finding.
     """
     if card.task != "multi-label":
-        raise BadParameter(f"--finding {finding}: data set {card.name!r} has one label for each image; leave it out")
+        raise one_label(finding, card.name)
     names = [name.casefold() for name in card.classes]
     if finding not in card.classes and names.count(finding.casefold()) != 1:
         raise BadParameter(f"--finding {finding}: no finding of {card.name!r}; valid: {', '.join(card.classes)}")

@@ -17,12 +17,13 @@ from robustbench_med.grid.filters import read
 from robustbench_med.grid.ladder import preset
 from robustbench_med.grid.options import Ref, listed, reference
 from robustbench_med.grid.requests import attack_label, requests_of, trained_axes
-from robustbench_med.interfaces.threat import unknown_access
+from robustbench_med.interfaces.threat import one_label, unknown_access
 from robustbench_med.plugins import outline
 from robustbench_med.plugins.components import validate_params
 from robustbench_med.plugins.references import FIRST, PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.plugins.specs import ACCESS
+from robustbench_med.plugins.source_names import check_mentioned
+from robustbench_med.plugins.specs import ACCESS, DatasetSpec
 
 #: Parameters of defenses and purifiers that name other components, and the kind of these.
 NAMES = {
@@ -65,6 +66,7 @@ def check_names(config: RunConfig, registry: Registry) -> None:
         if option.metadata["kind"]:
             for ref in _listed(getattr(config, key)):
                 check_component(registry, option.metadata["kind"], reference(ref, key))
+    _check_findings(config, registry)
     for key in STRATEGY_OPTIONS:
         if (value := getattr(config, key)) is not None:
             _check_strategy_option(registry, config.strategy, key, format_ref(reference(value, key)))
@@ -80,6 +82,18 @@ def check_partition(ref: PartRef | str) -> None:
     if scheme is not None:
         with outline.usage_errors_only():
             scheme(ref)
+
+
+def _check_findings(config: RunConfig, registry: Registry) -> None:
+    """Refuse a finding of a data set whose images have one label each, as far as its parameters tell."""
+    for finding in filter(None, (threat.finding for threat in config.threats)):
+        for each in config.dataset:
+            ref = reference(each, "dataset")
+            entry = registry.find("dataset", ref.name)
+            task = getattr(outline.params_of(entry), "model_fields", {}).get("task")
+            single = task is not None and ref.params.get("task", task.default) != "multi-label"
+            if single or (isinstance(entry.spec, DatasetSpec) and not entry.spec.findings):
+                raise one_label(finding, entry.spec.name)
 
 
 def _check_strategy_option(registry: Registry, named: Iterable[Ref], key: str, value: str) -> None:
@@ -149,6 +163,8 @@ def check_component(registry: Registry, kind: str, ref: PartRef | str) -> None:
     """Check a name and its parameters, and those of the components that these name; raises as `check_names`."""
     ref = parse(ref) if isinstance(ref, str) else ref
     entry = registry.find(kind, ref.name)
+    if entry.spec.names and isinstance(name := ref.params.get(FIRST), str):
+        check_mentioned(entry.spec.names, name, f"{kind}/{entry.spec.name}")
     model = outline.params_of(entry)
     if model is None:
         return

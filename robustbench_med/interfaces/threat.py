@@ -55,6 +55,11 @@ OTHER_WORDS = {
 OTHER_WORDS["graybox"] = OTHER_WORDS["greybox"]
 
 
+def one_label(finding: str, dataset: str) -> BadParameter:
+    """The error for a finding of a data set whose images have one label each."""
+    return BadParameter(f"--finding {finding}: data set {dataset!r} has one label for each image; leave it out")
+
+
 def unknown_access(access: str) -> str:
     """The message for a rung that does not exist, with the one that may be meant."""
     meant = OTHER_WORDS.get("".join(filter(str.isalpha, access.lower())))

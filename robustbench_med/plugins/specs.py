@@ -45,6 +45,8 @@ class Spec:
         venue: where that appeared, and when: ``ICLR 2018``.
         reference: the paper or page to cite.
         revision: raised whenever the same parameters would give other numbers; part of the cell id.
+        names: the package, or a folder of it as ``timm/models``, whose source defines what the first parameter names.
+            What occurs nowhere in it is refused before the package, which may be large, is imported.
     """
 
     #: By the name of the class: ``attack`` of `AttackSpec`.
@@ -59,6 +61,7 @@ class Spec:
     venue: str = ""
     reference: str = ""
     revision: int = 1
+    names: str = ""
 
     def __init_subclass__(cls) -> None:
         if Spec in cls.__bases__:  # a plugin's own class of specs is of the same kind
@@ -112,6 +115,7 @@ class DatasetSpec(Spec):
     place of a folder. ``finder`` is ``package.module:function``, called as ``function(place, params)`` before anything
     large is imported: it raises `DataError` where nothing there can be read, and returns the names of the clients, or
     None where more has to be read to tell them. ``sites`` are the clients of a data set that brings its images.
+    ``findings``: an image may have several labels, so that ``--finding`` may name one of them.
     """
 
     licence: str = ""
@@ -120,6 +124,7 @@ class DatasetSpec(Spec):
     root_files: tuple[str, ...] = ()
     finder: str = ""
     sites: tuple[str, ...] = ()
+    findings: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+import robustbench_med as rbmed
 from rbmed_datasets.pixels import Pixels
-from robustbench_med import COLOUR_LOST
 
 LOW, HIGH = 0.5, 99.5
 #: Each volume has a range of its own; its reader has brought it to 0 and 1.
@@ -121,7 +121,7 @@ class Survey:
     def on_colour(self) -> list[str]:
         """For the data card: a line where colour was dropped."""
         count = sum(seen.count for seen in self._seen.values())
-        return [f"{self._colour_lost} of {count} images are {COLOUR_LOST}"] if self._colour_lost else []
+        return [f"{self._colour_lost} of {count} images are {rbmed.COLOUR_LOST}"] if self._colour_lost else []
 
     def notes(self) -> list[str]:
         """For the data card: how values became intensities, and what may be wrong with it."""

@@ -17,6 +17,7 @@ DATASETS = (
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
         sites=("hospital-1", "hospital-2", "hospital-3", "hospital-4"),
+        findings=False,
     ),
     DatasetSpec(
         name="brainsim2",
@@ -27,6 +28,7 @@ DATASETS = (
         licence="ICBM 152 notice (atlas), Apache-2.0 (simulator)",
         synthetic=True,
         sites=("hospital-1", "hospital-2", "hospital-3", "hospital-4"),
+        findings=False,
     ),
     DatasetSpec(
         name="lgg",
@@ -40,6 +42,7 @@ DATASETS = (
         licence="CC BY-NC-SA 4.0",
         needs_root=True,
         finder="rbmed_datasets.places:look_for_patients",
+        findings=False,
     ),
     # Forms in which people have their own images.
     DatasetSpec(
@@ -69,6 +72,7 @@ DATASETS = (
         licence="that of the volumes you bring",
         needs_root=True,
         finder="rbmed_datasets.places:look_for_volumes",
+        findings=False,
     ),
     DatasetSpec(
         name="medmnist",

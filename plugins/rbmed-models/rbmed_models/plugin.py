@@ -41,6 +41,7 @@ MODELS = (
         revision=2,
         summary="An architecture of timm: timm:resnet18",
         title="timm model",
+        names="timm/models",
         reference="Wightman, PyTorch image models, doi:10.5281/zenodo.4414861",
     ),
     ModelSpec(
@@ -49,6 +50,7 @@ MODELS = (
         revision=2,
         summary="An architecture of torchvision: torchvision:resnet18",
         title="torchvision model",
+        names="torchvision/models",
         reference="TorchVision maintainers, github.com/pytorch/vision (2016)",
     ),
     ModelSpec(

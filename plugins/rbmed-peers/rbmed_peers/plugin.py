@@ -11,6 +11,7 @@ from robustbench_med import AttackSpec, hookimpl
 SPECS = (
     AttackSpec(
         name="torchattacks",
+        names="torchattacks/attacks",
         target="rbmed_peers.from_torchattacks:TorchAttacks",
         summary="an attack of torchattacks: torchattacks:PGD,steps=20",
         title="torchattacks",
@@ -31,6 +32,7 @@ SPECS = (
     ),
     AttackSpec(
         name="foolbox",
+        names="foolbox/attacks",
         target="rbmed_peers.from_foolbox:Foolbox",
         summary="an attack of Foolbox: foolbox:LinfPGD,steps=40",
         title="Foolbox",
@@ -42,6 +44,7 @@ SPECS = (
     ),
     AttackSpec(
         name="art",
+        names="art/attacks/evasion",
         target="rbmed_peers.from_art:ART",
         summary="an attack of the Adversarial Robustness Toolbox: art:SquareAttack",
         title="ART",
