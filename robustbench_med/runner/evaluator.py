@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -115,19 +116,25 @@ class Evaluator:
 
     def run(self, job: Job) -> Iterator[Message]:
         """Run one cell; the last message is `Done`, whatever happens."""
-        try:
-            yield from self._run(job)
-        except NotDefined as error:
-            yield Done(status="skipped", reason=str(error))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001
-            # A failure is data: whatever a plugin raises, `SystemExit` included, becomes this cell's record, and the
-            # other cells still run, with networks that this one has not touched.
-            self.loader.forget()
-            yield Done(status="failed", reason=described(error)[:500], traceback=plugin_traceback(error, self.registry))
+        with closing(self._run(job)) as messages:
+            while True:
+                try:
+                    message = next(messages, None)
+                except NotDefined as error:
+                    message = Done(status="skipped", reason=str(error))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # noqa: BLE001
+                    # A failure is data: whatever a plugin raises, `SystemExit` and `GeneratorExit` included, becomes
+                    # this cell's record, and the other cells still run, with networks that it has not touched.
+                    self.loader.forget()
+                    trace = plugin_traceback(error, self.registry)
+                    message = Done(status="failed", reason=described(error)[:500], traceback=trace)
+                if message is None:
+                    return
+                yield message
 
-    def _run(self, job: Job) -> Iterator[Message]:
+    def _run(self, job: Job) -> Generator[Message, None, None]:
         self.loader.pin(job.cell.trained, job.weights)
         if job.cell.surrogate is not None and job.surrogate is not None:
             self.loader.pin(job.cell.surrogate, job.surrogate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,8 +92,17 @@ class Faulty(rbmed.Attack):
                 torch.set_grad_enabled(False)
                 torch.manual_seed(len(KEPT))
                 torch.set_num_threads(2)
+                os.chdir("/")
+                sys.setrecursionlimit(5000)
+                sys.stdout = None  # type: ignore[assignment]
             case "exit":
                 raise SystemExit(self.params.times % 7)
+            case "close":
+                raise GeneratorExit
+            case "stop":
+                raise StopIteration("early")
+            case "group":
+                raise BaseExceptionGroup("several", [KeyboardInterrupt()])
             case "cancel":
                 raise asyncio.CancelledError
             case "control":

@@ -91,6 +91,22 @@ def test_a_claim_that_no_maintainer_verified_is_not_shown(said: bool) -> None:
     assert [each.cell_id for each in found.claim_records] == (["2"] if said else [])
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_attacks_that_no_maintainer_verified_decide_nothing(said: bool) -> None:
+    """Of a system with noise, answers that seem broken on some draws are chosen for others, on which they are right."""
+    draws = np.array([[0, 1, 1, 0, 1, 1, 0, 0]] * 2 + [[1, 1, 1, 1, 0, 1, 0, 0]], dtype=np.int8)
+    ladder, other = ladder_record("1", MORE, draws=3), plain("2", NONE, "full", draws=3)
+    facts = ladder.defense.model_dump(mode="json") | {"randomized": True}
+    records = [record.model_validate(record.model_dump() | {"defense": facts}) for record in (ladder, other)]
+    kept = {
+        "1": replace(outcome("1", MORE), clean=np.zeros((3, 8), dtype=np.int8), attacked=draws),
+        "2": replace(outcome("2", NONE), clean=np.zeros((3, 8), dtype=np.int8), attacked=np.ones_like(draws)),
+    }
+    words = {"1": word("1")} | ({"2": word("2")} if said else {})
+    found = rows(records, outcomes=kept, owners={"1": "s", "2": "s"}, words=words)["1"]
+    assert worst(found) == pytest.approx(0.0 if said else (draws == 0).mean())
+
+
 def test_withheld_answers_to_everything_withstand_nothing() -> None:
     """Abstaining on each image, attacked or not, is no robustness."""
     silent = np.full((1, 8), -1, dtype=np.int8)

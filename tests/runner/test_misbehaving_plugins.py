@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ REASONS = {
     "range": "outside [0, 1]",
     "none": "OutsideThreatModel: the attack returned a NoneType, not images",
     "exit": "SystemExit: a plugin ended the program (",
+    "close": "GeneratorExit: no message",
+    "stop": "RuntimeError: generator raised StopIteration",
+    "group": "BaseExceptionGroup: several (1 sub-exception)",
     "cancel": "CancelledError: no message",
     "control": "RuntimeError: a b\\u202ec\\udc80 d",
     "mute": "_Mute: its message cannot be shown",
@@ -54,8 +58,10 @@ def test_a_fault_in_the_middle_of_a_cell_leaves_no_figures(toys: Registry, tmp_p
 
 def test_settings_that_a_plugin_changes_do_not_outlive_its_call(toys: Registry, tmp_path: Path) -> None:
     before = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
+    process = (Path.cwd(), sys.getrecursionlimit(), sys.stdout)
     records = run(toys, tmp_path / "a", attack=["faulty:how=meddle", "shift"])
     after = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state())
+    assert process == (Path.cwd(), sys.getrecursionlimit(), sys.stdout), "relative results went elsewhere"
     assert before[:3] == after[:3]
     assert torch.equal(before[3], after[3])
     assert [record.status for record in records] == ["ok", "ok"]

@@ -52,10 +52,11 @@ class Known:
 
 def entry(row: RowRecords, known: Known) -> Entry:
     """The entry of a row, without rank."""
+    row = _vouched(row, known)
     records = row.records
     own = outcomes_of(records, known.outcomes)
     measured = all(record.status == "ok" for record in records)
-    claims = oblivious(_vouched(row, known)) if measured else ()
+    claims = oblivious(row) if measured else ()
     cases = worst_cases(row, claims, known.outcomes, known.evidence) if measured else []
     answers = [each.answers for each in cases if each.answers is not None]
     answers = answers if len(answers) == len(cases) else []
@@ -131,7 +132,10 @@ def _unverified(records: Sequence[Record], known: Known) -> Iterator[str]:
 
 
 def _vouched(row: RowRecords, known: Known) -> RowRecords:
-    """The row without records of a submission that no maintainer has verified: a claim is taken from none of them."""
+    """The row without further records of a submission that no maintainer has verified: they decide nothing.
+
+    They could give it any claim, and answers by which the worst attack on each image is chosen.
+    """
     if not known.owner:
         return row
     return replace(row, others=tuple(each for each in row.others if each.cell_id in known.words))
