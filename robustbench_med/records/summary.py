@@ -55,9 +55,10 @@ def worst_client(record: Record) -> str:
 
 
 def settings(record: Record) -> str:
-    """What decides how strong the attack was: every parameter, noise draws, limits of calls, the seed."""
+    """What decides how strong the attack was: every parameter that is set, noise draws, limits of calls, the seed."""
     attack = record.attack
-    params = "" if attack.is_ladder else format_params(attack.params or attack.params_passed)
+    given = {name: value for name, value in (attack.params or attack.params_passed).items() if value is not None}
+    params = "" if attack.is_ladder else format_params(given)
     limits = [f"at most {most} {name}" for name, most in record.budget.limits.items()]
     facts = [threat_of(record), params, f"eot {record.eot}", f"{record.draws} draws", *limits, f"seed {record.seed}"]
     return "; ".join(filter(None, facts))

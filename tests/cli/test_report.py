@@ -174,7 +174,7 @@ def test_a_row_that_was_attacked_once_shows_what_was_measured(tmp_path: Path, ac
         "detector_auroc": 0.8,
     }
     one = boards.record(
-        attack={"name": "apgd", "params": {"steps": 20, "loss": "auto"}, "params_passed": {"steps": 20}},
+        attack={"name": "apgd", "params": {"steps": 20, "size": None, "loss": "auto"}, "params_passed": {"steps": 20}},
         threat={"norm": "linf", "eps": 4 / 255, "access": access, "goal": "untargeted"},
         metrics=metrics,
         intervals={"robust_accuracy": [0.4, 0.6], "robust_sensitivity": [0.2, 0.5]},
@@ -208,3 +208,6 @@ def test_a_row_that_was_attacked_once_shows_what_was_measured(tmp_path: Path, ac
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<b>51.2</b>" in page
     assert '<td class="n">34.5 [20, 50]' in page
+    # All 64 images were attacked: of those right before, 90.0 - 51.2 % of all were broken.
+    assert "<td>51.2<td>64<td>24.8<td>" in page
+    assert "given the images that are still correct" not in page, "there is no attacker before it"

@@ -267,10 +267,12 @@ def _single_rungs(records: Sequence[Record]) -> tuple[RungFigure, ...]:
     for name in names:
         group = [record for record in records if identity.protocol(record) == name]
         figure, first = figures.figure(group, "robust_accuracy"), group[0]
+        clean = figures.figure(group, "clean_accuracy")
         gradients, queries = (figures.mean_spent(group, what) or 0.0 for what in ("gradients_mean", "queries_mean"))
         why = "" if figure else next((record.reason for record in group if record.reason), None) or "not measured"
         left = figure.value if figure else None
-        found.append(RungFigure(name, first.threat.access, left, float(first.n), 0.0, gradients, queries, why))
+        broken = max(0.0, clean.value - figure.value) * first.n if clean and figure else 0.0
+        found.append(RungFigure(name, first.threat.access, left, float(first.n), broken, gradients, queries, why))
     return tuple(found)
 
 
