@@ -174,6 +174,6 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Files of the repository that are not pages are named, not linked."""
-    up = r"(?:\.\./)+" if page.file.src_uri != "index.md" else ""
     names = "README|CONTRIBUTING|NOTICE|leaderboard|configs|changelog|plugins|tools"
+    up = re.escape("../" * (1 + page.file.src_uri.count("/")))
     return re.sub(rf"\[([^\]]+)\]\({up}((?:{names})[^)]*)\)", r"\1 (`\2`)", markdown)

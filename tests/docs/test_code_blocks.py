@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.grid.config import OPTIONS, build
 from robustbench_med.grid.plan import Cell, plan
 from robustbench_med.plugins.registry import HOOKS, Registry
+from robustbench_med.plugins.specs import ACCESS
 
 sys.path.append(str(ROOT / "tools"))
 import docs_pages
@@ -102,6 +104,20 @@ def test_a_terminal_shows_the_whole_help() -> None:
         shown = " ".join(printed.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
         helps = [" ".join(docs_pages.help_of(command, option).replace("`", "").split()) for option in command.params]
         assert [text for text in helps if text not in shown] == [], name
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_the_site_keeps_links_to_its_pages_and_names_other_files(page: Path) -> None:
+    where = SimpleNamespace(file=SimpleNamespace(src_uri=page.relative_to(ROOT / "docs").as_posix()))
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)[^)]*\)", text)
+    inside = [link for link in links if (page.parent / link).resolve().is_relative_to(ROOT / "docs")]
+    assert re.findall(r"\]\(([^)#:]+)[^)]*\)", docs_pages.on_page_markdown(text, where)) == inside
+
+
+def test_the_picture_of_the_ladder_has_every_rung() -> None:
+    picture = (ROOT / "docs" / "images" / "ladder.svg").read_text(encoding="utf-8")
+    assert re.findall(r'text-anchor="middle">([^<]+)<', picture) == list(ACCESS)
 
 
 def test_a_silent_option_is_found_out() -> None:
