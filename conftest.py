@@ -7,15 +7,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
+from functools import cache
 from importlib import import_module
 
 import pytest
+import typer.testing
 
 # Before any test imports torch: two test processes with two threads each are slower than with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Neither may reach the network.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Its runner makes the commands of an app again for every call, which takes longer than most calls.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 
 def pytest_configure(config: pytest.Config) -> None:

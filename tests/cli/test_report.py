@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import board as boards
@@ -41,6 +43,12 @@ def results(tmp_path: Path) -> Path:
     )
     append(folder / "records.jsonl", skipped)
     return folder
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with opened() as started:
+        yield started
 
 
 def rbmed(*args: object) -> Result:
@@ -143,24 +151,22 @@ def test_pdf(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.browser
-def test_a_report_runs_its_own_script_under_its_own_policy(results: Path) -> None:
+def test_a_report_runs_its_own_script_under_its_own_policy(results: Path, driver: Any) -> None:
     assert rbmed(results).exit_code == 0
-    with opened() as driver:
-        for size in (PHONE, (1280, 900)):
-            show(driver, results / "report.html", size=size)
-            assert len(requested(driver)) == 1
-            assert driver.get_log("browser") == []
-            assert driver.find_element("css selector", "[role=status]").text == "2 rows"
-            assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    for size in (PHONE, (1280, 900)):
+        show(driver, results / "report.html", size=size)
+        assert len(requested(driver)) == 1
+        assert driver.get_log("browser") == []
+        assert driver.find_element("css selector", "[role=status]").text == "2 rows"
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_serious_in_a_report(results: Path, dark: bool) -> None:
+def test_axe_finds_nothing_serious_in_a_report(results: Path, driver: Any, dark: bool) -> None:
     assert rbmed(results).exit_code == 0
-    with opened() as driver:
-        show(driver, results / "report.html", dark=dark)
-        assert serious(driver) == []
+    show(driver, results / "report.html", dark=dark)
+    assert serious(driver) == []
 
 
 @pytest.mark.parametrize("access", ["oblivious", "full", "query"])

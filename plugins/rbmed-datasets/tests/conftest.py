@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,36 @@ def write_lgg(root: Path, patients: dict[str, int], slices: int = 12, side: int 
                 mask = Image.fromarray(draw_mask(side) * lesion)
                 mask.convert("L" if colour else "1").save(root / name / f"{name}_{rank + 1}_mask.tif")
     return root
+
+
+def write_dicom(path: Path, values: NDArray[Any], **fields: object) -> Path:
+    """A CT of (H, W) or (frames, H, W)."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
+    made.Rows, made.Columns = values.shape[-2:]
+    if values.ndim == 3:
+        made.NumberOfFrames = len(values)
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 8 * values.dtype.itemsize
+    made.HighBit, made.PixelRepresentation = made.BitsStored - 1, int(values.dtype.kind == "i")
+    for name, value in fields.items():
+        setattr(made, name, value)
+    made.PixelData = values.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    """Writes a DICOM file."""
+    return write_dicom
 
 
 @pytest.fixture

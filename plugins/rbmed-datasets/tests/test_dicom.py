@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,6 @@ import pytest
 import torch
 from PIL import Image
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from rbmed_datasets import dicomfile
 from rbmed_datasets.dicom import Dicom
@@ -23,6 +21,7 @@ from robustbench_med.errors import DataError
 from robustbench_med.testing import cases
 
 pytestmark = pytest.mark.usefixtures("cache_home")
+Write = Callable[..., Path]
 SPLITS = ("train", "calibration", "test")
 
 
@@ -30,33 +29,12 @@ def make(root: Path, **params: object) -> Dicom:
     return Dicom(Dicom.Params(**{"size": 16, **params}), root)
 
 
-def write(path: Path, values: np.ndarray, **fields: Any) -> Path:
-    """A CT of (H, W) or (frames, H, W)."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
-    made.Rows, made.Columns = values.shape[-2:]
-    if values.ndim == 3:
-        made.NumberOfFrames = len(values)
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated = made.BitsStored = 8 * values.dtype.itemsize
-    made.HighBit, made.PixelRepresentation = made.BitsStored - 1, int(values.dtype.kind == "i")
-    for name, value in fields.items():
-        setattr(made, name, value)
-    made.PixelData = values.tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.save_as(path, enforce_file_format=True)
-    return path
-
-
 def noise(seed: int, shape: tuple[int, ...] = (20, 20), top: int = 1000) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, top, shape, dtype=np.int16)
 
 
 @pytest.fixture
-def hospital(tmp_path: Path) -> Path:
+def hospital(tmp_path: Path, write: Write) -> Path:
     for at in range(12):
         fields = {
             "PatientID": f"SECRET{at // 2}",
@@ -76,7 +54,7 @@ def everything(data: Dicom, field: str) -> list[Any]:
     return [value for name in SPLITS for value in getattr(data.split(name), field)]
 
 
-def test_patients_and_sites_are_salted_and_no_text_of_a_header_is_kept(hospital: Path) -> None:
+def test_patients_and_sites_are_salted_and_no_text_of_a_header_is_kept(hospital: Path, write: Write) -> None:
     data = make(hospital)
     patients, sites = everything(data, "patients"), everything(data, "sites")
     assert (len(patients), len(set(patients)), len(set(sites))) == (12, 6, 2)
@@ -88,7 +66,7 @@ def test_patients_and_sites_are_salted_and_no_text_of_a_header_is_kept(hospital:
     assert not set(everything(make(hospital), "patients")) & set(patients), "another salt for other files"
 
 
-def test_without_patients_no_name_of_a_file_is_kept(tmp_path: Path) -> None:
+def test_without_patients_no_name_of_a_file_is_kept(tmp_path: Path, write: Write) -> None:
     for at in range(8):
         write(tmp_path / "ab"[at % 2] / f"Doe_{at}.dcm", noise(at))
     data = make(tmp_path)
@@ -105,29 +83,7 @@ def test_rescaled_and_windowed(hospital: Path) -> None:
     assert "fixed: -100 is black, 100 white" in " ".join(make(hospital, window="0/200").card().notes)
 
 
-def test_white_is_lowest_in_monochrome1(tmp_path: Path) -> None:
-    for at in range(8):
-        values = np.random.default_rng(at).integers(0, 256, (16, 16), dtype=np.uint8)
-        write(
-            tmp_path / "one" / "ab"[at % 2] / f"{at}.dcm",
-            values,
-            PhotometricInterpretation="MONOCHROME1",
-            PatientID=str(at),
-        )
-        write(tmp_path / "two" / "ab"[at % 2] / f"{at}.dcm", 255 - values, PatientID=str(at))
-    one, two = (make(tmp_path / name) for name in ("one", "two"))
-    first, second = (
-        sorted(tuple(image.flatten().tolist()) for image in everything(data, "images")) for data in (one, two)
-    )
-    assert first == second
-    deep = write(
-        tmp_path / "deep.dcm", noise(0).astype(np.uint16), PhotometricInterpretation="MONOCHROME1", BitsStored=12
-    )
-    pixels = dicomfile.read(deep, 3, 0)
-    assert (pixels.inverted, pixels.declared, pixels.values.shape) == (True, (0.0, 4095.0), (20, 20, 3))
-
-
-def test_frames(tmp_path: Path) -> None:
+def test_frames(tmp_path: Path, write: Write) -> None:
     for at in range(8):
         write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at, (5, 20, 20)), PatientID=f"P{at}")
     assert len(everything(make(tmp_path), "labels")) == 8
@@ -188,7 +144,7 @@ def test_faults_are_one_line(hospital: Path, monkeypatch: pytest.MonkeyPatch) ->
         make(hospital).card()
 
 
-def test_folders(tmp_path: Path) -> None:
+def test_folders(tmp_path: Path, write: Write) -> None:
     with pytest.raises(DataError, match="no DICOM files under"):
         make(tmp_path).card()
     write(tmp_path / "a.dcm", noise(0))
@@ -208,7 +164,7 @@ def test_conformance(hospital: Path) -> None:
 
 
 @pytest.fixture
-def pacs(tmp_path: Path) -> tuple[Path, list[str]]:
+def pacs(tmp_path: Path, write: Write) -> tuple[Path, list[str]]:
     """Files in one folder without a class, and their SOPInstanceUIDs."""
     folder, uids = tmp_path / "pacs", []
     for at in range(12):
@@ -267,7 +223,7 @@ def test_faults_of_a_table_are_one_line(pacs: tuple[Path, list[str]], rows: list
     assert make(folder, table="x.csv").check() == [str(caught.value)]
 
 
-def test_a_slope_of_0_an_image_without_pixels_and_one_cut_off_are_named(tmp_path: Path) -> None:
+def test_a_slope_of_0_an_image_without_pixels_and_one_cut_off_are_named(tmp_path: Path, write: Write) -> None:
     for at in range(8):
         write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), **({"RescaleSlope": 0} if at == 3 else {}))
     with pytest.raises(DataError, match=r"3.dcm has RescaleSlope 0"):
@@ -284,99 +240,14 @@ def test_a_slope_of_0_an_image_without_pixels_and_one_cut_off_are_named(tmp_path
         make(tmp_path).card()
 
 
-def test_an_inverted_rescale_turns_black_and_white(tmp_path: Path) -> None:
-    for at in range(8):
-        write(tmp_path / "up" / "ab"[at % 2] / f"{at}.dcm", noise(at), RescaleSlope=1, RescaleIntercept=0)
-        write(tmp_path / "down" / "ab"[at % 2] / f"{at}.dcm", noise(at), RescaleSlope=-1, RescaleIntercept=1000)
-    up, down = (make(tmp_path / name, window="500/1000").split("train").images for name in ("up", "down"))
-    assert (up + down - 1).abs().max() < 0.01
-
-
 def test_a_folder_without_dicom_files_is_none_of_this_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no DICOM files under"):
         make(tmp_path).check()
 
 
-def test_padding_outside_of_the_scan_takes_no_part_of_the_range(tmp_path: Path) -> None:
-    values = noise(0, top=1000) - np.int16(900)
-    padded = np.pad(values, 3, constant_values=-2000)
-    path = write(tmp_path / "a.dcm", padded, PixelPaddingValue=-2000)
-    read = dicomfile.read(path, 1, 0).values
-    np.testing.assert_array_equal(read[3:-3, 3:-3], values)
-    assert read.min() == read[0, 0] == values.min()
-    inverted = write(tmp_path / "b.dcm", padded, PixelPaddingValue=-2000, PhotometricInterpretation="MONOCHROME1")
-    assert dicomfile.read(inverted, 1, 0).values[0, 0] == values.max(), "black, where white is the lowest value"
-    ranged = write(tmp_path / "c.dcm", padded, PixelPaddingValue=-3000, PixelPaddingRangeLimit=-1500)
-    assert dicomfile.read(ranged, 1, 0).values.min() == values.min()
-
-
-def test_floats_within_0_and_1_are_not_nearly_black(tmp_path: Path) -> None:
-    for at in range(8):
-        values = np.random.default_rng(at).random((16, 16)).astype(np.float32)
-        path = write(tmp_path / "ab"[at % 2] / f"{at}.dcm", values, PatientID=str(at))
-        made = pydicom.dcmread(path)
-        made.FloatPixelData = made.PixelData
-        for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
-            delattr(made, name)
-        made.save_as(path)
-    data = make(tmp_path)
-    assert "values within [0, 1]: 0 is black, 1 white" in " ".join(data.card().notes)
-    assert 0.4 < float(data.split("train").images.mean()) < 0.6
-
-
-def test_one_patient_for_all_files_is_a_problem_of_the_check(tmp_path: Path) -> None:
+def test_one_patient_for_all_files_is_a_problem_of_the_check(tmp_path: Path, write: Write) -> None:
     for at in range(8):
         write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), PatientID="Anonymous")
     problems = [line for line in make(tmp_path).check() if not line.startswith("note:")]
     assert len(problems) == 1
     assert "has 1 patient(s)" in problems[0]
-
-
-def lut(first: int, entries: list[int], bits: int = 8) -> Sequence:
-    item = Dataset()
-    item.LUTDescriptor, item.LUTData = [len(entries), first, bits], entries
-    item["LUTDescriptor"].VR, item["LUTData"].VR = "SS" if first < 0 else "US", "US"
-    return Sequence([item])
-
-
-#: Shows -100 to 99 by a curve, dark ones darker, in 8 bits.
-CURVE = [round(255 * (at / 199) ** 2) for at in range(200)]
-
-
-@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
-def test_a_table_of_the_file_says_how_its_values_are_shown(tmp_path: Path, kind: str) -> None:
-    values = noise(0, top=1400)  # beyond 8 bits, and beyond the table on both sides
-    fields = {"RescaleSlope": 1, "RescaleIntercept": -400, "VOILUTSequence": lut(-100, CURVE)}
-    path = write(tmp_path / "a.dcm", values, PhotometricInterpretation=kind, **fields)
-    expected = np.array(CURVE)[(values.astype(int) - 400 + 100).clip(0, 199)]
-    pixels = dicomfile.read(path, 1, 0)
-    np.testing.assert_array_equal(pixels.values, expected)
-    assert (pixels.declared, pixels.inverted) == ((0.0, 255.0), kind == "MONOCHROME1")
-    np.testing.assert_array_equal(dicomfile.read(path, 1, 0, as_shown=False).values, values.astype(np.float32) - 400)
-    windowed = write(tmp_path / "b.dcm", values, WindowCenter=40, WindowWidth=400, **fields)
-    assert dicomfile.read(windowed, 1, 0).declared == (-160.0, 239.0)
-    assert [dicomfile.header(each).table for each in (path, windowed)] == [True, False]
-
-
-def test_tables_of_bytes_and_damaged_ones(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    table = lut(0, list(range(4095, 4095 - 256 * 16, -16)), bits=12)  # an inverse, of a file of 8 bits
-    packed = np.array(table[0].LUTData, dtype="<u2").tobytes()
-    table[0].LUTData = packed
-    table[0]["LUTData"].VR = "OW"
-    path = write(tmp_path / "a.dcm", values, VOILUTSequence=table)
-    np.testing.assert_array_equal(dicomfile.read(path, 3, 0).values[..., 1], 4095 - 16.0 * values)
-    short = lut(0, [0, 1, 2], bits=8)
-    short[0].LUTDescriptor = [256, 0, 8]
-    with pytest.raises(DataError, match=r"file .*b.dcm: its VOI LUT has 3 entries of 8 bits, not 256"):
-        dicomfile.read(write(tmp_path / "b.dcm", values, VOILUTSequence=short), 1, 0)
-
-
-def test_the_card_counts_files_with_a_table_and_a_fixed_window_does_without(tmp_path: Path) -> None:
-    for at in range(8):
-        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at), PatientID=str(at), VOILUTSequence=lut(0, CURVE))
-    shown, plain = make(tmp_path), make(tmp_path, window="500/1000")
-    assert "8 files say by a table of their own how values are shown (VOI LUT)" in " ".join(shown.card().notes)
-    assert "VOI LUT" not in " ".join(plain.card().notes)
-    assert "0 is black, 255 white" in " ".join(shown.card().notes)
-    assert float(shown.split("train").images.mean()) > 0.8 > float(plain.split("train").images.mean())

@@ -1,4 +1,4 @@
-"""`imagefolder` on the layouts that collections have: official splits, sites, masks, patients in names."""
+"""`imagefolder` on the layouts that collections have: official splits, sites, pages, colours."""
 
 from __future__ import annotations
 
@@ -153,137 +153,10 @@ def test_a_second_folder_of_equal_content_does_not_show_the_name_of_the_first(
     assert "first" not in " ".join(other.notes).split()
 
 
-def covid(root: Path, class_folders: Write) -> Path:
-    class_folders(root, {"yes": 10, "no": 10})
-    for name in ("yes", "no"):
-        (root / name / "images").mkdir()
-        (root / name / "masks").mkdir()
-        for path in list((root / name).glob("*.png")):
-            values = np.asarray(Image.open(path))
-            Image.fromarray(((values == 240) * 255).astype(np.uint8)).save(root / name / "masks" / path.name)
-            path.rename(root / name / "images" / path.name)
-    return root
-
-
-def mirrored(root: Path, class_folders: Write) -> Path:
-    covid(root, class_folders)
-    for name in ("yes", "no"):
-        for kind in ("images", "masks"):
-            (root / kind).mkdir(exist_ok=True)
-            (root / name / kind).rename(root / kind / name)
-        (root / name).rmdir()
-    return root
-
-
-def busi(root: Path, class_folders: Write) -> Path:
-    covid(root, class_folders)
-    for name in ("yes", "no"):
-        for path in list((root / name / "images").iterdir()):
-            mask = root / name / "masks" / path.name
-            left, right = np.asarray(Image.open(mask)).copy(), np.asarray(Image.open(mask)).copy()
-            left[:, 38:], right[:, :38] = 0, 0  # two lesions
-            Image.fromarray(left).save(root / name / f"{path.stem}_mask.png")
-            Image.fromarray(right).save(root / name / f"{path.stem}_mask_1.png")
-            path.rename(root / name / path.name)
-        shutil.rmtree(root / name / "masks")
-        (root / name / "images").rmdir()
-    return root
-
-
-@pytest.mark.parametrize("layout", [covid, mirrored, busi])
-def test_masks_in_folders_and_beside_the_images(tmp_path: Path, class_folders: Write, layout: Write) -> None:
-    data = make(layout(tmp_path / "set", class_folders))
-    assert data.card().classes == ("no", "yes")
-    test = data.split("test")
-    assert test.masks is not None
-    assert test.masks.shape == (len(test), 1, 32, 32)
-    assert torch.equal(test.masks.flatten(1).any(1), test.labels == 1)
-    assert test.images[test.masks].mean() > 0.85
-    assert sum(len(data.split(name)) for name in SPLITS) == 20
-    assert "lesion masks: 20 of 20 images" in data.card().notes
-    assert data.check() == []
-
-
-def test_an_image_without_a_mask_is_counted_and_one_of_another_size_refused(
-    tmp_path: Path, class_folders: Write
-) -> None:
-    root = covid(tmp_path, class_folders)
-    (root / "no" / "masks" / "no3.png").unlink()
-    assert "lesion masks: 19 of 20 images; without a mask, no3.png" in note(make(root), "masks")
-    Image.new("L", (10, 10)).save(root / "no" / "masks" / "no3.png")
-    with pytest.raises(DataError, match=r"no3\.png is 64 x 64 pixels, its mask no3\.png 10 x 10"):
-        make(root).card()
-
-
 def test_parts_of_a_collection_are_no_classes(tmp_path: Path, class_folders: Write) -> None:
     class_folders(tmp_path, {"images_001": 3, "images_002": 3})
     with pytest.raises(DataError, match="parts of one collection"):
         make(tmp_path).card()
-
-
-@pytest.fixture
-def patients(tmp_path: Path, class_folders: Write) -> Path:
-    root = class_folders(tmp_path / "set", {"yes": 24, "no": 24})
-    for path in list(root.glob("*/*.png")):
-        number = int(path.stem.removeprefix(path.parent.name))
-        path.rename(path.with_name(f"P{number // 4:02}-{path.parent.name}_{number}.png"))
-    return root
-
-
-@pytest.mark.parametrize(
-    "expression", [r"(P\d+)", r"P\d+", r"(?P<patient>P\d+)-(?P<class>\w+)_", r"(?:yes|no)/(P\d+)-"]
-)
-def test_patients_are_read_from_paths(patients: Path, expression: str) -> None:
-    data = make(patients, patient=expression)
-    held = [set(data.split(name).patients) for name in SPLITS]
-    assert set.union(*held) == {f"P{number:02}" for number in range(6)}
-    assert sum(map(len, held)) == 6
-    assert data.card().notes[0] == "48 images of 6 patients, split by patient"
-
-
-def test_patients_linked_by_copies_stay_in_one_split_under_their_own_names(patients: Path) -> None:
-    shutil.copy(patients / "no" / "P00-no_0.png", patients / "no" / "P05-no_copy.png")
-    data = make(patients, patient=r"P\d+")
-    assert "1 pairs of near-duplicates" in data.card().notes[0]
-    (home,) = [name for name in SPLITS if "P00" in data.split(name).patients]
-    assert "P05" in data.split(home).patients
-
-
-def test_a_path_without_a_patient_and_a_bad_expression_are_named(patients: Path) -> None:
-    (patients / "no" / "P00-no_0.png").rename(patients / "no" / "odd.png")
-    with pytest.raises(DataError, match=r"patient=P\\d\+ finds nothing in 1 paths, 'no/odd\.png'"):
-        make(patients, patient=r"P\d+").card()
-    assert any("finds nothing" in line for line in make(patients, patient=r"P\d+").check())
-    with pytest.raises(ValueError, match="not a regular expression"):
-        make(patients, patient="(P")
-
-
-def test_numbers_of_patients_begin_anew_at_every_site(tmp_path: Path, class_folders: Write) -> None:
-    class_folders(tmp_path / "A", {"yes": 8, "no": 8}, seed=1)
-    class_folders(tmp_path / "B", {"yes": 8, "no": 8}, seed=2)
-    found = make(tmp_path, patient=r"(\d+)\.png")
-    assert {patient for name in SPLITS for patient in found.split(name).patients} >= {"A/0", "B/0", "B/7"}
-    by_name = make(tmp_path, site=r"(yes|no)\d")
-    assert set(by_name.split("train").sites) == {"yes", "no"}
-
-
-def test_similar_images_can_stand_for_a_patient(tmp_path: Path, class_folders: Write) -> None:
-    root = class_folders(tmp_path, {"yes": 12, "no": 12})
-    noise = np.random.default_rng(0)
-    for number in range(6):
-        values = np.asarray(Image.open(root / "no" / f"no{number}.png")).astype(float)
-        changed = (values + noise.normal(0, 25, values.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(changed).save(root / "no" / f"no{number}b.png")
-    assert "0 images in 0 groups" in make(root).card().notes[0]
-    assert "similar=0.9" in make(root).card().notes[0]
-    found = make(root, similar=0.9).card().notes[0]
-    assert "24 groups, 12 images in 6 groups, the largest of 2" in found
-    assert "chained" not in found
-    one, other = (np.asarray(Image.open(root / "no" / f"no{at}.png")).astype(float) for at in (7, 8))
-    for step in range(1, 9):  # from one image to another one
-        mixed = (one * (9 - step) + other * step) / 9
-        Image.fromarray(mixed.astype(np.uint8)).save(root / "no" / f"step{step}.png")
-    assert "chained into few large groups" in make(root, similar=0.9).card().notes[0]
 
 
 def test_what_lies_in_class_folders_and_is_no_image_is_counted(tmp_path: Path, class_folders: Write) -> None:

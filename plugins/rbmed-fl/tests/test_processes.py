@@ -14,35 +14,38 @@ from rbmed_fl.engines.processes import FlowerProcesses, await_superlink, free_po
 from robustbench_med.errors import HarnessError
 
 
-def test_the_superlink_speaks_tls_only(place, assert_ended, tmp_path):
-    certificates(tmp_path)  # of another authority
+@pytest.fixture(scope="module")
+def superlink(place, assert_ended):
+    """A superlink without supernodes."""
     folder = place / "superlink"
     folder.mkdir()
     with FlowerProcesses(folder, {}) as processes:
-        await_superlink(processes.address, folder / CA, 0)
-        with pytest.raises(HarnessError, match="CERTIFICATE_VERIFY_FAILED"):
-            await_superlink(processes.address, tmp_path / CA, 0)
-        plain = http.client.HTTPConnection(processes.address, timeout=1800)
-        plain.request("GET", "/health")
-        with pytest.raises((http.client.HTTPException, ConnectionError)):
-            plain.getresponse()
-        plain.close()
+        yield processes
     assert_ended(folder)
+
+
+def test_the_superlink_speaks_tls_only(superlink, tmp_path):
+    certificates(tmp_path)  # of another authority
+    await_superlink(superlink.address, superlink.folder / CA, 0)
+    with pytest.raises(HarnessError, match="CERTIFICATE_VERIFY_FAILED"):
+        await_superlink(superlink.address, tmp_path / CA, 0)
+    plain = http.client.HTTPConnection(superlink.address, timeout=1800)
+    plain.request("GET", "/health")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        plain.getresponse()
+    plain.close()
 
 
 @pytest.mark.parametrize("key", [True, False])
-def test_a_supernode_that_is_not_registered_is_refused(place, assert_ended, key):
-    folder = place / f"strangers-{key}"
-    folder.mkdir()
-    with FlowerProcesses(folder, {}) as processes:
-        options = ["--superlink", processes.address, "--root-certificates", str(folder / CA)]
-        if key:
-            options += ["--auth-supernode-private-key", str(node_key(folder / "keys", "stranger")[0])]
-        processes._start("stranger", free_port(), "supernode", *options)
-        assert processes.processes["stranger"].wait(1800) != 0
-        assert "Failed to initialize the connection" in (folder / "stranger.log").read_text()
-        assert flwr(processes.home, "supernode", "list")["nodes"] == []
-    assert_ended(folder)
+def test_a_supernode_that_is_not_registered_is_refused(superlink, key):
+    name, folder = f"stranger-{key}", superlink.folder
+    options = ["--superlink", superlink.address, "--root-certificates", str(folder / CA)]
+    if key:
+        options += ["--auth-supernode-private-key", str(node_key(folder / "keys", name)[0])]
+    superlink._start(name, free_port(), "supernode", *options)
+    assert superlink.processes[name].wait(1800) != 0
+    assert "Failed to initialize the connection" in (folder / f"{name}.log").read_text()
+    assert flwr(superlink.home, "supernode", "list")["nodes"] == []
 
 
 @pytest.mark.slow
