@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.entry import RungFigure
 from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.certified import certified_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
@@ -28,6 +29,7 @@ from robustbench_med.leaderboard.sources.image_results import read as read_outco
 from robustbench_med.leaderboard.sources.names import Named
 from robustbench_med.leaderboard.sources.records import read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES
+from robustbench_med.plugins.references import PartRef
 from robustbench_med.records.record import dumped
 
 COMMITTED = ROOT / "leaderboard" / "corruptions"
@@ -206,9 +208,23 @@ def test_attacks_and_data_are_called_as_people_do(tmp_path: Path) -> None:
     ],
 )
 def test_the_name_of_an_attack_has_its_parameters(params: dict[str, object], name: str) -> None:
-    record = boards.record("a", attack={"name": "apgd", "params_passed": params})
-    assert People({("attack", "apgd"): Named(title="APGD")}).attack(record.attack) == name
-    assert People().attack(record.attack) == ""
+    attack = PartRef("apgd", params)
+    assert People({("attack", "apgd"): Named(title="APGD")}).attack(attack) == name
+    assert People().attack(attack) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gate apgd:steps=50 selective", ("gate: APGD, steps 50, selective", "apgd:steps=50")),
+        ("gate apgd", ("gate: APGD", "")),
+        ("gate other:steps=2", ("gate other:steps=2", "")),
+        ("gate apgd:[", ("gate apgd:[", "")),
+    ],
+)
+def test_attackers_are_called_as_people_do(name: str, told: tuple[str, str]) -> None:
+    people = People({("attack", "apgd"): Named(title="APGD")})
+    assert people.attacker(RungFigure(name, "gate", 0.5)) == told
 
 
 def test_hostile_text_of_a_study_is_text(tmp_path: Path) -> None:

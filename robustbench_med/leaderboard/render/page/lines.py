@@ -42,7 +42,9 @@ def _attackers(page: Page) -> Iterator[str]:
         if rung.reason and rung.withstanding is None:
             left_out.setdefault(rung.reason, []).append(rung.name)
             continue
-        head = f"<tr><th>{breakable(rung.name)}<small>{escape_html(words.RUNGS.get(rung.access, ''))}</small>"
+        name, spec = page.people.attacker(rung)
+        code = f"<code>{breakable(spec)}</code>; " if spec else ""
+        head = f"<tr><th>{breakable(name)}<small>{code}{escape_html(words.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td>{bar}<td>{percent(rung.withstanding)}<td>{figures}"

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 from robustbench_med.errors import UsageError
 from robustbench_med.leaderboard.board import Board
-from robustbench_med.leaderboard.entry import Entry
+from robustbench_med.leaderboard.entry import Entry, RungFigure
 from robustbench_med.leaderboard.ranking.identity import trained_with
 from robustbench_med.leaderboard.sources.names import Named, Names, conditions_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record
-from robustbench_med.records.sections.base import NamedComponent
 
 #: Parameters of a defense that say which part it has, by the part's kind.
 _PARTS = ("detector", "purifier")
@@ -88,13 +87,26 @@ class People:
         title = self._named("dataset", data.name).title or data.name
         return ", ".join(filter(None, [title, _folds(format_params(data.params))]))
 
-    def attack(self, attack: NamedComponent) -> str:
+    def attack(self, attack: PartRef) -> str:
         """The name of an attack with its parameters; "" where it has none for people."""
         title = self._named("attack", attack.name).title
-        params = attack.params_passed
-        name = " ".join(str(part) for part in (title, params.get("")) if part)
-        rest = _words(format_params({key: value for key, value in params.items() if key}))
+        name = " ".join(str(part) for part in (title, attack.params.get("")) if part)
+        rest = _words(format_params({key: value for key, value in attack.params.items() if key}))
         return ", ".join(filter(None, [name, rest])) if title else ""
+
+    def attacker(self, rung: RungFigure) -> tuple[str, str]:
+        """A rung's name for people, ``gate: APGD, steps 20, selective``, and its attack as on the command line.
+
+        Where the attack has no name for people, the rung's own and "".
+        """
+        spec, _, how = rung.name.removeprefix(rung.access).strip().partition(" ")
+        try:
+            title = self.attack(parse(spec))
+        except UsageError:  # a record of others may hold anything
+            title = ""
+        if not title:
+            return rung.name, ""
+        return f"{rung.access}: {', '.join(filter(None, [title, how]))}", "" if spec == title.lower() else spec
 
     def board(self, board: Board) -> str:
         """The name of a board."""

@@ -42,7 +42,7 @@ def _names(record: Record, people: People) -> dict[str, str]:
     whole = PartRef(record.dataset.name, {k: v for k, v in record.dataset.params_passed.items() if k != "fold"})
     return {
         identity.system_name(record): people.title(record),
-        formatted(record.attack): people.attack(record.attack),
+        formatted(record.attack): people.attack(PartRef(record.attack.name, record.attack.params_passed)),
         record.dataset.name: people.data_set(PartRef(record.dataset.name)),
         format_ref(whole): people.data_set(whole),
     }
