@@ -217,3 +217,15 @@ def test_a_word_does_not_hold_for_other_patients() -> None:
     record, answers = ladder_record("0"), outcome("0", [True] * 8)
     joined, apart = (replace(answers, patients=tuple(codes)) for codes in ("aabbccdd", "abcdefgh"))
     assert verified.digest_of_cell(record, joined) != verified.digest_of_cell(record, apart)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "x" * 1001, "a\x00b"])
+def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, text: str) -> None:
+    paper = ["--paper", "https://example.org"]
+    for option in ("--notes", "--cite"):
+        told = CliRunner().invoke(app, ["submit", str(tmp_path), "--defense", "f", *paper, option, text])
+        assert (told.exit_code, "give one line" in " ".join(told.output.split())) == (2, True), told.output
+    for attack, cite in ((text, ""), ("sharper", text)):
+        asked = ["rescore", "x.safetensors", "--cell", "0", "--name", "e", "--attack", attack, "--cite", cite, *paper]
+        told = CliRunner().invoke(app, ["leaderboard", *asked])
+        assert (told.exit_code, "give one line" in " ".join(told.output.split())) == (2, True), told.output

@@ -165,8 +165,10 @@ def rescore(
     plugin: PluginFiles = None,
 ) -> None:
     """Score your own adversarial images against a row; writes evidence if they lower its robust accuracy."""
-    from robustbench_med.leaderboard.sources.submission import checked_name, checked_url
+    from robustbench_med.leaderboard.sources.submission import checked_name, checked_text, checked_url
 
+    checked_text("--attack", attack)
+    checked_text("--cite", cite)
     checked_name(name)
     checked_url(paper)
     check_writable(target)

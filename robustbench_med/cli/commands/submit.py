@@ -38,8 +38,10 @@ def submit(
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
-    from robustbench_med.leaderboard.sources.submission import collect, write
+    from robustbench_med.leaderboard.sources.submission import checked_text, collect, write
 
+    checked_text("--notes", notes)
+    checked_text("--cite", cite)
     check_writable(target)
     made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
     there, splits = known(root)

@@ -34,6 +34,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: Without a name before the host, which would read like another host.
 URL = re.compile(r"https?://[A-Za-z0-9.-]{1,200}(?::\d{1,5})?(?:[/?#][A-Za-z0-9._~:/?#@!&+,;=%-]{0,400})?")
 
+_LINE: pydantic.TypeAdapter[str] = pydantic.TypeAdapter(Name)
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -92,6 +94,18 @@ def checked_url(url: str) -> str:
     if not URL.fullmatch(url):
         raise BadParameter(f"--paper {url!r}: give the address of a page, as https://arxiv.org/abs/2511.11625")
     return url
+
+
+def checked_text(option: str, text: str) -> str:
+    """A text on one line, as it can be read back.
+
+    Raises:
+        BadParameter: it has several lines, other control characters, or more than 1000 letters.
+    """
+    try:
+        return _LINE.validate_python(text)
+    except pydantic.ValidationError:
+        raise BadParameter(f"{option} {text!r:.60}: give one line of at most 1000 letters") from None
 
 
 def write(path: Path, submission: Submission) -> None:
