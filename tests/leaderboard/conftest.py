@@ -1,4 +1,4 @@
-"""A real submission, which the tests of forgeries edit; it is measured once."""
+"""A real submission, which the tests of forgeries edit, and a page in a browser; each is made once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import board as boards
+from helpers.board import build
+from helpers.browser import opened
 from helpers.forgery import Referee, submitted
+from helpers.studies import studies_of
+from selenium.webdriver import Chrome
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +32,17 @@ def referee(submission_of_a_toy: tuple[Path, Path], tmp_path_factory: pytest.Tem
         patch.setenv("RBMED_HOME", str(home))
         patch.chdir(tmp_path_factory.mktemp("work"))
         yield Referee(file)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Chrome]:
+    with opened() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two small boards and what is beside them, in a folder whose name needs escaping."""
+    folder = tmp_path_factory.mktemp("a page")
+    build(boards.full(), folder, studies_of())
+    return folder

@@ -1,0 +1,124 @@
+"""What the label columns of a `table` may say: several findings, grades, names of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rbmed_datasets.table import Table
+from robustbench_med.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("cache_home")
+
+SPLITS = ("train", "calibration", "test")
+
+
+def _columns(tmp_path: Path, images: int = 24) -> Path:
+    folder = tmp_path / "xray"
+    folder.mkdir()
+    for at in range(images):
+        noise = np.random.default_rng(at).integers(0, 256, (20, 20), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{at}.png")
+    return folder
+
+
+def test_several_findings_are_read_from_columns_of_0_and_1(tmp_path: Path) -> None:
+    folder = _columns(tmp_path)
+    rows = [f"{at}.png,{at % 2},{int(at % 3 == 0)},{at // 2}" for at in range(24)]
+    (folder / "x.csv").write_text("image,Mass,Effusion,patient\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(label="Mass+Effusion", task="multi-label"), folder)
+    card, splits = made.card(), [made.split(name) for name in ("train", "calibration", "test")]
+    assert card.task == "multi-label"
+    assert card.classes == ("Effusion", "Mass")
+    assert sum(len(split) for split in splits) == 24
+    for split in splits:
+        assert split.labels.dtype == torch.int64
+        assert split.labels.shape[1] == 2
+        assert split.labels.any(0).all()  # each finding is in each split
+    assert sum(int(split.labels[:, 1].sum()) for split in splits) == 12
+
+
+def test_several_findings_are_read_from_one_column(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    lists = ["Mass|Effusion", "No Finding", "Effusion", "Effusion|Mass"] * 3
+    rows = [f"{at}.png,{label},{at}" for at, label in enumerate(lists)]
+    (folder / "x.csv").write_text("Image Index,Finding Labels,Patient ID\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(task="multi-label"), folder)
+    assert made.card().classes == ("Effusion", "Mass")
+    held = torch.cat([made.split(name).labels for name in ("train", "calibration", "test")])
+    assert sorted(map(tuple, held.tolist())) == [(0, 0)] * 3 + [(1, 0)] * 3 + [(1, 1)] * 6
+    one = Table(Table.Params(task="multi-label", classes=("Mass",)), folder)
+    assert one.card().classes == ("Mass",)
+    assert one.split("train").labels.shape[1] == 1
+
+
+def test_a_column_that_is_neither_0_nor_1_is_named(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 6)
+    rows = [f"{at}.png,{at % 2},{'-1' if at == 4 else '0'}" for at in range(6)]
+    (folder / "x.csv").write_text("image,Mass,Edema\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=r"x.csv, line 6 says '-1' in column 'Edema', where 0 or 1 tells"):
+        Table(Table.Params(label="Mass+Edema", task="multi-label"), folder).card()
+
+
+def test_grades_have_an_order(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 15)
+    rows = [f"{at}.png,{at % 3},{('mild', 'none', 'severe')[at % 3]}" for at in range(15)]
+    (folder / "x.csv").write_text("image,level,grade\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(task="ordinal", label="level"), folder)
+    assert (made.card().task, made.card().classes) == ("ordinal", ("0", "1", "2"))
+    with pytest.raises(DataError, match=r"order of the grades: classes=LOWEST\+...\+HIGHEST, of mild, none, severe"):
+        Table(Table.Params(task="ordinal", label="grade"), folder).card()
+    order = ("none", "mild", "severe")
+    assert Table(Table.Params(task="ordinal", label="grade", classes=order), folder).card().classes == order
+
+
+def test_parameters_that_came_later_leave_the_digest_as_it_was(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{'ab'[at % 2]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    plain = Table(Table.Params(), folder).card()
+    assert Table(Table.Params(separator=";"), folder).card().digest != plain.digest
+    assert plain.task == "multi-class"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "b", "NaN"], r"line 4 has the label 'NaN', as tools write a missing value"),
+        (["0", "1", "1.0"], r"classes '1' \(line \d+\) and .1.0. \(line \d+\) differ only in how they are written"),
+        (["tum\u00f6r", "normal", "tumo\u0308r"], "differ only in how they are written"),
+        (["Left Lung", "right", "left-lung"], "differ only in how they are written"),
+    ],
+)
+def test_labels_that_are_one_class_or_none(tmp_path: Path, labels: list[str], message: str) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{labels[at % 3]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        Table(Table.Params(), folder).card()
+
+
+def test_numbers_that_differ_are_classes(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{('1.0', '10.0', '2')[at % 3]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    assert Table(Table.Params(), folder).card().classes == ("1.0", "2", "10.0")
+
+
+def test_windows_paths_rows_given_twice_semicolons_and_bom(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 12)
+    (folder / "scans").mkdir()
+    for at in range(12):
+        (folder / f"{at}.png").rename(folder / "scans" / f"{at}.png")
+    rows = [f'"scans\\{at}.png";{"ab"[at % 2]}' for at in [*range(12), 3, 3]]
+    (folder / "x.csv").write_bytes(b"\xef\xbb\xbf" + ("image;label\r\n" + "\r\n".join(rows)).encode())
+    data = Table(Table.Params(), folder)
+    assert sum(len(data.split(name)) for name in SPLITS) == 12
+    away = [f"C:\\data\\{at}.png,{'ab'[at % 2]}" for at in range(12)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(away), encoding="utf-8")
+    with pytest.raises(DataError, match=r"12 images that table .* names are missing: C:"):
+        Table(Table.Params(), folder).card()
