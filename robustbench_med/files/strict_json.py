@@ -41,12 +41,17 @@ def ordinary_bytes(path: Path) -> bytes:
         OSError: it cannot be read.
         ValueError: it is a device or a pipe, which may never end, or larger than `LARGEST`.
     """
+    if size_of(path) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+    return path.read_bytes()
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes; raises as `ordinary_bytes`."""
     facts = path.stat()
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
         raise ValueError("it is a device or a pipe, not a file")
-    if facts.st_size > LARGEST:
-        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
-    return path.read_bytes()
+    return facts.st_size
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.leaderboard import folder
 from helpers.paths import ROOT
 from helpers.records import ladder_record, outcome
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
 from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources import evidence, image_results, submission, test_split, verified
+from robustbench_med.leaderboard.sources.folder import read_sources
 
 Facts = dict[str, Any]
 #: Written as 1e400, which no reader of JSON has.
@@ -217,6 +219,15 @@ def test_a_word_does_not_hold_for_other_patients() -> None:
     record, answers = ladder_record("0"), outcome("0", [True] * 8)
     joined, apart = (replace(answers, patients=tuple(codes)) for codes in ("aabbccdd", "abcdefgh"))
     assert verified.digest_of_cell(record, joined) != verified.digest_of_cell(record, apart)
+
+
+@pytest.mark.parametrize("kind", ["records", "outcomes"])
+def test_files_of_the_folder_are_no_devices_either(tmp_path: Path, kind: str) -> None:
+    root = folder(tmp_path, ladder_record("0"))
+    (root / kind).mkdir(exist_ok=True)
+    (root / kind / "zz.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=rf"cannot read the {kind} in .*zz\.jsonl: it is a device or a pipe"):
+        read_sources(root)
 
 
 @pytest.mark.parametrize("text", ["a\nb", "x" * 1001, "a\x00b"])

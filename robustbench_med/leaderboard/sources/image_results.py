@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
-from robustbench_med.files.strict_json import strict_json
+from robustbench_med.files.strict_json import size_of, strict_json
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.sources.letters import (
     ABSTAINED,
@@ -203,9 +203,10 @@ def read(path: Path) -> list[ImageResults]:
         DataError: it cannot be read, or a line is no outcome; file and line are named.
     """
     try:
+        size_of(path)
         lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise DataError(f"cannot read the outcomes in {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the outcomes in {path}: {getattr(error, 'strerror', None) or error}") from None
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip():
