@@ -136,6 +136,23 @@ def test_names_in_a_chart_cover_no_named_dot() -> None:
         assert not any(low < at < low + wide and abs(float(y) - height) < 6 for at, height in dots)
 
 
+def test_names_in_a_chart_cover_no_other_dot_if_that_can_be() -> None:
+    low, high = (boards.entry(name, 0.5, track="static", clean=share(at)) for name, at in (("a", 0.60), ("b", 0.62)))
+    chart = scatter.scatter([scatter.Dot(low, "a long name", True), scatter.Dot(high, "unnamed")], "t")
+    ((x, y, anchor),) = re.findall(r"class=name x=([\d.]+) y=([\d.]+) text-anchor=(\w+)", chart)
+    dots = [(float(at), float(height)) for at, height in re.findall(r"circle cx=([\d.]+) cy=([\d.]+)><title", chart)]
+    left = float(x) - 11 * scatter.LETTER * (anchor == "end")
+    assert not any(left < at < left + 11 * scatter.LETTER and abs(float(y) - height) < 6 for at, height in dots)
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"),
+    [(400, "Adversarial training, FedAvg + PGD"), (200, "Adversarial training\u2026"), (70, "Adversari\u2026")],
+)
+def test_a_name_in_a_chart_loses_parts_before_letters(room: float, shown: str) -> None:
+    assert scatter._shortened("Adversarial training, FedAvg + PGD", room) == shown
+
+
 def test_the_first_sentence_says_who_wins_on_images_of_patients() -> None:
     rows = (
         section(boards.entry("undefended", 0.1), track="static"),

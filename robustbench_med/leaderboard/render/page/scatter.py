@@ -53,7 +53,7 @@ def scatter(dots: Sequence[Dot], title: str) -> Markup:
     out.append(f'<text x="{middle}" y="{HIGH - 6}">clean accuracy %</text>')
     out.append('<text class="up">worst case %</text></g>')
     out += [_dot(dot, start) for dot in sorted(shown, key=lambda dot: dot.labelled)]
-    out += [*_labels([dot for dot in shown if dot.labelled], start), "</svg>"]
+    out += [*_labels(shown, start), "</svg>"]
     tracks = [track for track in TRACKS if any(dot.entry.track == track for dot in shown)]
     out += ['<ul class="legend">', *map(_legend, tracks), f"<li>{EVEN} nothing lost</li></ul></div>"]
     return charts.markup(out)
@@ -85,14 +85,18 @@ def _mark(number: int, x: float, y: float, told: str = "") -> str:
 
 
 def _labels(dots: Sequence[Dot], start: float) -> list[str]:
-    """Names beside dots, each where it covers neither a named dot nor another name."""
+    """Names beside dots, each where it covers neither a named dot nor another name, and no other dot if that can be."""
     out: list[str] = []
     places = {id(dot): _place(dot, start) for dot in dots}
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
-    for dot in sorted(dots, key=lambda dot: places[id(dot)][1]):
+    boxes = {key: (x - 6, y - 6, x + 6, y + 6) for key, (x, y) in places.items()}
+    taken = [boxes[id(dot)] for dot in dots if dot.labelled]
+    others = [boxes[id(dot)] for dot in dots if not dot.labelled]
+    for dot in sorted((dot for dot in dots if dot.labelled), key=lambda dot: places[id(dot)][1]):
         x, y = places[id(dot)]
-        free = [label for label in _candidates(dot.name, x, y) if not any(_meet(label.box, box) for box in taken)]
-        label = free[0] if free else _candidates(dot.name, x, y)[0]
+        every = _candidates(dot.name, x, y)
+        free = [label for label in every if not any(_meet(label.box, box) for box in taken)]
+        best = [label for label in free if not any(_meet(label.box, box) for box in others)]
+        label = (best or free or every)[0]
         taken.append(label.box)
         if abs(label.y - y) > 4:
             out.append(
@@ -124,13 +128,23 @@ def _candidates(name: str, x: float, y: float) -> list[_Label]:
             continue
         for shift in (9, -9) if right else (-9, 9):
             room = (WIDE - x if shift > 0 else x - LEFT) - 12
-            whole = len(name) * LETTER <= room
-            text = name if whole else name[: max(8, int(room / LETTER) - 1)].rstrip(", ") + "\N{HORIZONTAL ELLIPSIS}"
+            text = _shortened(name, room)
+            whole = text == name
             wide, edge = len(text) * LETTER, x + shift
             left = edge if shift > 0 else edge - wide
             if whole or (shift > 0) == right:
                 found.append(_Label(text, at, shift, (left, at - LINE / 2 + 1, left + wide, at + LINE / 2 - 1)))
     return found
+
+
+def _shortened(name: str, room: float) -> str:
+    """As many parts of a name as there is room for; of one that is too long alone, its beginning."""
+    parts, more = name.split(", "), "\N{HORIZONTAL ELLIPSIS}"
+    for count in range(len(parts), 0, -1):
+        text = ", ".join(parts[:count]) + (more if count < len(parts) else "")
+        if len(text) * LETTER <= room:
+            return text
+    return name[: max(8, int(room / LETTER) - 1)].rstrip(", ") + more
 
 
 def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
