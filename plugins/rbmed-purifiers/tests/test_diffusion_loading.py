@@ -19,12 +19,15 @@ assert "diffusers" not in sys.modules and "torch._dynamo" not in sys.modules
 purifier.build(1, 64)
 for package in ("unets", "transformers"):
     assert f"diffusers.models.{package}" not in sys.modules, package
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
 assert "diffusers.models.transformers.transformer_flux" not in sys.modules
 
 # Whoever wants the rest of diffusers finds it whole, with the same class.
 from diffusers import FluxTransformer2DModel, UNet1DModel, UNet2DModel
 import diffusers.models.unets
+import torch._dynamo
 
+assert torch._dynamo.allow_in_graph
 assert type(purifier.net) is UNet2DModel is diffusers.models.unets.UNet2DModel
 DDIMPurifier().build(1, 64)
 """
