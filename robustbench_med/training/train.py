@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -55,13 +56,13 @@ def train(
         DataError: the data set has no training images.
     """
     folders = train_parts(resolved, dataset, job)
-    card, split = dataset.card(), dataset.split("train")
+    card = dataset.card()
     facts = {name: facts_of(folder) for name, folder in folders.items()}
     with new_folder(target) as draft:
         for folder in folders.values():
             copy_states(folder, draft)
-        clients = split.by_site()
-        served = clients if clients or resolved.strategy.trains else dataset.split("test").by_site()
+        clients = Counter(dataset.sites_of("train"))  # parts that are put together need no training images
+        served = clients if clients or resolved.strategy.trains else dataset.sites_of("test")
         manifest = {
             "schema": SCHEMA,
             "defense": resolved.entry.spec.name,
@@ -70,7 +71,7 @@ def train(
             "training_keys": resolved.training_keys(card),
             "dataset": asdict(card),
             "clients": sorted(set(served) - set(unseen)),
-            "train_images": {client: len(images) for client, images in clients.items()},
+            "train_images": dict(clients),
             "seed": job.seed,
             "parts": facts,
             "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -79,7 +80,7 @@ def train(
         deployment = Deployment(resolved, Artifact(draft), dataset, job.device, unseen)
         deployment.save_calibration()
         if pictures:
-            draw(deployment, split)
+            draw(deployment, dataset.split("train"))
     return Artifact(target)
 
 
