@@ -43,6 +43,7 @@ EXPECTED: dict[str, set[str]] = {
     "leaderboard-brainsim2": set(),
     "leaderboard-brainsim2-trained": {WEIGHTS},
     "leaderboard-busi-folds": {IMAGES},
+    "leaderboard-hippocampus-folds": {IMAGES},
     "leaderboard-lgg-folds": {IMAGES},
     # Those that the documentation cites.
     "measurements/ablation-medfedpure": {GATE},
