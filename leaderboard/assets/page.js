@@ -89,7 +89,7 @@ if (head) {
       script.addEventListener("load", () => {
         const { rows, boards, papers } = globalThis.searchIndex;
         texts = rows.map(([at, id, ...words]) =>
-          `${boards[at][1]} ${words[0]} ${words[1]} ${papers[words[2]]} ${id}`.toLowerCase());
+          `${boards[at]} ${words[0]} ${words[1]} ${papers[words[2]]} ${id}`.toLowerCase());
         done(globalThis.searchIndex);
       });
       script.addEventListener("error", failed);
@@ -109,15 +109,13 @@ if (head) {
     const found = rows.filter((_, at) => words.every((word) => texts[at].includes(word)));
     const more = found.length > MOST ? `, the first ${MOST} below` : "";
     status.textContent = `${found.length} of ${rows.length} rows on all boards${more}. Worst case in percent.`;
-    list.replaceChildren(...found.slice(0, MOST).map(([at, id, name, , , rank, worst, bounds, bare]) => {
+    list.replaceChildren(...found.slice(0, MOST).map(([at, id, name, , , rank, worst, bounds]) => {
       const item = document.createElement("li");
       const link = document.createElement("a");
-      const file = encodeURIComponent(id);
-      link.href = root
-        + (bare ? `boards/${encodeURIComponent(boards[at][0])}.html#${file}` : `entries/${file}.html`);
+      link.href = `${root}entries/${encodeURIComponent(id)}.html`;
       link.textContent = name;
       const board = document.createElement("span");
-      board.textContent = `${boards[at][1]}${rank ? `, rank ${rank}` : ", without a rank"}`;
+      board.textContent = `${boards[at]}${rank ? `, rank ${rank}` : ", without a rank"}`;
       const figure = document.createElement("b");
       figure.textContent = worst || "\u2013";
       if (bounds) {

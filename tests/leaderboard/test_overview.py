@@ -17,7 +17,6 @@ from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import ordered
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
-from robustbench_med.leaderboard.render.page.address import Addresses
 from robustbench_med.leaderboard.render.page.certificates import certificates
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
@@ -77,9 +76,6 @@ def test_ranked_rows_come_before_those_of_an_earlier_revision() -> None:
     plain = replace(boards.board(), id="plain", dataset="d", synthetic=False, sections=(section(*old),))
     folds = replace(plain, id="folds", options="folds=5", sections=(section(boards.entry("now", 0.1)),))
     assert [each.name for each in overview.data_sets(ordered([plain, folds]), PEOPLE)] == ["d, 5 folds", "d"]
-    # Images of patients keep the pages of such rows until others of the data set have a rank.
-    assert Addresses.of([plain]).within == {}
-    assert Addresses.of([plain, folds]).within == {entry.id: "plain" for entry in old}
 
 
 def test_the_best_row_of_each_kind_is_named_and_the_highest_comes_first() -> None:
@@ -254,7 +250,7 @@ def test_the_search_index_is_data_and_nothing_else(tmp_path: Path) -> None:
     assert text.isascii()
     facts = json.loads(text.removeprefix("searchIndex = ").rstrip().removesuffix(";"))
     assert facts["rows"][0][1:3] == ["bad", '"];alert(1)//</script>']
-    assert facts["boards"] == [["brainsim-linf-4-255", "brainsim, Linf 4/255"]]
+    assert facts["boards"] == ["brainsim, Linf 4/255"]
 
 
 def test_a_board_says_once_what_others_published(tmp_path: Path) -> None:

@@ -96,18 +96,6 @@ def test_every_link_leads_somewhere(tmp_path: Path) -> None:
                 assert unquote(parts.fragment) in pages[target].ids, f"{path.name} links to {link}"
 
 
-def test_a_row_of_an_earlier_revision_on_simulated_images_is_on_its_board_only(tmp_path: Path) -> None:
-    old = boards.entry("old", id="row-old", earlier=True, ranked=False, rank=None, why_not="an earlier revision")
-    made = boards.board(old)
-    build([made], tmp_path / "one")
-    assert not list((tmp_path / "one").glob("entries/*"))
-    board = (tmp_path / "one" / "boards" / "brainsim-linf-4-255.html").read_text(encoding="utf-8")
-    assert "<span>old</span>" in board
-    assert 'href="boards/brainsim-linf-4-255.html#row-old"' in (tmp_path / "one" / "index.html").read_text()
-    build([replace(made, synthetic=False)], tmp_path / "two")
-    assert (tmp_path / "two" / "entries" / "row-old.html").is_file(), "of patients: not everyone can measure it again"
-
-
 def test_a_cell_says_what_it_is_sorted_by_where_it_does_not_show_it() -> None:
     assert [TableCell("53.1", "", 0.53125).sorted_by, TableCell("64/48", "", 64).sorted_by] == ["", "64"]
     assert TableCell("1.23 M", "", 1_230_000).sorted_by == "1230000"

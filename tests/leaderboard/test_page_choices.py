@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,20 +92,6 @@ def test_a_link_to_a_row_shows_it_wherever_it_is(driver: Chrome, tmp_path: Path)
         place = driver.find_element(By.ID, row)
         assert place.is_displayed()
         assert 0 <= driver.execute_script("return arguments[0].getBoundingClientRect().top", place) < DESKTOP[1]
-
-
-def test_a_row_without_a_page_is_found_on_its_board(driver: Chrome, tmp_path: Path) -> None:
-    old = boards.entry("old", id="row-old", earlier=True, ranked=False, rank=None, why_not="an earlier revision")
-    other = boards.board(boards.entry("new", id="row-new"))
-    build([replace(other, sections=(*other.sections, replace(boards.board(old).sections[0], id="old")))], tmp_path)
-    show(driver, tmp_path / "index.html", "#?q=old")
-    settled(driver)
-    driver.find_element(By.CSS_SELECTOR, ".found li a").click()
-    assert driver.current_url == (tmp_path / BOARD).as_uri() + "#row-old"
-    assert driver.find_element(By.ID, "row-old").is_displayed()
-    heads = driver.find_elements(By.CSS_SELECTOR, "th[data-key=robust]")
-    first, second = (head.get_attribute("title") for head in heads)
-    assert first == second != "", "explained in every table"
 
 
 def found(driver: Chrome) -> list[str]:

@@ -94,7 +94,6 @@ def html(report: ResultsReport, pictures: Path | None = None, names: Names | Non
         style=Markup(style),
         script=Markup(script),
         page_of=lambda entry: f"#page-{entry.id}",
-        paged=lambda entry: True,
         board_page=lambda board: f"#{board.id}",
         foot=foot(report.boards),
         title=title,

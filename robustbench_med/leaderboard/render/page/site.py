@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,7 @@ def pages(
     people = People(names or {})
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", partial((HERE / name).read_text, encoding="utf-8")
-    places = Addresses.of(boards)
-    yield "assets/search.js", partial(search_index, boards, people, places)
+    yield "assets/search.js", partial(search_index, boards, people)
     sets = overview.data_sets(boards, people)
     common: dict[str, Any] = {
         "people": people,
@@ -67,19 +65,18 @@ def pages(
         "studies": studies,
         "menu": sets,
     }
-    above = {**common, **_links(places)}
+    above = {**common, **_links(Addresses())}
     yield "index.html", partial(_overview, boards, people, above)
     yield "about.html", partial(_rendered, "about.html", **above, marks=marks(boards), citation=CITATION)
-    below = {**common, **_links(replace(places, root="../", entries="../entries/"))}
+    below = {**common, **_links(Addresses("../", "../entries/"))}
     for study in studies:
         yield f"studies/{study.id}.html", partial(_rendered, "study.html", **below, study=study)
     for each in sets:
         for board in each.boards.values():
             yield f"boards/{board.id}.html", partial(_board, board, each, people, below)
-    beside = {**common, **_links(replace(places, root="../", entries=""))}
+    beside = {**common, **_links(Addresses("../", ""))}
     for page in row_pages(boards, pictures, "../gallery", people):
-        if places.paged(page.entry):
-            yield f"entries/{page.entry.id}.html", partial(_rendered, "entry.html", page=page, **beside)
+        yield f"entries/{page.entry.id}.html", partial(_rendered, "entry.html", page=page, **beside)
 
 
 def _overview(boards: Sequence[Board], people: People, common: Mapping[str, Any]) -> str:
@@ -116,7 +113,7 @@ def _rendered(name: str, **facts: Any) -> str:
 
 def _links(places: Addresses) -> dict[str, Any]:
     """How a page reaches the others."""
-    names = ("root", "page_of", "board_page", "paged")
+    names = ("root", "page_of", "board_page")
     return {name: getattr(places, name) for name in names}
 
 
