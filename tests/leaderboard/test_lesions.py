@@ -127,9 +127,9 @@ def test_they_are_kept_with_the_outcome_of_a_cell() -> None:
         ({"radius": [1] * 7}, "radius"),
         ({"radius": [-1] * 8}, "radius"),
         ({"radius": [1e999] * 8}, "Infinity is no number of JSON"),
-        ({"radius": ["a"] * 8}, "could not convert"),
+        ({"radius": ["a"] * 8}, "is no number"),
         ({"radius": 3}, "not iterable"),
-        ([1], "items"),
+        ([1], "another type"),
     ],
 )
 def test_what_is_no_measurement_is_refused(lesions: object, named: str) -> None:

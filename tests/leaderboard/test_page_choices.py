@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,16 @@ def test_a_link_to_a_row_shows_it_wherever_it_is(driver: Chrome, tmp_path: Path)
         place = driver.find_element(By.ID, row)
         assert place.is_displayed()
         assert 0 <= driver.execute_script("return arguments[0].getBoundingClientRect().top", place) < DESKTOP[1]
+
+
+def test_heads_are_explained_in_every_table(driver: Chrome, tmp_path: Path) -> None:
+    made = boards.board(boards.entry("one", id="row-1"))
+    second = replace(boards.board(boards.entry("two", id="row-2")).sections[0], id="second")
+    build([replace(made, sections=(*made.sections, second))], tmp_path)
+    show(driver, tmp_path / BOARD)
+    heads = driver.find_elements(By.CSS_SELECTOR, "th[data-key=robust]")
+    one, two = (head.get_attribute("title") for head in heads)
+    assert one == two != ""
 
 
 def found(driver: Chrome) -> list[str]:

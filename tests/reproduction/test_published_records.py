@@ -45,6 +45,7 @@ EXPECTED: dict[str, set[str]] = {
     "leaderboard-busi-folds": {IMAGES},
     "leaderboard-hippocampus-folds": {IMAGES},
     "leaderboard-lgg-folds": {IMAGES},
+    "plus-lgg": {IMAGES},
     # Those that the documentation cites.
     "measurements/ablation-medfedpure": {GATE},
     "measurements/ablation-medfedpure-lgg": {IMAGES, GATE},
