@@ -60,12 +60,6 @@ def _settle() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish() -> None:
-    """Let the summary of hypothesis, if it is imported only now, find what refers to its generators."""
-    gc.unfreeze()
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the session's home."""
     gc.unfreeze()  # else libraries report as leaks at exit what stayed

@@ -46,6 +46,10 @@ def test_a_ladder_ranks_with_its_figures() -> None:
     assert (entry.worst_client, entry.gradients, entry.ms) == ("b", 40.0, 125.0)
 
 
+def ladder(params: dict[str, str]) -> dict[str, Any]:
+    return {"name": "ladder", "params_passed": params, "revision": REVISION}
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
@@ -58,12 +62,12 @@ def test_a_ladder_ranks_with_its_figures() -> None:
         ({"diagnostics": {"level": "cheap", "flags": ["survives-huge-eps"]}}, "a control failed: images were robust"),
         ({"diagnostics": {"level": "cheap", "flags": ["unstable"]}}, "a control failed: the same image"),
         ({"role": "probe"}, "a probe on 8 images"),
-        ({"attack": {"name": "ladder", "params_passed": {"preset": "quick", "attack": "noise"}}}, "run with noise"),
-        ({"attack": {"name": "ladder", "params_passed": {"preset": "easy"}}}, "there is no ladder 'easy'"),
+        ({"attack": ladder({"preset": "quick", "attack": "noise"})}, "run with noise"),
+        ({"attack": ladder({"preset": "easy"})}, "there is no ladder 'easy'"),
         ({"metrics": {"clean_accuracy": 1.0}}, "clean or under attack, is missing"),
         ({"intervals": {"robust_accuracy": (0.9, 0.95)}}, "robust_accuracy does not lie in its interval"),
         ({"limit": 63}, "run on 8 images; this ladder requires 64"),
-        ({"attack": {"name": "ladder", "params_passed": {"preset": "full"}}, "limit": 64}, "this ladder requires all"),
+        ({"attack": ladder({"preset": "full"}), "limit": 64}, "this ladder requires all"),
         ({"rungs": []}, "the rung oblivious is not accounted for"),
     ],
 )
@@ -195,7 +199,7 @@ def test_the_newest_record_of_a_question_counts() -> None:
 
 
 def test_rows_of_other_images_ladders_or_tracks_are_not_compared() -> None:
-    strong = {"attack": {"name": "ladder", "params_passed": {"preset": "standard"}, "revision": REVISION}}
+    strong = {"attack": ladder({"preset": "standard"})}
     noisy = ladder_record("2", HALF, name="h", metrics=ladder_record(safe=HALF).metrics | {"robust_any_of_n": 0.5})
     board = one_board(
         ladder_record("0", HALF),

@@ -11,11 +11,9 @@ from robustbench_med.leaderboard.ranking.eligibility import unfinished
 from robustbench_med.records.record import Record
 
 
-def measured(
-    preset: str, gradients: int, revision: int = 2, randomized: bool = True, robust: float = 0.5, draws: int = 3
-) -> Record:
+def measured(preset: str, gradients: int, randomized: bool = True, robust: float = 0.5, draws: int = 3) -> Record:
     facts: dict[str, Any] = ladder_record(draws=draws).model_dump(mode="json")
-    facts["attack"] |= {"params_passed": {"preset": preset}, "revision": revision}
+    facts["attack"] |= {"params_passed": {"preset": preset}}
     facts["defense"] |= {"randomized": randomized, "parts": {"model": {"name": "m"}, "purifier": {"name": "p"}}}
     facts["metrics"] |= {"robust_accuracy": robust}
     facts["rungs"].append(
@@ -46,7 +44,6 @@ def measured(
         (measured("quick", 300), 1),
         (measured("quick", 40), 2),
         (measured("quick", 40, randomized=False), 0),
-        (measured("quick", 40, revision=1), 0),  # the first ladders did not count; a notice says that they are too weak
         (measured("standard", 20, robust=0.0), 0),  # nothing is left to attack
     ],
 )

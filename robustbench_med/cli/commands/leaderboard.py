@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.board import Board
     from robustbench_med.leaderboard.entry import Entry
     from robustbench_med.leaderboard.render.columns import Column
+    from robustbench_med.records.record import Record
 
 leaderboard = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, help="The published leaderboard: build and show it, check submissions."
@@ -142,15 +143,13 @@ def show(
     from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
     from robustbench_med.leaderboard.render.latex import to_tex
     from robustbench_med.leaderboard.render.markdown import to_markdown
-    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, records_of
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
 
     wanted = filters.columns(columns or SHOWN)
     choice = filters.Choice(dataset, norm, eps, track, client, sort, ranked)
     filters.check_words(choice)
-    root = root or default_folder()
-    if any((dataset, eps, client)) and (records := records_of(root)):  # before images are read and rows are ranked
-        filters.check_values(records, choice)
-    boards = filters.chosen(read_sources(root).boards(), choice)
+    sources = read_sources(root or default_folder(), lambda records: filters.check_values(records, choice))
+    boards = filters.chosen(sources.boards(), choice)
     if form == "table":
         for board in boards:
             _print(board, wanted)
@@ -203,14 +202,15 @@ def log(
     from robustbench_med.interfaces.rate import percent
     from robustbench_med.leaderboard.ranking import identity
     from robustbench_med.leaderboard.ranking.history import events
-    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, records_of
+    from robustbench_med.leaderboard.sources.folder import default_folder, read_sources
 
-    root = root or default_folder()
-    there = sorted({record.defense.name for record in records_of(root)} if defense else ())
-    if there and defense not in there:
-        raise BadParameter(f"--defense {defense}: no record is of it; valid: {', '.join(there)}")
+    def check(records: list[Record]) -> None:
+        there = {record.defense.name for record in records}
+        if defense is not None and defense not in there:
+            raise BadParameter(f"--defense {defense}: no record is of it; valid: {', '.join(sorted(there))}")
+
     table = console.table("date", "cell", "defense", "attack", "seed", "robust", "", "file", right=("robust",))
-    for event in events(read_sources(root).files):
+    for event in events(read_sources(root or default_folder(), check).files):
         record = event.record
         if (defense and record.defense.name != defense) or (superseded and event.after is None):
             continue

@@ -52,9 +52,11 @@ def record_faults(record: Record) -> Iterator[str]:
     elif not record.attack.is_ladder:
         yield f"only one kind of attacker was tried ({record.threat.access}): the ladder was not run"
     else:
-        yield from earlier(record)
+        before = list(earlier(record))
+        yield from before
         yield from broken(record)
-        yield from missing_rungs(record)
+        if not before:  # another ladder had other rungs
+            yield from missing_rungs(record)
         if record.role == "probe":
             yield f"a probe on {record.n} images, which can show a weakness but not its absence"
 
@@ -130,8 +132,6 @@ def missing_rungs(record: Record) -> Iterator[str]:
     named = {rung.access for rung in record.rungs}
     ran = {rung.access for rung in record.rungs if rung.withstanding is not None}
     for access in dict.fromkeys(rung.access for rung in preset.rungs):
-        if access in ("boundary", "insider") and record.attack.revision == 1:
-            continue  # they came with the second revision of the ladders
         if access not in named:
             yield f"the rung {access} is not accounted for"
         elif access in ("oblivious", "query") and access not in ran:
@@ -144,8 +144,8 @@ def missing_rungs(record: Record) -> Iterator[str]:
 
 
 def unfinished(record: Record) -> Iterator[str]:
-    """Why the attacks on a system with noise had not done enough when they ended; the first ladders did not count."""
-    if not record.defense.randomized or record.attack.revision == 1:
+    """Why the attacks on a system with noise had not done enough when they ended."""
+    if not record.defense.randomized:
         return
     if record.draws < DRAWS:
         yield f"scored on {record.draws} noise draws, fewer than {DRAWS}: by chance they may be good ones"
@@ -157,13 +157,11 @@ def unfinished(record: Record) -> Iterator[str]:
 
 
 def shortened(record: Record) -> Iterator[str]:
-    """Attacks of a ladder that did less than it says, going by rounds and calls; the first ladders did not count.
+    """Attacks of a ladder that did less than it says, going by rounds and calls.
 
     On a classifier alone an image that withstands an attack has cost it every step. Elsewhere an attack may end early,
     where it broke what its rung sees.
     """
-    if record.attack.revision == 1:
-        return
     planned = _rounds(record.attack.preset)
     params = {f"{rung.access} {formatted(rung)} {rung.evasion}".strip(): rung.params for rung in record.attack.rungs}
     bare = not (record.defense.parts.detector or record.defense.parts.purifier)

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from robustbench_med.errors import DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.reading import reading
 from robustbench_med.leaderboard.sources.submission import NAME, PaperFacts
 from robustbench_med.records.sections.base import Name
 
@@ -73,14 +73,8 @@ def read(path: Path) -> Evidence:
     Raises:
         DataError: it is none; the first thing that is wrong is named.
     """
-    try:
+    with reading(path, "evidence"):
         return _parsed(path, strict_file(path))
-    except OSError as error:
-        raise DataError(f"evidence {path} cannot be read: {error.strerror or error}") from None
-    except pydantic.ValidationError as error:
-        raise DataError(f"{path} is no evidence: {first_fault(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no evidence: {shortened(str(error))}") from None
 
 
 class _File(pydantic.BaseModel):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from robustbench_med.errors import DataError
@@ -94,20 +95,13 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def records_of(root: Path) -> list[Record]:
-    """The records of the boards, without their images: what is read soonest, and checked first.
-
-    Raises:
-        DataError: a line is no record.
-    """
-    found = [record for path in sorted((root / RECORDS).glob("*.jsonl")) for record in read_records(path)]
-    submitted = (read_submission(path).records for path in sorted((root / SUBMISSIONS).glob("*.json")))
-    return [*found, *(record for records in submitted for record in records)]
-
-
 @no_collection()
-def read_sources(root: Path) -> Sources:
+def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None = None) -> Sources:
     """Read a leaderboard's folder.
+
+    Args:
+        root: of the folder.
+        check_first: is given all records, before the far larger results of their images are read, and may raise.
 
     Raises:
         DataError: it holds no records, a line is none (file and line are named), or images do not give the figures of
@@ -117,14 +111,16 @@ def read_sources(root: Path) -> Sources:
     paths = sorted((root / RECORDS).glob("*.jsonl"))
     if not paths:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
-    kept = sorted((root / OUTCOMES).glob("*.jsonl"))
     files = {path.name: read_records(path) for path in paths}
-    outcomes = read_outcomes(kept)
+    submissions = {path: read_submission(path) for path in sorted((root / SUBMISSIONS).glob("*.json"))}
+    if check_first is not None:
+        submitted_records = (each.records for each in submissions.values())
+        check_first(list(chain.from_iterable([*files.values(), *submitted_records])))
+    outcomes = read_outcomes(sorted((root / OUTCOMES).glob("*.jsonl")))
     published = read_claims(root / CLAIMS)
     owners: dict[str, str] = {}
     own = {record.cell_id for records in files.values() for record in records}
-    for path in sorted((root / SUBMISSIONS).glob("*.json")):
-        submitted = read_submission(path)
+    for path, submitted in submissions.items():
         cells = {record.cell_id for record in submitted.records}
         if taken := sorted(cells & (own | owners.keys())):
             raise DataError(f"{path}: cell {taken[0]} is there already; a submission replaces no other's records")

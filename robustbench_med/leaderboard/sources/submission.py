@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pydantic
 
 from robustbench_med.attacks.flags import FLAGS
-from robustbench_med.errors import BadParameter, DataError, first_fault, shortened
+from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.entry import Paper
@@ -22,6 +22,7 @@ from robustbench_med.leaderboard.ranking.identity import protocol
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcomes_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.reading import reading
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
@@ -133,14 +134,8 @@ def read(path: Path) -> Submission:
     Raises:
         DataError: it is none; the first thing that is wrong is named.
     """
-    try:
+    with reading(path, "submission"):
         return _parsed(path, strict_file(path))
-    except OSError as error:
-        raise DataError(f"submission {path} cannot be read: {error.strerror or error}") from None
-    except pydantic.ValidationError as error:
-        raise DataError(f"{path} is no submission: {first_fault(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no submission: {shortened(str(error))}") from None
 
 
 class PaperFacts(pydantic.BaseModel):

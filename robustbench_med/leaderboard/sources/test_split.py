@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from robustbench_med.errors import DataError, first_fault, shortened
+from robustbench_med.errors import DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import classes_of, owners_by_row, rows_by_owner, text_of
+from robustbench_med.leaderboard.sources.reading import reading
 from robustbench_med.records.sections.base import Count, Name
 from robustbench_med.records.sections.dataset import DatasetSection
 
@@ -96,14 +97,8 @@ def read(path: Path) -> TestSplit:
     Raises:
         DataError: it is none; the first thing that is wrong is named.
     """
-    try:
+    with reading(path, "test split"):
         return _parsed(_File.model_validate(strict_file(path)))
-    except OSError as error:
-        raise DataError(f"test split {path} cannot be read: {error.strerror or error}") from None
-    except pydantic.ValidationError as error:
-        raise DataError(f"{path} is no test split: {first_fault(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no test split: {shortened(str(error))}") from None
 
 
 class _Fold(pydantic.BaseModel):

@@ -1,0 +1,28 @@
+"""What is said of files from strangers that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydantic
+
+from robustbench_med.errors import DataError, first_fault, shortened
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Say in one line what is wrong with a file that is read as a ``kind``, such as a submission.
+
+    Raises:
+        DataError: the file cannot be read, or what it says is none.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{kind} {path} cannot be read: {error.strerror or error}") from None
+    except pydantic.ValidationError as error:
+        raise DataError(f"{path} is no {kind}: {first_fault(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no {kind}: {shortened(str(error))}") from None
