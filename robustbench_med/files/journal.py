@@ -21,6 +21,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_med.errors import StoreError, StoreWarning, shortened
+from robustbench_med.files import lines
 from robustbench_med.files.atomic import replacing, store_errors, sync_folder
 
 T = TypeVar("T")
@@ -81,17 +82,17 @@ def append(path: Path, line: str, check: Callable[[bytes], object]) -> None:
 
 
 def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[InvalidLine]]:
-    """The parsed lines of a file, and those that ``parse`` rejects with a `ValueError`.
+    """The parsed lines of a file, plain or compressed, and those that ``parse`` rejects with a `ValueError`.
 
     Raises:
         OSError: the file cannot be read.
     """
     path = path.absolute()
-    with path.open("rb") as file:
+    with lines.opened(path) as file:
         good, bad = _sorted(file, parse)
     if bad and _lock(path).is_file():
         # The last line may be one that is being written right now.
-        with suppress(StoreError), _locked(path), path.open("rb") as file:
+        with suppress(StoreError), _locked(path), lines.opened(path) as file:
             good, bad = _sorted(file, parse)
     return good, bad
 
@@ -103,11 +104,11 @@ def warn(path: Path, bad: Sequence[InvalidLine], what: str = "skipped") -> None:
     warnings.warn(f"{path}: {named}{more}: {what}", StoreWarning, stacklevel=3)
 
 
-def _sorted(lines: Iterable[bytes], parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[InvalidLine]]:
+def _sorted(every: Iterable[bytes], parse: Callable[[bytes], T], first: int = 1) -> tuple[list[T], list[InvalidLine]]:
     """Parsed lines and invalid lines; empty lines are ignored."""
     good: list[T] = []
     bad: list[InvalidLine] = []
-    for number, ended in enumerate(lines, first):
+    for number, ended in enumerate(every, first):
         if (line := ended.removesuffix(b"\n")).strip():
             try:
                 good.append(parse(line))

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.files.atomic import write_text
+from robustbench_med.files import lines
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
-from robustbench_med.leaderboard.sources.studies import checked_kind
+from robustbench_med.leaderboard.sources.studies import LARGE, checked_kind
 from robustbench_med.records.compare import changed
 from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.folder import SAMPLES, open_results
@@ -38,30 +38,35 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         BadParameter: there are new records, and no name.
         StoreError: a file cannot be written.
     """
-    there = {path.stem: read_records(path) for path in sorted((root / RECORDS).glob("*.jsonl"))}
-    place = {record.cell_id: (stem, record) for stem, records in there.items() for record in records}
+    there = {path: read_records(path) for path in lines.files_of(root / RECORDS)}
+    place = {record.cell_id: (path, record) for path, records in there.items() for record in records}
+    chosen = None if name is None else _file(root, RECORDS, name)
     new: list[Record] = []
     outcomes: dict[str, list[ImageResults]] = {}
     for record in open_results(out):
-        stem, before = place.get(record.cell_id, (name, None))
+        path, before = place.get(record.cell_id, (chosen, None))
+        if path is None:
+            raise BadParameter(f"{out} holds records that are not there yet; say into which file: --name NAME")
         if before is not None and changed(before, record):
             raise DataError(
-                f"cell {record.cell_id} of {out} is in {stem}.jsonl with other results; records are not edited"
+                f"cell {record.cell_id} of {out} is in {path.name} with other results; records are not edited"
             )
-        if stem is None:
-            raise BadParameter(f"{out} holds records that are not there yet; say into which file: --name NAME")
         if before is None:
             checked_kind(root.resolve().name, [record], out)
             for fault in _faults(record):
                 raise DataError(f"cell {record.cell_id} of {out}: {fault}")
             new.append(record)
         if record.status == "ok" and (outcome := outcome_of(record, out / SAMPLES)) is not None:
-            outcomes.setdefault(stem, []).append(outcome)
-    if new:
-        path = root / RECORDS / f"{name}.jsonl"
-        before_text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        write_text(path, before_text + "".join(f"{dumped_record(record)}\n" for record in new))
-    return len(new), sum(_keep(root / OUTCOMES / f"{stem}.jsonl", found) for stem, found in outcomes.items())
+            outcomes.setdefault(lines.name_of(path), []).append(outcome)
+    if new and chosen is not None:
+        kept = lines.content(chosen) if chosen.is_file() else b""
+        lines.write(chosen, kept + "".join(f"{dumped_record(record)}\n" for record in new).encode())
+    return len(new), sum(_keep(_file(root, OUTCOMES, stem), found) for stem, found in outcomes.items())
+
+
+def _file(root: Path, folder: str, name: str) -> Path:
+    """The file of this name, there or new."""
+    return lines.file_of(root / folder, name, compressed=root.resolve().name in LARGE)
 
 
 def _faults(record: Record) -> Iterator[str]:
@@ -76,5 +81,5 @@ def _keep(path: Path, found: list[ImageResults]) -> int:
     kept = {outcome.cell_id: outcome for outcome in (read_outcomes(path) if path.is_file() else [])}
     before = len(kept)
     kept |= {outcome.cell_id: outcome for outcome in found}
-    write_text(path, "".join(f"{dumped(outcome)}\n" for outcome in kept.values()))
+    lines.write(path, "".join(f"{dumped(outcome)}\n" for outcome in kept.values()).encode())
     return len(kept) - before

@@ -6,7 +6,8 @@ import json
 from collections.abc import Container
 from pathlib import Path
 
-from robustbench_med.files.atomic import write_text
+from robustbench_med.errors import DataError
+from robustbench_med.files import lines
 from robustbench_med.leaderboard.ranking.eligibility import earlier
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
@@ -30,6 +31,7 @@ def archive(root: Path, cells: Container[str]) -> int:
     They are in the archive before they are taken away, so that an interruption loses nothing.
 
     Raises:
+        DataError: a file of the archive cannot be read.
         StoreError: a file cannot be written.
     """
     _move(root, OUTCOMES, cells)
@@ -38,19 +40,20 @@ def archive(root: Path, cells: Container[str]) -> int:
 
 def _move(root: Path, folder: str, cells: Container[str]) -> int:
     count = 0
-    for path in sorted((root / folder).glob("*.jsonl")):
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-        gone = [line for line in lines if json.loads(line)["cell_id"] in cells]
+    for path in lines.files_of(root / folder):
+        every = [line for line in lines.content(path).split(b"\n") if line.strip()]
+        gone = [line for line in every if json.loads(line)["cell_id"] in cells]
         if not gone:
             continue
-        target = root / ARCHIVE / folder / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        there = target.read_text(encoding="utf-8") if target.is_file() else ""
-        new = [line for line in gone if line not in there.split("\n")]
-        write_text(target, there + "".join(f"{line}\n" for line in new))
-        left = [line for line in lines if line not in gone]
-        if left:
-            write_text(path, "".join(f"{line}\n" for line in left))
+        target = lines.file_of(root / ARCHIVE / folder, lines.name_of(path), compressed=True)
+        try:
+            there = lines.content(target) if target.is_file() else b""
+        except OSError as error:
+            raise DataError(f"cannot read {target}: {error.strerror or error}") from None
+        known = set(there.split(b"\n"))
+        lines.write(target, there + b"".join(line + b"\n" for line in gone if line not in known))
+        if left := [line for line in every if line not in gone]:
+            lines.write(path, b"".join(line + b"\n" for line in left))
         else:
             path.unlink()
         count += len(gone)

@@ -75,7 +75,7 @@ def config(path: Path) -> Path:
 
 def test_the_table_fits_80_columns() -> None:
     folders = (ROOT / "leaderboard" / name / "records" for name in ("measurements", "archive"))
-    every = [record for folder in folders for record in read(folder / "brainsim.jsonl")]
+    every = [record for folder in folders for record in read(folder / "brainsim.jsonl.gz")]
     default = [each for each in every if (each.defense.name, each.defense.params_passed) == ("medfedpure", {})]
     record = next(each for each in default if each.role == "claim")
     records = [record, next(each for each in default if each.role == "probe")]

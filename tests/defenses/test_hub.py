@@ -291,7 +291,7 @@ def test_what_cannot_be_pushed_is_refused(
     hub.repositories["lab/other"].commit({"model.bin": b""})
     hub.repositories["lab/open"] = Repository()
     hub.repositories["lab/open"].commit({".gitattributes": b""})
-    board = paths.ROOT / "leaderboard" / "measurements" / "records" / "lgg.jsonl"
+    board = paths.ROOT / "leaderboard" / "measurements" / "records" / "lgg.jsonl.gz"
     named = [word.format(w=measured / "weights", board=board) for word in words]
     before = {name: len(each.commits) for name, each in hub.repositories.items()}
     done = call("push", *named, token=hub.token)

@@ -18,6 +18,7 @@ from helpers.records import many, record
 
 from robustbench_med.errors import BadConfig, DataError, StoreError, StoreWarning
 from robustbench_med.files import journal
+from robustbench_med.files.lines import content, is_lines
 from robustbench_med.records.folder import open_results
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.record import Record, append, dumped, latest, parse, read
@@ -144,8 +145,8 @@ with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
 
 def test_records_of_older_formats_are_read(tmp_path: Path) -> None:
     versions = set()
-    for file in sorted((ROOT / "leaderboard").glob("**/records/*.jsonl")):
-        lines = file.read_text(encoding="utf-8").splitlines()
+    for file in sorted(path for path in (ROOT / "leaderboard").glob("**/records/*") if is_lines(path)):
+        lines = content(file).splitlines()
         versions |= {json.loads(line)["schema_version"] for line in lines}
         found = list(read(file))
         assert len(found) == len(lines)
@@ -153,7 +154,7 @@ def test_records_of_older_formats_are_read(tmp_path: Path) -> None:
     assert 3 in versions
     # The first format had none of these.
     new = {"budget", "surrogate", "rungs", "diagnostics", "unseen", "between_clients"}
-    third = json.loads((ROOT / "leaderboard/archive/records/lgg.jsonl").read_text().splitlines()[0])
+    third = json.loads(content(ROOT / "leaderboard/archive/records/lgg.jsonl.gz").splitlines()[0])
     oldest = {name: value for name, value in third.items() if name not in new} | {"schema_version": 1}
     assert new <= set(migrated(oldest))
     append(tmp_path / "records.jsonl", parse(json.dumps(oldest)))

@@ -10,6 +10,7 @@ from helpers.records import ladder_record, outcome
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
+from robustbench_med.files.lines import content, write
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.archive import earlier_ladders
 from robustbench_med.leaderboard.entry import Paper
@@ -50,21 +51,20 @@ def test_an_earlier_ladder_is_moved_with_its_images_as_it_was_written(tmp_path: 
     assert "1 records archived" in archived(tmp_path)
     assert cells(tmp_path) == ["1", "2"]
     place = tmp_path / "archive"
-    assert (place / "records" / "a.jsonl").read_text().splitlines() == lines[:1]
-    assert [each.cell_id for each in read_outcomes(place / "outcomes" / "a.jsonl")] == ["0"]
+    assert content(place / "records" / "a.jsonl.gz").decode().splitlines() == lines[:1]
+    assert [each.cell_id for each in read_outcomes(place / "outcomes" / "a.jsonl.gz")] == ["0"]
     assert [each.cell_id for each in read_outcomes(tmp_path / "outcomes" / "a.jsonl")] == ["1", "2"]
     assert "0 records archived" in archived(tmp_path)
-    assert (place / "records" / "a.jsonl").read_text().splitlines() == lines[:1]
+    assert content(place / "records" / "a.jsonl.gz").decode().splitlines() == lines[:1]
 
 
 def test_a_move_that_was_interrupted_is_finished(tmp_path: Path) -> None:
     example(tmp_path)
     lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines()
-    place = tmp_path / "archive" / "records" / "a.jsonl"
-    place.parent.mkdir(parents=True)
-    place.write_text(f"{lines[0]}\n")
+    place = tmp_path / "archive" / "records" / "a.jsonl.gz"
+    write(place, f"{lines[0]}\n".encode())
     archived(tmp_path)
-    assert place.read_text().splitlines() == lines[:1], "not twice"
+    assert content(place).decode().splitlines() == lines[:1], "not twice"
     assert cells(tmp_path) == ["1", "2"]
 
 
@@ -75,7 +75,7 @@ def test_a_file_without_records_goes(tmp_path: Path) -> None:
     (tmp_path / "records" / "b.jsonl").write_text(lines[0])
     archived(tmp_path)
     assert not (tmp_path / "records" / "b.jsonl").exists()
-    assert (tmp_path / "archive" / "records" / "b.jsonl").read_text() == lines[0]
+    assert content(tmp_path / "archive" / "records" / "b.jsonl.gz").decode() == lines[0]
 
 
 def test_what_others_handed_in_stays(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from helpers.forgery import (
 from helpers.paths import ROOT
 
 from robustbench_med.errors import UsageError
+from robustbench_med.files.lines import content
 
 
 def test_the_real_one_is_taken_and_verified(referee: Referee) -> None:
@@ -204,7 +205,7 @@ def test_a_forgery_is_refused_without_running_anything(referee: Referee, edit: E
 
 def test_an_archived_record_is_not_submitted_again(referee: Referee) -> None:
     facts = json.loads(referee.file.read_text())
-    line = (ROOT / "leaderboard" / "archive" / "records" / "ladder-brainsim.jsonl").read_text().splitlines()[0]
+    line = content(ROOT / "leaderboard/archive/records/ladder-brainsim.jsonl.gz").splitlines()[0]
     facts |= {"defense": json.loads(line)["defense"]["name"], "records": [json.loads(line)], "outcomes": []}
     refused = " ".join(referee.objections(referee.written(facts)))
     assert "measured with revision 1 of the ladder" in refused

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
+from robustbench_med.files.lines import content, file_of, files_of
 from robustbench_med.leaderboard.add import add
 from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -52,7 +53,7 @@ def real(kind: str) -> tuple[Path, Facts]:
     """Folder of the study, and the record that is edited."""
     file, wanted = REAL[kind]
     study = {"control": "attacks", "acquisition": "corruptions"}.get(kind, kind)
-    lines = (FOLDER / study / "records" / f"{file}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = content(file_of(FOLDER / study / "records", file, compressed=False)).splitlines()
     return FOLDER / study, next(facts for facts in map(json.loads, lines) if wanted(facts))
 
 
@@ -157,7 +158,7 @@ def objected(folder: Path, facts: Facts, registry: Registry) -> list[str]:
     """What the build or the check say of a record; every line of it."""
     record = parse(json.dumps(facts))
     found = list(contradictions(record))
-    outcomes = {each.cell_id: each for path in (folder / "outcomes").glob("*.jsonl") for each in read_outcomes(path)}
+    outcomes = {each.cell_id: each for path in files_of(folder / "outcomes") for each in read_outcomes(path)}
     own = outcomes[record.cell_id]
     try:
         check(record, own, "o")

@@ -23,6 +23,7 @@ from safetensors.torch import save
 
 from robustbench_med.cli.commands.submit import judged
 from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.files.lines import content, file_of
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.sources import evidence, image_results, submission, test_split, verified
 from robustbench_med.leaderboard.sources.claims import Publications
@@ -35,8 +36,8 @@ FOLDER = ROOT / "leaderboard"
 
 
 def lines(folder: str, kind: str, name: str) -> list[dict[str, Any]]:
-    text = (FOLDER / folder / kind / f"{name}.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    file = file_of(FOLDER / folder / kind, name, compressed=False)
+    return [json.loads(line) for line in content(file).splitlines()]
 
 
 def handed_in() -> list[dict[str, Any]]:

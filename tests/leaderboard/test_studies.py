@@ -119,7 +119,7 @@ def test_corruptions_are_averaged_as_the_report_does() -> None:
 
 
 def test_the_committed_corruptions_are_those_of_the_report() -> None:
-    path = COMMITTED / "records" / "corruptions-brainsim.jsonl"
+    path = COMMITTED / "records" / "corruptions-brainsim.jsonl.gz"
     told = CliRunner().invoke(app, ["table", str(path), "--report", "corruptions"])
     assert told.exit_code == 0, told.output
     outcomes = {each.cell_id: each for each in read_outcomes(COMMITTED / "outcomes" / path.name)}

@@ -14,6 +14,7 @@ from helpers.paths import ROOT
 
 from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import UsageError
+from robustbench_med.files.lines import file_of, files_of, name_of
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
@@ -86,7 +87,7 @@ def verifier() -> Verifier:
 def place(file: str, what: str) -> Path:
     """The file with its records, or with the outcomes of their images."""
     study, _, name = file.rpartition("/")
-    return FOLDER / study / what / f"{name}.jsonl"
+    return file_of(FOLDER / study / what, name, compressed=False)
 
 
 def kinds(file: str) -> list[Record]:
@@ -147,8 +148,8 @@ def runnable(verifier: Verifier, file: str, out: Path) -> tuple[Record, RunConfi
 
 
 def test_every_file_is_named() -> None:
-    there = {path.stem for path in (FOLDER / RECORDS).glob("*.jsonl")}
-    there |= {f"{study}/{path.stem}" for study in BESIDE for path in (FOLDER / study / RECORDS).glob("*.jsonl")}
+    there = {name_of(path) for path in files_of(FOLDER / RECORDS)}
+    there |= {f"{study}/{name_of(path)}" for study in BESIDE for path in files_of(FOLDER / study / RECORDS)}
     assert there == EXPECTED.keys()
 
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.submission import Submission
     from robustbench_med.plugins.registry import Registry
 
-#: Of a file of records; submissions and evidence are ``.json``.
-SUFFIX = ".jsonl"
-
 
 def opened(file: Path) -> Submission:
     """The records of a file, with the per-image results in the folder ``outcomes`` beside its own.
@@ -25,6 +22,7 @@ def opened(file: Path) -> Submission:
         DataError: a line of either is none.
     """
     from robustbench_med.errors import DataError, shortened
+    from robustbench_med.files import lines
     from robustbench_med.files.strict_json import strict_json
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.image_results import read
@@ -32,15 +30,15 @@ def opened(file: Path) -> Submission:
     from robustbench_med.leaderboard.sources.submission import Submission
 
     records = tuple(read_records(file))
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(lines.content(file).split(b"\n"), 1):
         try:
             strict_json(line or b"{}")
         except (ValueError, RecursionError) as error:
             raise DataError(f"{file}: line {number} is not a record: {shortened(str(error))}") from None
     cells = {record.cell_id for record in records}
-    beside = sorted((file.parent.parent / OUTCOMES).glob("*.jsonl")) if file.parent.name == RECORDS else []
+    beside = lines.files_of(file.parent.parent / OUTCOMES) if file.parent.name == RECORDS else []
     outcomes = {each.cell_id: each for path in beside for each in read(path) if each.cell_id in cells}
-    return Submission(file.stem, "", Paper(""), "", records, outcomes)
+    return Submission(lines.name_of(file), "", Paper(""), "", records, outcomes)
 
 
 def check_records(file: Path, own: Submission, sources: Sources, plugins: Registry, data_root: Path | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_med.cli.commands.leaderboard import ReadRoot, Root, leaderboard
-from robustbench_med.cli.commands.published_records import SUFFIX, check_records, opened
+from robustbench_med.cli.commands.published_records import check_records, opened
 from robustbench_med.cli.commands.verify import FreshSource, NewImages, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import (
@@ -25,6 +25,7 @@ from robustbench_med.cli.options import (
 )
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import check_writable
+from robustbench_med.files.lines import is_lines
 from robustbench_med.files.strict_json import ordinary_bytes
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def check(
         plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
         plain(f"  rbmed leaderboard verify {file} --images FILE")
         return
-    if file.suffix == SUFFIX:
+    if is_lines(file):
         check_records(file, submitted, sources, registry(plugin), data_root)
         return
     own = f"submissions/{file.name}"
@@ -269,7 +270,7 @@ def _read(file: Path) -> Submission | Evidence:
         text = ordinary_bytes(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if file.suffix == SUFFIX:
+    if is_lines(file):
         return opened(file)
     return evidence.read(file) if b'"images_sha256"' in text else submission.read(file)
 

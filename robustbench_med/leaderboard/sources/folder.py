@@ -11,6 +11,7 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError
 from robustbench_med.files.checkout import published
+from robustbench_med.files.lines import files_of
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims
@@ -108,7 +109,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
             their record, or have other labels than in the data set.
         BadConfig: claims are not as they should be, or records are of a newer robustbench-med.
     """
-    paths = sorted((root / RECORDS).glob("*.jsonl"))
+    paths = files_of(root / RECORDS)
     if not paths:
         raise DataError(f"no records in {root / RECORDS}; name the leaderboard's folder: --root leaderboard")
     files = {path.name: read_records(path) for path in paths}
@@ -116,7 +117,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
     if check_first is not None:
         submitted_records = (each.records for each in submissions.values())
         check_first(list(chain.from_iterable([*files.values(), *submitted_records])))
-    outcomes = read_outcomes(sorted((root / OUTCOMES).glob("*.jsonl")))
+    outcomes = read_outcomes(files_of(root / OUTCOMES))
     published = read_claims(root / CLAIMS)
     owners: dict[str, str] = {}
     own = {record.cell_id for records in files.values() for record in records}

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
+from robustbench_med.files import lines
 from robustbench_med.files.strict_json import size_of, strict_json
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.leaderboard.sources.letters import (
@@ -204,11 +205,11 @@ def read(path: Path) -> list[ImageResults]:
     """
     try:
         size_of(path)
-        lines = path.read_bytes().split(b"\n")
+        every = lines.content(path).split(b"\n")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the outcomes in {path}: {getattr(error, 'strerror', None) or error}") from None
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(every, 1):
         if line.strip():
             try:
                 found.append(parse(line))

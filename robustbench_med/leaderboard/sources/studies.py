@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustbench_med.errors import DataError
+from robustbench_med.files.lines import files_of
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.consistency import check
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -21,6 +22,8 @@ from robustbench_med.records.record import Record
 
 CERTIFIED, CORRUPTIONS, ATTACKS = "certified", "corruptions", "attacks"
 STUDIES = (CERTIFIED, CORRUPTIONS, ATTACKS)
+#: Folders whose new files are compressed: many records, which no board ranks and no one reviews line by line.
+LARGE = ("measurements", CORRUPTIONS, ATTACKS)
 #: Which records a folder is for, in words, and how to tell.
 _KINDS: Mapping[str, tuple[str, Callable[[Record], bool]]] = {
     CERTIFIED: ("single attacks in l2", lambda record: record.threat.norm == "l2" and not record.attack.is_ladder),
@@ -47,7 +50,7 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
         DataError: a line is no record or no outcome, a record is of another kind or contradicts itself, or images do
             not give the figures of their record, or have other labels than in the data set.
     """
-    files = {path: read_records(path) for path in sorted((root / RECORDS).glob("*.jsonl"))}
+    files = {path: read_records(path) for path in files_of(root / RECORDS)}
     for path, there in files.items():
         checked_kind(root.name, there, path)
         for one in there:
@@ -58,7 +61,7 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
     _checked_names(records, root)
     by_cell = {record.cell_id: record for record in records}
     outcomes, folder = {}, root / OUTCOMES
-    for cell, outcome in read_outcomes(sorted(folder.glob("*.jsonl"))).items():
+    for cell, outcome in read_outcomes(files_of(folder)).items():
         record = by_cell.get(cell)
         if record is None or record.status != "ok":
             continue
