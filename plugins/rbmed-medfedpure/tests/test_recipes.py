@@ -213,6 +213,11 @@ def test_plus_abstains_by_default() -> None:
     few = recipe("medfedpure-plus:preset=few")
     assert few.fpr > made.fpr
     assert "eps=2/255" in str(few.strategy.params["adversarial"])
+    many = recipe("medfedpure-plus:preset=many")
+    assert (many.strategy.name, many.model) == ("fedavg", PartRef("resnet", {"layers": 2}))
+    assert "trades" in str(many.strategy.params["adversarial"])
+    assert recipe("medfedpure-plus:preset=many,model=[resnet:layers=1]").model.params == {"layers": "1"}
+    assert recipe("medfedpure-plus:preset=many,model=moe").model == PartRef("moe")
     assert recipe("medfedpure-plus:detector=none").detector is None
     assert recipe("medfedpure-plus:purifier=[ddim:steps=2],fpr=0.2").purifier == PartRef("ddim", {"steps": "2"})
     for text in ("medfedpure-plus", "medfedpure-plus:preset=few", "medfedpure-plus:strategy=fedbn"):

@@ -1,35 +1,50 @@
-"""An alternative to MedFedPure: adversarially trained personalized experts that abstain at low confidence."""
+"""An alternative to MedFedPure: classifiers trained adversarially, which abstain at low confidence."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import robustbench_med as rbmed
 from rbmed_medfedpure.recipes.presets import part
-from robustbench_med import Defense, Field, Recipe, parse
+from robustbench_med import Defense, Field, PartRef, Recipe, parse
 
-#: By preset: the training of the experts, and the share of clean calibration images on which they abstain. Both were
-#: chosen on calibration images (log in docs/medfedpure.md).
-CHOICES: dict[str, tuple[str, float]] = {
-    "small": (
-        "pfeddef:rounds=10,local_epochs=1,batch_size=16,autocast=true,adversarial=[pgd:steps=3]",
-        0.01,
+
+@dataclass(frozen=True)
+class Choice:
+    """What a preset means, chosen on calibration images (log in docs/plus.md).
+
+    Attributes:
+        strategy: the training.
+        fpr: share of clean calibration images on which the system abstains.
+        model: parameters of the model, which those that the user gives override.
+    """
+
+    strategy: str
+    fpr: float
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+
+CHOICES = {
+    "small": Choice("pfeddef:rounds=10,local_epochs=1,batch_size=16,autocast=true,adversarial=[pgd:steps=3]", 0.01),
+    "few": Choice(
+        "pfeddef:rounds=20,batch_size=16,shift=0.06,jitter=0.1,autocast=true,adversarial=[pgd:steps=5,eps=2/255]", 0.05
     ),
-    "few": (
-        "pfeddef:rounds=20,batch_size=16,shift=0.06,jitter=0.1,autocast=true,adversarial=[pgd:steps=5,eps=2/255]",
-        0.05,
-    ),
-    "many": (
-        "pfeddef:rounds=30,local_epochs=1,batch_size=32,shift=0.06,jitter=0.1,autocast=true,adversarial=[pgd:steps=3]",
+    "many": Choice(
+        "fedavg:rounds=30,batch_size=32,shift=0.06,jitter=0.1,autocast=true,lr=1e-3,"
+        "adversarial=[trades:steps=3,warmup=10]",
         0.01,
+        {"layers": 2},
     ),
 }
 
 
 class MedFedPurePlus(Defense):
-    """Experts trained on attacked images, mixed for each client (Kim et al. 2023); they abstain at low confidence.
+    """Classifiers trained on attacked images that abstain at low confidence.
 
-    Nothing is random and no gradient is hidden, so full knowledge of the system helps an attacker little. Purification
+    Experts mixed for each client (pFedDef, Kim et al. 2023); with ``preset=many`` one deeper network trained with TRADES
+    (Zhang et al. 2019, arXiv 1901.08573). Nothing is random and no gradient is hidden, so full knowledge of the system helps an attacker little. Purification
     (``purifier=[ddim:steps=2]``) is possible; it did not help on calibration images.
     """
 
@@ -37,10 +52,14 @@ class MedFedPurePlus(Defense):
         preset: Literal["small", "few", "many"] = Field(
             "small",
             description="small: for thousands of images; few: for some hundred, trained longer, at half the eps; many: "
-            "for thousands, trained longer.",
+            "for thousands, one deeper network trained longer, with TRADES.",
         )
-        model: str = Field("resnet", description="Architecture of an expert.")
-        strategy: str = Field("auto", description="Federated training; auto: pfeddef with adversarial training (PGD).")
+        model: str = Field(
+            "resnet", description="Architecture of an expert; preset=many has layers=2 unless other layers are given."
+        )
+        strategy: str = Field(
+            "auto", description="Federated training; auto: pfeddef with PGD, with preset=many fedavg with TRADES."
+        )
         detector: str = Field(
             "max-softmax", description="Score above which the defense abstains; 'none': it never does."
         )
@@ -55,11 +74,12 @@ class MedFedPurePlus(Defense):
     def recipe(self) -> Recipe:
         """The parts of the defense."""
         p = self.params
-        strategy, fpr = CHOICES[p.preset]
+        choice = CHOICES[p.preset]
+        model = parse(p.model)
         return Recipe(
-            model=parse(p.model),
-            strategy=parse(strategy if p.strategy == "auto" else p.strategy),
+            model=PartRef(model.name, {**(choice.model if model.name == "resnet" else {}), **model.params}),
+            strategy=parse(choice.strategy if p.strategy == "auto" else p.strategy),
             detector=part("detector", p.detector, p.preset),
             purifier=part("purifier", p.purifier, p.preset),
-            fpr=fpr if p.fpr is None else p.fpr,
+            fpr=choice.fpr if p.fpr is None else p.fpr,
         )
