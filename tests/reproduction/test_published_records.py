@@ -42,7 +42,7 @@ EXPECTED: dict[str, set[str]] = {
     # Those of the boards.
     "leaderboard-brainsim-standard": set(),
     "leaderboard-brainsim2": set(),
-    "leaderboard-brainsim2-trained": {WEIGHTS},
+    "leaderboard-brainsim2-purifiers": set(),
     "leaderboard-busi-folds": {IMAGES},
     "leaderboard-hippocampus-folds": {IMAGES},
     "leaderboard-lgg-folds": {IMAGES},
@@ -51,6 +51,7 @@ EXPECTED: dict[str, set[str]] = {
     "measurements/ablation-medfedpure": {GATE},
     "measurements/ablation-medfedpure-lgg": {IMAGES, GATE},
     "measurements/brainsim": {GATE},
+    "measurements/brainsim2-trained": {WEIGHTS},
     "measurements/detectors": {GATE},
     "measurements/federation-adversarial": {WEIGHTS},
     "measurements/federation-brainsim": {WEIGHTS},
