@@ -99,5 +99,5 @@ DEFENSES = (
 
 @hookimpl
 def rbmed_defenses() -> Iterable[DefenseSpec]:
-    """The recipes; the first three ship weights trained on brainsim."""
+    """The recipes; the first three ship weights."""
     return DEFENSES
