@@ -18,6 +18,10 @@ Track = Literal["static", "deterministic test-time", "randomized test-time"]
 TRACKS: tuple[Track, ...] = ("static", "deterministic test-time", "randomized test-time")
 
 
+#: Decimals of a bound of an interval.
+DIGITS = 12
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure over the seeds of a row.
@@ -35,6 +39,12 @@ class Figure:
     high: float | None = None
     seeds: tuple[float, ...] = ()
     by_images: bool = False
+
+    def __post_init__(self) -> None:
+        # Processors differ in the last digits of a bound, and pages have to be the same wherever they are built.
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            object.__setattr__(self, name, None if bound is None else round(bound, DIGITS))
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
+from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.filters import Choice, chosen
 from robustbench_med.leaderboard.sources.claims import read_claims
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -134,3 +135,10 @@ def test_show_names_what_is_valid(tmp_path: Path, options: tuple[str, str]) -> N
     code, text = show(example(tmp_path), *options)
     assert code == 2
     assert len(text.splitlines()) == 1
+
+
+def test_bounds_are_the_same_on_every_processor() -> None:
+    # Those of one row on two of them.
+    one, two = ((0.5555118059962423, 0.7168536680384023), (0.5555118059962422, 0.7168536680384022))
+    assert Figure(0.646875, *one) == Figure(0.646875, *two)
+    assert Figure(0.646875, *one).interval == pytest.approx(one, abs=1e-11)
