@@ -43,9 +43,10 @@ CHOICES = {
 class MedFedPurePlus(Defense):
     """Classifiers trained on attacked images that abstain at low confidence.
 
-    Experts mixed for each client (pFedDef, Kim et al. 2023); with ``preset=many`` one deeper network trained with TRADES
-    (Zhang et al. 2019, arXiv 1901.08573). Nothing is random and no gradient is hidden, so full knowledge of the system helps an attacker little. Purification
-    (``purifier=[ddim:steps=2]``) is possible; it did not help on calibration images.
+    Experts mixed for each client (pFedDef, Kim et al. 2023); with ``preset=many`` one deeper network trained with
+    TRADES (Zhang et al. 2019, arXiv 1901.08573). Nothing is random and no gradient is hidden, so full knowledge of the
+    system helps an attacker little. Purification (``purifier=[ddim:steps=2]``) is possible; it did not help on
+    calibration images.
     """
 
     class Params(rbmed.Params):
