@@ -175,9 +175,7 @@ def test_what_cannot_be_run_again_says_why(verifier: Verifier, tmp_path: Path, f
     assert (seen, runs) == (EXPECTED[file], file in (*RUN, *WHOLE))
 
 
-@pytest.mark.parametrize(
-    "file", [pytest.param(file, marks=[pytest.mark.slow] if file in LONG else []) for file in RUN]
-)
+@pytest.mark.parametrize("file", [pytest.param(file, marks=[pytest.mark.slow] if file in LONG else []) for file in RUN])
 def test_what_can_be_run_again_gives_the_published_answers(verifier: Verifier, tmp_path: Path, file: str) -> None:
     record, config = runnable(verifier, file, tmp_path)
     outcomes = {each.cell_id: each for each in read_outcomes(place(file, OUTCOMES))}
