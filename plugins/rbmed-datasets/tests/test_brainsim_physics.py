@@ -194,8 +194,10 @@ def test_nuisance_variables_do_not_predict_the_label(edition):
 
 
 @pytest.mark.slow
-def test_nuisance_variables_do_not_predict_the_label_in_any_hospital():
+@pytest.mark.parametrize("seed", [0, 100])
+def test_nuisance_variables_do_not_predict_the_label_in_any_hospital(seed):
     patients = 1200
-    scores = nuisance_scores(sampling.Graded(size=32, train_patients=patients, slices=1))
+    scores = nuisance_scores(sampling.Graded(size=32, train_patients=patients, slices=1, seed=seed))
+    print(scores)  # noqa: T201  # docs/brainsim.md quotes them
     error = 0.5 / patients**0.5
     assert max(scores) <= 0.55 + 2 * error, scores

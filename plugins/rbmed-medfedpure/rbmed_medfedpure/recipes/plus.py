@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import robustbench_med as rbmed
-from rbmed_medfedpure.recipes.presets import part
-from robustbench_med import Defense, Field, PartRef, Recipe, parse
+from rbmed_medfedpure.recipes.presets import part, trained
+from robustbench_med import Defense, Field, Recipe, parse
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Choice:
     Attributes:
         strategy: the training.
         fpr: share of clean calibration images on which the system abstains.
-        model: parameters of the model, which those that the user gives override.
+        models: parameters of a model, by its name, which those that the user gives override.
     """
 
     strategy: str
     fpr: float
-    model: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 CHOICES = {
@@ -35,7 +35,7 @@ CHOICES = {
         "fedavg:rounds=30,batch_size=32,shift=0.06,jitter=0.1,autocast=true,lr=1e-3,"
         "adversarial=[trades:steps=3,warmup=10]",
         0.01,
-        {"layers": 2},
+        {"resnet": {"layers": 2}},
     ),
 }
 
@@ -76,9 +76,8 @@ class MedFedPurePlus(Defense):
         """The parts of the defense."""
         p = self.params
         choice = CHOICES[p.preset]
-        model = parse(p.model)
         return Recipe(
-            model=PartRef(model.name, {**(choice.model if model.name == "resnet" else {}), **model.params}),
+            model=trained("model", p.model, p.preset, choice.models.get(parse(p.model).name)),
             strategy=parse(choice.strategy if p.strategy == "auto" else p.strategy),
             detector=part("detector", p.detector, p.preset),
             purifier=part("purifier", p.purifier, p.preset),
