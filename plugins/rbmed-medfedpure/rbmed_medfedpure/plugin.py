@@ -39,8 +39,6 @@ DEFENSES = (
         target="rbmed_medfedpure.recipes.plus:MedFedPurePlus",
         summary="Adversarially trained classifiers that abstain at low confidence",
         title="MedFedPure-plus",
-        paper="Characterizing Internal Evasion Attacks in Federated Learning",
-        venue="AISTATS 2023",
         reference="Kim et al., pFedDef, AISTATS 2023, arXiv 2209.08412; preset=many: Zhang et al., TRADES, ICML 2019, "
         "arXiv 1901.08573; with a reject option",
         variants=(("detector=none", "without reject option"), *_SIZES),
