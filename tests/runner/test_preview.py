@@ -223,6 +223,15 @@ def test_a_call_is_tried_on_more_images_while_that_is_quick(monkeypatch: pytest.
     assert tried == [1, 2, 2, 2, 2, 2]  # a twentieth of what is used, besides the first
 
 
+def test_a_call_that_other_programs_slow_down_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(
+        trial, "time", SimpleNamespace(perf_counter=lambda: 0.0011 * sum(tried) + 0.05 * (len(tried) > 4))
+    )
+    assert per_image(tried.append, most=100, uses=1e6, device=torch.device("cpu")) == pytest.approx(0.0011)
+    assert tried == [1, 8, 32, 100, 100]  # the last one took half as long again
+
+
 def test_a_trial_takes_a_small_share_of_what_it_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
     monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.001 * sum(tried)))
