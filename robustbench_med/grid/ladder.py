@@ -79,7 +79,7 @@ PRESETS = {
         ),
         limit=64,
     ),
-    # What a published row requires: all images, and where the system draws noise more than 1,000 gradients for each.
+    # The strongest: all images, and where the system draws noise up to 2,000 gradients for each.
     "full": Preset(
         (
             _rung("oblivious", "autoattack"),

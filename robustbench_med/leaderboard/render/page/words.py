@@ -51,8 +51,8 @@ TRACKS = {
 #: Ladder -> its strength.
 LADDERS = {
     "ladder:quick": "every attacker, with few steps: can show that a defense fails, not that it is robust",
-    "ladder:standard": "every attacker, with at least 20 steps and 16 noise draws in each gradient",
-    "ladder:full": "every attacker, with at least 100 steps and 16 noise draws in each gradient; AutoAttack",
+    "ladder:standard": "every attacker, with at least 40 steps; where noise is drawn, 300 gradients of each image",
+    "ladder:full": "every attacker, with more steps or noise draws than in ladder:standard; AutoAttack",
     "single rungs": "attackers that were measured one by one, combined image by image",
 }
 
