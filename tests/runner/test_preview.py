@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import Result
-from helpers import trained_toys
 from helpers.paths import TOY
 from typer.testing import CliRunner
 
@@ -37,15 +35,6 @@ BASE = {
     "eps": "1/10",
     "surrogate": "bare",
 }
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The toy plugin, both of its defenses trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        trained_toys.place()
-        yield Registry(files=[TOY])
 
 
 def preview(toys: Registry, tmp_path: Path, **options: object) -> Preview:

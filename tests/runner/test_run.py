@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import trained_toys
-from helpers.paths import TOY
 
 import robustbench_med as rbmed
 from robustbench_med.errors import (
@@ -34,15 +31,6 @@ BASE = {
     "eps": "1/10",
     "surrogate": "bare",
 }
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The toy plugin, both of its defenses trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        trained_toys.place()
-        yield Registry(files=[TOY])
 
 
 def run(toys: Registry, tmp_path: Path, **options: object):
