@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import Result
+from helpers.grids import COMPARED
 from helpers.paths import TOY
 from typer.testing import CliRunner
 
@@ -27,14 +28,7 @@ from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
 from robustbench_med.runner.trial import count_calls, per_image
 
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "eps": "1/10",
-    "surrogate": "bare",
-}
+BASE = {**COMPARED, "eps": "1/10"}
 
 
 def preview(toys: Registry, tmp_path: Path, **options: object) -> Preview:

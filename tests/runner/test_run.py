@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.grids import COMPARED
 
 import robustbench_med as rbmed
 from robustbench_med.errors import (
@@ -23,14 +24,7 @@ from robustbench_med.leaderboard.render.page.report import read as read_report
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import read
 
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "eps": "1/10",
-    "surrogate": "bare",
-}
+BASE = {**COMPARED, "eps": "1/10"}
 
 
 def run(toys: Registry, tmp_path: Path, **options: object):
