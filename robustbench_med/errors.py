@@ -27,8 +27,10 @@ A message is one line that names the thing, where it came from and what would be
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from robustbench_med.files.escaping import line
 
@@ -128,6 +130,23 @@ class Note(RbmedWarning):
 
 class ModelNote(Note):
     """What a user should know about a model from elsewhere before its figures are read; nothing is wrong with it."""
+
+
+@contextmanager
+def shown_by(note: Callable[[str], object], warn: Callable[[str], object]) -> Iterator[None]:
+    """Within the block, show our notes and warnings by these functions, each time; those of others as Python does."""
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RbmedWarning):
+            (note if issubclass(category, Note) else warn)(str(message))
+        else:
+            show_other(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RbmedWarning)
+        warnings.showwarning = show
+        yield
 
 
 def near(name: str, known: Iterable[str], most: int = 1) -> str:

@@ -5,7 +5,6 @@ Exit codes: 0 success, 1 a cell failed, a check found problems or a disk is full
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, get_type_hints
@@ -18,7 +17,7 @@ import robustbench_med
 from robustbench_med.cli import console, interrupts
 from robustbench_med.cli.options import PluginFiles
 from robustbench_med.cli.tracebacks import DEBUG, explained, show_all
-from robustbench_med.errors import Note, RbmedError, RbmedWarning, UsageError, described
+from robustbench_med.errors import RbmedError, UsageError, described, shown_by
 from robustbench_med.files.atomic import FULL
 
 #: Panels of commands in the help.
@@ -69,25 +68,6 @@ def _without_option(error: click.ClickException) -> str:
     return ""
 
 
-@contextmanager
-def one_line_warnings() -> Iterator[None]:
-    """Show our own warnings in one line; those of others as Python does."""
-    show_other = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, Note):
-            console.note(str(message))
-        elif issubclass(category, RbmedWarning):
-            console.warn(str(message))
-        else:
-            show_other(message, category, *where, **more)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RbmedWarning)
-        warnings.showwarning = show
-        yield
-
-
 class CommandGroup(TyperGroup):
     """A group whose commands keep the help of their arguments.
 
@@ -131,7 +111,7 @@ class _Root(CommandGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with interrupts.Raised(), one_line_errors(), one_line_warnings():
+        with interrupts.Raised(), one_line_errors(), shown_by(console.note, console.warn):
             return super().invoke(ctx)
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -41,7 +41,7 @@ def _console(stderr: bool) -> Console:
     return console
 
 
-#: Rows from which on a table is not drawn but written as `Lines`.
+#: Rows up to which a table is drawn; more are written as `Lines`.
 MANY = 500
 out = _console(stderr=False)
 err = _console(stderr=True)
@@ -122,14 +122,15 @@ def filled(
     right: tuple[str, ...],
     keep: Sequence[str] = (),
     first_to_go: Sequence[str] = (),
+    dim: Collection[int] = (),
 ) -> FittingTable | Lines:
-    """A `table` of these rows, close together; as `Lines` where there are too many to be drawn."""
+    """A `table` of these rows, close together, some of them ``dim``; as `Lines` where they are too many to be drawn."""
     if len(rows) > MANY:
         return Lines(title, columns, rows, right)
     made = table(*columns, title=title, right=right, keep=keep, first_to_go=first_to_go)
     made.padding = (0, 1, 0, 0)
-    for each in rows:
-        row(made, *each)
+    for at, each in enumerate(rows):
+        row(made, *each, style="dim" if at in dim else "")
     return made
 
 

@@ -55,6 +55,7 @@ RecordDevice = Annotated[str | None, typer.Option(help=help_of("device", "the re
 RecordWeights = Annotated[
     Path | None, typer.Option(help="Folder of the weights, or hf:OWNER/NAME@REVISION. [those of the record]")
 ]
+Cells = Annotated[list[str] | None, typer.Option(help="Verify the cell whose id begins with this. May be repeated.")]
 Sample = Annotated[int | None, typer.Option(min=1, help="Verify this many cells, chosen at random. [all]")]
 SampleSeed = Annotated[int, typer.Option(help="Seed of this choice.")]
 Results = Annotated[list[Path], typer.Argument(help="Folders of results, or files of records.")]

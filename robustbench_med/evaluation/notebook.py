@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from markupsafe import escape
 
-from robustbench_med.errors import Note, RbmedWarning
+from robustbench_med.errors import shown_by
 from robustbench_med.progress import Progress, Silent
 
 #: Seconds between two changes of a bar.
@@ -30,19 +29,10 @@ def notices() -> Iterator[None]:
     if not _in_notebook():
         yield
         return
-    show_other = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, Note):
-            print(f"note: {message}")  # noqa: T201 -- to the output of the cell
-        elif issubclass(category, RbmedWarning):
-            print(f"warning: {message}", file=sys.stderr)  # noqa: T201
-        else:
-            show_other(message, category, *where, **more)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RbmedWarning)
-        warnings.showwarning = show
+    with shown_by(
+        lambda text: print(f"note: {text}"),  # noqa: T201 -- to the output of the cell
+        lambda text: print(f"warning: {text}", file=sys.stderr),  # noqa: T201
+    ):
         yield
 
 

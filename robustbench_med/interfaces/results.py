@@ -90,10 +90,9 @@ class RungResult:
         reason: why the attack could not run, if so.
     """
 
-    #: Fields that are filled from the attributes of a query counter of the same name: passes, then margins.
+    #: Fields that are filled from the attributes of a query counter of the same name.
     PASSES: ClassVar = ("gradients", "queries", "zero", "broken", "backward_calls")
-    COUNTED: ClassVar = (*PASSES, "first", "top")
-    PER_IMAGE: ClassVar = ("attacked", "robust", "robust_after", "spent_after", *COUNTED)
+    PER_IMAGE: ClassVar = ("attacked", "robust", "robust_after", "spent_after", *PASSES, "first", "top")
 
     name: str
     access: str

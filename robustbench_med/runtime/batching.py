@@ -36,10 +36,10 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def chunk_size(requested: str | int, device: torch.device, draws: int = 1) -> int:
-    """Images per chunk, so that images x draws fit the device's default."""
+def chunk_size(requested: str | int, device: torch.device) -> int:
+    """Images per chunk: as requested, or the device's default."""
     if requested == "auto":
-        return max(1, AUTO[device.type] // draws)
+        return AUTO[device.type]
     try:
         size = int(requested)
     except ValueError:

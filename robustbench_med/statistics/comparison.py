@@ -23,7 +23,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Shares = npt.NDArray[np.float64]
+from robustbench_med.statistics.intervals import Shares, Z
+
 #: Two-sided level of a comparison, and of all of a table together.
 LEVEL = 0.05
 #: Patients that differ up to which every pattern of signs is counted (2 ** 24, by halves).
@@ -85,15 +86,15 @@ def p_value_of_intervals(one: tuple[float, float, float], two: tuple[float, floa
     The intervals are combined by the square-and-add method (Newcombe 1998, Statistics in Medicine 17:873-890).
     """
     (better, low, _), (worse, _, high) = (one, two) if one[0] >= two[0] else (two, one)
-    error = math.hypot(better - low, high - worse) / 1.959963984540054
+    error = math.hypot(better - low, high - worse) / Z
     gap = better - worse
     return 1.0 if gap <= 0 else 0.0 if error == 0 else math.erfc(gap / error / math.sqrt(2))
 
 
-def holm(p_values: Shares, level: float = LEVEL) -> npt.NDArray[np.bool_]:
-    """(M,): which of M hypotheses are rejected, so that with probability 1 - ``level`` none is rejected wrongly."""
+def holm(p_values: Shares) -> npt.NDArray[np.bool_]:
+    """(M,): which of M hypotheses are rejected, so that with probability 1 - `LEVEL` none is rejected wrongly."""
     order = np.argsort(p_values, kind="stable")
-    passed = np.cumprod(p_values[order] <= level / np.arange(len(p_values), 0, -1)).astype(bool)
+    passed = np.cumprod(p_values[order] <= LEVEL / np.arange(len(p_values), 0, -1)).astype(bool)
     rejected = np.zeros(len(p_values), dtype=bool)
     rejected[order] = passed
     return rejected

@@ -37,19 +37,18 @@ def moved_stream(rng: Stream) -> Stream:
     return Stream(rng.seeds.to(DEVICE), rng.calls)
 
 
-def part_faults(made: Trained, fresh: Part, ask: Ask, channels: int = 1) -> Iterator[str]:
+def part_faults(made: Trained, fresh: Part, ask: Ask) -> Iterator[str]:
     """Faults of a detector or purifier on the device: while it learns, when it answers, and of its gradient.
 
     Args:
         made: the part on the CPU, trained.
         fresh: another one, not built.
         ask: calls the part.
-        channels: of the images.
     """
     with PretendDevice() as device:
         purifier = made.system.purifier
         system = System(moved(made.system.classifier), None if purifier is None else moved(purifier))
-        yield from learning_faults(fresh, system, channels, DEVICE)
+        yield from learning_faults(fresh, system, device=DEVICE)
         part, x, rng = moved(made.part), made.x.to(DEVICE), moved_stream(made.rng)
         there = replace(made, part=part, system=system, x=x, rng=rng)
         device.reset()

@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import pytest
-from helpers import trained_toys
-from helpers.paths import TOY
 
 import robustbench_med as rbmed
 from robustbench_med.interfaces.threat import Budget
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import ACCESS
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        trained_toys.place()
-        yield Registry(files=[TOY])
 
 
 def test_a_ladder_leaves_a_record_of_every_rung(toys: Registry, tmp_path: Path) -> None:

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from helpers.paths import TOY
+from helpers.grids import cells
 
 from robustbench_med.errors import BadParameter
-from robustbench_med.grid.cell import Cell, cell_of
 from robustbench_med.grid.config import build
 from robustbench_med.grid.filters import CELL_LABELS, chooser, read
-from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
-
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "access": "oblivious",
-    "surrogate": "bare",
-}
-
-
-@pytest.fixture(scope="module")
-def toys() -> Registry:
-    return Registry(files=[TOY])
-
-
-def cells(toys: Registry, **options: object) -> list[Cell]:
-    return [cell_of(each) for each in plan(build({**BASE, **options}), toys)]
 
 
 def named(**facts: str) -> dict[str, str]:

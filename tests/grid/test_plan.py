@@ -8,34 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from helpers.paths import TOY
+from helpers.grids import COMPARED, cells
 
 import robustbench_med as rbmed
 from robustbench_med.errors import BadConfig, BadParameter
 from robustbench_med.files.toml_file import LARGEST
-from robustbench_med.grid.cell import Cell, axes, cell_labels, cell_of
+from robustbench_med.grid.cell import Cell, axes, cell_labels
 from robustbench_med.grid.config import build
 from robustbench_med.grid.filters import CELL_LABELS
 from robustbench_med.grid.plan import grouped, plan
 from robustbench_med.plugins.registry import Registry
-
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "access": "oblivious",
-    "surrogate": "bare",
-}
-
-
-@pytest.fixture(scope="module")
-def toys() -> Registry:
-    return Registry(files=[TOY])
-
-
-def cells(toys: Registry, **options: object) -> list[Cell]:
-    return [cell_of(each) for each in plan(build({**BASE, **options}), toys)]
 
 
 def test_threats_name_norm_eps_and_goal_together() -> None:
@@ -76,7 +58,9 @@ def test_the_clients_come_from_the_data_sets_that_are_open_already(toys: Registr
         opened.append(ref.dataset.name)  # type: ignore[attr-defined]
         return rbmed.load_dataset("stripes", registry=toys)
 
-    config = build({**BASE, "each_client": True, "seed": [0, 1], "strategy": ["pooled", "own"]})
+    config = build(
+        {**COMPARED, "access": "oblivious", "each_client": True, "seed": [0, 1], "strategy": ["pooled", "own"]}
+    )
     assert len(list(plan(config, toys, dataset))) == 2 * 2 * 2 * 2
     assert opened == ["stripes"]
 

@@ -9,16 +9,24 @@ from typing import Any
 import robustbench_med as rbmed
 from helpers import trained_toys
 from helpers.paths import HELPERS, TOY
+from robustbench_med.grid.cell import Cell, cell_of
+from robustbench_med.grid.config import build
+from robustbench_med.grid.plan import plan
 from robustbench_med.plugins.registry import Registry
 
 FILES = [TOY, HELPERS / "faulty_plugin.py"]
-BASE: dict[str, Any] = {
+#: A defense and the model that it is compared with.
+COMPARED: dict[str, Any] = {
     "dataset": "stripes",
     "defense": "guarded",
-    "baseline": "",
+    "baseline": "bare",
     "attack": "shift",
-    "eps": "1/10",
     "surrogate": "bare",
+}
+BASE: dict[str, Any] = {
+    **COMPARED,
+    "baseline": "",
+    "eps": "1/10",
     "access": "oblivious",
     "batch_size": 3,
     "draws": 2,
@@ -31,6 +39,11 @@ def trained() -> Registry:
     """The toys, with weights for both defenses, under RBMED_HOME."""
     trained_toys.place()
     return Registry(files=FILES)
+
+
+def cells(registry: Registry, **options: object) -> list[Cell]:
+    """The cells of a grid that compares two defenses, before any weights are there."""
+    return [cell_of(each) for each in plan(build({**COMPARED, "access": "oblivious", **options}), registry)]
 
 
 def run(registry: Registry, out: Path, **options: Any) -> list[rbmed.Record]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.grids import BASE, lines, run, trained
+from helpers.grids import BASE, lines, run
 from helpers.sockets import LOOPBACK, listening
 
 from robustbench_med.errors import BadParameter, UsageError
@@ -17,13 +17,6 @@ from robustbench_med.grid.config import build
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner.executors import pool, process
 from robustbench_med.runner.runner import Runner
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
 
 
 @pytest.mark.parametrize(

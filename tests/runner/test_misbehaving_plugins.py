@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.grids import lines, run, trained
+from helpers.grids import lines, run
 
 from robustbench_med.plugins.registry import Registry
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
-
 
 REASONS = {
     "raise": "RuntimeError: as asked",

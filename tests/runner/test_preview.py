@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import Result
-from helpers import trained_toys
+from helpers.grids import COMPARED
 from helpers.paths import TOY
 from typer.testing import CliRunner
 
@@ -29,23 +28,7 @@ from robustbench_med.runner.cost import Cost, total
 from robustbench_med.runner.preview import Item, Preview
 from robustbench_med.runner.trial import count_calls, per_image
 
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "eps": "1/10",
-    "surrogate": "bare",
-}
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The toy plugin, both of its defenses trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        trained_toys.place()
-        yield Registry(files=[TOY])
+BASE = {**COMPARED, "eps": "1/10"}
 
 
 def preview(toys: Registry, tmp_path: Path, **options: object) -> Preview:

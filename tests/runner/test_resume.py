@@ -6,14 +6,13 @@ import datetime as dt
 import json
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import pandas as pd
 import pytest
-from helpers.grids import BASE, FILES, lines, run, stripped, trained
+from helpers.grids import BASE, FILES, lines, run, stripped
 from helpers.paths import HELPERS, TOY
 from helpers.processes import LIMIT, started
 from helpers.processes import run as run_process
@@ -24,14 +23,6 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Silent
 from robustbench_med.runner import checkpoints, evaluator
 from robustbench_med.runner.runner import Runner
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
-
 
 COMMAND = [
     sys.executable,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import trained_toys
-from helpers.paths import TOY
+from helpers.grids import COMPARED
 
 import robustbench_med as rbmed
 from robustbench_med.errors import (
@@ -26,23 +24,7 @@ from robustbench_med.leaderboard.render.page.report import read as read_report
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import read
 
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "bare",
-    "attack": "shift",
-    "eps": "1/10",
-    "surrogate": "bare",
-}
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The toy plugin, both of its defenses trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        trained_toys.place()
-        yield Registry(files=[TOY])
+BASE = {**COMPARED, "eps": "1/10"}
 
 
 def run(toys: Registry, tmp_path: Path, **options: object):

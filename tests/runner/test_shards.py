@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.grids import BASE, lines, run, trained
+from helpers.grids import BASE, lines, run
 from helpers.paths import HELPERS, TOY
 from helpers.processes import started
 from hypothesis import given
@@ -21,13 +20,6 @@ from robustbench_med.grid.config import build
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runner.shards import shares
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 30), st.booleans())

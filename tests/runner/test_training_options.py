@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.grids import COMPARED
 from helpers.paths import TOY
 
 import robustbench_med as rbmed
@@ -22,15 +23,7 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import Record
 from robustbench_med.records.table import to_frame
 
-BASE = {
-    "dataset": "stripes",
-    "defense": "guarded",
-    "baseline": "",
-    "attack": "shift",
-    "eps": "1/10",
-    "access": "oblivious",
-    "surrogate": "bare",
-}
+BASE = {**COMPARED, "baseline": "", "eps": "1/10", "access": "oblivious"}
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.grids import BASE, run, trained
+from helpers.grids import BASE, run
 from helpers.processes import LIMIT
 
 import robustbench_med as rbmed
@@ -18,13 +17,6 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime import memory
 from robustbench_med.runtime.batching import Upload, in_chunks, out_of_memory
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
 
 
 def assert_equal(one: rbmed.Record, other: rbmed.Record) -> None:

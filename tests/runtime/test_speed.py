@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.attacks import accuracy, rung, settings, split
-from helpers.grids import run, trained
+from helpers.grids import run
 from helpers.toys import Brightness, Linear, Noisy, images
 from torch import Tensor
 
@@ -18,13 +17,6 @@ from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.runtime.speed import Speed
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        yield trained()
 
 
 class Coarse(Linear):

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from rbmed_datasets import files
 from robustbench_med.errors import DataError
 
 Fit = Literal["pad", "squash"]
@@ -158,6 +157,11 @@ def square(
     return made if made.dtype == np.uint8 else made.clip(0, 1)
 
 
+def square_mask(area: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.bool_]:
+    """A mask, 0 and 255, as (size, size): set where more than half of a pixel's area is."""
+    return square(area, size, fit, Image.Resampling.BOX) > 127
+
+
 def wrong_extension(path: Path) -> str | None:
     """One line if the format of ``path`` is not that of its extension, else None."""
     try:
@@ -175,7 +179,7 @@ def read_masks(
     scans: Sequence[str],
     shape_of: Callable[[int], tuple[int, ...]],
     size: int,
-    fit: files.Fit,
+    fit: Fit,
 ) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """The masks of every image, bool (N, size, size), None where no image has one; and notes for the data card.
 
@@ -190,15 +194,14 @@ def read_masks(
     made = np.zeros((len(masks), size, size), dtype=np.bool_)
     for at, (several, scan) in enumerate(zip(masks, scans, strict=True)):
         for path in several:
-            lesion = files.mask(path)
+            lesion = mask(path)
             height, width = shape_of(at)[:2]
             if lesion.shape != (height, width):
                 raise DataError(
                     f"image {scan} is {width} x {height} pixels, its mask {path.name} {lesion.shape[1]} x "
                     f"{lesion.shape[0]}"
                 )
-            area = lesion.astype(np.uint8) * 255
-            made[at] |= files.square(area, size, fit, Image.Resampling.BOX) > 127
+            made[at] |= square_mask(lesion.astype(np.uint8) * 255, size, fit)
     lacking = [scan for several, scan in zip(masks, scans, strict=True) if not several]
     notes = [f"lesion masks: {len(masks) - len(lacking)} of {len(masks)} images"]
     if lacking:

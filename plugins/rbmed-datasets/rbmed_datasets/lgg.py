@@ -17,7 +17,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pydantic
-from PIL import Image
 
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
@@ -148,8 +147,7 @@ class Lgg(FolderDataset):
                 if flair.size != mask.shape[::-1]:
                     raise DataError(_size_mismatch(slice_path, flair.size, mask.shape[::-1]))
                 images.append(files.square(flair, size, fit))
-                area = Image.fromarray(mask.astype(np.uint8) * 255)
-                masks.append(files.square(area, size, fit, Image.Resampling.BOX) > 127)
+                masks.append(files.square_mask(mask.astype(np.uint8) * 255, size, fit))
                 labels.append(int(mask.any()))
                 patients.append(volume.patient)
                 sites.append(volume.site)

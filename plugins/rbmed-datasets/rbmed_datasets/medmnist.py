@@ -93,14 +93,12 @@ class MedMnist(FolderDataset):
     @property
     def _known(self) -> dict[str, Any]:
         """What is known of the set by the name of its file; empty for others."""
-        match = _NAME.fullmatch(self._path.stem)
-        return dict(_official().get(match["set"].lower(), {})) if match else {}
+        return _official(self._path)[0]
 
     def _expected(self, path: Path) -> str:
         """The MD5 that the file must have; empty where none is known."""
-        match = _NAME.fullmatch(path.stem)
-        known = _official().get(match["set"].lower(), {"md5": {}}) if match else {"md5": {}}
-        return (self.params.md5 or str(known["md5"].get((match and match["side"]) or "28", ""))).lower()
+        known, side = _official(path)
+        return (self.params.md5 or str(known.get("md5", {}).get(side, ""))).lower()
 
     def _fetch(self, path: Path) -> None:
         """Download ``path``; nothing is left where it fails or has another MD5."""
@@ -240,10 +238,11 @@ class MedMnist(FolderDataset):
             return [str(error)]
 
 
-def _official() -> dict[str, dict[str, Any]]:
+def _official(path: Path) -> tuple[dict[str, Any], str]:
+    """What is known of a set by the name of its file, empty for others; and the side of its images."""
     text = resources.files("rbmed_datasets").joinpath("medmnist.json").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Any]] = json.loads(text)
-    return found
+    match = _NAME.fullmatch(path.stem)
+    return (json.loads(text).get(match["set"].lower(), {}), match["side"] or "28") if match else ({}, "")
 
 
 def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:

@@ -246,7 +246,7 @@ class Nifti(PictureSet):
                 at_hand = item.path, replace(image, values=(labels > 0).astype(np.float32))
             area = (at_hand[1].slice(axis, item.page) * 255).astype(np.uint8)
             area = volumes.square_pixels(area, at_hand[1].pixel(axis), Image.Resampling.BOX)
-            made[at] = files.square(area, size, fit, Image.Resampling.BOX) > 127
+            made[at] = files.square_mask(area, size, fit)
         return made, ["lesion masks are the label maps, where more than half of a pixel's area is covered"]
 
     def facts(self) -> list[str]:

@@ -13,6 +13,9 @@ from torch import Tensor
 import robustbench_med as rbmed
 from rbmed_detectors.scores import BOUNDARY, l1
 
+#: Of the non-local mean: side of the window, and of the surroundings that are compared, in pixels, odd.
+SEARCH, PATCH = 11, 3
+
 
 class FeatureSqueezing(rbmed.Detector):
     """Largest L1 distance of the softmax between image and squeezed copies (Xu et al. 2018, arXiv:1704.01155), 0 to 2.
@@ -83,24 +86,22 @@ def median(x: Tensor, size: int) -> Tensor:
     return middle.view(n, c, h, w)
 
 
-def non_local_mean(x: Tensor, strength: float, search: int = 11, patch: int = 3) -> Tensor:
+def non_local_mean(x: Tensor, strength: float) -> Tensor:
     """Mean over a window, weighted by the similarity of the surroundings (Buades et al. 2005); like ``x`` (N, C, H, W).
 
     Args:
         x: images.
         strength: h; a neighbour whose surroundings differ by d (root mean square) weighs exp(-d**2 / h**2).
-        search: side of the window in pixels, odd.
-        patch: side of the surroundings in pixels, odd.
     """
     h, w = x.shape[-2:]
-    reach = search // 2
+    reach = SEARCH // 2
     padded = F.pad(x, (reach,) * 4, mode="reflect")
     total, weights = torch.zeros_like(x), torch.zeros_like(x[:, :1])
-    for dy in range(search):
-        for dx in range(search):
+    for dy in range(SEARCH):
+        for dx in range(SEARCH):
             moved = padded[..., dy : dy + h, dx : dx + w]
             distance = (x - moved).square().mean(1, keepdim=True)
-            distance = F.avg_pool2d(distance, patch, 1, patch // 2, count_include_pad=False)
+            distance = F.avg_pool2d(distance, PATCH, 1, PATCH // 2, count_include_pad=False)
             weight = torch.exp(-distance / strength**2)
             total, weights = total + weight * moved, weights + weight
     return total / weights

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -138,8 +138,7 @@ class ClientGrid(Grid):
         if error.code in _SEND_AGAIN:
             contacted.discard(node)
         elif error.code != ErrorCode.NODE_UNAVAILABLE:
-            reason = " ".join(str(error.reason).split())
-            raise HarnessError(f"a client of the federation failed: {reason}")
+            raise client_failed(error)
 
     def _check_missing(self, names: list[str]) -> None:
         if len(self._clients) - len(names) < self._min_clients:
@@ -147,6 +146,11 @@ class ClientGrid(Grid):
                 f"no reply from {', '.join(names)} within {self._patience:g} s (patience); "
                 f"run the training again to resume after the last finished round"
             )
+
+
+def client_failed(error: Error) -> HarnessError:
+    """What is raised for a client's error that is no absence."""
+    return HarnessError(f"a client of the federation failed: {' '.join(str(error.reason).split())}")
 
 
 def _to(node: int, message: Message) -> Message:

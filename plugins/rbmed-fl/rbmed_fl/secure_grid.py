@@ -16,7 +16,7 @@ from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPl
 from flwr.serverapp import Grid
 
 from rbmed_fl.faults import read_absence
-from rbmed_fl.flower_grid import PAUSE, ClientGrid, quiet
+from rbmed_fl.flower_grid import PAUSE, ClientGrid, client_failed, quiet
 from rbmed_fl.private_mean import CLIENTS
 from rbmed_fl.secure_aggregation import LEVELS, SecAggPlus
 from robustbench_med.errors import HarnessError
@@ -83,9 +83,7 @@ class SecureGrid(ClientGrid):
                 last = time.monotonic()
                 if reply.has_error():
                     if (absent := read_absence(reply.error)) is None:
-                        raise HarnessError(
-                            f"a client of the federation failed: {' '.join(str(reply.error.reason).split())}"
-                        )
+                        raise client_failed(reply.error)
                     self._on_absence(*absent)
                 elif "metrics" in reply.content.metric_records:
                     answers.append(reply)

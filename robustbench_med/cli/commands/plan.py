@@ -123,22 +123,16 @@ def _table(items: Sequence[Item], rows: Sequence[dict[str, str]], columns: Seque
 
     priced = any(item.cost for item in items)
     figures = ("images", "gradients", "queries", "time") if priced else ("images",)
-    lines = [_cells(item, row, columns, priced) for item, row in zip(items, rows, strict=True)]
-    if len(lines) >= console.MANY:
-        headings = [*(key.replace("_", " ") for key in columns), *figures, "state"]
-        return console.Lines("", headings, lines, figures)
-    made = console.table(
-        *(key.replace("_", " ") for key in columns),
-        *figures,
-        "state",
-        right=figures,
-        keep=("attack", *(key.replace("_", " ") for key in columns if key not in ALWAYS), "time", "state"),
+    headings = {key: key.replace("_", " ") for key in columns}
+    return console.filled(
+        "",
+        [*headings.values(), *figures, "state"],
+        [_cells(item, row, columns, priced) for item, row in zip(items, rows, strict=True)],
+        figures,
+        keep=("attack", *(text for key, text in headings.items() if key not in ALWAYS), "time", "state"),
         first_to_go=("gradients", "queries", "images"),
+        dim={at for at, item in enumerate(items) if item.state not in ("run", "train")},
     )
-    made.padding = (0, 1, 0, 0)
-    for item, cells in zip(items, lines, strict=True):
-        console.row(made, *cells, style="" if item.state in ("run", "train") else "dim")
-    return made
 
 
 def _cells(item: Item, row: dict[str, str], columns: Sequence[str], priced: bool) -> list[str]:

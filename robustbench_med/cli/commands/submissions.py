@@ -14,6 +14,7 @@ from robustbench_med.cli.commands.published_records import check_records, opened
 from robustbench_med.cli.commands.verify import FreshSource, NewImages, Train, chosen, counted, show_finding, show_fresh
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import (
+    Cells,
     DataRoot,
     PluginFiles,
     RecordDevice,
@@ -77,9 +78,7 @@ def verify(
     root: Root = Path("leaderboard"),
     sample: Sample = None,
     sample_seed: SampleSeed = 0,
-    cell: Annotated[
-        list[str] | None, typer.Option(help="Verify the cell whose id begins with this. May be repeated.")
-    ] = None,
+    cell: Cells = None,
     images: Annotated[Path | None, typer.Option(help="Adversarial images of the evidence.")] = None,
     fresh: FreshSource = None,
     accept: Annotated[

@@ -11,6 +11,7 @@ import typer
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import emit_json, err, notes, out, plain
 from robustbench_med.cli.options import (
+    Cells,
     DataRoot,
     PluginFiles,
     RecordDevice,
@@ -47,9 +48,7 @@ def verify(
     results: Annotated[Path, typer.Argument(help="Folder of results, or a file of records.")],
     sample: Sample = None,
     sample_seed: SampleSeed = 0,
-    cell: Annotated[
-        list[str] | None, typer.Option(help="Verify the cell whose id begins with this. May be repeated.")
-    ] = None,
+    cell: Cells = None,
     device: RecordDevice = None,
     weights: RecordWeights = None,
     data_root: DataRoot = None,

@@ -121,7 +121,7 @@ def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> Att
     """The comparison of one group; None where there are too few systems or attacks."""
     cells: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
     for record in sorted(group, key=newest):
-        cells[formatted(record.attack)][_system(record)] = record
+        cells[formatted(record.attack)][identity.system_name(record), record.threat.access] = record
     counts = Counter(system for of in cells.values() for system in of)
     systems = sorted(system for system, count in counts.items() if count >= max(LEAST, len(cells) / 2))
     cells = {name: of for name, of in cells.items() if any(system in of for system in systems)}
@@ -150,11 +150,6 @@ def _twice(systems: Sequence[tuple[str, str]]) -> set[str]:
     """Systems that were attacked from several rungs."""
     counts = Counter(name for name, _ in systems)
     return {name for name, count in counts.items() if count > 1}
-
-
-def _system(record: Record) -> tuple[str, str]:
-    """What was attacked, and from which rung."""
-    return identity.system_name(record), record.threat.access
 
 
 def _left(record: Record) -> float:

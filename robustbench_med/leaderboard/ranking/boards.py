@@ -162,7 +162,7 @@ def _section(board: str, key: tuple[Any, ...], entries: Sequence[Entry]) -> Sect
     if not earlier:
         found = ranks([_rank_input(each) for each in entries])
         ranked = [replace(each, rank=rank.rank, tied=rank.tied) for each, rank in zip(entries, found, strict=True)]
-    ranked.sort(key=lambda each: (each.rank or 0, -_value(each), *_by_name(each)))
+    ranked.sort(key=lambda each: (each.rank or 0, -(each.worst.value if each.worst else 0.0), *_by_name(each)))
     facts = key if earlier else key[:4]
     name = identity.slug(board, track, ladder, str(n)) + "-" + identity.digest_of(*facts)[:6]
     return Section(name, track, ladder, n, clients, tuple(ranked), _one_answer(entries))
@@ -184,10 +184,6 @@ def _rank_input(each: Entry) -> RankInput:
     images: Shares = np.mean([other.withstood for other in answers], axis=0)
     index = answers[0].index
     return RankInput(each.worst.value, low, high, images, index, answers[0].patients or index)
-
-
-def _value(each: Entry) -> float:
-    return each.worst.value if each.worst else 0.0
 
 
 def _by_name(each: Entry) -> tuple[str, ...]:

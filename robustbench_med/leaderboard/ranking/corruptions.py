@@ -62,13 +62,11 @@ class CorruptionBoard(StudyBoard[Corrupted]):
     clean: Mapping[str, float]
 
 
-def corruption_boards(
-    records: Iterable[Record], outcomes: Mapping[str, ImageResults], baseline: str = BASELINE
-) -> list[CorruptionBoard]:
+def corruption_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -> list[CorruptionBoard]:
     """Measured cells by data set and images; each corruption at each severity once, as it was measured last."""
     measured = (record for record in unique(records) if record.status == "ok" and record.threat.norm == NORM)
     groups = grouped(measured, _images)
-    return sorted((_board(group, outcomes, baseline) for group in groups.values()), key=lambda board: board.title)
+    return sorted((_board(group, outcomes) for group in groups.values()), key=lambda board: board.title)
 
 
 def _images(record: Record) -> tuple[Any, ...]:
@@ -80,12 +78,12 @@ def _images(record: Record) -> tuple[Any, ...]:
 _System = tuple[str, str]
 
 
-def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults], baseline: str) -> CorruptionBoard:
+def _board(group: Sequence[Record], outcomes: Mapping[str, ImageResults]) -> CorruptionBoard:
     systems: dict[_System, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     for record in sorted(group, key=lambda record: record.created):
         name = str({**record.attack.params_passed, **record.attack.params}.get("name", "gaussian-noise"))
         systems[identity.system_name(record), record.threat.access][name][round(record.threat.eps)] = record
-    of_base = next((own for own in systems.values() if _first(own).defense.name == baseline), None)
+    of_base = next((own for own in systems.values() if _first(own).defense.name == BASELINE), None)
     rows: list[Corrupted] = []
     for system, own in systems.items():
         found = [_corrupted(system, name, cells, of_base, outcomes) for name, cells in own.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,12 +131,8 @@ def oblivious(row: RowRecords) -> tuple[Record, ...]:
     for record in row.records:
         known = [
             other
-            for other in (*row.others, *row.records)
-            if other.status == "ok"
-            and other.threat.access == "oblivious"
-            and not other.attack.is_control
-            and identity.weights(other) == identity.weights(record)
-            and other.metrics.get("robust_accuracy") is not None
+            for other in same_weights(row, record)
+            if other.threat.access == "oblivious" and other.metrics.get("robust_accuracy") is not None
         ]
         if not known:
             return ()
@@ -146,14 +141,11 @@ def oblivious(row: RowRecords) -> tuple[Record, ...]:
 
 
 def same_weights(row: RowRecords, record: Record) -> list[Record]:
-    """Every measured attack on the weights of a record, itself left out."""
+    """Every measured attack on the weights of a record."""
     return [
         other
-        for other in itertools.chain(row.records, row.others)
-        if other.cell_id != record.cell_id
-        and other.status == "ok"
-        and not other.attack.is_control
-        and identity.weights(other) == identity.weights(record)
+        for other in (*row.records, *row.others)
+        if other.status == "ok" and not other.attack.is_control and identity.weights(other) == identity.weights(record)
     ]
 
 
