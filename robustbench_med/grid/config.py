@@ -37,6 +37,7 @@ from robustbench_med.grid.options import (
     Threats,
     TrainSeeds,
     option,
+    refuse_flags,
 )
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.specs import Norm
@@ -272,6 +273,7 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
             f"--{idle[0]} {reprlib.repr(values[idle[0]])} {origin(idle[0])} is of certificates; add --certify, or use "
             "`rbmed certify`"
         )
+    refuse_flags(values, [name for name, each in OPTIONS.items() if each.type == "bool"], origin)
     values = of_data(of_own_model(values), RunConfig.dataset)
     try:
         made = _validator().validate_python(values)
