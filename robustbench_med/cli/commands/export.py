@@ -34,9 +34,9 @@ def export(
     from robustbench_med.records.export import kept_as, parts, write
     from robustbench_med.records.folder import kept
 
-    form = format_of(form, target, ENDINGS, "csv")
     if target is not None:
         check_file(target)
+    form = format_of(form, target, ENDINGS, "csv")
     found: dict[str, Any] = {}
     for each in results:
         found |= kept(each, kept_as(form))
