@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 import typer
 
 from robustbench_med.cli import completion
+from robustbench_med.errors import BadParameter
 from robustbench_med.files.hub_name import on_hub
 from robustbench_med.grid.config import OPTIONS, RunConfig
 from robustbench_med.grid.options import OUTPUT
 from robustbench_med.plugins.references import format_eps
 from robustbench_med.plugins.registry import Registry
 
+T = TypeVar("T", bound=str)
 #: Where the context of a command keeps the registry, for errors that come later.
 REGISTRY = "robustbench_med.plugins.registry"
 
@@ -139,3 +141,25 @@ def _value_type(hint: Any) -> tuple[type, bool]:
     union = get_origin(hint) in (Union, UnionType)
     types = [_value_type(each)[0] for each in get_args(hint) if each is not NoneType] if union else [hint]
     return next((each for each in (str, bool, int, float, Path) if each in types), str), False
+
+
+def format_of(asked: T | None, target: Path | None, endings: Mapping[str, T], default: T) -> T:
+    """The format that was asked for, by name or by the ending of the file.
+
+    Args:
+        asked: its name, if it was given.
+        target: the file to write; None where none was named.
+        endings: formats by the ending of a file.
+        default: without either.
+
+    Raises:
+        BadParameter: the file's ending says no format and none is named, or it says another one.
+    """
+    if target is None:
+        return asked or default
+    ending = endings.get(target.suffix.lower())
+    if asked is None and ending is None:
+        raise BadParameter(f"--out {target}: the ending says no format; valid: {', '.join(endings)}, or add --format")
+    if asked is not None and ending not in (None, asked):
+        raise BadParameter(f"--out {target} ends as {ending}, and --format says {asked}; change one of them")
+    return asked or ending or default

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustbench_med.certification.settings import Certification
-from robustbench_med.errors import BadConfig, BadParameter, UsageError, shortened
+from robustbench_med.errors import BadConfig, BadParameter, UsageError, near, shortened
 from robustbench_med.files.toml_file import locate, read
 from robustbench_med.grid.data_options import of_data
 from robustbench_med.grid.model_options import of_own_model
@@ -37,6 +37,7 @@ from robustbench_med.grid.options import (
     Threats,
     TrainSeeds,
     option,
+    refuse_flags,
 )
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.specs import Norm
@@ -261,7 +262,7 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
         return "on the command line" if file is None or options.get(key) not in (None, []) else f"in {file}"
 
     for key in [key for key in values if key not in OPTIONS]:
-        raise BadParameter(f"unknown key {key!r} {origin(key)}; valid: {', '.join(OPTIONS)}")
+        raise BadParameter(f"unknown key {key!r} {origin(key)}{near(key, OPTIONS)} valid: {', '.join(OPTIONS)}")
     if values.get("threat") and (both := values.keys() & {"norm", "eps", "goal", "finding"}):
         raise BadParameter(
             f"--threat {reprlib.repr(values['threat'])} {origin('threat')} cannot be combined with "
@@ -272,6 +273,7 @@ def build(options: dict[str, Any], file: Path | None = None, defaults: Mapping[s
             f"--{idle[0]} {reprlib.repr(values[idle[0]])} {origin(idle[0])} is of certificates; add --certify, or use "
             "`rbmed certify`"
         )
+    refuse_flags(values, [name for name, each in OPTIONS.items() if each.type == "bool"], origin)
     values = of_data(of_own_model(values), RunConfig.dataset)
     try:
         made = _validator().validate_python(values)

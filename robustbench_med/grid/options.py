@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,6 +121,13 @@ def reference(ref: object, kind: str) -> PartRef:
     if not isinstance(name, str):
         raise BadParameter(f"{kind} table {reprlib.repr(ref)} needs a key 'name'")
     return parse(format_ref(PartRef(name, params)))
+
+
+def refuse_flags(values: Mapping[str, Any], flags: Collection[str], origin: Callable[[str], str]) -> None:
+    """Raise `BadParameter` for true or false in options other than ``flags``; as numbers they would be 1 and 0."""
+    for key, value in values.items():
+        if key not in flags and any(each is True or each is False for each in listed(value) or ()):
+            raise BadParameter(f"--{key.replace('_', '-')} {value} {origin(key)}: true and false are no values of it")
 
 
 #: Groups of options, in the order of ``rbmed run --help``.

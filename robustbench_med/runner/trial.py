@@ -15,7 +15,7 @@ from robustbench_med.attacks.access import Oblivious, target_for
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.attacks.target_model import TargetSettings
 from robustbench_med.defenses.pipeline import Pipeline
-from robustbench_med.errors import BudgetExceeded
+from robustbench_med.errors import BudgetExceeded, UsageError
 from robustbench_med.interfaces.attack import Attack
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import Budget, ThreatModel
@@ -26,6 +26,8 @@ from robustbench_med.runtime.isolation import isolated
 LONG = 0.5
 #: Seconds after which a trial of calls ends.
 ENOUGH = 0.2
+#: Seconds after which passes are counted no more.
+PATIENCE = 20.0
 #: Share of a cell's passes that a trial may take, and images that it begins with.
 SHARE, FEW = 1 / 20, 8
 
@@ -63,15 +65,23 @@ class RobustToy(Classifier):
         num_classes: K; the other classes never win.
         boundary: mean intensity at which the prediction changes.
         stochastic: treat the predictions as random.
+        patience: seconds after which it answers no more.
     """
 
-    def __init__(self, num_classes: int, boundary: float, stochastic: bool) -> None:
+    def __init__(self, num_classes: int, boundary: float, stochastic: bool, patience: float = math.inf) -> None:
         super().__init__()
         self.boundary, self.stochastic = boundary, stochastic
+        self.patience, self.until = patience, time.perf_counter() + patience
         self.behind = nn.Parameter(torch.arange(num_classes - 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) -> logits (N, K)."""
+        """Images (N, C, H, W) -> logits (N, K).
+
+        Raises:
+            UsageError: its patience is at an end.
+        """
+        if time.perf_counter() > self.until:
+            raise UsageError(f"its passes on one image are too many to be counted in {self.patience:g} s")
         bright = 10 * (x.flatten(1).mean(1, keepdim=True) - self.boundary)
         return torch.cat([-bright, bright - self.behind], 1)
 
@@ -91,13 +101,14 @@ def count_calls(
         draws: noise draws in each call; 1 for a system without noise.
 
     Raises:
+        UsageError: that takes longer than `PATIENCE`.
         Exception: whatever the attack raises.
     """
     images, y = torch.full((2, *shape), GREY), torch.zeros(2, dtype=torch.int64)
     # The ball's radius in mean intensity; a random image, from which some attacks start, has 0.5.
     size = {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}.get(threat.norm)
     reach = 1.0 if size is None else threat.eps / size
-    system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
+    system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), draws > 1, PATIENCE))
     counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))
     settings = TargetSettings(system, counter, eot=draws, clean=_clean)

@@ -227,6 +227,25 @@ def test_a_file_that_never_ends_is_not_read(tmp_path: Path) -> None:
         build({}, tmp_path / "pipe")
 
 
+def test_an_unknown_key_comes_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text('defence = "undefended"')
+    with pytest.raises(BadParameter, match=r"unknown key 'defence' in .*grid\.toml, did you mean 'defense'\? valid: "):
+        build({}, tmp_path / "grid.toml")
+
+
+@pytest.mark.parametrize("line", ["limit = true", "eps = [true]", "seed = false", "precision = true"])
+def test_true_is_no_number(tmp_path: Path, line: str) -> None:
+    """As a number it would be 1."""
+    file = tmp_path / "grid.toml"
+    file.write_text(line)
+    with pytest.raises(
+        BadParameter, match=rf"--{line.split()[0]} .* in .*grid\.toml: true and false are no values of it"
+    ):
+        build({}, file)
+    with pytest.raises(BadParameter, match="--limit True on the command line: true and false are no values"):
+        build({"limit": True, "train": True})
+
+
 def test_an_error_says_whether_the_file_or_the_command_line_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "grid.toml"
     file.write_text('norm = "l7"\n')

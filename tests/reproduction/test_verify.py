@@ -214,6 +214,8 @@ def test_verify_leaves_nothing_and_samples_repeatably(rbmed: Run) -> None:
         (("export", "first", "--format", "parquet"), "--format parquet is binary"),
         (("export", "first", "--format", "xml"), "is not one of"),
         (("export", "first", "--out", "."), "is a folder"),
+        (("export", "first", "--out", "a.xlsx"), "the ending says no format; valid: .csv, .parquet, .json"),
+        (("export", "first", "--format", "csv", "--out", "a.parquet"), "ends as parquet, and --format says csv"),
         (("table", "nowhere"), "there is no file or folder nowhere"),
     ],
 )

@@ -195,6 +195,13 @@ def test_a_budget_ends_the_rehearsal() -> None:
     assert 0 < calls.queries <= 50
 
 
+def test_passes_that_take_too_long_to_count_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+    made = create(Registry(), "attack", "pgd:steps=1000000000")
+    with pytest.raises(UsageError, match=r"too many to be counted in 0\.2 s"):
+        count_calls(made, "oblivious", ThreatModel(), Budget(), torch.Size((1, 8, 8)), 2, 1)
+
+
 def test_a_call_is_tried_on_more_images_while_that_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
     monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: 0.0011 * sum(tried)))

@@ -42,7 +42,7 @@ def content_digest(
     total = hashlib.blake2b(digest_size=16)
     try:
         states = [(name, (stat := path.stat()).st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, path in ordered]
-        known = home() / "datasets" / "digests" / digest_of(root.resolve(), states, 3)
+        known = home() / "datasets" / "digests" / digest_of(root.resolve(), states, 4)
         with suppress(OSError):
             return known.read_text(encoding="ascii")
         for name, path in ordered:

@@ -84,7 +84,9 @@ class Checked:
         return 0 < images == len(self._blank)
 
     def _notes(self) -> list[str]:
-        lines = self._survey.on_colour() if self._survey.plain or not self._copies else self._survey.notes()
+        survey = self._survey
+        plain = survey.plain or not self._copies
+        lines = [*survey.on_colour(), *survey.on_darkness()] if plain else survey.notes()
         if self._blank:
             lines.append(f"{len(self._blank)} images are blank (one value in all pixels): {some(self._blank)}")
         copies = [same for same in self._copies.values() if len(same) > 1]

@@ -69,7 +69,8 @@ Window = Annotated[str, pydantic.AfterValidator(_of_pictures)]
 def scaled(pixels: Pixels, limits: Range) -> NDArray[np.float32]:
     """The values as float32 in [0, 1]: ``limits`` become black and white, values beyond are cut."""
     low, high = limits
-    made: NDArray[np.float32] = ((pixels.values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
+    with np.errstate(over="ignore"):  # of the number that marks pixels without a value, such as -3.4e38
+        made: NDArray[np.float32] = ((pixels.values - np.float32(low)) / np.float32(high - low)).astype(np.float32)
     made = made.clip(0, 1)
     return 1 - made if pixels.inverted else made
 
@@ -126,21 +127,34 @@ class Survey:
     def notes(self) -> list[str]:
         """For the data card: how values became intensities, and what may be wrong with it."""
         lines = self.on_colour()
-        for scale, seen in self._seen.items():
+        for scale in self._seen:
             (low, high), how = self._resolved(scale)
-            on = f" of the {seen.count} {scale} images" if len(self._seen) > 1 or scale != "8-bit" else ""
+            on = self._on(scale)
             lines.append(f"intensities{on}: window={self.window}, {how}: {low:g} is black, {high:g} white")
-            bulk = float(np.percentile(np.concatenate(seen.sample), HIGH))
-            if seen.low == seen.high or bulk >= low + (high - low) / 16:
-                continue
-            lines.append(
-                f"{HIGH:g} % of the pixels{on} are below {bulk:g}, a sixteenth of the range or less: the images are "
-                "nearly black; consider window=percentile or window=CENTER/WIDTH"
-            )
+            lines += self._dark(scale)
         if len(self._seen) > 1:
             kinds = ", ".join(f"{seen.count} {scale}" for scale, seen in self._seen.items())
             lines.append(f"the files store pixels in different ways ({kinds}); a classifier may learn that instead")
         return lines
+
+    def on_darkness(self) -> list[str]:
+        """For the data card: a line for each scale whose images are nearly black."""
+        return [line for scale in self._seen for line in self._dark(scale)]
+
+    def _on(self, scale: str) -> str:
+        """Which images lines are about."""
+        plain = len(self._seen) == 1 and scale == "8-bit"
+        return "" if plain else f" of the {self._seen[scale].count} {scale} images"
+
+    def _dark(self, scale: str) -> list[str]:
+        seen, (low, high) = self._seen[scale], self._resolved(scale)[0]
+        bulk = float(np.percentile(np.concatenate(seen.sample), HIGH))
+        if seen.low == seen.high or bulk >= low + (high - low) / 16:
+            return []
+        return [
+            f"{HIGH:g} % of the pixels{self._on(scale)} are below {bulk:g}, a sixteenth of the range or less: the "
+            "images are nearly black; consider window=percentile or window=CENTER/WIDTH"
+        ]
 
     def _resolved(self, scale: str) -> tuple[Range, str]:
         """The range of a scale and where it comes from."""

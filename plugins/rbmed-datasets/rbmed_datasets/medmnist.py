@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import robustbench_med as rbmed
-from rbmed_datasets import files
+from rbmed_datasets import files, medmnist_arrays
 from rbmed_datasets.folder import FolderDataset, PictureParams, Scans
-from rbmed_datasets.intensity import fixed, scaled
+from rbmed_datasets.intensity import Survey, fixed, scaled
 from rbmed_datasets.pixels import Pixels
 from rbmed_datasets.places import is_medmnist, medmnist_files
 from robustbench_med.errors import DataError
 
-_PARTS = {"train": "train", "val": "calibration", "test": "test"}
 _URL = "https://zenodo.org/records/10519652/files/"
 #: The class with the finding, where a set of two classes has one.
 _FINDINGS = ("pneumonia", "malignant", "hyperplasia", "aneurysm")
@@ -155,16 +154,18 @@ class MedMnist(FolderDataset):
         path = self._path
         notes = [self._md5_note(path), "no patient ids: each image, or volume, counts as a patient"]
         made, labels, ids, parts, shapes, widths = [], [], [], [], set(), set()
+        survey, blank = Survey(self.params.window), True
         if not is_medmnist(path):
             raise DataError(f"file {path} is no file of MedMNIST (.npz with train_images, train_labels, ...)")
         with np.load(path, allow_pickle=False) as stored:
-            for part, split in _PARTS.items():
-                images, answers = _array(stored, path, f"{part}_images"), _array(stored, path, f"{part}_labels")
-                answers = _checked(path, part, images, answers)
+            for part, split in medmnist_arrays.PARTS.items():
+                images, answers = medmnist_arrays.read(stored, path, part)
                 shapes.add(images.shape[1:])
                 widths.add(answers.shape[1:])
                 for at, image in enumerate(images):
                     for each in self._of(image):
+                        survey.add(Pixels(each))
+                        blank = blank and each.min() == each.max()
                         made.append(self._square(each))
                         labels.append(answers[at])
                         ids.append(f"{part}/{at}")
@@ -178,7 +179,13 @@ class MedMnist(FolderDataset):
             notes.append(f"volumes of {' x '.join(map(str, shape))}: {self.params.slices or shape[0]} slices of each")
         elif len(shape) == 3 and self.params.channels == 1:
             notes.append(f"images are {rbmed.COLOUR_LOST}")
+        if blank:
+            raise DataError(f"every image of {path} is blank (one value in all pixels)")
+        notes += survey.on_darkness()
         stacked = np.stack(labels)
+        if not self._known and medmnist_arrays.is_one_hot(stacked):
+            stacked = stacked.argmax(1)
+            notes.append("labels have exactly one 1 in each row (one-hot), so they are classes, not several findings")
         several = stacked.ndim == 2
         return Scans(
             classes=self._classes(path, stacked.shape[1] - 1 if several else int(stacked.max()), several),
@@ -220,6 +227,10 @@ class MedMnist(FolderDataset):
             raise DataError("files of MedMNIST have 8 bits; window is file or CENTER/WIDTH")
         return files.square(scaled(Pixels(found.astype(np.float32)), limits), self.params.size, self.params.fit)
 
+    def fact(self, path: Path) -> str:
+        """Grey images with a channel of their own, and classes as columns of 0 and 1, were once read otherwise."""
+        return medmnist_arrays.fact(path, "" if self._known else "classes")
+
     def lesion_class(self, classes: tuple[str, ...]) -> int | None:
         """The finding, where one of two classes is one."""
         found = [at for at, name in enumerate(classes) if name in _FINDINGS]
@@ -243,29 +254,3 @@ def _official(path: Path) -> tuple[dict[str, Any], str]:
     text = resources.files("rbmed_datasets").joinpath("medmnist.json").read_text(encoding="utf-8")
     match = _NAME.fullmatch(path.stem)
     return (json.loads(text).get(match["set"].lower(), {}), match["side"] or "28") if match else ({}, "")
-
-
-def _array(stored: Any, path: Path, name: str) -> NDArray[Any]:
-    try:
-        found: NDArray[Any] = stored[name]
-    except KeyError:
-        raise DataError(f"file {path} has no {name}; MedMNIST has images and labels of train, val and test") from None
-    except Exception as error:  # numpy, zipfile and zlib raise many kinds on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot read {name} of {path}: {reason}") from error
-    return found
-
-
-def _checked(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
-    """The labels, (N,), or those of several findings, 0 and 1, (N, K)."""
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-        raise DataError(f"file {path}: {part}_images are {images.dtype} {images.shape}, not uint8 (N, H, W[, 3 or D])")
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        if len(labels) != len(images) or labels.dtype.kind not in "iub" or not np.isin(labels, (0, 1)).all():
-            raise DataError(f"file {path}: {part}_labels are {labels.dtype} {labels.shape}, not 0 and 1 for each image")
-        return labels.astype(np.int64)
-    if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise DataError(
-            f"file {path}: {part}_labels are {labels.dtype} {labels.shape}, not {len(images)} whole numbers"
-        )
-    return labels.reshape(-1).astype(np.int64)

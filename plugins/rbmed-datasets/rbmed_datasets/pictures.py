@@ -116,7 +116,7 @@ class PictureSet(FolderDataset):
         if several:
             raise DataError(f"{self.root}: task=multi-label needs a finding or more, and no lesion=, which merges them")
         if len(set(wanted)) < 2:
-            raise DataError(f"a data set needs two classes or more; {self.root} gives {', '.join(wanted)}")
+            raise DataError(f"a data set needs two classes or more; {self.root} gives {', '.join(wanted) or 'none'}")
         return wanted
 
     def empty(self) -> Mapping[str, Path]:

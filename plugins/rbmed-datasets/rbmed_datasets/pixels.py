@@ -97,12 +97,14 @@ def finite(values: NDArray[Any], where: object) -> NDArray[np.float32]:
     """``values`` as float32.
 
     Raises:
-        DataError: some are NaN or infinite; the message begins with ``image`` and ``where``.
+        DataError: some are NaN, infinite, or too large for float32; the message begins with ``image`` and ``where``.
     """
-    bad = int(values.size - np.isfinite(values).sum()) if values.dtype.kind == "f" else 0
-    if bad:
-        raise DataError(f"image {where} has {bad} pixels that are not finite (NaN or infinite)")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        made = values.astype(np.float32)
+    if bad := int(made.size - np.isfinite(made).sum()):
+        lost = "are not finite (NaN or infinite)" if not np.isfinite(values).all() else "are beyond 3.4e38 (float32)"
+        raise DataError(f"image {where} has {bad} pixels that {lost}")
+    return made
 
 
 def coloured(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

@@ -33,6 +33,8 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "split": ("split", "subset", "partition", "set"),
     "mask": ("mask", "maskpath", "maskfile", "segmentation", "segmentationpath"),
 }
+#: The first line by which Excel is told the separator.
+_SEPARATOR = re.compile(r"sep=([,;\t|])", re.IGNORECASE)
 #: What stands for no column.
 NONE = "-"
 
@@ -105,7 +107,7 @@ def read(path: Path) -> Rows:
     if len(found) < 2:
         raise DataError(f"table {path} has no rows")
     columns = tuple(found[0][1])
-    for name in columns:
+    for name in filter(None, columns):  # no name: spreadsheets end lines with separators
         if columns.count(name) > 1:
             raise DataError(f"table {path} has two columns {name!r}")
     for line, values in found[1:]:
@@ -121,16 +123,24 @@ def _text(path: Path) -> Iterator[tuple[int, list[str]]]:
         head = file.read(1 << 16)
     if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
         raise DataError(f"table {path} is a workbook of Excel; save the sheet as CSV")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"table {path} is written in UTF-16; save it as UTF-8")
-    # Spreadsheets of some countries write semicolons.
-    first = head.splitlines()[0].decode("utf-8", "replace") if head.strip() else ""
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
+        raise DataError(f"table {path} is written in UTF-16, or is no text; save it as UTF-8")
+    first = head.splitlines()[0].decode("utf-8-sig", "replace") if head.strip() else ""
+    stated = _SEPARATOR.fullmatch(first)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        lines = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
-        for values in lines:
-            if any(values):
+        lines = csv.reader(
+            text, delimiter=stated[1] if stated else _separator(path, first), skipinitialspace=True, strict=True
+        )
+        for at, values in enumerate(lines):
+            if any(values) and not (stated and at == 0):
                 yield lines.line_num, [value.strip() for value in values]
+
+
+def _separator(path: Path, first: str) -> str:
+    """What separates values, as the first line tells: spreadsheets of some countries write semicolons."""
+    bare = re.sub(r'"[^"]*"', "", first)
+    known = "\t,;|" if path.suffix.lower() == ".tsv" else ",;\t|"
+    return max(known, key=bare.count)
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -6,7 +6,10 @@ A slice is shown as radiologists see it, with the patient's left at the right.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +30,7 @@ Axis = Literal["axial", "coronal", "sagittal"]
 _ACROSS: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 #: The header of a small file can claim any size.
 _MOST = 1 << 29
+_LARGEST_LABEL = (1 << 16) - 1
 #: Largest side of a slice with square pixels.
 _LONGEST = 4096
 
@@ -107,17 +111,31 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
-def read(path: Path, frame: int | None = None) -> Volume:
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Without what nibabel logs of each header that it mends; the orientation that is unknown then is a note."""
+    logger = logging.getLogger("nibabel.global")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def read(path: Path, frame: int | None = None, remedy: str = "") -> Volume:
     """The volume of a file; of a file with four dimensions the one numbered ``frame``, from 0.
+
+    ``remedy`` says what to do about a file of several where none can be chosen.
 
     Raises:
         DataError: no NIfTI file, damaged, too large, not a volume, or a voxel is NaN or infinite.
     """
     try:
-        image = nib.load(path)
+        with _no_log():
+            image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
             raise DataError(f"volume {path} is no NIfTI file")
-        values = _values(path, image, frame)
+        values = _values(path, image, frame, remedy)
     except DataError:
         raise
     except Exception as error:  # nibabel and gzip raise many kinds on damaged files
@@ -144,7 +162,7 @@ def _declared(image: nib.Nifti1Image) -> Range | None:
     return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
 
 
-def _values(path: Path, image: nib.Nifti1Image, frame: int | None) -> NDArray[Any]:
+def _values(path: Path, image: nib.Nifti1Image, frame: int | None, remedy: str) -> NDArray[Any]:
     shape = image.shape
     if not shape or min(shape) < 1 or np.prod(shape, dtype=float) > _MOST:
         raise DataError(f"volume {path} has {' x '.join(map(str, shape))} voxels; 1 to {_MOST} are read")
@@ -157,7 +175,8 @@ def _values(path: Path, image: nib.Nifti1Image, frame: int | None) -> NDArray[An
     if len(shape) == 3:
         return np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     if frame is None or frame >= shape[3]:
-        raise DataError(f"volume {path} has {shape[3]} images in one file; choose one with image=0 to {shape[3] - 1}")
+        remedy = remedy or f"choose one with image=0 to {shape[3] - 1}"
+        raise DataError(f"volume {path} has {shape[3]} images in one file; {remedy}")
     return np.asarray(image.dataobj[..., frame], dtype=np.float32).reshape(shape[:3])
 
 
@@ -167,7 +186,7 @@ def labels(path: Path, image: Volume, scan: Path) -> NDArray[np.int64]:
     Raises:
         DataError: see `read`; or it holds other numbers, or does not lie on the image.
     """
-    found = read(path)
+    found = read(path, None, "keep one label map in each file")
     if found.values.shape != image.values.shape:
         sizes = [" x ".join(map(str, each.values.shape)) for each in (found, image)]
         raise DataError(f"label map {path} has {sizes[0]} voxels, its image {scan.name} {sizes[1]}")
@@ -176,8 +195,8 @@ def labels(path: Path, image: Volume, scan: Path) -> NDArray[np.int64]:
     apart = float(np.abs((found.affine - image.affine) @ corners.T)[:3].max())
     if apart > min(image.spacing):
         raise DataError(f"label map {path} lies up to {apart:.3g} mm beside its image {scan.name}")
-    if (found.values != np.rint(found.values)).any() or found.values.min() < 0:
-        raise DataError(f"label map {path} holds values that are no labels (whole numbers from 0)")
+    if (found.values != np.rint(found.values)).any() or found.values.min() < 0 or found.values.max() > _LARGEST_LABEL:
+        raise DataError(f"label map {path} holds values that are no labels (whole numbers from 0 to {_LARGEST_LABEL})")
     return found.values.astype(np.int64)
 
 

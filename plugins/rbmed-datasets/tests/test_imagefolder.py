@@ -223,3 +223,14 @@ def test_real_collection(shared_data: Path) -> None:
     assert total(data) == 6438
     (said,) = data.check()
     assert said.startswith("note: 406 images are exact copies of others")
+
+
+def test_masks_taken_for_images_are_nearly_black_also_in_the_check(tmp_path: Path) -> None:
+    """Label maps are saved as 0 and 1 of 255."""
+    for at in range(12):
+        path = tmp_path / ("no", "yes")[at % 2] / f"{at}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(at).integers(0, 2, (32, 32), dtype=np.uint8)).save(path)
+    data = make(tmp_path)
+    assert any("nearly black" in line for line in data.check())
+    assert any("nearly black" in line for line in data.card().notes)

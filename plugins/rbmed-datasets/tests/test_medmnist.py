@@ -21,6 +21,8 @@ from robustbench_med.testing import cases
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
+COUNTS = {"train": 12, "val": 4, "test": 6}
+
 
 def make(root: Path, **params: object) -> MedMnist:
     return MedMnist(MedMnist.Params(**{"size": 16, **params}), root)
@@ -29,7 +31,7 @@ def make(root: Path, **params: object) -> MedMnist:
 def write(path: Path, shape: tuple[int, ...] = (28, 28), classes: int = 2, **arrays: Any) -> Path:
     rng = np.random.default_rng(0)
     made: dict[str, Any] = {}
-    for part, count in {"train": 12, "val": 4, "test": 6}.items():
+    for part, count in COUNTS.items():
         made[f"{part}_images"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
         made[f"{part}_labels"] = (np.arange(count) % classes).astype(np.uint8)[:, None]
     np.savez_compressed(path, **{**made, **arrays})
@@ -202,3 +204,40 @@ def test_a_folder_without_a_file_of_medmnist_is_no_set_with_problems(tmp_path: P
     """`rbmed data check` would offer it beside the data set that the folder holds."""
     with pytest.raises(DataError, match="no file of MedMNIST"):
         make(tmp_path).check()
+
+
+def test_grey_images_with_a_channel_of_their_own_are_images_and_no_volumes(tmp_path: Path) -> None:
+    plain = make(write(tmp_path / "mine.npz"), size=28)
+    with np.load(tmp_path / "mine.npz") as stored:
+        arrays = dict(stored)
+    for name, at in {"last.npz": -1, "first.npz": 1}.items():
+        images = {key: np.expand_dims(value, at) for key, value in arrays.items() if key.endswith("images")}
+        made = make(write(tmp_path / name, **images), size=28)
+        assert torch.equal(made.split("test").images, plain.split("test").images)
+        assert not any("volumes of" in line for line in made.card().notes)
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (28, 28, 4), (28, 28, 2), (28, 4, 28)])
+def test_channels_that_do_not_come_last_and_opacity_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    write(tmp_path / "mine.npz", shape)
+    with pytest.raises(DataError, match=r"channels last and without opacity"):
+        make(tmp_path).card()
+
+
+def test_one_hot_labels_are_classes(tmp_path: Path) -> None:
+    labels = {f"{part}_labels": np.eye(3, dtype=np.uint8)[np.arange(n) % 3] for part, n in COUNTS.items()}
+    data = make(write(tmp_path / "mine.npz", **labels))
+    assert (data.card().task, data.card().classes) == ("multi-class", ("0", "1", "2"))
+    assert data.split("test").labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert any("one-hot" in line for line in data.card().notes)
+    labels["test_labels"][0] = 1
+    assert make(write(tmp_path / "mine.npz", **labels)).card().task == "multi-label"
+
+
+def test_blank_and_nearly_black_images_are_said(tmp_path: Path) -> None:
+    shapes = {f"{part}_images": (n, 28, 28) for part, n in COUNTS.items()}
+    write(tmp_path / "mine.npz", **{name: np.full(shape, 7, np.uint8) for name, shape in shapes.items()})
+    assert make(tmp_path).check() == [f"every image of {tmp_path / 'mine.npz'} is blank (one value in all pixels)"]
+    dark = {name: np.arange(np.prod(shape), dtype=np.uint32).reshape(shape) % 2 for name, shape in shapes.items()}
+    write(tmp_path / "mine.npz", **{name: values.astype(np.uint8) for name, values in dark.items()})
+    assert any("the images are nearly black" in line for line in make(tmp_path).check())

@@ -206,3 +206,32 @@ def test_real_volumes(shared_data: Path) -> None:
     assert "2 label maps have no image and are left out: labels/hippocampus_010.nii.gz, labels/hippocampus_281" in text
     assert "1 images have no label map and are left out: images/hippocampus_118.nii.gz" in text
     assert len(set(everything(data, "patients"))) == 260
+
+
+def test_a_label_map_of_huge_numbers_is_refused(tmp_path: Path) -> None:
+    """Their counts would fill the memory."""
+    values, labels = drawn(0)
+    save(tmp_path / "images" / "a.nii.gz", values)
+    save(tmp_path / "labels" / "a.nii.gz", (labels * 1e12).astype(np.float64))
+    with pytest.raises(DataError, match="no labels \\(whole numbers from 0 to 65535\\)"):
+        make(tmp_path, task="largest").card()
+
+
+def test_a_header_without_sizes_is_a_note_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    values, labels = drawn(0)
+    for folder, voxels in {"images": values, "labels": labels}.items():
+        image = nib.Nifti1Image(voxels, None)
+        image.header["pixdim"][1:4] = 0
+        (tmp_path / folder).mkdir()
+        nib.save(image, tmp_path / folder / "a.nii.gz")
+    capfd.readouterr()
+    assert volumes.read(tmp_path / "images" / "a.nii.gz").spacing == (1, 1, 1)
+    assert capfd.readouterr().err == ""
+
+
+def test_several_label_maps_in_one_file_are_refused(tmp_path: Path) -> None:
+    values, labels = drawn(0)
+    save(tmp_path / "images" / "a.nii.gz", values)
+    save(tmp_path / "labels" / "a.nii.gz", np.stack([labels, labels], -1))
+    with pytest.raises(DataError, match="2 images in one file; keep one label map in each file"):
+        make(tmp_path).card()

@@ -169,3 +169,11 @@ def test_a_tiff_of_many_channels_is_named(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "many.tif", many, photometric="rgb", planarconfig="contig")
     with pytest.raises(DataError, match=r"many\.tif"):
         pixels.read(tmp_path / "many.tif")
+
+
+def test_a_pixel_beyond_float32_is_refused(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 600).reshape(20, 30)
+    values[3, 4] = 1e300
+    tifffile.imwrite(tmp_path / "huge.tif", values)
+    with pytest.raises(DataError, match=r"has 1 pixels that are beyond 3.4e38"):
+        pixels.read(tmp_path / "huge.tif")

@@ -257,3 +257,35 @@ def test_patients_of_class_folders_may_stand_in_a_table(tmp_path: Path, class_fo
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows, "yes/yes0.png,P9"]))
     with pytest.raises(DataError, match=r"several patients for yes/yes0\.png: P0, P9"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"),
+    [
+        ("sep=;\r\nimage;label", ";"),
+        ('"image";"label";"text, free"', ";"),
+        ("image,label,,", ","),
+        ("image\tlabel", "\t"),
+    ],
+)
+def test_headers_as_spreadsheets_write_them(tmp_path: Path, scan: Draw, header: str, separator: str) -> None:
+    lines = []
+    for at in range(12):
+        Image.fromarray(scan(at, lesion=at % 2 == 1)).save(tmp_path / f"{at}.png")
+        lines.append(separator.join([f"{at}.png", ("no", "yes")[at % 2]] + [""] * (header.count(separator) - 1)))
+    lines = [line if "sep=" not in header else ";".join(line.split(";")[:2]) for line in lines]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *lines]))
+    assert sorted(everything(make(tmp_path), "sites")) == ["all"] * 12
+    assert make(tmp_path).card().classes == ("no", "yes")
+
+
+def test_commas_in_a_table_called_tsv(tmp_path: Path, isic: Path) -> None:
+    (isic / "metadata.csv").rename(isic / "metadata.tsv")
+    assert make(isic).card().classes == ("mel", "nv")
+
+
+def test_utf16_without_a_mark_is_said(isic: Path) -> None:
+    path = isic / "metadata.csv"
+    path.write_bytes(path.read_text().encode("utf-16-le"))
+    with pytest.raises(DataError, match="written in UTF-16, or is no text; save it as UTF-8"):
+        make(isic).card()

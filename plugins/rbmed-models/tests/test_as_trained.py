@@ -55,6 +55,11 @@ class Detached(Net):
     def forward(self, x):
         return torch.from_numpy(super().forward(x).detach().numpy())
 
+class DarkUndefined(Net):
+    def forward(self, x):
+        dark = x.mean((1, 2, 3)) < -1.5
+        return torch.where(dark[:, None], super().forward(x) * float("nan"), super().forward(x))
+
 class Undefined(Net):
     def forward(self, x):
         return super().forward(x) * float("nan")
@@ -103,6 +108,12 @@ def test_dropout_in_evaluation_makes_it_random(net: Path) -> None:
     assert made.stochastic
     assert "two answers to the same image differ" in made.notes[-1]
     assert not built(net, "Net").stochastic
+
+
+def test_answers_that_are_not_finite_are_not_taken_for_random(net: Path) -> None:
+    made = built(net, "DarkUndefined")
+    assert not made.stochastic
+    assert made.notes[-1] == "its answers to dark images are not finite, and count as wrong"
 
 
 @pytest.mark.parametrize("name", ["Training", "Unswitched", "Centred"])

@@ -163,3 +163,8 @@ def test_detectors_take_features_of_any_model(detector: str, tmp_path: Path) -> 
 def test_the_entries_of_an_answer_are_found_at_any_depth() -> None:
     z = torch.zeros(1, 2)
     assert list(entries({"a": [z, {"b": z}], "c": 3})) == ["a.0", "a.1.b"]
+
+
+def test_a_file_whose_folder_a_record_left_out_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadParameter, match="records keep the names of files outside of the current folder"):
+        built("\N{HORIZONTAL ELLIPSIS}/net.py:Net")

@@ -10,18 +10,24 @@ import typer
 
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
-from robustbench_med.cli.options import Results
+from robustbench_med.cli.options import Results, format_of
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import check_file
+
+Form = Literal["csv", "parquet", "json"]
+#: Formats by the ending of a file.
+ENDINGS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
 
 
 @app.command(rich_help_panel=RESULTS)
 def export(
     results: Results,
     form: Annotated[
-        Literal["csv", "parquet", "json"],
-        typer.Option("--format", case_sensitive=False, help="csv, parquet or json."),
-    ] = "csv",
+        Form | None,
+        typer.Option(
+            "--format", case_sensitive=False, help="csv, parquet or json. [as the ending of the file says, else csv]"
+        ),
+    ] = None,
     target: Annotated[Path | None, typer.Option("--out", help="File to write. [standard output]")] = None,
 ) -> None:
     """Write one row per cell as CSV or Parquet, or the complete records as JSON."""
@@ -30,6 +36,7 @@ def export(
 
     if target is not None:
         check_file(target)
+    form = format_of(form, target, ENDINGS, "csv")
     found: dict[str, Any] = {}
     for each in results:
         found |= kept(each, kept_as(form))

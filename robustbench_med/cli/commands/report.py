@@ -11,7 +11,7 @@ import typer
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.commands.gallery import draw_rows
 from robustbench_med.cli.console import plain
-from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, Results, registry
+from robustbench_med.cli.options import DataRoot, PluginFiles, RecordDevice, Results, format_of, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import check_file
@@ -46,7 +46,7 @@ def report(
 
     if target is not None:
         check_file(target)
-    form = _form(form, target)
+    form = format_of(form, target, ENDINGS, "html")
     if target is None:
         target = (results[0] if results[0].is_dir() else results[0].parent) / f"report.{form}"
     check_file(target)
@@ -68,19 +68,3 @@ def report(
             list(draw_rows(verifier, measured, Path(folder), images, patients=True))
             write(made, form, target, Path(folder), names)
     plain(str(target))
-
-
-def _form(form: Form | None, target: Path | None) -> Form:
-    """The format that was asked for, by name or by the ending of the file.
-
-    Raises:
-        BadParameter: they disagree, or the ending says none.
-    """
-    if target is None:
-        return form or "html"
-    ending = ENDINGS.get(target.suffix.lower())
-    if form is None and ending is None:
-        raise BadParameter(f"--out {target}: the ending says no format; valid: {', '.join(ENDINGS)}, or add --format")
-    if form is not None and ending not in (None, form):
-        raise BadParameter(f"--out {target} ends as {ending}, and --format says {form}; change one of them")
-    return form or ending or "html"

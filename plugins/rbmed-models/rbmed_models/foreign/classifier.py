@@ -147,23 +147,26 @@ class Foreign(rbmed.Classifier):
         """
         x = x * x.new_tensor([1.0, 0.5, 0.1]).view(-1, 1, 1, 1)  # images of one kind have the same statistics
         first, again = (reading.logits(self.body(self._prepared(x)), len(x)) for _ in range(2))
+        lost = [] if first.isfinite().all() else ["its answers to dark images are not finite, and count as wrong"]
+        first, again = first.nan_to_num(), again.nan_to_num()  # NaN differs from itself
         if not torch.equal(first, again):
             self.stochastic = True
             return [
+                *lost,
                 "two answers to the same image differ (dropout in evaluation?): it is measured as random, on several "
-                "draws; if that is not meant, switch it off"
+                "draws; if that is not meant, switch it off",
             ]
         try:
-            alone = torch.cat([reading.logits(self.body(self._prepared(one)), 1) for one in x.unsqueeze(1)])
+            every = [reading.logits(self.body(self._prepared(one)), 1) for one in x.unsqueeze(1)]
         except Exception as error:
             raise BadParameter(f"{self.label} fails on a single image: {told(error)}") from error
-        apart = (alone - first).abs().max() / first.abs().max().clamp_min(1)
+        apart = (torch.cat(every).nan_to_num() - first).abs().max() / first.abs().max().clamp_min(1)
         if apart > BATCH_NOISE:
             raise BadParameter(
                 f"{self.label} answers an image otherwise when others are in the batch (by {float(apart):.2g} of the "
                 "largest logit), so that no figure could be repeated; is batch normalisation in training mode?"
             )
-        return []
+        return lost
 
     def _refuse_softmax(self, reading: Reading, answer: Any, images: int) -> None:
         rows = reading.logits(answer, images).sigmoid() if reading.findings else None

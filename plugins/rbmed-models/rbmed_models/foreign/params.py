@@ -12,6 +12,9 @@ from pydantic import Field
 
 import robustbench_med as rbmed
 
+#: What records write in place of the folders of a file outside of the current one.
+GONE = "\N{HORIZONTAL ELLIPSIS}"
+
 
 class ForeignParams(rbmed.Params):
     """Description of an external model; values that are not given are those of the data set."""
@@ -69,5 +72,7 @@ def digest_of(files: Mapping[str, Path]) -> str:
         except IsADirectoryError:
             raise ValueError(f"{file} is a folder; name a file of weights, or a model with --model hf:FOLDER") from None
         except OSError as error:
-            raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+            gone = "; records keep the names of files outside of the current folder, and not where they were"
+            hint = f"{gone}: measure in a folder that holds them to verify it later" if str(file)[0] == GONE else ""
+            raise ValueError(f"{file} cannot be read: {error.strerror}{hint}") from None
     return total.hexdigest()
