@@ -66,6 +66,7 @@ MISTAKES = {
     "show apgdd": "no component is called 'apgdd'",
     "list attakc": "did you mean 'attack'",
     "check attack/apgdd": "unknown attack 'apgdd'",
+    "check mine.py": "mine.py is a file: rbmed -p mine.py check tests what it offers",
     "data show brainsimm": "unknown dataset 'brainsimm'",
     "data partition brainsim --partition irid": "did you mean 'iid'",
     "data partition brainsim --out chart.docx": "FILE.png or FILE.svg",
@@ -163,6 +164,7 @@ MISTAKES = {
     "leaderboard rescore x --cell a --name b --attack c --paper https://a.org --out note.txt": "cannot be written",
     "leaderboard verify nowhere": "nowhere cannot be read",
     "leaderboard check nowhere": "nowhere cannot be read",
+    "leaderboard check empty": "empty is a folder; name a file in it",
     "leaderboard gallery --root empty": "no records in empty/records",
 }
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmed_datasets import dicom_lut, files
+from rbmed_datasets.names import IGNORED
 from rbmed_datasets.pixels import Pixels, coloured, finite, in_colour, shallow
 from robustbench_med.errors import DataError
 
@@ -62,7 +63,7 @@ class Header:
 
 def is_dicom(path: Path) -> bool:
     """By the extension, or the marker at byte 128; a DICOMDIR is none."""
-    if path.name.startswith(".") or path.name.upper().startswith("DICOMDIR") or not path.is_file():
+    if path.name.startswith(IGNORED) or path.name.upper().startswith("DICOMDIR") or not path.is_file():
         return False
     if path.suffix.lower() in _SUFFIXES:
         return True

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rbmed_datasets.names import IGNORED
 from robustbench_med.errors import DataError
 
 Fit = Literal["pad", "squash"]
@@ -40,7 +41,7 @@ MAX_PIXELS = 64_000_000
 _LONGEST = 4096
 #: Folders that systems keep beside the user's own, in lower case; those that begin with one of `_HIDDEN` are such, too.
 _OF_SYSTEMS = {"system volume information", "lost+found", "#recycle"}
-_HIDDEN = (".", "__", "@", "$")
+_HIDDEN = (*IGNORED, "__", "@", "$")
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
@@ -55,7 +56,7 @@ def is_hidden(folder: str) -> bool:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` (by extension, any case), in natural order; hidden files are left out.
+    """The image files directly in ``folder`` (by extension, any case) but those `IGNORED`, in natural order.
 
     Links to files that are not there are among them: an image is missing, which is said where it is read.
     """
@@ -63,7 +64,7 @@ def images_in(folder: Path) -> list[Path]:
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
+        and not path.name.startswith(IGNORED)
         and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     return sorted(found, key=lambda path: natural_key(path.name))
@@ -212,9 +213,9 @@ def read_masks(
 ) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """The masks of every image, bool (N, size, size), None where no image has one; and notes for the data card.
 
-    ``scans`` are the names of the images, ``shape_of`` gives height and width of one in its file by its number, ``pixel_of``
-    the size of its pixels. Several masks of an image are united; an image without one has an empty mask. A pixel is set
-    where more than half of its area is.
+    ``scans`` are the names of the images, ``shape_of`` gives height and width of one in its file by its number, and
+    ``pixel_of`` the size of its pixels. Several masks of an image are united; an image without one has an empty mask. A
+    pixel is set where more than half of its area is.
 
     Raises:
         DataError: a mask is unreadable, or not of the size of its image.

@@ -21,6 +21,7 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 from rbmed_datasets.intensity import HIGH, LOW, Range
+from rbmed_datasets.names import IGNORED
 from rbmed_datasets.pixels import finite
 from robustbench_med.errors import DataError
 
@@ -105,7 +106,7 @@ def stem(path: Path) -> str:
 
 def is_volume(path: Path) -> bool:
     """By the extension."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(IGNORED) and path.is_file()
 
 
 @contextmanager
