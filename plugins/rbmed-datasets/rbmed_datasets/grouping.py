@@ -148,8 +148,8 @@ def _on_spelling(patients: Sequence[str] | None) -> list[str]:
         return []
     pairs = some([" = ".join(map(repr, names)) for names in alike], _NAMED)
     return [
-        f"{len(alike)} ids of patients are written in several ways ({pairs}?) and count as several patients, who may be "
-        "in several splits; write each in one way if they are one"
+        f"{len(alike)} ids of patients are written in several ways ({pairs}?) and count as several patients, who may "
+        "be in several splits; write each in one way if they are one"
     ]
 
 

@@ -267,8 +267,8 @@ def _read(file: Path) -> Submission | Evidence:
 
     if file.is_dir():
         raise DataError(
-            f"{file} is a folder; name a file in it: a submission or evidence, NAME.json, or records of the leaderboard. "
-            f"A folder of results becomes a submission by rbmed submit {file}"
+            f"{file} is a folder; name a file in it: a submission or evidence, NAME.json, or records of the "
+            f"leaderboard. A folder of results becomes a submission by rbmed submit {file}"
         )
     try:
         text = ordinary_bytes(file)
