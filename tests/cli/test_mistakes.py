@@ -79,6 +79,7 @@ MISTAKES = {
     "completion nope": "unknown shell 'nope'",
     "new nope foo": "unknown kind 'nope'",
     **{f"new {kind} foo --out note.txt": "--out note.txt/foo.py cannot be written" for kind in HOOKS},
+    "new attack foo --out foo.py": "foo.py is written into the folder --out",
     "new attack foo --package --out note.txt": "--out note.txt/rbmed-foo cannot be written",
     f"new attack {300 * 'a'}": "File name too long",
     # configurations and plugin files
