@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
@@ -134,10 +136,20 @@ class Pipeline(nn.Module):
         return self.detector is not None or self.purifier is not None
 
     def score(self, x: Tensor, rng: Stream) -> Tensor:
-        """The detector's scores, float32 (N,)."""
+        """The detector's scores, float32 (N,).
+
+        Raises:
+            HarnessError: the detector returns something else than a number for each image.
+        """
         if self.detector is None:
             return x.new_full((len(x),), float("nan"))
-        return self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
+        made: Any = self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
+        if not isinstance(made, Tensor) or made.shape != x.shape[:1] or not made.is_floating_point():
+            told = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            raise HarnessError(
+                f"detector {type(self.detector).__name__} returned {told} for {len(x)} images, not a score for each"
+            )
+        return made.float() if made.dtype in (torch.float16, torch.bfloat16) else made
 
     def flags(self, scores: Tensor) -> Tensor:
         """Which images are flagged, bool (N,); needs a gate."""

@@ -12,6 +12,9 @@ from pathlib import Path
 from robustbench_med.errors import BadConfig, DataError
 from robustbench_med.files.atomic import write_text
 
+#: How names of archives end.
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
+
 
 def home() -> Path:
     """Folder of downloads, generated data and trained weights: ``RBMED_HOME``, or the platform's cache folder."""
@@ -91,7 +94,13 @@ def _folder(path: Path, what: str, files: Sequence[str]) -> Path:
     if path.is_dir() or (path.suffix.lower() in files and path.is_file()):
         return path
     or_file = f" or a file {', '.join(files)}" if files else ""
-    raise DataError(f"{what} {path} is not a folder{or_file}")
+    raise DataError(f"{what} {path} is not a folder{or_file}{unpack(path)}")
+
+
+def unpack(path: Path) -> str:
+    """What to do with a file that was named in place of a folder, as the end of a message: archives are unpacked."""
+    archive = path.name.lower().endswith(_ARCHIVES) and path.is_file()
+    return "; it is an archive: unpack it, and name the folder" if archive else ""
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import DataError, shortened
+from robustbench_med.files.paths import unpack
 from robustbench_med.grid.options import Ref, listed
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 
@@ -85,6 +86,6 @@ def _folder(path: Path, root: Path | str | None) -> str:
     found = path.resolve()
     if not found.is_dir():
         if path.is_absolute() or base is None or not (base / path).is_dir():
-            raise DataError(f"--test-folder {path} is not a folder")
+            raise DataError(f"--test-folder {path} is not a folder{unpack(found)}")
         found = (base / path).resolve()
     return found.relative_to(base).as_posix() if base is not None and found.is_relative_to(base) else str(found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.training import Classifier, Learner, TrainJob
@@ -108,8 +109,16 @@ class Purifier(Part):
         """
 
     def copies(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
-        """The purified copies that are classified, (N, votes, C, H, W)."""
-        return self.purify(x, strength, rng).unsqueeze(1)
+        """The purified copies that are classified, (N, votes, C, H, W).
+
+        Raises:
+            HarnessError: what `purify` returns is no tensor of the shape of the images.
+        """
+        made: Any = self.purify(x, strength, rng)
+        if not isinstance(made, Tensor) or made.shape != x.shape:
+            told = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            raise HarnessError(f"purifier {type(self).__name__} returned {told} for images of {tuple(x.shape)}")
+        return made.unsqueeze(1)
 
     def join(self, logits: Tensor) -> Tensor:
         """Logits (N, K) from the logits of the copies, (N, votes, K); differentiable."""

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import UsageError
@@ -87,6 +88,13 @@ def _missing(entry: RegistryEntry, error: ModuleNotFoundError) -> str:
     """The missing package, and the extra of the distribution that installs it."""
     module = (error.name or "").partition(".")[0]
     if module == entry.spec.target.partition(":")[0].partition(".")[0]:
+        file = Path(entry.plugin)
+        if file.suffix == ".py" and module != file.stem:
+            name = entry.spec.target.partition(":")[2]
+            return (
+                f"its target {entry.spec.target} names a file {module}.py, and this one is {file.name}: write "
+                f'target="{file.stem}:{name}" or rename the file'
+            )
         return f"target {entry.spec.target} fails: {error}"
     try:
         requires = importlib.metadata.requires(entry.distribution) or []

@@ -235,6 +235,17 @@ def test_data_register_refuses_what_cannot_be_used(plugin, images, tmp_path):
     fails(rbmed("-p", plugin, "data", "register", "fodler", images), "did you mean 'folder'?")
 
 
+@pytest.mark.parametrize("name", ["images.zip", "images.tar.gz", "IMAGES.7z"])
+def test_an_archive_is_to_be_unpacked(plugin, tmp_path, name):
+    archive = tmp_path / name
+    archive.write_bytes(b"PK")
+    unpack = "it is an archive: unpack it, and name the folder"
+    fails(rbmed("-p", plugin, "data", "check", archive), "is not a folder or a file that a data set reads", unpack)
+    fails(rbmed("-p", plugin, "data", "register", "folder", archive), "is not a folder", unpack)
+    with pytest.raises(DataError, match=unpack):
+        data_root("folder", archive)
+
+
 def test_data_root_order(tmp_path, monkeypatch):
     for name in ("given", "given/lgg", "variable", "registered"):
         (tmp_path / name).mkdir()

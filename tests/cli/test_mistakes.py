@@ -66,6 +66,7 @@ MISTAKES = {
     "show apgdd": "no component is called 'apgdd'",
     "list attakc": "did you mean 'attack'",
     "check attack/apgdd": "unknown attack 'apgdd'",
+    "check mine.py": "mine.py is a file: rbmed -p mine.py check tests what it offers",
     "data show brainsimm": "unknown dataset 'brainsimm'",
     "data partition brainsim --partition irid": "did you mean 'iid'",
     "data partition brainsim --out chart.docx": "FILE.png or FILE.svg",
@@ -78,6 +79,7 @@ MISTAKES = {
     "completion nope": "unknown shell 'nope'",
     "new nope foo": "unknown kind 'nope'",
     **{f"new {kind} foo --out note.txt": "--out note.txt/foo.py cannot be written" for kind in HOOKS},
+    "new attack foo --out foo.py": "foo.py is written into the folder --out",
     "new attack foo --package --out note.txt": "--out note.txt/rbmed-foo cannot be written",
     f"new attack {300 * 'a'}": "File name too long",
     # configurations and plugin files
@@ -163,6 +165,7 @@ MISTAKES = {
     "leaderboard rescore x --cell a --name b --attack c --paper https://a.org --out note.txt": "cannot be written",
     "leaderboard verify nowhere": "nowhere cannot be read",
     "leaderboard check nowhere": "nowhere cannot be read",
+    "leaderboard check empty": "empty is a folder; name a file in it",
     "leaderboard gallery --root empty": "no records in empty/records",
 }
 

@@ -7,6 +7,7 @@ import torch
 from helpers.toys import Brightness, Halver, Linear, Noisy, images
 
 from robustbench_med.defenses.pipeline import Gate, Pipeline
+from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.random import Stream
 
 
@@ -76,3 +77,29 @@ def test_parts_take_no_parameter_gradients() -> None:
 def test_detector_and_gate_belong_together() -> None:
     with pytest.raises(ValueError, match="gate"):
         Pipeline(Linear(), Brightness())
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [(None, "a NoneType"), (torch.zeros(3), r"torch.float32 \(3,\)"), (torch.zeros(4).long(), r"torch.int64 \(4,\)")],
+)
+def test_a_detector_that_gives_no_score_for_each_image_is_named(
+    monkeypatch: pytest.MonkeyPatch, made: object, told: str
+) -> None:
+    monkeypatch.setattr(Brightness, "score", lambda *_: made)
+    with pytest.raises(HarnessError, match=f"detector Brightness returned {told} for 4 images, not a score for each"):
+        full().score(images(4), rng(4))
+
+
+def test_scores_in_half_precision_are_widened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Brightness, "score", lambda *_: torch.ones(4, dtype=torch.float16))
+    assert full().score(images(4), rng(4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("made", "told"), [(None, "a NoneType"), (torch.zeros(1, 1), r"shape \(1, 1\)")])
+def test_a_purifier_that_returns_other_images_is_named(
+    monkeypatch: pytest.MonkeyPatch, made: object, told: str
+) -> None:
+    monkeypatch.setattr(Noisy, "purify", lambda *_: made)
+    with pytest.raises(HarnessError, match=f"purifier Noisy returned {told} for images of "):
+        full().treat(images(32), rng(32))

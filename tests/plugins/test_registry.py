@@ -179,6 +179,14 @@ def test_a_target_module_that_is_not_there_is_named(site):
         Registry(only=["rbmed-tgone"]).load("attack", "push")
 
 
+def test_a_plugin_file_that_was_renamed_says_so(tmp_path):
+    distribution(tmp_path, "old-name", GOOD.replace("{module}_impl", "old_name"), impl="")
+    (tmp_path / "old_name.py").rename(tmp_path / "new_name.py")
+    found = Registry(files=[tmp_path / "new_name.py"], only=())
+    with pytest.raises(UsageError, match=r'names a file old_name\.py, .* write target="new_name:Push" or rename'):
+        found.load("attack", "push")
+
+
 def test_a_plugin_file_is_loaded_and_versioned_by_content(site, tmp_path):
     folder = tmp_path / "elsewhere"
     distribution(folder, "my-file", GOOD.replace("{module}_impl", "my_file"), impl="")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 import robustbench_med as rbmed
 from rbmed_datasets import cache, checking, dicom_table, dicomfile, files, pixels
@@ -112,9 +116,10 @@ class Dicom(PictureSet):
         return list(dict.fromkeys([self.folder / self.params.table, *self._paths, *masks]))
 
     def fact(self, path: Path) -> str:
-        """Files that are shown by a table were once read otherwise."""
+        """Files that are shown by a table, or whose pixels are not square, were once read otherwise."""
         header = self._headers.get(path)
-        return "voi-lut" if header is not None and header.table else ""
+        told = {"voi-lut": header.table, "square": header.oblong} if header is not None else {}
+        return " ".join(name for name, holds in told.items() if holds)
 
     def find(self) -> list[Picture]:
         """The files that hold an image."""
@@ -151,6 +156,18 @@ class Dicom(PictureSet):
         """The frame."""
         return dicomfile.read(item.path, self.params.channels, item.page, self.params.window == "file")
 
+    def masks(self, items: Sequence[Picture]) -> tuple[NDArray[np.bool_] | None, list[str]]:
+        """The masks, whose pixels are those of the files."""
+        used, p = [self._headers[item.path] for item in items], self.params
+        return files.read_masks(
+            [item.masks for item in items],
+            [self.name_of(item) for item in items],
+            lambda at: used[at].shape,
+            p.size,
+            p.fit,
+            lambda at: used[at].pixel,
+        )
+
     def facts(self) -> list[str]:
         """Files without an image."""
         without = sum(not header.frames for header in self._headers.values())
@@ -173,6 +190,8 @@ class Dicom(PictureSet):
                 f"{tables} files say by a table of their own how values are shown (VOI LUT), which is applied; "
                 "window=percentile and window=CENTER/WIDTH take the values without it"
             )
+        if oblong := sum(header.oblong for header in used):
+            lines.append(f"{oblong} files have pixels that are not square (PixelSpacing) and are made so")
         counts = [header.frames for header in used if header.frames > 1]
         if counts and self.params.pages != "all":
             lines.append(

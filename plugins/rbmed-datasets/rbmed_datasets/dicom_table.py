@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rbmed_datasets import tabular
 from rbmed_datasets.dicomfile import Header
-from rbmed_datasets.labelling import columns_of, label_of
+from rbmed_datasets.labelling import columns_of, label_of, refuse_ids
 from rbmed_datasets.names import printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from robustbench_med.errors import DataError
@@ -77,6 +77,9 @@ def listed(
         raise DataError(f"{len(lost)} rows of table {path} name no DICOM file under {root}: {some(lost)}")
     if not found:
         raise DataError(f"table {path} labels no DICOM file under {root}")
+    if not (params.classes or params.lesion):
+        where = f"column {printable(column)!r} of table {path}"
+        refuse_ids([each.label for each in found.values()], params.task, where)
     notes = [f"labels are those of table {printable(path.name)}, column {printable(column)}"]
     notes += [f"{unlabelled} rows without a label are left out"] if unlabelled else []
     without = len(headers) - len(found)

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmed_datasets import dicom_lut, files
+from rbmed_datasets.names import IGNORED
 from rbmed_datasets.pixels import Pixels, coloured, finite, in_colour, shallow
 from robustbench_med.errors import DataError
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 #: Characters of an error that are shown.
 _LONGEST = 300
+#: What tells how high and wide a pixel is, what counts first.
+_SIZES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 _INSTALL = "pip install 'rbmed-datasets[dicom]'"
 
 
@@ -38,6 +41,8 @@ class Header:
         burned: it says that text is burned into the pixels.
         uid: its SOPInstanceUID, or empty.
         table: it says by a table how its values are shown (VOI LUT), and by no window.
+        pixel: size of a pixel, from row to row and from column to column; (1, 1) where it is not known.
+        shape: rows and columns.
     """
 
     patient: str
@@ -46,11 +51,19 @@ class Header:
     burned: bool
     uid: str = ""
     table: bool = False
+    pixel: tuple[float, float] = (1.0, 1.0)
+    shape: tuple[int, int] = (0, 0)
+
+    @property
+    def oblong(self) -> bool:
+        """Its pixels are not square, by more than a pixel along a side of the image."""
+        least = min(self.pixel)
+        return any(round(count * size / least) != count for count, size in zip(self.shape, self.pixel, strict=True))
 
 
 def is_dicom(path: Path) -> bool:
     """By the extension, or the marker at byte 128; a DICOMDIR is none."""
-    if path.name.startswith(".") or path.name.upper().startswith("DICOMDIR") or not path.is_file():
+    if path.name.startswith(IGNORED) or path.name.upper().startswith("DICOMDIR") or not path.is_file():
         return False
     if path.suffix.lower() in _SUFFIXES:
         return True
@@ -101,7 +114,7 @@ def header(path: Path) -> Header:
     """
     names = ["PatientID", "StudyInstanceUID", "SOPInstanceUID", "InstitutionName", "NumberOfFrames", "Rows"]
     names += ["BurnedInAnnotation", "PhotometricInterpretation", "WindowCenter", "WindowWidth", "VOILUTSequence"]
-    names += ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+    names += ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "Columns", *_SIZES]
     with _reading(path) as pydicom:
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
         if not len(found) and not getattr(found, "file_meta", None):
@@ -114,6 +127,8 @@ def header(path: Path) -> Header:
             burned=_text(found, "BurnedInAnnotation").upper() == "YES",
             uid=_text(found, "SOPInstanceUID"),
             table=image and dicom_lut.has_table(found) and _window(found, 0) is None,
+            pixel=_pixel(found, 0),
+            shape=(int(found.get("Rows") or 0), int(found.get("Columns") or 0)),
         )
 
 
@@ -121,8 +136,20 @@ def _text(found: Any, name: str) -> str:
     return str(found.get(name) or "").strip()
 
 
+def _pixel(found: Any, frame: int) -> tuple[float, float]:
+    for place in dicom_lut.places(found, frame, "PixelMeasuresSequence"):
+        for name in _SIZES:
+            try:
+                rows, columns = map(float, place.get(name) or ())
+            except (TypeError, ValueError):
+                continue
+            if 0 < rows < math.inf and 0 < columns < math.inf:
+                return rows, columns
+    return 1.0, 1.0
+
+
 def read(path: Path, channels: int, frame: int, as_shown: bool = True) -> Pixels:
-    """An image of a file: rescaled, its window declared, colour as it is shown.
+    """An image of a file: rescaled, its window declared, colour as it is shown, with square pixels.
 
     ``as_shown``: where it declares no window, but a table (VOI LUT), the values are those of the table.
 
@@ -140,8 +167,10 @@ def read(path: Path, channels: int, frame: int, as_shown: bool = True) -> Pixels
             values = pydicom.pixels.apply_color_lut(values, found)
         if values.ndim == 3:
             bits = 8 * values.dtype.itemsize if kind == "PALETTE COLOR" else int(found.BitsStored)
-            return _in_colour(path, values, bits, channels)
-        return _grey(path, found, frame, values, channels, pydicom, as_shown)
+            made = _in_colour(path, values, bits, channels)
+        else:
+            made = _grey(path, found, frame, values, channels, pydicom, as_shown)
+        return replace(made, values=files.square_pixels(np.ascontiguousarray(made.values), _pixel(found, frame)))
 
 
 def _require_decoder(path: Path, found: Any) -> None:

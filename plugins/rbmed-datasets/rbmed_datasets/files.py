@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rbmed_datasets.names import IGNORED
 from robustbench_med.errors import DataError
 
 Fit = Literal["pad", "squash"]
@@ -36,9 +37,11 @@ SUFFIXES = {
 }
 #: Limit on an image's size: the header of a file of a few kB can claim gigapixels.
 MAX_PIXELS = 64_000_000
+#: Largest side of an image whose pixels were made square.
+_LONGEST = 4096
 #: Folders that systems keep beside the user's own, in lower case; those that begin with one of `_HIDDEN` are such, too.
 _OF_SYSTEMS = {"system volume information", "lost+found", "#recycle"}
-_HIDDEN = (".", "__", "@", "$")
+_HIDDEN = (*IGNORED, "__", "@", "$")
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
@@ -53,7 +56,7 @@ def is_hidden(folder: str) -> bool:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` (by extension, any case), in natural order; hidden files are left out.
+    """The image files directly in ``folder`` (by extension, any case) but those `IGNORED`, in natural order.
 
     Links to files that are not there are among them: an image is missing, which is said where it is read.
     """
@@ -61,7 +64,7 @@ def images_in(folder: Path) -> list[Path]:
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
+        and not path.name.startswith(IGNORED)
         and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     return sorted(found, key=lambda path: natural_key(path.name))
@@ -157,6 +160,32 @@ def square(
     return made if made.dtype == np.uint8 else made.clip(0, 1)
 
 
+def square_pixels(
+    values: NDArray[Any], pixel: tuple[float, float], resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> NDArray[Any]:
+    """An image, (H, W) or (H, W, 3), with pixels as wide as high, the smaller of the two sizes.
+
+    Args:
+        values: the image.
+        pixel: size of a pixel, from row to row and from column to column.
+        resample: how pixels between others are made.
+
+    Raises:
+        DataError: it would be too long.
+    """
+    rows, columns = pixel
+    least = min(pixel)
+    height, width = round(values.shape[0] * rows / least), round(values.shape[1] * columns / least)
+    if (height, width) == values.shape[:2]:
+        return values
+    if max(height, width) > _LONGEST:
+        size = f"{values.shape[1]} x {values.shape[0]} pixels of {columns:g} x {rows:g} mm"
+        raise DataError(f"a slice of {size} is too long for square pixels ({max(height, width)}, at most {_LONGEST})")
+    if values.ndim == 3 and values.dtype != np.uint8:  # Pillow has no floats in colour
+        return np.stack([square_pixels(values[..., at], pixel, resample) for at in range(values.shape[2])], axis=-1)
+    return np.asarray(Image.fromarray(values).resize((width, height), resample))
+
+
 def square_mask(area: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.bool_]:
     """A mask, 0 and 255, as (size, size): set where more than half of a pixel's area is."""
     return square(area, size, fit, Image.Resampling.BOX) > 127
@@ -180,11 +209,13 @@ def read_masks(
     shape_of: Callable[[int], tuple[int, ...]],
     size: int,
     fit: Fit,
+    pixel_of: Callable[[int], tuple[float, float]] = lambda at: (1.0, 1.0),
 ) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """The masks of every image, bool (N, size, size), None where no image has one; and notes for the data card.
 
-    ``scans`` are the names of the images, ``shape_of`` gives height and width of one by its number. Several masks of an
-    image are united; an image without one has an empty mask. A pixel is set where more than half of its area is.
+    ``scans`` are the names of the images, ``shape_of`` gives height and width of one in its file by its number, and
+    ``pixel_of`` the size of its pixels. Several masks of an image are united; an image without one has an empty mask. A
+    pixel is set where more than half of its area is.
 
     Raises:
         DataError: a mask is unreadable, or not of the size of its image.
@@ -201,7 +232,8 @@ def read_masks(
                     f"image {scan} is {width} x {height} pixels, its mask {path.name} {lesion.shape[1]} x "
                     f"{lesion.shape[0]}"
                 )
-            made[at] |= square_mask(lesion.astype(np.uint8) * 255, size, fit)
+            area = square_pixels(lesion.astype(np.uint8) * 255, pixel_of(at), Image.Resampling.BOX)
+            made[at] |= square_mask(area, size, fit)
     lacking = [scan for several, scan in zip(masks, scans, strict=True) if not several]
     notes = [f"lesion masks: {len(masks) - len(lacking)} of {len(masks)} images"]
     if lacking:

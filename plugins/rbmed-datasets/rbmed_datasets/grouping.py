@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,7 +95,12 @@ def group(pictures: Grouped, params: GroupingParams, progress: Progress) -> Grou
     first = np.unique(unit, return_index=True)[1]
     units = tuple(pictures.names[i] for i in first[unit])
     patients = units if pictures.patients is None else tuple(pictures.patients)
-    notes = [_on_patients(pictures, unit, pairs, params), *_on_leaks(pictures, pairs), *_on_labels(pictures, pairs)]
+    notes = [
+        _on_patients(pictures, unit, pairs, params),
+        *_on_spelling(pictures.patients),
+        *_on_leaks(pictures, pairs),
+        *_on_labels(pictures, pairs),
+    ]
     return Groups(patients, units, tuple(notes))
 
 
@@ -128,6 +135,22 @@ def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.i
         f"{count} images; no patient ids, so images with a correlation > {params.similar:g} at {THUMBNAIL} px are "
         f"treated as one patient's: {len(sizes)} groups, {grouped}{chained}. A patient may still be in several: {ways}"
     )
+
+
+def _on_spelling(patients: Sequence[str] | None) -> list[str]:
+    """A line where ids of patients differ in how they are written only: they may be those of one patient."""
+    known: dict[str, set[str]] = {}
+    for name in set(patients or ()):
+        plain = unicodedata.normalize("NFKC", name).casefold().removesuffix(".0")
+        known.setdefault(re.sub(r"\s+|(?<!\d)0+(?=\d)", "", plain), set()).add(name)
+    alike = sorted(sorted(names) for names in known.values() if len(names) > 1)
+    if not alike:
+        return []
+    pairs = some([" = ".join(map(repr, names)) for names in alike], _NAMED)
+    return [
+        f"{len(alike)} ids of patients are written in several ways ({pairs}?) and count as several patients, who may "
+        "be in several splits; write each in one way if they are one"
+    ]
 
 
 def _on_leaks(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rbmed_datasets.files import natural_key
@@ -115,6 +116,19 @@ def label_of(
         f"{where} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME, or keep all "
         "with task=multi-label"
     )
+
+
+def refuse_ids(labels: Sequence[str], task: Task, where: str) -> None:
+    """Raise `DataError` where labels are ids or measurements: most classes, or all findings, are those of one image."""
+    several = task == "multi-label"
+    counts = Counter(name for label in labels for name in (findings_of(label) if several else (label,)))
+    single = [name for name, count in counts.items() if count == 1]
+    if len(counts) > 2 and (len(single) == len(counts) if several else 2 * len(single) > len(counts)):
+        raise DataError(
+            f"{where} says {len(counts)} different things of {len(labels)} images, {len(single)} of them of one image "
+            f"only ({', '.join(map(repr, single[:3]))}, ...), as an id or a measurement does; name the column of the "
+            "label, label=COLUMN, or the classes to use, classes=NAME+NAME"
+        )
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ import pydantic
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.folder import FolderDataset, FolderParams, Scans
+from rbmed_datasets.names import IGNORED
 from rbmed_datasets.places import LEAST_PATIENTS, lgg_folders
 from robustbench_med.errors import DataError
 
@@ -41,7 +42,7 @@ def _volume(folder: Path, patient: str, site: str) -> _Volume:
     slices: dict[int, Path] = {}
     masks: dict[int, Path] = {}
     for path in folder.iterdir():
-        if not path.name.startswith(".") and (match := _SLICE.fullmatch(path.name)):
+        if not path.name.startswith(IGNORED) and (match := _SLICE.fullmatch(path.name)):
             (masks if match["mask"] else slices)[int(match["number"])] = path
     return _Volume(
         folder=folder,

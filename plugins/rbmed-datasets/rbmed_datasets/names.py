@@ -9,6 +9,9 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError
 
+#: How names of files begin that are not the user's: hidden ones, and those by which office programs lock a file.
+IGNORED = (".", "~$")
+
 
 def printable(path: Path | str) -> str:
     r"""A name as valid Unicode: bytes of it that are not UTF-8 are written ``\xe4``."""

@@ -229,7 +229,7 @@ class Nifti(PictureSet):
         values = image.slice(axis, item.page)
         if self.params.window == intensity.VOLUME:
             values = intensity.scaled(pixels.Pixels(values), image.limits)
-        values = volumes.square_pixels(np.ascontiguousarray(values), image.pixel(axis))
+        values = files.square_pixels(np.ascontiguousarray(values), image.pixel(axis))
         return pixels.Pixels(pixels.coloured(values, self.params.channels), "float", image.declared)
 
     def masks(self, items: Sequence[Picture]) -> tuple[NDArray[np.bool_] | None, list[str]]:
@@ -245,7 +245,7 @@ class Nifti(PictureSet):
                 labels = self._chosen(volumes.labels(item.masks[0], image, item.path))
                 at_hand = item.path, replace(image, values=(labels > 0).astype(np.float32))
             area = (at_hand[1].slice(axis, item.page) * 255).astype(np.uint8)
-            area = volumes.square_pixels(area, at_hand[1].pixel(axis), Image.Resampling.BOX)
+            area = files.square_pixels(area, at_hand[1].pixel(axis), Image.Resampling.BOX)
             made[at] = files.square_mask(area, size, fit)
         return made, ["lesion masks are the label maps, where more than half of a pixel's area is covered"]
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rbmed_datasets.names import rejoined, split_at_plus
+from rbmed_datasets.names import IGNORED, rejoined, split_at_plus
 from robustbench_med.errors import DataError, NothingFound
 
 SUFFIXES_OF_TABLES = (".csv", ".tsv", ".parquet")
@@ -135,7 +135,7 @@ def table_files(root: Path) -> list[Path]:
     """
     every = list(root.iterdir())
     found = [path for path in every if path.suffix.lower() in SUFFIXES_OF_TABLES]
-    found = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    found = sorted(path for path in found if path.is_file() and not path.name.startswith(IGNORED))
     if found:
         return found
     if books := [path.name for path in every if path.suffix.lower() in _BOOKS]:

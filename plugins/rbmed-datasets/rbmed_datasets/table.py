@@ -10,7 +10,7 @@ from typing import ClassVar
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.finder import Finder
-from rbmed_datasets.labelling import columns_of, findings_of, label_of
+from rbmed_datasets.labelling import columns_of, findings_of, label_of, refuse_ids
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import printable, some
 from rbmed_datasets.picture_params import LabelledParams
@@ -137,6 +137,9 @@ class Table(PictureSet):
         if missing:
             path = self._table.path
             raise DataError(f"{len(missing)} images that table {path} names are missing: {some(missing)}")
+        if not (self.params.classes or self.params.lesion):
+            where = f"column {printable(str(self._columns['label']))!r} of table {self._table.path}"
+            refuse_ids([picture.label for picture in found], self.params.task, where)
         return found
 
     @cached_property

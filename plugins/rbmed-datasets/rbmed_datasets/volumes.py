@@ -19,9 +19,9 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
-from PIL import Image
 
 from rbmed_datasets.intensity import HIGH, LOW, Range
+from rbmed_datasets.names import IGNORED
 from rbmed_datasets.pixels import finite
 from robustbench_med.errors import DataError
 
@@ -31,8 +31,6 @@ _ACROSS: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 #: The header of a small file can claim any size.
 _MOST = 1 << 29
 _LARGEST_LABEL = (1 << 16) - 1
-#: Largest side of a slice with square pixels.
-_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def stem(path: Path) -> str:
 
 def is_volume(path: Path) -> bool:
     """By the extension."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(IGNORED) and path.is_file()
 
 
 @contextmanager
@@ -198,18 +196,3 @@ def labels(path: Path, image: Volume, scan: Path) -> NDArray[np.int64]:
     if (found.values != np.rint(found.values)).any() or found.values.min() < 0 or found.values.max() > _LARGEST_LABEL:
         raise DataError(f"label map {path} holds values that are no labels (whole numbers from 0 to {_LARGEST_LABEL})")
     return found.values.astype(np.int64)
-
-
-def square_pixels(
-    values: NDArray[Any], pixel: tuple[float, float], resample: Image.Resampling = Image.Resampling.BILINEAR
-) -> NDArray[Any]:
-    """A slice with pixels as wide as high, the smaller of the two sizes in mm."""
-    rows, columns = pixel
-    least = min(pixel)
-    height, width = round(values.shape[0] * rows / least), round(values.shape[1] * columns / least)
-    if (height, width) == values.shape:
-        return values
-    if max(height, width) > _LONGEST:
-        size = f"{values.shape[1]} x {values.shape[0]} pixels of {columns:g} x {rows:g} mm"
-        raise DataError(f"a slice of {size} is too long for square pixels ({max(height, width)}, at most {_LONGEST})")
-    return np.asarray(Image.fromarray(values).resize((width, height), resample))

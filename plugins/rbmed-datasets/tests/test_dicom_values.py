@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -137,3 +138,49 @@ def test_the_card_counts_files_with_a_table_and_a_fixed_window_does_without(tmp_
     assert "VOI LUT" not in " ".join(plain.card().notes)
     assert "0 is black, 255 white" in " ".join(shown.card().notes)
     assert float(shown.split("train").images.mean()) > 0.8 > float(plain.split("train").images.mean())
+
+
+@pytest.mark.parametrize("field", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, field: str, write: Write) -> None:
+    for at in range(8):
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at, (10, 20)), PatientID=str(at), **{field: [2, 1]})
+    path = next(tmp_path.rglob("0.dcm"))
+    assert dicomfile.read(path, 1, 0).values.shape == (20, 20)
+    assert dicomfile.read(path, 3, 0).values.shape == (20, 20, 3)
+    data = make(tmp_path)
+    assert "8 files have pixels that are not square (PixelSpacing) and are made so" in data.card().notes
+    for image in data.split("train").images:
+        assert image[0, 0].max() > 0, "nothing is padded"
+    before = data.card().digest
+    for at in range(8):  # 0.7 and 0.7001 mm are no more than rounding
+        write(tmp_path / "ab"[at % 2] / f"{at}.dcm", noise(at, (10, 20)), PatientID=str(at), PixelSpacing=[0.7001, 0.7])
+    assert make(tmp_path).card().digest != before
+    assert dicomfile.read(path, 1, 0).values.shape == (10, 20)
+    assert not dicomfile.header(path).oblong
+
+
+def test_sizes_of_pixels_that_say_nothing_are_left_out(tmp_path: Path, write: Write) -> None:
+    for sizes in ([0, 1], [1], []):
+        path = write(tmp_path / "a.dcm", noise(0, (10, 20)), PixelSpacing=sizes)
+        assert dicomfile.read(path, 1, 0).values.shape == (10, 20)
+    path = write(tmp_path / "a.dcm", noise(0, (10, 20)), PixelSpacing=[1000, 1])
+    with pytest.raises(DataError, match="too long for square pixels"):
+        dicomfile.read(path, 1, 0)
+
+
+def test_a_mask_lies_on_its_image_where_pixels_are_not_square(tmp_path: Path, write: Write) -> None:
+    lesion = np.zeros((10, 20), dtype=np.int16)
+    lesion[2:5, 4:10] = 255
+    Image.fromarray(lesion.astype(np.uint8)).save(tmp_path / "mask.png")
+    for at in range(8):
+        write(tmp_path / f"{at}.dcm", lesion * 8 + noise(at, lesion.shape), PatientID=f"p{at}", PixelSpacing=[2, 1])
+    rows = "\n".join(f"{at}.dcm,{'ab'[at % 2]},{'mask.png' if at < 7 else ''}" for at in range(8))
+    (tmp_path / "x.csv").write_text(f"file,label,mask\n{rows}", encoding="utf-8")
+    data = make(tmp_path, table="x.csv", size=20)
+    split = data.split("train")
+    assert split.masks is not None
+    held = split.masks.flatten(1).any(1)
+    shown, area = split.images[held][:, 0], split.masks[held].reshape(-1, 20, 20)
+    assert shown[area].mean() > 2 * shown[~area].mean()
+    assert area.flatten(1).sum(1).tolist() == [36] * int(held.sum())
+    assert any("without a mask, file 7 for example" in note for note in data.card().notes), "no name of a file"

@@ -234,3 +234,11 @@ def test_masks_taken_for_images_are_nearly_black_also_in_the_check(tmp_path: Pat
     data = make(tmp_path)
     assert any("nearly black" in line for line in data.check())
     assert any("nearly black" in line for line in data.card().notes)
+
+
+def test_locks_of_office_programs_are_no_images(tmp_path: Path, class_folders: Write) -> None:
+    root = class_folders(tmp_path, {"no": 6, "yes": 6})
+    before = make(root).card().digest
+    (root / "no" / "~$no0.png").write_bytes(b"\x05owner")
+    assert make(root).card().digest == before
+    assert all(line.startswith("note:") for line in make(root).check())

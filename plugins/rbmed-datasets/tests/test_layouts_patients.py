@@ -86,3 +86,11 @@ def test_similar_images_can_stand_for_a_patient(tmp_path: Path, class_folders: W
         mixed = (one * (9 - step) + other * step) / 9
         Image.fromarray(mixed.astype(np.uint8)).save(root / "no" / f"step{step}.png")
     assert "chained into few large groups" in make(root, similar=0.9).card().notes[0]
+
+
+def test_ids_that_may_be_those_of_one_patient_are_noted(patients: Path) -> None:
+    assert not any("written in several ways" in note for note in make(patients, patient=r"P\d+").card().notes)
+    for path in patients.glob("no/P0*"):
+        path.rename(path.with_name(path.name.replace("P0", "p", 1)))
+    (said,) = [note for note in make(patients, patient=r"[Pp]\d+").card().notes if "written in several ways" in note]
+    assert said.startswith("6 ids of patients are written in several ways ('P00' = 'p0', 'P01' = 'p1', ")

@@ -13,7 +13,7 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 import robustbench_med as rbmed
-from rbmed_datasets import volumes
+from rbmed_datasets import files, volumes
 from rbmed_datasets.nifti import Nifti
 from robustbench_med.errors import DataError
 from robustbench_med.testing import cases
@@ -110,7 +110,7 @@ def test_orientation_and_spacing_are_respected(tmp_path: Path) -> None:
     # RAS file: the last voxel of the second axis is the front, which is the first row; the first column is the right.
     np.testing.assert_array_equal(seen[0].slice("axial", 0), values[::-1, ::-1, -1].T)
     shapes = {
-        axis: volumes.square_pixels(seen[0].slice(axis, 1), seen[0].pixel(axis)).shape
+        axis: files.square_pixels(seen[0].slice(axis, 1), seen[0].pixel(axis)).shape
         for axis in ("axial", "coronal", "sagittal")
     }
     assert shapes == {"axial": (20, 48), "coronal": (9, 24), "sagittal": (18, 20)}

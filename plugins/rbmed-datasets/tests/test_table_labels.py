@@ -122,3 +122,19 @@ def test_windows_paths_rows_given_twice_semicolons_and_bom(tmp_path: Path) -> No
     (folder / "x.csv").write_text("image,label\n" + "\n".join(away), encoding="utf-8")
     with pytest.raises(DataError, match=r"12 images that table .* names are missing: C:"):
         Table(Table.Params(), folder).card()
+
+
+@pytest.mark.parametrize("task", ["multi-class", "ordinal", "multi-label"])
+def test_ids_and_measurements_are_no_labels(tmp_path: Path, task: str) -> None:
+    folder = _columns(tmp_path, 12)
+    rows = [f"{at}.png,{20 + at},{at % 2}" for at in range(12)]
+    (folder / "x.csv").write_text("image,age,label\n" + "\n".join(rows), encoding="utf-8")
+    made = Table(Table.Params(label="age", task=task), folder)
+    message = r"column 'age' of table .* says 12 different things of 12 images, 12 of them of one image only \('20', "
+    with pytest.raises(DataError, match=message) as caught:
+        made.card()
+    with pytest.raises(DataError) as checked:
+        made.check()
+    assert str(checked.value) == str(caught.value)
+    assert Table(Table.Params(label="age", classes=("20", "21")), folder).class_names == ("20", "21"), "asked for"
+    assert Table(Table.Params(), folder).card().classes == ("0", "1")

@@ -90,6 +90,8 @@ def _subjects(known: Registry, names: list[str], data_root: Path | None) -> Iter
 
 def _of_distribution(known: Registry, name: str) -> list[RegistryEntry]:
     entries = [entry for entry in known.entries() if entry.distribution == name]
+    if not entries and name.endswith(".py"):
+        raise UsageError(f"{name} is a file: rbmed -p {name} check tests what it offers")
     if not entries:
         offered = sorted({entry.distribution for entry in known.entries()})
         raise UsageError(f"{name!r} is neither KIND/NAME nor a distribution; distributions: {', '.join(offered)}")

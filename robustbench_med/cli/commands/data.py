@@ -14,7 +14,7 @@ from robustbench_med.cli.commands.list_ import describe, traits
 from robustbench_med.cli.options import AsJson, registry
 from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, NothingFound, UnknownName, UsageError
-from robustbench_med.files.paths import data_root, register_root
+from robustbench_med.files.paths import data_root, register_root, unpack
 from robustbench_med.files.pictures import check_picture
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.grid.places import check_images
@@ -162,7 +162,7 @@ def check(
     if path.is_dir() or (path.is_file() and _reads_file(found, dataset, path)):
         name, problems = _check_as(found, dataset, path) if dataset else _check_any(found, path)
     elif dataset or path.exists() or path.is_absolute():
-        raise DataError(f"{what} is not a folder{' or a file that a data set reads' * path.exists()}")
+        raise DataError(f"{what} is not a folder{' or a file that a data set reads' * path.exists()}{unpack(path)}")
     else:
         try:
             found.find("dataset", what)  # before anything heavy is imported

@@ -29,6 +29,11 @@ def new(
     from robustbench_med.plugins.templates import Template
 
     template = Template(singular(kind), name)
+    if out.suffix == ".py" and not out.exists():
+        raise UsageError(
+            f"--out {out} would be a folder called so; {template.module}.py is written into the folder --out, "
+            "the current one without it"
+        )
     target = out / (f"rbmed-{name}" if package else f"{template.module}.py")
     (check_writable if package else check_file)(target)
     if target.exists() or target.is_symlink():

@@ -265,6 +265,11 @@ def _read(file: Path) -> Submission | Evidence:
     """A submission, evidence, which alone has the digest of its images, or a file of records of the leaderboard."""
     from robustbench_med.leaderboard.sources import evidence, submission
 
+    if file.is_dir():
+        raise DataError(
+            f"{file} is a folder; name a file in it: a submission or evidence, NAME.json, or records of the "
+            f"leaderboard. A folder of results becomes a submission by rbmed submit {file}"
+        )
     try:
         text = ordinary_bytes(file)
     except (OSError, ValueError) as error:

@@ -71,7 +71,7 @@ class Foreign(rbmed.Classifier):
             if len(values) not in (1, self.channels):
                 raise BadParameter(f"{name} has {len(values)} values for {self.channels} channels")
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
-        self.named_layer = params.layer
+        self.named_layer, self.widened = params.layer, ""
         self.reading, self.head, said = self._tried(params, classes, channels, size, findings)
         if notes is not None:
             self.notes = (self._input(params, size), *notes, *said)
@@ -109,6 +109,8 @@ class Foreign(rbmed.Classifier):
                 answer = self._answer(x, params, channels, size)
                 reading, note = read(answer, len(x), classes, params.output, self.label, findings)
                 said = [note] if note else []
+                if self.widened:
+                    said.append(f"its weights are {self.widened}, and images float32: it is run in float32")
                 said += self._on_repetition(reading, x)
                 said += self._on_gradients(reading, x)
                 values = entries(answer)[reading.entry]
@@ -180,9 +182,23 @@ class Foreign(rbmed.Classifier):
         try:
             return self.body(self._prepared(x))
         except Exception as error:
+            if (answer := self._in_float32(x)) is not None:
+                return answer
             side = params.size or size
             asked, remedy = f"{self.channels} x {side} x {side}", self._remedy(params, channels, side)
             raise BadParameter(f"{self.label} fails on images of {asked}{remedy}: {told(error)}") from error
+
+    def _in_float32(self, x: Tensor) -> Any:
+        """The answer of a module whose weights are of another precision than the images, widened; None without one."""
+        others = {str(each.dtype) for each in self.body.parameters() if each.is_floating_point()} - {"torch.float32"}
+        if not others:
+            return None
+        self.body.float()
+        self.widened = " and ".join(sorted(others)).replace("torch.", "")
+        try:
+            return self.body(self._prepared(x))
+        except Exception:  # noqa: BLE001 - what it says of images of its own precision counts
+            return None
 
     def _remedy(self, params: ForeignParams, channels: int, given: int) -> str:
         """What makes the module run, found by trying."""
