@@ -50,12 +50,13 @@ def report(
 
 def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
     calls = sum(int(rung.backward_calls.sum()) for rung in outcome.rungs)
-    seen = [rung for rung in outcome.rungs if rung.spread is not None]  # NaN where a part of the defense answers so
+    # NaN where a part of the defense answers so.
+    spreads = [rung.spread for rung in outcome.rungs if rung.spread is not None and math.isfinite(rung.spread)]
     figures: dict[str, float | None] = {
         "zero_gradients": _ratio(sum(int(rung.zero.sum()) for rung in outcome.rungs), calls),
         "undefined_gradients": _ratio(sum(int(rung.broken.sum()) for rung in outcome.rungs), calls),
         "loss_not_rising": _ratio(*_flat(outcome.rungs)),
-        "logit_spread": max(filter(math.isfinite, (rung.spread or 0.0 for rung in seen)), default=None),
+        "logit_spread": max(spreads, default=None),
         "noise_accuracy": _ratio(controls.noise, controls.n),
         "control_clean_accuracy": _ratio(controls.clean, controls.n),
         "unstable": _ratio(controls.unstable, controls.n),

@@ -65,23 +65,22 @@ class RobustToy(Classifier):
         num_classes: K; the other classes never win.
         boundary: mean intensity at which the prediction changes.
         stochastic: treat the predictions as random.
-        patience: seconds after which it answers no more.
     """
 
-    def __init__(self, num_classes: int, boundary: float, stochastic: bool, patience: float = math.inf) -> None:
+    def __init__(self, num_classes: int, boundary: float, stochastic: bool) -> None:
         super().__init__()
         self.boundary, self.stochastic = boundary, stochastic
-        self.patience, self.until = patience, time.perf_counter() + patience
+        self.until = time.perf_counter() + PATIENCE
         self.behind = nn.Parameter(torch.arange(num_classes - 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, K).
 
         Raises:
-            UsageError: its patience is at an end.
+            UsageError: it has answered for `PATIENCE`.
         """
         if time.perf_counter() > self.until:
-            raise UsageError(f"its passes on one image are too many to be counted in {self.patience:g} s")
+            raise UsageError(f"its passes on one image are too many to be counted in {PATIENCE:g} s")
         bright = 10 * (x.flatten(1).mean(1, keepdim=True) - self.boundary)
         return torch.cat([-bright, bright - self.behind], 1)
 
@@ -108,7 +107,7 @@ def count_calls(
     # The ball's radius in mean intensity; a random image, from which some attacks start, has 0.5.
     size = {"linf": 1.0, "l2": shape.numel() ** 0.5, "l1": shape.numel()}.get(threat.norm)
     reach = 1.0 if size is None else threat.eps / size
-    system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), draws > 1, PATIENCE))
+    system = Pipeline(RobustToy(num_classes, GREY + min(1.2 * reach, 0.35), stochastic=draws > 1))
     counter = QueryCounter(images, y, threat, budget, watch=False)
     rng = Stream.named("rehearsal", 0, torch.arange(len(images)))
     settings = TargetSettings(system, counter, eot=draws, clean=_clean)
@@ -157,7 +156,8 @@ def per_image(call: Callable[[int], object], most: int, uses: float, device: tor
         return first
     left = uses * SHARE
     n = max(1, min(FEW, most, int(left)))
-    best, spent, left = (first := timed(n)) / n, first, left - n
+    spent, left = timed(n), left - n
+    best = spent / n
     while spent < ENOUGH and n <= left:
         if n < (more := min(most, 4 * n)) <= left:  # larger batches are faster
             n, spent, best = more, 0.0, math.inf
