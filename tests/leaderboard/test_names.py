@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,6 +17,9 @@ from helpers.paths import ROOT
 from robustbench_med.api import load_defense
 from robustbench_med.errors import BadConfig, UnknownName
 from robustbench_med.evaluation.keywords import TrainingOptions
+from robustbench_med.leaderboard.board import Board, Section
+from robustbench_med.leaderboard.entry import Entry
+from robustbench_med.leaderboard.render.page import curves, overview
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.rerun import TRAINING, commands, snippet
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -100,6 +105,40 @@ def test_the_newest_paper_comes_first() -> None:
     assert [paper.venue for paper in called.papers] == ["ICLR 2018", "AISTATS 2017"]
     assert called.paper is not None
     assert called.paper.url == "https://arxiv.org/abs/1706.06083"
+
+
+def test_plain_training_and_adversarial_training_are_compared_with_the_winner() -> None:
+    made = {"plus": of("medfedpure-plus"), "robust": of("undefended", training={"adversarial": "pgd"})}
+    made |= {"naive": of("undefended"), "filtered": of("shielded", training={"adversarial": "pgd"}, purifier="jpeg")}
+    people = People(refreshed({}, installed, made.values()))
+
+    def rows(*worst: float) -> list[Entry]:
+        facts = zip(made.items(), worst, strict=True)
+        return [
+            boards.entry(name, share, defense_name=record.defense.name, records=(record,), track="static")
+            for (name, record), share in facts
+        ]
+
+    def board(eps: int, *worst: float) -> Board:
+        entries = tuple(sorted(rows(*worst), key=lambda row: -row.worst.value if row.worst else 0.0))
+        section = Section("s", "static", "ladder:quick", 64, boards.CLIENTS, entries)  # type: ignore[arg-type]
+        return replace(boards.board(*entries, eps=eps), sections=(section,))
+
+    four, eight = board(4, 0.8, 0.7, 0.1, 0.3), board(8, 0.6, 0.4, 0.0, 0.2)
+    assert [entry.defense for entry in overview.compared(four, people)] == ["robust", "naive"]
+    assert [entry.defense for entry in overview.compared(board(4, 0.6, 0.7, 0.1, 0.3), people)] == ["naive"]
+    card = overview.card(four, people)
+    assert re.findall(r'class="?name"?[^>]*>([^<]+)', card.chart) == [
+        "MedFedPure-plus",
+        "Adversarial training\N{HORIZONTAL ELLIPSIS}",
+        "No defense, FedAvg",
+    ]
+    lines = re.findall(r'<li class="?(line-\w)"?>([^<]+)', curves.over_eps(four, [four, eight], people))
+    assert lines == [
+        ("line-a", "MedFedPure-plus"),
+        ("line-f", "Adversarial training, FedAvg + PGD"),
+        ("line-e", "No defense, FedAvg"),
+    ]
 
 
 def test_names_are_kept_where_a_plugin_is_not_installed(tmp_path: Path) -> None:

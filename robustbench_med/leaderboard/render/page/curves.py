@@ -11,27 +11,27 @@ from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.render.page import charts, overview
 from robustbench_med.leaderboard.render.page.people import People
 
-#: For each track, in the colours of the scatter chart; and for the row without a defense.
+#: For each track, in the colours of the scatter chart; and for the rows that others are compared with.
 STYLES = ("line-a", "line-b", "line-c")
-PLAIN = "line-e"
+PLAIN, TRAINED = "line-e", "line-f"
 
 
 def over_eps(board: Board, others: Sequence[Board], people: People) -> Markup:
-    """The winners of a board and its row without a defense, on every board of the data set with the same norm.
+    """The winners of a board and what they are compared with, on every board of the data set with the same norm.
 
     Empty where there is one eps only.
     """
     beside = sorted(
         (each for each in others if (each.norm, each.goal) == (board.norm, board.goal)), key=lambda b: b.eps
     )
-    shown = [winner.entry for winner in overview.winners(board)]
-    plain = overview.unprotected(board, people)
-    shown += [plain] if plain is not None else []
+    compared = overview.compared(board, people)
+    dashes = {entry.id: PLAIN if people.of(entry).plain else TRAINED for entry in compared}
+    shown = [*(winner.entry for winner in overview.winners(board)), *compared]
     most = max(each.eps for each in beside)
     drawn = []
     for entry in shown:
         name = people.of(entry).title
-        style = PLAIN if entry is plain else STYLES[TRACKS.index(entry.track)]
+        style = dashes.get(entry.id, STYLES[TRACKS.index(entry.track)])
         found = [(each, row) for each in beside for row in _same(each, entry)]
         points = [charts.point(0.0, f"{name}, 0: clean", entry.clean, whisker=False)] if entry.clean else []
         points += [

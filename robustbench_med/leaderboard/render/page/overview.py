@@ -29,11 +29,11 @@ class Winner:
 
 @dataclass(frozen=True)
 class Card:
-    """A board in short: the best row of each track, what is left without a defense, and all rows in a chart."""
+    """A board in short: the best row of each track, what to compare them with, and all rows in a chart."""
 
     board: Board
     winners: Sequence[Winner]
-    plain: Entry | None
+    compared: Sequence[Entry]
     chart: Markup
 
     @property
@@ -104,7 +104,7 @@ def panels(boards: Sequence[Board], people: People) -> list[Panel]:
 
 def card(board: Board, people: People) -> Card:
     """A board in short."""
-    return Card(board, winners(board), unprotected(board, people), chart(board, people))
+    return Card(board, winners(board), compared(board, people), chart(board, people))
 
 
 def winners(board: Board) -> list[Winner]:
@@ -115,19 +115,18 @@ def winners(board: Board) -> list[Winner]:
     return sorted(first.values(), key=lambda each: -each.entry.worst.value if each.entry.worst else 0.0)
 
 
-def unprotected(board: Board, people: People) -> Entry | None:
-    """The best row without a defense, if it is not a winner."""
+def compared(board: Board, people: People) -> list[Entry]:
+    """The best row with adversarial training alone and the best without a defense, where they are no winners."""
     first = {winner.entry.id for winner in winners(board)}
-    found = (entry for section in board.sections for entry in section.entries if people.of(entry).plain)
-    entry = next(found, None)
-    return None if entry is None or entry.id in first else entry
+    rows = [entry for section in board.sections for entry in section.entries]
+    trained = next((entry for entry in rows if people.of(entry).trained), None)
+    plain = next((entry for entry in rows if people.of(entry).plain), None)
+    return [entry for entry in (trained, plain) if entry is not None and entry.id not in first]
 
 
 def chart(board: Board, people: People) -> Markup:
-    """All rows with a rank; winners and the row without a defense have their name written beside them."""
-    named = {winner.entry.id for winner in winners(board)}
-    if (plain := unprotected(board, people)) is not None:
-        named.add(plain.id)
+    """All rows with a rank; winners and what they are compared with have their name written beside them."""
+    named = {entry.id for entry in (*(winner.entry for winner in winners(board)), *compared(board, people))}
     dots = [
         scatter.Dot(entry, people.of(entry).title, entry.id in named)
         for section in board.sections

@@ -44,6 +44,7 @@ class Called:
         training: strategy and model, in short.
         papers: of the defense or its parts and training, the newest first.
         plain: a classifier without a defense and without adversarial training: what others are compared with.
+        trained: the same with adversarial training, the usual defense: what others should surpass.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Called:
     training: str
     papers: tuple[Source, ...] = ()
     plain: bool = False
+    trained: bool = False
 
     @property
     def paper(self) -> Source | None:
@@ -140,9 +142,12 @@ class People:
             known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
             return Called(entry.defense, "", training, tuple(known))
         parts = list(self._parts(record))
-        plain = defense.bare and not parts and not adversarial
+        alone = defense.bare and not parts
         papers = tuple(self._papers(entry, defense, parts, adversarial))
-        return Called(self.title(record, entry.defense_name), entry.defense, training, papers, plain)
+        title = self.title(record, entry.defense_name)
+        return Called(
+            title, entry.defense, training, papers, plain=alone and not adversarial, trained=alone and bool(adversarial)
+        )
 
     def _training(self, record: Record, adversarial: str) -> str:
         strategy = record.defense.strategy
