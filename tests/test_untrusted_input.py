@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, personal, save_state, seal
-from robustbench_med.errors import BadConfig, DataError, WeightsError
+from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
 from robustbench_med.grid.config import build
 from robustbench_med.records.record import append, dumped
 
@@ -160,6 +160,27 @@ def test_a_configuration_cannot_write_outside_the_current_folder(tmp_path: Path,
     assert build({"out": Path(out)}, file).out == Path(out)  # its user may
     file.write_text('out = "results/x..y"\n')
     assert build({}, file).out == Path("results/x..y")
+
+
+def test_a_configuration_cannot_write_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive may hold the file and the link."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("link").symlink_to(tmp_path / "elsewhere")
+    file = Path("run.toml")
+    for out in ("link", "link/x"):
+        file.write_text(f'out = "{out}"\n')
+        with pytest.raises(BadConfig, match="names a folder outside the current one"):
+            build({}, file)
+    assert build({"out": Path("link")}, file).out == Path("link")
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 10**30])
+def test_a_seed_that_no_record_keeps_is_refused_before_the_run(seed: int) -> None:
+    with pytest.raises(UsageError, match="a seed must be"):
+        build({"seed": [seed]})
+    assert build({"seed": [2**63 - 1]}).seed == (2**63 - 1,)
 
 
 def rbmed(*args: object) -> tuple[int, str]:

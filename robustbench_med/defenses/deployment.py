@@ -16,7 +16,7 @@ from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
 from robustbench_med.defenses.findings import OneFinding, Shifted, calibrated_thresholds
 from robustbench_med.defenses.gate_revision import GATE_REVISION
-from robustbench_med.defenses.gates import fix_gate, lowered, read_gates, too_few, write_gates
+from robustbench_med.defenses.gates import alike, fix_gate, lowered, read_gates, too_few, write_gates
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import UsageError
@@ -188,15 +188,37 @@ class Deployment:
 
     def _fix_gates(self) -> dict[str, Gate]:
         """Gates per client: read if they were fixed before, else fixed now on clean calibration images."""
+        return self._gates_with_weights() or self._gates_of_here()
+
+    def _gates_with_weights(self) -> dict[str, Gate]:
+        """The gates that lie beside the weights; none where one is missing."""
+        gates = read_gates(self.artifact.folder / CALIBRATION, self._gate_key())
+        return gates if all(client in gates for client in self.served) else {}
+
+    def _gates_of_here(self) -> dict[str, Gate]:
+        """The gates of clean calibration images: those that were fixed on this machine, else fixed now."""
         key = self._gate_key()
         cached = home() / "calibration" / f"{key}.json"
-        for path in (self.artifact.folder / CALIBRATION, cached):
-            gates = read_gates(path, key)
-            if all(client in gates for client in self.served):
-                return gates
-        gates = self.calibrate()
-        write_gates(cached, key, gates)
+        gates = read_gates(cached, key)
+        if not all(client in gates for client in self.served):
+            gates = self.calibrate()
+            write_gates(cached, key, gates)
         return gates
+
+    def moved_gates(self) -> list[str]:
+        """A line on each client whose gate beside the weights is not the one that its calibration images give.
+
+        The digest of the weights does not cover gates, so that whoever hands in a folder could choose its thresholds.
+        """
+        if self.resolved.detector is None or not (there := self._gates_with_weights()):
+            return []
+        own = self._gates_of_here()
+        return [
+            f"{client}: the threshold beside the weights is {there[client].threshold:.6g}, and calibration images give "
+            f"{own[client].threshold:.6g}, scores from {own[client].low:.6g} to {own[client].high:.6g}"
+            for client in self.served
+            if not alike(there[client], own[client])
+        ]
 
     def calibrate(self) -> dict[str, Gate]:
         """Fix the gate of every client on its own clean calibration images.

@@ -18,6 +18,9 @@ from robustbench_med.files.atomic import write_text
 
 #: Highest threshold as a share of the scores that are within reach at the decision boundary.
 CAP = 0.5
+#: How far a gate that was fixed on another machine may lie from one that is fixed here, as a share of the range of
+#: clean scores.
+ELSEWHERE = 0.01
 
 
 def fix_gate(scores: Tensor, fpr: float, reach: float | None = None) -> Gate:
@@ -53,6 +56,13 @@ def fix_gate(scores: Tensor, fpr: float, reach: float | None = None) -> Gate:
 def conformal_rank(images: int, fpr: float) -> int:
     """The rank from 1 of the score that is the threshold; above ``images`` where these are too few."""
     return max(1, math.ceil(round((images + 1) * (1 - fpr), 9)))  # 20 * 0.95 is not quite 19
+
+
+def alike(one: Gate, two: Gate) -> bool:
+    """Whether two gates were fixed on the same images, perhaps on different machines."""
+    most = ELSEWHERE * max(two.high - two.low, 1e-12)
+    bounds = ((one.threshold, two.threshold), (one.low, two.low), (one.high, two.high))
+    return one.absent == two.absent and all(abs(first - second) <= most for first, second in bounds)
 
 
 def too_few(client: str, gate: Gate, fpr: float) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
+
 #: A file of the largest ladder is some 100 kB.
 LARGEST = 64 << 20
+#: Quotes and colons by their number, white space before a colon, and numbers that may have more than 64 bits.
+_UNUSUAL = re.compile(rb"\\u00(?:22|3[aA])|[ \t\r\n]:|\d{19}")
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -22,6 +27,22 @@ def strict_json(text: str | bytes) -> Any:
     return json.loads(
         text, object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite, parse_int=_of_64_bits
     )
+
+
+def check_strict(line: bytes) -> None:
+    """Raise what `strict_json` would of a text that another reader took; most texts take a fraction of its time.
+
+    A key that is there twice is written once by a reader that takes the last, so that its text has fewer keys, unless
+    they are written in an unusual way.
+    """
+    try:
+        again = pydantic_core.to_json(pydantic_core.from_json(line, allow_inf_nan=False), inf_nan_mode="constants")
+        usual = not _UNUSUAL.search(line) and b"Infinity" not in again
+        if usual and line.count(b'":') == again.count(b'":'):
+            return
+    except ValueError:
+        pass
+    strict_json(line)
 
 
 def strict_file(path: Path) -> Any:

@@ -36,6 +36,7 @@ from robustbench_med.grid.options import (
     Seeds,
     Threats,
     TrainSeeds,
+    leaves_here,
     option,
     refuse_flags,
 )
@@ -225,10 +226,9 @@ OPTIONAL = ("baseline", "partition", "adversarial", "malicious", "engine")
 
 def _check_out(out: Any, file: Path) -> None:
     """Refuse a file, which may be someone else's, that would have results written outside the current folder."""
-    if isinstance(out, str) and (out.startswith("~") or Path(out).is_absolute() or ".." in Path(out).parts):
+    if isinstance(out, str) and leaves_here(out):
         raise BadConfig(
-            f"configuration {file} names a folder outside the current one: out = {out!r}; name it on the command line: "
-            "--out FOLDER"
+            f"configuration {file} names a folder outside the current one: out = {out!r}; name it with --out FOLDER"
         )
 
 

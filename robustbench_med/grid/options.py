@@ -58,6 +58,20 @@ def _path(value: Path) -> Path:
     return value
 
 
+def leaves_here(text: str) -> bool:
+    """Whether a path leads out of the current folder, also through a link, which may have come with its file."""
+    if "\0" in text:  # refused as that of every option
+        return False
+    outside = not Path(text).resolve().is_relative_to(Path.cwd().resolve())
+    return outside or text.startswith("~") or ".." in Path(text).parts
+
+
+def _any_seed(value: int) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise BadParameter("a seed must be >= -2**63 and < 2**63, as records keep it")
+    return value
+
+
 def _seed(value: int) -> int:
     if not 0 <= value < 2**63:
         raise BadParameter("a seed of a training must be >= 0 and < 2**63")
@@ -106,7 +120,7 @@ Rungs = Annotated[tuple[Annotated[str, AnyCase], ...], _List]
 Patterns = Annotated[tuple[Annotated[Ref, _Reads(_pattern, after=True)], ...], _List]
 Threats = Annotated[tuple[Annotated[ThreatModel, _Reads(_threat)], ...], _List]
 Radii = Annotated[tuple[Annotated[float, _Reads(_number), _Reads(_positive, after=True)], ...], _List]
-Seeds = Annotated[tuple[int, ...], _List]
+Seeds = Annotated[tuple[Annotated[int, _Reads(_any_seed, after=True)], ...], _List]
 TrainSeeds = Annotated[tuple[Annotated[int, _Reads(_seed, after=True)], ...], _List]
 Evasion = Annotated[str, _Reads(_evasion, after=True)]
 Folder = Annotated[Path, _Reads(_path, after=True)]

@@ -1,4 +1,4 @@
-"""Figures of one record that cannot all be true: certificates, counts, calls, severities, privacy."""
+"""Figures of one record that cannot all be true: certificates, shares, counts, calls, severities, privacy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,25 @@ def contradictions(record: Record) -> Iterator[str]:
         return
     if record.certified is not None:
         yield from certificate_faults(record, record.certified)
+    yield from _shares(record)
     yield from _counts(record)
     yield from _spent(record)
     yield from _severity(record)
     yield from _privacy(record)
+
+
+def _shares(record: Record) -> Iterator[str]:
+    """Accuracies, and figures with an interval: in [0, 1] and in their interval, of all clients and of each."""
+    every = [("", record.metrics, record.intervals)]
+    every += [(f"{name}: ", own, record.client_intervals.get(name, {})) for name, own in record.per_client.items()]
+    for whose, figures, intervals in every:
+        for name, (low, high) in intervals.items():
+            value = figures.get(name)
+            if value is None or not -2 * SLACK <= low - SLACK <= value <= high + SLACK <= 1 + 2 * SLACK:
+                yield f"{whose}{name} does not lie in its interval"
+        for name in ("clean_accuracy", "robust_accuracy"):
+            if (value := figures.get(name)) is not None and not -SLACK <= value <= 1 + SLACK:
+                yield f"{whose}{name} is {value:g}, which is no share"
 
 
 def _counts(record: Record) -> Iterator[str]:

@@ -187,10 +187,21 @@ def read(path: Path) -> Iterator[Record]:
     return iter(good)
 
 
-def split(path: Path, keep: Callable[[Record], T]) -> tuple[list[T], list[journal.InvalidLine]]:
-    """What is to be kept of each record of a file, and the lines that are none; errors as `read`."""
+def split(
+    path: Path, keep: Callable[[Record], T], check: Callable[[bytes], object] = bytes
+) -> tuple[list[T], list[journal.InvalidLine]]:
+    """What is to be kept of each record of a file, and the lines that are none; errors as `read`.
+
+    ``check`` raises `ValueError` for a line that is not taken although it is a record.
+    """
+
+    def kept(line: bytes) -> T:
+        record = parse(line)
+        check(line)
+        return keep(record)
+
     try:
-        return journal.read(path, lambda line: keep(parse(line)))
+        return journal.read(path, kept)
     except BadConfig as error:
         raise BadConfig(f"{path}: {error}") from None
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robustbench_med.datasets.test_split import facts_of, opened
 from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.sources.forms import form_faults
 from robustbench_med.leaderboard.sources.submission import Submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit
 from robustbench_med.plugins.registry import Registry
@@ -35,7 +36,7 @@ def objections(
     known, metrics = dict(splits), metrics_of(registry)
     for record in submission.records:
         cell = f"cell {record.cell_id}"
-        reasons = [*dated(record, now or dt.datetime.now(dt.UTC)), *described(record, registry)]
+        reasons = [*form_faults(record), *dated(record, now or dt.datetime.now(dt.UTC)), *described(record, registry)]
         outcome = submission.outcomes.get(record.cell_id)
         if record.status == "ok" and outcome is not None:
             try:

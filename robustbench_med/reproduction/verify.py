@@ -13,7 +13,7 @@ import torch
 
 from robustbench_med.datasets.test_split import facts_of
 from robustbench_med.defenses.artifact import Artifact
-from robustbench_med.defenses.deployment import Deployment
+from robustbench_med.defenses.deployment import CALIBRATION, Deployment
 from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import with_digest
@@ -136,6 +136,9 @@ class Verifier:
         if not same:
             ids = f"{record.cell_id} -> {planned_id(cell, record)}"
             return Finding(record, "differs", (f"cell id: {ids}: parameters are others; it was not run",))
+        if moved := loader.deployment(cell.trained, weights).moved_gates():
+            told = f"not run: {weights / CALIBRATION} holds other thresholds; delete it to verify without them"
+            return Finding(record, "differs", (told, *moved))
         again, made = self.measured(record, replace(config, weights=weights), loader)
         if others := compare.other_digests(record, again):
             return Finding(record, "digest", tuple(others))

@@ -13,8 +13,9 @@ from helpers.paths import TOY
 from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
-from robustbench_med.defenses.gates import read_gates, write_gates
+from robustbench_med.defenses.gates import alike, read_gates, write_gates
 from robustbench_med.defenses.pipeline import Gate
+from robustbench_med.defenses.resolved import key_of
 from robustbench_med.errors import StoreWarning
 from robustbench_med.files.paths import home
 from robustbench_med.records.compare import changed
@@ -128,6 +129,39 @@ def test_damaged_gates_are_fixed_anew(run: Run) -> None:
     cached.write_text(cached.read_text().replace("0", "1", 1))
     shutil.rmtree("again")
     same_as_before(run("again"), "again")
+
+
+def test_thresholds_that_came_with_weights_are_not_verified(run: Run) -> None:
+    """Their digest and key can be computed by anyone, and the digest of the weights does not cover them."""
+    file = only("artifacts/*/calibration.json")
+    facts = json.loads(file.read_text())
+    for gate in facts["gates"].values():
+        gate["threshold"] = gate["high"] * 2
+    file.write_text(json.dumps(facts | {"digest": key_of(facts["gates"])}))
+    assert run("second").exit_code == 0
+
+    def verified(out: str) -> Result:
+        return CliRunner().invoke(app, ["-p", str(TOY), "verify", out])
+
+    done = verified("second")
+    assert done.exit_code == 1, done.output
+    assert done.stdout.startswith("differs ")
+    assert "calibration.json holds other thresholds; delete it to verify without them" in " ".join(done.stdout.split())
+    file.unlink()
+    assert verified("second").exit_code == 1
+    assert verified("first").exit_code == 0
+
+
+def test_gates_of_another_machine_may_differ_by_rounding() -> None:
+    one = Gate(0.5, 0.0, 1.0, absent=(1,))
+    assert alike(one, Gate(0.505, 0.005, 0.995, absent=(1,), images=9))
+    for other in (
+        Gate(0.52, 0.0, 1.0, (1,)),
+        Gate(0.5, -0.1, 1.0, (1,)),
+        Gate(0.5, 0.0, 2.0, (1,)),
+        Gate(0.5, 0.0, 1.0),
+    ):
+        assert not alike(other, one)
 
 
 def test_gates_come_back_under_their_key_only(tmp_path: Path) -> None:

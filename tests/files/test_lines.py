@@ -165,7 +165,7 @@ def test_a_large_compressed_file_is_known_before_it_is_unpacked(tmp_path: Path) 
         assert is_large(tmp_path / "r.jsonl.gz") == large
 
 
-@pytest.mark.parametrize(("root", "ending"), [("measurements", ".jsonl.gz"), ("certified-not", ".jsonl")])
+@pytest.mark.parametrize(("root", "ending"), [("measurements", ".jsonl.gz"), ("archive", ".jsonl")])
 def test_add_fills_a_file_in_the_form_of_its_folder(tmp_path: Path, root: str, ending: str) -> None:
     for at in ("0", "1"):
         (tmp_path / at).mkdir()

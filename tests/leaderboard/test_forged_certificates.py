@@ -159,6 +159,7 @@ def run(folder: Path, change: Callable[[pd.DataFrame, Facts], None]) -> Path:
     """Results whose images have the radii of the record, after a change of either."""
     facts, n = copy.deepcopy(REAL), REAL["n"]
     facts["metrics"] |= {"clean_accuracy": 1.0, "robust_accuracy": 1.0, "certified_accuracy": 0.75}
+    facts["intervals"] |= {name: [0.6, 1.0] for name in facts["metrics"] if name.endswith("_accuracy")}
     hits = np.where(np.arange(n) < n // 4, 480, 500)
     bounds = lower_bound(hits, 500, 0.001)
     radii = radius(bounds, 0.25)

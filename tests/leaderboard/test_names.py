@@ -15,7 +15,7 @@ from helpers.board import record
 from helpers.paths import ROOT
 
 from robustbench_med.api import load_defense
-from robustbench_med.errors import BadConfig, UnknownName
+from robustbench_med.errors import DataError, UnknownName
 from robustbench_med.evaluation.keywords import TrainingOptions
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry
@@ -171,7 +171,7 @@ def test_names_are_kept_where_a_plugin_is_not_installed(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "names.json"
     path.write_text(text)
-    with pytest.raises(BadConfig, match=reason):
+    with pytest.raises(DataError, match=reason):
         read_names(path)
 
 

@@ -266,17 +266,17 @@ def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: 
 
 
 def test_the_same_cell_with_other_results_is_not_added(tmp_path: Path) -> None:
-    for folder, share in (("board/records", [True] * 8), ("out", [False] * 8)):
+    for folder, share in (("measurements/records", [True] * 8), ("out", [False] * 8)):
         (tmp_path / folder).mkdir(parents=True)
         name = "records.jsonl" if folder == "out" else "x.jsonl"
         (tmp_path / folder / name).write_text(f"{dumped(ladder_record('0', share))}\n")
     with pytest.raises(DataError, match=r"cell 0 of .* is in x\.jsonl with other results; records are not edited"):
-        add(tmp_path / "board", tmp_path / "out", "y")
-    (tmp_path / "board" / "records" / "x.jsonl").write_text(f"{dumped(ladder_record('1'))}\n")
+        add(tmp_path / "measurements", tmp_path / "out", "y")
+    (tmp_path / "measurements" / "records" / "x.jsonl").write_text(f"{dumped(ladder_record('1'))}\n")
     with pytest.raises(BadParameter, match="--name NAME"):
-        add(tmp_path / "board", tmp_path / "out")
-    assert add(tmp_path / "board", tmp_path / "out", "x") == (1, 0)
-    assert len((tmp_path / "board" / "records" / "x.jsonl").read_text().splitlines()) == 2
+        add(tmp_path / "measurements", tmp_path / "out")
+    assert add(tmp_path / "measurements", tmp_path / "out", "x") == (1, 0)
+    assert len((tmp_path / "measurements" / "records" / "x.jsonl").read_text().splitlines()) == 2
 
 
 def test_outcomes_that_do_not_give_the_record_stop_the_build(tmp_path: Path) -> None:

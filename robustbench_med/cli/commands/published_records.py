@@ -21,20 +21,13 @@ def opened(file: Path) -> Submission:
     Raises:
         DataError: a line of either is none.
     """
-    from robustbench_med.errors import DataError, shortened
     from robustbench_med.files import lines
-    from robustbench_med.files.strict_json import strict_json
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.image_results import read
     from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
     from robustbench_med.leaderboard.sources.submission import Submission
 
     records = tuple(read_records(file))
-    for number, line in enumerate(lines.content(file).split(b"\n"), 1):
-        try:
-            strict_json(line or b"{}")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{file}: line {number} is not a record: {shortened(str(error))}") from None
     cells = {record.cell_id for record in records}
     beside = lines.files_of(file.parent.parent / OUTCOMES) if file.parent.name == RECORDS else []
     outcomes = {each.cell_id: each for path in beside for each in read(path) if each.cell_id in cells}

@@ -103,10 +103,6 @@ def broken(record: Record) -> Iterator[str]:
     clean, robust = (record.metrics.get(f"{side}_accuracy") for side in ("clean", "robust"))
     if clean is None or robust is None:
         yield "accuracy, clean or under attack, is missing"
-    for name, (low, high) in record.intervals.items():
-        value = record.metrics.get(name)
-        if value is None or not -2 * SLACK <= low - SLACK <= value <= high + SLACK <= 1 + 2 * SLACK:
-            yield f"{name} does not lie in its interval"
     left = [rung.withstanding for rung in record.rungs if rung.withstanding is not None]
     # The choice between images is judged anew on fresh noise, so that shares of a system with noise waver.
     slack = NOISE if record.defense.randomized else SLACK

@@ -35,10 +35,20 @@ from robustbench_med.errors import BadConfig, first_fault
 from robustbench_med.files import toml_file
 from robustbench_med.leaderboard.board import PublishedData
 from robustbench_med.leaderboard.entry import Claim, Paper
+from robustbench_med.leaderboard.sources.reading import is_there
+from robustbench_med.leaderboard.sources.submission import URL
 from robustbench_med.records.sections.base import Name
 
 _Percent = Annotated[float, Field(ge=0, le=100)]
-_Url = Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9._~:/?#@!&+,;=%-]+)?$", max_length=500)]
+
+
+def _an_address(text: str) -> str:
+    if text and not URL.fullmatch(text):
+        raise ValueError(f"{text!r:.100} is no address of a page, as https://arxiv.org/abs/2511.11625")
+    return text
+
+
+_Url = Annotated[str, pydantic.AfterValidator(_an_address)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class Publications:
 
 
 class _Claim(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     name: Name
     dataset: Name
     attack: Name
@@ -68,7 +78,7 @@ class _Claim(pydantic.BaseModel):
 
 
 class _Paper(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     text: Name
     url: _Url = ""
 
@@ -78,7 +88,7 @@ class _Dataset(_Paper):
 
 
 class _File(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     claim: list[_Claim] = []
     paper: dict[str, dict[Name, _Paper]] = {}
     dataset: dict[Name, _Dataset] = {}
@@ -96,8 +106,9 @@ def read_claims(path: Path) -> Publications:
 
     Raises:
         BadConfig: it is not TOML, or holds something else.
+        DataError: it is no file.
     """
-    if not path.is_file():
+    if not is_there(path, "claims"):
         return Publications()
     try:
         found = _File.model_validate(toml_file.read(path))

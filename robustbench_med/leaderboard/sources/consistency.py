@@ -11,6 +11,7 @@ from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.radii import check_radii
+from robustbench_med.leaderboard.sources.reading import is_there
 from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.records.compare import ASKED, RESULTS, changed
 from robustbench_med.records.record import Record
@@ -23,10 +24,13 @@ def outcome_of(record: Record, samples: Path) -> ImageResults | None:
     """What became of each image of a cell; None where that was not kept.
 
     Raises:
-        DataError: the images do not give the figures of the record, or their radii its certificates.
+        DataError: the images do not give the figures of the record, or their radii its certificates; or the file is a
+            link, or none.
     """
     path = samples / f"{record.cell_id}.parquet"
-    if not path.is_file():
+    if path.is_symlink() or samples.is_symlink():
+        raise DataError(f"{path} is a symbolic link; results are read from real files only")
+    if not is_there(path, "per-image results"):
         return None
     outcome = from_samples(path)
     check(record, outcome, path)

@@ -20,10 +20,11 @@ from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
+from robustbench_med.leaderboard.sources.reading import is_there
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
 from robustbench_med.leaderboard.sources.studies import STUDIES, StudySources, read_study
 from robustbench_med.leaderboard.sources.submission import read as read_submission
-from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed, read_all
+from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_data, completed, read_all
 from robustbench_med.leaderboard.sources.verified import VERIFIED, Word, digest_of_cell, digest_of_file
 from robustbench_med.leaderboard.sources.verified import read as read_words
 from robustbench_med.records.record import Record
@@ -132,7 +133,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
     splits = read_all(root / SPLITS)
     for name, records in files.items():
         for record in records:
-            checked_fold(record.dataset, splits, f"{root / name}: cell {record.cell_id}")
+            checked_data(record.dataset, splits, f"{root / name}: cell {record.cell_id}")
             if record.cell_id in outcomes and record.status == "ok":
                 origin = f"outcomes of {root / RECORDS / name}"
                 check(record, outcomes[record.cell_id], origin)
@@ -152,7 +153,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
 
 def _notice(path: Path) -> str:
     try:
-        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+        return " ".join(path.read_text(encoding="utf-8").split()) if is_there(path, "notice") else ""
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import pydantic
 from pydantic import Field
 
-from robustbench_med.errors import BadConfig, UnknownName, UsageError, first_fault
+from robustbench_med.errors import UnknownName, UsageError
+from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.ranking.identity import trained_with
+from robustbench_med.leaderboard.sources.reading import is_there, reading
 from robustbench_med.plugins.specs import DefenseSpec, Spec
 from robustbench_med.records.sections.base import Name
 
@@ -51,14 +53,12 @@ def read_names(path: Path) -> Names:
     """The names of a file; none where there is no file.
 
     Raises:
-        BadConfig: it is not JSON, or holds something else.
+        DataError: it is not JSON, holds something else, or is no file.
     """
-    if not path.is_file():
+    if not is_there(path, "names"):
         return {}
-    try:
-        found = _File.model_validate_json(path.read_bytes()).root
-    except pydantic.ValidationError as error:
-        raise BadConfig(f"{path}: {first_fault(error)}") from None
+    with reading(path, "file of names"):
+        found = _File.model_validate(strict_file(path), strict=True).root
     return {(kind, name): each for kind, named in found.items() for name, each in named.items()}
 
 

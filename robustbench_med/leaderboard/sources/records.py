@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from robustbench_med.errors import DataError
-from robustbench_med.files.strict_json import size_of
+from robustbench_med.files.strict_json import check_strict, size_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults, differences, read
 from robustbench_med.records.record import Record, split
 
@@ -18,13 +18,13 @@ def read_records(path: Path) -> list[Record]:
     """The records of a file.
 
     Raises:
-        DataError: a line is not a record, or it is no file.
+        DataError: a line is not a record, or could be read as two; or it is no file.
     """
     try:
         size_of(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the records in {path}: {getattr(error, 'strerror', None) or error}") from None
-    good, bad = split(path, lambda record: record)
+    good, bad = split(path, lambda record: record, check_strict)
     if bad:
         raise DataError(f"{path}: line {bad[0].number} is not a record: {bad[0].reason}")
     return good

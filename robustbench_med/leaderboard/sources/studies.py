@@ -14,9 +14,10 @@ from robustbench_med.errors import DataError
 from robustbench_med.files.lines import files_of
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.consistency import check
+from robustbench_med.leaderboard.sources.forms import form_faults
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
-from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_fold, completed
+from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_data, completed
 from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record
 
@@ -47,16 +48,17 @@ def read_study(root: Path, splits: Mapping[str, TestSplit]) -> StudySources:
     """Read the folder of a study; nothing where there is none.
 
     Raises:
-        DataError: a line is no record or no outcome, a record is of another kind or contradicts itself, or images do
+        DataError: a line is no record or no outcome, a record is of another kind, contradicts itself or is written
+            otherwise than a run writes it, or images do
             not give the figures of their record, or have other labels than in the data set.
     """
     files = {path: read_records(path) for path in files_of(root / RECORDS)}
     for path, there in files.items():
         checked_kind(root.name, there, path)
         for one in there:
-            for fault in contradictions(one):
+            for fault in (*contradictions(one), *form_faults(one)):
                 raise DataError(f"{path}: cell {one.cell_id}: {fault}")
-            checked_fold(one.dataset, splits, f"{path}: cell {one.cell_id}")
+            checked_data(one.dataset, splits, f"{path}: cell {one.cell_id}")
     records = [record for there in files.values() for record in there]
     _checked_names(records, root)
     by_cell = {record.cell_id: record for record in records}

@@ -171,13 +171,22 @@ def _at(owners: tuple[str, ...], rows: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(owners[row] for row in rows)
 
 
-def checked_fold(data: DatasetSection, splits: Mapping[str, TestSplit], origin: str) -> None:
-    """Compare the fold that a record says with that of its data set, as far as that is known: folds are pooled by it.
+def checked_data(data: DatasetSection, splits: Mapping[str, TestSplit], origin: str) -> None:
+    """Compare the data set, clients and fold that a record says with those of its digest, as far as that is known.
+
+    Boards are called after the data set, and folds are pooled by their number.
 
     Raises:
-        DataError: it is another one.
+        DataError: they are others.
     """
     split = splits.get(data.digest or "")
+    names = (
+        [" ".join(filter(None, each)) for each in ((data.name, data.partition), (split.dataset, split.partition))]
+        if split
+        else []
+    )
+    if len(set(names)) > 1:
+        raise DataError(f"{origin} is said to be of {names[0]}; the digest of its data set is that of {names[1]}")
     said = None if data.fold is None else (data.fold.number, data.fold.of, data.fold.pool)
     if split is not None and said != split.fold:
         one, two = ("a single split" if each is None else f"fold {each[0]} of {each[1]}" for each in (said, split.fold))
@@ -189,13 +198,14 @@ def read_all(folder: Path) -> Mapping[str, TestSplit]:
     """The splits of a folder, by the digest of their data set.
 
     Raises:
-        DataError: one is none, or is called otherwise than after its data set, so that it could stand beside another of
-            the same and take its place.
+        DataError: one is none, is called otherwise than after its data set, or is of the same images as another, whose
+            place it would take.
     """
     found: dict[str, TestSplit] = {}
     for path in sorted(folder.glob("*.json")):
         split = read(path)
         if path.name != named(split):
             raise DataError(f"{path} is the test split of {split.dataset}, whose file is called {named(split)}")
-        found[split.digest] = split
+        if (before := found.setdefault(split.digest, split)) is not split:
+            raise DataError(f"{path} is of the images of {named(before)}, by their digest; keep one of them")
     return found

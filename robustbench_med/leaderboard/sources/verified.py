@@ -27,6 +27,7 @@ from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.reading import is_there
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import Count, Name
 
@@ -137,7 +138,7 @@ def read(path: Path) -> dict[str, Word]:
     Raises:
         DataError: a line is none; file and line are named.
     """
-    if not path.is_file():
+    if not is_there(path, "words of maintainers"):
         return {}
     found = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):

@@ -89,7 +89,7 @@ def find(folder: Path, entry_id: str, linked: str | None = None) -> Gallery | No
         linked: how the page reaches the folder; None puts the images into the page.
 
     Raises:
-        DataError: the manifest cannot be read, or names a file that is not there.
+        DataError: the manifest cannot be read, or names a file that is not there or is a link.
     """
     if not re.fullmatch(r"[a-z0-9.-]+", entry_id) or not (path := folder / entry_id / MANIFEST).is_file():
         return None
@@ -100,9 +100,10 @@ def find(folder: Path, entry_id: str, linked: str | None = None) -> Gallery | No
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     for example in gallery.examples:
-        if not (path.parent / example.file).is_file():
+        # A link of a stranger would put another file into a report.
+        if (path.parent / example.file).is_symlink() or not (path.parent / example.file).is_file():
             raise DataError(
-                f"{path} names {example.file}, which is not there; draw it again: rbmed leaderboard gallery"
+                f"{path} names {example.file}, which is not there or a link; draw it again: rbmed leaderboard gallery"
             )
     places = [path.parent / example.file for example in gallery.examples]
     sources = [_within(place) if linked is None else f"{linked}/{entry_id}/{place.name}" for place in places]
