@@ -19,6 +19,7 @@ from robustbench_med.errors import BadParameter, UsageError, WeightsError
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.defense import Detector, Part, Purifier, System
 from robustbench_med.interfaces.training import Classifier, Model
+from robustbench_med.plugins.calls import process_kept
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -155,7 +156,8 @@ class PartBuilder:
         """A copy of an untrained part, its modules created."""
         part = copy.deepcopy(part)
         with torch.random.fork_rng(devices=[]):
-            part.build(self.card.channels, self.card.size)
+            with process_kept():
+                part.build(self.card.channels, self.card.size)
         return part
 
     def _fill(self, module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
