@@ -140,9 +140,12 @@ def split_faults(split: Any, card: DataCard) -> Iterator[str]:
         yield from _tensor(f"lesions[{name!r}]", values, torch.float32, (), number)
 
 
-def _tensor(what: str, made: Any, dtype: torch.dtype, shape: tuple[int, ...], number: int | None = None) -> Iterator[str]:
+def _tensor(
+    what: str, made: Any, dtype: torch.dtype, shape: tuple[int, ...], number: int | None = None
+) -> Iterator[str]:
     """A line where this is no tensor of the type with ``shape`` for each image, on the CPU."""
-    wanted = f"{str(dtype).removeprefix('torch.')} ({', '.join(['N' if number is None else str(number), *map(str, shape)])})"
+    sizes = ["N" if number is None else str(number), *map(str, shape)]
+    wanted = f"{str(dtype).removeprefix('torch.')} ({', '.join(sizes)})"
     if not isinstance(made, Tensor):
         yield f"has {what} that are a {type(made).__name__}, not a tensor {wanted}"
     elif made.dtype != dtype or tuple(made.shape[1:]) != shape or made.dim() != 1 + len(shape):

@@ -38,8 +38,8 @@ def _here() -> Path | None:
 
 
 def named(kind: str, component: Any) -> str:
-    """A component as messages name it: ``purifier 'blur' (my_plugin:Blur)``."""
-    cls = type(component)
-    where = f"({cls.__module__}:{cls.__qualname__})"
-    name = getattr(component, "spec_name", "")
-    return f"{kind} {name!r} {where}" if name else f"{kind} {where}"
+    """A component as messages name it: ``purifier 'blur' (my_plugin:Blur)``, or ``classifier Net (my_plugin)``."""
+    cls, name = type(component), getattr(component, "spec_name", "")
+    if not name:
+        return f"{kind} {cls.__name__} ({cls.__module__})"
+    return f"{kind} {name!r} ({cls.__module__}:{cls.__qualname__})"
