@@ -41,7 +41,7 @@ class Checked(Dataset):
         """See `Dataset`; equal to the first one that was given."""
         with process_kept():
             card = self.base.card()
-        if card is not self._card:
+        if self._card is None or card is not self._card:
             if fault := next(card_faults(card), None):
                 raise DataError(f"{self.label}: its card {fault}")
             if self._card is not None and card != self._card:
@@ -75,7 +75,9 @@ class Checked(Dataset):
         return split
 
     def sites_of(self, split: str) -> tuple[str, ...]:
-        """See `Dataset`."""
+        """See `Dataset`; where the images have to be read for it, they are checked."""
+        if type(self.base).sites_of is Dataset.sites_of:
+            return self.split(split).sites
         with process_kept():
             return self.base.sites_of(split)
 

@@ -185,7 +185,7 @@ class Evaluator:
             test = replace(test, labels=encode(test.labels))
         index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class, len(card.classes))
         if not len(index):
-            raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
+            raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(clients)}")
         sites = [test.sites[row] for row in index.tolist()]
         names = sorted(set(sites))
         images = [sites.count(client) for client in names]

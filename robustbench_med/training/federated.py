@@ -19,12 +19,14 @@ def check_federated(made: Any, who: str, clients: Collection[str]) -> None:
     """
     if not isinstance(made, Federated):
         raise HarnessError(f"{who} returned a {type(made).__name__}; valid: rbmed.Federated")
-    if not isinstance(made.personal, Mapping) or (unknown := sorted(set(made.personal) - set(clients))):
-        told = repr(unknown[0]) if isinstance(made.personal, Mapping) else type(made.personal).__name__
-        raise HarnessError(
-            f"{who} returned a personal state of {told:.80}; clients: {', '.join(sorted(clients))[:200]}"
-        )
-    for whose, state in {"shared": made.shared, **made.personal}.items():
+    personal: Any = made.personal
+    if not isinstance(personal, Mapping):
+        raise HarnessError(f"{who} returned personal states as a {type(personal).__name__}; valid: a dict by client")
+    if unknown := [name for name in personal if name not in clients]:
+        known = ", ".join(sorted(clients))[:200]
+        raise HarnessError(f"{who} returned a personal state of {unknown[0]!r:.80}; clients: {known}")
+    states: Any = {"all clients": made.shared, **personal}
+    for whose, state in states.items():
         if not isinstance(state, Mapping):
             raise HarnessError(f"{who} returned as state of {whose} a {type(state).__name__}; valid: a state_dict")
         for name, value in state.items():
@@ -32,10 +34,11 @@ def check_federated(made: Any, who: str, clients: Collection[str]) -> None:
                 raise HarnessError(f"{who} returned {name} of {whose} as a {type(value).__name__}; valid: a tensor")
             if value.is_floating_point() and not value.isfinite().all():
                 raise HarnessError(f"{who} returned {name} of {whose} with values that are not finite: it diverged")
-    rows = isinstance(made.history, list) and all(isinstance(row, Mapping) for row in made.history)
+    history: Any = made.history
+    good = isinstance(history, list) and all(isinstance(row, Mapping) for row in history)
     try:
-        json.dumps(made.history)
+        json.dumps(history)
     except (TypeError, ValueError):
-        rows = False
-    if not rows:
-        raise HarnessError(f"{who} returned history={made.history!r:.80}; valid: a list of dicts of numbers and texts")
+        good = False
+    if not good:
+        raise HarnessError(f"{who} returned history={history!r:.80}; valid: a list of dicts of numbers and texts")
