@@ -53,7 +53,7 @@ class Full(PipelineTarget):
         pipeline, images = self.settings.pipeline, x[rows]
         assert pipeline.purifier is not None
         strength = pipeline.strengths(scores[rows])
-        copies = pipeline.purifier.copies(images, strength, rng.fork("purifier")[rows]).to(x.dtype)
+        copies = pipeline.purified(images, strength, rng.fork("purifier")[rows])
         if torch.is_grad_enabled() and x.requires_grad and not copies.requires_grad:
             raise NotDefined(
                 f"purifier {type(pipeline.purifier).__name__} gives no gradient, so there is no exact one; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from robustbench_med.datasets.checked import Checked
 from robustbench_med.datasets.clients import partitioned, without
 from robustbench_med.files.paths import data_root
 from robustbench_med.plugins.components import create
@@ -41,9 +42,8 @@ def open_dataset(
     spec = entry.spec
     needed = isinstance(spec, DatasetSpec) and spec.needs_root
     folder = data_root(spec.name, root, getattr(spec, "root_files", ())) if needed else None
-    return with_partition(
-        cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress)), partition, unseen
-    )
+    made = cast("Dataset", create(registry, "dataset", ref, root=folder, progress=progress))
+    return with_partition(Checked(made, str(entry)), partition, unseen)
 
 
 def with_partition(dataset: Dataset, partition: PartRef | None = None, unseen: tuple[str, ...] = ()) -> Dataset:

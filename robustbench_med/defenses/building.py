@@ -7,18 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_med.defenses.artifact import load_state, part_of, personal
+from robustbench_med.defenses.conduct import checked_logits
 from robustbench_med.defenses.findings import Around
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
-from robustbench_med.errors import BadParameter, UsageError, WeightsError
+from robustbench_med.errors import BadParameter, HarnessError, UsageError, WeightsError
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.defense import Detector, Part, Purifier, System
 from robustbench_med.interfaces.training import Classifier, Model
+from robustbench_med.plugins.calls import named, process_kept
+from robustbench_med.runtime.isolation import isolated
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -92,7 +95,21 @@ class PartBuilder:
             source = personal("classifier", client)
             state = state | self.states.state(source)
         self._fill(classifier, state, source)
-        return self._placed(classifier)
+        classifier = self._placed(classifier)
+        self._try(classifier)
+        return classifier
+
+    @torch.no_grad()
+    def _try(self, classifier: Classifier) -> None:
+        """Raise `HarnessError` where an image gets no logit for each class: the others would count as wrong answers."""
+        image = torch.full((1, self.card.channels, self.card.size, self.card.size), 0.5, device=self.device)
+        with isolated(0):
+            logits = checked_logits(classifier(image), classifier, 1)
+        if logits.shape[1] != len(self.card.classes):
+            raise HarnessError(
+                f"{named('classifier', classifier)} of {named('model', self.resolved.model)} returned "
+                f"{logits.shape[1]} logits; data set {self.card.name!r} has {len(self.card.classes)} classes"
+            )
 
     @cached_property
     def _shared(self) -> dict[str, Tensor]:
@@ -154,7 +171,7 @@ class PartBuilder:
     def fresh(self, part: Part) -> Part:
         """A copy of an untrained part, its modules created."""
         part = copy.deepcopy(part)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), process_kept():
             part.build(self.card.channels, self.card.size)
         return part
 
@@ -207,7 +224,15 @@ def build_for(model: Model, card: DataCard) -> Classifier:
     Raises:
         BadParameter: the model names its classes, and some of the data set's are not among them.
     """
-    build = model.build_findings if card.task == "multi-label" else model.build
+    own = model.build_findings if card.task == "multi-label" else model.build
+
+    def build(classes: int, channels: int, size: int) -> Classifier:
+        with process_kept():
+            made: Any = own(classes, channels, size)
+        if not isinstance(made, Classifier):
+            raise HarnessError(f"{named('model', model)} built a {type(made).__name__}; valid: an rbmed.Classifier")
+        return made
+
     if not model.classes:
         return build(len(card.classes), card.channels, card.size)
     order = class_order(model.classes, card.classes)

@@ -14,18 +14,20 @@ from robustbench_med.datasets.finding import asked as asked_about
 from robustbench_med.datasets.finding import finding_number
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
+from robustbench_med.defenses.conduct import IN_PLACE
 from robustbench_med.defenses.findings import OneFinding, Shifted, calibrated_thresholds
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.gates import alike, fix_gate, lowered, read_gates, too_few, write_gates
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
-from robustbench_med.errors import UsageError
+from robustbench_med.errors import HarnessError, UsageError
 from robustbench_med.files.paths import home
 from robustbench_med.interfaces.dataset import Dataset, Split
 from robustbench_med.interfaces.defense import Purifier
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import encode, label_counts
 from robustbench_med.interfaces.training import Classifier
+from robustbench_med.plugins.calls import named, process_kept
 from robustbench_med.plugins.components import all_params
 
 CALIBRATION = "calibration.json"
@@ -268,7 +270,11 @@ class Deployment:
         for start in range(0, len(split), batch):
             x = split.images[start : start + batch].to(self.device)
             ids = torch.arange(start, start + len(x), device=self.device)
-            parts.append(pipeline.score(x, Stream.named("calibration", 0, ids)).cpu())
+            own = x.clone()  # on the CPU they are those of the data set
+            with process_kept():
+                parts.append(pipeline.score(own, Stream.named("calibration", 0, ids)).cpu())
+            if not torch.equal(own, x):
+                raise HarnessError(f"{named('detector', pipeline.detector)} {IN_PLACE}")
         return torch.cat(parts)
 
     def save_calibration(self) -> None:

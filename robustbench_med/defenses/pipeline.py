@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.defenses.conduct import Conduct, checked_logits
 from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 from robustbench_med.interfaces.tasks import encode
 from robustbench_med.interfaces.training import Classifier
+from robustbench_med.plugins.calls import named
 
 #: `Gate.distance` is linear up to about 1 / LINEAR of the way from the lowest clean score to the threshold.
 LINEAR = 10.0
@@ -147,9 +149,29 @@ class Pipeline(nn.Module):
         if not isinstance(made, Tensor) or made.shape != x.shape[:1] or not made.is_floating_point():
             told = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise HarnessError(
-                f"detector {type(self.detector).__name__} returned {told} for {len(x)} images, not a score for each"
+                f"{named('detector', self.detector)} returned {told} for {len(x)} images, not a score for each"
             )
+        if made.device != x.device:
+            raise HarnessError(f"{named('detector', self.detector)} returned scores on {made.device}, not {x.device}")
         return made.float() if made.dtype in (torch.float16, torch.bfloat16) else made
+
+    def purified(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+        """The purified copies of images (N, C, H, W), (N, votes, C, H, W), in the type of the images.
+
+        Raises:
+            HarnessError: the purifier returns something else.
+        """
+        assert self.purifier is not None
+        who = named("purifier", self.purifier)
+        made: Any = self.purifier.copies(x, strength, rng)
+        shape = (len(x), self.purifier.votes, *x.shape[1:])
+        if not isinstance(made, Tensor) or tuple(made.shape) != shape:
+            told = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            raise HarnessError(f"{who} returned {told} for {shape[1]} copies of images of {tuple(x.shape)}")
+        if made.is_complex() or made.layout != torch.strided or made.device != x.device:
+            told = f"{made.dtype}, {made.layout}, on {made.device}"
+            raise HarnessError(f"{who} returned images in {told}; valid: real, dense and on {x.device}")
+        return made.to(x.dtype)
 
     def flags(self, scores: Tensor) -> Tensor:
         """Which images are flagged, bool (N,); needs a gate."""
@@ -175,14 +197,17 @@ class Pipeline(nn.Module):
         # The only value that is read back from the device: how many images are purified.
         rows = every if self.gate is None else flagged.nonzero().flatten()
         if len(rows):
-            strength = self.strengths(scores[rows])
-            copies = self.purifier.copies(x[rows], strength, rng.fork("purifier")[rows]).to(x.dtype)
+            copies = self.purified(x[rows], self.strengths(scores[rows]), rng.fork("purifier")[rows])
         return Treated(x, rows, copies, scores, flagged, rejected=torch.zeros_like(flagged))
 
     def forward(self, x: Tensor, rng: Stream) -> Tensor:
         """Logits (N, K) of the deployed system for images in [0, 1], shape (N, C, H, W)."""
         treated = self.treat(x, rng)
         return self.answer(x, treated.rows, treated.copies)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The classifier's logits (N, K); raises `HarnessError` where it returns something else."""
+        return checked_logits(self.classifier(x), self.classifier, len(x))
 
     def answer(
         self, x: Tensor, rows: Tensor, copies: Tensor, classify: Callable[[Tensor], Tensor] | None = None
@@ -195,7 +220,7 @@ class Pipeline(nn.Module):
             copies: (F, votes, C, H, W).
             classify: what replaces the classifier.
         """
-        classify = classify or self.classifier
+        classify = classify or self.logits
         if len(rows) == 0:
             return classify(x)
         if copies.shape[1] == 1:
@@ -203,7 +228,14 @@ class Pipeline(nn.Module):
         assert self.purifier is not None
         clear = others(rows, len(x))
         logits = classify(torch.cat([x[clear], copies.flatten(0, 1)]))
-        joined = self.purifier.join(logits[len(clear) :].unflatten(0, copies.shape[:2]))
+        answered = logits[len(clear) :].reshape(*copies.shape[:2], logits.shape[1])
+        joined: Any = self.purifier.join(answered)
+        if not isinstance(joined, Tensor) or joined.shape != (len(rows), logits.shape[1]):
+            told = f"shape {tuple(joined.shape)}" if isinstance(joined, Tensor) else f"a {type(joined).__name__}"
+            raise HarnessError(
+                f"{named('purifier', self.purifier)} joined the logits of {copies.shape[1]} copies into {told}; valid: "
+                f"({len(rows)}, {logits.shape[1]})"
+            )
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
     def classes(self, logits: Tensor, treated: Treated) -> Tensor:
@@ -220,11 +252,20 @@ class Pipeline(nn.Module):
 
     @torch.inference_mode()
     def decide(self, x: Tensor, rng: Stream, draws: int = 1) -> Predictions:
-        """The answers over ``draws`` independent noise draws, on the CPU; see `Predictions`."""
+        """The answers over ``draws`` independent noise draws, on the CPU; see `Predictions`.
+
+        Raises:
+            HarnessError: a part changes its input, or returns what it must not; see `Conduct`.
+        """
+        # The parts get a copy: what one of them does to it reaches neither the next result nor the data set.
+        given, x = x, x.clone()
         rows: list[tuple[Tensor, ...]] = []
+        conduct = Conduct(self, given)
         for draw in range(draws):
             treated = self.treat(x, rng.moment(draw))
+            conduct.treated(treated)
             logits = self.answer(x, treated.rows, treated.copies)
+            conduct.answered(x)
             change = (treated.copies - x[treated.rows].unsqueeze(1)).flatten(1)
             changed = torch.zeros_like(treated.flagged).index_copy(0, treated.rows, (change != 0).any(1))
             moved = x.new_zeros(len(x)).index_copy(0, treated.rows, change.square().mean(1).sqrt())
@@ -233,4 +274,6 @@ class Pipeline(nn.Module):
                 scores = scores.masked_fill(scores.isnan(), -torch.inf)
             seen = (logits.float(),) if self.findings else ()
             rows.append((answers, treated.flagged, treated.rejected, scores, changed, moved, *seen))
-        return Predictions(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))
+        found = Predictions(*(torch.stack(column).cpu() for column in zip(*rows, strict=True)))
+        conduct.check()
+        return found

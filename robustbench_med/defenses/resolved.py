@@ -14,6 +14,7 @@ from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.defense import Detector, Part, Purifier, Recipe
 from robustbench_med.interfaces.training import Model, Strategy
+from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.components import all_params, create
 from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, parse
@@ -188,7 +189,8 @@ def resolve_defense(
     """
     entry = registry.find("defense", ref.name)
     defense: Defense = create(registry, "defense", ref)
-    recipe = defense.recipe()
+    with process_kept():
+        recipe = checked_recipe(defense.recipe(), f"{entry}")
     made: Model = create(registry, "model", model or recipe.model)
     own = PartRef(made.strategy) if model and made.strategy else recipe.strategy
     trained_by = _with_options(registry, strategy or own, options or {})
@@ -205,6 +207,29 @@ def resolve_defense(
         if learns(part):
             resolved.training[name] = _trainer(registry, part, options or {})
     return resolved
+
+
+def checked_recipe(recipe: Any, label: str) -> Recipe:
+    """The recipe, as it is.
+
+    Raises:
+        BadParameter: it is none, or holds something else than references and shares.
+    """
+    if not isinstance(recipe, Recipe):
+        raise BadParameter(f"{label}: its recipe is a {type(recipe).__name__}, not a Recipe")
+    for name in ("model", "strategy", "detector", "purifier"):
+        part = getattr(recipe, name)
+        if not isinstance(part, PartRef) and (part is not None or name in ("model", "strategy")):
+            raise BadParameter(f"{label}: its recipe has {name}={part!r:.80}; valid: rbmed.PartRef or rbmed.parse(...)")
+    if not (_number(recipe.fpr) and 0 < recipe.fpr < 1):
+        raise BadParameter(f"{label}: its recipe has fpr={recipe.fpr!r:.80}; valid: a number > 0, < 1")
+    if recipe.strength is not None and not (_number(recipe.strength) and 0 <= recipe.strength <= 1):
+        raise BadParameter(f"{label}: its recipe has strength={recipe.strength!r:.80}; valid: None, or from 0 to 1")
+    return recipe
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _trainer(registry: Registry, part: Part, options: Mapping[str, str]) -> Strategy:

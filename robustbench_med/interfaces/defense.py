@@ -12,6 +12,7 @@ from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.component import Component
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.training import Classifier, Learner, TrainJob
+from robustbench_med.plugins.calls import named
 from robustbench_med.plugins.references import PartRef
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Purifier(Part):
         made: Any = self.purify(x, strength, rng)
         if not isinstance(made, Tensor) or made.shape != x.shape:
             told = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-            raise HarnessError(f"purifier {type(self).__name__} returned {told} for images of {tuple(x.shape)}")
+            raise HarnessError(f"{named('purifier', self)} returned {told} for images of {tuple(x.shape)}")
         return made.unsqueeze(1)
 
     def join(self, logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustbench_med.errors import BadParameter, near
+from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.references import FIRST, PartRef, fraction, parse, split_list, unbracket
 
@@ -49,7 +50,8 @@ def create(registry: Registry, kind: str, ref: PartRef | str, **arguments: Any) 
     made = resolve(registry, kind, ref)
     token = _registry.set(registry)
     try:
-        component = made.cls(made.params, **arguments)
+        with process_kept():
+            component = made.cls(made.params, **arguments)
     finally:
         _registry.reset(token)
     component.spec_name, component.spec_revision = made.entry.spec.name, made.entry.spec.revision

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_med.errors import UsageError
+from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.specs import Spec
 
 
@@ -69,7 +70,8 @@ def load_target(entry: RegistryEntry) -> type[Any]:
             is not a complete class of the spec's kind.
     """
     try:
-        value = pkgutil.resolve_name(entry.spec.target)
+        with process_kept():
+            value = pkgutil.resolve_name(entry.spec.target)
     except ModuleNotFoundError as error:
         raise UsageError(f"{entry} cannot be used: {_missing(entry, error)}") from error
     except Exception as error:

@@ -23,6 +23,7 @@ import pluggy
 
 from robustbench_med.errors import AmbiguousName, UnknownName, UsageError, near
 from robustbench_med.plugins import hookspecs
+from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.entries import LoadFailure, Plugin, RegistryEntry, load_target
 from robustbench_med.plugins.specs import INTERFACE, SPEC_TYPES, Spec
 
@@ -165,7 +166,8 @@ class Registry:
         stage = "import"
         label = f"{plugin.distribution}:{plugin.name}"
         try:
-            module = load()
+            with process_kept():
+                module = load()
             stage = "interface"
             _check_interface(module, plugin)
             stage = "register"
@@ -181,7 +183,8 @@ class Registry:
                 if hook.plugin is not module:
                     continue
                 try:
-                    entries = _read_hook(caller.name, hook.function, plugin)
+                    with process_kept():
+                        entries = _read_hook(caller.name, hook.function, plugin)
                     clash = sorted(_key(e) for e in entries if _key(e) in self._entries)
                     if clash:
                         raise ValueError(f"{plugin.distribution} offers {clash[0][1]!r} in another plugin already")

@@ -9,13 +9,8 @@ import pandas as pd
 
 from robustbench_med.files.escaping import escape_csv
 from robustbench_med.plugins.references import format_params
+from robustbench_med.records.columns import HEAD
 from robustbench_med.records.record import Record
-
-#: The first columns of every table.
-HEAD = (
-    *("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition"),
-    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "patients", "seed"),
-)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

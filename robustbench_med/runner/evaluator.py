@@ -34,6 +34,7 @@ from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.options import reference
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.interfaces.tasks import encode
+from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
@@ -119,7 +120,8 @@ class Evaluator:
         with closing(self._run(job)) as messages:
             while True:
                 try:
-                    message = next(messages, None)
+                    with process_kept():
+                        message = next(messages, None)
                 except NotDefined as error:
                     message = Done(status="skipped", reason=str(error))
                 except KeyboardInterrupt:
@@ -183,7 +185,7 @@ class Evaluator:
             test = replace(test, labels=encode(test.labels))
         index = rows_to_evaluate(test, clients, cell.limit, cell.threat.goal, card.lesion_class, len(card.classes))
         if not len(index):
-            raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(cell.clients)}")
+            raise DataError(f"data set {card.name!r} has no test images of clients {', '.join(clients)}")
         sites = [test.sites[row] for row in index.tolist()]
         names = sorted(set(sites))
         images = [sites.count(client) for client in names]

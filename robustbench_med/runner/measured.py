@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from robustbench_med.attacks import diagnostics
 from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.errors import HarnessError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.interfaces.metric import Metric
+from robustbench_med.interfaces.rate import Rate
 from robustbench_med.interfaces.results import Outcome
+from robustbench_med.plugins.calls import named
 from robustbench_med.records import fairness
+from robustbench_med.records.columns import RESERVED
 from robustbench_med.records.record import flatten
 from robustbench_med.records.sections.results import RungSection, SpentSection
 from robustbench_med.runner.checkpoints import Chunk, RunningTotals
@@ -75,8 +83,45 @@ def measured(
 
 
 def computed(outcome: Outcome, metrics: Iterable[Metric]) -> dict[str, Any]:
-    """The figures of all metrics."""
+    """The figures of all metrics.
+
+    Raises:
+        HarnessError: a metric returns something else than named figures, or names one as another does.
+    """
     found: dict[str, Any] = {}
     for metric in metrics:
-        found |= metric.compute(outcome)
+        # A copy: what a metric changes would be in the figures of the others, and in the results of each image.
+        made: Any = metric.compute(copied(outcome))
+        who = named("metric", metric)
+        if not isinstance(made, Mapping):
+            raise HarnessError(f"{who} returned a {type(made).__name__}; valid: a dict of named figures")
+        for name, figure in made.items():
+            if not (isinstance(name, str) and name.strip() and name.isprintable()):
+                raise HarnessError(f"{who} names a figure {name!r:.80}; valid: a text on one line")
+            if name in found or name in RESERVED:
+                raise HarnessError(f"{who} names a figure {name!r}, as another metric or a column of the table does")
+            if not _is_figure(figure):
+                raise HarnessError(f"{who}: {name} is {figure!r:.80}; valid: a number, None or a Rate")
+        found |= made
     return found
+
+
+def _is_figure(value: Any) -> bool:
+    if value is None or isinstance(value, Rate):
+        return True
+    if isinstance(value, Tensor | np.ndarray):
+        return value.ndim == 0 and not (isinstance(value, Tensor) and value.is_complex())
+    return isinstance(value, float | int | np.number)
+
+
+def copied(value: Any) -> Any:
+    """The same with tensors of its own, in data classes, mappings and tuples of these."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: copied(getattr(value, each.name)) for each in fields(value)})
+    if isinstance(value, Mapping):
+        return {key: copied(inner) for key, inner in value.items()}
+    if isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
+        return tuple(copied(each) for each in value)
+    return value

@@ -1,39 +1,32 @@
-"""Isolates results from global state: random generators, the settings of torch, and where a relative path leads."""
+"""Isolates results from global state: random generators, the settings of torch, and those of the process."""
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
+
+from robustbench_med.plugins.calls import process_kept
 
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
     """Restore torch's settings, so that a library that changes them does not affect the next result.
 
-    Also the working directory, since the folder of results may be a relative path, the limit of recursion, and the
-    streams that are printed to.
+    Also what `process_kept` restores.
     """
-    folder, limit, streams = _here(), sys.getrecursionlimit(), (sys.stdout, sys.stderr)
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     grad, warn_only = torch.is_grad_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     products = torch.get_float32_matmul_precision()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     try:
-        yield
+        with process_kept():
+            yield
     finally:
-        if sys.getrecursionlimit() != limit:
-            sys.setrecursionlimit(limit)
-        sys.stdout, sys.stderr = streams
-        if folder is not None and _here() != folder:
-            os.chdir(folder)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         if torch.get_num_threads() != threads:
@@ -46,13 +39,6 @@ def settings_kept() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
         torch.set_float32_matmul_precision(products)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-
-
-def _here() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # it was removed
-        return None
 
 
 @contextmanager

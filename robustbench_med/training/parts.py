@@ -25,8 +25,10 @@ from robustbench_med.files.provenance import versions
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.defense import Part, Purifier, System
 from robustbench_med.interfaces.training import Classifier, Learner, Strategy, TrainJob
+from robustbench_med.plugins.calls import named, process_kept
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
+from robustbench_med.training.federated import check_federated
 
 #: Folders of trained parts, by name.
 Folders = dict[str, Path]
@@ -105,7 +107,9 @@ def _federate(
     # Initial weights come from the global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
-        federated = strategy.train(build, task.split.by_site(), job)
+        with process_kept():
+            federated = strategy.train(build, task.split.by_site(), job)
+    check_federated(federated, named("strategy", strategy), set(task.split.sites))
     save_state(draft / f"{task.name}.safetensors", federated.shared, federated.exact)
     for client, state in federated.personal.items():
         if state:
@@ -145,7 +149,9 @@ def _train_module(task: PartJob, draft: Path) -> Any:
             for client, own in sites.items():
                 fitted, mine = made.unfitted(name, client), personal(name, client)
                 learned = made.learned(name, client)
-                metrics.setdefault("clients", {})[client] = fitted.fit(own, _needed(part, made, client), job)
+                system = _needed(part, made, client)
+                with process_kept():
+                    metrics.setdefault("clients", {})[client] = fitted.fit(own, system, job)
                 # The state that clients share is stored once.
                 kept = made.states.state(mine) if made.states.has(mine) else {}
                 new = {key: value for key, value in fitted.state_dict().items() if key not in learned}

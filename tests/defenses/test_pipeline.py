@@ -87,7 +87,7 @@ def test_a_detector_that_gives_no_score_for_each_image_is_named(
     monkeypatch: pytest.MonkeyPatch, made: object, told: str
 ) -> None:
     monkeypatch.setattr(Brightness, "score", lambda *_: made)
-    with pytest.raises(HarnessError, match=f"detector Brightness returned {told} for 4 images, not a score for each"):
+    with pytest.raises(HarnessError, match=rf"detector Brightness \(.*\) returned {told} for 4 images, "):
         full().score(images(4), rng(4))
 
 
@@ -101,5 +101,5 @@ def test_a_purifier_that_returns_other_images_is_named(
     monkeypatch: pytest.MonkeyPatch, made: object, told: str
 ) -> None:
     monkeypatch.setattr(Noisy, "purify", lambda *_: made)
-    with pytest.raises(HarnessError, match=f"purifier Noisy returned {told} for images of "):
+    with pytest.raises(HarnessError, match=rf"purifier Noisy \(.*\) returned {told} for "):
         full().treat(images(32), rng(32))

@@ -119,7 +119,16 @@ def label_of(
 
 
 def refuse_ids(labels: Sequence[str], task: Task, where: str) -> None:
-    """Raise `DataError` where labels are ids or measurements: most classes, or all findings, are those of one image."""
+    """Raise `DataError` where labels are ids or measurements: most classes, or all findings, are those of one image.
+
+    Numbers of which some are not whole are measurements, too, unless they are grades of an ordinal task.
+    """
+    if task == "multi-class" and (broken := _broken_numbers(set(labels))):
+        raise DataError(
+            f"{where} holds numbers that are not whole ({', '.join(broken[:3])}, ...), {len(set(labels))} different "
+            "ones, as a measurement does; name the column of the label, label=COLUMN, or if they are classes, the "
+            "classes to use, classes=NAME+NAME; grades of a scale are task=ordinal"
+        )
     several = task == "multi-label"
     counts = Counter(name for label in labels for name in (findings_of(label) if several else (label,)))
     single = [name for name, count in counts.items() if count == 1]
@@ -129,6 +138,15 @@ def refuse_ids(labels: Sequence[str], task: Task, where: str) -> None:
             f"only ({', '.join(map(repr, single[:3]))}, ...), as an id or a measurement does; name the column of the "
             "label, label=COLUMN, or the classes to use, classes=NAME+NAME"
         )
+
+
+def _broken_numbers(names: Iterable[str]) -> list[str]:
+    """Those that are not whole, where all names are numbers; none where one of them is no number."""
+    try:
+        values = {name: float(name.replace(",", ".")) for name in names}
+    except ValueError:
+        return []
+    return sorted((name for name, value in values.items() if not value.is_integer()), key=lambda name: values[name])
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -138,3 +138,24 @@ def test_ids_and_measurements_are_no_labels(tmp_path: Path, task: str) -> None:
     assert str(checked.value) == str(caught.value)
     assert Table(Table.Params(label="age", classes=("20", "21")), folder).class_names == ("20", "21"), "asked for"
     assert Table(Table.Params(), folder).card().classes == ("0", "1")
+
+
+@pytest.mark.parametrize("point", [".", ","])
+def test_measurements_that_repeat_are_no_classes_unless_they_are_named(tmp_path: Path, point: str) -> None:
+    folder = _columns(tmp_path, 24)
+    values = [("4.0", "4.5", "5.0")[at % 3].replace(".", point) for at in range(24)]
+    rows = [f"{at}.png;{value}" for at, value in enumerate(values)]
+    (folder / "x.csv").write_text("image;size_mm\n" + "\n".join(rows), encoding="utf-8")
+    message = rf"column 'size_mm' of table .* holds numbers that are not whole \(4\{point}5, \.\.\.\), 3 different ones"
+    with pytest.raises(DataError, match=message):
+        Table(Table.Params(label="size_mm"), folder).card()
+    named = Table.Params(label="size_mm", classes=tuple(dict.fromkeys(values)))
+    assert len(Table(named, folder).card().classes) == 3
+    assert len(Table(Table.Params(label="size_mm", task="ordinal"), folder).card().classes) == 3
+
+
+def test_whole_numbers_with_a_point_are_classes(tmp_path: Path) -> None:
+    folder = _columns(tmp_path, 24)
+    rows = [f"{at}.png,{at % 2}.0" for at in range(24)]
+    (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
+    assert Table(Table.Params(), folder).card().classes == ("0.0", "1.0")

@@ -1,0 +1,45 @@
+"""Calls of the code of a plugin: what they may not change outlives none of them, and no message goes unnamed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """Within the block the code of a plugin runs; what it changes of the process does not outlive it.
+
+    Restored are the working directory, since the folder of results may be a relative path, the limit of recursion and
+    the standard streams. Within the block standard output is standard error: what a part prints would be among the
+    results, which programs read.
+    """
+    folder, limit, streams = _here(), sys.getrecursionlimit(), (sys.stdout, sys.stderr)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        if sys.getrecursionlimit() != limit:
+            sys.setrecursionlimit(limit)
+        if folder is not None and _here() != folder:
+            os.chdir(folder)
+
+
+def _here() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return None
+
+
+def named(kind: str, component: Any) -> str:
+    """A component as messages name it: ``purifier 'blur' (my_plugin:Blur)``, or ``classifier Net (my_plugin)``."""
+    cls, name = type(component), getattr(component, "spec_name", "")
+    if not name:
+        return f"{kind} {cls.__name__} ({cls.__module__})"
+    return f"{kind} {name!r} ({cls.__module__}:{cls.__qualname__})"

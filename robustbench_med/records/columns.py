@@ -1,0 +1,11 @@
+"""The columns of a table of records that are no figures of metrics."""
+
+from __future__ import annotations
+
+#: The first columns of every table.
+HEAD = (
+    *("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition"),
+    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "patients", "seed"),
+)
+#: Names that no figure may have: its column would take the place of one of these.
+RESERVED = frozenset({*HEAD, "reason", "worst_client", "seconds", "cell_id"})
