@@ -143,7 +143,7 @@ def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[
 
 
 def _as_text(value: Any) -> Any:
-    """A value of a recipe file as the command line has it: a cell's id is made of it, and a record asks for it again."""
+    """A value of a recipe file as the command line has it: ids of cells are made of it, and records hold it."""
     named = not isinstance(value, Mapping) or "name" in value
     return unbracket(_bracketed(_text(value))) if named else value  # without a name it is refused where it is read
 

@@ -40,7 +40,7 @@ def test_a_recipe_file_is_what_the_command_line_says_and_what_a_record_asks_for(
         'purifier = {name = "median", radius = 1}\nfpr = 0.1\n'
     )
     read = parse(str(file))
-    line = "model=resnet,strategy=[fedavg:rounds=1],detector=[mae:passes=2,seal=true],purifier=[median:radius=1],fpr=0.1"
-    assert read == parse(f"recipe:{line}")
+    parts = "detector=[mae:passes=2,seal=true],purifier=[median:radius=1]"
+    assert read == parse(f"recipe:model=resnet,strategy=[fedavg:rounds=1],{parts},fpr=0.1")
     assert reference({"name": "recipe", **read.params}, "defense") == read
     assert parse(f"{file}:fpr=0.2").params["fpr"] == "0.2"

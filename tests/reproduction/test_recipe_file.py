@@ -29,11 +29,14 @@ def test_a_recipe_file_can_be_verified_and_submitted(tmp_path: Path, monkeypatch
         assert done.exit_code == 0, done.output
         return done.output
 
-    run = ("run", "--train", "--defense", "mine.toml", "--eps", "1/50", "--surrogate", "bare", "--access", "ladder:quick")
-    rbmed(*run, "--dataset", "stripes", "--baseline", "bare", "--out", "mine")  # with the baseline, which is not submitted
+    ladder = ("--eps", "1/50", "--surrogate", "bare", "--access", "ladder:quick")
+    run = ("run", "--train", "--defense", "mine.toml", *ladder)
+    rbmed(*run, "--dataset", "stripes", "--baseline", "bare", "--out", "mine")
     # Of other test images, and so newer weights that are the same.
     rbmed(*run, "--baseline", "", "--dataset", "stripes:test=16", "--out", "other")
     assert "2 of 2 cells are verified" in rbmed("verify", "mine")
     done = rbmed("submit", "mine", "--defense", "mine.toml", "--paper", "https://example.org", "--root", "empty")
     assert "submission/mine.json" in done.replace("\n", "")
-    assert Path("submission/mine.json").read_text().count('"cell_id"') == 2  # a record and its images
+    assert (
+        Path("submission/mine.json").read_text().count('"cell_id"') == 2
+    )  # a record and its images, not the baseline's
