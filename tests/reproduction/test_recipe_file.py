@@ -39,4 +39,4 @@ def test_a_recipe_file_can_be_verified_and_submitted(tmp_path: Path, monkeypatch
     assert "submission/mine.json" in done.replace("\n", "")
     assert (
         Path("submission/mine.json").read_text().count('"cell_id"') == 2
-    )  # a record and its images, not the baseline's
+    )  # a record and its images
