@@ -37,6 +37,4 @@ def test_a_recipe_file_can_be_verified_and_submitted(tmp_path: Path, monkeypatch
     assert "2 of 2 cells are verified" in rbmed("verify", "mine")
     done = rbmed("submit", "mine", "--defense", "mine.toml", "--paper", "https://example.org", "--root", "empty")
     assert "submission/mine.json" in done.replace("\n", "")
-    assert (
-        Path("submission/mine.json").read_text().count('"cell_id"') == 2
-    )  # a record and its images
+    assert Path("submission/mine.json").read_text().count('"cell_id"') == 2  # a record and its images
