@@ -87,14 +87,21 @@ def search(
 
 
 def with_digest(resolved: ResolvedDefense, card: DataCard, digest: str) -> Path | None:
-    """The folder of the weights that have this digest: of the defense, of others on the data set, from the hub."""
+    """The folder of the weights that have this digest: of the defense, of others on the data set, from the hub.
+
+    Trainings on data that differ in calibration or test images only make the same weights: the folder of this very
+    training comes first, since the others are refused later.
+    """
+    wanted, found = resolved.training_keys(card), []
     places = [*(home() / "artifacts").glob(f"*-{card.name}-*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
     places += (home() / "hub").glob(f"*/*/{MANIFEST}")
     for folder in dict.fromkeys([*_candidates(resolved, card), *(path.parent for path in sorted(places))]):
         with suppress(WeightsError):
-            if digest_of(read_manifest(folder)["files"]) == digest:
-                return folder
-    return None
+            manifest = read_manifest(folder)
+            if digest_of(manifest["files"]) == digest:
+                keys = manifest.get("training_keys", {})
+                found.append((any(keys.get(part) != key for part, key in wanted.items()), folder))
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def seeds_of(resolved: ResolvedDefense, card: DataCard) -> list[int]:

@@ -137,9 +137,15 @@ def expand(name: str, params: Mapping[str, Any], first: str) -> tuple[str, dict[
     if kind == "recipe":
         from robustbench_med.files.toml_file import read
 
-        return kind, {**read(Path(name)), **params}
+        return kind, {**{key: _as_text(value) for key, value in read(Path(name)).items()}, **params}
     named = {("build" if key == first and kind == "pytorch" else key): value for key, value in params.items()}
     return kind, {"source": name, **named}
+
+
+def _as_text(value: Any) -> Any:
+    """A value of a recipe file as the command line has it: ids of cells are made of it, and records hold it."""
+    named = not isinstance(value, Mapping) or "name" in value
+    return unbracket(_bracketed(_text(value))) if named else value  # without a name it is refused where it is read
 
 
 def format_params(params: Mapping[str, Any]) -> str:

@@ -105,6 +105,7 @@ def test_what_is_there_already_is_refused(rbmed: Run) -> None:
     ("options", "message"),
     [
         (("--defense", "missing", *PAPER), "holds no measured cell of 'missing'; of: bare, guarded"),
+        (("--defense", "guarded:fpr=0.9", *PAPER), "holds no measured cell of 'guarded:fpr=0.9'; of: bare, guarded"),
         (("--defense", "guarded", "--paper", "javascript:alert(1)"), "give the address of a page"),
         (("--defense", "guarded", *PAPER, "--name", "../x"), "use small letters"),
     ],

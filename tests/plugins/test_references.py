@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from robustbench_med.grid.options import reference
 from robustbench_med.plugins.references import format_ref, parse, without_shared_params
 
 
@@ -28,3 +31,16 @@ def test_what_is_left_can_be_read_back() -> None:
     names = ["u:model=moe,s=[f:rounds=8,adversarial=[pgd:steps=3]]", "u:s=[g:rounds=8,adversarial=[pgd:steps=3]]"]
     for name in without_shared_params(names)[0]:
         assert format_ref(parse(name)) == name
+
+
+def test_a_recipe_file_is_what_the_command_line_says_and_what_a_record_asks_for(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'model = "resnet"\nstrategy = "fedavg:rounds=1"\ndetector = {name = "mae", passes = 2, seal = true}\n'
+        'purifier = {name = "median", radius = 1}\nfpr = 0.1\n'
+    )
+    read = parse(str(file))
+    parts = "detector=[mae:passes=2,seal=true],purifier=[median:radius=1]"
+    assert read == parse(f"recipe:model=resnet,strategy=[fedavg:rounds=1],{parts},fpr=0.1")
+    assert reference({"name": "recipe", **read.params}, "defense") == read
+    assert parse(f"{file}:fpr=0.2").params["fpr"] == "0.2"

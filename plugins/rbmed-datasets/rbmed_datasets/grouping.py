@@ -117,7 +117,10 @@ def _chain(ids: Sequence[str]) -> NDArray[np.int64]:
 
 def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.int64], params: GroupingParams) -> str:
     sizes, count = np.bincount(unit), len(pictures.names)
-    grouped = f"{int(sizes[sizes > 1].sum())} images in {int((sizes > 1).sum())} groups, the largest of {sizes.max()}"
+    alike = sizes[sizes > 1]
+    grouped = "none found"
+    if len(alike):
+        grouped = f"{alike.sum()} images in {len(alike)} groups, the largest of {alike.max()}"
     twins = f"near-duplicates (correlation > {params.near_duplicate_threshold:g} at {THUMBNAIL} px)"
     if pictures.patients is not None:
         who = np.unique(np.asarray(pictures.patients), return_inverse=True)[1]
@@ -133,7 +136,8 @@ def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.i
     chained = "; they are chained into few large groups, so a higher value is better" if sizes.max() > count / 5 else ""
     return (
         f"{count} images; no patient ids, so images with a correlation > {params.similar:g} at {THUMBNAIL} px are "
-        f"treated as one patient's: {len(sizes)} groups, {grouped}{chained}. A patient may still be in several: {ways}"
+        f"treated as one patient's, {len(sizes)} in all: {grouped}{chained}. A patient may still be in "
+        f"several splits: {ways}"
     )
 
 

@@ -76,10 +76,10 @@ def test_similar_images_can_stand_for_a_patient(tmp_path: Path, class_folders: W
         values = np.asarray(Image.open(root / "no" / f"no{number}.png")).astype(float)
         changed = (values + noise.normal(0, 25, values.shape)).clip(0, 255).astype(np.uint8)
         Image.fromarray(changed).save(root / "no" / f"no{number}b.png")
-    assert "0 images in 0 groups" in make(root).card().notes[0]
+    assert "are kept together: none found" in make(root).card().notes[0]
     assert "similar=0.9" in make(root).card().notes[0]
     found = make(root, similar=0.9).card().notes[0]
-    assert "24 groups, 12 images in 6 groups, the largest of 2" in found
+    assert "one patient's, 24 in all: 12 images in 6 groups, the largest of 2" in found
     assert "chained" not in found
     one, other = (np.asarray(Image.open(root / "no" / f"no{at}.png")).astype(float) for at in (7, 8))
     for step in range(1, 9):  # from one image to another one

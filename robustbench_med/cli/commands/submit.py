@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @app.command(rich_help_panel=LEADERBOARD)
 def submit(
     results: Annotated[Path, typer.Argument(help="Folder of results, with its samples.")],
-    defense: Annotated[str, typer.Option(help="Name of the defense, as in the records.")],
+    defense: Annotated[str, typer.Option(help="The defense, as it was given to the run.")],
     paper: Annotated[str, typer.Option(help="URL of the paper: https://...")],
     cite: Annotated[str, typer.Option(help="Citation of the paper, such as 'Someone et al. 2026'. [its URL]")] = "",
     notes: Annotated[str, typer.Option(help="A note for readers, on one line.")] = "",
@@ -38,12 +38,12 @@ def submit(
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.ranking.boards import boards
     from robustbench_med.leaderboard.render import pull_request
-    from robustbench_med.leaderboard.sources.submission import checked_text, collect, write
+    from robustbench_med.leaderboard.sources.submission import checked_text, collect, default_name, write
 
     checked_text("--notes", notes)
     checked_text("--cite", cite)
     check_writable(target)
-    made = collect(results, name or defense, defense, Paper(cite or paper, paper), notes)
+    made = collect(results, name or default_name(defense), defense, Paper(cite or paper, paper), notes)
     there, splits = known(root)
     result = judged(made, there, splits, registry(plugin), data_root)
     show(result)

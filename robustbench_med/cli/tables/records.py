@@ -235,9 +235,12 @@ def left_out(record: Record) -> Iterator[str]:
 
 
 def warnings(records: Sequence[Record]) -> Iterator[str]:
-    """One line for each raised flag of the diagnostics, with what to try, and for each note on them."""
+    """One line for each raised flag of the diagnostics, with what to try, and for each note on them.
+
+    What is said of several records, of all folds for example, is said once, with all their names before it.
+    """
+    who: dict[str, list[str]] = {}
     for record in records:
-        for flag in record.diagnostics.flags:
-            yield f"{name_of(record)}: {flag}: {_meaning(flag)}"
-        for note in record.diagnostics.notes:
-            yield f"{name_of(record)}: {note}"
+        for said in (*(f"{flag}: {_meaning(flag)}" for flag in record.diagnostics.flags), *record.diagnostics.notes):
+            who.setdefault(said, []).append(name_of(record))
+    yield from (f"{'; '.join(dict.fromkeys(names))}: {said}" for said, names in who.items())

@@ -15,6 +15,7 @@ import pydantic
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import write_text
+from robustbench_med.files.redact import portable
 from robustbench_med.files.strict_json import strict_file
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
@@ -23,12 +24,13 @@ from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcomes_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.reading import reading
+from robustbench_med.plugins.references import PartRef, parse
 from robustbench_med.records.compare import changed
 from robustbench_med.records.folder import SAMPLES, open_results
 from robustbench_med.records.record import Record
 from robustbench_med.records.record import dumped as dumped_record
 from robustbench_med.records.record import parse as parse_record
-from robustbench_med.records.sections.base import Name
+from robustbench_med.records.sections.base import Name, formatted
 
 FORMAT = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -61,18 +63,31 @@ class Submission:
 def collect(out: Path, name: str, defense: str, paper: Paper, notes: str = "") -> Submission:
     """The submission that a folder of results makes; nothing is judged yet.
 
+    ``defense`` is named as for a run, also as a recipe file; parameters that are given have to be those of the records.
+
     Raises:
         BadParameter: name or link cannot be those of a submission.
         DataError: there are no results of the defense, or images do not give the figures of their record.
     """
     checked_name(name)
     checked_url(paper.url)
-    found = open_results(out)
-    own = tuple(r for r in found if r.defense.name == defense and r.status != "skipped" and r.role != "probe")
+    wanted, found = parse(defense), open_results(out)
+    measured = [record for record in found if record.status != "skipped" and record.role != "probe"]
+    own = tuple(record for record in measured if _is_of(record, wanted))
     if not own:
-        there = ", ".join(sorted({record.defense.name for record in found}))
+        there = ", ".join(sorted({formatted(record.defense) for record in measured})) or "none"
         raise DataError(f"{out} holds no measured cell of {defense!r}; of: {there}")
-    return Submission(name, defense, paper, notes, own, outcomes_of(own, out / SAMPLES))
+    return Submission(name, wanted.name, paper, notes, own, outcomes_of(own, out / SAMPLES))
+
+
+def _is_of(record: Record, wanted: PartRef) -> bool:
+    told, params = record.defense.params_passed, portable(dict(wanted.params))
+    return record.defense.name == wanted.name and all(told.get(key) == value for key, value in params.items())
+
+
+def default_name(defense: str) -> str:
+    """The name of a submission's file: that of the recipe file, or of the defense."""
+    return Path(defense).stem if Path(defense).suffix == ".toml" else parse(defense).name
 
 
 def checked_name(name: str) -> str:
