@@ -92,7 +92,8 @@ def with_digest(resolved: ResolvedDefense, card: DataCard, digest: str) -> Path 
     Trainings on data that differ in calibration or test images only make the same weights: the folder of this very
     training comes first, since the others are refused later.
     """
-    wanted, found = resolved.training_keys(card), []
+    wanted = resolved.training_keys(card)
+    found: list[tuple[bool, Path]] = []
     places = [*(home() / "artifacts").glob(f"*-{card.name}-*/{MANIFEST}"), *_shipped(resolved, f"*-{card.name}")]
     places += (home() / "hub").glob(f"*/*/{MANIFEST}")
     for folder in dict.fromkeys([*_candidates(resolved, card), *(path.parent for path in sorted(places))]):
