@@ -35,7 +35,7 @@ def checked_logits(logits: Any, classifier: nn.Module, images: int) -> Tensor:
 
 
 class Conduct:
-    """Collects on the device what the parts did to some images, and is asked once, so that nothing waits for it.
+    """Collects on the device what the parts did to some images, and reads it back once, when it is asked.
 
     Args:
         pipeline: the deployed system.
@@ -51,7 +51,7 @@ class Conduct:
         """See what detector and purifier did."""
         if self.pipeline.detector is not None:
             self._changed["detector"].append((treated.images != self.given).any())
-        if len(treated.rows):
+        if len(treated.rows) and self.pipeline.purifier is not None and self.pipeline.purifier.bounded:
             # What is not finite counts as a wrong answer (`NOT_FINITE`) and is no range.
             known = treated.copies.nan_to_num(0.5, 0.5, 0.5)
             self._ranges.append(torch.stack(known.aminmax()))
@@ -62,12 +62,15 @@ class Conduct:
 
     def check(self) -> None:
         """Raise `HarnessError` for what was seen."""
-        for kind, seen in self._changed.items():
-            if seen and bool(torch.stack(seen).any()):
+        seen = {kind: torch.stack(flags).any().float() for kind, flags in self._changed.items() if flags}
+        ranges = [bound.float() for bound in torch.stack(self._ranges).aminmax()] if self._ranges else []
+        told = torch.stack([*seen.values(), *ranges]).tolist() if seen else []
+        for kind, changed in zip(seen, told, strict=False):
+            if changed:
                 raise HarnessError(f"{named(kind, getattr(self.pipeline, kind))} {IN_PLACE}")
-        if self._ranges:
-            ranges = torch.stack(self._ranges)
-            low, high = float(ranges.min()), float(ranges.max())
-            if low < -ROUNDING or high > 1 + ROUNDING:
-                who = named("purifier", self.pipeline.purifier)
-                raise HarnessError(f"{who} returned values from {low:.4g} to {high:.4g}; valid: 0 to 1, so clamp them")
+        low, high = told[len(seen) :] or (0.0, 1.0)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise HarnessError(
+                f"{named('purifier', self.pipeline.purifier)} returned values from {low:.4g} to {high:.4g}; valid: "
+                "0 to 1, so clamp them, or say bounded = False in its class"
+            )

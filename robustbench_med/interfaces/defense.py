@@ -90,6 +90,7 @@ class Purifier(Part):
     Attributes:
         differentiable: `purify` has a useful gradient in ``x``; without one, only the rungs `bpda` and `query` apply.
         votes: copies of an image that are classified.
+        bounded: what it returns is in [0, 1], which is checked; False for one whose noise is not clamped.
         sigma: of a purifier for randomized smoothing, the standard deviation of its noise in pixel space: `purify`
             gives h(x + sigma * n) for one function h, whatever the strength, with n standard normal and fresh for each
             stream. `rbmed certify` relies on it. None for all others.
@@ -97,11 +98,12 @@ class Purifier(Part):
 
     differentiable: bool = True
     votes: int = 1
+    bounded: bool = True
     sigma: float | None = None
 
     @abstractmethod
     def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
-        """Return purified images like ``x``, in [0, 1], differentiable in ``x`` where the purifier is.
+        """Return purified images like ``x``, in [0, 1] if `bounded`, differentiable in ``x`` where the purifier is.
 
         Args:
             x: images (N, C, H, W) in [0, 1].

@@ -27,7 +27,7 @@ UP = (NET.weight[1] - NET.weight[0]).detach().sign().view(1, 1, 4, 4)
 class Shaking(Purifier):
     """Moves every image along the direction of the answer, by normal noise."""
 
-    stochastic = True
+    bounded, stochastic = False, True
 
     def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
         return x + 0.1 * rng.normal((len(x), 1, 1, 1)) * UP

@@ -95,7 +95,7 @@ def test_the_boundary_rung_evades_a_detector_that_compares_two_answers() -> None
 @pytest.mark.parametrize("sigma", [0.1, 0.3])
 def test_noise_hides_a_linear_classifier_only_as_far_as_it_must(sigma: float) -> None:
     class Gauss(Purifier):
-        stochastic = True
+        bounded, stochastic = False, True
 
         def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
             return x + sigma * rng.normal(tuple(x.shape))

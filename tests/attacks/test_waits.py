@@ -17,8 +17,8 @@ from robustbench_med.testing import PretendDevice
 
 #: Most waits per forward and backward pass. How many images are purified has to be read back; nothing else is.
 CEILINGS = {"oblivious": 0, "boundary": 0, "bpda": 1, "gate": 0, "full": 1, "query": 1, "transfer": 0, "insider": 0}
-#: A decision copies six results to the CPU.
-RESULTS = 6
+#: A decision copies six results to the CPU, and what its parts did to their images.
+RESULTS = 7
 
 
 def pipeline(gated: bool) -> Pipeline:

@@ -37,7 +37,8 @@ DATA = """
         def split(self, name):
             with self.progress.task("reading", 2) as task:
                 task.advance(2, "ok")
-            return rbmed.Split(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 1]), (name, name, "p"), ("b", "a", "a"))
+            who = (name, name, name + "-2")
+            return rbmed.Split(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 1]), who, ("b", "a", "a"))
 
         def check(self):
             return [f"{f} is empty" for f in sorted(self.root.glob("*.png")) if not f.stat().st_size]

@@ -45,6 +45,8 @@ class Threshold(Classifier):
 class Draws(Purifier):
     """Adds noise to the first pixel."""
 
+    bounded = False
+
     def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
         return x + 0.1 * rng.normal((len(x), 1, 1, 1))
 

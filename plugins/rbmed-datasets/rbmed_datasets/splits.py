@@ -165,7 +165,7 @@ def official(
         if homes.setdefault(patient, split) != split:
             raise DataError(
                 f"patient {patient!r} is in {homes[patient]} and in {split} of the official split; split by patient "
-                "instead (imagefolder: split=patient, table: split=-)"
+                "instead (imagefolder: split=patient and no test_folder, table: split=-)"
             )
     result = given.copy()
     if not (given == "calibration").any():
