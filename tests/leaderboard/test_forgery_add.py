@@ -194,3 +194,8 @@ def test_links_and_pipes_are_not_followed(root: Path, tmp_path: Path) -> None:
     code, said = added(root, results(tmp_path / "two", ladder_record("1", SAFE), NEW))
     assert (code, "outcomes is a symbolic link" in said) == (2, True), said
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["a.jsonl"]
+
+
+def test_names_with_their_distribution_are_added(root: Path, tmp_path: Path) -> None:
+    made = ladder_record("1", SAFE, name="Some-Lab.defenses/undefended")
+    assert added(root, results(tmp_path / "out", made, NEW))[0] == 0
