@@ -18,6 +18,8 @@ from robustbench_med.plugins.calls import process_kept
 
 #: Which images a split has, for short: sums of its bits, its labels, patients and sites.
 _Short = tuple[Any, ...]
+#: Numbers that are looked at in one go: a data set may fill half of the memory, and is not copied.
+AT_ONCE = 1 << 22
 
 
 class Checked(Dataset):
@@ -31,7 +33,8 @@ class Checked(Dataset):
     """
 
     def __init__(self, base: Dataset, label: str) -> None:
-        super().__init__(base.params, base.root, base.progress)
+        # A class of a plugin with a constructor of its own may lack what only this one would have set.
+        super().__init__(base.params, getattr(base, "root", None), getattr(base, "progress", None))
         self.spec_name, self.spec_revision, self.multi_label = base.spec_name, base.spec_revision, base.multi_label
         self.base, self.label = base, label
         self._card: DataCard | None = None
@@ -73,6 +76,10 @@ class Checked(Dataset):
                 )
         self._seen[name] = weakref.ref(split), short
         return split
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied, also to another process: no weak references, so that splits are read and checked again."""
+        return {**self.__dict__, "_seen": {}}
 
     def sites_of(self, split: str) -> tuple[str, ...]:
         """See `Dataset`; where the images have to be read for it, they are checked."""
@@ -162,7 +169,12 @@ def _tensor(
 
 def _values(images: Tensor) -> Iterator[str]:
     """A line where images are outside [0, 1]."""
-    low, high = (float(bound) for bound in images.aminmax())
+    low, high = torch.stack([torch.stack(part.aminmax()) for part in _parts(images)]).unbind(1)
+    yield from _range(float(low.min()), float(high.max()))
+
+
+def _range(low: float, high: float) -> Iterator[str]:
+    """A line where the lowest and highest value of images is outside [0, 1]."""
     if not (math.isfinite(low) and math.isfinite(high)):
         yield "has images with values that are not finite"
     elif low < 0 or high > 1:
@@ -177,7 +189,13 @@ def _whole(value: Any, least: int, most: float = float("inf")) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def _parts(images: Tensor) -> Iterator[Tensor]:
+    """All images, some at a time, each part contiguous."""
+    size = max(1, AT_ONCE // max(1, images[:1].numel()))
+    yield from (images[start : start + size].contiguous() for start in range(0, len(images), size))
+
+
 def _short(split: Split) -> _Short:
-    """Different for other images, as good as always: bits are summed, which takes no longer than reading them."""
-    bits = int(split.images.contiguous().view(torch.int32).sum()) if len(split) else 0
+    """Different for other images, as good as always: bits are summed modulo 2**32, as fast as they are read."""
+    bits = sum(int(part.view(torch.int32).sum(dtype=torch.int32)) for part in _parts(split.images)) if len(split) else 0
     return bits, tuple(split.labels.flatten().tolist()), split.patients, split.sites

@@ -34,6 +34,11 @@ def checked_logits(logits: Any, classifier: nn.Module, images: int) -> Tensor:
     )
 
 
+def altered(now: Tensor, given: Tensor) -> Tensor:
+    """Whether images are others than those that were given, bool (); what is not a number equals itself here."""
+    return ((now != given) & ~given.isnan()).any()
+
+
 class Conduct:
     """Collects on the device what the parts did to some images, and reads it back once, when it is asked.
 
@@ -50,7 +55,7 @@ class Conduct:
     def treated(self, treated: Treated) -> None:
         """See what detector and purifier did."""
         if self.pipeline.detector is not None:
-            self._changed["detector"].append((treated.images != self.given).any())
+            self._changed["detector"].append(altered(treated.images, self.given))
         if len(treated.rows) and self.pipeline.purifier is not None and self.pipeline.purifier.bounded:
             # What is not finite counts as a wrong answer (`NOT_FINITE`) and is no range.
             known = treated.copies.nan_to_num(0.5, 0.5, 0.5)
@@ -58,7 +63,7 @@ class Conduct:
 
     def answered(self, x: Tensor) -> None:
         """See what the classifier did to the images ``x`` that it was given."""
-        self._changed["classifier"].append((x != self.given).any())
+        self._changed["classifier"].append(altered(x, self.given))
 
     def check(self) -> None:
         """Raise `HarnessError` for what was seen."""

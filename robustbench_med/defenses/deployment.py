@@ -14,7 +14,7 @@ from robustbench_med.datasets.finding import asked as asked_about
 from robustbench_med.datasets.finding import finding_number
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
-from robustbench_med.defenses.conduct import IN_PLACE
+from robustbench_med.defenses.conduct import IN_PLACE, altered
 from robustbench_med.defenses.findings import OneFinding, Shifted, calibrated_thresholds
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.gates import alike, fix_gate, lowered, read_gates, too_few, write_gates
@@ -273,7 +273,7 @@ class Deployment:
             own = x.clone()  # on the CPU they are those of the data set
             with process_kept():
                 parts.append(pipeline.score(own, Stream.named("calibration", 0, ids)).cpu())
-            if not torch.equal(own, x):
+            if altered(own, x):
                 raise HarnessError(f"{named('detector', pipeline.detector)} {IN_PLACE}")
         return torch.cat(parts)
 

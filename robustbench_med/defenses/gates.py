@@ -60,7 +60,8 @@ def conformal_rank(images: int, fpr: float) -> int:
 
 def alike(one: Gate, two: Gate) -> bool:
     """Whether two gates were fixed on the same images, perhaps on different machines."""
-    most = ELSEWHERE * max(two.high - two.low, 1e-12)
+    # Where all clean images have the same score, what is left is rounding.
+    most = max(ELSEWHERE * (two.high - two.low), 1e-6 * max(abs(two.low), abs(two.high)), 1e-12)
     bounds = ((one.threshold, two.threshold), (one.low, two.low), (one.high, two.high))
     return one.absent == two.absent and all(abs(first - second) <= most for first, second in bounds)
 

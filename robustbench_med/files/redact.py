@@ -76,7 +76,7 @@ def command_line(argv: list[str]) -> str | None:
     """The ``rbmed`` command line with shortened paths; None for another program."""
     if not argv or Path(argv[0]).name not in ("rbmed", "rbmed.exe", "__main__.py"):
         return None
-    text = line(" ".join(["rbmed", *(_quoted(_argument(word)) for word in argv[1:])]))
+    text = line(" ".join(["rbmed", *(_quoted(line(_argument(word))) for word in argv[1:])]))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + GONE
 
 
@@ -90,7 +90,9 @@ def _argument(word: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    return f"'{word}'" if re.search(r"[\s'\"$`\\;&|<>()*?]", word) or not word else word
+    """A word as a shell reads it back."""
+    special = re.search(r"[\s'\"$`\\;&|<>()*?]", word) or not word
+    return "'" + word.replace("'", r"'\''") + "'" if special else word
 
 
 def _short(path: str) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+#: The standard streams as each open block found them, with the thread that it is in.
+_OPEN: list[tuple[int, tuple[Any, Any]]] = []
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -16,18 +21,32 @@ def process_kept() -> Iterator[None]:
 
     Restored are the working directory, since the folder of results may be a relative path, the limit of recursion and
     the standard streams. Within the block standard output is standard error: what a part prints would be among the
-    results, which programs read.
+    results, which programs read. After the last block they are as before the first, also where threads overlap.
     """
-    folder, limit, streams = _here(), sys.getrecursionlimit(), (sys.stdout, sys.stderr)
-    sys.stdout = sys.stderr
+    folder, limit = _here(), sys.getrecursionlimit()
+    with _LOCK:
+        streams = _streams()
+        block = (threading.get_ident(), streams)
+        _OPEN.append(block)
+        sys.stdout = streams[1]
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = streams
+        with _LOCK:
+            _OPEN.remove(block)
+            sys.stdout, sys.stderr = streams
         if sys.getrecursionlimit() != limit:
             sys.setrecursionlimit(limit)
         if folder is not None and _here() != folder:
             os.chdir(folder)
+
+
+def _streams() -> tuple[Any, Any]:
+    """The standard streams; in the first block of a thread those of before the blocks of others."""
+    here = threading.get_ident()
+    others = [streams for thread, streams in _OPEN if thread != here]
+    first = all(thread != here for thread, _ in _OPEN)
+    return others[0] if others and first else (sys.stdout, sys.stderr)
 
 
 def _here() -> Path | None:

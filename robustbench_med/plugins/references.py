@@ -192,11 +192,21 @@ def _without(name: str, items: set[str]) -> str:
 def _text(value: Any) -> str:
     """A parameter's value as text; lists, tables and booleans come from TOML and from Python."""
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(_item(_text(each)) for each in value)}]"
     if isinstance(value, Mapping) and "name" in value:
         params = format_params({name: item for name, item in value.items() if name != "name"})
         return f"{value['name']}:{params}" if params else str(value["name"])
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _item(value: str) -> str:
+    """An item of a list in brackets if a comma in it would otherwise end it: ``[median:radius=2,passes=3]``."""
+    depth = 0
+    for char in value:
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth <= 0:
+            return f"[{value}]"
+    return value
 
 
 def _bracketed(value: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,3 +154,33 @@ def test_a_data_set_is_checked_by_whichever_way_it_is_opened(toys: Registry, mon
     monkeypatch.setattr(toys.load("dataset", "stripes"), "card", lambda self: None)
     with pytest.raises(DataError, match=r"^dataset 'stripes' \(toy_plugin 0\+\w+\): its card is a NoneType"):
         open_dataset(toys, PartRef("stripes")).card()
+
+
+def test_images_may_lie_in_memory_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustbench_med.datasets.checked.AT_ONCE", 100)
+    last: Callable[[Any], Any] = images(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
+    made = checked(split=last)
+    assert torch.equal(made.split("test").images, made.split("test").images)
+    late = checked(split=images(lambda x: torch.cat([x[:-1], x[-1:] + 1])))
+    with pytest.raises(DataError, match="images with values from"):
+        late.split("test")
+    number = iter(range(9))
+    moved = checked(split=images(lambda x: torch.cat([x[:-1], x[-1:] * (1 - 0.1 * next(number))])))
+    moved.split("test")
+    with pytest.raises(DataError, match="other images, labels or patients than before"):
+        moved.split("test")
+
+
+class OwnConstructor(Stripes):
+    """A class that keeps its parameters only, as many do."""
+
+    def __init__(self, params: Any = None, root: Path | None = None, progress: Any = None) -> None:
+        self.params = params or self.Params()
+
+
+def test_a_data_set_with_a_constructor_of_its_own_is_read_and_copied() -> None:
+    made = Checked(OwnConstructor(), "dataset 'stripes' (mine 1.0)")
+    before = made.split("test")
+    other = pickle.loads(pickle.dumps(made))  # noqa: S301 -- as for the worker of a loader
+    assert torch.equal(other.split("test").images, before.images)
+    assert torch.equal(copy.deepcopy(made).split("test").images, before.images)

@@ -127,3 +127,14 @@ MODEL, STRATEGY = PartRef("linear"), PartRef("pooled")
 def test_a_recipe_that_is_none_is_refused(recipe: Any, told: str) -> None:
     with pytest.raises(BadParameter, match=f"^defense 'mine': its recipe {told}"):
         checked_recipe(recipe, "defense 'mine'")
+
+
+def test_images_that_are_not_finite_change_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide(images(8) * torch.nan)
+    broken = images(8)
+    broken[0, 0, 0, 0] = torch.nan
+    decide(broken)
+    before: Any = Linear.forward
+    monkeypatch.setattr(Linear, "forward", lambda self, x: before(self, x.mul_(0.5)))
+    with pytest.raises(HarnessError, match="changes its images in place"):
+        Pipeline(Linear()).decide(broken, Stream.named("scoring", 0, torch.arange(8)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_med.files.redact import command_line, portable, redacted
+from robustbench_med.leaderboard.sources.forms import is_own_command
 
 NAMES = st.text("abcdefgh0123_-", min_size=1, max_size=8)
 
@@ -116,3 +118,14 @@ def test_reasons_in_records_are_redacted() -> None:
     made = record(status="failed", reason="OSError: /srv/anna/data/a.png", rungs=[left])
     assert made.reason == "OSError: …/a.png"
     assert made.rungs[0].reason == "no weights in …/x; train them"
+
+
+@pytest.mark.parametrize(
+    "word", ["it's.toml", "'", "''", "a 'b' c;d", "\\", "x\u200cy", "y z" * 400, "'" * 999, "a'b" * 330]
+)
+def test_a_command_with_quotes_is_read_back_by_a_shell_and_is_one_of_ours(word: str) -> None:
+    shown = command_line(["rbmed", "run", word])
+    assert shown is not None
+    assert is_own_command(shown)
+    if len(shown) < 1000:
+        assert shlex.split(shown) == ["rbmed", "run", word.replace("\u200c", "\\u200c")]

@@ -189,8 +189,16 @@ def test_links_and_pipes_are_not_followed(root: Path, tmp_path: Path) -> None:
     file.unlink()
     os.mkfifo(file)
     assert "it is a folder, a device or a link to nothing" in added(root, out)[1]
+    (out / "samples").rename(tmp_path / "disk")
+    (out / "samples").symlink_to(tmp_path / "disk")
+    assert "out/samples is a symbolic link" in added(root, out)[1].replace("\n", "")
     (root / "outcomes").rename(tmp_path / "elsewhere")
     (root / "outcomes").symlink_to(tmp_path / "elsewhere")
     code, said = added(root, results(tmp_path / "two", ladder_record("1", SAFE), NEW))
     assert (code, "outcomes is a symbolic link" in said) == (2, True), said
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["a.jsonl"]
+
+
+def test_names_with_their_distribution_are_added(root: Path, tmp_path: Path) -> None:
+    made = ladder_record("1", SAFE, name="Some-Lab.defenses/undefended")
+    assert added(root, results(tmp_path / "out", made, NEW))[0] == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_med.grid.options import reference
-from robustbench_med.plugins.references import format_ref, parse, without_shared_params
+from robustbench_med.plugins.references import PartRef, format_ref, parse, split_list, unbracket, without_shared_params
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_a_recipe_file_is_what_the_command_line_says_and_what_a_record_asks_for(
     assert read == parse(f"recipe:model=resnet,strategy=[fedavg:rounds=1],{parts},fpr=0.1")
     assert reference({"name": "recipe", **read.params}, "defense") == read
     assert parse(f"{file}:fpr=0.2").params["fpr"] == "0.2"
+
+
+def test_parts_in_a_list_of_a_recipe_file_keep_their_parameters(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'purifier = {name = "ensemble", purifiers = [{name = "tv", steps = 5, weight = 0.1}, '
+        '"jpeg:a=1,b=2", "clamp"]}\n'
+        "[model]\nname = 'mlp'\nwidths = [[64, 32], [8]]\n"
+    )
+    read = parse(str(file))
+    assert read.params["purifier"] == "ensemble:purifiers=[[[tv:steps=5,weight=0.1],[jpeg:a=1,b=2],clamp]]"
+    assert read.params["model"] == "mlp:widths=[[[64,32],[8]]]"
+    inner = parse(read.params["purifier"]).params["purifiers"]
+    assert [parse(unbracket(each)) for each in split_list(unbracket(inner))] == [
+        PartRef("tv", {"steps": "5", "weight": "0.1"}),
+        PartRef("jpeg", {"a": "1", "b": "2"}),
+        PartRef("clamp"),
+    ]
+    assert parse(format_ref(read)) == read

@@ -28,8 +28,8 @@ def outcome_of(record: Record, samples: Path) -> ImageResults | None:
             link, or none.
     """
     path = samples / f"{record.cell_id}.parquet"
-    if path.is_symlink() or samples.is_symlink():
-        raise DataError(f"{path} is a symbolic link; results are read from real files only")
+    if link := next((each for each in (samples, path) if each.is_symlink()), None):
+        raise DataError(f"{link} is a symbolic link; results are read from real files only, so put a copy in its place")
     if not is_there(path, "per-image results"):
         return None
     outcome = from_samples(path)

@@ -14,10 +14,10 @@ from robustbench_med.errors import BadParameter
 from robustbench_med.files.hub_name import hub_name
 from robustbench_med.records.record import Record
 
-#: As plugins may call components: no letter of another script looks like one of these.
-_COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]*")
+#: As plugins may call components, perhaps after their distribution: no letter of another script looks like these.
+_COMPONENT = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*")
 #: What quotes keep from the shell; a long command may be cut off within them.
-_QUOTED = re.compile(r"'[^']*(?:'|…$)|\\'")
+_QUOTED = re.compile(r"'[^']*(?:'|…$)|\\(?:'|…$)")
 #: Letters that end a command, begin another, or put its output into this one.
 _SHELL = re.compile(r"[;&|<>()$`\"\\']")
 
