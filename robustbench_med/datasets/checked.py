@@ -169,12 +169,8 @@ def _tensor(
 
 def _values(images: Tensor) -> Iterator[str]:
     """A line where images are outside [0, 1]."""
-    low, high = torch.stack([torch.stack(part.aminmax()) for part in _parts(images)]).unbind(1)
-    yield from _range(float(low.min()), float(high.max()))
-
-
-def _range(low: float, high: float) -> Iterator[str]:
-    """A line where the lowest and highest value of images is outside [0, 1]."""
+    lowest, highest = torch.stack([torch.stack(part.aminmax()) for part in _parts(images)]).unbind(1)
+    low, high = float(lowest.min()), float(highest.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         yield "has images with values that are not finite"
     elif low < 0 or high > 1:
