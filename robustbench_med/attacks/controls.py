@@ -44,6 +44,7 @@ class Controls:
         withstood: those of them that the attack never got wrong on its own target model.
         weights: tensors of the deployed system with values that are not finite.
         absent: classes without a calibration image, over the clients.
+        blocked: clients whose detector gives no gradient to a rung that follows it.
         again: full diagnostics only: per variation, images and those on which the system was robust.
         notes: controls that could not be run, and what was found in detail.
     """
@@ -58,6 +59,7 @@ class Controls:
     withstood: int = 0
     weights: int = 0
     absent: int = 0
+    blocked: int = 0
     again: dict[str, tuple[int, float]] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -136,6 +138,10 @@ def _check_system(
         found.absent = len(gate.absent)
         site = split.sites[0] if len(split) else "a client"
         found.notes.append(f"no calibration image of class {', '.join(map(str, gate.absent))} at {site}")
+    if sanity.gate_without_gradient(pipeline, split, index, settings):
+        found.blocked = 1
+        who = type(pipeline.detector).__name__
+        found.notes.append(f"the score of detector {who} gives no gradient: the rung full does not lower it")
     if not pipeline.classifier.stochastic and len(split) > 1:
         compared = sanity.compare_batches(pipeline, split, index, settings)
         found.batches, found.batch_dependent = compared.images, compared.dependent

@@ -92,7 +92,7 @@ def _raised(
     flags = {
         "zero-gradients": above("zero_gradients", 0.05),
         "undefined-gradients": above("undefined_gradients", 0.0),
-        "no-gradient": any("no gradient" in rung.reason for rung in outcome.rungs),
+        "no-gradient": controls.blocked > 0 or any("no gradient" in rung.reason for rung in outcome.rungs),
         "loss-not-rising": above("loss_not_rising", 0.1),
         "survives-huge-eps": controls.withstood > 0,
         # At least three images and 3 %: rounding and chance do less.

@@ -8,7 +8,8 @@ FLAGS = {
     "try apgd:loss=margin, --access bpda or square",
     "undefined-gradients": "some gradients were not finite and were set to 0; look for roots, logarithms or divisions "
     "at 0 in the model",
-    "no-gradient": "a rung could not run because a part gives no gradient; the ladder is incomplete there",
+    "no-gradient": "a part gives no gradient, so that a rung could not run, or could not lower the detector's score; "
+    "robust accuracy is an upper bound that may be far too high: try --access query, or a detector with a gradient",
     "loss-not-rising": "for many images the attack never raised its loss; try more steps, restarts, or another loss",
     "survives-huge-eps": "images were robust to the attack at an eps that allows any image: the attack does not work "
     "here, so its robust accuracy means nothing; try square, hopskipjump or --access ladder:full",

@@ -55,6 +55,18 @@ def bad_tensors(pipeline: Pipeline) -> list[str]:
     return bad + [name for name, tensor in pipeline.named_buffers() if tensor.isnan().any()]
 
 
+def gate_without_gradient(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> bool:
+    """Whether a rung needs the gradient of a detector's score that has none; looked at on one image."""
+    if pipeline.detector is None or pipeline.gate is None or not len(split):
+        return False
+    if not any(rung.access == "full" and rung.follows_gradient for rung in settings.rungs):
+        return False
+    x = split.images[:1].to(settings.device).requires_grad_()
+    stream = Stream.named("controls", settings.seed, index[:1].to(settings.device))
+    with torch.enable_grad(), isolated(seed_of(settings.seed, "controls")):
+        return not pipeline.score(x, stream).requires_grad
+
+
 def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Compared:
     """Answer some images together, again, in reverse order, and alone, with the same noise for each image.
 

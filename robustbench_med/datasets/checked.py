@@ -134,7 +134,7 @@ def split_faults(split: Any, card: DataCard) -> Iterator[str]:
     if len(set(counts.values())) > 1:
         yield f"has {', '.join(f'{count} {name}' for name, count in counts.items())}, not equally many"
     if number:
-        yield from _values(split.images)
+        yield from _values("images", split.images)
         top = 1 if card.task == "multi-label" else len(card.classes) - 1
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high > top:
@@ -143,6 +143,8 @@ def split_faults(split: Any, card: DataCard) -> Iterator[str]:
         yield from _tensor("masks", split.masks, torch.bool, (1, *shape[1:]), number)
     if split.counterfactuals is not None:
         yield from _tensor("counterfactuals", split.counterfactuals, torch.float32, shape, number)
+        if number:
+            yield from _values("counterfactuals", split.counterfactuals)
     for name, values in split.lesions.items():
         if name not in LESIONS:
             yield f"measures {name!r} of lesions; valid: {', '.join(LESIONS)}"
@@ -167,14 +169,14 @@ def _tensor(
         yield f"has {what} with a gradient; detach them"
 
 
-def _values(images: Tensor) -> Iterator[str]:
+def _values(what: str, images: Tensor) -> Iterator[str]:
     """A line where images are outside [0, 1]."""
     lowest, highest = torch.stack([torch.stack(part.aminmax()) for part in _parts(images)]).unbind(1)
     low, high = float(lowest.min()), float(highest.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        yield "has images with values that are not finite"
+        yield f"has {what} with values that are not finite"
     elif low < 0 or high > 1:
-        yield f"has images with values from {low:.4g} to {high:.4g}; valid: 0 to 1"
+        yield f"has {what} with values from {low:.4g} to {high:.4g}; valid: 0 to 1"
 
 
 def _texts(value: Any) -> bool:

@@ -168,6 +168,20 @@ class Far(Detector):
         return rough.square().flatten(1).mean(1)
 
 
+class Deaf(Far):
+    def score(self, x: Tensor, system: System, rng: Stream) -> Tensor:
+        return super().score(x, system, rng).detach()
+
+
+def test_a_detector_without_a_gradient_is_told_where_the_attack_needs_it() -> None:
+    def found(detector: Detector, access: str) -> list[str]:
+        return flags(Pipeline(Net(), detector, None, Gate(0.05)), rung(access, "apgd:steps=2"))
+
+    assert "no-gradient" in found(Deaf(), "full")
+    assert "no-gradient" not in found(Deaf(), "oblivious")
+    assert "no-gradient" not in found(Far(), "full")
+
+
 def test_a_random_detector_is_called_blind_and_a_seeing_one_is_not() -> None:
     gate = Gate(threshold=0.95, low=0.0, high=1.0)
     assert "blind-detector" in flags(Pipeline(Net(), Coin(), Smooth(), gate))

@@ -95,6 +95,8 @@ SPLITS: list[tuple[Callable[[Any], Any], str]] = [
     (with_(patients=tuple(range(24))), "patients that are no tuple of texts"),
     (with_(sites=None), "sites that are no tuple of texts"),
     (with_(masks=torch.ones(24, 1, 4, 4).bool()), r"masks that are bool \(24, 1, 4, 4\), not bool \(24, 1, 8, 8\)"),
+    (lambda s: replace(s, counterfactuals=255 * s.images), "counterfactuals with values from 8.*; valid: 0 to 1"),
+    (lambda s: replace(s, counterfactuals=s.images / 0), "counterfactuals with values that are not finite"),
     (with_(lesions={"weight": torch.ones(24)}), "measures 'weight' of lesions; valid: "),
     (with_(lesions={"radius": torch.ones(9)}), r"lesions\['radius'\] of 9 images, and there are 24"),
 ]

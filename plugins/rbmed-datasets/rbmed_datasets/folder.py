@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -16,12 +15,15 @@ from numpy.typing import NDArray
 import robustbench_med as rbmed
 from rbmed_datasets import cache
 from rbmed_datasets.intensity import Window
+from rbmed_datasets.scans import Scans, Task
 from rbmed_datasets.splits import SPLITS, fold_of, gaps, official, split_by_patient
 from robustbench_med.errors import DataError
 
-Task = Literal["multi-class", "multi-label", "ordinal"]
 #: Raised when what is cached changes: images, notes.
 _FORMAT = 4
+#: What is stored of the images of each split; with folds, of all together.
+_FIELDS = ("images", "labels", "patients", "sites", "masks")
+_ALL = "all"
 
 
 class FolderParams(rbmed.Params):
@@ -89,37 +91,6 @@ class PictureParams(FolderParams):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-@dataclass(frozen=True)
-class Scans:
-    """All images of a folder, decoded.
-
-    Attributes:
-        classes: class names, in label order.
-        images: (N, H, W), in colour (N, H, W, 3); uint8, or float32 in [0, 1].
-        labels: int64 (N,); of a multi-label task 0 and 1, (N, K).
-        patients: (N,) patient or group ids.
-        sites: (N,) site ids.
-        masks: bool (N, H, W), or None.
-        notes: facts for the data card.
-        units: (N,) ids of what stays in one split; None for the patients.
-        patients_known: ids are of patients; False where they are of groups of similar images.
-        official: (N,) split of each image, from `SPLITS`, if the one of the data set is to be kept.
-        task: what labels say.
-    """
-
-    classes: tuple[str, ...]
-    images: NDArray[Any]
-    labels: NDArray[np.int64]
-    patients: tuple[str, ...]
-    sites: tuple[str, ...]
-    masks: NDArray[np.bool_] | None = None
-    notes: tuple[str, ...] = ()
-    units: tuple[str, ...] | None = None
-    official: NDArray[np.str_] | None = None
-    patients_known: bool = True
-    task: Task = "multi-class"
-
-
 class FolderDataset(rbmed.Dataset):
     """Base class of data sets that find and decode the user's files; it splits and caches the images.
 
@@ -150,7 +121,7 @@ class FolderDataset(rbmed.Dataset):
 
     @abstractmethod
     def scans(self) -> Scans:
-        """Decode everything; called once per digest."""
+        """Decode everything; called once per digest, for all folds together."""
 
     @abstractmethod
     def lesion_class(self, classes: tuple[str, ...]) -> int | None:
@@ -200,6 +171,7 @@ class FolderDataset(rbmed.Dataset):
     def _card(self) -> rbmed.DataCard:
         stored = self._stored("classes", "notes", "patients_known", "task")
         classes = tuple(stored["classes"].tolist())
+        notes = tuple(stored["notes"].tolist())
         return rbmed.DataCard(
             name=self.name,
             classes=classes,
@@ -209,7 +181,7 @@ class FolderDataset(rbmed.Dataset):
             citation=self.citation,
             digest=self._digest,
             lesion_class=self.lesion_class(classes),
-            notes=tuple(stored["notes"].tolist()),
+            notes=notes if self.params.fold is None else (*notes, *self._fold_notes(classes)),
             patients_known=bool(stored["patients_known"]),
             task=cast("Task", str(stored["task"])),
             fold=self._fold,
@@ -223,8 +195,12 @@ class FolderDataset(rbmed.Dataset):
         """The split ``train``, ``calibration`` or ``test``."""
         if name not in SPLITS:
             raise DataError(f"data set {self.name!r} has no split {name!r}; valid: {', '.join(SPLITS)}")
-        fields = ("images", "labels", "patients", "sites", "masks")
-        images, labels, patients, sites, masks = self._stored(*(f"{name}.{key}" for key in fields)).values()
+        part = name if self.params.fold is None else _ALL
+        found = self._stored(*(f"{part}.{field}" for field in _FIELDS))
+        if self.params.fold is not None:
+            rows = np.flatnonzero(self._fold_splits == name)
+            found = {key: values[rows] if len(values) else values for key, values in found.items()}
+        images, labels, patients, sites, masks = found.values()
         return rbmed.Split(
             images=_tensor(images),
             labels=torch.from_numpy(labels),
@@ -233,9 +209,28 @@ class FolderDataset(rbmed.Dataset):
             masks=torch.from_numpy(masks).unsqueeze(1) if len(masks) else None,
         )
 
+    @cached_property
+    def _fold_splits(self) -> NDArray[np.str_]:
+        """The split of each image in this fold."""
+        params = self.params
+        assert params.fold is not None
+        units, sites, labels = self._stored(f"{_ALL}.units", f"{_ALL}.sites", f"{_ALL}.labels").values()
+        return fold_of(
+            params.fold, params.folds, units.tolist(), sites.tolist(), labels, params.calibration_fraction, params.seed
+        )
+
+    def _fold_notes(self, classes: tuple[str, ...]) -> list[str]:
+        """Facts about this fold for the data card."""
+        sites, labels = self._stored(f"{_ALL}.sites", f"{_ALL}.labels").values()
+        fold, last = self.params.fold, self.params.folds - 1
+        return [
+            f"fold {fold} of 0 to {last}: over all, each patient or group is tested once",
+            *gaps(self._fold_splits, sites.tolist(), labels, classes),
+        ]
+
     def _stored(self, *names: str) -> dict[str, NDArray[Any]]:
         """Arrays from the cache, computed first if they are missing or damaged."""
-        path = rbmed.home() / "datasets" / f"{self.name}-{self._digest}-{_FORMAT}.npz"
+        path = rbmed.home() / "datasets" / f"{self.name}-{self._digest_without('fold')}-{_FORMAT}.npz"
         stored = cache.read(path, names)
         if stored is None:
             arrays = self._arrays()
@@ -244,42 +239,44 @@ class FolderDataset(rbmed.Dataset):
         return stored
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored: the images of each split, or undivided, so that one file serves all folds."""
         scans = self.scans()
-        splits = self._splits(scans)
-        fold, of = self.params.fold, self.params.folds
-        folded = (
-            [] if fold is None else [f"fold {fold} of 0 to {of - 1}: over all, each patient or group is tested once"]
-        )
-        notes = [*scans.notes, *folded, *gaps(splits, scans.sites, scans.labels, scans.classes)]
+        units = scans.patients if scans.units is None else scans.units
+        labels, sites = scans.labels, scans.sites
+        fields = {
+            "images": scans.images,
+            "labels": labels,
+            "patients": np.asarray(scans.patients),
+            "sites": np.asarray(sites),
+            "masks": np.empty(0, dtype=np.bool_) if scans.masks is None else scans.masks,
+        }
         arrays: dict[str, NDArray[Any]] = {
             "classes": np.array(scans.classes),
-            "notes": np.array(notes, dtype=np.str_),
+            "notes": np.array(scans.notes, dtype=np.str_),
             "patients_known": np.array(scans.patients_known),
             "task": np.array(scans.task),
         }
-        for name in SPLITS:
-            rows = np.flatnonzero(splits == name)
-            arrays |= {
-                f"{name}.images": scans.images[rows],
-                f"{name}.labels": scans.labels[rows],
-                f"{name}.patients": np.asarray(scans.patients)[rows],
-                f"{name}.sites": np.asarray(scans.sites)[rows],
-                f"{name}.masks": np.empty(0, dtype=np.bool_) if scans.masks is None else scans.masks[rows],
-            }
-        return arrays
-
-    def _splits(self, scans: Scans) -> NDArray[np.str_]:
-        """The split of each image."""
-        params, calibration = self.params, self.params.calibration_fraction
-        units = scans.patients if scans.units is None else scans.units
-        if params.fold is not None:
+        if self.params.folds:
             if scans.official is not None:
                 raise DataError(
-                    f"folds={params.folds} of data set {self.name!r} divides all patients anew, but its official split "
-                    "is kept; give folds=0, or leave the official split out (imagefolder: split=patient and no "
+                    f"folds={self.params.folds} of data set {self.name!r} divides all patients anew, but its official "
+                    "split is kept; give folds=0, or leave the official split out (imagefolder: split=patient and no "
                     "test_folder, table: split=-)"
                 )
-            return fold_of(params.fold, params.folds, units, scans.sites, scans.labels, calibration, params.seed)
+            fields["units"] = np.asarray(units)
+            return arrays | {f"{_ALL}.{key}": values for key, values in fields.items()}
+        splits = self._splits(scans, units)
+        arrays["notes"] = np.array(
+            [*scans.notes, *gaps(splits, scans.sites, scans.labels, scans.classes)], dtype=np.str_
+        )
+        for name in SPLITS:
+            rows = np.flatnonzero(splits == name)
+            arrays |= {f"{name}.{key}": values[rows] if len(values) else values for key, values in fields.items()}
+        return arrays
+
+    def _splits(self, scans: Scans, units: tuple[str, ...]) -> NDArray[np.str_]:
+        """The split of each image, without folds."""
+        params, calibration = self.params, self.params.calibration_fraction
         if scans.official is not None:
             given = scans.official
             return official(given, scans.patients, units, scans.sites, scans.labels, calibration, params.seed)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rbmed_datasets.files import natural_key
-from rbmed_datasets.folder import Task
 from rbmed_datasets.names import printable, rejoined, split_at_plus
+from rbmed_datasets.scans import Task
 from robustbench_med.errors import DataError
 
 #: What a table may say where an image has none of its findings; upper and lower case make no difference.

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pydantic
 
 import robustbench_med as rbmed
-from rbmed_datasets.folder import Task
 from rbmed_datasets.grouping import GroupingParams
 from rbmed_datasets.names import split_at_plus
+from rbmed_datasets.scans import Task
 
 
 def joined_by_plus(value: Any) -> Any:

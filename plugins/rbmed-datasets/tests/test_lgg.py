@@ -233,6 +233,21 @@ def test_folds_test_every_patient_once(root: Path) -> None:
     assert other.fold.pool not in {card.fold.pool for card in cards if card.fold}
 
 
+def test_all_folds_are_decoded_once_and_hold_the_same_images(root: Path, cache_home: Path) -> None:
+    def held(data: Lgg) -> list[tuple[str, str, int, bytes, bytes]]:
+        rows = []
+        for split in map(data.split, SPLITS):
+            assert split.masks is not None
+            images = [image.numpy().tobytes() for image in split.images]
+            masks = [mask.numpy().tobytes() for mask in split.masks]
+            rows += list(zip(split.patients, split.sites, split.labels.tolist(), images, masks, strict=True))
+        return sorted(rows)
+
+    folds = [held(make(root, folds=4, fold=fold)) for fold in range(4)]
+    assert len(list(cache_home.glob("datasets/lgg-*.npz"))) == 1
+    assert folds == [held(make(root))] * 4
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
