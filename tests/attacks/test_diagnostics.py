@@ -175,7 +175,7 @@ class Deaf(Far):
 
 def test_a_detector_without_a_gradient_is_told_where_the_attack_needs_it() -> None:
     def found(detector: Detector, access: str) -> list[str]:
-        return flags(Pipeline(Net(), detector, None, Gate(0.05)), rung(access, "apgd:steps=2"))
+        return flags(Pipeline(Net(), detector, None, Gate(0.05, 0.0, 0.1)), rung(access, "apgd:steps=2"))
 
     assert "no-gradient" in found(Deaf(), "full")
     assert "no-gradient" not in found(Deaf(), "oblivious")
