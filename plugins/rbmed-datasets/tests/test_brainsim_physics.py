@@ -186,7 +186,7 @@ def nuisance_scores(settings: sampling.Settings) -> list[float]:
     return scores
 
 
-@pytest.mark.parametrize("edition", [sampling.Settings, sampling.Graded])
+@pytest.mark.parametrize("edition", [pytest.param(sampling.Settings, marks=pytest.mark.slow), sampling.Graded])
 def test_nuisance_variables_do_not_predict_the_label(edition):
     # Few pixels, one slice and many patients: what is tested are the random draws.
     scores = nuisance_scores(edition(size=32, train_patients=120, slices=1))

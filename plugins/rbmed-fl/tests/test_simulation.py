@@ -105,6 +105,7 @@ class CtrlC(StopAfter):
             raise KeyboardInterrupt from None
 
 
+@pytest.mark.slow
 def test_interrupted_simulation_resumes_under_another_engine(mixture, hospitals, alone, tmp_path):
     undisturbed = federation("fedmoe", "inprocess").train(mixture, hospitals, TrainJob())
     with pytest.raises(KeyboardInterrupt):
