@@ -46,7 +46,7 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 
 - A rank counts within its table: one track, one ladder, the same images. Rows without a significant difference
   share it: differences are tested between patients, corrected for all pairs of the table.
-- **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients rather than images.
+- **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients where they are known.
   **claim**: under an attacker who does not know the defense, the setting most papers report. **drop**: claim minus
   robust; all are of the same images.
 - **answered right**: of a system that withholds answers, the share of attacked images that get one, and the right one.
