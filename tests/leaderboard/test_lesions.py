@@ -107,7 +107,8 @@ def test_page_and_markdown_show_them_where_they_are_known(tmp_path: Path) -> Non
     row = next(line for line in text.split("Lesions still found")[1].splitlines() if line.startswith("| known"))
     assert "25.0 [" in row
     assert "n=2" in row
-    assert "| unknown |" not in text.split("Lesions still found")[1].split("</details>")[0]
+    assert row.startswith(f"| known, {known.strategy} |")
+    assert "| unknown, " not in text.split("Lesions still found")[1].split("</details>")[0]
     assert "Lesions still found" not in to_markdown([board(unknown)])
 
 

@@ -72,7 +72,7 @@ def _rung(access: str) -> Column:
     return Column(
         f"rung-{access}",
         access,
-        f"share of images robust up to the rung {access}",
+        f"share of images robust up to the rung {access}, by the draws that choose",
         lambda entry: percent(entry.rung(access)),
         lambda entry: entry.rung(access),
         right=True,
@@ -198,7 +198,7 @@ COLUMNS = (
         lambda entry: entry.parameters,
         right=True,
     ),
-    _words("seeds", "seeds", "seeds that the figures are means over", seeds),
+    _words("seeds", "seeds", "of the trainings that figures are means over; of the attack, if there is one", seeds),
     _words("flags", "marks", "raised flags of the diagnostics", lambda e: ", ".join(mark.flag for mark in e.marks)),
     _words("published", "published", "what the authors report, clean / attacked; not measured here", published),
     share("fresh", "fresh", "accuracy under attack on images that nobody had seen", lambda entry: entry.fresh, True),

@@ -46,11 +46,15 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 
 - A rank counts within its table: one track, one ladder, the same images. Rows without a significant difference
   share it: differences are tested between patients, corrected for all pairs of the table.
-- **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients rather than images.
+- **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients where they are known.
   **claim**: under an attacker who does not know the defense, the setting most papers report. **drop**: claim minus
   robust; all are of the same images.
 - **answered right**: of a system that withholds answers, the share of attacked images that get one, and the right one.
   Its **robust** also counts an answer withheld from an image that it answers right when it is not attacked.
+- **seeds**: of the trainings that figures are means over; where there is one training, of the attack. Differences to a
+  row of one training are between its weights and others, and may not hold for another training.
+- **rung by rung**: images still robust so far, by the noise draws that choose the worst image. **robust** is scored on
+  other draws, so that it may be higher where a system draws noise.
 - **worst client**: with its interval and number of images/patients. Of fewer than 20 images it says too little.
 - **published**: what authors report, clean / attacked, on their data and with their attacks, not measured here.
 - **fresh**: robust on images that nobody had seen when the defense was trained and handed in. **verified**: which
@@ -140,7 +144,9 @@ def _by_lesion(section: Section, name: str) -> Iterator[str]:
     yield f"| --- | {' | '.join(['---:'] * len(texts))} |"
     for entry, ranges in found:
         cells = {each.text: f"{with_interval(each.worst)}, n={each.images}" for each in ranges}
-        yield f"| {escape_markdown(entry.defense)} | {' | '.join(cells.get(text, '') for text in texts)} |"
+        # The strategy too: one defense may be there with several.
+        row = [escape_markdown(f"{entry.defense}, {entry.strategy}"), *(cells.get(text, "") for text in texts)]
+        yield f"| {' | '.join(row)} |"
     yield ""
     yield "</details>\n"
 

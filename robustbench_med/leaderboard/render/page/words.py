@@ -8,7 +8,7 @@ TERMS = {
     "Claim": "Accuracy under an attacker who sees the classifier only and does not know the defense. "
     "The figure that most papers report.",
     "Worst case": "Share of images that remain correct after all attackers, also those who know the defense. "
-    "Rows are ranked by it; its 95 % interval counts patients, not images.",
+    "Rows are ranked by it; its 95 % interval counts patients where they are known.",
     "Drop": "Claim minus worst case, on the same images: protection that is lost once the attacker knows the defense.",
 }
 
