@@ -54,10 +54,11 @@ class Section:
 
     @property
     def no_better(self) -> int:
-        """How many rows keep no more than one answer for all images would."""
+        """How many rows keep no more than one answer for all images would, or too little more to be told from it."""
         if self.one_answer is None:
             return 0
-        return sum(each.worst is not None and each.worst.value <= self.one_answer for each in self.entries)
+        least = [each.worst.value if each.worst.low is None else each.worst.low for each in self.entries if each.worst]
+        return sum(low <= self.one_answer for low in least)
 
     @property
     def at_floor(self) -> int:
@@ -77,7 +78,7 @@ class Section:
         if useless := self.no_better:
             found.append(
                 f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
-                f"of them: {useless} of {rows} rows keep no more than that."
+                f"of them: {useless} of {rows} rows keep no more than that, or their interval includes it."
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"

@@ -116,9 +116,11 @@ def as_published(value: float | None) -> str:
 
 
 def published(entry: Entry) -> str:
-    """Published figures, clean / attacked: ``97.67 / 87.33 on Br35H``."""
+    """Published figures, clean / attacked: ``97.67 / 87.33 on Br35H``; named where they are of the strategy alone."""
     return "; ".join(
-        f"{as_published(claim.clean)} / {as_published(claim.robust)} on {claim.dataset}" for claim in entry.claims
+        f"{'' if claim.defense else f'{claim.name}: '}{as_published(claim.clean)} / {as_published(claim.robust)} on "
+        f"{claim.dataset}"
+        for claim in entry.claims
     )
 
 
