@@ -15,6 +15,7 @@ from robustbench_med.interfaces.dataset import DataCard, Dataset, Split
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.interfaces.tasks import TASKS
 from robustbench_med.plugins.calls import process_kept
+from robustbench_med.plugins.specs import NAME
 
 #: Which images a split has, for short: sums of its bits, its labels, patients and sites.
 _Short = tuple[Any, ...]
@@ -116,6 +117,8 @@ def card_faults(card: Any) -> Iterator[str]:
     for name in ("name", "digest"):
         if not (isinstance(getattr(card, name), str) and getattr(card, name)):
             yield f"says {name}={getattr(card, name)!r:.80}; valid: a text"
+        elif name == "name" and not NAME.fullmatch(card.name):
+            yield f"says name={card.name!r:.80}; valid: small letters, digits, '.', '_' and '-', as 'busi'"
 
 
 def split_faults(split: Any, card: DataCard) -> Iterator[str]:

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 import pluggy
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+#: As components are called, on the command line and in records.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 #: Marks a function of a plugin module as one of the hooks in `robustbench_med.plugins.hookspecs`.
@@ -69,8 +70,8 @@ class Spec:
             cls.kind, cls.base = kind.lower(), f"robustbench_med:{kind}"
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"spec name {self.name!r} must match {_NAME.pattern}")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"spec name {self.name!r} must match {NAME.pattern}")
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"target {self.target!r} of spec {self.name!r} must look like 'package.module:Class'")
 

@@ -57,6 +57,7 @@ CARDS: list[tuple[Callable[[Any], Any], str]] = [
     (with_(task="segmentation"), "says task='segmentation'; valid: multi-class, multi-label, ordinal"),
     (with_(channels=0), "says channels=0; valid: a whole number >= 1"),
     (with_(digest=None), "says digest=None; valid: a text"),
+    (with_(name="BUSI"), "says name='BUSI'; valid: small letters, digits, '.', '_' and '-', as 'busi'"),
 ]
 
 
