@@ -17,7 +17,7 @@ from robustbench_med.interfaces.training import Model, Strategy
 from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.components import all_params, create
 from robustbench_med.plugins.entries import load_target
-from robustbench_med.plugins.references import FIRST, PartRef, parse
+from robustbench_med.plugins.references import FIRST, PartRef, format_ref, parse
 
 if TYPE_CHECKING:
     from robustbench_med.interfaces.defense import Defense
@@ -180,19 +180,21 @@ def resolve_defense(
 ) -> ResolvedDefense:
     """Resolve the defense ``ref``; ``model`` and ``strategy`` replace the recipe's own.
 
-    A model that comes with weights names its strategy itself, unless one is given.
+    A model that comes with weights names its strategy itself, unless one is given, here or in ``ref``.
 
-    ``options`` are parameters of whichever strategy it then is; they win over what its reference says.
+    ``options`` are parameters of whichever strategy it then is; they win over what the recipe or ``strategy`` says.
 
     Raises:
-        UnknownName, AmbiguousName, BadParameter: a reference is wrong, or the strategy does not know an option.
+        UnknownName, AmbiguousName, BadParameter: a reference is wrong, the strategy does not know an option, or one
+            thing is asked for twice, and differently.
     """
     entry = registry.find("defense", ref.name)
     defense: Defense = create(registry, "defense", ref)
+    _check_asked_once(ref, {"model": model, "strategy": strategy}, options or {})
     with process_kept():
         recipe = checked_recipe(defense.recipe(), f"{entry}")
     made: Model = create(registry, "model", model or recipe.model)
-    own = PartRef(made.strategy) if model and made.strategy else recipe.strategy
+    own = PartRef(made.strategy) if model and made.strategy and "strategy" not in ref.params else recipe.strategy
     trained_by = _with_options(registry, strategy or own, options or {})
     recipe = replace(recipe, model=model or recipe.model, strategy=trained_by)
     wanted = {"strategy": recipe.strategy, "detector": recipe.detector, "purifier": recipe.purifier}
@@ -207,6 +209,24 @@ def resolve_defense(
         if learns(part):
             resolved.training[name] = _trainer(registry, part, options or {})
     return resolved
+
+
+def _check_asked_once(ref: PartRef, replaced: Mapping[str, PartRef | None], options: Mapping[str, str]) -> None:
+    """Refuse options that replace what the defense's own reference says: tables would show the latter.
+
+    What runs the federation, its ``engine``, is no part of what is measured.
+    """
+    for kind, given in replaced.items():
+        own = ref.params.get(kind)
+        if given is not None and own is not None and parse(str(own)) != given:
+            raise BadParameter(
+                f"--{kind} {format_ref(given)} and {kind}=[{own}] of defense {ref.name!r} differ; give one of them"
+            )
+    named = parse(str(ref.params["strategy"])) if "strategy" in ref.params else None
+    for name, value in options.items():
+        own = None if named is None or name == "engine" else named.params.get(name)
+        if own is not None and parse(str(own)) != parse(value):
+            raise BadParameter(f"--{name} {value} and {name}=[{own}] of defense {ref.name!r} differ; give one of them")
 
 
 def checked_recipe(recipe: Any, label: str) -> Recipe:
