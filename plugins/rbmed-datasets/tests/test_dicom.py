@@ -210,7 +210,7 @@ def test_a_table_may_give_several_findings_and_masks(pacs: tuple[Path, list[str]
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["1.2.3.4,a", "IM0001,b"], r"1 rows of table .*x.csv name no DICOM file under .*: line 2"),
+        (["1.2.3.4,a", "IM0001,b"], r"1 row of table .*x.csv names no DICOM file under .*: line 2"),
         (["IM0000,a", "IM0000,b", "IM0001,b"], "line 3 says otherwise of its file than an earlier line"),
         (["IM0000,a|b", "IM0001,b"], "line 2 gives several labels to an image"),
     ],

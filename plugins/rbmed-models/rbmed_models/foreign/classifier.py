@@ -69,7 +69,9 @@ class Foreign(rbmed.Classifier):
         for name in ("mean", "std"):
             values = torch.tensor(getattr(params, name))
             if len(values) not in (1, self.channels):
-                raise BadParameter(f"{name} has {len(values)} values for {self.channels} channels")
+                raise BadParameter(
+                    f"{name} has {rbmed.plural(len(values), 'value')} for {rbmed.plural(self.channels, 'channel')}"
+                )
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.named_layer, self.widened = params.layer, ""
         self.reading, self.head, said = self._tried(params, classes, channels, size, findings)
