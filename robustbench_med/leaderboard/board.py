@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.entry import Claim, Entry, Paper, Track
 
@@ -78,7 +77,7 @@ class Section:
         if useless := self.no_better:
             found.append(
                 f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
-                f"of them: {useless} of {plural(rows, 'row keeps', 'rows keep')} no more than that."
+                f"of them: {'the only row keeps' if rows == 1 else f'{useless} of {rows} rows keep'} no more than that."
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"

@@ -35,9 +35,14 @@ def certificate_faults(record: Record, how: CertifiedSection) -> Iterator[str]:
     for name, counted in (("certified_abstained", how.abstained), ("certified_contradicted", len(how.contradicted))):
         share = record.metrics.get(name)
         if counted > record.n or (share is not None and abs(share * record.n - counted) > SLACK * max(record.n, 1)):
-            yield f"{counted} of {plural(record.n, 'image')} counted as {name}, and its share is {share}"
+            yield (
+                f"{counted} of {plural(record.n, 'image is', 'images are')} counted as {name}, and its share is {share}"
+            )
     if how.abstained > record.n / 2 and how.median > 0:
-        yield f"the median radius is {how.median:.6g}, and of {plural(record.n, 'image')} {how.abstained} have none"
+        yield (
+            f"the median radius is {how.median:.6g}, and {how.abstained} of "
+            f"{plural(record.n, 'image has', 'images have')} none"
+        )
     if bool(how.contradicted) != (FLAG in record.diagnostics.flags):
         yield f"{len(how.contradicted)} certificates are contradicted, and the flag {FLAG} says otherwise"
     yield from _curve(record, how)

@@ -78,9 +78,9 @@ def images_of(images: int, patients: int | None) -> str:
     return f"{found} of {plural(patients, 'patient')}" if patients else f"{found} (patients not recorded)"
 
 
-def images_and_patients(images: int, patients: int | None, folds: int = 0) -> str:
+def images_and_patients(images: int, patients: int | None, folds: str = "") -> str:
     """``64/48``, of a cross-validation ``500/75 in 5 folds``; a dash for patients that are not recorded."""
-    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds} folds" if folds else "")
+    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds}" if folds else "")
 
 
 def _gate(record: Record) -> str:

@@ -29,5 +29,5 @@ def certificate_faults(record: Record, how: CertifiedSection, outcome: ImageResu
     if certified is not None and certified * n > most + 0.5:
         yield (
             f"{plural(round(certified * n), 'image is', 'images are')} certified at eps, and at "
-            f"most {most} answered right and withstood"
+            f"most {most} were answered right and withstood"
         )

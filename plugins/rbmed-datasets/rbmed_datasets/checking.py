@@ -104,8 +104,8 @@ class Checked:
         repeated = sum(len(same) - 1 for same in copies)
         if repeated:
             example = " = ".join(name for name, _ in copies[0][:2])
-            same = rbmed.plural(repeated, "image is an exact copy of another", "images are exact copies of others")
-            lines.append(f"{same} ({example} for example); copies stay together")
+            more = rbmed.plural(repeated, "image is an exact copy of another", "images are exact copies of others")
+            lines.append(f"{more} ({example} for example); copies stay together")
         equal: dict[frozenset[bytes], list[str]] = {}
         for folder, keys in self._folders.items():
             equal.setdefault(frozenset(keys), []).append(folder)

@@ -125,9 +125,9 @@ def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.i
     if pictures.patients is not None:
         who = np.unique(np.asarray(pictures.patients), return_inverse=True)[1]
         across = int((who[pairs[:, 0]] != who[pairs[:, 1]]).sum())
-        joined = (
-            f"; {rbmed.plural(across, 'pair')} of {twins} join patients, who then stay in one split" if across else ""
-        )
+        join = "joins" if across == 1 else "join"
+        said = f"; {rbmed.plural(across, 'pair')} of {twins} {join} patients, who then stay in one split"
+        joined = said if across else ""
         return f"{rbmed.plural(count, 'image')} of {rbmed.plural(who.max() + 1, 'patient')}, split by patient{joined}"
     ways = "give patient=REGEX, ids=FILE.csv or the data set 'table' if ids are known"
     if params.similar is None:

@@ -150,7 +150,7 @@ def test_what_is_left_out_is_said(decathlon: Path) -> None:
     (decathlon / "imagesTr/case_0.nii.gz").unlink()
     (decathlon / "labelsTr/case_1.nii.gz").unlink()
     data = make(decathlon)
-    assert "1 label maps have no image and are left out: labelsTr/case_0.nii.gz" in notes(data)
+    assert "1 label map has no image and is left out: labelsTr/case_0.nii.gz" in notes(data)
     assert "1 image has no label map and is left out: imagesTr/case_1.nii.gz" in notes(data)
     assert len(set(everything(data, "patients"))) == 4
 

@@ -252,7 +252,7 @@ def test_patients_of_class_folders_may_stand_in_a_table(tmp_path: Path, class_fo
     data = ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root)
     assert {who for name in SPLITS for who in data.split(name).patients} == {"P0", "P1", "P2", "P3"}
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows[1:]]))
-    with pytest.raises(DataError, match=r"names no patient for 1 files, yes/yes0\.png"):
+    with pytest.raises(DataError, match=r"names no patient for 1 file, yes/yes0\.png"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows, "yes/yes0.png,P9"]))
     with pytest.raises(DataError, match=r"several patients for yes/yes0\.png: P0, P9"):

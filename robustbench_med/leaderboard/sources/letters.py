@@ -42,7 +42,7 @@ def classes_of(text: str, n: int) -> npt.NDArray[np.int8]:
         ValueError: there are others than ``n``, or one is no class.
     """
     if len(text) != n:
-        raise ValueError(f"answers to {plural(len(text), 'image')}, and there are {n}")
+        raise ValueError(f"there {'is' if n == 1 else 'are'} {plural(n, 'image')}, and answers to {len(text)}")
     if not text.isascii():
         raise ValueError(f"{next(letter for letter in text if not letter.isascii())!a} is no class")
     codes = _TABLE[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
