@@ -102,7 +102,7 @@ class _Partitioned(_Wrapped):
         if len(ids) < clients:
             card = self.base.card()
             raise DataError(
-                f"{clients} clients are too many for {plural(len(ids), 'patient')} in {name} of {card.name!r}"
+                f"{clients} clients are too many for the {plural(len(ids), 'patient')} in {name} of {card.name!r}"
             )
         labels = label_counts(split.labels, len(self.base.card().classes)).numpy()
         classes = labels.shape[1]
