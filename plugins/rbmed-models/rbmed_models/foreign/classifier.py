@@ -63,7 +63,9 @@ class Foreign(rbmed.Classifier):
         self.body, self.size, self.label = body, params.size, params.label()
         self.channels = params.channels or channels
         if channels not in (1, self.channels):
-            raise BadParameter(f"the model needs {self.channels} channels, and the images have {channels}")
+            raise BadParameter(
+                f"the model needs {rbmed.plural(self.channels, 'channel')}, and the images have {channels}"
+            )
         self.mean: Tensor
         self.std: Tensor
         for name in ("mean", "std"):
