@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from robustbench_med.interfaces.defense import System as System
     from robustbench_med.interfaces.metric import Metric as Metric
     from robustbench_med.interfaces.metric import Report as Report
+    from robustbench_med.interfaces.plural import plural as plural
     from robustbench_med.interfaces.random import Stream as Stream
     from robustbench_med.interfaces.random import seed_of as seed_of
     from robustbench_med.interfaces.rate import Rate as Rate
@@ -100,6 +101,7 @@ _LAZY = {
     "robustbench_med.interfaces.dataset": "COLOUR_LOST DataCard Dataset Fold SPLIT_NOT_USED Split",
     "robustbench_med.interfaces.defense": "Defense Detector Part Purifier Recipe System",
     "robustbench_med.interfaces.metric": "Metric Report",
+    "robustbench_med.interfaces.plural": "plural",
     "robustbench_med.interfaces.random": "Stream seed_of",
     "robustbench_med.interfaces.rate": "Rate interval percent wilson",
     "robustbench_med.interfaces.results": "Outcome Predictions RungResult",

@@ -11,6 +11,7 @@ import torch
 
 from robustbench_med.attacks.controls import Controls
 from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.results import Outcome, RungResult
 from robustbench_med.interfaces.tasks import decode
 
@@ -127,11 +128,15 @@ def _raised(
     return {flag for flag, is_raised in flags.items() if is_raised}
 
 
+def _are(bad: torch.Tensor) -> str:
+    return "is" if int(bad.sum()) == 1 else "are"
+
+
 def _counted(outcome: Outcome) -> list[str]:
     """How many answers are not finite."""
     sides = {"clean": outcome.clean.not_finite, "attacked": outcome.attacked.not_finite}
     return [
-        f"{int(bad.sum())} of {bad.numel()} answers to {side} images are not finite"
+        f"{int(bad.sum())} of {plural(bad.numel(), 'answer')} to {side} images {_are(bad)} not finite"
         for side, bad in sides.items()
         if bad.any()
     ]

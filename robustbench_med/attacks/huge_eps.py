@@ -14,6 +14,7 @@ from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import WeightsChanged, described
 from robustbench_med.interfaces.dataset import Split
+from robustbench_med.interfaces.plural import plural
 
 #: Share of the images that are attacked again, and the most that spreading them over clients and rungs may need: of the
 #: images times the rungs, since each is attacked from one rung only.
@@ -81,5 +82,7 @@ def attack(
         left = int((outcome.rungs[0].top <= 0).sum())
         attacked, withstood = attacked + len(few), withstood + left
         if left:
-            notes.append(f"{left} of {len(few)} images of {split.sites[0]} withstood {rung.name} at a huge eps"[:200])
+            notes.append(
+                f"{left} of {plural(len(few), 'image')} of {split.sites[0]} withstood {rung.name} at a huge eps"[:200]
+            )
     return attacked, withstood, notes

@@ -18,6 +18,7 @@ from robustbench_med.attacks.goal import Goal
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.attack import TargetModel, margin
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.runtime.speed import Speed
 
@@ -134,7 +135,8 @@ class PipelineTarget(TargetModel):
         """Logits of every draw, (N, draws, K)."""
         if len(x) != len(self.rows):
             raise ValueError(
-                f"this target model holds {len(self.rows)} images, not {len(x)}; use at(index) for a part of them"
+                f"this target model holds {plural(len(self.rows), 'image')}, not {len(x)}; use "
+                "at(index) for a part of them"
             )
         return self._counted_logits(x, self.rng, self.rows)
 

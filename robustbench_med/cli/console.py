@@ -19,6 +19,7 @@ from rich.text import Text
 
 from robustbench_med.cli.fitting import FittingTable
 from robustbench_med.files import escaping
+from robustbench_med.interfaces.plural import plural
 
 
 class PlainConsole(Console):
@@ -179,7 +180,7 @@ def notes(lines: Sequence[str], most: int = 8) -> None:
     for line in lines[:most]:
         plain(f"           {line}")
     if len(lines) > most:
-        plain(f"           and {len(lines) - most} more differences (--json shows all)")
+        plain(f"           and {plural(len(lines) - most, 'more difference')} (--json shows all)")
 
 
 def emit_json(value: Any) -> None:

@@ -13,6 +13,7 @@ from robustbench_med.datasets.client_names import client_names, unknown_site
 from robustbench_med.datasets.partition import REVISION, Scheme, _counts, scheme
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.random import seed_of
 from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.plugins.components import all_params
@@ -100,7 +101,9 @@ class _Partitioned(_Wrapped):
         ids, patient = np.unique(np.asarray(split.patients), return_inverse=True)
         if len(ids) < clients:
             card = self.base.card()
-            raise DataError(f"{clients} clients are too many for the {len(ids)} patients in {name} of {card.name!r}")
+            raise DataError(
+                f"{clients} clients are too many for the {plural(len(ids), 'patient')} in {name} of {card.name!r}"
+            )
         labels = label_counts(split.labels, len(self.base.card().classes)).numpy()
         classes = labels.shape[1]
         held = np.zeros((len(ids), classes))

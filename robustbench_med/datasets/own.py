@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_med.errors import DataError, RbmedWarning
 from robustbench_med.interfaces.dataset import SPLITS, Split
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.tasks import Task
 
 #: Data of this process by their keys.
@@ -85,7 +86,9 @@ def own_data(
     names = _names(classes, [own for _, own in read.values()], lesion)
     for word, given in (("patients", patients), ("sites", sites)):
         if given is not None and len(given) != len(labels):
-            raise DataError(f"{word} has {len(given)} entries for {len(labels)} test images")
+            raise DataError(
+                f"{word} has {plural(len(given), 'entry', 'entries')} for {plural(len(labels), 'test image')}"
+            )
     where = set(map(str, sites)) if sites is not None else {"own"}
     splits = {name: Split(images[:0], labels[:0], (), ()) for name in SPLITS}
     for name, (own, own_labels) in read.items():
@@ -251,7 +254,7 @@ def _labels(labels: Tensor, count: int, name: str) -> Tensor:
         return labels.long()
     if labels.shape != (count,) or labels.is_floating_point() or labels.is_complex() or (labels < 0).any():
         raise DataError(
-            f"{name} labels have shape {tuple(labels.shape)} and type {labels.dtype} for {count} images; "
+            f"{name} labels have shape {tuple(labels.shape)} and type {labels.dtype} for {plural(count, 'image')}; "
             "valid: one integer >= 0 for each image, or 0 and 1 for each of several findings"
         )
     return labels.long()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robustbench_med.files.atomic import replacing
 from robustbench_med.files.pictures import check_picture
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.tasks import label_counts
 
 #: Okabe and Ito's palette, distinguishable with any colour vision; black is for text, yellow for the eighth class.
@@ -77,7 +78,9 @@ def holdings(dataset: Dataset) -> Holdings:
 def summary(held: Holdings) -> str:
     """Sizes and label skew of the training images, in one line."""
     sizes, skew = held.sizes[0], held.skew()
-    line = f"{len(sizes)} clients with {sizes.min()} to {sizes.max()} training images"
+    least, most = int(sizes.min()), int(sizes.max())
+    images = plural(most, "training image") if least == most else f"{least} to {plural(most, 'training image')}"
+    line = f"{plural(len(sizes), 'client')} with {images}{' each' if least == most and len(sizes) > 1 else ''}"
     distance = "mean total-variation distance to the pooled one"
     return line if skew is None else f"{line}; label distributions differ by {skew:.2f} ({distance})"
 
@@ -148,7 +151,7 @@ def _panel(panel: Any, held: Holdings, at: int) -> None:
             fontsize=8,
             color="0.25",
         )
-    panel.set_title(f"{SPLITS[at]}: {held.sizes[at].sum()} images", fontsize=10)
+    panel.set_title(f"{SPLITS[at]}: {plural(held.sizes[at].sum(), 'image')}", fontsize=10)
     panel.set_xlim(0, max(left.max(), 1) * 1.17)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panel.spines[["top", "right", "left"]].set_visible(False)

@@ -19,6 +19,7 @@ from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
 from robustbench_med.errors import BadParameter, HarnessError, UsageError, WeightsError
 from robustbench_med.interfaces.dataset import DataCard
 from robustbench_med.interfaces.defense import Detector, Part, Purifier, System
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.training import Classifier, Model
 from robustbench_med.plugins.calls import named, process_kept
 from robustbench_med.runtime.isolation import isolated
@@ -108,7 +109,8 @@ class PartBuilder:
         if logits.shape[1] != len(self.card.classes):
             raise HarnessError(
                 f"{named('classifier', classifier)} of {named('model', self.resolved.model)} returned "
-                f"{logits.shape[1]} logits; data set {self.card.name!r} has {len(self.card.classes)} classes"
+                f"{plural(logits.shape[1], 'logit')}; data set {self.card.name!r} has "
+                f"{plural(len(self.card.classes), 'class', 'classes')}"
             )
 
     @cached_property

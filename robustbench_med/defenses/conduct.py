@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import HarnessError
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.calls import named
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def checked_logits(logits: Any, classifier: nn.Module, images: int) -> Tensor:
         return logits
     told = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     raise HarnessError(
-        f"{named('classifier', classifier)} returned {told} for {images} images; valid: logits, floating-point "
+        f"{named('classifier', classifier)} returned {told} for {plural(images, 'image')}; "
+        "valid: logits, floating-point "
         f"({images}, classes)"
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robustbench_med.defenses.conduct import Conduct, checked_logits
 from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.defense import Detector, Purifier, System
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 from robustbench_med.interfaces.tasks import encode
@@ -149,7 +150,8 @@ class Pipeline(nn.Module):
         if not isinstance(made, Tensor) or made.shape != x.shape[:1] or not made.is_floating_point():
             told = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise HarnessError(
-                f"{named('detector', self.detector)} returned {told} for {len(x)} images, not a score for each"
+                f"{named('detector', self.detector)} returned {told} for {plural(len(x), 'image')}, not "
+                "a score for each"
             )
         if made.device != x.device:
             raise HarnessError(f"{named('detector', self.detector)} returned scores on {made.device}, not {x.device}")
@@ -167,7 +169,9 @@ class Pipeline(nn.Module):
         shape = (len(x), self.purifier.votes, *x.shape[1:])
         if not isinstance(made, Tensor) or tuple(made.shape) != shape:
             told = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-            raise HarnessError(f"{who} returned {told} for {shape[1]} copies of images of {tuple(x.shape)}")
+            raise HarnessError(
+                f"{who} returned {told} for {plural(shape[1], 'copy', 'copies')} of images of {tuple(x.shape)}"
+            )
         if made.is_complex() or made.layout != torch.strided or made.device != x.device:
             told = f"{made.dtype}, {made.layout}, on {made.device}"
             raise HarnessError(f"{who} returned images in {told}; valid: real, dense and on {x.device}")
@@ -233,7 +237,8 @@ class Pipeline(nn.Module):
         if not isinstance(joined, Tensor) or joined.shape != (len(rows), logits.shape[1]):
             told = f"shape {tuple(joined.shape)}" if isinstance(joined, Tensor) else f"a {type(joined).__name__}"
             raise HarnessError(
-                f"{named('purifier', self.purifier)} joined the logits of {copies.shape[1]} copies into {told}; valid: "
+                f"{named('purifier', self.purifier)} joined the logits of "
+                f"{plural(copies.shape[1], 'copy', 'copies')} into {told}; valid: "
                 f"({len(rows)}, {logits.shape[1]})"
             )
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]

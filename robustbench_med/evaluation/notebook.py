@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import escape
 
 from robustbench_med.errors import shown_by
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.progress import Progress, Silent
 
 #: Seconds between two changes of a bar.
@@ -95,7 +96,7 @@ class GridBar(Bar):
     """A bar over the images of all cells that have started."""
 
     def __init__(self, cells: int) -> None:
-        super().__init__(f"{cells} cell{'s' * (cells != 1)}", 0)
+        super().__init__(plural(cells, "cell"), 0)
 
     def started(self, cell_id: str, title: str, images: int) -> None:
         """See `robustbench_med.progress.Grid`."""

@@ -23,6 +23,7 @@ from robustbench_med.grid.ladder import BARE, inapplicable, meant_for, revision_
 from robustbench_med.grid.options import reference
 from robustbench_med.grid.requests import Request, requests_of, trained_axes
 from robustbench_med.interfaces.dataset import Dataset
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.threat import Budget, ThreatModel
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import format_ref
@@ -54,7 +55,7 @@ def plan(config: RunConfig, registry: Registry, datasets: Datasets | None = None
     cells = list({repr(cell): cell for cell in every if wanted(cell_labels(cell_of(cell)))}.values())
     if not cells:
         raise BadParameter(
-            f"--include and --exclude leave none of {len(every)} cells; `rbmed plan` without them lists all"
+            f"--include and --exclude leave none of {plural(len(every), 'cell')}; `rbmed plan` without them lists all"
         )
     yield from cells
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustbench_med.errors import BadParameter, OutsideThreatModel, UsageError, near
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.references import FIRST, fraction, parse
 from robustbench_med.plugins.specs import ACCESS, FAMILIES, NORMS
 
@@ -213,7 +214,10 @@ class ThreatModel:
             raise OutsideThreatModel(f"the attack returned shape {tuple(x_adv.shape)} for images of {tuple(x.shape)}")
         bad = ~x_adv.flatten(1).isfinite().all(1)
         if bad.any():
-            raise OutsideThreatModel(f"{int(bad.sum())} adversarial images hold values that are not finite")
+            raise OutsideThreatModel(
+                f"{plural(int(bad.sum()), 'adversarial image holds', 'adversarial images hold')} values "
+                "that are not finite"
+            )
         low, high = float(x_adv.min()), float(x_adv.max())
         if low < -tolerance or high > 1 + tolerance:
             raise OutsideThreatModel(f"adversarial images span [{low:.4g}, {high:.4g}], outside [0, 1]")

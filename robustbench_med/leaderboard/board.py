@@ -78,7 +78,8 @@ class Section:
         if useless := self.no_better:
             found.append(
                 f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
-                f"of them: {useless} of {rows} rows keep no more than that, or their interval includes it."
+                f"of them: {'the only row keeps' if rows == 1 else f'{useless} of {rows} rows keep'} no more than "
+                "that, or too little more to be told from it."
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"

@@ -153,7 +153,8 @@ class Entry:
         ladder: what was run: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
             records combined image by image.
         images, patients: number of images (of each seed), and of patients; None where these are not recorded.
-        folds: of a cross-validation, whose test images are pooled; 0 for a single split.
+        folds, measured_folds: of a cross-validation, whose test images are pooled, and how many of them were measured;
+            0 for a single split.
         also: other names of the same system (the same weights and parts).
         clients, unseen: clients that were attacked; those of them without a part in training.
         clean, worst: accuracy on clean images, and under the worst attack of the ladder, per image.
@@ -208,6 +209,7 @@ class Entry:
     images: int
     patients: int | None = None
     folds: int = 0
+    measured_folds: int = 0
     also: tuple[str, ...] = ()
     clients: tuple[str, ...]
     unseen: tuple[str, ...] = ()
@@ -253,6 +255,13 @@ class Entry:
     outcomes: tuple[ImageResults | None, ...] = field(default=(), repr=False)
     answers: tuple[Answers, ...] = field(default=(), repr=False, compare=False)
     claim_records: tuple[Record, ...] = field(default=(), repr=False)
+
+    @property
+    def of_folds(self) -> str:
+        """Of which folds its images are, ``5 folds`` or ``4 of 5 folds``; "" for a single split."""
+        if not self.folds:
+            return ""
+        return f"{'' if self.measured_folds == self.folds else f'{self.measured_folds} of '}{self.folds} folds"
 
     def rung(self, access: str) -> float | None:
         """Share of images robust after the last attack of a rung; None where it was not run."""

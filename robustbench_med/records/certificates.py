@@ -10,6 +10,7 @@ import numpy as np
 
 from robustbench_med.certification.bounds import largest_radius, lower_bound, radius
 from robustbench_med.certification.settings import REVISION
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.certified import POINTS, CertifiedSection
 
@@ -34,9 +35,14 @@ def certificate_faults(record: Record, how: CertifiedSection) -> Iterator[str]:
     for name, counted in (("certified_abstained", how.abstained), ("certified_contradicted", len(how.contradicted))):
         share = record.metrics.get(name)
         if counted > record.n or (share is not None and abs(share * record.n - counted) > SLACK * max(record.n, 1)):
-            yield f"{counted} of {record.n} images are counted as {name}, and its share is {share}"
+            yield (
+                f"{counted} of {plural(record.n, 'image is', 'images are')} counted as {name}, and its share is {share}"
+            )
     if how.abstained > record.n / 2 and how.median > 0:
-        yield f"the median radius is {how.median:.6g}, and {how.abstained} of {record.n} images have none"
+        yield (
+            f"the median radius is {how.median:.6g}, and {how.abstained} of "
+            f"{plural(record.n, 'image has', 'images have')} none"
+        )
     if bool(how.contradicted) != (FLAG in record.diagnostics.flags):
         yield f"{len(how.contradicted)} certificates are contradicted, and the flag {FLAG} says otherwise"
     yield from _curve(record, how)
@@ -84,7 +90,7 @@ def _curve(record: Record, how: CertifiedSection) -> Iterator[str]:
     if any(not point.low - SLACK <= point.accuracy <= point.high + SLACK for point in points):
         yield "a certified accuracy does not lie in its interval"
     if any(abs(each * n - round(each * n)) > SLACK * n for each in left):
-        yield f"a certified accuracy is no share of {n} images"
+        yield f"a certified accuracy is no share of {plural(n, 'image')}"
     clean, robust, certified = (record.metrics.get(f"{name}_accuracy") for name in ("clean", "robust", "certified"))
     if clean is None or abs(left[0] - clean) > SLACK:
         yield f"the curve of certified accuracy begins at {left[0]:.6g}, and clean accuracy is {clean}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.records.certificates import SLACK, certificate_faults
 from robustbench_med.records.record import Record
 
@@ -38,10 +39,10 @@ def _shares(record: Record) -> Iterator[str]:
 def _counts(record: Record) -> Iterator[str]:
     """Images and patients, of all clients and of each."""
     if record.patients is not None and record.patients > record.n:
-        yield f"{record.n} images are said to be of {record.patients} patients"
+        yield f"{plural(record.n, 'image is', 'images are')} said to be of {plural(record.patients, 'patient')}"
     images = [count for count, _ in record.client_images.values()]
     if images and sum(images) != record.n:
-        yield f"clients are said to have {sum(images)} images, and the record {record.n}"
+        yield f"clients are said to have {plural(sum(images), 'image')}, and the record {record.n}"
 
 
 def _spent(record: Record) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import FEW, percent
 from robustbench_med.plugins.references import format_eps, format_params
 from robustbench_med.records.record import Record
@@ -49,7 +50,7 @@ def worst_client(record: Record) -> str:
         return ""
     images, _ = record.client_images.get(client, (FEW, None))
     if images < FEW:
-        return f"too few ({images} image{'s' * (images != 1)})"
+        return f"too few ({plural(images, 'image')})"
     bounds = record.client_intervals.get(client, {}).get("robust_accuracy")
     return f"{with_bounds(record.per_client[client].get('robust_accuracy'), bounds)} {client}"
 
@@ -60,18 +61,26 @@ def settings(record: Record) -> str:
     given = {name: value for name, value in (attack.params or attack.params_passed).items() if value is not None}
     params = "" if attack.is_ladder else format_params(given)
     limits = [f"at most {most} {name}" for name, most in record.budget.limits.items()]
-    facts = [threat_of(record), params, f"eot {record.eot}", f"{record.draws} draws", *limits, f"seed {record.seed}"]
+    facts = [
+        threat_of(record),
+        params,
+        f"eot {record.eot}",
+        plural(record.draws, "draw"),
+        *limits,
+        f"seed {record.seed}",
+    ]
     return "; ".join(filter(None, facts))
 
 
 def images_of(images: int, patients: int | None) -> str:
     """``64 images of 48 patients``."""
-    return f"{images} images of {patients} patients" if patients else f"{images} images (patients not recorded)"
+    found = plural(images, "image")
+    return f"{found} of {plural(patients, 'patient')}" if patients else f"{found} (patients not recorded)"
 
 
-def images_and_patients(images: int, patients: int | None, folds: int = 0) -> str:
+def images_and_patients(images: int, patients: int | None, folds: str = "") -> str:
     """``64/48``, of a cross-validation ``500/75 in 5 folds``; a dash for patients that are not recorded."""
-    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds} folds" if folds else "")
+    return f"{images}/{'-' if patients is None else patients}" + (f" in {folds}" if folds else "")
 
 
 def _gate(record: Record) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from robustbench_med.errors import DataError
 from robustbench_med.files.provenance import provenance
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.image_results import ImageResults, differences
 from robustbench_med.leaderboard.sources.letters import text_of
 from robustbench_med.leaderboard.sources.samples import from_samples
@@ -64,7 +65,7 @@ def other_images(record: Record, samples: Path | None, images: ImageResults | No
     equal = (before == after) | (before.isna() & after.isna())
     rows = (~equal.all(axis=1)).to_numpy()
     if rows.any():
-        found.append(f"{before['index'][rows].nunique()} of {before['index'].nunique()} images differ")
+        found.append(f"{before['index'][rows].nunique()} of {plural(before['index'].nunique(), 'image')} differ")
     return found
 
 

@@ -17,6 +17,7 @@ import torch
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.metric import Metric
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE
@@ -90,7 +91,7 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         test, asked or tuple(set(split.sites)), record.limit, record.threat.goal, split.lesion_class, len(split.classes)
     ).tolist()
     if list(outcome.index) != rows:
-        yield f"per-image results are of {len(outcome.index)} other images than the {len(rows)} that were requested"
+        yield f"per-image results are of {plural(len(outcome.index), 'other image')} than the {len(rows)} requested"
         return
     if text_of(outcome.labels) != "".join(split.labels[row] for row in rows):
         yield "labels of images are not those of the data set"
@@ -102,10 +103,16 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
     # The samples of a smoothed answer are part of it: such a system is asked once.
     wanted = record.draws if random and record.certified is None else 1
     if random is not None and {len(outcome.clean), len(outcome.attacked)} != {wanted}:
-        yield f"images were answered {len(outcome.clean)} times, and a system with randomized = {random} {wanted} times"
+        yield (
+            f"images were answered {plural(len(outcome.clean), 'time')}, and a system with "
+            f"randomized = {random} {plural(wanted, 'time')}"
+        )
     sites = sorted({split.sites[row] for row in rows})
     if record.n != len(rows) or list(record.clients) != sites:
-        yield f"it is said to be of {record.n} images of {len(record.clients)} clients, not {len(rows)} of {len(sites)}"
+        yield (
+            f"it is said to be of {plural(record.n, 'image')} of "
+            f"{plural(len(record.clients), 'client')}, not {len(rows)} of {len(sites)}"
+        )
 
 
 def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:

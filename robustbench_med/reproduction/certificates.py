@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.records.record import Record
@@ -15,7 +16,10 @@ def certificate_faults(record: Record, how: CertifiedSection, outcome: ImageResu
     n = len(outcome.index)
     withheld = int((outcome.clean[0] == ABSTAINED).sum())
     if how.abstained != withheld:
-        yield f"{how.abstained} images are said to have no certificate, and the system abstained on {withheld}"
+        yield (
+            f"{plural(how.abstained, 'image is', 'images are')} said to have no certificate, and "
+            f"the system abstained on {withheld}"
+        )
     right = outcome.clean[0] == outcome.labels
     broken = {row for row, good, left in zip(outcome.index, right, outcome.robust, strict=True) if good and left < 1}
     if strange := sorted(set(how.contradicted) - broken):
@@ -23,4 +27,7 @@ def certificate_faults(record: Record, how: CertifiedSection, outcome: ImageResu
     most = int(right.sum()) - len(broken) + len(how.contradicted)
     certified = record.metrics.get("certified_accuracy")
     if certified is not None and certified * n > most + 0.5:
-        yield f"{certified * n:.0f} images are certified at eps, and at most {most} were answered right and withstood"
+        yield (
+            f"{plural(round(certified * n), 'image is', 'images are')} certified at eps, and at "
+            f"most {most} were answered right and withstood"
+        )

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
@@ -37,10 +38,10 @@ def _curve(rung: RungSection, n: int, random: bool) -> Iterator[str]:
     spent = [each.gradients for each in rung.rounds]
     if not rung.attacked:
         if spent:
-            yield f"{rung.rung} attacked no image, and has {len(spent)} rounds"
+            yield f"{rung.rung} attacked no image, and has {plural(len(spent), 'round')}"
         return
     if not spent:
-        yield f"{rung.rung} attacked {rung.attacked} images, and has no rounds"
+        yield f"{rung.rung} attacked {plural(rung.attacked, 'image')}, and has no rounds"
         return
     total = rung.gradients_mean * rung.attacked
     if any(after < before for before, after in itertools.pairwise(spent)):

@@ -20,6 +20,7 @@ from robustbench_med.datasets.loading import open_dataset
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.plugins.registry import Registry
@@ -180,7 +181,7 @@ def _new(card: DataCard, other: Dataset, option: str) -> None:
 
 def _few(names: Iterable[str]) -> str:
     shown = sorted(set(names))
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} others" if len(shown) > 5 else "")
+    return ", ".join(shown[:5]) + (f" and {plural(len(shown) - 5, 'other')}" if len(shown) > 5 else "")
 
 
 def _digests(split: Split) -> set[bytes]:

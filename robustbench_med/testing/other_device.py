@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.interfaces.defense import Part, System
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.testing.part_training import learning_faults
 from robustbench_med.testing.pretend.device import PretendDevice
@@ -81,4 +82,4 @@ def answer_faults(network: nn.Module, x: Tensor, ask: Callable[[nn.Module, Tenso
 def _waits(device: PretendDevice) -> Iterator[str]:
     if (times := device.syncs.total()) > MOST:
         lines = ", ".join(f"{place} ({count})" for place, count in device.syncs.most_common(3))
-        yield f"waits for the device {times} times in a pass, which makes a GPU slow: {lines}"
+        yield f"waits for the device {plural(times, 'time')} in a pass, which makes a GPU slow: {lines}"

@@ -22,6 +22,7 @@ from robustbench_med.defenses.resolved import leaves
 from robustbench_med.errors import RbmedWarning
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.defense import Detector, Part, System
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.tasks import label_counts
 from robustbench_med.training import image_grid
@@ -264,7 +265,7 @@ def _scores(deployment: Deployment, sites: Mapping[str, Split], path: Path) -> N
         recipe = deployment.resolved.recipe
         _mark(panel, gate, follows=recipe.purifier is not None and recipe.strength is None)
         panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _plain(panel, f"{client}: {len(scores[client])} images")
+        _plain(panel, f"{client}: {plural(len(scores[client]), 'image')}")
     for panel in axes[len(clients) :]:
         panel.set_axis_off()
     part = deployment.resolved.detector

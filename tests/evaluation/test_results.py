@@ -196,8 +196,8 @@ def test_images_that_were_scaled_twice_are_warned_of(images: Tensor, dark: Any) 
         ({"classes": ["a"]}, "at least 2 different names"),
         ({"classes": ["a", "a"]}, "at least 2 different names"),
         ({"lesion": "c"}, "lesion='c' is none of the classes class 0, class 1"),
-        ({"patients": ["p"]}, "patients has 1 entries for 24 test images"),
-        ({"sites": ["p"]}, "sites has 1 entries for 24 test images"),
+        ({"patients": ["p"]}, "patients has 1 entry for 24 test images"),
+        ({"sites": ["p"]}, "sites has 1 entry for 24 test images"),
         ({"train": (torch.rand(2, 3, 16, 16), [0, 1])}, "train images are 3 x 16 x 16, test images 1 x 16 x 16"),
     ],
 )

@@ -48,7 +48,7 @@ def cells(root: Path) -> list[str]:
 def test_an_earlier_ladder_is_moved_with_its_images_as_it_was_written(tmp_path: Path) -> None:
     example(tmp_path)
     lines = (tmp_path / "records" / "a.jsonl").read_text().splitlines()
-    assert "1 records archived" in archived(tmp_path)
+    assert "1 record archived" in archived(tmp_path)
     assert cells(tmp_path) == ["1", "2"]
     place = tmp_path / "archive"
     assert content(place / "records" / "a.jsonl.gz").decode().splitlines() == lines[:1]

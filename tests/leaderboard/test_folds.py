@@ -197,3 +197,26 @@ def test_a_client_that_one_fold_lacks_is_still_the_worst() -> None:
     for client in "abc":
         assert entry.per_client[client]["worst"].value == pytest.approx(pooled[own == client].mean())
         assert entry.client_images[client].images == (own == client).sum()
+
+
+@pytest.mark.parametrize("other_weights", [False, True])
+def test_an_attack_on_some_folds_counts_on_their_images(other_weights: bool) -> None:
+    """Whether the other folds were not attacked, or with other weights: what broke an image here has broken it."""
+    records, outcomes = system()
+    found = []
+    for at, record in enumerate(records):
+        broken = [False] * len(SAFE[at])
+        made = plain(f"other{record.cell_id}", broken, attack="fab").model_copy(
+            update={"dataset": record.dataset, "defense": record.defense}
+        )
+        outcomes[made.cell_id] = replace(answers(record, broken), cell_id=made.cell_id)
+        if at == 1:
+            found.append(made)
+        elif other_weights:
+            weights = made.defense.weights.model_copy(update={"digest": f"again{at}"})
+            defense = made.defense.model_copy(update={"weights": weights})
+            found.append(made.model_copy(update={"defense": defense}))
+    _, entry = only([*records, *found], outcomes)
+    assert entry.worst is not None
+    assert (entry.ranked, entry.worst.value) == (True, pytest.approx(4 / 24))  # the six of fold 1 are lost
+    assert entry.lowered == ("oblivious fab: 6 more",)

@@ -11,6 +11,7 @@ from helpers.records import ladder_record, plain
 
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.boards import boards
+from robustbench_med.leaderboard.render.columns import BY_NAME
 from robustbench_med.leaderboard.sources.verified import Word
 
 
@@ -21,6 +22,7 @@ def test_without_a_fold_there_is_no_rank(missing: int) -> None:
     assert entry.why_not == f"incomplete: of 3 folds, fold {missing} was not measured"
     assert (board.sections, board.unranked, entry.rank) == ((), (entry,), None)
     assert entry.images == 24 - len(SAFE[missing])
+    assert BY_NAME["images"].text(entry) == f"{entry.images}/{entry.patients} in 2 of 3 folds"
 
 
 def test_a_fold_that_failed_or_lacks_its_images_gives_no_rank() -> None:

@@ -215,7 +215,7 @@ def without(frame: pd.DataFrame, facts: Facts) -> None:
         (better_bounds, r"that of no count of 500 samples at alpha 0\.001"),
         (dropped, "images without a certificate are not those that the system abstains on"),
         (lower, "the curve of certified accuracy does not follow from the radii"),
-        (broken_inside, "1 images were broken inside their radius, and the record says 0"),
+        (broken_inside, "1 image was broken inside its radius, and the record says 0"),
         (without, "cannot be read: 'certified_radius'"),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_forged_folder_is_not_added(
 
 def test_an_honest_folder_is_added_once(root: Path, tmp_path: Path) -> None:
     out = results(tmp_path / "out", ladder_record("1", SAFE), NEW)
-    assert added(root, out)[1].endswith("1 records and the outcomes of 1 cells added; next: rbmed leaderboard build")
+    assert added(root, out)[1].endswith("1 record and the outcomes of 1 cell added; next: rbmed leaderboard build")
     before = state(root)
     assert "0 records and the outcomes of 0 cells" in added(root, out)[1]
     assert state(root) == before

@@ -82,14 +82,14 @@ def test_results_become_a_file_that_is_taken_and_shown(rbmed: Run) -> None:
     (root / "submissions").mkdir()
     shutil.copy("made/guarded.json", root / "submissions")
     done = rbmed("leaderboard", "check", root / "submissions" / "guarded.json", "--root", root)
-    assert (done.exit_code, "1 cells of guarded are accepted" in done.output) == (0, True), done.output
+    assert (done.exit_code, "1 cell of guarded is accepted" in done.output) == (0, True), done.output
     assert rbmed("leaderboard", "build", "--root", root).exit_code == 0
     assert "submitted as guarded, and not verified by a maintainer yet" in (root / "README.md").read_text()
     done = rbmed(
         *("leaderboard", "verify", root / "submissions" / "guarded.json", "--sample", "1", "--root", root),
         *("--accept", "A. Maintainer", "--why", "the same figures here"),
     )
-    assert (done.exit_code, "1 of 1 cells are verified" in done.output) == (0, True), done.output
+    assert (done.exit_code, "1 of 1 cell is verified" in done.output) == (0, True), done.output
     assert rbmed("leaderboard", "build", "--root", root).exit_code == 0
     assert "[Guard 2026](https://example.org/guard)" in (root / "README.md").read_text()
 

@@ -90,7 +90,7 @@ def test_a_forged_figure_is_found(rbmed: Run) -> None:
     assert done.exit_code == 1
     assert done.stdout.startswith("differs ")
     assert "robust_accuracy: 0." in done.stdout
-    assert "0 of 1 cells are verified" in done.stdout
+    assert "0 of 1 cell is verified" in done.stdout
 
 
 def test_a_forged_id_and_forged_images_are_found(rbmed: Run) -> None:
@@ -157,7 +157,7 @@ def test_figures_of_another_machine_may_lie_within_the_interval(rbmed: Run) -> N
     assert done.exit_code == 1, done.output
     assert done.stdout.startswith("within ")
     assert "hardware.processor: another -> " in done.stdout
-    assert "0 of 1 cells are verified; 1 within sampling error only, which is no proof" in done.stdout
+    assert "0 of 1 cell is verified; 1 within sampling error only, which is no proof" in done.stdout
     done = rbmed("verify", folder, "--cell", claim(folder).cell_id, "--accept-within")
     assert done.exit_code == 0, done.output
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import robustbench_med as rbmed
 from rbmed_datasets.files import is_hidden, natural_key
 from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable, some
@@ -119,8 +120,13 @@ def _paired(root: Path, scans: dict[str, Path], maps: dict[str, Path], image: st
             cases.append(Case(case, scan, path))
     if not cases:
         raise DataError(f"no label map under {root} belongs to an image: {some([*without, *alone])}")
-    notes = [f"{len(without)} label maps have no image and are left out: {some(without)}"] if without else []
-    notes += [f"{len(alone)} images have no label map and are left out: {some(alone)}"] if alone else []
+    notes = []
+    if without:
+        said = ("label map has no image and is left out", "label maps have no image and are left out")
+        notes.append(f"{rbmed.plural(len(without), *said)}: {some(without)}")
+    if alone:
+        said = ("image has no label map and is left out", "images have no label map and are left out")
+        notes.append(f"{rbmed.plural(len(alone), *said)}: {some(alone)}")
     return Found(sorted(cases, key=lambda case: natural_key(case.name)), notes)
 
 

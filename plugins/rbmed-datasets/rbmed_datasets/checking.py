@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import robustbench_med as rbmed
 from rbmed_datasets import files, pixels
 from rbmed_datasets.intensity import Survey
 from rbmed_datasets.names import printable, some
@@ -27,7 +28,10 @@ def several_pages(counted: Sequence[tuple[Path, int]], used: str) -> list[str]:
     if not more or used == "all":
         return []
     path, count = max(more, key=lambda item: item[1])
-    held = f"{len(more)} files hold several pages or frames (most: {printable(path)} with {count})"
+    held = (
+        f"{rbmed.plural(len(more), 'file holds', 'files hold')} several pages or frames (most: "
+        f"{printable(path)} with {count})"
+    )
     return [f"{held}; only the {used} one is read; pages=all reads each as an image of one patient"]
 
 
@@ -88,7 +92,10 @@ class Checked:
         plain = survey.plain or not self._copies
         lines = [*survey.on_colour(), *survey.on_darkness()] if plain else survey.notes()
         if self._blank:
-            lines.append(f"{len(self._blank)} images are blank (one value in all pixels): {some(self._blank)}")
+            lines.append(
+                f"{rbmed.plural(len(self._blank), 'image is', 'images are')} blank (one value in all "
+                f"pixels): {some(self._blank)}"
+            )
         copies = [same for same in self._copies.values() if len(same) > 1]
         for same in copies:
             others = [name for name, label in same if label != same[0][1]]
@@ -97,7 +104,8 @@ class Checked:
         repeated = sum(len(same) - 1 for same in copies)
         if repeated:
             example = " = ".join(name for name, _ in copies[0][:2])
-            lines.append(f"{repeated} images are exact copies of others ({example} for example); copies stay together")
+            more = rbmed.plural(repeated, "image is an exact copy of another", "images are exact copies of others")
+            lines.append(f"{more} ({example} for example); copies stay together")
         equal: dict[frozenset[bytes], list[str]] = {}
         for folder, keys in self._folders.items():
             equal.setdefault(frozenset(keys), []).append(folder)

@@ -179,23 +179,29 @@ class Dicom(PictureSet):
         used = [self._headers[picture.path] for picture in self.pictures]
         lines = [*self.facts(), "patients and sites are salted hashes of PatientID and InstitutionName"]
         if unknown := sum(not header.patient for header in used):
-            lines.append(f"{unknown} files have no PatientID")
+            lines.append(rbmed.plural(unknown, "file has no PatientID", "files have no PatientID"))
         if burned := sum(header.burned for header in used):
             lines.append(
-                f"{burned} files state that text is burned into their pixels (BurnedInAnnotation): it may name "
+                f"{rbmed.plural(burned, 'file states', 'files state')} that text is burned into "
+                f"{'its' if burned == 1 else 'their'} pixels (BurnedInAnnotation): it may name "
                 "patients, and a classifier may learn it"
             )
         if self.params.window == "file" and (tables := sum(header.table for header in used)):
             lines.append(
-                f"{tables} files say by a table of their own how values are shown (VOI LUT), which is applied; "
+                f"{rbmed.plural(tables, 'file says', 'files say')} by a table of "
+                f"{'its' if tables == 1 else 'their'} own how values are shown (VOI LUT), which is applied; "
                 "window=percentile and window=CENTER/WIDTH take the values without it"
             )
         if oblong := sum(header.oblong for header in used):
-            lines.append(f"{oblong} files have pixels that are not square (PixelSpacing) and are made so")
+            lines.append(
+                f"{rbmed.plural(oblong, 'file has', 'files have')} pixels that are not square (PixelSpacing) and "
+                f"{'is' if oblong == 1 else 'are'} made so"
+            )
         counts = [header.frames for header in used if header.frames > 1]
         if counts and self.params.pages != "all":
             lines.append(
-                f"{len(counts)} files hold several frames (at most {max(counts)}); only the {self.params.pages} one is "
+                f"{rbmed.plural(len(counts), 'file holds', 'files hold')} several frames (at most "
+                f"{max(counts)}); only the {self.params.pages} one is "
                 "read; pages=all reads each as an image of one patient"
             )
         return lines

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.dicomfile import Header
 from rbmed_datasets.labelling import columns_of, label_of, refuse_ids
@@ -74,16 +75,22 @@ def listed(
             if found.setdefault(named[0], made) != made:
                 raise DataError(f"{where} says otherwise of its file than an earlier line: one row for each file")
     if lost:
-        raise DataError(f"{len(lost)} rows of table {path} name no DICOM file under {root}: {some(lost)}")
+        rows, name = rbmed.plural(len(lost), "row"), "names" if len(lost) == 1 else "name"
+        raise DataError(f"{rows} of table {path} {name} no DICOM file under {root}: {some(lost)}")
     if not found:
         raise DataError(f"table {path} labels no DICOM file under {root}")
     if not (params.classes or params.lesion):
         where = f"column {printable(column)!r} of table {path}"
         refuse_ids([each.label for each in found.values()], params.task, where)
     notes = [f"labels are those of table {printable(path.name)}, column {printable(column)}"]
-    notes += [f"{unlabelled} rows without a label are left out"] if unlabelled else []
+    rows = rbmed.plural(unlabelled, "row without a label is left out", "rows without a label are left out")
+    notes += [rows] if unlabelled else []
     without = len(headers) - len(found)
-    notes += [f"{without} DICOM files have no row in the table and are left out"] if without else []
+    left = (
+        "DICOM file has no row in the table and is left out",
+        "DICOM files have no row in the table and are left out",
+    )
+    notes += [rbmed.plural(without, *left)] if without else []
     return found, notes
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+import robustbench_med as rbmed
 from rbmed_datasets.names import IGNORED
 from robustbench_med.errors import DataError
 
@@ -235,7 +236,7 @@ def read_masks(
             area = square_pixels(lesion.astype(np.uint8) * 255, pixel_of(at), Image.Resampling.BOX)
             made[at] |= square_mask(area, size, fit)
     lacking = [scan for several, scan in zip(masks, scans, strict=True) if not several]
-    notes = [f"lesion masks: {len(masks) - len(lacking)} of {len(masks)} images"]
+    notes = [f"lesion masks: {len(masks) - len(lacking)} of {rbmed.plural(len(masks), 'image')}"]
     if lacking:
         notes[0] += f"; without a mask, {lacking[0]} for example, an image counts as without a lesion"
     return made, notes

@@ -120,22 +120,26 @@ def _on_patients(pictures: Grouped, unit: NDArray[np.int64], pairs: NDArray[np.i
     alike = sizes[sizes > 1]
     grouped = "none found"
     if len(alike):
-        grouped = f"{alike.sum()} images in {len(alike)} groups, the largest of {alike.max()}"
+        grouped = f"{alike.sum()} images in {rbmed.plural(len(alike), 'group')}, the largest of {alike.max()}"
     twins = f"near-duplicates (correlation > {params.near_duplicate_threshold:g} at {THUMBNAIL} px)"
     if pictures.patients is not None:
         who = np.unique(np.asarray(pictures.patients), return_inverse=True)[1]
         across = int((who[pairs[:, 0]] != who[pairs[:, 1]]).sum())
-        joined = f"; {across} pairs of {twins} join patients, who then stay in one split" if across else ""
-        return f"{count} images of {who.max() + 1} patients, split by patient{joined}"
+        join = "joins" if across == 1 else "join"
+        said = f"; {rbmed.plural(across, 'pair')} of {twins} {join} patients, who then stay in one split"
+        joined = said if across else ""
+        return f"{rbmed.plural(count, 'image')} of {rbmed.plural(who.max() + 1, 'patient')}, split by patient{joined}"
     ways = "give patient=REGEX, ids=FILE.csv or the data set 'table' if ids are known"
     if params.similar is None:
         return (
-            f"{count} images; no patient ids, so {twins} are kept together: {grouped}. This finds copies, not other "
+            f"{rbmed.plural(count, 'image')}; no patient ids, so {twins} are kept together: "
+            f"{grouped}. This finds copies, not other "
             f"images of a patient, who may be in several splits: {ways}, or similar=0.9"
         )
     chained = "; they are chained into few large groups, so a higher value is better" if sizes.max() > count / 5 else ""
     return (
-        f"{count} images; no patient ids, so images with a correlation > {params.similar:g} at {THUMBNAIL} px are "
+        f"{rbmed.plural(count, 'image')}; no patient ids, so images with a correlation > "
+        f"{params.similar:g} at {THUMBNAIL} px are "
         f"treated as one patient's, {len(sizes)} in all: {grouped}{chained}. A patient may still be in "
         f"several splits: {ways}"
     )
@@ -152,7 +156,8 @@ def _on_spelling(patients: Sequence[str] | None) -> list[str]:
         return []
     pairs = some([" = ".join(map(repr, names)) for names in alike], _NAMED)
     return [
-        f"{len(alike)} ids of patients are written in several ways ({pairs}?) and count as several patients, who may "
+        f"{rbmed.plural(len(alike), 'id of patients is', 'ids of patients are')} written in "
+        f"several ways ({pairs}?) and count as several patients, who may "
         "be in several splits; write each in one way if they are one"
     ]
 
@@ -185,6 +190,7 @@ def _on_labels(pictures: Grouped, pairs: NDArray[np.int64]) -> list[str]:
         return []
     named = [f"{pictures.names[one]} = {pictures.names[other]}" for one, other in across]
     return [
-        f"{len(np.unique(across))} images have a near-twin of another class: labels contradict each other "
+        f"{rbmed.plural(len(np.unique(across)), 'image has', 'images have')} a near-twin of "
+        "another class: labels contradict each other "
         f"({some(named, _NAMED)})"
     ]

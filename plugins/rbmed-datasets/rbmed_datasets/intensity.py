@@ -122,7 +122,11 @@ class Survey:
     def on_colour(self) -> list[str]:
         """For the data card: a line where colour was dropped."""
         count = sum(seen.count for seen in self._seen.values())
-        return [f"{self._colour_lost} of {count} images are {rbmed.COLOUR_LOST}"] if self._colour_lost else []
+        return (
+            [f"{self._colour_lost} of {rbmed.plural(count, 'image is', 'images are')} {rbmed.COLOUR_LOST}"]
+            if self._colour_lost
+            else []
+        )
 
     def notes(self) -> list[str]:
         """For the data card: how values became intensities, and what may be wrong with it."""
@@ -144,7 +148,7 @@ class Survey:
     def _on(self, scale: str) -> str:
         """Which images lines are about."""
         plain = len(self._seen) == 1 and scale == "8-bit"
-        return "" if plain else f" of the {self._seen[scale].count} {scale} images"
+        return "" if plain else f" of {rbmed.plural(self._seen[scale].count, f'{scale} image')}"
 
     def _dark(self, scale: str) -> list[str]:
         seen, (low, high) = self._seen[scale], self._resolved(scale)[0]

@@ -105,7 +105,10 @@ class Lgg(FolderDataset):
         small = {site: count for site, count in sorted(patients.items()) if count < self.params.min_patients}
         if len(small) == len(patients):
             counts = ", ".join(f"{site} {count}" for site, count in small.items())
-            raise DataError(f"no hospital under {self.folder} has {self.params.min_patients} patients (found {counts})")
+            raise DataError(
+                f"no hospital under {self.folder} has "
+                f"{rbmed.plural(self.params.min_patients, 'patient')} (found {counts})"
+            )
         return small
 
     def base(self) -> Path:
@@ -159,7 +162,9 @@ class Lgg(FolderDataset):
             f"hospital {site} left out: {count} patient(s), fewer than {self.params.min_patients}"
             for site, count in self._small.items()
         ]
-        notes.append(f"{tiny} slices with a lesion under {self.params.min_lesion_pixels} pixels left out")
+        notes.append(
+            f"{rbmed.plural(tiny, 'slice')} with a lesion under {self.params.min_lesion_pixels} pixels left out"
+        )
         return Scans(
             classes=("no tumour", "tumour"),
             images=np.stack(images),

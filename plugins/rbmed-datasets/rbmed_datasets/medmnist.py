@@ -177,7 +177,10 @@ class MedMnist(FolderDataset):
             raise DataError(f"file {path} has another number of labels for each image in train, val and test")
         (shape,) = shapes
         if len(shape) == 3 and shape[-1] != 3:
-            notes.append(f"volumes of {' x '.join(map(str, shape))}: {self.params.slices or shape[0]} slices of each")
+            notes.append(
+                f"volumes of {' x '.join(map(str, shape))}: "
+                f"{rbmed.plural(self.params.slices or shape[0], 'slice')} of each"
+            )
         elif len(shape) == 3 and self.params.channels == 1:
             notes.append(f"images are {rbmed.COLOUR_LOST}")
         if blank:
@@ -205,7 +208,7 @@ class MedMnist(FolderDataset):
         if largest >= len(names):
             raise DataError(f"file {path} has the label {largest}; {path.stem} has the classes 0 to {len(names) - 1}")
         if several and largest + 1 != len(names):
-            raise DataError(f"file {path} has {largest + 1} findings; {path.stem} has {len(names)}")
+            raise DataError(f"file {path} has {rbmed.plural(largest + 1, 'finding')}; {path.stem} has {len(names)}")
         if len(names) < 2:
             raise DataError(f"a data set needs two classes or more; {path} has one")
         return names

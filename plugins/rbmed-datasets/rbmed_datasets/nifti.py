@@ -258,10 +258,12 @@ class Nifti(PictureSet):
         params = self.params
         count = len({picture.path for picture in self.pictures})
         limit = f", at most {params.slices} of a volume" if params.slices and params.pages == "all" else ""
-        used = f"{params.axis} slices: {len(self.pictures)} of {count} volumes ({params.pages}{limit})"
+        used = f"{params.axis} slices: {len(self.pictures)} of {rbmed.plural(count, 'volume')} ({params.pages}{limit})"
         lines = [used, *self.facts(), *self._left_out]
         if unknown := sorted(self._reader.unoriented):
-            lines.append(f"{len(unknown)} volumes do not state their orientation, so their axes do: {some(unknown)}")
+            said = ("volume does not state its", "volumes do not state their")
+            whose = "its" if len(unknown) == 1 else "their"
+            lines.append(f"{rbmed.plural(len(unknown), *said)} orientation, so {whose} axes do: {some(unknown)}")
         if self._reader.lowest <= _HOUNSFIELD and params.window == intensity.VOLUME:
             lines.append(
                 f"values go down to {self._reader.lowest:g}: if they are Hounsfield units, window=CENTER/WIDTH "

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.decode import decode
 from rbmed_datasets.files import read_masks
@@ -196,7 +197,11 @@ class PictureSet(FolderDataset):
         held = Counter(site for site, _ in set(zip(sites, patients, strict=True)))
         small = {site: count for site, count in sorted(held.items()) if count < self.params.min_patients}
         if len(small) == len(held):
-            raise DataError(f"no site has {self.params.min_patients} patients or groups (min_patients); found {small}")
+            raise DataError(
+                "no site has "
+                f"{rbmed.plural(self.params.min_patients, 'patient or group', 'patients or groups')} "
+                f"(min_patients); found {small}"
+            )
         named = ", ".join(f"{site} ({count})" for site, count in small.items())
         notes = [f"sites with fewer than {self.params.min_patients} patients or groups are left out: {named}"]
         return np.array([at for at, site in enumerate(sites) if site not in small]), notes if small else []

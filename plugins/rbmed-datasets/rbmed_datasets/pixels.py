@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+import robustbench_med as rbmed
 from rbmed_datasets import files
 from robustbench_med.errors import DataError
 
@@ -102,8 +103,8 @@ def finite(values: NDArray[Any], where: object) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         made = values.astype(np.float32)
     if bad := int(made.size - np.isfinite(made).sum()):
-        lost = "are not finite (NaN or infinite)" if not np.isfinite(values).all() else "are beyond 3.4e38 (float32)"
-        raise DataError(f"image {where} has {bad} pixels that {lost}")
+        lost = "not finite (NaN or infinite)" if not np.isfinite(values).all() else "beyond 3.4e38 (float32)"
+        raise DataError(f"image {where} has {rbmed.plural(bad, 'pixel that is', 'pixels that are')} {lost}")
     return made
 
 

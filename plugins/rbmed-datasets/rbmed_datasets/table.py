@@ -136,7 +136,8 @@ class Table(PictureSet):
         found, missing = self._rows
         if missing:
             path = self._table.path
-            raise DataError(f"{len(missing)} images that table {path} names are missing: {some(missing)}")
+            images, are = rbmed.plural(len(missing), "image"), "is" if len(missing) == 1 else "are"
+            raise DataError(f"{images} that table {path} names {are} missing: {some(missing)}")
         if not (self.params.classes or self.params.lesion):
             where = f"column {printable(str(self._columns['label']))!r} of table {self._table.path}"
             refuse_ids([picture.label for picture in found], self.params.task, where)
@@ -216,22 +217,28 @@ class Table(PictureSet):
         table, columns = self._table, self._columns
         path = table.path
         used = ", ".join(f"{what}={name}" for what, name in columns.items() if name)
-        lines = [f"table {path.name}: {len(table.rows)} rows, {used}"]
+        lines = [f"table {path.name}: {rbmed.plural(len(table.rows), 'row')}, {used}"]
         label = str(columns["label"])
         if label in table.columns and (unlabelled := sum(not row[label] for row in table.rows)):
-            lines.append(f"{unlabelled} rows without a label are left out")
+            left = ("row without a label is left out", "rows without a label are left out")
+            lines.append(rbmed.plural(unlabelled, *left))
         lines += [self._no_split] if self._no_split else []
         pictures = self._rows[0]
         lines += self._finder.notes()
         used_files = {path for picture in pictures for path in (picture.path, *picture.masks)}
         if unlisted := self._finder.unlisted(used_files):
             lines.append(
-                f"{len(unlisted)} images in the folder have no row with a label and are left out: "
+                f"{rbmed.plural(len(unlisted), 'image')} in the folder "
+                f"{'has no row with a label and is' if len(unlisted) == 1 else 'have no row with a label and are'} "
+                "left out: "
                 f"{some([printable(each.name) for each in unlisted])}"
             )
         outside = [picture.path for picture in pictures if not picture.path.is_relative_to(path.parent)]
         if outside:
-            lines.append(f"{len(outside)} images are named by absolute paths outside the folder of the table")
+            lines.append(
+                f"{rbmed.plural(len(outside), 'image is', 'images are')} named by absolute paths "
+                "outside the folder of the table"
+            )
         return lines
 
     def check(self) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import robustbench_med as rbmed
 from rbmed_datasets.files import SUFFIXES
 from rbmed_datasets.names import printable
 from robustbench_med.errors import DataError
@@ -112,7 +113,9 @@ def read(path: Path) -> Rows:
             raise DataError(f"table {path} has two columns {name!r}")
     for line, values in found[1:]:
         if len(values) != len(columns):
-            raise DataError(f"table {path} cannot be read: line {line} has {len(values)} values, not {len(columns)}")
+            raise DataError(
+                f"table {path} cannot be read: line {line} has {rbmed.plural(len(values), 'value')}, not {len(columns)}"
+            )
     rows = [dict(zip(columns, values, strict=True)) for _, values in found[1:]]
     return Rows(path, columns, rows, [line for line, _ in found[1:]])
 
@@ -182,7 +185,7 @@ def ids_of(path: Path, names: Sequence[str]) -> list[str]:
             lost.append(name)
         found += list(patients)
     if lost:
-        raise DataError(f"table {path} names no patient for {len(lost)} files, {lost[0]} for example")
+        raise DataError(f"table {path} names no patient for {rbmed.plural(len(lost), 'file')}, {lost[0]} for example")
     return found
 
 

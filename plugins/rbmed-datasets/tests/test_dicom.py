@@ -60,7 +60,7 @@ def test_patients_and_sites_are_salted_and_no_text_of_a_header_is_kept(hospital:
     assert (len(patients), len(set(patients)), len(set(sites))) == (12, 6, 2)
     text = repr((data.card(), patients, sites))
     assert not [word for word in ("SECRET", "Doe", "Jane", "Clinic") if word in text]
-    assert "1 files state that text is burned into their pixels" in text
+    assert "1 file states that text is burned into its pixels" in text
     assert make(hospital).card().digest == data.card().digest
     write(hospital / "benign" / "new.dcm", noise(99), PatientID="SECRET0", InstitutionName="Clinic A")
     assert not set(everything(make(hospital), "patients")) & set(patients), "another salt for other files"
@@ -184,7 +184,7 @@ def test_a_table_labels_files_by_uid_path_or_name(pacs: tuple[Path, list[str]]) 
         (folder / "labels.csv").write_text(f"{column},diagnosis\n" + "\n".join(rows[:11]), encoding="utf-8")
         card = make(folder, table="labels.csv").card()
         assert card.classes == ("benign", "malignant")
-        assert "1 DICOM files have no row in the table and are left out" in card.notes
+        assert "1 DICOM file has no row in the table and is left out" in card.notes
         assert not any("SECRET" in line or uids[0] in line for line in card.notes)
 
 
@@ -210,7 +210,7 @@ def test_a_table_may_give_several_findings_and_masks(pacs: tuple[Path, list[str]
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["1.2.3.4,a", "IM0001,b"], r"1 rows of table .*x.csv name no DICOM file under .*: line 2"),
+        (["1.2.3.4,a", "IM0001,b"], r"1 row of table .*x.csv names no DICOM file under .*: line 2"),
         (["IM0000,a", "IM0000,b", "IM0001,b"], "line 3 says otherwise of its file than an earlier line"),
         (["IM0000,a|b", "IM0001,b"], "line 2 gives several labels to an image"),
     ],

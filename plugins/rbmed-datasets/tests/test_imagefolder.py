@@ -158,7 +158,7 @@ def test_the_threshold_decides_what_a_twin_is(br35h: Path, scan: Callable[..., n
     noise = np.random.default_rng(0).normal(0, 25, (64, 64))
     copy(br35h / "no" / "no0.png", br35h / "no" / "noisy.png", lambda v: (v + noise).clip(0, 255).astype(np.uint8))
     assert "are kept together: none found" in make(br35h).card().notes[0]
-    assert "2 images in 1 groups" in make(br35h, near_duplicate_threshold=0.9).card().notes[0]
+    assert "2 images in 1 group," in make(br35h, near_duplicate_threshold=0.9).card().notes[0]
 
 
 def test_classes_can_be_chosen_ordered_and_merged(tmp_path: Path, class_folders: Write) -> None:

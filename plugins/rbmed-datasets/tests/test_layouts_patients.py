@@ -46,7 +46,7 @@ def test_patients_are_read_from_paths(patients: Path, expression: str) -> None:
 def test_patients_linked_by_copies_stay_in_one_split_under_their_own_names(patients: Path) -> None:
     shutil.copy(patients / "no" / "P00-no_0.png", patients / "no" / "P05-no_copy.png")
     data = make(patients, patient=r"P\d+")
-    assert "1 pairs of near-duplicates" in data.card().notes[0]
+    assert "1 pair of near-duplicates" in data.card().notes[0]
     (home,) = [name for name in SPLITS if "P00" in data.split(name).patients]
     assert "P05" in data.split(home).patients
 

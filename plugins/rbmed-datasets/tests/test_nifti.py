@@ -150,8 +150,8 @@ def test_what_is_left_out_is_said(decathlon: Path) -> None:
     (decathlon / "imagesTr/case_0.nii.gz").unlink()
     (decathlon / "labelsTr/case_1.nii.gz").unlink()
     data = make(decathlon)
-    assert "1 label maps have no image and are left out: labelsTr/case_0.nii.gz" in notes(data)
-    assert "1 images have no label map and are left out: imagesTr/case_1.nii.gz" in notes(data)
+    assert "1 label map has no image and is left out: labelsTr/case_0.nii.gz" in notes(data)
+    assert "1 image has no label map and is left out: imagesTr/case_1.nii.gz" in notes(data)
     assert len(set(everything(data, "patients"))) == 4
 
 
@@ -204,7 +204,7 @@ def test_real_volumes(shared_data: Path) -> None:
     data = make(shared_data / "hippocampus", pages="middle", task="largest")
     text = notes(data)
     assert "2 label maps have no image and are left out: labels/hippocampus_010.nii.gz, labels/hippocampus_281" in text
-    assert "1 images have no label map and are left out: images/hippocampus_118.nii.gz" in text
+    assert "1 image has no label map and is left out: images/hippocampus_118.nii.gz" in text
     assert len(set(everything(data, "patients"))) == 260
 
 

@@ -94,7 +94,7 @@ def test_pixels_that_are_not_finite_are_named(tmp_path: Path, bad: float, kind: 
     values = np.ones((8, 8), dtype=kind)
     values[2, 3] = bad
     tifffile.imwrite(tmp_path / "bad.tif", values)
-    with pytest.raises(DataError, match=r"bad\.tif has 1 pixels that are not finite"):
+    with pytest.raises(DataError, match=r"bad\.tif has 1 pixel that is not finite"):
         pixels.read(tmp_path / "bad.tif")
     assert "not finite" in str(checking.problem(tmp_path / "bad.tif"))
 
@@ -175,5 +175,5 @@ def test_a_pixel_beyond_float32_is_refused(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 600).reshape(20, 30)
     values[3, 4] = 1e300
     tifffile.imwrite(tmp_path / "huge.tif", values)
-    with pytest.raises(DataError, match=r"has 1 pixels that are beyond 3.4e38"):
+    with pytest.raises(DataError, match=r"has 1 pixel that is beyond 3.4e38"):
         pixels.read(tmp_path / "huge.tif")

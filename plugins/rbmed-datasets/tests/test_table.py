@@ -164,7 +164,7 @@ def test_paths_stay_inside_unless_they_are_absolute(isic: Path, tmp_path: Path, 
     with pytest.raises(DataError, match=r"line 2: '\.\./outside\.png' leads out of"):
         make(isic).card()
     data = make(rewrite(isic, names(str(tmp_path / "outside.png"))), patient="-")
-    assert "1 images are named by absolute paths outside" in note(data, "absolute")
+    assert "1 image is named by absolute paths outside" in note(data, "absolute")
     assert "elsewhere/outside.png" in everything(data, "patients")
     assert str(tmp_path) not in " ".join((*everything(data, "patients"), *data.card().notes))
 
@@ -183,7 +183,7 @@ def test_a_name_of_two_images_and_two_rows_of_one_image_are_refused(isic: Path) 
 
 def test_rows_without_a_label_are_counted_and_without_a_patient_refused(isic: Path) -> None:
     rewrite(isic, lambda table: table.assign(dx=["", *table.dx[1:]]))
-    assert note(make(isic), "without a label") == "1 rows without a label are left out"
+    assert note(make(isic), "without a label") == "1 row without a label is left out"
     rewrite(isic, lambda table: table.assign(lesion_id=["HAM", "", *table.lesion_id[2:]]))
     with pytest.raises(DataError, match=r"line 3: column 'lesion_id' \(patient\) is empty"):
         make(isic).card()
@@ -252,7 +252,7 @@ def test_patients_of_class_folders_may_stand_in_a_table(tmp_path: Path, class_fo
     data = ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root)
     assert {who for name in SPLITS for who in data.split(name).patients} == {"P0", "P1", "P2", "P3"}
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows[1:]]))
-    with pytest.raises(DataError, match=r"names no patient for 1 files, yes/yes0\.png"):
+    with pytest.raises(DataError, match=r"names no patient for 1 file, yes/yes0\.png"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows, "yes/yes0.png,P9"]))
     with pytest.raises(DataError, match=r"several patients for yes/yes0\.png: P0, P9"):

@@ -151,7 +151,8 @@ class Mahalanobis(FeatureDetector):
         if failed:
             small = "it needs more images: leave small clients out (min_patients of the data set)"
             raise BadParameter(
-                f"detector mahalanobis: the covariance of {len(features)} images with shrinkage={shrinkage:g} is "
+                f"detector mahalanobis: the covariance of {rbmed.plural(len(features), 'image')} with "
+                f"shrinkage={shrinkage:g} is "
                 f"singular; {'raise shrinkage' if shrinkage < 1 else small}"
             )
         # Rows of whiten @ (f - mean) are uncorrelated, of variance 1: their squares add up to the distance.

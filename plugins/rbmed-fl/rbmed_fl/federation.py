@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import robustbench_med as rbmed
 from rbmed_fl.byzantine import parse_byzantine
 from rbmed_fl.checkpoint import ClientStore, ServerCheckpoint, ServerState, digest_clients, digest_state
 from rbmed_fl.engines.config import parse_engine
@@ -84,7 +85,7 @@ class FederatedStrategy(StrategyBase):
                 job = replace(job, checkpoints=Path(folder))
             checkpoint, stores = self._storage(task, clients, job)
             state = checkpoint.load() or ServerState(0, task.divide(task.initial)[0])
-            label = f"{type(self).__name__} over {len(names)} client{'s' * (len(names) > 1)}"
+            label = f"{type(self).__name__} over {rbmed.plural(len(names), 'client')}"
             with quiet(), job.progress.task(label, self.params.rounds * len(names)) as bar:
                 bar.advance(state.done * len(names))
 
@@ -134,7 +135,7 @@ class FederatedStrategy(StrategyBase):
         their initial values in ``shared``, and every entry of the history is labelled ``elsewhere``.
         """
         if all(entry.get("skipped") for entry in state.history):
-            raise HarnessError(f"every client was absent in each of the {state.done} rounds; nothing was trained")
+            raise HarnessError(f"every client was absent in every round ({state.done}); nothing was trained")
         loaded = {name: store.load(state.done) for name, store in zip(clients, stores, strict=False)}
         known = {name: client_state for name, client_state in loaded.items() if client_state}
         kept = [strip_prefix("kept", client_state) for client_state in known.values()]

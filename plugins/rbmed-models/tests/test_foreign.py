@@ -54,7 +54,7 @@ def test_a_file_with_weights_gives_the_logits_of_its_module(body: nn.Sequential,
 def test_grey_images_are_repeated_and_resized() -> None:
     built = model("torchvision:squeezenet1_1,size=64,mean=[0.1,0.2,0.3]").build(2, 1, 32).eval()
     assert built(images()).shape == (3, 2)
-    with pytest.raises(BadParameter, match="needs 1 channels, and the images have 3"):
+    with pytest.raises(BadParameter, match="needs 1 channel, and the images have 3"):
         model(f"{NET}:build,channels=1").build(2, 3, 32)
 
 
@@ -70,7 +70,7 @@ def test_grey_images_are_repeated_and_resized() -> None:
         ("gone.py:build", BadParameter, "gone.py cannot be read"),
         (f"{NET}:build,digest=0", BadParameter, "digest=0 is that of other files"),
         (f"{NET}:build,std=[0]", BadParameter, "std must be > 0"),
-        (f"{NET}:build,mean=[1,2,3]", BadParameter, "mean has 3 values for 1 channels"),
+        (f"{NET}:build,mean=[1,2,3]", BadParameter, "mean has 3 values for 1 channel"),
         (f"{NET}:fixed", BadParameter, "fails on images of 1 x 32 x 32 (it takes size=64,channels=3): RuntimeError"),
         (f"{NET}:fixed,channels=3", BadParameter, "fails on images of 3 x 32 x 32 (it takes size=64): RuntimeError"),
         ("torchvision:inception_v3", BadParameter, "(it takes size=224)"),

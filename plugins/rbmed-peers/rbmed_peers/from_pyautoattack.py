@@ -8,6 +8,7 @@ import pyautoattack
 from pyautoattack import checks
 from torch import Tensor
 
+import robustbench_med as rbmed
 from rbmed_peers.arguments import Argument, near
 from rbmed_peers.isolation import Opaque
 from rbmed_peers.peer import OWNED, Catalogue, Offer, Passed, Peer, no_dlr, tiles
@@ -102,7 +103,10 @@ class PyAutoAttack(Peer):
             return f"square in {norm} cannot tile images of side {side}; use square"
         targets = self.params.given.get("n_target_classes", 0)
         if targets > classes - 1:
-            return f"n_target_classes={targets}, but {classes} classes leave {classes - 1} targets; leave it out"
+            return (
+                f"n_target_classes={targets}, but {classes} classes leave "
+                f"{rbmed.plural(classes - 1, 'target')}; leave it out"
+            )
         return ""
 
     def perturb(self, model: Opaque, x: Tensor, y: Tensor, threat: ThreatModel, classes: int, seed: int) -> Tensor:

@@ -14,6 +14,7 @@ from robustbench_med.cli.completion import any_component
 from robustbench_med.cli.options import AsJson, DataRoot, PluginFiles, registry
 from robustbench_med.errors import UsageError
 from robustbench_med.grid.names import check_component
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import HOOKS, Registry, singular
 
@@ -59,8 +60,8 @@ def check(
         console.emit_json([_facts(result) for result in found])
     else:
         seconds = sum(result.seconds for result in found)
-        components = f"{len(subjects)} component" + ("s" if len(subjects) != 1 else "")
-        console.plain(f"{len(found)} checks of {components} in {seconds:.1f} s: {wrong or 'none'} failed")
+        checks, components = plural(len(found), "check"), plural(len(subjects), "component")
+        console.plain(f"{checks} of {components} in {seconds:.1f} s: {wrong or 'none'} failed")
     if wrong:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ from robustbench_med.files.paths import data_root, register_root, unpack
 from robustbench_med.files.pictures import check_picture
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.grid.places import check_images
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
@@ -174,7 +175,7 @@ def check(
     # Notes are printed, and are no failure.
     problems = [problem for problem in problems if not problem.startswith("note:")]
     if problems:
-        console.error(f"{what}, read as {name}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        console.error(f"{what}, read as {name}: {plural(len(problems), 'problem')}")
         raise typer.Exit(1)
     console.plain(f"{what}, read as {name}: no problems")
 

@@ -13,6 +13,7 @@ from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import Results, format_of
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import check_file
+from robustbench_med.interfaces.plural import plural
 
 Form = Literal["csv", "parquet", "json"]
 #: Formats by the ending of a file.
@@ -43,7 +44,7 @@ def export(
     records = list(found.values())
     if target is not None:
         write(records, form, target)
-        plain(f"{len(records)} cells in {target}")
+        plain(f"{plural(len(records), 'cell')} in {target}")
     elif form == "parquet":
         raise BadParameter("--format parquet is binary; name a file for it: --out FILE")
     else:

@@ -13,6 +13,7 @@ from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, RecordDevice, registry
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.progress import Silent
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def gallery(
     for place in draw_rows(verifier, wanted, folder, images):
         plain(str(place))
         drawn += 1
-    plain(f"{drawn} of {len(wanted)} rows drawn; next: rbmed leaderboard build")
+    plain(f"{drawn} of {plural(len(wanted), 'row')} drawn; next: rbmed leaderboard build")
     if row and drawn < len(wanted):
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ from robustbench_med.cli.options import registry
 from robustbench_med.errors import BadParameter
 from robustbench_med.grid.names import check_component, check_partition
 from robustbench_med.grid.places import check_images
+from robustbench_med.interfaces.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,10 @@ def add(
     from robustbench_med.leaderboard.sources.submission import checked_name
 
     records, outcomes = added(root, results, None if name is None else checked_name(name))
-    plain(f"{root}: {records} records and the outcomes of {outcomes} cells added; next: rbmed leaderboard build")
+    plain(
+        f"{root}: {plural(records, 'record')} and the outcomes of {plural(outcomes, 'cell')} "
+        "added; next: rbmed leaderboard build"
+    )
 
 
 @leaderboard.command()
@@ -90,7 +94,7 @@ def archive(root: Root = Path("leaderboard")) -> None:
     from robustbench_med.leaderboard.sources.folder import read_sources
 
     count = moved(root, earlier_ladders(read_sources(root)))
-    plain(f"{root}: {count} records archived" + ("; next: rbmed leaderboard build" if count else ""))
+    plain(f"{root}: {plural(count, 'record')} archived" + ("; next: rbmed leaderboard build" if count else ""))
 
 
 @leaderboard.command()
@@ -114,8 +118,8 @@ def split(
     path = root / SPLITS / named(found)
     path.parent.mkdir(exist_ok=True)
     write(path, found)
-    patients = f"{len(set(found.patients))} patients" if found.patients else "patients are not known"
-    plain(f"{path}: {len(found.labels)} images, {patients}, {len(set(found.sites))} clients")
+    patients = plural(len(set(found.patients)), "patient") if found.patients else "patients are not known"
+    plain(f"{path}: {plural(len(found.labels), 'image')}, {patients}, {plural(len(set(found.sites)), 'client')}")
 
 
 #: Columns that fit a terminal.
@@ -175,7 +179,7 @@ def _print(board: Board, columns: list[Column]) -> None:
         out.print(_table(f"{board.title}   without rank", board.unranked, columns))
         for reason in sorted({each.why_not for each in board.unranked}):
             count = sum(each.why_not == reason for each in board.unranked)
-            plain(f"  {count} row{'s' * (count != 1)}: {reason}")
+            plain(f"  {plural(count, 'row')}: {reason}")
         plain("")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from robustbench_med.cli.app import RESULTS, app
 from robustbench_med.cli.console import plain
+from robustbench_med.interfaces.plural import plural
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -20,4 +21,4 @@ def merge(
     from robustbench_med.records.folder import merge as merged
 
     records = merged(folders, target)
-    plain(f"{len(records)} cells of {len(folders)} folders in {target}")
+    plain(f"{plural(len(records), 'cell')} of {plural(len(folders), 'folder')} in {target}")

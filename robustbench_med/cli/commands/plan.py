@@ -15,6 +15,7 @@ from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.options import AsJson, Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.state import duration
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _total(preview: Preview, items: Sequence[Item], trainings: list[dict[str, An
 
     counts = Counter(item.state for item in items)
     said = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])
-    line = f"{len(items)} cell{'s' if len(items) > 1 else ''}: {said}."
+    line = f"{plural(len(items), 'cell')}: {said}."
     costs = [item.cost for item in items if item.cost is not None]
     if costs:
         whole = total(costs)
@@ -174,4 +175,4 @@ def _how(preview: Preview) -> str:
     how = "Estimated from the attacks' passes, counted on a toy, and the seconds of a pass on a few images: "
     if not made.trials:
         return f"{how}all from earlier plans on this machine."
-    return f"{how}{made.trials} trial{'s' * (made.trials > 1)} in {made.seconds:.1f} s, kept for later plans."
+    return f"{how}{plural(made.trials, 'trial')} in {made.seconds:.1f} s, kept for later plans."

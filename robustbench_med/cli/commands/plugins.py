@@ -8,6 +8,7 @@ from dataclasses import asdict
 from robustbench_med.cli import console
 from robustbench_med.cli.app import SETUP, app
 from robustbench_med.cli.options import AsJson, registry
+from robustbench_med.interfaces.plural import plural
 
 
 @app.command(rich_help_panel=SETUP)
@@ -25,7 +26,7 @@ def plugins(as_json: AsJson = False) -> None:
             for entry in found.entries()
             if (entry.distribution, entry.plugin) == (plugin.distribution, plugin.name)
         )
-        offers = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items())
+        offers = ", ".join(plural(n, kind) for kind, n in counts.items())
         console.row(table, plugin.distribution, plugin.version, plugin.name, offers.replace("strategys", "strategies"))
     console.out.print(table if found.plugins else "no plugin is installed")
     if found.failures:

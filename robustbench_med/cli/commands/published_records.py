@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from robustbench_med.cli.console import plain
+from robustbench_med.interfaces.plural import plural
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.folder import Sources
@@ -54,8 +55,13 @@ def check_records(file: Path, own: Submission, sources: Sources, plugins: Regist
             checked(record, own.outcomes[record.cell_id], file)
     refused += objections(own, sources.splits, plugins, data_root)
     without = sum(record.cell_id not in own.outcomes for record in measured)
-    notes = [f"{without} cells have no per-image results, from which their figures could be checked"] if without else []
+    notes = (
+        [f"{plural(without, 'cell has', 'cells have')} no per-image results, from which figures could be checked"]
+        if without
+        else []
+    )
     show(Review(tuple(refused), tuple(notes)))
     if refused:
         raise typer.Exit(1)
-    plain(f"{file}: {len(own.records)} cells are what their options plan, and their figures add up")
+    cells = plural(len(own.records), "cell is what its", "cells are what their")
+    plain(f"{file}: {cells} options plan, and the figures add up")

@@ -13,6 +13,7 @@ from robustbench_med.cli.console import plain
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.files.hub_name import HubName, hub_name
+from robustbench_med.interfaces.plural import plural
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -66,10 +67,11 @@ def push(
     found, outcomes, where = measured(records, artifact.digest)
     branch = HubName(wanted.repo, BRANCH)
     card = model_card(Weights(branch, licence, artifact.digest, artifact.manifest), found, outcomes)
-    plain(f"{len(found)} records of these weights {where}")
+    plain(f"{plural(len(found), 'record')} of these weights {where}")
     if dry_run:
         made = hub.write(folder, there, card)
-        plain(f"{there}: README.md, manifest.json and {len(made.manifest['files'])} files of weights; nothing was sent")
+        files = plural(len(made.manifest["files"]), "file")
+        plain(f"{there}: README.md, manifest.json and {files} of weights; nothing was sent")
         return
     with tempfile.TemporaryDirectory() as place:
         hub.write(folder, Path(place) / "made", card)

@@ -28,6 +28,7 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.files.lines import is_lines
 from robustbench_med.files.strict_json import ordinary_bytes
+from robustbench_med.interfaces.plural import plural
 
 if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.evidence import Evidence
@@ -57,7 +58,10 @@ def check(
         record = _target(sources, submitted.cell_id)
         with_known_labels(submitted, record, sources.splits, sources.outcomes, str(file))
         images = len(submitted.outcome.index)
-        plain(f"{file}: predictions for {images} images against {record.defense.name}; check them with the images:")
+        plain(
+            f"{file}: predictions for {plural(images, 'image')} against {record.defense.name}; "
+            "check them with the images:"
+        )
         plain(f"  rbmed leaderboard verify {file} --images FILE")
         return
     if is_lines(file):
@@ -69,7 +73,8 @@ def check(
     show(result)
     if result.refused:
         raise typer.Exit(1)
-    plain(f"{file}: {len(submitted.records)} cells of {submitted.defense} are accepted")
+    are = "is" if len(submitted.records) == 1 else "are"
+    plain(f"{file}: {plural(len(submitted.records), 'cell')} of {submitted.defense} {are} accepted")
 
 
 @leaderboard.command()
@@ -257,8 +262,8 @@ def _verify_images(
 
 def _say(found: Evidence, record: Record) -> None:
     safe, right = found.outcome.robust.mean(), found.outcome.correct.mean()
-    plain(f"{safe:.1%} of {len(found.outcome.index)} images are robust, {right:.1%} are correct when clean")
-    plain(f"the record says {record.metrics.get('robust_accuracy')} of {record.n} images")
+    plain(f"{safe:.1%} of {plural(len(found.outcome.index), 'image')} robust, {right:.1%} correct when clean")
+    plain(f"the record says {record.metrics.get('robust_accuracy')} of {plural(record.n, 'image')}")
 
 
 def _read(file: Path) -> Submission | Evidence:

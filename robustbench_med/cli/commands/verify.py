@@ -23,6 +23,7 @@ from robustbench_med.cli.options import (
 )
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.errors import BadParameter, DataError, UsageError
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import percent
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def verify(
     weights = downloaded(weights)
     measured = chosen([record for record in found if record.status != "failed"], cell, sample, sample_seed)
     if failed := len(found) - sum(record.status != "failed" for record in found):
-        err.print(f"{failed} failed cells have no results and are not verified")
+        err.print(f"{plural(failed, 'failed cell has', 'failed cells have')} no results to verify")
     samples = samples_of(results)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     tried = NewImages(verifier, fresh, weights)
@@ -150,13 +151,15 @@ def show_fresh(new: FreshFinding) -> None:
         name = f"{side}_accuracy"
         before, after = percent(new.record.metrics[name]), with_bounds(again.metrics[name], again.intervals[name])
         told.append(f"{side} {before} -> {after}" + ", significantly lower" * (name in new.falls))
-    plain(f"fresh      {new.record.cell_id}  {'; '.join(told)}; {again.n} images, {new.source}")
+    plain(f"fresh      {new.record.cell_id}  {'; '.join(told)}; {plural(again.n, 'image')}, {new.source}")
 
 
 def counted(findings: Sequence[Finding]) -> str:
     """How many cells are verified, and how many are only within sampling error."""
     within = sum(finding.verdict == "within" for finding in findings)
-    text = f"{sum(finding.verified for finding in findings)} of {len(findings)} cells are verified"
+    text = (
+        f"{sum(finding.verified for finding in findings)} of {plural(len(findings), 'cell is', 'cells are')} verified"
+    )
     return text + (f"; {within} within sampling error only, which is no proof" if within else "")
 
 

@@ -20,6 +20,7 @@ from robustbench_med.cli.progress.state import (
     shortened,
     summary,
 )
+from robustbench_med.interfaces.plural import plural
 
 #: Running cells that are shown; the others are counted.
 SHOWN = 8
@@ -86,7 +87,7 @@ class LiveGrid(RunState):
         line = Table.grid(padding=(0, 2))
         line.add_row(
             _bar(self.share(), 1.0, min(40, width // 3)),
-            Text(f"{self.over()} of {self.total} cells"),
+            Text(f"{self.over()} of {plural(self.total, 'cell')}"),
             Text("   ".join(filter(None, facts)), style="dim"),
         )
         return Group(line, counts)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from robustbench_med.cli.progress.state import RunState, duration, finished_line, summary
+from robustbench_med.interfaces.plural import plural
 
 #: Seconds between two lines on a running cell.
 HEARTBEAT = 60.0
@@ -29,7 +30,7 @@ class TaskLog:
 
     def __enter__(self) -> TaskLog:
         self.started = time.monotonic()
-        self._print(f"{self.description}: {self.total} steps")
+        self._print(f"{self.description}: {plural(self.total, 'step')}")
         return self
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -91,7 +92,7 @@ class GridLog(RunState):
         ]
         pace, left = self.pace(), self.left()
         facts = [
-            f"{self.over()} of {self.total} cells",
+            f"{self.over()} of {plural(self.total, 'cell')}",
             f"{pace:.3g} images/s" if pace is not None else "",
             f"about {duration(left)} left" if left is not None else "",
         ]

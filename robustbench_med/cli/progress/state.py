@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from robustbench_med.files import escaping
+from robustbench_med.interfaces.plural import plural
 
 #: Images that are reported sooner than this many seconds after their cell began were measured by an earlier run.
 INSTANT = 0.02
@@ -151,4 +152,6 @@ def summary(state: RunState, stopped: bool = False) -> Text:
     if still:
         counts.append(f"{still} not complete")
     verb = "stopped after" if stopped else "in"
-    return Text(f"{state.total} cells {verb} {duration(state.elapsed)}: {', '.join(counts) or 'none'}", style="dim")
+    return Text(
+        f"{plural(state.total, 'cell')} {verb} {duration(state.elapsed)}: {', '.join(counts) or 'none'}", style="dim"
+    )

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from robustbench_med.cli.tables.records import client_of
 from robustbench_med.files.escaping import shell_command
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 
@@ -28,7 +29,7 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
     if probes:
         yield (
             f"[bold]probe[/]: a quick ladder of adversaries who know more and more of the defense; "
-            f"{probes[0].n} images and few steps, so it can only show a weakness, never its absence."
+            f"{plural(probes[0].n, 'image')} and few steps, so it can only show a weakness, never its absence."
         )
     for probe in probes:
         claim = claims.get(_key(probe))
@@ -40,7 +41,7 @@ def explain(records: Sequence[Record], samples: Path) -> Iterator[str]:
         gap = 100 * (claimed - probed)
         verdict = f"a gap of [bold]{gap:.1f} points[/]" if gap > 0 else "[bold]no gap found[/], which proves little"
         name = escape(formatted(claim.defense))
-        same = f"on the same {probe.n} images claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
+        same = f"on the same {plural(probe.n, 'image')} claim {100 * claimed:.1f} %, probe {100 * probed:.1f} %"
         yield f"{name}: {same}: {verdict}."
         yield f"[dim]more: {escape(_again(claim))} --access ladder:full[/]"
 

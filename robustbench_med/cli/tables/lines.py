@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from robustbench_med.cli.tables.records import name_of
+from robustbench_med.cli.tables.records import contrast, name_of
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.folds import Pools, pooled
 from robustbench_med.leaderboard.ranking.pool import Pooled
@@ -28,11 +28,16 @@ def folds(records: Sequence[Record], samples: Path) -> Iterator[str]:
     folds = [record for record in records if record.dataset.fold is not None and record.status == "ok"]
     if not folds:
         return
-    for record in pooled(Pools(folds, outcomes_of(folds, samples))).records:
-        if isinstance(record, Pooled):
-            figures = f"clean % {share(record, 'clean_accuracy')}, robust % {share(record, 'robust_accuracy')}"
-            told = "; ".join(record.gaps) or f"{figures}, n {images_and_patients(record.n, record.patients)}"
-            yield f"{record.folds} folds pooled: {name_of(record)}, {threat_of(record)}: {told}"
+    found = [each for each in pooled(Pools(folds, outcomes_of(folds, samples))).records if isinstance(each, Pooled)]
+    for record, varies in zip(found, contrast(found), strict=True):
+        figures = f"clean % {share(record, 'clean_accuracy')}, robust % {share(record, 'robust_accuracy')}"
+        told = "; ".join(record.gaps) or f"{figures}, n {images_and_patients(record.n, record.patients)}"
+        # What else tells two lines apart; the rest is in the name.
+        seed = f"seed {varies['seed']}" if "seed" in varies else ""
+        limit = f"limit {record.limit}" if len({each.limit for each in found}) > 1 and record.limit else ""
+        data = varies.get("data", "")
+        of = ", ".join(filter(None, [name_of(record), data, threat_of(record), varies.get("client"), seed, limit]))
+        yield f"{record.folds} folds pooled: {of}: {told}"
 
 
 def scorings(records: Sequence[Record]) -> Iterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.cli import console
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import FEW, percent
 from robustbench_med.plugins.references import without_shared_params
 from robustbench_med.records.record import Record
@@ -102,10 +103,11 @@ def nothing_measured(records: Sequence[Record]) -> Iterator[str]:
         yield f"skipped: {named if count == 1 else f'{count} cells'}: {reason}"
 
 
-def name_of(record: Record) -> str:
-    """``defense / attack / access``."""
+def name_of(record: Record, folds: Sequence[str] | None = None) -> str:
+    """``defense / attack / access``; ``folds`` are those to name in place of the record's own."""
     asked = [f"{name} {text}" for name, text in record.defense.asked.items()]
-    asked += [f"fold {_fold(record)}"] if record.dataset.fold else []
+    folds = [_fold(record)] if folds is None else folds
+    asked += [f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(folds)}"] if record.dataset.fold else []
     how = f" ({', '.join(asked)})" if asked else ""
     return f"{formatted(record.defense)}{how} / {attack_of(record)} / {record.threat.access}"
 
@@ -192,12 +194,20 @@ def clients_and_patients(records: Sequence[Record]) -> Iterator[str]:
         yield f"patients{whose} are not recorded: intervals are by images, as if these were independent, and too narrow"
 
 
-def ladder(record: Record) -> Table | None:
-    """The results of a ladder, rung by rung; None for other records."""
+#: What stands before a fact of `contrast` in a line.
+_BEFORE = {"fold": "fold ", "trained": "train-", "seed": "seed "}
+
+
+def ladder(record: Record, facts: Mapping[str, str] | None = None) -> Table | None:
+    """The results of a ladder, rung by rung; None for other records.
+
+    ``facts`` are those of `contrast`, by which it differs from others that are shown.
+    """
     if not record.attack.is_ladder or record.status != "ok":
         return None
     right = ("images", "left %", "grad", "query", "s")
-    title = f"{formatted(record.defense)} on the ladder"
+    told = ", ".join(f"{_BEFORE.get(name, '')}{text}" for name, text in (facts or {}).items() if text)
+    title = f"{formatted(record.defense)} on the ladder{f' ({told})' if told else ''}"
     gone = ("", "query", "grad", "s", "images")
     table = console.table("rung", "attack", *right, "", title=title, right=right, keep=("attack",), first_to_go=gone)
     table.padding = (0, 1, 0, 0)
@@ -215,11 +225,19 @@ def ladder(record: Record) -> Table | None:
 def in_short(records: Sequence[Record]) -> Iterator[str]:
     """Of many records: how many were not measured, or lack a rung, or have a flag, and why."""
     rungs = Counter((rung.access, rung.reason) for record in records for rung in record.rungs if rung.reason)
-    yield from (f"{count} cells have no rung {access}: {reason}" for (access, reason), count in rungs.most_common())
+    yield from (
+        f"{plural(count, 'cell has', 'cells have')} no rung {access}: {reason}"
+        for (access, reason), count in rungs.most_common()
+    )
     skipped = Counter(record.reason for record in records if record.status == "skipped")
-    yield from (f"{count} cells were skipped: {reason}" for reason, count in skipped.most_common())
+    yield from (
+        f"{plural(count, 'cell was', 'cells were')} skipped: {reason}" for reason, count in skipped.most_common()
+    )
     flags = Counter(flag for record in records for flag in record.diagnostics.flags)
-    yield from (f"{count} cells are marked {flag}: {_meaning(flag)}" for flag, count in flags.most_common())
+    yield from (
+        f"{plural(count, 'cell is', 'cells are')} marked {flag}: {_meaning(flag)}"
+        for flag, count in flags.most_common()
+    )
 
 
 def _meaning(flag: str) -> str:
@@ -239,8 +257,10 @@ def warnings(records: Sequence[Record]) -> Iterator[str]:
 
     What is said of several records, of all folds for example, is said once, with all their names before it.
     """
-    who: dict[str, list[str]] = {}
+    who: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         for said in (*(f"{flag}: {_meaning(flag)}" for flag in record.diagnostics.flags), *record.diagnostics.notes):
-            who.setdefault(said, []).append(name_of(record))
-    yield from (f"{'; '.join(dict.fromkeys(names))}: {said}" for said, names in who.items())
+            who.setdefault(said, {}).setdefault(name_of(record, [""]), []).append(record)
+    for said, systems in who.items():
+        names = (name_of(own[0], list(dict.fromkeys(map(_fold, own)))) for own in systems.values())
+        yield f"{'; '.join(names)}: {said}"

@@ -36,11 +36,14 @@ def show(records: Sequence[Record], samples: Path) -> None:
             plain(line)
         plain("rung by rung, with marks and reasons: rbmed report")
         return
-    for record in records:
-        if (ladder := results.ladder(record)) is not None:
+    said: set[str] = set()
+    for record, facts in zip(records, results.contrast(records), strict=True):
+        if (ladder := results.ladder(record, facts)) is not None:
             out.print(ladder)
         for line in results.left_out(record):
-            plain(line)
+            if line not in said:  # once for all folds and seeds
+                plain(line)
+            said.add(line)
     for line in explain(records, samples):
         out.print(line, soft_wrap=line.startswith("[dim]"))  # a command to copy must stay one line
     for line in results.unmeasured(records):

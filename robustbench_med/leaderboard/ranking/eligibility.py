@@ -9,6 +9,7 @@ from functools import cache
 
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.grid.ladder import PRESETS, REVISION
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.ranking.pool import cells, gaps
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.contradictions import contradictions
@@ -58,7 +59,7 @@ def record_faults(record: Record) -> Iterator[str]:
         if not before:  # another ladder had other rungs
             yield from missing_rungs(record)
         if record.role == "probe":
-            yield f"a probe on {record.n} images, which can show a weakness but not its absence"
+            yield f"a probe on {plural(record.n, 'image')}, which can show a weakness but not its absence"
 
 
 def earlier(record: Record) -> Iterator[str]:
@@ -120,7 +121,7 @@ def missing_rungs(record: Record) -> Iterator[str]:
         yield f"there is no ladder {record.attack.preset!r}" if record.attack.preset else "its attacks are of no ladder"
         return
     if record.limit is not None and (preset.limit is None or record.limit < preset.limit):
-        yield f"run on {record.n} images; this ladder requires {preset.limit or 'all'}"
+        yield f"run on {plural(record.n, 'image')}; this ladder requires {preset.limit or 'all'}"
     if record.attack.named:
         yield f"the ladder was run with {record.attack.named} in place of its own attacks"
     yield from unfinished(record)
@@ -144,7 +145,7 @@ def unfinished(record: Record) -> Iterator[str]:
     if not record.defense.randomized:
         return
     if record.draws < DRAWS:
-        yield f"scored on {record.draws} noise draws, fewer than {DRAWS}: by chance they may be good ones"
+        yield f"scored on {plural(record.draws, 'noise draw')}, fewer than {DRAWS}: by chance they may be good ones"
     if record.attack.preset == "quick":
         yield "the quick ladder shows where a system with noise gives way, not how much it withstands"
     spent = max((rung.gradients_max for rung in record.rungs if rung.access in ("bpda", "full")), default=0)
@@ -166,12 +167,15 @@ def shortened(record: Record) -> Iterator[str]:
             continue
         rounds = planned.get(rung.rung, 0)
         if len(rung.rounds) < rounds:
-            yield f"{rung.rung} ran {len(rung.rounds)} of {rounds} rounds, and images were left"
+            yield f"{rung.rung} ran {len(rung.rounds)} of {plural(rounds, 'round')}, and images were left"
         left, asked = rung.attacked - (rung.broken or 0), params.get(rung.rung, {})
         if not bare or not left or record.budget.limits:
             continue
         if rung.access == "oblivious" and rung.gradients_max < _whole(asked.get("steps")):
-            yield f"{rung.rung} spent {rung.gradients_max} gradients on an image that it left, not {asked['steps']}"
+            yield (
+                f"{rung.rung} spent {plural(rung.gradients_max, 'gradient')} on an image that it left, "
+                f"not {asked['steps']}"
+            )
         if rung.access == "query" and rung.queries_mean * rung.attacked < left * _whole(asked.get("queries")) - SLACK:
             yield f"{rung.rung} spent {rung.queries_mean:.6g} queries on an image, fewer than those that it left cost"
 

@@ -188,6 +188,7 @@ def _names(row: RowRecords, system: str, owner: str) -> dict[str, Any]:
         "ladder": row.protocol,
         "images": first.n,
         "folds": first.folds if isinstance(first, Pooled) else 0,
+        "measured_folds": sum(each.status == "ok" for each in first.members) if isinstance(first, Pooled) else 0,
         "clients": tuple(sorted(first.clients)),
         "unseen": tuple(first.unseen),
         "gradients": figures.mean_spent(records, "gradients_mean"),

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.answers import Answers, Classes, Shares, withstood
 from robustbench_med.leaderboard.ranking.identical import same_deployed
+from robustbench_med.leaderboard.ranking.pool import Pooled, joined_of, number_of
 from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, outcomes_of, same_weights
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -97,6 +98,7 @@ def _worst_case(
     for other, each in zip(others, outcomes_of(others, outcomes), strict=True):
         if each is not None:
             found.append((identity.protocol(other), each, None))
+    found += _of_some_folds(row, own[0], outcomes)
     against = _against(row, own[0], evidence)
     told = [(f"{each.attack} ({each.paper.text})", each.outcome, each.choice) for each in against]
     attacks = list(_attacks(base, [*found, *told], noisy))
@@ -104,6 +106,24 @@ def _worst_case(
     attacked, lowered = _lowest(base, attacks, claim)
     answers = replace(base, attacked=attacked)
     return WorstCase(answers, claim, lowered, len(own) == 1 and np.array_equal(attacked, base.attacked))
+
+
+def _of_some_folds(
+    row: RowRecords, record: Record, outcomes: Mapping[str, ImageResults]
+) -> Iterator[tuple[str, ImageResults, None]]:
+    """Attacks on the weights of some folds of a row, not of all: they count on the images that they saw."""
+    if not isinstance(record, Pooled):
+        return
+    own = {number_of(member): identity.weights(member) for member in record.members}
+    for other in row.others:
+        whole = identity.weights(other) == identity.weights(record) and other.cell_id in outcomes
+        if whole or not isinstance(other, Pooled) or other.attack.is_control:
+            continue
+        same = [each for each in other.members if own.get(number_of(each)) == identity.weights(each)]
+        found = zip(same, outcomes_of(same, outcomes), strict=True)
+        kept = [(number_of(each), one) for each, one in found if each.status == "ok" and one is not None]
+        if kept:
+            yield identity.protocol(other), joined_of(other.cell_id, kept), None
 
 
 def _against(row: RowRecords, record: Record, evidence: Sequence[Against]) -> list[Evidence]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robustbench_med.files.escaping import escape_markdown
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack
 from robustbench_med.records.summary import with_bounds
@@ -29,8 +30,8 @@ def cells(attack: RankedAttack) -> tuple[str, ...]:
 def summary(board: AttackBoard) -> str:
     """What was compared, in one line."""
     budget = ", ".join(f"{most} {what}" for what, most in board.budget.items())
-    of = f" of {board.patients} patients" if board.patients else ""
-    return f"{board.title}   at most {budget}; {len(board.systems)} systems, {board.images} images{of}"
+    of = f" of {plural(board.patients, 'patient')}" if board.patients else ""
+    return f"{board.title}   at most {budget}; {len(board.systems)} systems, {plural(board.images, 'image')}{of}"
 
 
 def by_system(board: AttackBoard) -> list[tuple[str, ...]]:

@@ -212,7 +212,7 @@ COLUMNS = (
         "images",
         "images/patients",
         "number of images, and of their patients",
-        lambda entry: images_and_patients(entry.images, entry.patients, entry.folds),
+        lambda entry: images_and_patients(entry.images, entry.patients, entry.of_folds),
         lambda entry: entry.images,
         right=True,
     ),

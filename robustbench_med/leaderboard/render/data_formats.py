@@ -20,7 +20,9 @@ FORMAT = 1
 #: Fields of what is written as it is.
 _NAMES = {kind: tuple(each.name for each in fields(kind)) for kind in (Entry, RungFigure, Mark, Claim, Paper, Count)}
 #: Of an entry: what JSON says otherwise, or leaves to the records.
-_ASIDE = {"scorings", "per_client", "client_images", "records", "outcomes", "answers", "claim_records"}
+_ASIDE = {
+    *("scorings", "per_client", "client_images", "records", "outcomes", "answers", "claim_records", "measured_folds"),
+}
 _FIGURES = (
     *("clean", "worst", "answered", "claim", "claim_all", "clean_sensitivity", "clean_specificity", "sensitivity"),
     *("specificity", "hidden_lesion", "fake_lesion", "fpr", "tpr", "auroc", "worst_client_accuracy"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Claim, Entry
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
@@ -94,8 +95,7 @@ def _board(board: Board) -> Iterator[str]:
         yield from _claims(board.claims)
         yield ""
     if board.unranked:
-        count = len(board.unranked)
-        yield f"<details><summary>{count} row{'s' * (count != 1)} without rank</summary>\n"
+        yield f"<details><summary>{plural(len(board.unranked), 'row')} without rank</summary>\n"
         yield from _table(board.unranked, [BY_NAME[name] for name in UNRANKED], why=True)
         yield ""
         yield "</details>"

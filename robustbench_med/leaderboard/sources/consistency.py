@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_med.errors import DataError
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.radii import check_radii
@@ -54,7 +55,8 @@ def check(record: Record, outcome: ImageResults, origin: Path | str) -> None:
         stated, share = record.metrics.get(what), np.count_nonzero(hits) / max(hits.size, 1)
         if len(outcome.index) != record.n or stated is None or abs(share - stated) > TOLERANCE:
             raise DataError(
-                f"{origin}: {len(outcome.index)} images give {what} {share:.6f}, the record of cell "
+                f"{origin}: {plural(len(outcome.index), 'image gives', 'images give')} {what} "
+                f"{share:.6f}, the record of cell "
                 f"{record.cell_id} says {stated} of {record.n}"
             )
 

@@ -25,6 +25,7 @@ from robustbench_med.errors import DataError, shortened
 from robustbench_med.files import lines
 from robustbench_med.files.strict_json import size_of, strict_json
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.letters import (
     ABSTAINED,
     classes_of,
@@ -88,9 +89,9 @@ def differences(kept: ImageResults, made: ImageResults) -> list[str]:
     for what in ("labels", "clean", "attacked"):
         one, two = getattr(kept, what), getattr(made, what)
         if one.shape != two.shape:
-            found.append(f"{what}: {one.shape[0]} noise draws -> {two.shape[0]}")
+            found.append(f"{what}: {plural(one.shape[0], 'noise draw')} -> {two.shape[0]}")
         elif rows := int(np.atleast_2d(one != two).any(0).sum()):
-            found.append(f"{what}: {rows} of {len(kept.index)} images differ")
+            found.append(f"{what}: {rows} of {plural(len(kept.index), 'image')} differ")
     for what in ("patients", "sites"):  # older results lack them
         one, two = getattr(kept, what), getattr(made, what)
         if one and two and one != two:
@@ -153,7 +154,7 @@ def _parsed(facts: Any) -> ImageResults:
     labels = classes_of(facts["labels"], len(facts["labels"]))
     index = rows_of(facts["index"], len(labels))
     if len(index) != len(labels) or (labels < 0).any():
-        raise ValueError(f"{len(labels)} labels of {len(index)} images, or a label is no class")
+        raise ValueError(f"{plural(len(labels), 'label')} of {plural(len(index), 'image')}, or a label is no class")
     clean, attacked = (_draws(facts[name], len(index)) for name in ("clean", "attacked"))
     roc = _rising([(numeric(x), numeric(y)) for x, y in facts.get("roc", ())])
     patients, sites = (_owners(facts[name], index) if name in facts else () for name in ("patients", "sites"))
@@ -224,5 +225,5 @@ def lesions_of(name: str, values: Any, n: int) -> tuple[float, ...]:
         raise ValueError(f"lesions: {name!r} is no measurement; valid: {', '.join(LESIONS)}")
     found = tuple(math.nan if value is None else numeric(value) for value in values)
     if len(found) != n or any(value < 0 or math.isinf(value) for value in found):
-        raise ValueError(f"lesions: {name} is not a number from 0 or null for each of {n} images")
+        raise ValueError(f"lesions: {name} is not a number from 0 or null for each of {plural(n, 'image')}")
     return found

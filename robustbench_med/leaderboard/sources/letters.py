@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from robustbench_med.interfaces.plural import plural
+
 #: Letters of classes, in their order.
 CLASSES = string.digits + string.ascii_lowercase
 #: Stands for an abstention.
@@ -40,7 +42,7 @@ def classes_of(text: str, n: int) -> npt.NDArray[np.int8]:
         ValueError: there are others than ``n``, or one is no class.
     """
     if len(text) != n:
-        raise ValueError(f"there are {n} images, and answers to {len(text)}")
+        raise ValueError(f"there {'is' if n == 1 else 'are'} {plural(n, 'image')}, and answers to {len(text)}")
     if not text.isascii():
         raise ValueError(f"{next(letter for letter in text if not letter.isascii())!a} is no class")
     codes = _TABLE[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]

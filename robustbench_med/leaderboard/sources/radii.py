@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from robustbench_med.certification.bounds import lower_bound, radius
 from robustbench_med.errors import DataError, shortened
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources.samples import UNREADABLE
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def _figures(
     }
     for name, (said, true) in pairs.items():
         if said is None or abs(said - true) > CLOSE:
-            yield f"the radii of {len(radii)} images give {name} {true:.6g}, and the record says {said}"
+            yield f"the radii of {plural(len(radii), 'image')} give {name} {true:.6g}, and the record says {said}"
     if any(abs(point.accuracy - share) > CLOSE for point, share in zip(how.curve, shares, strict=True)):
         yield "the curve of certified accuracy does not follow from the radii of the images"
     if sorted(how.contradicted) != contradicted:
-        yield f"{len(contradicted)} images were broken inside their radius, and the record says {len(how.contradicted)}"
+        were = plural(len(contradicted), "image was broken inside its", "images were broken inside their")
+        yield f"{were} radius, and the record says {len(how.contradicted)}"

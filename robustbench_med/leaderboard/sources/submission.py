@@ -17,6 +17,7 @@ from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.redact import portable
 from robustbench_med.files.strict_json import strict_file
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
@@ -255,4 +256,4 @@ def _notes(submission: Submission) -> Iterator[str]:
         yield f"run on {', '.join(sorted(presets))}; it ranks among rows of this ladder, below those of ladder:full"
     seeds = {record.defense.weights.seed for record in submission.records}
     if len(seeds) < 3:
-        yield f"{len(seeds)} training seed{'s' * (len(seeds) != 1)}; three are usual"
+        yield f"{plural(len(seeds), 'training seed')}; three are usual"

@@ -25,6 +25,7 @@ from pydantic import Field
 from robustbench_med.errors import DataError, first_fault, shortened
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_json
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.reading import is_there
@@ -71,7 +72,9 @@ class Fresh(pydantic.BaseModel):
         if not self.low <= self.robust <= self.high:
             raise ValueError("fresh: robust does not lie between low and high")
         if self.patients is not None and self.patients > self.n:
-            raise ValueError(f"{self.n} images are said to be of {self.patients} patients")
+            raise ValueError(
+                f"{plural(self.n, 'image is', 'images are')} said to be of {plural(self.patients, 'patient')}"
+            )
         return self
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import Rate, interval, wilson
 from robustbench_med.records.sections.base import Count, Name, RecordSection
 
@@ -109,6 +110,6 @@ class CertifiedSection(RecordSection):
             return []
         rows = ", ".join(map(str, self.contradicted[:10])) + (" ..." if len(self.contradicted) > 10 else "")
         return [
-            f"CONTRADICTION: {len(self.contradicted)} images (rows {rows} of the test split) were broken inside their "
-            f"certified radius; chance makes that happen with probability {self.chance:.2g} at most"
+            f"CONTRADICTION: {plural(len(self.contradicted), 'image')} (of the rows of the test split: {rows}) broken "
+            f"inside a certified radius; chance makes that happen with probability {self.chance:.2g} at most"
         ]

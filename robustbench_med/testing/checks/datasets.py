@@ -13,6 +13,7 @@ import torch
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import SPLITS, DataCard, Dataset, Split
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.tasks import TASKS
 from robustbench_med.plugins.specs import DatasetSpec
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
@@ -119,7 +120,7 @@ def patients_apart(subject: Subject) -> Iterator[str]:
     """Otherwise the test would measure memorisation."""
     for (one, a), (other, b) in combinations(_splits(subject).items(), 2):
         if both := sorted(set(a.patients) & set(b.patients)):
-            yield f"{len(both)} patients are in {one} and in {other}: {', '.join(both[:3])}"
+            yield f"{plural(len(both), 'patient is', 'patients are')} in {one} and in {other}: {', '.join(both[:3])}"
 
 
 @check("repeatable", "Opened again, it gives the same images and the same digest")

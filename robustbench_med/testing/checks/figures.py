@@ -12,6 +12,7 @@ import pandas as pd
 from torch import Tensor
 
 from robustbench_med.interfaces.metric import Metric, Report
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import Rate
 from robustbench_med.interfaces.results import Outcome
 from robustbench_med.testing.checking import Checks, Subject
@@ -109,7 +110,7 @@ def renders(subject: Subject) -> Iterator[str]:
     for table in (_table(), _table()[:1], _table()[2:]):
         text = report.render(table.reset_index(drop=True))
         if not str(text or "").strip() or type(text) is not str:
-            yield f"of {len(table)} rows it renders {text!r:.60}"
+            yield f"of {plural(len(table), 'row')} it renders {text!r:.60}"
 
 
 @reports("repeatable", "The same table gives the same text, and is not modified")

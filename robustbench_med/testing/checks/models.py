@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import NotDefined
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.training import Classifier, Model
 from robustbench_med.testing import other_device
 from robustbench_med.testing.checking import Checks, NotApplicable, Subject
@@ -37,7 +38,7 @@ class Built:
         return made.eval()
 
     def __str__(self) -> str:
-        return f"{self.classes} classes, {self.channels} channels"
+        return f"{self.classes} classes, {plural(self.channels, 'channel')}"
 
 
 def _built(subject: Subject) -> list[Built]:

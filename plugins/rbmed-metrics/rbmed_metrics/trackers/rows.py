@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import robustbench_med as rbmed
 from robustbench_med import Field, Params, format_eps
 from robustbench_med.errors import BadParameter
 
@@ -74,7 +75,7 @@ def folder_of(params: TrackerParams) -> Path:
 
 def told(count: int, tracker: str, command: str) -> str:
     """What the report prints: how many runs there are, and how to look at them."""
-    return f"{count} run{'s' * (count != 1)} for {tracker}; show them with: {command}\n"
+    return f"{rbmed.plural(count, 'run')} for {tracker}; show them with: {command}\n"
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import robustbench_med as rbmed
 from rbmed_models.foreign.squashed import Squashing
 from robustbench_med.errors import BadParameter
 
@@ -97,7 +98,7 @@ def read(
         wrong = ", not with a row of logits for each"
         if not values.is_floating_point():
             wrong = f" and type {kind}, as of classes; return the values of which argmax is taken"
-        raise BadParameter(f"{label} answers {images} images with shape {shape}{wrong}")
+        raise BadParameter(f"{label} answers {rbmed.plural(images, 'image')} with shape {shape}{wrong}")
     if not values.isfinite().all():
         raise BadParameter(
             f"{label} answers with values that are not finite (NaN or infinite); check its weights and mean and std"

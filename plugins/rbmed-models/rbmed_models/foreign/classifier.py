@@ -63,13 +63,17 @@ class Foreign(rbmed.Classifier):
         self.body, self.size, self.label = body, params.size, params.label()
         self.channels = params.channels or channels
         if channels not in (1, self.channels):
-            raise BadParameter(f"the model needs {self.channels} channels, and the images have {channels}")
+            raise BadParameter(
+                f"the model needs {rbmed.plural(self.channels, 'channel')}, and the images have {channels}"
+            )
         self.mean: Tensor
         self.std: Tensor
         for name in ("mean", "std"):
             values = torch.tensor(getattr(params, name))
             if len(values) not in (1, self.channels):
-                raise BadParameter(f"{name} has {len(values)} values for {self.channels} channels")
+                raise BadParameter(
+                    f"{name} has {rbmed.plural(len(values), 'value')} for {rbmed.plural(self.channels, 'channel')}"
+                )
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
         self.named_layer, self.widened = params.layer, ""
         self.reading, self.head, said = self._tried(params, classes, channels, size, findings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry, Figure
 from robustbench_med.leaderboard.render.page import charts
@@ -53,7 +54,7 @@ def certificates(board: Board, others: Sequence[tuple[Board, Entry]], records: S
     told = (
         f"By {found.method}: noise of {found.sigma:g}, {found.n:,} samples of each image; a certificate does not hold "
         f"with a chance of {found.alpha:g} at most. Median radius {found.median:.3g}; nothing was certified for "
-        f"{found.abstained} images."
+        f"{plural(found.abstained, 'image')}."
     )
     return Certificates(told, chart, sorted(rows, key=lambda row: float(row[0])))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry, Figure, RungFigure
 from robustbench_med.leaderboard.ranking.figures import figure as records_figure
@@ -72,7 +73,10 @@ class Page:
         every = ""
         if entry.claim_all is not None and entry.claim_images:
             bounds = interval(entry.claim_all)
-            every = f"{percent(entry.claim_all.value)} {f'({bounds}) ' if bounds else ''}on {entry.claim_images} images"
+            every = (
+                f"{percent(entry.claim_all.value)} {f'({bounds}) ' if bounds else ''}on "
+                f"{plural(entry.claim_images, 'image')}"
+            )
         asked = "; ".join(filter(None, [entry.claim_attack, every]))
         seeds = f"mean of {len(entry.train_seeds)} trainings" if len(entry.train_seeds) > 1 else ""
         return [

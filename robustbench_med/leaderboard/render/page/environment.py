@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Claim, Entry, Figure
 from robustbench_med.leaderboard.render.columns import as_published
@@ -54,6 +55,7 @@ def environment() -> jinja2.Environment:
         "groups": words.GROUPS,
         "shown": words.SHOWN,
         "counted": counted,
+        "plural": plural,
         "first": FIRST,
         "percent": figures.percent,
         "breakable": figures.breakable,
@@ -107,8 +109,7 @@ def _whose(names: Sequence[str], word: str = "of") -> str:
 
 
 def _rows_of(board: Board) -> str:
-    count = sum(1 for _ in board.entries)
-    return f"{count} row{'s' if count != 1 else ''}"
+    return plural(sum(1 for _ in board.entries), "row")
 
 
 def _published(board: Board) -> list[Claim]:

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from robustbench_med.files.escaping import straight
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry, Mark
 from robustbench_med.leaderboard.ranking.pool import cells
@@ -166,6 +167,6 @@ def foot(boards: Sequence[Board]) -> str:
     newest = max((entry.date for entry in rows), default="")
     records = {record.cell_id for entry in rows for record in cells([*entry.records, *entry.claim_records])}
     counted = {"row": rows, "record": records, "board": boards}
-    row, record, board = (f"{len(each)} {name}{'s' * (len(each) != 1)}" for name, each in counted.items())
+    row, record, board = (plural(len(each), name) for name, each in counted.items())
     text = f"{row} from {record} on {board}."
     return f"{text} Newest record: {newest}." if newest else text

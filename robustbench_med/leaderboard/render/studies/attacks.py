@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack, attack_boards
@@ -69,7 +70,7 @@ def _learned(board: AttackBoard, titles: Titles) -> str:
     ranked = [attack for attack in attacks if attack.rank]
     best = min(ranked or attacks, key=lambda attack: (attack.rank or 0, attack.left))
     tied = sum(attack.rank == 1 for attack in ranked) - 1 if best.rank == 1 else 0
-    also = f", not significantly less than {tied} other{'s' if tied > 1 else ''}" if tied > 0 else ""
+    also = f", not significantly less than {plural(tied, 'other')}" if tied > 0 else ""
     controls = [attack.left for attack in board.attacks if attack.control]
     idle = f" The controls leave {percent(min(controls))} % and more." if controls else ""
     return (
