@@ -13,6 +13,7 @@ from torch import Tensor
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.dataset import DataCard, Dataset, Split
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.tasks import TASKS
 from robustbench_med.plugins.calls import process_kept
 from robustbench_med.plugins.specs import NAME
@@ -72,8 +73,8 @@ class Checked(Dataset):
             both = set(split.patients).intersection(known[2]) if other != name and self.card().patients_known else ()
             if both:
                 raise DataError(
-                    f"{where} has {len(both)} patients of {other!r} ({', '.join(sorted(both)[:3])}); a patient is in "
-                    "one split, or the card says patients_known=False"
+                    f"{where} has {plural(len(both), 'patient')} of {other!r} ({', '.join(sorted(both)[:3])}); a patient "
+                    "is in one split, or the card says patients_known=False"
                 )
         self._seen[name] = weakref.ref(split), short
         return split
@@ -106,7 +107,7 @@ def card_faults(card: Any) -> Iterator[str]:
     if not _texts(card.classes):
         yield f"says classes={card.classes!r:.80}, not a tuple of names"
     elif len(card.classes) < least:
-        yield f"names {len(card.classes)} classes; valid: {least} or more"
+        yield f"names {plural(len(card.classes), 'class', 'classes')}; valid: {least} or more"
     elif twice := sorted({name for name in card.classes if card.classes.count(name) > 1}):
         yield f"names two classes {twice[0]!r}; each has a name of its own"
     elif card.lesion_class is not None and not _whole(card.lesion_class, 0, len(card.classes) - 1):
@@ -135,7 +136,7 @@ def split_faults(split: Any, card: DataCard) -> Iterator[str]:
             yield f"has {name} that are no tuple of texts, one for each image"
     counts = {name: len(getattr(split, name)) for name in ("images", "labels", "patients", "sites")}
     if len(set(counts.values())) > 1:
-        yield f"has {', '.join(f'{count} {name}' for name, count in counts.items())}, not equally many"
+        yield f"has {', '.join(plural(count, name[:-1]) for name, count in counts.items())}, not equally many"
     if number:
         yield from _values("images", split.images)
         top = 1 if card.task == "multi-label" else len(card.classes) - 1
@@ -165,7 +166,7 @@ def _tensor(
     elif made.dtype != dtype or tuple(made.shape[1:]) != shape or made.dim() != 1 + len(shape):
         yield f"has {what} that are {str(made.dtype).removeprefix('torch.')} {tuple(made.shape)}, not {wanted}"
     elif number is not None and len(made) != number:
-        yield f"has {what} of {len(made)} images, and there are {number}"
+        yield f"has {what} of {plural(len(made), 'image')}, not of {number}"
     elif made.device.type != "cpu" or made.layout != torch.strided:
         yield f"has {what} on {made.device} ({made.layout}), not dense and on the CPU"
     elif made.requires_grad:

@@ -50,7 +50,7 @@ def with_(**values: Any) -> Callable[[Any], Any]:
 CARDS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda card: None, "is a NoneType, not a DataCard"),
     (with_(classes=("a", "a")), "names two classes 'a'; each has a name of its own"),
-    (with_(classes=("a",)), "names 1 classes; valid: 2 or more"),
+    (with_(classes=("a",)), "names 1 class; valid: 2 or more"),
     (with_(classes="ab"), "says classes='ab', not a tuple of names"),
     (with_(classes=(0, 1)), r"says classes=\(0, 1\), not a tuple of names"),
     (with_(lesion_class=9), "says lesion_class=9; valid: None or 0 to 1"),
@@ -92,14 +92,14 @@ SPLITS: list[tuple[Callable[[Any], Any], str]] = [
     (labels(lambda y: y.float()), r"labels that are float32 \(24,\), not int64 \(N\)"),
     (labels(lambda y: y.tolist()), "labels that are a list, not a tensor int64"),
     (labels(lambda y: y[:, None]), r"labels that are int64 \(24, 1\)"),
-    (with_(patients=("p",)), "24 images, 24 labels, 1 patients, 24 sites"),
+    (with_(patients=("p",)), "24 images, 24 labels, 1 patient, 24 sites"),
     (with_(patients=tuple(range(24))), "patients that are no tuple of texts"),
     (with_(sites=None), "sites that are no tuple of texts"),
     (with_(masks=torch.ones(24, 1, 4, 4).bool()), r"masks that are bool \(24, 1, 4, 4\), not bool \(24, 1, 8, 8\)"),
     (lambda s: replace(s, counterfactuals=255 * s.images), "counterfactuals with values from 8.*; valid: 0 to 1"),
     (lambda s: replace(s, counterfactuals=s.images / 0), "counterfactuals with values that are not finite"),
     (with_(lesions={"weight": torch.ones(24)}), "measures 'weight' of lesions; valid: "),
-    (with_(lesions={"radius": torch.ones(9)}), r"lesions\['radius'\] of 9 images, and there are 24"),
+    (with_(lesions={"radius": torch.ones(9)}), r"lesions\['radius'\] of 9 images, not of 24"),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+import robustbench_med as rbmed
 from rbmed_datasets import files
 from rbmed_datasets.folder import PictureParams
 from rbmed_datasets.intensity import Survey, fixed, grey, scaled
@@ -92,6 +93,8 @@ def decode(
                 task.advance()
     notes = survey.notes()
     if blank:
-        notes.append(f"{len(blank)} images are blank (one value in all pixels): {some(blank)}")
+        notes.append(
+            f"{rbmed.plural(len(blank), 'image is', 'images are')} blank (one value in all pixels): {some(blank)}"
+        )
     images = np.stack(made)
     return Decoded(images, np.stack(small) if small else images, tuple(notes))

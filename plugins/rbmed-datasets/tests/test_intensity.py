@@ -133,7 +133,7 @@ def test_eight_bits_stay_eight_bits_and_deeper_ones_lose_nothing() -> None:
 
 def test_blank_images_are_noted_and_nothing_but_blank_ones_refused() -> None:
     blank, picture = Pixels(np.zeros((8, 8), dtype=np.uint8)), Pixels(np.arange(64, dtype=np.uint8).reshape(8, 8))
-    assert "1 images are blank (one value in all pixels): image 1" in decode([picture, blank]).notes
+    assert "1 image is blank (one value in all pixels): image 1" in decode([picture, blank]).notes
     with pytest.raises(DataError, match="every image is blank"):
         decode([blank, blank])
 
