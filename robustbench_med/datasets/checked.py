@@ -73,8 +73,8 @@ class Checked(Dataset):
             both = set(split.patients).intersection(known[2]) if other != name and self.card().patients_known else ()
             if both:
                 raise DataError(
-                    f"{where} has {plural(len(both), 'patient')} of {other!r} ({', '.join(sorted(both)[:3])}); a patient "
-                    "is in one split, or the card says patients_known=False"
+                    f"{where} has {plural(len(both), 'patient')} of {other!r} ({', '.join(sorted(both)[:3])}); "
+                    "a patient is in one split, or the card says patients_known=False"
                 )
         self._seen[name] = weakref.ref(split), short
         return split
