@@ -22,6 +22,7 @@ from filelock import FileLock
 from robustbench_med.errors import BadConfig, described
 from robustbench_med.grid.cell import Skip
 from robustbench_med.grid.config import RunConfig
+from robustbench_med.grid.titles import Titles
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Grid
 from robustbench_med.records import samples
@@ -40,10 +41,11 @@ class RunLoop:
         config: where to write, and which records are reused.
         evaluator: makes the records of cells that are not measured.
         board: shows the progress of each cell.
+        titles: what it calls them.
     """
 
-    def __init__(self, config: RunConfig, evaluator: Evaluator, board: Grid) -> None:
-        self.config, self.evaluator, self.board = config, evaluator, board
+    def __init__(self, config: RunConfig, evaluator: Evaluator, board: Grid, titles: Titles) -> None:
+        self.config, self.evaluator, self.board, self.titles = config, evaluator, board, titles
         self.records = config.out / "records.jsonl"
         self.index = RecordIndex(self.records)
         self.checkpoints = checkpoints.CheckpointFolder(config.out / "partial", evaluator.stamp)
@@ -82,7 +84,7 @@ class RunLoop:
         for job in jobs:
             if isinstance(job, Skip):
                 record = self.evaluator.record(job.cell, status="skipped", reason=job.reason)
-                self._finish(record, job.cell.short_title)
+                self._finish(record, self.titles.of(job.cell))
             elif not self._reuse_record(job):
                 for piece in pieces(job, self.config.shards):
                     if self._lock(piece):
@@ -126,7 +128,7 @@ class RunLoop:
             return False
         self._end(job.cell_id)
         self.checkpoints.drop(job.cell_id)  # the run that wrote the record may have been killed before this
-        self.board.finished(job.cell_id, job.cell.short_title, "done", None, False)
+        self.board.finished(job.cell_id, self.titles.of(job.cell), "done", None, False)
         self.ready.append(record)
         return True
 
@@ -152,7 +154,7 @@ class RunLoop:
     # --- messages of running cells ---
 
     def _handle(self, job: Job, message: Message) -> None:
-        cell_id, name = job.cell_id, job.cell.short_title
+        cell_id, name = job.cell_id, self.titles.of(job.cell)
         if cell_id in self.over:  # another shard of the cell has failed
             if isinstance(message, Done):
                 self._unlock(_name(job))
@@ -198,7 +200,7 @@ class RunLoop:
                 raise checkpoints.unwritable(self.config.out, error) from None
             except ValueError as error:  # names that no file can hold
                 record = self.evaluator.record(job.cell, status="failed", reason=described(error)[:500])
-        self._finish(record, job.cell.short_title)
+        self._finish(record, self.titles.of(job.cell))
         self.measured.add(job.cell_id)
         self._end(job.cell_id)
         if not done.keep:

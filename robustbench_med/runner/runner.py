@@ -31,6 +31,7 @@ from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.cell import Cell, Skip, cell_of
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.plan import plan
+from robustbench_med.grid.titles import Titles
 from robustbench_med.interfaces.dataset import COLOUR_LOST, SPLIT_NOT_USED, SPLITS, DataCard
 from robustbench_med.interfaces.training import Model
 from robustbench_med.plugins.registry import Registry
@@ -109,7 +110,8 @@ class Runner:
             cells = [self.settled(cell) for cell in cells]
             jobs = [self.prepare(cell) for cell in cells]
             with self.progress.grid(len(jobs)) as board:
-                yield from RunLoop(self.config, self.evaluator, board).run(jobs, self.executor)
+                titles = Titles([cell_of(cell) for cell in cells])
+                yield from RunLoop(self.config, self.evaluator, board, titles).run(jobs, self.executor)
 
     @contextmanager
     def _warmed(self, cells: int) -> Iterator[None]:
