@@ -21,8 +21,8 @@ def test_one_cell_is_called_as_defense_attack_and_access(toys: Registry) -> None
 def test_what_cells_differ_in_is_said(toys: Registry) -> None:
     assert titles(toys, seed=[0, 1], threat=["linf:4/255", "l2:0.5"]) == [
         "guarded / shift / oblivious, norm linf, eps 4/255, seed 0",
-        "guarded / shift / oblivious, norm linf, eps 4/255, seed 1",
         "guarded / shift / oblivious, norm l2, eps 0.5, seed 0",
+        "guarded / shift / oblivious, norm linf, eps 4/255, seed 1",
         "guarded / shift / oblivious, norm l2, eps 0.5, seed 1",
     ]
     assert titles(toys, train_seed=[1, 2]) == [f"guarded / shift / oblivious, train-seed {seed}" for seed in (1, 2)]
