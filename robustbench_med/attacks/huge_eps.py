@@ -15,6 +15,7 @@ from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import WeightsChanged, described
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.plural import plural
+from robustbench_med.interfaces.threat import ThreatModel
 
 #: Share of the images that are attacked again, and the most that spreading them over clients and rungs may need: of the
 #: images times the rungs, since each is attacked from one rung only.
@@ -56,7 +57,8 @@ def attack(
     """Attack a client's first images, which have the numbers ``chosen``.
 
     Returns:
-        How many were attacked, how many of them withstood, and a note for each rung that failed.
+        How many were attacked, how many of them withstood at every radius of `_radii`, and
+        a note for each rung that failed.
     """
     if not settings.threat.is_ball:
         return 0, 0, []  # no size of a family allows any image
@@ -67,22 +69,34 @@ def attack(
         few = few[few < len(split)]
         if not len(few):
             continue
-        pixels = split.images[0].numel()
-        eps = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[settings.threat.norm]
-        again = replace(
-            settings, threat=replace(settings.threat, eps=eps), rungs=(rung,), draws=1, watch=True, batch=len(few)
-        )
+        whole = few
         try:
-            outcome = measure(pipeline, split.select(few), index[few], again)
+            for eps in _radii(settings.threat, split.images[0].numel()):
+                threat = replace(settings.threat, eps=eps)
+                again = replace(settings, threat=threat, rungs=(rung,), draws=1, watch=True, batch=len(few))
+                outcome = measure(pipeline, split.select(few), index[few], again)
+                few = few[outcome.rungs[0].top <= 0]
+                if not len(few):
+                    break
         except WeightsChanged:
             raise
         except Exception as error:  # noqa: BLE001 -- a control that cannot run is noted, and the cell continues without it
             notes.append(f"no attack at a huge eps from {rung.access}: {described(error)}"[:200])
             continue
-        left = int((outcome.rungs[0].top <= 0).sum())
-        attacked, withstood = attacked + len(few), withstood + left
+        left = len(few)
+        attacked, withstood = attacked + len(whole), withstood + left
         if left:
             notes.append(
-                f"{left} of {plural(len(few), 'image')} of {split.sites[0]} withstood {rung.name} at a huge eps"[:200]
+                f"{left} of {plural(len(whole), 'image')} of {split.sites[0]} withstood {rung.name} at a huge eps"[:200]
             )
     return attacked, withstood, notes
+
+
+def _radii(threat: ThreatModel, pixels: int) -> tuple[float, ...]:
+    """An eps that allows any image, and the geometric mean of it and the threat's: its ball is part of the former.
+
+    A first step as long as the image space may end where a classifier is sure of one class whatever it sees, as of
+    noise, and give the attack no way back. A system that masks its gradients withstands both.
+    """
+    huge = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[threat.norm]
+    return huge, math.sqrt(huge * threat.eps)

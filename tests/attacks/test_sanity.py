@@ -204,3 +204,21 @@ def test_a_rung_whose_gradient_is_dead_is_found_beside_one_that_works() -> None:
     found = examined(pipeline, x, y, settings(works, dead_end, threat=THREAT))
     assert "survives-huge-eps" in found["flags"]
     assert any("withstood full apgd:steps=10" in note for note in found["notes"])
+
+
+def test_an_attack_that_only_steps_too_far_at_a_huge_eps_is_believed() -> None:
+    """Of noise the net is sure that it is of class 0, with no way back: so is one that was trained on ultrasound."""
+
+    def sure_of_noise(logits: Tensor, x: Tensor) -> Tensor:
+        noise = (x - 0.5).abs().flatten(1).mean(1) > 0.3
+        return torch.where(noise[:, None], torch.tensor([[30.0, -30.0]]) + 0 * logits, logits)
+
+    x = 0.5 + 0.2 * (images() - 0.5)
+    x = x[Net()(x).argmax(1) == 0]
+    pipeline, y = Pipeline(Net(sure_of_noise)), torch.zeros(len(x), dtype=torch.int64)
+    report = examined(pipeline, x, y, settings(rung("oblivious", "apgd:steps=10"), threat=THREAT))
+    assert "survives-huge-eps" not in report["flags"]
+    assert report["figures"]["withstood_huge_eps"] == 0
+    far = replace(THREAT, eps=1.0)
+    alone = run(pipeline, x, y, settings(rung("oblivious", "apgd:steps=10"), threat=far))
+    assert alone.attacked.robust(y).float().mean() > 0.5
