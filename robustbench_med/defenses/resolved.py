@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -190,11 +191,12 @@ def resolve_defense(
     """
     entry = registry.find("defense", ref.name)
     defense: Defense = create(registry, "defense", ref)
-    _check_asked_once(ref, {"model": model, "strategy": strategy}, options or {})
     with process_kept():
         recipe = checked_recipe(defense.recipe(), f"{entry}")
+    named = _named_parts(ref, defense, recipe)
+    _check_asked_once(ref, named, {"model": model, "strategy": strategy}, options or {})
     made: Model = create(registry, "model", model or recipe.model)
-    own = PartRef(made.strategy) if model and made.strategy and "strategy" not in ref.params else recipe.strategy
+    own = PartRef(made.strategy) if model and made.strategy and "strategy" not in named else recipe.strategy
     trained_by = _with_options(registry, strategy or own, options or {})
     recipe = replace(recipe, model=model or recipe.model, strategy=trained_by)
     wanted = {"strategy": recipe.strategy, "detector": recipe.detector, "purifier": recipe.purifier}
@@ -211,22 +213,37 @@ def resolve_defense(
     return resolved
 
 
-def _check_asked_once(ref: PartRef, replaced: Mapping[str, PartRef | None], options: Mapping[str, str]) -> None:
-    """Refuse options that replace what the defense's own reference says: tables would show the latter.
+def _named_parts(ref: PartRef, defense: Defense, recipe: Recipe) -> dict[str, PartRef]:
+    """The model and the strategy that the defense's own reference names.
+
+    A parameter of that name may mean something else, such as a way to vote, or that the recipe chooses.
+    """
+    given = {next(iter(type(defense.params).model_fields), "") if k == FIRST else k: v for k, v in ref.params.items()}
+    found = {}
+    for kind, used in (("model", recipe.model), ("strategy", recipe.strategy)):
+        with suppress(BadParameter):
+            if kind in given and (part := parse(str(given[kind]))).name == used.name:
+                found[kind] = part
+    return found
+
+
+def _check_asked_once(
+    ref: PartRef, named: Mapping[str, PartRef], replaced: Mapping[str, PartRef | None], options: Mapping[str, str]
+) -> None:
+    """Refuse options that replace the parts which the reference ``named``: tables would show the latter.
 
     What runs the federation, its ``engine``, is no part of what is measured.
     """
     for kind, given in replaced.items():
-        own = ref.params.get(kind)
-        if given is not None and own is not None and parse(str(own)) != given:
-            raise BadParameter(
-                f"--{kind} {format_ref(given)} and {kind}=[{own}] of defense {ref.name!r} differ; give one of them"
-            )
-    named = parse(str(ref.params["strategy"])) if "strategy" in ref.params else None
+        own = named.get(kind)
+        if given is not None and own is not None and own != given:
+            told = f"{kind}=[{format_ref(own)}] of defense {ref.name!r}"
+            raise BadParameter(f"--{kind} {format_ref(given)} and {told} differ; give one of them")
+    params = named["strategy"].params if "strategy" in named else {}
     for name, value in options.items():
-        own = None if named is None or name == "engine" else named.params.get(name)
-        if own is not None and parse(str(own)) != parse(value):
-            raise BadParameter(f"--{name} {value} and {name}=[{own}] of defense {ref.name!r} differ; give one of them")
+        text = None if name == "engine" else params.get(name)
+        if text is not None and parse(str(text)) != parse(value):
+            raise BadParameter(f"--{name} {value} and {name}=[{text}] of defense {ref.name!r} differ; give one of them")
 
 
 def checked_recipe(recipe: Any, label: str) -> Recipe:

@@ -171,7 +171,7 @@ def test_every_partition_deals_everyone_once(counts: list[int], name: str, clien
     data = over_clients(toy, f"{name}:clients={clients},seed={seed}")
     for split in SPLITS[:2]:
         if sum(counts) * toy.splits[split] < clients:
-            with pytest.raises(DataError, match=f"{clients} clients are too many for the .* patients in {split}"):
+            with pytest.raises(DataError, match=f"{clients} clients are too many for the .* patients? in {split}"):
                 data.split(split)
             continue
         found = patients(data, split)

@@ -39,7 +39,7 @@ def test_patients_images_and_skew_are_counted(held: Holdings) -> None:
     assert held.patients.tolist() == [[2, 2], [4, 0], [0, 0]]
     assert held.images.tolist() == [[[3, 1], [1, 3]], [[4, 4], [0, 0]], [[0, 0], [0, 0]]]
     assert (held.skew(), held.skew("calibration"), held.skew("test")) == (0.25, 0, None)
-    assert summary(held).startswith("2 clients with 4 to 4 training images; label distributions differ by 0.25 (")
+    assert summary(held).startswith("2 clients with 4 training images each; label distributions differ by 0.25 (")
 
 
 def test_a_picture_names_everything_and_says_synthetic(tmp_path: Path) -> None:

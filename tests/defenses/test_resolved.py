@@ -6,6 +6,7 @@ import pytest
 
 from robustbench_med.defenses.resolved import ResolvedDefense, resolve_defense
 from robustbench_med.errors import BadParameter
+from robustbench_med.interfaces.defense import Recipe
 from robustbench_med.plugins.references import parse
 from robustbench_med.plugins.registry import Registry
 
@@ -37,6 +38,7 @@ FEDAVG = "undefended:strategy=[fedavg:rounds=2,adversarial=[pgd:steps=3]]"
             {"model": "resnet"},
             r"^--model resnet and model=\[moe\] of defense 'undefended' differ",
         ),
+        ("recipe:moe", {"model": "resnet"}, r"^--model resnet and model=\[moe\] of defense 'recipe' differ"),
         (
             FEDAVG,
             {"adversarial": "trades"},
@@ -56,6 +58,18 @@ def test_the_same_asked_for_twice_and_what_a_recipe_says_by_itself() -> None:
     plus = resolved("medfedpure-plus:preset=many", adversarial="pgd")  # its preset names TRADES, the reference nothing
     assert plus.recipe.strategy.params["adversarial"] == "pgd"
     assert resolved("undefended:strategy=[fedavg:engine=inprocess]", engine="simulation").strategy is not None
+
+
+def test_a_parameter_that_is_called_as_a_part_may_mean_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's defense may vote by a ``strategy``, and a recipe choose the part, as ``auto`` does."""
+    found = resolved("medfedpure-plus:strategy=auto", strategy="fedprox")
+    assert found.recipe.strategy.name == "fedprox"
+    monkeypatch.setattr("rbmed_medfedpure.recipes.undefended.Undefended.recipe", lambda self: Recipe(*PARTS))
+    assert resolved("undefended:strategy=max+mean").recipe.strategy == PARTS[1]
+    assert resolved("undefended:strategy=max", adversarial="pgd").recipe.strategy.params == {"adversarial": "pgd"}
+
+
+PARTS = (parse("resnet"), parse("fedavg"))
 
 
 def resolved(defense: str, model: str = "", strategy: str = "", **options: str) -> ResolvedDefense:
