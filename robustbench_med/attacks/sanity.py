@@ -56,15 +56,23 @@ def bad_tensors(pipeline: Pipeline) -> list[str]:
 
 
 def gate_without_gradient(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> bool:
-    """Whether a rung needs the gradient of a detector's score that has none; looked at on one image."""
+    """Whether a rung needs the gradient of a detector's score that has none, though it depends on the image.
+
+    Looked at on one image and its negative.
+    """
     if pipeline.detector is None or pipeline.gate is None or not len(split):
         return False
     if not any(rung.access == "full" and rung.follows_gradient for rung in settings.rungs):
         return False
     x = split.images[:1].to(settings.device).requires_grad_()
-    stream = Stream.named("controls", settings.seed, index[:1].to(settings.device))
-    with torch.enable_grad(), isolated(seed_of(settings.seed, "controls")):
-        return not pipeline.score(x, stream).requires_grad
+
+    def score(image: Tensor) -> Tensor:
+        stream = Stream.named("controls", settings.seed, index[:1].to(settings.device))
+        with torch.enable_grad(), isolated(seed_of(settings.seed, "controls")):
+            return pipeline.score(image, stream)
+
+    found = score(x)
+    return not found.requires_grad and not torch.equal(found, score(1 - x.detach()))
 
 
 def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Compared:

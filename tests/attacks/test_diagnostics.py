@@ -180,6 +180,7 @@ def test_a_detector_without_a_gradient_is_told_where_the_attack_needs_it() -> No
     assert "no-gradient" in found(Deaf(), "full")
     assert "no-gradient" not in found(Deaf(), "oblivious")
     assert "no-gradient" not in found(Far(), "full")
+    assert "no-gradient" not in found(Coin(), "full")  # there is nothing to lower
 
 
 def test_a_random_detector_is_called_blind_and_a_seeing_one_is_not() -> None:
