@@ -55,15 +55,29 @@ class Section:
     @property
     def no_better(self) -> int:
         """How many rows keep no more than one answer for all images would, or too little more to be told from it."""
-        if self.one_answer is None:
-            return 0
-        least = [each.worst.value if each.worst.low is None else each.worst.low for each in self.entries if each.worst]
-        return sum(low <= self.one_answer for low in least)
+        return sum(self.exceeds(each) is False for each in self.entries)
+
+    def exceeds(self, entry: Entry) -> bool | None:
+        """Whether a row keeps clearly more than one answer for all images would; None where that is not known."""
+        if self.one_answer is None or entry.worst is None:
+            return None
+        return self.one_answer < (entry.worst.value if entry.worst.low is None else entry.worst.low)
 
     @property
     def at_floor(self) -> int:
         """How many rows keep `FLOOR` or less."""
         return sum(entry.worst is not None and entry.worst.value <= FLOOR for entry in self.entries)
+
+    @property
+    def trainings(self) -> str:
+        """How many weights its rows are of: ``one training of each row``; "" where it is not known."""
+        counts = sorted({len(entry.train_seeds) for entry in self.entries})
+        if not counts or not counts[0]:
+            return ""
+        fold = " and fold" if any(entry.folds for entry in self.entries) else ""
+        if len(counts) > 1:
+            return f"{counts[0]} to {counts[-1]} trainings of a row{fold}"
+        return f"{'one training' if counts[0] == 1 else f'{counts[0]} trainings'} of each row{fold}"
 
     @property
     def notes(self) -> list[str]:
@@ -75,11 +89,12 @@ class Section:
                 f"{low} of {rows} rows keep {100 * FLOOR:.0f} % or less: they are at the floor, where this attack no "
                 "longer tells them apart, and their order is no ranking."
             )
-        if useless := self.no_better:
+        if self.one_answer is not None:
+            useless = self.no_better
+            told = "the only row is" if rows == 1 else f"{useless} of {rows} rows are"
             found.append(
-                f"The most frequent class as the answer to every image would be right for {percent(self.one_answer)} % "
-                f"of them: {'the only row keeps' if rows == 1 else f'{useless} of {rows} rows keep'} no more than "
-                "that, or too little more to be told from it."
+                "One and the same answer to every image, the most frequent class, would be right for "
+                f"{percent(self.one_answer)} %{f': {told} not clearly better' if useless else ''}."
             )
         if missing := sum(entry.patients is None for entry in self.entries):
             whose = "" if missing == rows else f" of {missing} rows"

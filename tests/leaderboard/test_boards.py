@@ -158,7 +158,7 @@ def test_a_table_says_which_rows_are_no_better_than_one_answer_to_every_image() 
     records = [ladder_record("0", safe), ladder_record("1", above, name="g"), ladder_record("2", better, name="h")]
     (board,) = boards(records, outcomes)
     (section,) = board.sections
-    told = "right for 62.5 % of them: 2 of 3 rows keep no more"
+    told = "right for 62.5 %: 2 of 3 rows are not clearly better."
     assert (section.one_answer, section.no_better) == (0.625, 2)  # 75 % of 16 images may be as many
     assert any(told in note for note in section.notes)
     assert told in to_markdown([board])

@@ -65,10 +65,40 @@ def test_a_data_set_is_called_as_its_authors_do(tmp_path: Path) -> None:
     file.write_text('[dataset.abc]\nname = "BUSI"\ntext = "A 2020"\nurl = "https://example.org"\n')
     data = read_claims(file).datasets["abc"]
     board = replace(boards.board(), options="folds=5", partition="iid:clients=3", synthetic=False, data=data)
-    assert PEOPLE.board(board) == "BUSI, 5 folds, 3 iid clients, Linf 4/255"
+    assert PEOPLE.board(board) == "BUSI, 5 folds, Linf 4/255"
+    other = replace(board, partition="iid:clients=4")
+    both = overview.People.among([board, other], {})
+    assert [both.data(each) for each in (board, other)] == [
+        "BUSI, 5 folds, 3 iid clients",
+        "BUSI, 5 folds, 4 iid clients",
+    ]
     assert board.title.startswith("BUSI, brainsim:folds=5 iid:clients=3")
     page = dict(pages([board]))[f"boards/{board.id}.html"]()
     assert 'Published: <a href="https://example.org"' in page
+    assert "read with folds=5. Its clients are made by iid:clients=3, and are no hospitals." in page
+
+
+def test_a_table_says_how_many_trainings_its_rows_are_of_and_what_a_ladder_is() -> None:
+    one, three = (replace(boards.entry(f"seeds{len(seeds)}"), train_seeds=seeds) for seeds in ((0,), (0, 1, 2)))
+    assert section(one).trainings == "one training of each row"
+    assert section(replace(one, folds=5)).trainings == "one training of each row and fold"
+    assert section(three).trainings == "3 trainings of each row"
+    assert section(one, three).trainings == "1 to 3 trainings of a row"
+    assert section(replace(one, train_seeds=())).trainings == ""
+    page = dict(pages([replace(boards.board(), sections=(section(three, ladder="ladder:quick (revision 2)"),))]))
+    text = page[f"boards/{boards.board().id}.html"]()
+    assert "; 3 trainings of each row." in text
+    assert "The ladder is every attacker, with few steps" in text
+
+
+def test_what_one_answer_to_every_image_gives_stands_beside_the_best_rows() -> None:
+    rows = replace(section(boards.entry("good", 0.9)), one_answer=0.58)
+    board = replace(boards.board(), synthetic=False, sections=(rows,))
+    page = dict(pages([board]))["index.html"]()
+    assert "One answer to every image, the most frequent class<td class=n><b>58.0</b>" in page
+    assert "would be right for 58.0 %." in page
+    weak = replace(board, sections=(replace(rows, one_answer=0.88),))
+    assert "88.0 %, which the best does not clearly exceed." in dict(pages([weak]))["index.html"]()
 
 
 def test_ranked_rows_come_before_those_of_an_earlier_revision() -> None:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.entry import Entry
-from robustbench_med.leaderboard.render.columns import BY_NAME, Column, client_count
+from robustbench_med.leaderboard.render.columns import BY_NAME, Column
 from robustbench_med.leaderboard.render.page import words
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent, share
 from robustbench_med.plugins.specs import ACCESS
@@ -90,8 +91,13 @@ def _of_client(entry: Entry) -> str:
     """Interval, name and number of images of the worst client."""
     if entry.worst_client_accuracy is None:
         return ""
-    whose = f"{entry.worst_client}, {client_count(entry)}".replace(" n ", " n\N{NO-BREAK SPACE}")
-    return " ".join(filter(None, [interval(entry.worst_client_accuracy), whose]))
+    counted = entry.client_images.get(entry.worst_client or "")
+    of = plural(counted.images, "image") if counted else ""
+    if counted and counted.patients is not None:
+        of += f" of {plural(counted.patients, 'patient')}"
+    few = "too few" if counted and counted.few else ""
+    whose = ": ".join(filter(None, [entry.worst_client, ", ".join(filter(None, [of, few]))]))
+    return "; ".join(filter(None, [interval(entry.worst_client_accuracy), whose]))
 
 
 COLUMNS = (

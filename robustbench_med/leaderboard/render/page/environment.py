@@ -50,6 +50,7 @@ def environment() -> jinja2.Environment:
         "rungs": words.RUNGS,
         "tracks": words.TRACKS,
         "ladders": words.LADDERS,
+        "strength": _strength,
         "glossary_of": words.GLOSSARY,
         "kinds": words.KINDS,
         "groups": words.GROUPS,
@@ -108,6 +109,11 @@ def _whose(names: Sequence[str], word: str = "of") -> str:
     return f"{word} {names[0]}" if len(names) == 1 else f"{word} {len(names)} clients"
 
 
+def _strength(ladder: str) -> str:
+    """What a ladder is, in a sentence, whatever its revision; "" for one that is of its own."""
+    return words.LADDERS.get(ladder.partition(" (revision")[0], "")
+
+
 def _rows_of(board: Board) -> str:
     return plural(sum(1 for _ in board.entries), "row")
 
@@ -149,8 +155,9 @@ def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, lis
 
 def _about(board: Board) -> Markup:
     kind = "Simulated images" if board.synthetic else "Images of patients"
-    partition = f"; clients made by {board.partition}" if board.partition else ""
-    text = f"{kind}{partition}. Licence: {board.licence or 'not given'}."
+    read = f", read with {board.options}" if board.data and board.options else ""
+    partition = f". Its clients are made by {board.partition}, and are no hospitals" if board.partition else ""
+    text = f"{kind}{read}{partition}. Licence: {board.licence or 'not given'}."
     paper = board.data.paper if board.data else None
     return escape(text) + Markup(" Published: {}.").format(_source(paper.text, paper.url)) if paper else escape(text)
 

@@ -49,7 +49,8 @@ def _attackers(page: Page) -> Iterator[str]:
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td>{bar}<td>{percent(rung.withstanding)}<td>{figures}"
     for reason, names in left_out.items():
-        yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {escape_html(reason)}"
+        why = escape_html(reason.replace("`", ""))  # names are in backquotes on a terminal
+        yield f"<tr><th>{breakable(', '.join(names))}<td colspan=6 class=why>not run: {why}"
 
 
 def clients(entry: Entry) -> Markup:

@@ -7,7 +7,8 @@ without parts after its training: "Adversarial training, FedAvg + PGD" or "No de
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from robustbench_med.errors import UsageError
@@ -66,10 +67,19 @@ class People:
 
     Attributes:
         names: of components; those that it lacks are called as on the command line.
+        shared: published names that several data sets have, which need their parameters to tell them apart.
     """
 
     names: Names = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
     _rows: dict[int, Called] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def among(cls, boards: Sequence[Board], names: Names) -> People:
+        """Names by which each data set of some boards is told from the others."""
+        sets = {board.same_data: _published(board) for board in boards}
+        counts = Counter(sets.values())
+        return cls(names, frozenset(name for name, count in counts.items() if name and count > 1))
 
     def of(self, entry: Entry) -> Called:
         """The name of a row."""
@@ -79,7 +89,9 @@ class People:
         return found
 
     def data(self, board: Board) -> str:
-        """The name of a board's data set, with its parameters and partition."""
+        """The name of a board's data set: as published, with its folds; else with its parameters and partition."""
+        if (short := _published(board)) and short not in self.shared:
+            return short
         title = board.data.name if board.data else self._named("dataset", board.dataset).title or board.dataset
         partition = re.sub(r"^(\w+) clients (\d+)", r"\2 \1 clients", _words(board.partition))
         return ", ".join(filter(None, [title, _folds(board.options), partition]))
@@ -202,6 +214,12 @@ def _read(text: str) -> tuple[str, str]:
 def _words(params: str) -> str:
     """``train_patients=100`` as ``train patients 100``."""
     return params.replace("_", " ").replace("=", " ").replace(":", " ").replace(",", ", ")
+
+
+def _published(board: Board) -> str:
+    """A data set as its authors call it, with its folds; "" where nobody said."""
+    folds = re.search(r"\bfolds=\d+", board.options)
+    return ", ".join(filter(None, [board.data.name, _folds(folds[0]) if folds else ""])) if board.data else ""
 
 
 def _folds(options: str) -> str:

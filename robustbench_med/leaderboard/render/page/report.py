@@ -80,7 +80,7 @@ def html(report: ResultsReport, pictures: Path | None = None, names: Names | Non
         "base-uri 'none'; form-action 'none'"
     )
     title = f"Report: {report.name}"
-    people = People(names or {})
+    people = People.among(report.boards, names or {})
     template = environment().get_template("report.html")
     text = template.render(
         boards=report.boards,

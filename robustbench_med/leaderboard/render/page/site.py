@@ -52,7 +52,7 @@ def pages(
         names: of components, for people.
         studies: what is shown beside the boards.
     """
-    people = People(names or {})
+    people = People.among(boards, names or {})
     for name in ("page.css", "page.js"):
         yield f"assets/{name}", partial((HERE / name).read_text, encoding="utf-8")
     yield "assets/search.js", partial(search_index, boards, people)

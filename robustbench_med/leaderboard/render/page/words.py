@@ -20,6 +20,17 @@ GLOSSARY = {
     "withheld": "A system may withhold an answer. Under attack that counts as correct if it answers the same image "
     "right without an attack; 'answered right' counts right answers only.",
     "too few": "A client with fewer than 20 images: its figure says little.",
+    "client": "A hospital that trains with others without sharing its images; where a data set names no hospitals, a "
+    "share of its images that stands for one.",
+    "patients": "The images of one patient are alike, so that intervals count patients. 'by images': patients are not "
+    "recorded, and the interval is too narrow.",
+    "training": "Weights depend on chance: another training of the same recipe has other figures. A row of several is "
+    "their mean, and its interval reaches from the lowest to the highest bound of theirs.",
+    "fold": "A share of the patients that is tested by weights which were trained on the others; all folds together "
+    "test each image once.",
+    "one answer": "What is right if every image gets the same answer, the most frequent class. A defense that keeps no "
+    "more is of no use under attack.",
+    "sens., spec.": "Share of the images with a lesion, and of those without one, that stay correct in the worst case.",
     "eps": "Largest change of an image, in units of pixels in [0, 1].",
 }
 
