@@ -58,7 +58,7 @@ def bad_tensors(pipeline: Pipeline) -> list[str]:
 def gate_without_gradient(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> bool:
     """Whether a rung needs the gradient of a detector's score that has none, though it depends on the image.
 
-    Looked at on one image and its negative.
+    Looked at on one image and a darker one.
     """
     if pipeline.detector is None or pipeline.gate is None or not len(split):
         return False
@@ -72,7 +72,7 @@ def gate_without_gradient(pipeline: Pipeline, split: Split, index: Tensor, setti
             return pipeline.score(image, stream)
 
     found = score(x)
-    return not found.requires_grad and not torch.equal(found, score(1 - x.detach()))
+    return not found.requires_grad and not torch.equal(found, score(x.detach().square()))
 
 
 def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Compared:
