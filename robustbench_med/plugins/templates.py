@@ -121,6 +121,8 @@ class Template:
 
     def _renamed(self, text: str, module: str) -> str:
         """The example's text with the new names."""
+        title = self.name.replace("-", " ").capitalize()
+        text = text.replace(f'title="Example {self.kind}"', f'title="{title}"')  # for people
         text = re.sub(rf"{SOURCE}\.\w+:Example", f"{module}:{self.class_name}", text).replace("to copy: ", "")
         text = re.sub(r"\bexample_", f"{self.module}_", text.replace("Example", self.class_name))
         # In a single file, the hook's annotation is dropped.

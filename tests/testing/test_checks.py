@@ -54,6 +54,10 @@ def subject(tmp_path: Path) -> Iterator[types.FunctionType]:
         sys.modules.pop(module, None)
 
 
+def test_a_new_component_has_a_title_for_people(subject) -> None:
+    assert subject("attack").entry.spec.title == "My attack"
+
+
 @pytest.mark.parametrize("kind", HOOKS)
 def test_what_rbmed_new_writes_passes(subject, kind: str) -> None:
     mine = subject(kind)
