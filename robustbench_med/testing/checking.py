@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +19,8 @@ from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 
 T = TypeVar("T")
+#: Seconds after which a check is stopped. Those of the components here take seconds.
+LONGEST = 300.0
 
 
 class NotApplicable(Exception):
@@ -64,7 +69,7 @@ class Subject:
         if key not in self._made:
             try:
                 self._made[key] = work()
-            except Exception:
+            except BaseException:  # also one that was stopped
                 self._made[key] = NotApplicable("it does not run")
                 raise
         if isinstance(made := self._made[key], NotApplicable):
@@ -73,6 +78,29 @@ class Subject:
 
     def __str__(self) -> str:
         return f"{self.entry.spec.kind}/{self.entry.spec.name}"
+
+
+class _TooLong(BaseException):
+    """A check is stopped; no `Exception`, which a plugin may catch before it goes on."""
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """Stop what runs within this block after so long, and again each second; only possible in the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,10 @@ class Check:
         faults: list[str] = []
         reason = ""
         try:
-            faults = list(self.look(subject))
+            with _no_longer_than(LONGEST):
+                faults = list(self.look(subject))
+        except _TooLong:
+            faults = [f"did not end within {LONGEST:.0f} s and was stopped; does it loop, or catch what should end it?"]
         except NotApplicable as skip:
             reason = str(skip)
         except UsageError as error:

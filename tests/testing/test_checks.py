@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from robustbench_med.testing import (
     Subject,
     cases,
     check_plugin,
+    checking,
     checks_of,
     faults,
     parametrize,
@@ -155,3 +158,20 @@ def test_every_first_party_plugin_runs_all_checks() -> None:
     for folder in sorted(root.glob("rbmed-*")):
         text = (folder / "tests" / "test_conformance.py").read_text(encoding="utf-8")
         assert re.search(rf'@parametrize\(\s*"{folder.name}"', text), folder.name
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_check_that_does_not_end_is_stopped(subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loop(subject: Subject) -> Iterator[str]:
+        while True:
+            try:
+                yield str(time.sleep(0.01))
+            except Exception:  # noqa: BLE001 -- as a plugin may
+                continue
+
+    monkeypatch.setattr(checking, "LONGEST", 1.0)
+    before = signal.getsignal(signal.SIGALRM)
+    found = checking.Check("ends", "It ends", loop).on(subject("attack"))
+    assert found.faults == ("did not end within 1 s and was stopped; does it loop, or catch what should end it?",)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
