@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -218,7 +218,7 @@ def _named_parts(ref: PartRef, defense: Defense, recipe: Recipe) -> dict[str, Pa
 
     A parameter of that name may mean something else, such as a way to vote, or that the recipe chooses.
     """
-    given = {next(iter(type(defense.params).model_fields), "") if k == FIRST else k: v for k, v in ref.params.items()}
+    given = _by_name(ref, type(defense.params).model_fields)
     found = {}
     for kind, used in (("model", recipe.model), ("strategy", recipe.strategy)):
         with suppress(BadParameter):
@@ -294,6 +294,9 @@ def _with_options(registry: Registry, ref: PartRef, options: Mapping[str, str]) 
         if name not in fields:
             known = ", ".join(fields) or "none"
             raise BadParameter(f"--{name} {value}: {entry} has no parameter {name!r}; its parameters: {known}")
-    # A value without a key is that of the first parameter, which may be one of those given here.
-    given = {next(iter(fields)) if name == FIRST else name: value for name, value in ref.params.items()}
-    return PartRef(ref.name, {**given, **options})
+    return PartRef(ref.name, {**_by_name(ref, fields), **options})
+
+
+def _by_name(ref: PartRef, fields: Iterable[str]) -> dict[str, Any]:
+    """The parameters of a reference by name: a value without a key is that of the first of ``fields``."""
+    return {next(iter(fields), "") if name == FIRST else name: value for name, value in ref.params.items()}

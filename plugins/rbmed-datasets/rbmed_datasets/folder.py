@@ -266,9 +266,7 @@ class FolderDataset(rbmed.Dataset):
             fields["units"] = np.asarray(units)
             return arrays | {f"{_ALL}.{key}": values for key, values in fields.items()}
         splits = self._splits(scans, units)
-        arrays["notes"] = np.array(
-            [*scans.notes, *gaps(splits, scans.sites, scans.labels, scans.classes)], dtype=np.str_
-        )
+        arrays["notes"] = np.array([*scans.notes, *gaps(splits, sites, labels, scans.classes)], dtype=np.str_)
         for name in SPLITS:
             rows = np.flatnonzero(splits == name)
             arrays |= {f"{name}.{key}": values[rows] if len(values) else values for key, values in fields.items()}
