@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from robustbench_med.interfaces.component import Component
 
@@ -22,8 +22,15 @@ class Metric(Component, ABC):
 
 
 class Report(Component, ABC):
-    """A format for tables of records."""
+    """A format for tables of records.
+
+    Attributes:
+        pools_folds: whether it is given the folds of a cross-validation as one row of all their images, since its
+            figures are of a data set; else each fold is a row.
+    """
+
+    pools_folds: ClassVar[bool] = False
 
     @abstractmethod
     def render(self, table: pd.DataFrame) -> str:
-        """The table (one row a cell, see `robustbench_med.records.table`) as text in the report's format."""
+        """The table as text in the report's format; one row a cell, see `robustbench_med.records.table`."""

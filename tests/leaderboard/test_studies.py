@@ -91,7 +91,7 @@ def test_chosen_artefacts_stand_beside_those_of_chance() -> None:
         acquisition("c", "all", 0, 84, 0.6875),
         acquisition("d", "motion", 20, 4, 0.75),
     ]
-    (board,) = acquisition_boards(records)
+    (board,) = acquisition_boards(records, {})
     first, second = board.rows
     assert (first.physics, first.tries) == ("all", 84)
     assert [figure and figure.value for figure in (first.worst, first.chance, first.search)] == [0.375, 0.96875, 0.6875]

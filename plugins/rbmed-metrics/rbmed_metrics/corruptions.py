@@ -23,6 +23,8 @@ class Corruptions(Report):
     ``baseline``; ratios are empty without one, or where its error is 0.
     """
 
+    pools_folds = True
+
     class Params(rbmed.Params):
         baseline: str = Field("undefended", description="Name of the defense that errors are divided by.")
 

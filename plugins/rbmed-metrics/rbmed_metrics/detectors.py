@@ -32,6 +32,8 @@ class Detectors(Report):
     images. ``slips by``: share of attacked images that are not flagged and answered wrongly. All but AUROC in percent.
     """
 
+    pools_folds = True
+
     def render(self, table: pd.DataFrame) -> str:
         """The measured rows as Markdown; a cell that occurs twice counts as it was measured last."""
         table = table.reindex(columns=list(dict.fromkeys([*table.columns, *KEYS, *FIGURES])))

@@ -23,6 +23,8 @@ class Seeds(Report):
     ``worst`` is the mean over seeds of the worst client's accuracy, whichever client that is.
     """
 
+    pools_folds = True
+
     def render(self, table: pd.DataFrame) -> str:
         """The measured rows as Markdown; a cell that occurs twice counts as it was measured last."""
         done = table[table["status"] == "ok"]

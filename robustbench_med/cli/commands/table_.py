@@ -31,14 +31,19 @@ def table(
     if renderer is None:
         _show(records)
         return
-    from robustbench_med.records.folder import kept
+    from robustbench_med.records.folder import kept, open_results
     from robustbench_med.records.table import frame_of, row
 
-    rows: dict[str, Any] = {}
+    found: dict[str, tuple[dict[str, Any], bool]] = {}
     for each in records:
-        rows |= kept(each, row)
-    many = len(rows) > MANY
-    frame = frame_of([rows.pop(cell) for cell in list(rows)])  # the memory of each is free then
+        found |= kept(each, lambda record: (row(record), record.dataset.fold is not None))
+    many, folds = len(found) > MANY, any(folded for _, folded in found.values())
+    if folds and renderer.pools_folds:
+        from robustbench_med.cli.tables.reports import pooled_frame
+
+        frame = pooled_frame({each: open_results(each) for each in records})
+    else:
+        frame = frame_of([found.pop(cell)[0] for cell in list(found)])  # the memory of each is free then
     text = renderer.render(frame)
     if many:  # a console would keep several copies of it
         sys.stdout.write(f"{text}\n")

@@ -5,15 +5,17 @@ Artefacts at random are the control of the search: the same family, limits and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.figures import figure
+from robustbench_med.leaderboard.ranking.folds import Pools, whole_folds
 from robustbench_med.leaderboard.ranking.rows import grouped, unique
 from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
+from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.records.record import Record
 
 NORM = "acquisition"
@@ -52,12 +54,16 @@ class Artefacts:
         return None if self.worst is None or self.chance is None else self.chance.value - self.worst.value
 
 
-def acquisition_boards(records: Iterable[Record]) -> list[StudyBoard[Artefacts]]:
+def acquisition_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -> list[StudyBoard[Artefacts]]:
     """Measured cells by data set, share of the limits, and images.
 
-    Rows are by system, all artefacts at once first, then those that take most.
+    Rows are by system, all artefacts at once first, then those that take most; cross-validated folds are one row.
+
+    Raises:
+        DataError: of a cross-validation not all folds can be pooled.
     """
-    measured = (record for record in unique(records) if record.status == "ok" and record.threat.norm == NORM)
+    pools = whole_folds(Pools([each for each in unique(records) if each.threat.norm == NORM], outcomes))
+    measured = (record for record in pools.records if record.status == "ok")
     groups = grouped(measured, lambda record: (identity.board_key(record), identity.images(record)))
     return sorted(map(_board, groups.values()), key=lambda board: board.title)
 

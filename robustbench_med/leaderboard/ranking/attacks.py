@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.ranking.folds import Pools, pooled
-from robustbench_med.leaderboard.ranking.pool import gaps
+from robustbench_med.leaderboard.ranking.folds import Pools, whole_folds
 from robustbench_med.leaderboard.ranking.ranks import RankInput, ranks
 from robustbench_med.leaderboard.ranking.rows import newest
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -104,13 +103,15 @@ def attack_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults
 
     Cells of one attack with a budget count; of a cell that was measured several times, the latest. Cells are compared
     that have data set, threat model, budget, images and seed in common.
+
+    Raises:
+        DataError: of a cross-validation not all folds can be pooled: two that lack a fold may be of other images.
     """
-    pools = pooled(Pools(list({record.cell_id: record for record in records}.values()), outcomes))
+    cells = {record.cell_id: record for record in records if not record.attack.is_ladder and record.budget.limits}
+    pools = whole_folds(Pools(list(cells.values()), outcomes))
     groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in pools.records:
-        if gaps(record):  # two that lack a fold may be of other images
-            continue
-        if record.status == "ok" and not record.attack.is_ladder and record.budget.limits:
+        if record.status == "ok":
             limits = tuple(sorted(record.budget.limits.items()))
             groups[(identity.board_key(record), limits, identity.images(record), record.seed)].append(record)
     found = filter(None, (_board(group, pools.outcomes) for group in groups.values()))

@@ -1,7 +1,7 @@
 """Corruptions as MedMNIST-C reports them: errors over the severities, relative to a baseline (arXiv:2406.17536).
 
 ``rbmed table --report corruptions`` prints the same of any results. Here each corruption also has the share of images
-that stay right on average over the severities, with its interval over patients.
+that stay right on average over the severities, with its interval over patients. Cross-validated folds are one row.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.folds import Pools, whole_folds
 from robustbench_med.leaderboard.ranking.rows import grouped, unique
 from robustbench_med.leaderboard.ranking.studies import StudyBoard, size
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -63,10 +64,14 @@ class CorruptionBoard(StudyBoard[Corrupted]):
 
 
 def corruption_boards(records: Iterable[Record], outcomes: Mapping[str, ImageResults]) -> list[CorruptionBoard]:
-    """Measured cells by data set and images; each corruption at each severity once, as it was measured last."""
-    measured = (record for record in unique(records) if record.status == "ok" and record.threat.norm == NORM)
-    groups = grouped(measured, _images)
-    return sorted((_board(group, outcomes) for group in groups.values()), key=lambda board: board.title)
+    """Measured cells by data set and images; each corruption at each severity once, as it was measured last.
+
+    Raises:
+        DataError: of a cross-validation not all folds can be pooled.
+    """
+    pools = whole_folds(Pools([each for each in unique(records) if each.threat.norm == NORM], outcomes))
+    groups = grouped((record for record in pools.records if record.status == "ok"), _images)
+    return sorted((_board(group, pools.outcomes) for group in groups.values()), key=lambda board: board.title)
 
 
 def _images(record: Record) -> tuple[Any, ...]:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking import identity
-from robustbench_med.leaderboard.ranking.pool import joined_of, number_of, pool, whole
+from robustbench_med.leaderboard.ranking.pool import Pooled, joined_of, number_of, pool, whole
 from robustbench_med.leaderboard.ranking.rows import newest, slot
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -63,6 +64,25 @@ def pooled(known: Pools) -> Pools:
         of = {record.cell_id: by_weights.get(identity.weights(record)) for record in group}
         evidence += _moved(known.evidence, of, one.cell_id)
     return Pools(plain, outcomes, evidence, owned, said)
+
+
+def whole_folds(known: Pools) -> Pools:
+    """Pools of which each is whole, for tables that show figures of all folds and have no row for less.
+
+    Raises:
+        DataError: folds of a system are missing, failed, or cannot be pooled; those without any figure are left out.
+    """
+    found = pooled(known)
+    for record in found.records:
+        if not isinstance(record, Pooled) or not any(member.status == "ok" for member in record.members):
+            continue
+        if why := [*record.gaps, *([] if record.status == "ok" else [record.reason or record.status])]:
+            names = (identity.data_name(record), identity.system_name(record), identity.protocol(record))
+            raise DataError(
+                f"cell {record.members[0].cell_id} ({', '.join(names)}): {'; '.join(why)}. Figures are of all folds "
+                "together: measure them in one run, with folds=K and without fold, or leave these records out"
+            )
+    return found
 
 
 def _weakest(words: Sequence[Word]) -> Word:

@@ -9,7 +9,7 @@ import numpy as np
 
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.rows import newest
-from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.image_results import ImageResults, Shares
 from robustbench_med.plugins.references import PartRef, format_ref, parse
 from robustbench_med.records.record import Figures, Record
 from robustbench_med.records.sections.dataset import DatasetSection
@@ -20,7 +20,10 @@ from robustbench_med.statistics.intervals import share_interval
 #: Row r of the test split of fold k is row ``k * STRIDE + r`` of the pool.
 STRIDE = 2**31
 #: Metrics that are shares of other images than all: they follow from the pooled answers, or are not known.
-_OF_SOME = ("sensitivity", "specificity", "hidden_lesion", "fake_lesion")
+_OF_SOME = (
+    *("sensitivity", "specificity", "hidden_lesion", "fake_lesion"),
+    *("clean_balanced_accuracy", "robust_balanced_accuracy"),
+)
 
 
 #: What all folds of a row have in common, beside what is in its key.
@@ -153,17 +156,19 @@ def _figures(members: Sequence[Record], joined: ImageResults | None) -> dict[str
     """What was found, over the images of all folds."""
     images = [member.n for member in members]
     intervals = {}
+    metrics = _mean([member.metrics for member in members], images)
     if joined is not None:
         owners = joined.patients or joined.index
-        for name, shares in (("clean_accuracy", joined.correct), ("robust_accuracy", joined.robust)):
-            found = share_interval(shares, owners)
-            intervals[name] = found.bounds
+        for side, shares in (("clean", joined.correct), ("robust", joined.robust)):
+            intervals[f"{side}_accuracy"] = share_interval(shares, owners).bounds
+            if all(f"{side}_balanced_accuracy" in member.metrics for member in members):
+                metrics[f"{side}_balanced_accuracy"] = _balanced(shares, joined)
     # A client may have no test patient in a fold: what the others say of it must not be lost.
     clients = sorted({client for member in members for client in member.per_client})
     having = {client: [member for member in members if client in member.per_client] for client in clients}
     held = {client: [each.client_images.get(client, (0, None)) for each in having[client]] for client in clients}
     return {
-        "metrics": _mean([member.metrics for member in members], images),
+        "metrics": metrics,
         "intervals": intervals,
         "per_client": {
             client: _mean([each.per_client[client] for each in own], [count for count, _ in held[client]])
@@ -192,6 +197,12 @@ def _mean(figures: Sequence[Figures], images: Sequence[int]) -> Figures:
         if not any(part in name for part in _OF_SOME) and None not in values:
             found[name] = _weighted([value for value in values if value is not None], images)
     return found
+
+
+def _balanced(shares: Shares, joined: ImageResults) -> float | None:
+    """The mean over the classes that occur of a share of their images, of all folds."""
+    rates = [float(shares[joined.labels == label].mean()) for label in np.unique(joined.labels)]
+    return float(np.mean(rates)) if rates else None
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:

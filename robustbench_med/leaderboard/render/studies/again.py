@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from robustbench_med.errors import BadConfig
+from robustbench_med.leaderboard.ranking import pool
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request, written
 
@@ -48,10 +49,10 @@ def _alike(options: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]
 
 def measured_with(records: Sequence[Record]) -> list[str]:
     """The commands that records were measured with, without where the results went."""
-    found = dict.fromkeys(record.provenance.command or "" for record in records)
+    found = dict.fromkeys(record.provenance.command or "" for record in pool.cells(records))
     return list(dict.fromkeys(re.sub(r" --out \S+", "", text) for text in found if text))
 
 
 def cells(records: Sequence[Record]) -> str:
-    """Ids of cells, for CSV."""
-    return " ".join(record.cell_id for record in records)
+    """Ids of cells, those of each fold of a pool, for CSV."""
+    return " ".join(record.cell_id for record in pool.cells(records))

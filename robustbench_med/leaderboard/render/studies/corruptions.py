@@ -62,7 +62,7 @@ BY_SEVERITY = (
 
 def corruptions_study(source: StudySources, titles: Titles) -> Study | None:
     """The page; None where nothing of the kind was measured."""
-    chosen = acquisition_boards(source.records)
+    chosen = acquisition_boards(source.records, source.outcomes)
     drawn = corruption_boards(source.records, source.outcomes)
     if not chosen and not drawn:
         return None
