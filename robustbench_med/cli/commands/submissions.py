@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.verified import Fresh, Word
     from robustbench_med.records.record import Record
     from robustbench_med.reproduction.fresh import FreshFinding
-    from robustbench_med.reproduction.verify import Verifier
+    from robustbench_med.reproduction.verify import Finding, Verifier
 
 
 @leaderboard.command()
@@ -199,12 +199,12 @@ def _verify_cells(
     from robustbench_med.leaderboard.sources.folder import with_patients
     from robustbench_med.leaderboard.sources.verified import digest_of_cell
 
-    findings = []
+    findings: list[Finding] = []
     for record in records:
         outcome = submitted.outcomes.get(record.cell_id)
         finding = tried.verifier.verify(record, weights=tried.weights, images=outcome)
+        show_finding(finding, findings)
         findings.append(finding)
-        show_finding(finding)
         new = tried.on(record)
         if new is not None:
             show_fresh(new)

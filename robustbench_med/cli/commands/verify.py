@@ -74,12 +74,12 @@ def verify(
     samples = samples_of(results)
     verifier = Verifier(registry(plugin), device, data_root, RichProgress(), train)
     tried = NewImages(verifier, fresh, weights)
-    findings = []
+    findings: list[Finding] = []
     for record in measured:
         finding = verifier.verify(record, samples, weights)
-        findings.append(finding)
         if not as_json:
-            show_finding(finding)
+            show_finding(finding, findings)
+        findings.append(finding)
         new = tried.on(record)
         if new is not None and not as_json:
             show_fresh(new)
@@ -110,6 +110,7 @@ class NewImages:
         self.source = None if source is None else checked_source(source)
         self.found: dict[str, FreshFinding] = {}
         self.impossible = False
+        self.said: set[str] = set()
 
     def on(self, record: Record) -> FreshFinding | None:
         """The cell of a record on new images; None where that was not asked for, or is not possible, which is said."""
@@ -121,7 +122,9 @@ class NewImages:
             found = fresh(self.verifier, record, self.source, self.weights)
         except UsageError as error:
             self.impossible = True
-            err.print(f"error: {record.cell_id}: {error}", markup=False, soft_wrap=True)
+            told = "as above" if str(error) in self.said else str(error)
+            self.said.add(str(error))
+            err.print(f"error: {record.cell_id}: {told}", markup=False, soft_wrap=True)
             return None
         self.found[record.cell_id] = found
         return found
@@ -163,12 +166,15 @@ def counted(findings: Sequence[Finding]) -> str:
     return text + (f"; {within} within sampling error only, which is no proof" if within else "")
 
 
-def show_finding(finding: Finding) -> None:
-    """One line for a cell, and the differences."""
+def show_finding(finding: Finding, before: Sequence[Finding] = ()) -> None:
+    """One line for a cell, and the differences; why it is impossible only once, for the cells ``before`` it as well."""
     from robustbench_med.cli.tables.records import name_of
 
-    plain(f"{finding.verdict:<10} {finding.record.cell_id}  {name_of(finding.record)}")
-    notes(finding.notes)
+    said = finding.verdict == "impossible" and any(finding.notes == each.notes for each in before)
+    again = "  (as above)" if said else ""
+    plain(f"{finding.verdict:<10} {finding.record.cell_id}  {name_of(finding.record)}{again}")
+    if not said:
+        notes(finding.notes)
 
 
 def chosen(records: list[Record], cells: list[str] | None, sample: int | None, seed: int) -> list[Record]:
