@@ -69,6 +69,21 @@ def other_images(record: Record, samples: Path | None, images: ImageResults | No
     return found
 
 
+def unrepeatable(one: tuple[Record, Path], two: tuple[Record, Path]) -> list[str]:
+    """A note if a cell that was measured here twice has two results, so that no record of it can be shown to be right.
+
+    Both are given with the file of the results of their images.
+    """
+    (first, made), (second, other) = one, two
+    found = [*other_images(first, made.parent, None, other), *compare.changed(first, second)]
+    if not found:
+        return []
+    return [
+        f"not repeatable: measured here twice with the same seed, it has two results ({found[0]}): a part draws random "
+        f"numbers that the seed does not decide; rbmed check KIND/NAME tells of each, as of attack/{first.attack.name}"
+    ]
+
+
 def close(record: Record, again: Record, images: ImageResults | None, made: Path) -> bool:
     """Whether a record may be right although figures differ, as they do on other hardware.
 

@@ -32,7 +32,7 @@ from robustbench_med.records import compare
 from robustbench_med.records.folder import SAMPLES
 from robustbench_med.records.record import Record
 from robustbench_med.records.rerun import request
-from robustbench_med.reproduction.agreement import close, elsewhere, other_images
+from robustbench_med.reproduction.agreement import close, elsewhere, other_images, unrepeatable
 from robustbench_med.reproduction.audit import faults, metrics_of
 from robustbench_med.reproduction.description import other_revisions, planned_id, variant
 from robustbench_med.runner.runner import Runner
@@ -142,7 +142,8 @@ class Verifier:
         again, made = self.measured(record, replace(config, weights=weights), loader)
         if others := compare.other_digests(record, again):
             return Finding(record, "digest", tuple(others))
-        notes = [*self._figures(record, again, made, cell, loader), *other_images(record, samples, images, made)]
+        others = other_images(record, samples, images, made)
+        notes = [*self._figures(record, again, made, cell, loader), *others]
         if again.cell_id != record.cell_id:
             notes.append(f"cell id: {record.cell_id} -> {again.cell_id}")
         if not notes and not compare.unlike(record, again):
@@ -152,6 +153,9 @@ class Verifier:
         ]
         away = elsewhere(record, device)
         within = bool(away) and close(record, again, images, made)
+        if not away and (others or compare.changed(record, again)):
+            second = replace(config, weights=weights, out=folder / "second")
+            away = unrepeatable((again, made), self.measured(record, second, loader))
         return Finding(record, "within" if within else "differs", (*notes, *away))
 
     def measured(self, record: Record, config: RunConfig, loader: Loader) -> tuple[Record, Path]:
