@@ -1,6 +1,7 @@
 """The command ``rbmed`` without its commands: global options, and every error as one line.
 
-Exit codes: 0 success, 1 a cell failed, a check found problems or a disk is full, 2 bad usage, 130 interrupted.
+Exit codes: 0 success, 1 a cell failed, a check found problems or a disk is full, 2 bad usage, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def one_line_errors() -> Iterator[None]:
         console.error(error.format_message() + _without_option(error))
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        console.error("interrupted")
-        raise typer.Exit(interrupts.INTERRUPTED) from None
+        console.error(interrupts.word())
+        raise typer.Exit(interrupts.exit_code()) from None
     except click.exceptions.Exit:
         raise
     except (Exception, SystemExit) as error:

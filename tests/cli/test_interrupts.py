@@ -1,8 +1,9 @@
-"""Ctrl-C at any moment ends the program with exit code 130 and no traceback; a closed or full output is one line."""
+"""Ctrl-C and ``kill`` at any moment end the program with their exit code and no traceback; bad output is one line."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from helpers.paths import ROOT, TOY
 from helpers.processes import run
 
-#: Ctrl-C when these modules are first imported, and at exit if asked.
+#: A signal when these modules are first imported, and at exit if asked.
 PROGRAM = """
 import atexit, os, signal, sys
 
@@ -19,10 +20,11 @@ class Interrupt:
     def find_spec(self, name, *_):
         if name in at:
             at.remove(name)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         if name == "typer" and "exit" in at:
-            atexit.register(os.kill, os.getpid(), signal.SIGINT)
+            atexit.register(os.kill, os.getpid(), number)
 
+number = int(sys.argv.pop(1))
 at = sys.argv.pop(1).split(",")
 sys.meta_path.insert(0, Interrupt())
 from robustbench_med.cli.entry import main
@@ -46,20 +48,35 @@ ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPA
     ],
 )
 def test_ctrl_c_at_any_moment(at: str, tmp_path: Path) -> None:
-    command = ["-p", TOY, "plan", "--dataset", "stripes"] if "config" in at or "torch" in at else ["list"]
-    # Tests that were started in the background ignore Ctrl-C, which their children would inherit.
-    heeding = PROGRAM.replace(
-        "import atexit", "import signal; signal.signal(2, signal.default_int_handler); import atexit", 1
-    )
-    done = run([sys.executable, "-c", heeding, at, *command], check=False, env=ENV, cwd=tmp_path)
+    done = signalled(signal.SIGINT, at, tmp_path)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert "error: interrupted" in done.stderr
 
 
-def test_ctrl_c_that_was_switched_off_stays_so(tmp_path: Path) -> None:
-    ignored = PROGRAM.replace("import atexit", "import signal; signal.signal(2, signal.SIG_IGN); import atexit", 1)
-    assert run([sys.executable, "-c", ignored, "typer", "list"], env=ENV, cwd=tmp_path).returncode == 0
+@pytest.mark.parametrize("at", ["typer", "exit", "robustbench_med.grid.config", "pydantic,torch"])
+def test_kill_at_any_moment(at: str, tmp_path: Path) -> None:
+    done = signalled(signal.SIGTERM, at, tmp_path)
+    assert done.returncode == 143, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: terminated" in done.stderr
+
+
+def signalled(number: int, at: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    command = ["-p", TOY, "plan", "--dataset", "stripes"] if "config" in at or "torch" in at else ["list"]
+    # Tests that were started in the background ignore Ctrl-C, which their children would inherit.
+    heeding = PROGRAM.replace(
+        "import atexit", "import signal; signal.signal(2, signal.default_int_handler); import atexit", 1
+    )
+    return run([sys.executable, "-c", heeding, str(int(number)), at, *command], check=False, env=ENV, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_switched_off_stays_so(number: int, tmp_path: Path) -> None:
+    off = f"import signal; signal.signal({int(number)}, signal.SIG_IGN); import atexit"
+    ignored = PROGRAM.replace("import atexit", off, 1)
+    command = [sys.executable, "-c", ignored, str(int(number)), "typer", "list"]
+    assert run(command, env=ENV, cwd=tmp_path).returncode == 0
 
 
 def shell(line: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:

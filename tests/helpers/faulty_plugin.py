@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -74,6 +75,10 @@ class Faulty(rbmed.Attack):
                 os.kill(os.getpid(), 9)
             case "interrupt":
                 raise KeyboardInterrupt
+            case "terminate":
+                os.kill(os.getpid(), signal.SIGTERM)
+            case "restless":
+                return torch.where(torch.tensor(list(os.urandom(len(x))))[:, None, None, None] % 2 == 0, good, x)
             case "leak":
                 KEPT.append(torch.ones(25 * 2**18))  # 25 MiB
             case "nan":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ BASE: dict[str, Any] = {
     "batch_size": 3,
     "draws": 2,
 }
+#: `BASE` on the command line, without an attack.
+COMMAND = [
+    *(sys.executable, "-m", "robustbench_med", "-p", str(FILES[0]), "-p", str(FILES[1])),
+    *("run", "--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--access", "oblivious"),
+    *("--eps", "1/10", "--batch-size", "3", "--draws", "2"),
+]
 #: What may differ between two runs: time and memory.
 VOLATILE = {"created", "seconds", "peak_memory_mib", "trained"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,10 +11,9 @@ from types import TracebackType
 
 import pandas as pd
 import pytest
-from helpers.grids import BASE, FILES, lines, run, stripped
-from helpers.paths import HELPERS, TOY
+from helpers.grids import BASE, COMMAND, FILES, lines, run, stripped
+from helpers.paths import HELPERS
 from helpers.processes import LIMIT, started
-from helpers.processes import run as run_process
 
 from robustbench_med.errors import StoreError, UsageError
 from robustbench_med.grid.config import build
@@ -23,31 +21,6 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Silent
 from robustbench_med.runner import checkpoints, evaluator
 from robustbench_med.runner.runner import Runner
-
-COMMAND = [
-    sys.executable,
-    "-m",
-    "robustbench_med",
-    "-p",
-    str(TOY),
-    "-p",
-    str(HELPERS / "faulty_plugin.py"),
-    "run",
-    "--dataset",
-    "stripes",
-    "--defense",
-    "guarded",
-    "--baseline",
-    "",
-    "--access",
-    "oblivious",
-    "--eps",
-    "1/10",
-    "--batch-size",
-    "3",
-    "--draws",
-    "2",
-]
 
 
 class Board(Silent):
@@ -259,15 +232,3 @@ def test_a_full_disk_stops_the_run_and_loses_no_chunk(
     (record,) = run(toys, tmp_path / "out", **asked)
     assert record.status == "ok"
     assert count(tmp_path) == 8 + 1
-
-
-def test_ctrl_c_in_a_terminal_keeps_finished_chunks(toys: Registry, tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
-    command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out")]
-    command += ["--attack", f"faulty:how=interrupt,after=4,times=1,file={calls}"]
-    first = run_process(command, check=False)
-    assert first.returncode == 130
-    assert "Traceback" not in first.stderr
-    assert len(list((tmp_path / "out" / "partial").glob("*/0*"))) == 4
-    second = run_process(command, check=False)
-    assert (second.returncode, len(calls.read_text())) == (0, 9)

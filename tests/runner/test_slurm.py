@@ -94,6 +94,20 @@ def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(tmp_path: Path, mo
         SlurmExecutor(OnSlurm(), Request(build({"out": "a%j"})))
 
 
+def test_a_task_that_is_ended_says_that_it_goes_on(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from robustbench_med.runner.executors import slurm_task\n"
+        "def read(path):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "slurm_task.Request.read = read\n"
+        f"slurm_task.main(__import__('pathlib').Path({str(tmp_path)!r}), 1)\n"
+    )
+    done = run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 143, done.stderr
+    assert done.stdout.startswith("terminated: finished chunks are kept; ")
+    assert done.stderr == ""
+
+
 # --- on a cluster ---
 
 real = pytest.mark.skipif(bool(missing()), reason=missing())

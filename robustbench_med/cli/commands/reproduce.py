@@ -15,6 +15,7 @@ from robustbench_med.cli.console import err, out, plain, row, table
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.state import duration
+from robustbench_med.cli.resuming import resumable
 from robustbench_med.files.atomic import check_writable
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def reproduce(
     study = Study(
         reproduction, {**options, "out": folder}, preset, size, adaptive_limit, registry=known, progress=RichProgress()
     )
-    if estimate:
-        _estimate(study)
-    records = list(study.run())
+    with resumable(lambda: f"what is complete is in {folder}"):
+        if estimate:
+            _estimate(study)
+        records = list(study.run())
     lines = study.lines(records)
     head, cells = figures(lines)
     shown = table(*head, title=f"{reproduction.title}   {_setting(study, records)}", right=head[1:])

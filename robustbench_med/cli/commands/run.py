@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +11,10 @@ from robustbench_med.cli import early
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import err, out, plain
-from robustbench_med.cli.interrupts import INTERRUPTED
 from robustbench_med.cli.options import Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
 from robustbench_med.cli.progress.events import Events
+from robustbench_med.cli.resuming import resumable
 from robustbench_med.cli.tracebacks import show_plugin_traceback
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.options import OUTPUT
@@ -71,23 +69,22 @@ def measure(settings: RunConfig, known: Registry, report: str | None, as_json: b
     view: Progress = Silent() if silent else RichProgress()
     events = Events(view) if as_json else None
     records: list[Record] = []
-    try:
+    with resumable(lambda: _kept(records, settings.out)):
         runner = Runner(settings, known, events or view)
         for record in runner.run():
             records.append(record)
             if events:
                 events.record(record)
-    except KeyboardInterrupt:
-        _interrupted(records, settings.out)
-        raise typer.Exit(INTERRUPTED) from None
     from robustbench_med.cli.tables.certificates import contradicted
     from robustbench_med.cli.tables.records import name_of, nothing_measured
     from robustbench_med.cli.tables.summary import show
 
     if renderer is not None:
+        from robustbench_med.cli.tables.reports import pooled_frame
         from robustbench_med.records.table import to_frame
 
-        plain(renderer.render(to_frame(records)))
+        frame = pooled_frame({settings.out: records}) if renderer.pools_folds else to_frame(records)
+        plain(renderer.render(frame))
     elif not as_json:
         measured = any(record.status == "ok" for record in records)
         if measured:
@@ -110,12 +107,9 @@ def measure(settings: RunConfig, known: Registry, report: str | None, as_json: b
         raise typer.Exit(1)
 
 
-def _interrupted(records: list[Record], folder: Path) -> None:
-    """Say what is kept, and how to resume."""
-    kept = "no cell is complete"
-    if len(records) == 1:
-        kept = f"1 cell is in {folder / 'records.jsonl'} (`rbmed table` shows it)"
-    elif records:
-        kept = f"{len(records)} cells are in {folder / 'records.jsonl'} (`rbmed table` shows them)"
-    command = shlex.join(["rbmed", *sys.argv[1:]])
-    err.print(f"interrupted: {kept}; resume with: {command}", style="yellow", markup=False, soft_wrap=True)
+def _kept(records: list[Record], folder: Path) -> str:
+    """What an interruption leaves of a run."""
+    if not records:
+        return "no cell is complete"
+    count, them = ("1 cell is", "it") if len(records) == 1 else (f"{len(records)} cells are", "them")
+    return f"{count} in {folder / 'records.jsonl'} (`rbmed table` shows {them})"

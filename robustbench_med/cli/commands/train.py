@@ -14,6 +14,7 @@ from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
 from robustbench_med.cli.options import PluginFiles, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
+from robustbench_med.cli.resuming import resumable
 from robustbench_med.errors import BadParameter
 from robustbench_med.files.atomic import check_writable
 from robustbench_med.grid.config import build
@@ -58,9 +59,10 @@ def train(
         check_writable(target)
     from robustbench_med.api import train_defense
 
-    artifact = train_defense(
-        defense, **given, only=only or (), seed=seed, out=target, registry=known, progress=RichProgress()
-    )
+    with resumable(lambda: "what is complete is kept"):
+        artifact = train_defense(
+            defense, **given, only=only or (), seed=seed, out=target, registry=known, progress=RichProgress()
+        )
     name = f"{defense} on {given.get('dataset', 'brainsim')}"
     if artifact is None:
         plain(f"trained {', '.join(only or ())} of {name}")

@@ -203,18 +203,24 @@ def _ray(params: OnRay, gpus: float) -> Iterator[None]:
             except Exception as error:
                 reason = " ".join(str(error).split())
                 raise HarnessError(f"Ray cannot start: {type(error).__name__}: {reason}") from error
+            _restore(handler)  # Ray's would end the run without a word
             try:
                 yield
             finally:
                 ray.shutdown()
                 gc.collect()
         finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, handler)
+            _restore(handler)
             for name in os.environ.keys() - before.keys():
                 del os.environ[name]
             os.environ.update(before)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(handler: Any) -> None:
+    """Handle SIGTERM as before Ray was started."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _here(params: OnRay, gpus: float, folder: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ Slurm starts it as ``python -m robustbench_med.runner.executors.slurm_task FOLDE
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from robustbench_med.runner.executors.request import Request
@@ -71,8 +73,17 @@ def _into(path: Path) -> Iterator[None]:
             os.close(kept)
 
 
+def _ended(number: int, frame: FrameType | None) -> None:
+    """Slurm ends the task, for a time limit or another job: its cell continues after the last finished chunk."""
+    try:
+        os.write(1, b"terminated: finished chunks are kept; the task, requeued, or the command, run again, goes on\n")
+    finally:
+        os._exit(128 + number)
+
+
 def main(folder: Path, threads: int) -> None:
     """Run what was requested; each record is on disk once it is printed."""
+    signal.signal(signal.SIGTERM, _ended)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 

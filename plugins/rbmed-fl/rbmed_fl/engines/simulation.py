@@ -160,18 +160,24 @@ def _ray(cores: int, gpu: bool) -> Iterator[None]:
                 )
             except Exception as error:
                 raise HarnessError(f"Ray cannot start: {_line(error)}") from error
+            _restore(handler)  # Ray's would end the training without a word
             try:
                 yield
             finally:
                 ray.shutdown()
                 gc.collect()
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        _restore(handler)
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(handler: Any) -> None:
+    """Handle SIGTERM as before Ray was started."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _line(error: BaseException) -> str:
