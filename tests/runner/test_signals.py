@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.grids import COMMAND, lines
@@ -15,6 +17,8 @@ from helpers.processes import LIMIT, started
 from helpers.processes import run as run_process
 
 from robustbench_med.plugins.registry import Registry
+from robustbench_med.runner.executors import ray
+from robustbench_med.runner.executors.config import OnRay
 
 
 @pytest.mark.parametrize(("how", "code", "word"), [("interrupt", 130, "interrupted"), ("terminate", 143, "terminated")])
@@ -65,3 +69,16 @@ def test_kill_ends_a_run_in_several_processes(group: bool, toys: Registry, tmp_p
     calls.unlink()
     second = run_process(command, check=False)
     assert (second.returncode, len(calls.read_text())) == (0, 16 - kept), second.stderr
+
+
+def test_ray_leaves_kill_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        shutdown=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    before = signal.getsignal(signal.SIGTERM)
+    with ray._ray(OnRay(), 0):
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -147,3 +150,17 @@ def test_faults_privacy_and_secure_aggregation_are_the_same_in_the_simulation(mi
         found = federation("fedavg", "simulation:cores=2", **given).train(mixture, hospitals, TrainJob(seed=14))
         assert same_result(found, expected)
         assert [entry.get("absent") for entry in found.history] == [entry.get("absent") for entry in expected.history]
+
+
+def test_ray_leaves_kill_to_the_command(monkeypatch):
+    from rbmed_fl.engines import simulation
+
+    fake = SimpleNamespace(
+        init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        shutdown=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    before = signal.getsignal(signal.SIGTERM)
+    with simulation._ray(1, gpu=False):
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before
