@@ -103,8 +103,8 @@ def test_of_several_searches_for_the_worst_artefacts_the_strongest_counts() -> N
     records = [acquisition("a", "all", 20, 4, 0.5), acquisition("b", "all", 100, 4, 0.25)]
     records += [acquisition("c", "all", 0, 10, 0.75), acquisition("d", "all", 0, 84, 0.625)]
     (row,) = acquisition_boards(records)[0].rows
-    assert row.worst is not None and row.worst.value == 0.25
-    assert row.search is not None and (row.search.value, row.tries) == (0.625, 84)
+    assert [figure and figure.value for figure in (row.worst, row.search)] == [0.25, 0.625]
+    assert row.tries == 84
 
 
 def test_corruptions_are_averaged_as_the_report_does() -> None:
