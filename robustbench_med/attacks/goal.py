@@ -64,6 +64,11 @@ class Sides(Goal):
         """Two."""
         return 2
 
+    def lost(self, predictions: Predictions, y: Tensor) -> Tensor:
+        """The answer is across the border, not just another class of the same side; one that is not finite is."""
+        given = predictions.predictions
+        return ((given == NOT_FINITE) | ((given == self.side) != (y == self.side))) & ~predictions.rejected
+
 
 @dataclass(frozen=True)
 class AnyFinding(Goal):

@@ -164,7 +164,7 @@ class WorstCase:
             return self._checked_images(attempt, counter, speed), counter
         # An attack on the surrogate sees nothing of the deployed system, so its images serve against every defense.
         facts, tensors = shared.get(
-            self._transfer_key(attempt.rung, rows, speed),
+            self._transfer_key(attempt, speed),
             lambda: counter.saved(self._checked_images(replace(attempt, start=None), counter, speed)),
         )
         counter.restore(facts, tensors)
@@ -192,14 +192,15 @@ class WorstCase:
         # Removes float rounding only: anything more has just failed the check.
         return settings.threat.project(x_adv, x)
 
-    def _transfer_key(self, rung: Rung, rows: Tensor, speed: Speed) -> list[Any]:
+    def _transfer_key(self, attempt: Attempt, speed: Speed) -> list[Any]:
         """All that images made on a surrogate depend on."""
-        settings, attack = self.settings, rung.attack
+        settings, rung, attack = self.settings, attempt.rung, attempt.rung.attack
         who = [attack.spec_name, attack.spec_revision, type(attack).__qualname__, all_params(attack.params)]
         threat = [settings.threat.norm, settings.threat.eps, settings.threat.goal, repr(settings.goal)]
         budget, seed = asdict(settings.budget), settings.seed
         how = [threat, budget, asdict(speed), settings.watch, settings.batch, rung.eot, seed]
-        return ["transfer", settings.surrogate_key, who, how, self.ids[rows].tolist()]
+        later = [attempt.number] * bool(attempt.number)  # each round has noise of its own
+        return ["transfer", settings.surrogate_key, who, how, self.ids[attempt.rows].tolist(), *later]
 
 
 def _with_counts(result: RungResult, rows: Tensor, counter: QueryCounter) -> RungResult:

@@ -42,9 +42,11 @@ class Results(list[Record]):
     def to_frame(self, by: Literal["cell", "client"] = "cell") -> pd.DataFrame:
         """The records as a tidy DataFrame; shares are in [0, 1].
 
-        By cell, one row each. What was measured: ``dataset``, ``synthetic``, ``defense``, ``defense_params``,
-        ``strategy``, ``strategy_params``, ``train_seed``, ``partition``, ``unseen``, ``attack``, ``attack_params``,
-        ``norm``, ``eps`` (in pixels of [0, 1]), ``access``, ``role`` (claim, probe, cell), ``seed``. What came out:
+        By cell, one row each. What was measured: ``dataset``, ``dataset_params``, ``synthetic``, ``defense``,
+        ``defense_params``, ``strategy``, ``strategy_params``, ``training`` (other options of it), ``train_seed``,
+        ``partition``, ``unseen``, ``client`` (empty for all), ``attack``, ``attack_params``, ``norm``, ``eps`` (in
+        pixels of [0, 1]), ``goal``, ``finding``, ``access``, ``budget``, ``eot`` and ``draws`` (noise draws of the
+        attack and of the scoring), ``role`` (claim, probe, cell), ``seed``. What came out:
         ``status`` (ok, skipped, failed) and ``reason``, ``n`` images of ``patients`` patients, each metric by its name
         (``clean_accuracy``, ``robust_accuracy``, ``robust_sensitivity``, ``detector_auroc``, ...) with the bounds of
         its 95 % interval in ``<metric>_low`` and ``<metric>_high``, ``worst_client`` and its figures, ``seconds``,

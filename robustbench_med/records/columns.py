@@ -4,8 +4,9 @@ from __future__ import annotations
 
 #: The first columns of every table.
 HEAD = (
-    *("dataset", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "train_seed", "partition"),
-    *("unseen", "attack", "attack_params", "norm", "eps", "access", "role", "status", "n", "patients", "seed"),
+    *("dataset", "dataset_params", "synthetic", "defense", "defense_params", "strategy", "strategy_params", "training"),
+    *("train_seed", "partition", "unseen", "client", "attack", "attack_params", "norm", "eps", "goal", "finding"),
+    *("access", "budget", "eot", "draws", "role", "status", "n", "patients", "seed"),
 )
 #: Names that no figure may have: its column would take the place of one of these.
 RESERVED = frozenset({*HEAD, "reason", "worst_client", "seconds", "cell_id"})

@@ -50,11 +50,14 @@ def _spent(record: Record) -> Iterator[str]:
         mean, most = (getattr(record.spent, f"{what}_{which}") for which in ("mean", "max"))
         if mean is not None and most is not None and mean > most * (1 + SLACK) + SLACK:
             yield f"the attacks spent {mean:g} {what} on an image on average, and {most:g} at most"
+    # The budget is that of one attack: a ladder has several, each in rounds, which may be repeated in float32.
+    attacks = sum(max(1, len(rung.rounds)) * (1 + bool(rung.repeated)) for rung in record.rungs if not rung.reason)
     for what, most in record.budget.limits.items():
         said = [getattr(record.spent, f"{what}_{which}") for which in ("mean", "max")]
         spent = max((each for each in said if each is not None), default=0.0)
-        if spent > most + SLACK:
-            yield f"the attacks spent {spent:g} {what} on an image, and the budget is {most}"
+        if spent > most * max(1, attacks) + SLACK:
+            each = f"{most} for each of {attacks} attacks" if attacks > 1 else f"{most}"
+            yield f"the attacks spent {spent:g} {what} on an image, and the budget is {each}"
 
 
 def _severity(record: Record) -> Iterator[str]:

@@ -65,24 +65,38 @@ def _cell(value: Any) -> Any:
     return escape_csv(value) if isinstance(value, str) else value
 
 
+def _training(record: Record) -> str:
+    """Options of the training that the columns strategy and train_seed do not say, ``model=vit``."""
+    told = {**record.defense.asked, **record.defense.replaced}
+    return format_params({name: text for name, text in sorted(told.items()) if name not in ("strategy", "train-seed")})
+
+
 def row(record: Record) -> dict[str, Any]:
     """The row of a record, by column."""
     strategy = record.defense.strategy
     cells: dict[str, Any] = {
         "dataset": record.dataset.name,
+        "dataset_params": format_params(record.dataset.params_passed),
         "synthetic": record.dataset.synthetic,
         "defense": record.defense.name,
         "defense_params": format_params(record.defense.params_passed),
         "strategy": strategy.name if strategy else None,
         "strategy_params": format_params(strategy.params_passed) if strategy else "",
+        "training": _training(record),
         "train_seed": record.defense.weights.seed,
         "partition": record.dataset.partition,
         "unseen": ", ".join(record.unseen),
+        "client": "+".join(record.dataset.asked.client) if record.dataset.asked else "",
         "attack": record.attack.name,
         "attack_params": format_params(record.attack.params_passed),
         "norm": record.threat.norm,
         "eps": record.threat.eps,
+        "goal": record.threat.goal,
+        "finding": record.threat.finding or "",
         "access": record.threat.access,
+        "budget": ", ".join(f"at most {most} {what}" for what, most in record.budget.limits.items()),
+        "eot": record.eot,
+        "draws": record.draws,
         "role": record.role,
         "status": record.status,
         "n": record.n,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from helpers.toys import Brightness, Halver, Linear, Noisy
 from torch import Tensor
 
 import robustbench_med as rbmed
+from robustbench_med.attacks.goal import Sides
+from robustbench_med.attacks.rung import Rung, RungRef
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.errors import OutsideThreatModel, UsageError
@@ -20,9 +23,12 @@ from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import build
 from robustbench_med.grid.ladder import PRESETS
 from robustbench_med.grid.plan import plan
+from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 from robustbench_med.interfaces.threat import Budget, ThreatModel
+from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import ACCESS
+from robustbench_med.runtime.cache import SharedResults
 from robustbench_med.runtime.isolation import isolated
 
 N = 40
@@ -196,6 +202,48 @@ def test_a_goal_concerns_one_side_only(goal: str, kept: int) -> None:
     assert turned.float().mean() > 0.8
     if goal == "fake-lesion":  # not just any other answer
         assert (answers[turned] == 1).all()
+
+
+def test_another_class_of_the_same_side_is_no_faked_lesion() -> None:
+    y = torch.tensor([0, 0, 0, 1, 1, 0])  # class 1 is the lesion
+    answers = torch.tensor([[2, 1, 0, 2, 1, NOT_FINITE]])
+    none, zeros = torch.zeros(1, 6, dtype=torch.bool), torch.zeros(1, 6)
+    assert Sides(1).lost(Predictions(answers, none, none, zeros, none, zeros), y).int().tolist() == [[0, 1, 0, 1, 0, 1]]
+    assert not Sides(1).lost(Predictions(answers, ~none, ~none, zeros, none, zeros), y).any()
+
+
+def test_a_ladder_goes_on_to_fake_a_lesion_where_the_answer_is_another_class_without_one() -> None:
+    net = Linear(classes=3)
+    x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(4))
+    answers = net(x).argmax(1)
+    x, y = x[answers != 1], 2 - answers[answers != 1]  # wrong from the outset, and on the right side of the border
+    rungs = [rung("oblivious", attack) for attack in ("noise", "apgd")]
+    how = settings(*rungs, threat=ThreatModel(eps=0.3, goal="fake-lesion"), classes=3)
+    outcome = run(Pipeline(net), x, y, how)
+    assert (outcome.attacked.predictions[0] == 1).float().mean() > 0.8
+
+
+class Drawn:
+    """Moves every image by noise of its own stream, and counts its runs."""
+
+    params, eot, warm, spec_name, spec_revision = rbmed.Params(), None, False, "drawn", 1
+
+    def __init__(self) -> None:
+        self.made: list[Tensor] = []
+
+    def run(self, model, x: Tensor, y: Tensor, threat, budget, rng) -> Tensor:  # type: ignore[no-untyped-def]
+        self.made.append(threat.project(x + 2 * rng.uniform(tuple(x.shape)) - 1, x))
+        return self.made[-1]
+
+
+def test_each_round_on_a_surrogate_has_images_of_its_own(tmp_path: Path) -> None:
+    net, drawn = Linear(), Drawn()
+    x = images()
+    rungs = Rung(RungRef("transfer", PartRef("drawn"), rounds=3), drawn)
+    how = settings(rungs, threat=ThreatModel(eps=1e-6), surrogate=net, shared=SharedResults("code", tmp_path))
+    run(Pipeline(net), x, net(x).argmax(1), how)
+    assert len(drawn.made) == 3
+    assert not torch.equal(drawn.made[0], drawn.made[1])
 
 
 def test_global_generators_are_seeded_and_put_back() -> None:

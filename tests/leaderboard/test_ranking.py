@@ -45,6 +45,14 @@ def test_a_higher_figure_never_ranks_lower(rows: list[list[bool]], images: list[
                 assert its.rank == other.rank
 
 
+def test_a_row_that_does_not_know_the_patients_takes_those_of_another_in_any_order() -> None:
+    few = tuple(at // 8 for at in range(N))  # three patients say nothing, 24 images would
+    known, unknown = replace(entry([True] * N), patients=few), entry([False] * N)
+    assert significant([unknown, replace(unknown, images=np.ones(N))])[0, 1]
+    for pair in ([known, unknown], [unknown, known]):
+        assert not significant(pair)[0, 1]
+
+
 @given(rows=ROWS, gained=st.sets(st.integers(0, N - 1), min_size=1))
 def test_a_row_that_withstands_more_is_never_worse_against_another(rows: list[list[bool]], gained: set[int]) -> None:
     better = [each or at in gained for at, each in enumerate(rows[0])]

@@ -15,6 +15,7 @@ from robustbench_med.cli.tables.records import contrast, show, unseen
 from robustbench_med.errors import StoreWarning
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.plugins.references import format_params, parse
+from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record, append, dumped, flatten, latest, read
 from robustbench_med.records.record import parse as parse_record
 from robustbench_med.records.table import to_frame
@@ -71,6 +72,35 @@ def test_table_is_built_from_records_alone() -> None:
     row = frame.iloc[0]
     assert (row.robust_accuracy, row.robust_accuracy_low, row.robust_accuracy_high) == (0.5, 0.4, 0.6)
     assert (row.defense_params, row.worst_client_robust_accuracy) == ("fpr=0.1", 0.5)
+
+
+def test_a_table_says_what_was_asked() -> None:
+    data = {"name": "d", "synthetic": False, "params_passed": {"folds": "5", "fold": "1"}}
+    data |= {"asked": {"client": ["a", "b"]}}
+    defense = {
+        "name": "undefended",
+        "params_passed": {},
+        "asked": {"train-seed": "1", "adversarial": "pgd:steps=3"},
+        "replaced": {"model": "vit"},
+    }
+    threat = {"norm": "linf", "eps": 0.1, "access": "full", "goal": "hide-lesion", "finding": "Mass"}
+    budget = {"gradients": 9}
+    row = to_frame([record(dataset=data, defense=defense, threat=threat, budget=budget, draws=3, eot=2)]).iloc[0]
+    assert (row.dataset_params, row.client) == ("folds=5,fold=1", "a+b")
+    assert row.training == "adversarial=[pgd:steps=3],model=vit"
+    assert (row.goal, row.finding, row.budget) == ("hide-lesion", "Mass", "at most 9 gradients")
+    assert (row.draws, row.eot) == (3, 2)
+
+
+def test_a_budget_is_that_of_each_attack_of_a_ladder() -> None:
+    half = {"withstanding": 0.5, "attacked": 8, "queries_mean": 1.0, "seconds": 0.0, "reason": ""}
+    rungs = [{"rung": name, "access": name, "gradients_mean": 40.0, **half} for name in ("oblivious", "full")]
+    spent = {"gradients_mean": 80.0, "gradients_max": 80.0}
+    assert not list(contradictions(record(status="ok", budget={"gradients": 50}, rungs=rungs, spent=spent)))
+    (line,) = contradictions(record(status="ok", budget={"gradients": 39}, rungs=rungs, spent=spent))
+    assert line == "the attacks spent 80 gradients on an image, and the budget is 39 for each of 2 attacks"
+    (line,) = contradictions(record(status="ok", budget={"gradients": 79}, rungs=rungs[:1], spent=spent))
+    assert line == "the attacks spent 80 gradients on an image, and the budget is 79"
 
 
 def federated(client: str = "s", **defense: object) -> Record:

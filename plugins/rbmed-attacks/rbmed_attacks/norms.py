@@ -85,7 +85,8 @@ def in_ball(threat: ThreatModel, x: Tensor, rng: Stream) -> Tensor:
         noise = rng.normal(shape)
     else:  # Laplace noise, scaled to length 1, is uniform on the L1 sphere.
         signed = 2 * rng.uniform(shape) - 1
-        noise = -signed.sign() * torch.log1p(-signed.abs())
+        # One number in 2**24 is 0, and its logarithm infinite: with it the whole image would be NaN.
+        noise = -signed.sign() * torch.log1p(-signed.abs().clamp_max(1 - 2**-24))
     # The volume within radius r grows as r**d, hence the d-th root.
     radius = rng.uniform((len(x), *[1] * (x.dim() - 1))).to(x.dtype) ** (1 / x[0].numel())
     return (x + threat.eps * radius * unit(threat, noise.to(x.dtype))).clamp_(0, 1)

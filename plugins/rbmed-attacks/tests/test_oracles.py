@@ -11,6 +11,7 @@ from torch import nn
 from rbmed_attacks.apgd import APGD
 from rbmed_attacks.cw import CW
 from rbmed_attacks.fab import FAB
+from rbmed_attacks.norms import in_ball
 from rbmed_attacks.pgd import FGSM, PGD
 from rbmed_attacks.square import Square
 from robustbench_med import Budget, Stream, ThreatModel
@@ -44,6 +45,12 @@ def broken(attack, net, x, y, norm, eps, counted):
     rng = Stream.named("attack", 0, torch.arange(N))
     adv = attack.run(counted(net, N), x, y, ThreatModel(norm=norm, eps=eps), Budget(), rng)
     return net(adv).argmax(1) != y
+
+
+def test_a_random_start_in_l1_is_finite_whatever_number_is_drawn() -> None:
+    x, rng = torch.full((1, 1, 256, 256), 0.5), Stream.named("attack:x", 0, torch.tensor([27]))
+    assert (rng[:].uniform(tuple(x.shape)) == 0).any()  # whose logarithm is infinite
+    assert in_ball(ThreatModel("l1", 10.0), x, rng).isfinite().all()
 
 
 BOTH, ALL = ("linf", "l2"), ("linf", "l2", "l1")

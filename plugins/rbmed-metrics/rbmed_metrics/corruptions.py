@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 import robustbench_med as rbmed
-from rbmed_metrics.cells import component, dataset, words
+from rbmed_metrics.cells import DEFENSE, IMAGES, THREAT, component, dataset, drop_unused, words
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Field, Report, percent
 
-KEYS = ("dataset", "partition", "unseen", "defense", "defense_params", "strategy", "strategy_params", "train_seed")
+KEYS = (*IMAGES, *DEFENSE, "train_seed")
 #: Severities of a whole mean.
 SEVERITIES = 5
 
@@ -19,7 +19,7 @@ class Corruptions(Report):
 
     ``BE``: balanced error (1 - balanced accuracy), mean over the severities that were measured, in percent; their
     number where it is not 5. ``CE``: the sum of these errors divided by the baseline's. ``rCE``: the same of the errors
-    beyond those on clean images. The baseline is the first defense of a data set whose name is the parameter
+    beyond those on clean images. The baseline is the first defense of the same images whose name is the parameter
     ``baseline``; ratios are empty without one, or where its error is 0.
     """
 
@@ -31,26 +31,28 @@ class Corruptions(Report):
     def render(self, table: pd.DataFrame) -> str:
         """The measured corruptions as Markdown; a cell that occurs twice counts as it was measured last."""
         figures = ("clean_balanced_accuracy", "robust_balanced_accuracy")
-        table = table.reindex(columns=list(dict.fromkeys([*table.columns, *KEYS, *figures])))
+        table = table.reindex(columns=list(dict.fromkeys([*table.columns, *KEYS, *THREAT, *figures])))
         done = table[(table["status"] == "ok") & (table["norm"] == "corruption")].copy()
         if done.empty:
             return "No record of a corruption.\n"
         done["corruption"] = [_name(row) for _, row in done.iterrows()]
-        done = done.drop_duplicates([*KEYS, "corruption", "eps", "access", "seed"], keep="last")
+        done = done.drop_duplicates([*KEYS, "corruption", *THREAT], keep="last")
         rows = []
-        for _, data in done.groupby("dataset", sort=False):
+        # The baseline of the same images: a fold, a client or a limit has others.
+        for _, data in done.groupby(["dataset", "dataset_params", "client", "n"], dropna=False, sort=False):
             groups = [group for _, group in data.groupby([*KEYS], dropna=False, sort=False)]
             base = next((g for g in groups if g["defense"].iloc[0] == self.params.baseline), None)
             errors = None if base is None else _errors(base)
             for group in groups:
                 rows += _rows(group, errors)
-        return Markdown().render(pd.DataFrame(rows))
+        return Markdown().render(drop_unused(pd.DataFrame(rows), "training"))
 
 
 def _name(row: pd.Series) -> str:
-    """The corruption, from the parameters that were given."""
+    """The corruption, from the parameters that were given, and a goal or finding, which choose the images."""
     params = rbmed.parse(component("corruption", row["attack_params"])).params
-    return str(params.get("name", params.get("", "gaussian-noise")))
+    goal = "" if row["goal"] == "untargeted" else row["goal"]
+    return words(str(params.get("name", params.get("", "gaussian-noise"))), goal, row["finding"])
 
 
 def _errors(group: pd.DataFrame) -> dict[str, pd.Series]:
@@ -69,6 +71,7 @@ def _rows(group: pd.DataFrame, base: dict[str, pd.Series] | None) -> list[dict[s
         "data set": dataset(first),
         "defense": component(first["defense"], first["defense_params"]),
         "strategy": words(component(first["strategy"], first["strategy_params"])),
+        "training": words(first["training"]),
     }
     whole: dict[str, list[float]] = {"be": [], "ce": [], "rce": []}
     for name, error in _errors(group).items():

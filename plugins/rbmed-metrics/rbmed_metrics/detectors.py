@@ -60,6 +60,7 @@ def _row(row: pd.Series) -> dict[str, str | int]:
         "attack": attack(row),
         "defense": component(row["defense"], row["defense_params"]),
         "strategy": component(row["strategy"], row["strategy_params"]),
+        "training": words(row["training"]),
         "train seed": words(f"{row['train_seed']:g}" if row["train_seed"] else ""),
         "AUROC": f"{row['detector_auroc']:.3f}" + ("" if pd.isna(low) else f" [{low:.3f}, {high:.3f}]"),
         "TPR at 1 %": percent(row["detector_tpr_at_1"]),

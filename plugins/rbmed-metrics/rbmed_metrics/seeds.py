@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, images
+from rbmed_metrics.cells import ATTACK, DEFENSE, attack, component, dataset, drop_unused, images, words
 from rbmed_metrics.reports import Markdown
 from robustbench_med import Report, escape_markdown, percent, without_shared_params
 
@@ -38,7 +38,7 @@ class Seeds(Report):
             notes.append(shared)
         # The strategy is a parameter of the defense or a column of its own; what all rows share is noted once.
         note = f"\nAll with {escape_markdown(notes[-1] or notes[0])}.\n" if any(notes) else ""
-        return Markdown().render(frame) + note
+        return Markdown().render(drop_unused(frame, "training")) + note
 
 
 def _row(group: pd.DataFrame) -> dict[str, str | int]:
@@ -48,6 +48,7 @@ def _row(group: pd.DataFrame) -> dict[str, str | int]:
         "data set": dataset(first),
         "defense": component(first["defense"], first["defense_params"]),
         "strategy": component(first["strategy"], first["strategy_params"]),
+        "training": words(first["training"]),
         "attack": attack(first),
         "clean": percent(group["clean_accuracy"].mean()),
         "clean range": _range(group["clean_accuracy"]),

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from rbmed_metrics.classification import Classification
+from rbmed_metrics.corruptions import Corruptions
 from rbmed_metrics.detection import Detection, Purification
+from rbmed_metrics.detectors import Detectors
 from rbmed_metrics.reports import CSV, Markdown
 from rbmed_metrics.seeds import Seeds
 from robustbench_med import Outcome, Predictions, RungResult
@@ -149,6 +151,33 @@ def test_seeds_are_averaged_and_everything_else_stays_apart(measured) -> None:
     assert (first["95 %"], first["images/patients"]) == ("[10.0, 60.0]", "50/20")
     assert first["attack"] == "apgd:steps=5 oblivious linf 0.01"
     assert (rows[2]["worst clean"], rows[2]["worst robust"]) == ("", "")
+
+
+#: What a run may ask for, and two answers to it.
+QUESTIONS = {
+    "dataset_params": ("folds=5,fold=0", "folds=5,fold=1"),
+    "client": ("a", "b"),
+    "goal": ("hide-lesion", "fake-lesion"),
+    "finding": ("Mass", "Effusion"),
+    "budget": ("", "at most 9 gradients"),
+    "draws": (1, 10),
+    "eot": (1, 20),
+    "training": ("model=resnet", "model=vit"),
+}
+#: The second cell's figure in each report.
+SECOND = {Seeds: "33.0 to 33.0", Detectors: "| 33.0 |", Corruptions: "| 67.0 |"}
+
+
+@pytest.mark.parametrize("column", QUESTIONS)
+@pytest.mark.parametrize("report", [Seeds, Detectors, Corruptions])
+def test_cells_that_were_asked_something_else_are_not_taken_for_older_results(measured, report, column: str) -> None:
+    more = {"norm": "corruption", "attack_params": "jpeg", "eps": 1.0} if report is Corruptions else {}
+    more |= {"clean_balanced_accuracy": 0.9, "robust_balanced_accuracy": 0.5}
+    first, second = (measured(**{column: value}, **more) for value in QUESTIONS[column])
+    other = second | {"robust_accuracy": 0.33, "robust_balanced_accuracy": 0.33}
+    text = report().render(pd.DataFrame([first, other]))
+    averaged = report is Corruptions and column in ("budget", "draws", "eot")  # over all attackers, as over rungs
+    assert all(share in text for share in (["58.5"] if averaged else [" 50.0", SECOND[report]])), text
 
 
 def split(line: str) -> list[str]:

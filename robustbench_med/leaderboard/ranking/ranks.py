@@ -71,8 +71,10 @@ def significant(inputs: Sequence[RankInput]) -> npt.NDArray[np.bool_]:
         if each.images is not None:
             groups.setdefault(each.index, []).append(at)
     for rows in groups.values():
-        patients = {patient: number for number, patient in enumerate(dict.fromkeys(inputs[rows[0]].patients))}
-        codes = [patients[patient] for patient in inputs[rows[0]].patients]
+        # Where one row does not know the patients of the images, another does.
+        owners = min((inputs[at].patients for at in rows), key=lambda each: len(set(each)))
+        patients = {patient: number for number, patient in enumerate(dict.fromkeys(owners))}
+        codes = [patients[patient] for patient in owners]
         sums = np.zeros((len(rows), len(patients)))
         for place, at in enumerate(rows):
             np.add.at(sums[place], codes, np.asarray(inputs[at].images))
