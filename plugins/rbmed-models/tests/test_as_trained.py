@@ -150,11 +150,12 @@ def test_answers_that_are_no_logits(net: Path, name: str, message: str) -> None:
         built(net, name)
 
 
-@pytest.mark.parametrize("name", ["Percent", "OnePercent"])
-def test_percentages_are_no_logits(net: Path, name: str) -> None:
-    with pytest.raises(BadParameter, match="answers with values from 0 to 100, as percentages; divide them by 100"):
-        built(net, name)
-    assert built(net, name, scores="logits").reading.single == (name == "OnePercent")
+def test_percentages_are_no_logits(net: Path) -> None:
+    with pytest.raises(BadParameter, match="answers with values that add up to 100, as percentages; divide them by"):
+        built(net, "Percent")
+    assert rbmed.load_component("model", f"{net}:Percent,scores=logits").build(2, 1, 32)
+    assert any("if they are percentages, divide them by 100" in note for note in built(net, "OnePercent").notes)
+    assert not any("percentages" in note for note in built(net, "Net").notes)
 
 
 def test_half_precision_answers_in_full(net: Path) -> None:
