@@ -155,7 +155,7 @@ def test_percentages_are_no_logits(net: Path) -> None:
         built(net, "Percent")
     assert rbmed.load_component("model", f"{net}:Percent,scores=logits").build(2, 1, 32)
     assert any("if they are percentages, divide them by 100" in note for note in built(net, "OnePercent").notes)
-    assert not any("percentages" in note for note in built(net, "Net").notes)
+    assert not any("divide them by 100" in note for note in built(net, "Net").notes)
 
 
 def test_half_precision_answers_in_full(net: Path) -> None:
