@@ -19,6 +19,8 @@ from robustbench_med.interfaces.tasks import Task
 
 #: Data of this process by their keys.
 _OWN: dict[str, OwnData] = {}
+#: Texts of values that are missing in a table or an array.
+_MISSING = ("", "none", "nan", "<na>", "nat", "na", "n/a", "null")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ def own_data(
         if given is not None and len(given) != len(labels):
             raise DataError(
                 f"{word} has {plural(len(given), 'entry', 'entries')} for {plural(len(labels), 'test image')}"
+            )
+        values = [] if given is None else [str(value).casefold() for value in given]
+        if lost := [at for at, value in enumerate(values) if value in _MISSING]:
+            raise DataError(
+                f"{word} has no value for {plural(len(lost), 'test image')}, {lost[0]} for example: all of them would "
+                "be of one; give each its own"
             )
     where = set(map(str, sites)) if sites is not None else {"own"}
     splits = {name: Split(images[:0], labels[:0], (), ()) for name in SPLITS}

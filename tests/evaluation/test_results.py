@@ -198,6 +198,8 @@ def test_images_that_were_scaled_twice_are_warned_of(images: Tensor, dark: Any) 
         ({"lesion": "c"}, "lesion='c' is none of the classes class 0, class 1"),
         ({"patients": ["p"]}, "patients has 1 entry for 24 test images"),
         ({"sites": ["p"]}, "sites has 1 entry for 24 test images"),
+        ({"patients": ["p", None] * 12}, "patients has no value for 12 test images, 1 for example: all of them would"),
+        ({"sites": [float("nan"), *range(23)]}, "sites has no value for 1 test image, 0 for example"),
         ({"train": (torch.rand(2, 3, 16, 16), [0, 1])}, "train images are 3 x 16 x 16, test images 1 x 16 x 16"),
     ],
 )

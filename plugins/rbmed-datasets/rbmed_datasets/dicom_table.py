@@ -10,7 +10,7 @@ from pathlib import Path
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.dicomfile import Header
-from rbmed_datasets.labelling import columns_of, label_of, refuse_ids
+from rbmed_datasets.labelling import columns_of, label_of, refuse_ids, refuse_lists
 from rbmed_datasets.names import printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from robustbench_med.errors import DataError
@@ -82,6 +82,7 @@ def listed(
     if not (params.classes or params.lesion):
         where = f"column {printable(column)!r} of table {path}"
         refuse_ids([each.label for each in found.values()], params.task, where)
+        refuse_lists({each.label for each in found.values()}, params.task, where)
     notes = [f"labels are those of table {printable(path.name)}, column {printable(column)}"]
     rows = rbmed.plural(unlabelled, "row without a label is left out", "rows without a label are left out")
     notes += [rows] if unlabelled else []

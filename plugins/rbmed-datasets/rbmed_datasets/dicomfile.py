@@ -162,6 +162,7 @@ def read(path: Path, channels: int, frame: int, as_shown: bool = True) -> Pixels
         several = int(found.get("NumberOfFrames") or 1) > 1
         _require_decoder(path, found)
         values = pydicom.pixels.pixel_array(found, index=frame if several else 0)
+        _refuse_upper_bits(path, found, frame if several else 0, values, pydicom)
         kind = _text(found, "PhotometricInterpretation")
         if kind == "PALETTE COLOR":
             values = pydicom.pixels.apply_color_lut(values, found)
@@ -183,6 +184,18 @@ def _require_decoder(path: Path, found: Any) -> None:
         raise DataError(f"DICOM file {path} has pixels that pydicom does not decode ({syntax.name})") from None
     if not decoder.is_available:
         raise DataError(f"DICOM file {path} has pixels in {syntax.name}, which need a decoder: {_INSTALL}")
+
+
+def _refuse_upper_bits(path: Path, found: Any, frame: int, values: NDArray[Any], pydicom: Any) -> None:
+    """Refuse values in the upper bits of words, as old files have them: pydicom takes what the lower bits hold."""
+    stored, high = (int(found.get(name) or 0) for name in ("BitsStored", "HighBit"))
+    if not 0 < stored <= high < 8 * values.dtype.itemsize:
+        return
+    if (pydicom.pixels.pixel_array(found, index=frame, correct_unused_bits=False) != values).any():
+        raise DataError(
+            f"DICOM file {path} has its {stored} bits up to bit {high} of a word (HighBit), where the standard has bit "
+            f"{stored - 1}; write it anew, with its values shifted"
+        )
 
 
 def _in_colour(path: Path, values: NDArray[Any], bits: int, channels: int) -> Pixels:

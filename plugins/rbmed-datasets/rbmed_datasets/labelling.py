@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rbmed_datasets.files import natural_key
-from rbmed_datasets.names import printable, rejoined, split_at_plus
+from rbmed_datasets.names import MISSING, printable, rejoined, split_at_plus
 from rbmed_datasets.scans import Task
 from robustbench_med.errors import DataError
 
 #: What a table may say where an image has none of its findings; upper and lower case make no difference.
 NOTHING = ("no finding", "no findings", "normal", "none", "healthy")
-#: What tools write for a missing value.
-MISSING = ("nan", "-nan", "<na>", "na", "n/a", "#na", "#n/a", "nat", "null")
 #: Between the findings of an image, in names of sets of them.
 JOIN = "|"
+#: Other marks between the labels of a list.
+_MARKS = (";", ",", "|")
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -55,20 +55,44 @@ def in_columns(row: Mapping[str, str], columns: Sequence[str], where: str) -> st
     return joined(held)
 
 
-def in_text(text: str, separator: str) -> str | None:
-    """The findings that one value lists, as a label; None where it is empty."""
+def in_text(text: str, separator: str, where: str) -> str | None:
+    """The findings that one value lists, as a label; None where it is empty.
+
+    Raises:
+        DataError: it lists a missing value, or findings and that there are none.
+    """
     if not text:
         return None
-    parts = (part.strip() for part in re.split(f"[{re.escape(separator)}]", printable(text)))
-    return joined(part for part in parts if part and part.casefold() not in NOTHING)
+    parts = [part for each in re.split(f"[{re.escape(separator)}]", printable(text)) if (part := each.strip())]
+    for part in parts:
+        _refuse_missing(part, where)
+    nothing = [part for part in parts if part.casefold() in NOTHING]
+    if nothing and len(nothing) < len(parts):
+        raise DataError(f"{where} says {printable(text)!r}: findings, and that there are none ({nothing[0]!r})")
+    return joined(part for part in parts if part not in nothing)
+
+
+def _refuse_missing(label: str, where: str) -> None:
+    if label.casefold() in MISSING:
+        raise DataError(
+            f"{where} has the label {label!r}, as tools write a missing value; leave it empty, so that the row is "
+            "left out, or give the class another name"
+        )
 
 
 def one_of(row: Mapping[str, str], columns: Sequence[str], where: str) -> str:
     """The one column that says 1.
 
     Raises:
-        DataError: there is none, or more than one.
+        DataError: there is none, or more than one, or a column says neither 0 nor 1.
     """
+    for name in columns:
+        if row[name].lower() not in (*_YES, *_NO):
+            said = f"{printable(row[name])!r} in" if row[name] else "nothing in"
+            raise DataError(
+                f"{where} says {said} column {printable(name)!r}, where 0 or 1 tells whether an image is of the class; "
+                "decide on such images, or leave the column out of label="
+            )
     ones = [one for one in columns if row[one].lower() in _YES]
     if len(ones) != 1:
         raise DataError(
@@ -96,16 +120,12 @@ def label_of(
     """
     if task == "multi-label":
         single = name in row and row[name].lower() not in (*_YES[:3], *_NO[:3])
-        return in_text(row[name], separator) if single else in_columns(row, columns_of(name, row), where)
+        return in_text(row[name], separator, where) if single else in_columns(row, columns_of(name, row), where)
     if name not in row:
         return one_of(row, columns_of(name, row), where)
     if not row[name]:
         return None
-    if row[name].casefold() in MISSING:
-        raise DataError(
-            f"{where} has the label {row[name]!r}, as tools write a missing value; leave it empty, so that the row is "
-            "left out, or give the class another name"
-        )
+    _refuse_missing(row[name], where)
     parts = printable(row[name]).split("|")
     if len(parts) == 1:
         return parts[0]
@@ -116,6 +136,26 @@ def label_of(
         f"{where} gives several labels to an image ({'|'.join(parts)}); merge them with lesion=NAME+NAME, or keep all "
         "with task=multi-label"
     )
+
+
+def refuse_lists(labels: Iterable[str], task: Task, where: str) -> None:
+    """Raise `DataError` where a label lists others, joined by what separates none here: ``Mass;Edema`` beside ``Mass``.
+
+    Of classes all parts have to be labels, of findings one of them.
+    """
+    several = task == "multi-label"
+    names = {name for label in labels for name in (findings_of(label) if several else (label,))}
+    for name in sorted(names):
+        for mark in _MARKS:
+            parts = [part.strip() for part in name.split(mark)]
+            if len(parts) > 1 and (any if several else all)(part in names for part in parts):
+                mark = f"[{mark}]" if mark == "," else mark
+                remedy = f"separator={mark}" if several else "merge them with lesion=NAME+NAME, or keep all with "
+                remedy += "" if several else f"task=multi-label and separator={mark}"
+                raise DataError(
+                    f"{where} holds {name!r}, which lists several labels ({', '.join(parts)}): {remedy}, or if it is "
+                    "one, name the classes to use, classes=NAME+NAME"
+                )
 
 
 def refuse_ids(labels: Sequence[str], task: Task, where: str) -> None:

@@ -11,6 +11,8 @@ from robustbench_med.errors import DataError
 
 #: How names of files begin that are not the user's: hidden ones, and those by which office programs lock a file.
 IGNORED = (".", "~$")
+#: What tools write for a missing value.
+MISSING = ("nan", "-nan", "<na>", "na", "n/a", "#na", "#n/a", "nat", "null")
 
 
 def printable(path: Path | str) -> str:

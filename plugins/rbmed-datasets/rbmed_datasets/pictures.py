@@ -111,7 +111,12 @@ class PictureSet(FolderDataset):
         held = {name for label in labels for name in findings_of(label)} if several else labels
         names = in_order(held | set(self.empty()))
         wanted = rejoined(self.params.classes, names) or tuple(names)
-        refuse_unknown((*wanted, *rejoined(self.params.lesion, names)), names, self.root)
+        merged = rejoined(self.params.lesion, names)
+        refuse_unknown((*wanted, *merged), names, self.root)
+        if twice := [name for name in wanted if wanted.count(name) > 1]:
+            raise DataError(f"classes={'+'.join(wanted)} names {twice[0]!r} twice")
+        if merged and not set(merged) & set(wanted):
+            raise DataError(f"lesion={'+'.join(merged)} merges none of classes={'+'.join(wanted)}")
         in_grade_order(self.task, names, wanted if self.params.classes else ())
         if several and wanted and not self.params.lesion:
             return wanted

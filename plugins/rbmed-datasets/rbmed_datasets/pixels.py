@@ -29,7 +29,7 @@ _SAMPLED = 64
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 #: TIFF tags.
 _ORIENTATION, _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT, _DEPTH = 274, 262, 258, 339, 32997
-_SIGNED, _UNSIGNED = 2, 1
+_SIGNED, _UNSIGNED, _PALETTE = 2, 1, 3
 #: What Pillow makes of a PNG with 16 bits in each of several channels: it drops the lower half.
 _HALVED = {"RGB;16B": 3, "RGBA;16B": 4, "LA;16B": 2}
 
@@ -255,6 +255,8 @@ def _tiff(path: Path, page: int) -> _Deep:
                 f"image {path} has {one.samplesperpixel} channels, none of which is said to be opacity, and it is not "
                 "clear what they show; save the one to use, or three, as the image"
             )
+        if one.photometric == _PALETTE:
+            raise DataError(f"image {path} has a palette of more than 256 colours; save it as grey, or in colour")
         values = one.asarray()
         if values.ndim == 3 and one.planarconfig == 2:
             values = np.moveaxis(values, 0, -1)

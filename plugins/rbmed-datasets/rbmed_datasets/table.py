@@ -10,9 +10,9 @@ from typing import ClassVar
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.finder import Finder
-from rbmed_datasets.labelling import columns_of, findings_of, label_of, refuse_ids
+from rbmed_datasets.labelling import columns_of, findings_of, label_of, refuse_ids, refuse_lists
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
-from rbmed_datasets.names import printable, some
+from rbmed_datasets.names import MISSING, printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
 from rbmed_datasets.places import table_files
@@ -141,6 +141,7 @@ class Table(PictureSet):
         if not (self.params.classes or self.params.lesion):
             where = f"column {printable(str(self._columns['label']))!r} of table {self._table.path}"
             refuse_ids([picture.label for picture in found], self.params.task, where)
+            refuse_lists({picture.label for picture in found}, self.params.task, where)
         return found
 
     @cached_property
@@ -195,6 +196,11 @@ class Table(PictureSet):
             return None
         if not row[name]:
             raise DataError(f"{where}: column {name!r} ({what}) is empty; fill it, or leave it out with {what}=-")
+        if row[name].casefold() in MISSING and what != "split":
+            raise DataError(
+                f"{where}: column {name!r} ({what}) says {row[name]!r}, as tools write a missing value, and all such "
+                f"rows would be of one {what}; fill it, or leave it out with {what}=-"
+            )
         return printable(row[name])
 
     def _split_of(self, row: dict[str, str], where: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 import robustbench_med as rbmed
 from rbmed_datasets.files import SUFFIXES
-from rbmed_datasets.names import printable
+from rbmed_datasets.names import MISSING, printable
 from robustbench_med.errors import DataError
 
 #: Column names that are understood, in order of preference; case, spaces and punctuation do not matter.
@@ -181,7 +181,7 @@ def ids_of(path: Path, names: Sequence[str]) -> list[str]:
         patients = next((by_key[key] for key in keys if key in by_key), set())
         if len(patients) > 1:
             raise DataError(f"table {path} names several patients for {name}: {', '.join(sorted(patients))}")
-        if not any(patients):
+        if all(patient.casefold() in ("", *MISSING) for patient in patients):  # all such files would be one patient's
             lost.append(name)
         found += list(patients)
     if lost:

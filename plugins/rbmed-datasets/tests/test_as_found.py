@@ -135,6 +135,14 @@ def test_planes_and_channels_that_would_be_dropped_are_refused(tmp_path: Path, s
         pixels.read(tmp_path / "four.tif")
 
 
+def test_a_palette_of_more_than_256_colours_is_refused(tmp_path: Path) -> None:
+    colours = np.zeros((3, 1 << 16), dtype=np.uint16)
+    indices = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    tifffile.imwrite(tmp_path / "a.tif", indices, photometric="palette", colormap=colours)
+    with pytest.raises(DataError, match=r"a\.tif has a palette of more than 256 colours"):
+        pixels.read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("bits", [1, 8, 12, 16])
 @pytest.mark.parametrize("kind", ["whole", "pages"])
 def test_white_is_zero_at_every_depth(tmp_path: Path, scan: Callable[..., np.ndarray], bits: int, kind: str) -> None:

@@ -184,3 +184,12 @@ def test_a_mask_lies_on_its_image_where_pixels_are_not_square(tmp_path: Path, wr
     assert shown[area].mean() > 2 * shown[~area].mean()
     assert area.flatten(1).sum(1).tolist() == [36] * int(held.sum())
     assert any("without a mask, file 7 for example" in note for note in data.card().notes), "no name of a file"
+
+
+def test_values_in_the_upper_bits_of_words_are_refused(tmp_path: Path, write: Write) -> None:
+    values = noise(0, top=4096).astype(np.uint16)
+    shifted = write(tmp_path / "a.dcm", values << 4, BitsStored=12, HighBit=15)
+    with pytest.raises(DataError, match=r"a\.dcm has its 12 bits up to bit 15 of a word"):
+        dicomfile.read(shifted, 1, 0)
+    overlay = write(tmp_path / "b.dcm", values | 0x8000, BitsStored=12, HighBit=11)
+    assert (dicomfile.read(overlay, 1, 0).values == values).all(), "an overlay is none of the image"

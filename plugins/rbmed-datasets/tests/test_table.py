@@ -254,6 +254,9 @@ def test_patients_of_class_folders_may_stand_in_a_table(tmp_path: Path, class_fo
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows[1:]]))
     with pytest.raises(DataError, match=r"names no patient for 1 file, yes/yes0\.png"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
+    (root / "ids.csv").write_text("\n".join(["file,patient", "yes/yes0.png,NA", *rows[1:]]))
+    with pytest.raises(DataError, match=r"names no patient for 1 file, yes/yes0\.png"):
+        ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()
     (root / "ids.csv").write_text("\n".join(["file,patient", *rows, "yes/yes0.png,P9"]))
     with pytest.raises(DataError, match=r"several patients for yes/yes0\.png: P0, P9"):
         ImageFolder(ImageFolder.Params(size=32, ids="ids.csv"), root).card()

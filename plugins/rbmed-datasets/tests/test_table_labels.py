@@ -159,3 +159,54 @@ def test_whole_numbers_with_a_point_are_classes(tmp_path: Path) -> None:
     rows = [f"{at}.png,{at % 2}.0" for at in range(24)]
     (folder / "x.csv").write_text("image,label\n" + "\n".join(rows), encoding="utf-8")
     assert Table(Table.Params(), folder).card().classes == ("0.0", "1.0")
+
+
+def _refused(tmp_path: Path, header: str, rows: list[str], message: str, **params: object) -> None:
+    """Rows are repeated; ``{at}`` in one is the number of its image."""
+    folder = _columns(tmp_path)
+    text = [rows[at % len(rows)].format(at=at) for at in range(24)]
+    (folder / "x.csv").write_text(header + "\n" + "\n".join(text), encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        Table(Table.Params(**params), folder).card()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["NA", "nan", "<NA>", "NULL"])
+@pytest.mark.parametrize("what", ["patient", "site"])
+def test_missing_patients_and_sites_are_not_one(tmp_path: Path, what: str, value: str) -> None:
+    rows = ["{at}.png,a,x{at}", "{at}.png,b," + value]
+    message = f"line 3: column '{what}' \\({what}\\) says '{value}', as tools write a missing value"
+    _refused(tmp_path, f"image,label,{what}", rows, message)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["{at}.png,Mass", "{at}.png,NA"], "line 3 has the label 'NA', as tools write a missing value"),
+        (["{at}.png,Mass", "{at}.png,Mass|nan"], "line 3 has the label 'nan', as tools write a missing value"),
+        (["{at}.png,Mass", "{at}.png,No Finding|Mass"], "line 3 says 'No Finding|Mass': findings, and that there are"),
+        (["{at}.png,Mass", "{at}.png,Mass;Edema"], "holds 'Mass;Edema', which lists several labels .*: separator=;"),
+    ],
+)
+def test_findings_that_are_none(tmp_path: Path, rows: list[str], message: str) -> None:
+    _refused(tmp_path, "image,label", rows, message.replace("|", "\\|"), task="multi-label")
+
+
+def test_a_list_of_classes_is_no_class(tmp_path: Path) -> None:
+    rows = ["{at}.png;Mass", "{at}.png;Edema", "{at}.png;Edema,Mass"]
+    _refused(tmp_path, "image;label", rows, "holds 'Edema,Mass', which lists several labels .*lesion=NAME")
+    data = Table(Table.Params(classes=("Mass", "Edema,Mass")), tmp_path / "xray")
+    assert data.class_names == ("Mass", "Edema,Mass"), "asked for"
+
+
+@pytest.mark.parametrize(("value", "said"), [("-1", "'-1'"), ("0.4", "'0.4'"), ("", "nothing"), ("NA", "'NA'")])
+def test_columns_of_classes_say_0_or_1(tmp_path: Path, value: str, said: str) -> None:
+    rows = ["{at}.png,0,1", "{at}.png,1," + value]
+    _refused(tmp_path, "image,A,B", rows, f"line 3 says {said} in column 'B', where 0 or 1 tells", label="A+B")
+
+
+def test_classes_that_are_named_twice_or_merged_and_not_used_are_refused(tmp_path: Path) -> None:
+    rows = ["{at}.png,a", "{at}.png,b", "{at}.png,c"]
+    _refused(tmp_path, "image,label", rows, r"classes=a\+b\+a names 'a' twice", classes=("a", "b", "a"))
+    with pytest.raises(DataError, match=r"lesion=c merges none of classes=a\+b"):
+        Table(Table.Params(classes=("a", "b"), lesion=("c",)), tmp_path / "xray").card()

@@ -76,6 +76,17 @@ class Half(Net):
     def forward(self, x):
         return super().forward(x.half())
 
+class Percent(Net):
+    def forward(self, x):
+        return 100 * super().forward(x).softmax(1)
+
+class OnePercent(Net):
+    def __init__(self, num_classes, channels):
+        super().__init__(1, channels)
+
+    def forward(self, x):
+        return 100 * super().forward(x).sigmoid()
+
 class Sigmoids(Net):
     def forward(self, x):
         return super().forward(x).sigmoid()
@@ -137,6 +148,14 @@ def test_answers_without_a_gradient_are_noted(net: Path, name: str) -> None:
 def test_answers_that_are_no_logits(net: Path, name: str, message: str) -> None:
     with pytest.raises(BadParameter, match=message):
         built(net, name)
+
+
+def test_percentages_are_no_logits(net: Path) -> None:
+    with pytest.raises(BadParameter, match="answers with values that add up to 100, as percentages; divide them by"):
+        built(net, "Percent")
+    assert rbmed.load_component("model", f"{net}:Percent,scores=logits").build(2, 1, 32)
+    assert any("if they are percentages, divide them by 100" in note for note in built(net, "OnePercent").notes)
+    assert not any("divide them by 100" in note for note in built(net, "Net").notes)
 
 
 def test_half_precision_answers_in_full(net: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,6 +110,47 @@ def test_what_is_no_classifier_is_refused_in_one_line(
     with pytest.raises(error, match=part) as caught:
         rbmed.load_component("model", text.format(**places)).build(2, 1, 24)
     assert "\n" not in str(caught.value)
+
+
+RESCALED = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_rescale": True, "rescale_factor": 1 / 255}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        RESCALED,
+        {**RESCALED, "rescale_factor": 1 / 127.5, "rescale_offset": True},
+        {**RESCALED, "do_rescale": False, "image_mean": [127.5] * 3, "image_std": [63.75] * 3},
+        {**RESCALED, "do_normalize": False},
+        {**RESCALED, "do_flip_channel_order": True, "image_processor_type": "MobileViTImageProcessor"},
+    ],
+    ids=["usual", "offset", "from 0 to 255", "not normalised", "blue first"],
+)
+def test_images_are_prepared_as_the_files_say(images: dict[str, Any], saved: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved, tmp_path / "net")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**images, "size": {"height": 24, "width": 24}}))
+    given = torch.randint(0, 256, (2, 3, 24, 24), generator=torch.Generator().manual_seed(0)).float()
+    ready = given.flip(1) if "do_flip_channel_order" in images else given
+    ready = ready * images["rescale_factor"] if images["do_rescale"] else ready
+    ready = ready - 1 if "rescale_offset" in images else ready
+    if images.get("do_normalize", "image_processor_type" not in images):
+        ready = (ready - images["image_mean"][0]) / images["image_std"][0]
+    built = rbmed.load_component("model", f"hf:{folder}").build(2, 3, 24).eval()
+    raw = transformers.ViTForImageClassification.from_pretrained(saved).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(built(given / 255), raw(ready).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cut_that_is_not_made_is_no_size_and_one_that_is_left_out_is_said(saved: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved, tmp_path / "net")
+    images = {**RESCALED, "size": {"height": 24, "width": 24}, "crop_size": {"height": 16, "width": 16}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**images, "do_center_crop": False}))
+    assert rbmed.load_component("model", f"hf:{folder}").params.size == 24
+    images |= {"size": {"shortest_edge": 28}, "crop_size": 24, "do_center_crop": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    model = rbmed.load_component("model", f"hf:{folder}")
+    assert model.params.size == 24
+    assert any("resized to 28 px, of which the middle 24 are used" in note for note in model.build(2, 3, 24).notes)
 
 
 @pytest.fixture

@@ -124,6 +124,8 @@ class Foreign(rbmed.Classifier):
                     taken = "log-odds" if findings or reading.independent else "logarithms"
                     if params.scores == "auto":
                         said.append(f"its answers are probabilities, of which {taken} are taken (scores=logits: not)")
+                elif params.scores == "auto" and self._percent(reading, values, x):
+                    said += self._on_percentages(reading)
                 elif params.scores == "auto" and in_range(values) and in_range(self._far(reading, x)):
                     said.append(
                         "its answers lie in [0, 1] and do not add up to 1: if they are of a sigmoid for each class, "
@@ -227,6 +229,25 @@ class Foreign(rbmed.Classifier):
             return False
         # Logits may lie in [0, 1] by chance; those of images far out of range do not.
         return are_probabilities(self._far(reading, x), reading)
+
+    def _percent(self, reading: Reading, values: Tensor, x: Tensor) -> bool:
+        """Whether all answers lie between 0 and 100, and those of several classes add up to 100."""
+        found = torch.cat([values.detach(), self._far(reading, x).detach()]) / 100
+        whole = reading.single or reading.findings or add_up(found.flatten(1))
+        return bool(whole and in_range(found) and found.max() > 0.01)
+
+    def _on_percentages(self, reading: Reading) -> list[str]:
+        """What is to be said of such answers: of one value, 0 is no boundary then.
+
+        Raises:
+            BadParameter: they are surely no logits; a loss of them would be saturated, so that attacks fail.
+        """
+        if not (reading.single or reading.findings):
+            raise BadParameter(
+                f"{self.label} answers with values that add up to 100, as percentages; divide them by 100, so that "
+                "they are read as probabilities, or if they are logits: scores=logits"
+            )
+        return ["its answers to noise lie between 0 and 100: if they are percentages, divide them by 100"]
 
     def _far(self, reading: Reading, x: Tensor) -> Tensor:
         return entries(self.body(self._prepared(x) * 1000))[reading.entry]

@@ -56,6 +56,17 @@ class HuggingFace(ForeignModel):
             """``hf:OWNER/NAME``."""
             return f"hf:{self.source}"
 
+    def said(self) -> list[str]:
+        """That its training has cut the middle out of larger images."""
+        images = _read(folder_of(self.params.source, self.params.revision) / DESCRIPTIONS[1])
+        edge, cropped = (_side(images.get(name)) for name in ("size", "crop_size"))
+        if not (images.get("do_center_crop") and edge and cropped and edge > cropped):
+            return []
+        return [
+            f"its files say that images are resized to {edge} px, of which the middle {cropped} are used; here it is "
+            "given whole images"
+        ]
+
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """The classifier with its weights.
 
@@ -83,7 +94,14 @@ class HuggingFace(ForeignModel):
                 f"name a model that was trained as a classifier"
             )
         module: nn.Module = made
+        if _read(folder / DESCRIPTIONS[1]).get("do_flip_channel_order"):
+            module.register_forward_pre_hook(_reversed)
         return module
+
+
+def _reversed(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Images with their colours in the order blue, green, red, for a model that was trained so."""
+    return (given[0].flip(1), *given[1:])
 
 
 def stated(folder: Path) -> dict[str, Any]:
@@ -100,17 +118,35 @@ def stated(folder: Path) -> dict[str, Any]:
         found["classes"] = names
     if isinstance(config.get("num_channels"), int):
         found["channels"] = config["num_channels"]
-    size = images.get("crop_size") or images.get("size") or config.get("image_size")
+    cropped = None if images.get("do_center_crop") is False else images.get("crop_size")
+    size = cropped or images.get("size") or config.get("image_size")
+    if side := _side(size):
+        found["size"] = side
+    return found | _normalisation(images)
+
+
+def _side(size: Any) -> int | None:
+    """The side that a number, or a description of a size, states."""
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
-    if isinstance(size, int):
-        found["size"] = size
-    plain = not images.get("do_normalize", True)
-    for name in ("mean", "std"):
-        values = [0.0 if name == "mean" else 1.0] if plain and images else images.get(f"image_{name}")
-        if isinstance(values, list) and values:
-            found[name] = tuple(map(float, values))
-    return found
+    return size if isinstance(size, int) else None
+
+
+def _normalisation(images: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Mean and std of images in [0, 1], as far as they are stated: the files are of images from 0 to 255."""
+    usual = not str(images.get("image_processor_type", "")).startswith("MobileViT")
+    given = images if images.get("do_normalize", usual) or not images else {"image_mean": [0.0], "image_std": [1.0]}
+    mean, std = (given.get(f"image_{name}") for name in ("mean", "std"))
+    if not (isinstance(mean, list) and mean and isinstance(std, list) and std):
+        return {}
+    scale = 255 * float(images.get("rescale_factor") or 1 / 255)
+    if images.get("do_rescale") is False:  # whoever called it did, unless its mean is none of images in [0, 1]
+        scale = 255.0 if max(map(float, mean)) > 1 else 1.0
+    below = 1.0 if images.get("rescale_offset") and images.get("do_rescale") is not False else 0.0
+    return {
+        "mean": tuple((float(value) + below) / scale for value in mean),
+        "std": tuple(float(value) / scale for value in std),
+    }
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class ForeignModel(rbmed.Model):
         """The module comes with weights that were trained elsewhere."""
         return self.trained or bool(self.params.weights)
 
+    def said(self) -> list[str]:
+        """What is to be said of how its images were prepared."""
+        return []
+
     @abstractmethod
     def body(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """The module, with initial weights or its own."""
@@ -64,7 +68,7 @@ class ForeignModel(rbmed.Model):
             raise
         except Exception as error:
             raise BadParameter(f"{p.label()} cannot be built: {told(error)}") from error
-        notes = fill(body, Path(p.weights), p.state, self.ignored) if p.weights else []
+        notes = [*(fill(body, Path(p.weights), p.state, self.ignored) if p.weights else []), *self.said()]
         return Foreign(body, p, num_classes, channels, size, notes if self.has_weights() else None, findings)
 
 

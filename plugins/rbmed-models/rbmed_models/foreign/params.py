@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -12,6 +13,8 @@ from pydantic import Field
 
 import robustbench_med as rbmed
 
+#: The standard deviation of images in [0, 1] is 0.5 at most, and nobody divides them by much more.
+MOST = 10
 #: What records write in place of the folders of a file outside of the current one.
 GONE = "\N{HORIZONTAL ELLIPSIS}"
 
@@ -42,8 +45,15 @@ class ForeignParams(rbmed.Params):
             raise ValueError(f"digest={self.digest} is that of other files; the digest of these is {found or 'empty'}")
         if found and not self.digest:
             object.__setattr__(self, "digest", found)
-        if any(value <= 0 for value in self.std):
-            raise ValueError("std must be > 0")
+        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
+            raise ValueError("std must be > 0, and mean and std finite")
+        if twice := [name for name in self.classes if self.classes.count(name) > 1]:
+            raise ValueError(f"classes names {twice[0]!r} twice, so that it is not clear which logit is its own")
+        if max(self.mean) > 1 or max(self.std) > MOST:
+            raise ValueError(
+                f"mean={list(self.mean)} and std={list(self.std)} are of images from 0 to 255, and images here are in "
+                "[0, 1]: divide both by 255"
+            )
         return self
 
     def files(self) -> Mapping[str, Path]:
