@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from helpers import paths
-from typer.testing import CliRunner
-
-from robustbench_med.cli.main import app
+from helpers.command import invoke
 
 TOY = str(paths.TOY)
 
 
 def partition(*options: object) -> Result:
     """The toy data set: 96 training images of 96 patients at two sites, both classes at each."""
-    return CliRunner().invoke(app, ["-p", TOY, "data", "partition", "stripes", *map(str, options)])
+    return invoke("-p", TOY, "data", "partition", "stripes", *options)
 
 
 def test_the_table_shows_what_each_client_holds(monkeypatch: pytest.MonkeyPatch) -> None:

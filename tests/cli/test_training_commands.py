@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import invoke
 from helpers.paths import TOY
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.files.paths import home
 
 
@@ -20,7 +19,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("RBMED_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    return lambda *args: CliRunner().invoke(app, ["-p", str(TOY), *args])
+    return lambda *args: invoke("-p", TOY, *args)
 
 
 RUN = tuple(
