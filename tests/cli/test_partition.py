@@ -71,8 +71,6 @@ def test_the_same_partition_is_the_same_picture(tmp_path: Path, suffix: str) -> 
         (["--partition", "iid:clients=two"], ["--partition iid: clients='two'", "int >= 1"]),
         (["--partition", "iid:clients=25"], ["25 clients are too many for the 24 patients in test of 'stripes'"]),
         (["--partition", "iid clients"], ["'iid clients'", "name:key=value"]),
-        (["--out", "picture.pdf"], ["--out picture.pdf", "FILE.png or FILE.svg"]),
-        (["--out", "gone/picture.png"], ["--out gone/picture.png: there is no folder gone"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(options: list[str], parts: list[str]) -> None:
