@@ -121,9 +121,9 @@ def in_the_engine(options: Options, folder: Path, device: torch.device) -> tuple
     return 1 - cells / taken, f"{detail} ({1 - model / taken:.1%} outside of these)"
 
 
-def outside_of_cells(options: Options, folder: Path, cells: int = 20) -> tuple[float, str]:
+def outside_of_cells(options: Options, folder: Path) -> tuple[float, str]:
     """Processor seconds for each of many small cells that are not spent in it; imports are over."""
-    used = {}
+    used, cells = {}, 20
     with patch.object(time, "perf_counter", time.process_time):  # records then have processor seconds
         rbmed.evaluate(**options, out=folder / "warm", seed=99)
         for number in (1, cells):

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.command import invoke
 from helpers.records import record
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.defenses.artifact import MANIFEST, Artifact, load_state, personal, save_state, seal
 from robustbench_med.errors import BadConfig, DataError, UsageError, WeightsError
 from robustbench_med.grid.config import build
@@ -184,7 +183,7 @@ def test_a_seed_that_no_record_keeps_is_refused_before_the_run(seed: int) -> Non
 
 
 def rbmed(*args: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    done = invoke(*args)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output
 

@@ -148,7 +148,7 @@ class FarGrade(Goal):
         return ((given == NOT_FINITE) | ((given - y).abs() >= self.least(y))) & ~predictions.rejected
 
 
-def goal_of(threat: ThreatModel, num_classes: int, lesion_class: int | None, findings: int = 0) -> Goal:
+def goal_of(threat: ThreatModel, num_classes: int, lesion_class: int | None, findings: int) -> Goal:
     """The goal of a threat model.
 
     Args:

@@ -181,9 +181,8 @@ def resolve_defense(
 ) -> ResolvedDefense:
     """Resolve the defense ``ref``; ``model`` and ``strategy`` replace the recipe's own.
 
-    A model that comes with weights names its strategy itself, unless one is given, here or in ``ref``.
-
-    ``options`` are parameters of whichever strategy it then is; they win over what the recipe or ``strategy`` says.
+    A model that comes with weights names its strategy itself, unless one is given, here or in ``ref``. ``options`` are
+    parameters of whichever strategy it then is; they win over what the recipe or ``strategy`` says.
 
     Raises:
         UnknownName, AmbiguousName, BadParameter: a reference is wrong, the strategy does not know an option, or one
@@ -200,9 +199,7 @@ def resolve_defense(
     trained_by = _with_options(registry, strategy or own, options or {})
     recipe = replace(recipe, model=model or recipe.model, strategy=trained_by)
     wanted = {"strategy": recipe.strategy, "detector": recipe.detector, "purifier": recipe.purifier}
-    parts = {"model": made} | {
-        kind: None if part is None else create(registry, kind, part) for kind, part in wanted.items()
-    }
+    parts = {"model": made} | {kind: create(registry, kind, part) if part else None for kind, part in wanted.items()}
     revisions = {kind: part.spec_revision for kind, part in parts.items() if part is not None}
     resolved = ResolvedDefense(
         entry=entry, defense=defense, recipe=recipe, revisions=revisions, **cast("dict[str, Any]", parts)

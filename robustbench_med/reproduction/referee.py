@@ -26,7 +26,6 @@ def objections(
     splits: Mapping[str, TestSplit],
     registry: Registry,
     data_root: Path | None = None,
-    now: dt.datetime | None = None,
 ) -> Iterator[str]:
     """A line for each thing that does not follow from data set, plugins and per-image results, with its cells.
 
@@ -35,12 +34,11 @@ def objections(
         splits: the test splits that the leaderboard knows, by the digest of the data set; others are opened.
         registry: the plugins.
         data_root: folder of images of a data set that the leaderboard does not know.
-        now: the time; by default that of the clock.
     """
     known, metrics = _Splits(splits, registry, data_root), metrics_of(registry)
     cells: dict[str, list[str]] = defaultdict(list)
     for record in submission.records:
-        reasons = [*form_faults(record), *dated(record, now or dt.datetime.now(dt.UTC)), *described(record, registry)]
+        reasons = [*form_faults(record), *dated(record, dt.datetime.now(dt.UTC)), *described(record, registry)]
         outcome = submission.outcomes.get(record.cell_id)
         if record.status == "ok" and outcome is not None:
             try:

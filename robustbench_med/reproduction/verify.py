@@ -177,7 +177,7 @@ class Verifier:
         split = TestSplit(**facts_of(loader.dataset(trained, cell.threat.finding), partition))
         return list(faults(record, from_samples(made), split, self._metrics))
 
-    def weights_of(self, record: Record, cell: Cell, loader: Loader, weights: Path | None = None) -> Path:
+    def weights_of(self, record: Record, cell: Cell, loader: Loader, weights: Path | None) -> Path:
         """The folder of the record's weights; those of its surrogate will be used as well.
 
         Raises:

@@ -109,16 +109,14 @@ def controls_name(client: int) -> str:
     return f"{client:05d}-controls"
 
 
-def finished_chunks(
-    checkpoints: Mapping[str, bytes], client: int, first: int = 0, last: int | None = None
-) -> list[tuple[slice, Chunk]]:
+def finished_chunks(checkpoints: Mapping[str, bytes], client: int, first: int, last: int) -> list[tuple[slice, Chunk]]:
     """The chunks of a client that are done, without a gap from the image ``first`` on, up to the image ``last``."""
     found: list[tuple[slice, Chunk]] = []
     prefix, at = f"{client:05d}-", first
     for name in sorted(checkpoints):
         start, _, stop = name.removeprefix(prefix).partition("-")
         # Another batch size leaves chunks that overlap: one that does not start where the last one ends is not used.
-        if name.startswith(prefix) and stop.isdecimal() and int(start) == at and (last is None or int(stop) <= last):
+        if name.startswith(prefix) and stop.isdecimal() and int(start) == at and int(stop) <= last:
             found.append((slice(at, int(stop)), decode(checkpoints[name])))
             at = int(stop)
     return found

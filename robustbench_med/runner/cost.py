@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.attacks import huge_eps
-from robustbench_med.attacks.accelerate import accelerated, accelerated_pipeline
+from robustbench_med.attacks.accelerate import accelerated_pipeline
 from robustbench_med.attacks.access import target_for
 from robustbench_med.attacks.choice import DRAWS
 from robustbench_med.attacks.controls import CONTROL_SHARE, FULL_LIMIT
@@ -274,11 +274,6 @@ def untrained(resolved: ResolvedDefense, card: DataCard, device: torch.device) -
         gate,
         resolved.recipe.strength,
     )
-
-
-def surrogate_of(pipeline: Pipeline) -> nn.Module:
-    """The classifier of a surrogate as attacks run it."""
-    return accelerated(pipeline.classifier)
 
 
 def _repeated(images: Tensor, n: int) -> Tensor:

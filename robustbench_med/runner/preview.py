@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from robustbench_med.attacks.accelerate import accelerated
 from robustbench_med.datasets.loading import rows_to_evaluate
 from robustbench_med.defenses.insider import MOST, MeanLogits
 from robustbench_med.defenses.pipeline import Pipeline
@@ -23,7 +24,7 @@ from robustbench_med.interfaces.tasks import encode
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
 from robustbench_med.records.record import latest, read
-from robustbench_med.runner.cost import Cost, CostInput, Costs, surrogate_of, untrained
+from robustbench_med.runner.cost import Cost, CostInput, Costs, untrained
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
 from robustbench_med.training.estimate import UntrainedPart, missing
@@ -189,13 +190,13 @@ class Preview:
         clients = sorted(set(sites))
         surrogate = None
         if cell.transfers and cell.surrogate is not None:
-            surrogate = surrogate_of(self._system(cell.surrogate, clients[0])[1])
+            surrogate = accelerated(self._system(cell.surrogate, clients[0])[1].classifier)
         design, pipeline = self._system(cell.trained, clients[0], cell)
         card = self.loader.dataset(cell.trained, cell.threat.finding).card()
         inside = None
         if cell.inside:  # classifiers of equal design take equal time
             others = len(set(self.loader.dataset(cell.trained).sites_of("train"))) - 1
-            inside = MeanLogits([surrogate_of(pipeline)] * max(1, min(others, MOST)))
+            inside = MeanLogits([accelerated(pipeline.classifier)] * max(1, min(others, MOST)))
         return CostInput(
             cell=cell,
             images=tuple(sites.count(client) for client in clients),

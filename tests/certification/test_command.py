@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import Result
 from helpers import paths
+from helpers.command import invoke, own_folder
 from helpers.paths import ROOT
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.grid.config import build
 from robustbench_med.records.record import Record, dumped, parse, read
 from robustbench_med.records.rerun import request
@@ -25,14 +25,8 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("COLUMNS", "200")
-        patch.chdir(tmp_path_factory.mktemp("work"))
-
-        def call(*args: str) -> Result:
-            return CliRunner().invoke(app, ["-p", str(paths.TOY), *args])
-
+    with own_folder(tmp_path_factory, 200):
+        call = partial(invoke, "-p", paths.TOY)
         done = call("certify", "--dataset", "stripes", "--defense", SYSTEM, "--train", *FEW)
         assert done.exit_code == 0, done.output
         Path("first.txt").write_text(done.output)

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.distributions import GOOD, distribution
 from helpers.processes import run
-from typer.testing import CliRunner
 
 from robustbench_med.cli.commands.completion import SHELLS, VARIABLE
-from robustbench_med.cli.main import app
 
 FOUND = [
     ("run --attack pu", ["push"]),
@@ -55,7 +54,7 @@ def test_what_is_offered_at_a_place(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_is_one_that_the_shell_reads(shell: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["completion", shell])
+    done = invoke("completion", shell)
     assert done.exit_code == 0
     assert f"{VARIABLE}=complete_{shell}" in done.stdout
     if program := shutil.which(shell):
@@ -65,6 +64,6 @@ def test_the_script_is_one_that_the_shell_reads(shell: str, tmp_path: Path) -> N
 
 
 def test_an_unknown_shell_is_refused() -> None:
-    done = CliRunner().invoke(app, ["completion", "csh"])
+    done = invoke("completion", "csh")
     assert done.exit_code == 2
     assert "unknown shell 'csh'; valid: bash, zsh, fish" in done.stderr

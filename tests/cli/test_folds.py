@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.add import add
 from robustbench_med.leaderboard.sources.folder import read_sources
 
@@ -29,7 +28,7 @@ def scans(tmp_path: Path) -> Path:
 
 
 def rbmed(*args: object) -> str:
-    done = CliRunner().invoke(app, list(map(str, args)))
+    done = invoke(*args)
     assert done.exit_code == 0, done.output
     return done.output.replace("\n", " ")
 

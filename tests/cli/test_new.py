@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.processes import run
-from typer.testing import CliRunner, Result
 
 import robustbench_med as rbmed
-from robustbench_med.cli.main import app
 from robustbench_med.plugins.registry import HOOKS, Registry
 
 #: The embedded data, little of it.
@@ -44,13 +43,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
             del sys.modules[name]
 
 
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
 @pytest.mark.parametrize("kind", HOOKS)
 def test_a_single_file_runs_on_the_embedded_data_as_it_stands(kind: str, tmp_path: Path) -> None:
-    written = cli("new", kind, f"my-{kind}")
+    written = invoke("new", kind, f"my-{kind}")
     assert written.exit_code == 0, written.output
     assert f"rbmed -p my_{kind}.py check {kind}/my-{kind}" in written.stdout
     registry = Registry(files=[f"my_{kind}.py"])
@@ -61,12 +56,12 @@ def test_a_single_file_runs_on_the_embedded_data_as_it_stands(kind: str, tmp_pat
     if kind == "metric":
         assert "my_metric_success" in record.metrics
     if kind == "report":
-        shown = cli("-p", "my_report.py", "table", tmp_path / "out", "--report", "my-report")
+        shown = invoke("-p", "my_report.py", "table", tmp_path / "out", "--report", "my-report")
         assert shown.stdout.startswith("dataset;"), shown.output
 
 
 def test_a_simple_attack_takes_40_lines_or_fewer_template_included() -> None:
-    cli("new", "attack", "my-attack")
+    invoke("new", "attack", "my-attack")
     assert len(Path("my_attack.py").read_text(encoding="utf-8").splitlines()) <= 40
 
 
@@ -84,7 +79,7 @@ def test_a_simple_attack_takes_40_lines_or_fewer_template_included() -> None:
 def test_what_cannot_be_written_is_refused_in_one_line(args: list[str], parts: list[str]) -> None:
     Path("there.py").touch()
     Path("rbmed-there").mkdir()
-    result = cli("new", *args)
+    result = invoke("new", *args)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert all(part in result.stderr for part in parts), result.stderr
@@ -93,25 +88,25 @@ def test_what_cannot_be_written_is_refused_in_one_line(args: list[str], parts: l
 
 def test_check_reports_on_a_file_and_fails_where_a_rule_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robustbench_med.cli.console.out.width", 140)  # else a line may be folded
-    cli("new", "metric", "my-metric")
-    good = cli("-p", "my_metric.py", "check")
+    invoke("new", "metric", "my-metric")
+    good = invoke("-p", "my_metric.py", "check")
     assert good.exit_code == 0, good.output
     assert "It gives named figures" in good.stdout
     assert good.stdout.splitlines()[-1].endswith(": none failed")
     del sys.modules["my_metric"]
     text = Path("my_metric.py").read_text(encoding="utf-8")
     Path("my_metric.py").write_text(text.replace("if count else None", "if not count else 'many'"), encoding="utf-8")
-    bad = cli("-p", "my_metric.py", "check", "metric/my-metric")
+    bad = invoke("-p", "my_metric.py", "check", "metric/my-metric")
     assert bad.exit_code == 1
     assert "-> figures must be numbers, None or Rate: my_metric_success" in bad.stdout
-    shown = json.loads(cli("-p", "my_metric.py", "check", "--json").stdout)
+    shown = json.loads(invoke("-p", "my_metric.py", "check", "--json").stdout)
     assert [each["check"] for each in shown if each["faults"]] == ["figures"]
 
 
 def test_check_takes_a_distribution_or_a_component_with_parameters() -> None:
-    assert "4 components" not in cli("check", "metric/detection").stdout
-    assert "components in" in cli("check", "rbmed-metrics").stdout
-    assert cli("check", "attack/fgsm:loss=ce").exit_code == 0
+    assert "4 components" not in invoke("check", "metric/detection").stdout
+    assert "components in" in invoke("check", "rbmed-metrics").stdout
+    assert invoke("check", "attack/fgsm:loss=ce").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -124,13 +119,13 @@ def test_check_takes_a_distribution_or_a_component_with_parameters() -> None:
     ],
 )
 def test_check_refuses_what_it_cannot_find(args: list[str], part: str) -> None:
-    result = cli("check", *args)
+    result = invoke("check", *args)
     assert result.exit_code in (1, 2)
     assert part in result.stderr + result.stdout
 
 
 def _package(kind: str) -> Path:
-    result = cli("new", kind, f"my-{kind}", "--package")
+    result = invoke("new", kind, f"my-{kind}", "--package")
     assert result.exit_code == 0, result.output
     return Path(f"rbmed-my-{kind}").resolve()
 

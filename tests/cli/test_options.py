@@ -11,11 +11,10 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from helpers.command import invoke
 from torch import nn
-from typer.testing import CliRunner
 
 from robustbench_med.api import load_defense
-from robustbench_med.cli.main import app
 from robustbench_med.datasets.own import OwnData
 from robustbench_med.evaluation.keywords import Pair, RunOptions, TrainingOptions
 from robustbench_med.grid import options as groups
@@ -61,7 +60,7 @@ def test_the_default_of_every_option_is_valid() -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_has_a_panel_for_each_group_and_every_option_with_its_default(columns: int) -> None:
-    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": str(columns)}).stdout
+    shown = invoke("run", "--help", env={"COLUMNS": str(columns)}).stdout
     assert max(map(len, shown.splitlines())) <= columns
     assert re.findall(r"^╭─ ([\w ]+?) ─", shown, re.MULTILINE) == ["Arguments", "Options", *GROUPS]
     assert "…" not in shown
@@ -87,7 +86,7 @@ def test_threats_and_configurations_are_read_without_torch() -> None:
     ],
 )
 def test_who_gives_an_argument_as_an_option_is_told_how_it_is_given(words: tuple[str, ...], ending: str) -> None:
-    done = CliRunner().invoke(app, list(words))
+    done = invoke(*words)
     assert done.exit_code == 2
     told = " ".join(done.output.split())
     assert "It is given without an option:" in told
@@ -104,6 +103,6 @@ def test_who_gives_an_argument_as_an_option_is_told_how_it_is_given(words: tuple
     ],
 )
 def test_who_looks_for_a_command_of_a_group_is_told_where_it_is(word: str, meant: str) -> None:
-    done = CliRunner().invoke(app, [word])
+    done = invoke(word)
     assert done.exit_code == 2
     assert f"{meant}'?" in " ".join(done.output.split())

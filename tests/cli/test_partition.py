@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from helpers import paths
-from typer.testing import CliRunner
-
-from robustbench_med.cli.main import app
+from helpers.command import invoke
 
 TOY = str(paths.TOY)
 
 
 def partition(*options: object) -> Result:
     """The toy data set: 96 training images of 96 patients at two sites, both classes at each."""
-    return CliRunner().invoke(app, ["-p", TOY, "data", "partition", "stripes", *map(str, options)])
+    return invoke("-p", TOY, "data", "partition", "stripes", *options)
 
 
 def test_the_table_shows_what_each_client_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +71,6 @@ def test_the_same_partition_is_the_same_picture(tmp_path: Path, suffix: str) -> 
         (["--partition", "iid:clients=two"], ["--partition iid: clients='two'", "int >= 1"]),
         (["--partition", "iid:clients=25"], ["25 clients are too many for the 24 patients in test of 'stripes'"]),
         (["--partition", "iid clients"], ["'iid clients'", "name:key=value"]),
-        (["--out", "picture.pdf"], ["--out picture.pdf", "FILE.png or FILE.svg"]),
-        (["--out", "gone/picture.png"], ["--out gone/picture.png: there is no folder gone"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(options: list[str], parts: list[str]) -> None:

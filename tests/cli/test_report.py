@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from helpers import board as boards
 from helpers.browser import PHONE, chromium, opened, requested, serious, show
+from helpers.command import invoke
 from helpers.processes import LIMIT
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.render.page import report
 from robustbench_med.records.record import append
 
@@ -52,7 +52,7 @@ def driver() -> Iterator[Any]:
 
 
 def rbmed(*args: object) -> Result:
-    return CliRunner().invoke(app, ["report", *map(str, args)])
+    return invoke("report", *args)
 
 
 def test_a_report_is_one_file_beside_the_records(results: Path) -> None:

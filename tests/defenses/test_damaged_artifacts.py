@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from helpers.command import invoke
 from helpers.paths import TOY
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.defenses.gates import alike, read_gates, write_gates
 from robustbench_med.defenses.pipeline import Gate
 from robustbench_med.defenses.resolved import key_of
@@ -28,7 +27,7 @@ Run = Callable[..., Result]
 def call(out: str, *more: str) -> Result:
     """``rbmed run`` of one cell."""
     fixed = ("--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--attack", "shift", "--eps", "1/10")
-    return CliRunner().invoke(app, ["-p", str(TOY), "run", *fixed, "--access", "oblivious", "--out", out, *more])
+    return invoke("-p", TOY, "run", *fixed, "--access", "oblivious", "--out", out, *more)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +140,7 @@ def test_thresholds_that_came_with_weights_are_not_verified(run: Run) -> None:
     assert run("second").exit_code == 0
 
     def verified(out: str) -> Result:
-        return CliRunner().invoke(app, ["-p", str(TOY), "verify", out])
+        return invoke("-p", TOY, "verify", out)
 
     done = verified("second")
     assert done.exit_code == 1, done.output
@@ -189,7 +188,7 @@ def test_a_torn_line_is_named_by_the_command_line_and_the_run_goes_on(run: Run) 
     assert "warning: " in done.stderr
     assert "line 2 is not a record" in done.stderr
     assert "records.quarantine.jsonl" in done.stderr
-    shown = CliRunner().invoke(app, ["table", "first"])
+    shown = invoke("table", "first")
     assert shown.exit_code == 0
     assert "is not a record" not in shown.stderr
 

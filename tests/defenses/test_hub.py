@@ -11,11 +11,10 @@ import pytest
 import yaml
 from click.testing import Result
 from helpers import paths
+from helpers.command import invoke
 from helpers.local_hub import LocalHub, Repository, local_hub
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.cli.main import app
 from robustbench_med.defenses import hub as weights_on_hub
 from robustbench_med.errors import Note
 from robustbench_med.files.hub_name import HubName
@@ -30,7 +29,7 @@ RUN = ("--dataset", "stripes", "--baseline", "", "--eps", "1/10", "--attack", "s
 
 def call(*args: str, token: str = "") -> Result:
     env = {"HF_TOKEN": token} if token else {}
-    return CliRunner().invoke(app, ["-p", str(paths.TOY), *args], env=env)
+    return invoke("-p", paths.TOY, *args, env=env)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import click
 import pytest
 from helpers.code_blocks import PAGES, ROOT, Block, blocks
+from helpers.command import invoke
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.commands import certify
@@ -70,7 +70,7 @@ def rbmed_command(block: Block, args: list[str]) -> None:
     if block.mark == "planned" and args[0] in DEFAULTS:
         assert planned(args), f"{block}: rbmed {shlex.join(args)} makes no cell"
         return
-    done = CliRunner().invoke(app, args)
+    done = invoke(*args)
     assert done.exit_code == 0, f"{block}: rbmed {shlex.join(args)}\n{done.output}\n{done.exception!r}"
 
 
@@ -100,7 +100,7 @@ def test_every_option_has_help_and_is_on_the_generated_page() -> None:
 def test_a_terminal_shows_the_whole_help() -> None:
     """Also of arguments, and what is in brackets."""
     for name, command in docs_pages.every_command(get_command(app), "rbmed"):
-        printed = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "300"}).stdout
+        printed = invoke(*name.split()[1:], "--help", env={"COLUMNS": "300"}).stdout
         shown = " ".join(printed.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
         helps = [" ".join(docs_pages.help_of(command, option).replace("`", "").split()) for option in command.params]
         assert [text for text in helps if text not in shown] == [], name

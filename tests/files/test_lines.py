@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.leaderboard import example, folder
 from helpers.paths import ROOT
 from helpers.records import ladder_record, outcome, record
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError, StoreError
 from robustbench_med.files import lines
 from robustbench_med.files.strict_json import LARGEST
@@ -32,7 +31,7 @@ LINE = f"{dumped(record())}\n".encode()
 
 
 def cli(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(word) for word in words])
+    done = invoke(*words)
     return done.exit_code, done.output
 
 

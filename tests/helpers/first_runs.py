@@ -7,15 +7,15 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
 from helpers import trained_toys
+from helpers.command import invoke, own_folder
 from helpers.paths import TOY
-from robustbench_med.cli.main import app
 from robustbench_med.records.folder import open_results
 from robustbench_med.records.record import Record, append, dumped
 
@@ -31,14 +31,8 @@ CELL = tuple(
 @contextmanager
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """``rbmed -p toy_plugin.py ...`` in a folder of its own; ``first`` holds a first run, ``plain`` a plain cell."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("COLUMNS", "160")
-        patch.chdir(tmp_path_factory.mktemp("work"))
-
-        def call(*args: object) -> Result:
-            return CliRunner().invoke(app, ["-p", str(TOY), *map(str, args)])
-
+    with own_folder(tmp_path_factory):
+        call = partial(invoke, "-p", TOY)
         trained_toys.place()
         first = call("run", *CELL, "--out", "first")
         assert first.exit_code == 0, first.output

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from typer.testing import CliRunner
 
 from helpers import trained_toys
+from helpers.command import invoke
 from helpers.paths import TOY
 from robustbench_med.cli.commands.submit import judged
-from robustbench_med.cli.main import app
 from robustbench_med.datasets.test_split import facts_of, opened
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.sources import image_results
@@ -111,7 +110,7 @@ def submitted() -> Path:
     """A ladder of a toy defense, measured and submitted in the current folder."""
 
     def call(*args: str) -> None:
-        done = CliRunner().invoke(app, ["-p", str(TOY), *args])
+        done = invoke("-p", TOY, *args)
         assert done.exit_code == 0, done.output
 
     trained_toys.place()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from helpers.command import invoke
 from helpers.leaderboard import folder
 from helpers.records import ladder_record, outcome
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.files.lines import content, write
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.archive import earlier_ladders
@@ -36,7 +35,7 @@ def example(root: Path) -> Path:
 
 
 def archived(root: Path) -> str:
-    found = CliRunner().invoke(app, ["leaderboard", "archive", "--root", str(root)])
+    found = invoke("leaderboard", "archive", "--root", root)
     assert found.exit_code == 0, found.output
     return found.output
 

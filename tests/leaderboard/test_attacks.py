@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.records import ladder_record, outcome
-from typer.testing import CliRunner, Result
 
-from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, attack_boards
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.records.record import Record
@@ -29,10 +28,6 @@ def cell(attack: str, defense: str, robust: int, **fields: object) -> tuple[Reco
     }
     record = ladder_record(name, safe, name=defense, **(values | fields))
     return record, outcome(name, safe)
-
-
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
 def boards(*cells: tuple[Record, ImageResults]) -> list[AttackBoard]:
@@ -105,7 +100,7 @@ def test_the_command_compares_what_is_published_with_results_of_ones_own(tmp_pat
         (records / ("records.jsonl")).write_text(lines)
         (place / "outcomes").mkdir()
         (place / "outcomes" / "a.jsonl").write_text("".join(f"{dumped(found)}\n" for _, found in cells))
-    shown = cli("leaderboard", "attacks", tmp_path / "own", "--root", tmp_path)
+    shown = invoke("leaderboard", "attacks", tmp_path / "own", "--root", tmp_path)
     assert shown.exit_code == 0, shown.output
     assert "at most 50 gradients; 2 systems, 40 images" in shown.output
     assert [line.split()[1] for line in shown.output.splitlines() if line[:1].isdigit()][:3] == [
@@ -113,9 +108,9 @@ def test_the_command_compares_what_is_published_with_results_of_ones_own(tmp_pat
         "weak",
         "noise",
     ]
-    text = cli("leaderboard", "attacks", "--root", tmp_path, "--markdown").output
+    text = invoke("leaderboard", "attacks", "--root", tmp_path, "--markdown").output
     assert "| 1 | strong | 12.5 [" in text
     assert "| weak | 50.0 | 75.0 |" in text
-    nothing = cli("leaderboard", "attacks", "--root", tmp_path / "elsewhere")
+    nothing = invoke("leaderboard", "attacks", "--root", tmp_path / "elsewhere")
     assert nothing.exit_code == 2
     assert "no records in" in nothing.output

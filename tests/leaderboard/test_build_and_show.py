@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from helpers.board import board, entry
+from helpers.command import invoke
 from helpers.leaderboard import example, folder
 from helpers.records import ladder_record, outcome
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import BadConfig, DataError
 from robustbench_med.leaderboard.entry import Figure
 from robustbench_med.leaderboard.filters import Choice, chosen
@@ -59,17 +58,16 @@ def test_an_outcome_comes_back_as_it_was() -> None:
 
 def test_build_writes_what_check_then_finds(tmp_path: Path) -> None:
     example(tmp_path)
-    run = CliRunner().invoke
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 1
+    assert invoke("leaderboard", "build", "--root", tmp_path, "--check").exit_code == 1
     assert not (tmp_path / "README.md").exists()
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path)]).exit_code == 0
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 0
+    assert invoke("leaderboard", "build", "--root", tmp_path).exit_code == 0
+    assert invoke("leaderboard", "build", "--root", tmp_path, "--check").exit_code == 0
     (tmp_path / "leaderboard.csv").write_text("edited")
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 1
+    assert invoke("leaderboard", "build", "--root", tmp_path, "--check").exit_code == 1
 
 
 def show(root: Path, *options: str) -> tuple[int, str]:
-    found = CliRunner().invoke(app, ["leaderboard", "show", "--root", str(root), *options])
+    found = invoke("leaderboard", "show", "--root", root, *options)
     return found.exit_code, found.output
 
 
@@ -102,7 +100,7 @@ def test_a_value_that_no_row_has_is_told_before_images_are_read(
 
 def test_the_log_of_an_unknown_defense_is_an_error(tmp_path: Path) -> None:
     example(tmp_path)
-    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path), "--defense", "gaurded"])
+    found = invoke("leaderboard", "log", "--root", tmp_path, "--defense", "gaurded")
     assert found.exit_code == 2
     assert found.output.splitlines()[-1].startswith(
         "error: --defense gaurded: no record is of it; valid: bare, guarded"

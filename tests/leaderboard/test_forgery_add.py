@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.command import invoke
 from helpers.leaderboard import folder
 from helpers.records import ladder_record, outcome
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.sources import test_split
 from robustbench_med.leaderboard.sources.image_results import ImageResults, dumped
 from robustbench_med.leaderboard.sources.test_split import TestSplit, named
@@ -60,7 +59,7 @@ def state(root: Path) -> dict[str, bytes]:
 
 
 def added(root: Path, out: Path) -> tuple[int, str]:
-    told = CliRunner().invoke(app, ["leaderboard", "add", str(out), "--root", str(root), "--name", "x"])
+    told = invoke("leaderboard", "add", out, "--root", root, "--name", "x")
     return told.exit_code, told.output.strip()
 
 

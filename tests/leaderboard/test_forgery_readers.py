@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import invoke
 from helpers.leaderboard import folder
 from helpers.paths import ROOT
 from helpers.records import ladder_record, outcome
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
 from robustbench_med.files.strict_json import strict_json
 from robustbench_med.leaderboard.sources import evidence, image_results, submission, test_split, verified
@@ -209,7 +208,7 @@ def test_a_link_to_a_device_or_a_pipe_is_not_followed(tmp_path: Path, name: str)
     os.mkfifo(tmp_path / f"{stem}.json")
     with pytest.raises(DataError, match="it is a device or a pipe, not a file"):
         read(tmp_path / f"{stem}.json")
-    told = CliRunner().invoke(app, ["leaderboard", "check", str(tmp_path / f"{stem}.json")])
+    told = invoke("leaderboard", "check", tmp_path / f"{stem}.json")
     assert told.exit_code == 2
     assert "cannot be read: it is a device or a pipe" in told.output
 
@@ -234,9 +233,9 @@ def test_files_of_the_folder_are_no_devices_either(tmp_path: Path, kind: str) ->
 def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, text: str) -> None:
     paper = ["--paper", "https://example.org"]
     for option in ("--notes", "--cite"):
-        told = CliRunner().invoke(app, ["submit", str(tmp_path), "--defense", "f", *paper, option, text])
+        told = invoke("submit", tmp_path, "--defense", "f", *paper, option, text)
         assert (told.exit_code, "give one line" in " ".join(told.output.split())) == (2, True), told.output
     for attack, cite in ((text, ""), ("sharper", text)):
         asked = ["rescore", "x.safetensors", "--cell", "0", "--name", "e", "--attack", attack, "--cite", cite, *paper]
-        told = CliRunner().invoke(app, ["leaderboard", *asked])
+        told = invoke("leaderboard", *asked)
         assert (told.exit_code, "give one line" in " ".join(told.output.split())) == (2, True), told.output

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.leaderboard import CLAIMS, folder
 from helpers.records import ladder_record
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError, UsageError
 from robustbench_med.files.strict_json import check_strict
 from robustbench_med.leaderboard.render.page.gallery import find
@@ -44,7 +43,7 @@ def test_what_is_no_file_is_not_passed_over(tmp_path: Path, name: str) -> None:
     for make in (lambda: file.symlink_to("/dev/zero"), lambda: file.symlink_to("nowhere"), lambda: os.mkfifo(file)):
         file.unlink(missing_ok=True)
         make()
-        told = CliRunner().invoke(app, ["leaderboard", "build", "--root", str(root)])
+        told = invoke("leaderboard", "build", "--root", root)
         assert (told.exit_code, "not a file" in " ".join(told.output.split())) == (2, True), told.output
     assert not (root / "README.md").exists()
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command import invoke
 from helpers.leaderboard import example
 from helpers.paths import ROOT
 from helpers.records import ladder_record
 from helpers.studies import acquisition, certified, compared, corruption, measured
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
 from robustbench_med.files.lines import content, file_of, files_of
 from robustbench_med.leaderboard.add import add
@@ -258,21 +257,20 @@ def test_two_trainings_of_one_name_are_not_one_system(tmp_path: Path) -> None:
 
 
 def test_a_file_of_published_records_is_checked(tmp_path: Path) -> None:
-    run = CliRunner().invoke
     shutil.copytree(FOLDER / "certified", tmp_path / "certified")
     file = tmp_path / "certified" / "records" / "brainsim.jsonl"
-    told = run(app, ["leaderboard", "check", str(file), "--root", str(FOLDER)])
+    told = invoke("leaderboard", "check", file, "--root", FOLDER)
     assert (told.exit_code, told.output.count("\n")) == (0, 1), told.output
     assert "6 cells are what their options plan" in told.output
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[0] = copy.deepcopy(lines[0])
     lines[0]["attack"]["params"]["steps"] = 1000
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    told = run(app, ["leaderboard", "check", str(file), "--root", str(FOLDER)])
+    told = invoke("leaderboard", "check", file, "--root", FOLDER)
     assert told.exit_code == 1
     assert "refused: cell " in told.output
     shutil.rmtree(tmp_path / "certified" / "outcomes")
-    told = run(app, ["leaderboard", "check", str(file), "--root", str(FOLDER)])
+    told = invoke("leaderboard", "check", file, "--root", FOLDER)
     assert "6 cells have no per-image results" in told.output
 
 

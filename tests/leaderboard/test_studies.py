@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from helpers import board as boards
 from helpers.board import build
+from helpers.command import invoke
 from helpers.leaderboard import example
 from helpers.paths import ROOT
 from helpers.studies import BAD, SMOOTHED, acquisition, certified, corruption, in_folds, studies_of
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.entry import RungFigure
 from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
@@ -128,7 +127,7 @@ def test_corruptions_are_averaged_as_the_report_does() -> None:
 
 def test_the_committed_corruptions_are_those_of_the_report() -> None:
     path = COMMITTED / "records" / "corruptions-brainsim.jsonl.gz"
-    told = CliRunner().invoke(app, ["table", str(path), "--report", "corruptions"])
+    told = invoke("table", path, "--report", "corruptions")
     assert told.exit_code == 0, told.output
     outcomes = {each.cell_id: each for each in read_outcomes(COMMITTED / "outcomes" / path.name)}
     (board,) = corruption_boards(read_records(path), outcomes)
@@ -247,8 +246,7 @@ def test_without_records_there_is_no_page_and_nothing_changes(tmp_path: Path) ->
     example(tmp_path)
     sources = read_sources(tmp_path)
     assert studies(sources.studies) == []
-    run = CliRunner().invoke
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path)]).exit_code == 0
+    assert invoke("leaderboard", "build", "--root", tmp_path).exit_code == 0
     assert not (tmp_path / "studies").exists()
     assert "studies" not in (tmp_path / "leaderboard.json").read_text()
 
@@ -258,15 +256,14 @@ def test_the_folder_of_a_study_is_built_and_a_page_that_is_gone_leaves_nothing(t
     path = tmp_path / "certified" / "records" / "a.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text(f"{dumped(certified('a', 0.5, 0.75))}\n")
-    run = CliRunner().invoke
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path)]).exit_code == 0
+    assert invoke("leaderboard", "build", "--root", tmp_path).exit_code == 0
     assert {each.name for each in (tmp_path / "studies").iterdir()} == {"certified.html", "certified.csv"}
     assert "## Certified and attacked" in (tmp_path / "README.md").read_text()
     facts = json.loads((tmp_path / "leaderboard.json").read_text())["studies"]["certified"]
     assert [(each["eps"], each["certified"], each["attacked"]) for each in facts] == [(0.5, 0.5, 0.75)]
     path.unlink()
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path), "--check"]).exit_code == 1
-    assert run(app, ["leaderboard", "build", "--root", str(tmp_path)]).exit_code == 0
+    assert invoke("leaderboard", "build", "--root", tmp_path, "--check").exit_code == 1
+    assert invoke("leaderboard", "build", "--root", tmp_path).exit_code == 0
     assert not list((tmp_path / "studies").iterdir())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import pytest
 import torch
 from click.testing import Result
 from helpers import trained_toys
+from helpers.command import invoke, own_folder
 from helpers.paths import ROOT, TOY
 from helpers.records import ladder_record, outcome
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.leaderboard.add import add
 from robustbench_med.leaderboard.entry import Paper
@@ -38,29 +38,11 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """``rbmed -p toy_plugin.py ...`` in a folder of its own; ``results`` holds ladders, ``board`` their leaderboard."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("COLUMNS", "160")
-        patch.chdir(tmp_path_factory.mktemp("work"))
-
-        def call(*args: object) -> Result:
-            return CliRunner().invoke(app, ["-p", str(TOY), *map(str, args)])
-
+    with own_folder(tmp_path_factory):
+        call = partial(invoke, "-p", TOY)
         trained_toys.place()
-        cell = (
-            "--dataset",
-            "stripes",
-            "--baseline",
-            "",
-            "--surrogate",
-            "bare",
-            "--eps",
-            "1/50",
-            "--access",
-            "ladder:standard",
-            "--draws",
-            "3",
-        )
+        options = "--dataset stripes --surrogate bare --eps 1/50 --access ladder:standard --draws 3"
+        cell = (*options.split(), "--baseline", "")
         for defense in ("guarded", "bare"):
             done = call("run", "--defense", defense, *cell, "--out", "results")
             assert done.exit_code == 0, done.output
@@ -259,10 +241,10 @@ def test_the_log_names_what_took_the_place_of_what(tmp_path: Path, monkeypatch: 
     (tmp_path / "records").mkdir()
     old, new = ladder_record("aaaa"), ladder_record("bbbb", created="2026-02-01T00:00:00")
     (tmp_path / "records" / "x.jsonl").write_text(f"{dumped(old)}\n{dumped(new)}\n")
-    found = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path)])
+    found = invoke("leaderboard", "log", "--root", tmp_path)
     assert "superseded by bbbb" in found.output
     assert "counts" in found.output
-    only = CliRunner().invoke(app, ["leaderboard", "log", "--root", str(tmp_path), "--superseded"])
+    only = invoke("leaderboard", "log", "--root", tmp_path, "--superseded")
     assert "2026-02-01" not in only.output
 
 

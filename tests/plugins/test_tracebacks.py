@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from helpers import grids as running
+from helpers.command import invoke
 from helpers.distributions import GOOD, distribution
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.cli.main import app
 from robustbench_med.errors import UnknownName
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.tracebacks import plugin_traceback
@@ -55,23 +54,19 @@ def file(tmp_path: Path) -> Iterator[Path]:
     sys.modules.pop("mine_plugin", None)
 
 
-def cli(*args: object) -> object:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
 @pytest.mark.parametrize("name", ["mine", "heir"])
 def test_a_cell_that_a_plugin_breaks_shows_its_authors_lines(file: Path, tmp_path: Path, name: str) -> None:
     running.trained()
     plugins = [argument for each in (*running.FILES, file) for argument in ("-p", each)]
     options = ["--dataset", "stripes", "--defense", "guarded", "--baseline", "", "--access", "oblivious"]
     run = ["run", *options, "--attack", name, "--surrogate", "bare", "--out", tmp_path / "out", "--quiet"]
-    own = cli(*plugins, *run)
+    own = invoke(*plugins, *run)
     assert own.exit_code == 1
     assert f"failed: guarded / {name} / oblivious: RuntimeError: shape '[3, -1, 7]' is invalid" in own.stderr
     assert f"in attack '{name}' (mine_plugin 0+" in own.stderr
     assert "return x.reshape(3, -1, 7)  # the author's mistake" in own.stderr
     assert "evaluator.py" not in own.stderr
-    assert "evaluator.py" in cli("--debug", *plugins, *run).stderr
+    assert "evaluator.py" in invoke("--debug", *plugins, *run).stderr
 
 
 def test_the_plugin_nearest_to_the_error_is_named(file: Path) -> None:
@@ -108,7 +103,7 @@ def test_an_error_outside_of_a_cell_is_explained_too(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     try:
-        done = cli("-p", path, "run", "--report", "mine")
+        done = invoke("-p", path, "run", "--report", "mine")
     finally:
         sys.modules.pop("mine_report", None)
     assert done.exit_code == 1

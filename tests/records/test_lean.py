@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.paths import ROOT
-from typer.testing import CliRunner
 
 from robustbench_med.cli import console
-from robustbench_med.cli.main import app
 from robustbench_med.records import folder
 from robustbench_med.records.export import kept_as, parts
 from robustbench_med.records.lean import lean
@@ -55,7 +54,7 @@ def test_many_records_are_shown_without_drawing_each(
     monkeypatch.setattr(folder, "LARGE", 0)
     monkeypatch.setattr(console, "MANY", 20)
     monkeypatch.setattr("robustbench_med.cli.tables.summary.MANY", 20)
-    done = CliRunner().invoke(app, ["table", str(file), *options])
+    done = invoke("table", file, *options)
     assert done.exit_code == 0, done.output
     shown = [record for record in published if record.status == "ok"]
     assert len(done.stdout.splitlines()) > len(shown)

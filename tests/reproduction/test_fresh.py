@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
+from helpers.command import invoke, own_folder
 from PIL import Image
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.leaderboard.sources.verified import read
 
 Run = Callable[..., Result]
@@ -37,22 +36,15 @@ def scans(folder: str, number: int, seed: int, sites: tuple[str, ...]) -> None:
 @pytest.fixture(scope="module")
 def rbmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """``rbmed ...`` in a folder of its own, with records of the simulator and of a folder of images."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RBMED_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("COLUMNS", "200")
-        patch.chdir(tmp_path_factory.mktemp("work"))
-
-        def call(*args: object) -> Result:
-            return CliRunner().invoke(app, list(map(str, args)))
-
+    with own_folder(tmp_path_factory, 200):
         scans("known", 30, 1, ("a", "b"))
         scans("held", 8, 2, ("a", "b"))
         scans("elsewhere", 8, 3, ("c",))
         cell = ("--defense", "undefended", "--baseline", "", "--attack", "apgd:steps=2", "--access", "oblivious")
         for more in (("--out", "simulated"), (*IMAGES, "--strategy", "fedavg:rounds=2", "--train", "--out", "folder")):
-            done = call("run", *cell, "--limit", 16, *more)
+            done = invoke("run", *cell, "--limit", 16, *more)
             assert done.exit_code == 0, done.output
-        yield call
+        yield invoke
 
 
 def test_a_new_seed_of_the_simulator(rbmed: Run) -> None:

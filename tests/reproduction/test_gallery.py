@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.command import invoke
 from helpers.grids import run, trained
 from PIL import Image
-from typer.testing import CliRunner
 
-from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import boards
@@ -157,5 +156,5 @@ def test_a_report_holds_its_images(made: tuple[Registry, Entry], tmp_path: Path)
 
 
 def test_markdown_holds_no_images(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "md", "--images", "2"])
+    done = invoke("report", tmp_path, "--format", "md", "--images", "2")
     assert (done.exit_code, "--format md, which has no images" in " ".join(done.stderr.split())) == (2, True)

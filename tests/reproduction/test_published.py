@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from helpers.command import invoke
 from helpers.distributions import distribution
 from PIL import Image
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.cli.main import app
 from robustbench_med.errors import BadParameter, UnknownName, UsageError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.plan import plan
@@ -117,7 +116,7 @@ def rbmed_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
         patch.delenv("RBMED_DATA", raising=False)
         patch.chdir(tmp_path_factory.mktemp("work"))
         patch.setattr("robustbench_med.cli.console.out.width", 140)  # else words may be folded
-        yield lambda *args: CliRunner().invoke(app, ["reproduce", *args])
+        yield lambda *args: invoke("reproduce", *args)
     for name in [name for name in sys.modules if name.startswith(("rbmed_ttiny", "tiny_tables"))]:
         del sys.modules[name]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.command import invoke
 from helpers.paths import TOY
-from typer.testing import CliRunner
-
-from robustbench_med.cli.main import app
 
 RECIPE = """
 model = "linear"
@@ -25,7 +23,7 @@ def test_a_recipe_file_can_be_verified_and_submitted(tmp_path: Path, monkeypatch
     Path("mine.toml").write_text(RECIPE)
 
     def rbmed(*args: str) -> str:
-        done = CliRunner().invoke(app, ["-p", str(TOY), *args])
+        done = invoke("-p", TOY, *args)
         assert done.exit_code == 0, done.output
         return done.output
 

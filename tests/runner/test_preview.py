@@ -9,13 +9,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import Result
+from helpers.command import invoke
 from helpers.grids import COMPARED
 from helpers.paths import TOY
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
 from robustbench_med.cli.commands.plan import _how
-from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError, UnknownName, UsageError, WeightsError
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import build
@@ -250,7 +249,7 @@ def rbmed_plan(*args: str) -> Result:
         "--surrogate",
         "bare",
     )
-    return CliRunner().invoke(app, ["-p", str(TOY), "plan", *fixed, *args], env={"COLUMNS": "160"})
+    return invoke("-p", TOY, "plan", *fixed, *args, env={"COLUMNS": "160"})
 
 
 def test_the_command_shows_cells_reasons_and_the_sum(toys: Registry, tmp_path: Path) -> None:

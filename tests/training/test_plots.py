@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.command import invoke
 from helpers.paths import TOY
-from typer.testing import CliRunner
 
 import robustbench_med as rbmed
-from robustbench_med.cli.main import app
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.training import image_grid
@@ -85,7 +84,7 @@ def test_the_command_names_the_pictures_and_the_parts_without(toys: Registry, mo
 
     monkeypatch.setattr(toys.load("purifier", "blur"), "pictures", broken)
     monkeypatch.setattr("robustbench_med.cli.commands.train.registry", lambda plugin: toys)
-    shown = CliRunner().invoke(app, ["train", "guarded", "--dataset", "stripes"])
+    shown = invoke("train", "guarded", "--dataset", "stripes")
     assert shown.exit_code == 0
     assert "pictures/" in shown.stdout
     assert "samples.png, scores.png" in shown.stdout

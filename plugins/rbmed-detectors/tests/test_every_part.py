@@ -1,20 +1,17 @@
-"""What holds for every detector and purifier of this distribution, in several settings."""
+"""What holds for every detector of this distribution, in several settings."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import robustbench_med as rbmed
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.testing import ToyClassifier
 
 DETECTORS = [entry.spec.name for entry in Registry(only=["rbmed-detectors"]).entries("detector")]
-PURIFIERS = [entry.spec.name for entry in Registry(only=["rbmed-detectors"]).entries("purifier")]
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "mae": [
         {"pool": "max", "masks": 2},
@@ -47,22 +44,6 @@ def fitted(make, split, system):
         return made
 
     return build
-
-
-def test_all_of_the_issue_are_there() -> None:
-    assert DETECTORS == [
-        "diffusion-error",
-        "disagreement",
-        "dram",
-        "energy",
-        "feature-squeezing",
-        "knn",
-        "mae",
-        "mahalanobis",
-        "max-softmax",
-        "random",
-    ]
-    assert PURIFIERS == ["mae-repair"]
 
 
 @every
@@ -146,30 +127,3 @@ def test_parts_on_the_autoencoder_share_what_it_depends_on(make) -> None:
     assert "mask_ratio" in depends(parts[0])
     states = [set(part.learner(rbmed.System(ToyClassifier())).state_dict()) for part in parts]
     assert states[0] == states[1] == states[2]
-
-
-def purify(part: rbmed.Purifier, x: Tensor, strength: float | Tensor, rng: rbmed.Stream) -> Tensor:
-    return part.purify(x, torch.as_tensor(strength).expand(len(x)), rng)
-
-
-@pytest.mark.parametrize("name", PURIFIERS)
-def test_purifiers_keep_type_range_and_batch(make, smooth, stream, name) -> None:
-    made, x, strength = make(name, "purifier"), smooth(5), torch.linspace(0, 1, 5)
-    state = torch.get_rng_state()
-    pure = made.purify(x, strength, stream(5))
-    assert pure.shape == x.shape
-    assert pure.dtype == torch.float32
-    assert 0 <= pure.min() <= pure.max() <= 1
-    assert torch.equal(made.purify(x, strength, stream(5)), pure)
-    assert torch.equal(torch.get_rng_state(), state)
-    alone = torch.cat([made.purify(x[i : i + 1], strength[i : i + 1], stream(5)[i : i + 1]) for i in range(5)])
-    torch.testing.assert_close(alone, pure, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", PURIFIERS)
-def test_more_strength_changes_more(make, smooth, stream, name) -> None:
-    made, x = make(name, "purifier"), smooth(8)
-    change = [(purify(made, x, s, stream(8)) - x).square().flatten(1).mean(1) for s in (0.0, 0.03, 0.2, 0.5, 0.77, 1.0)]
-    assert not change[0].any()
-    for less, more in itertools.pairwise(change):
-        assert (more > less).all()

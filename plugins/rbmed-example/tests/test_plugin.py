@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,12 +13,6 @@ import robustbench_med as rbmed
 from rbmed_example.attack import Example
 
 FOLDER = Path(rbmed_example.__file__).parent
-
-
-def test_plugin_module_imports_nothing_heavy() -> None:
-    code = "import sys, rbmed_example.plugin as p; list(p.rbmed_attacks()); print('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)

@@ -14,6 +14,7 @@ from rbmed_fl.strategies.fedavgm import FedAvgM
 from rbmed_fl.strategies.fedprox import FedProx
 from robustbench_med import TrainJob
 from robustbench_med.testing import Stop, StopAfter
+from robustbench_med.testing.side_effects import states_differ
 
 SHORT = {"rounds": 3, "local_epochs": 2, "batch_size": 8}
 SGD = {
@@ -26,10 +27,6 @@ SGD = {
     "augment": False,
 }
 SERVER_OPTIMIZERS = [FedAvgM, FedAdam, FedYogi]
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def states(strategy, build, clients, rounds, **params):
@@ -112,7 +109,7 @@ def test_killed_training_resumes_bit_identical(strategy, finished, mixture, clie
     with pytest.raises(Stop):
         federation.train(mixture, clients, TrainJob(seed=1, progress=progress, checkpoints=tmp_path))
     resumed = federation.train(mixture, clients, TrainJob(seed=1, checkpoints=tmp_path))
-    assert same(resumed.shared, undisturbed.shared)
+    assert not states_differ(resumed.shared, undisturbed.shared)
     assert [entry["round"] for entry in resumed.history] == [1, 2, 3]
 
 
@@ -127,7 +124,7 @@ def test_without_the_aggregator_state_the_result_differs(mixture, clients, tmp_p
     with pytest.raises(Stop):
         federation.train(mixture, clients, TrainJob(progress=StopAfter(5), checkpoints=tmp_path))
     resumed = federation.train(mixture, clients, TrainJob(checkpoints=tmp_path))
-    assert not same(resumed.shared, federation.train(mixture, clients, TrainJob()).shared)
+    assert states_differ(resumed.shared, federation.train(mixture, clients, TrainJob()).shared)
 
 
 # --- the proximal term ---
@@ -136,7 +133,7 @@ def test_without_the_aggregator_state_the_result_differs(mixture, clients, tmp_p
 def test_fedprox_without_the_term_is_fedavg(mixture, clients):
     prox = FedProx(FedProx.Params(**SHORT, mu=0)).train(mixture, clients, TrainJob())
     plain = FedAvg(FedAvg.Params(**SHORT)).train(mixture, clients, TrainJob())
-    assert same(prox.shared, plain.shared)
+    assert not states_differ(prox.shared, plain.shared)
 
 
 def test_fedprox_second_step_by_hand(linear, clients):

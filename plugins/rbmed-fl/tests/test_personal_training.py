@@ -18,6 +18,7 @@ from rbmed_fl.strategies.ditto import Ditto
 from rbmed_fl.strategies.fedavg import FedAvg
 from rbmed_fl.strategies.fedrep import FedRep
 from robustbench_med import Classifier, Split, TrainJob
+from robustbench_med.testing.side_effects import states_differ
 
 #: Everything that draws random numbers is on.
 NOISY = {"rounds": 3, "local_epochs": 2, "batch_size": 8, "noise": 0.1, "jitter": 0.1}
@@ -32,10 +33,6 @@ PLAIN = {
     "augment": False,
 }
 ATTACKED = pytest.mark.parametrize("adversarial", ["none", "pgd:steps=2,eps=0.1"])
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def trained(strategy, build, clients, job=None, **params):
@@ -108,10 +105,10 @@ def test_fedrep_freezes_features_then_heads(adversarial, normed, clients, monkey
     FedRep(params).fit(normed, local_round_of(clients["south"]))
     start, before_heads, before_features, end = *states, to_cpu(normed.state_dict())
     assert epochs == [3, 2]
-    assert same(start, before_heads)
+    assert not states_differ(start, before_heads)
     # Running statistics and counters included, of whatever does not train.
-    assert same(part(before_heads, False), part(before_features, False))
-    assert same(part(before_features, True), part(end, True))
+    assert not states_differ(part(before_heads, False), part(before_features, False))
+    assert not states_differ(part(before_features, True), part(end, True))
     assert not any(torch.equal(value, end[name]) for name, value in part(before_features, False).items())
     assert not any(torch.equal(value, before_features[name]) for name, value in part(before_heads, True).items())
 
@@ -137,7 +134,7 @@ def test_fedrep_by_hand(normed, clients):
 def test_ditto_without_proximal_term_is_local_training(adversarial, mixture, clients):
     params = NOISY | {"adversarial": adversarial}
     ditto, local = trained(Ditto, mixture, clients, **params, lam=0), trained(LocalOnly, mixture, clients, **params)
-    assert all(same(ditto.personal[name], local.personal[name]) for name in clients)
+    assert not any(states_differ(ditto.personal[name], local.personal[name]) for name in clients)
 
 
 def test_ditto_by_hand(linear, clients):
@@ -183,7 +180,7 @@ fixed = partial(trained, APFL, adaptive=False)
 def test_apfl_of_personal_weights_only_is_local_training(adversarial, mixture, clients):
     params = NOISY | {"adversarial": adversarial}
     apfl, local = fixed(mixture, clients, **params, alpha=1), trained(LocalOnly, mixture, clients, **params)
-    assert all(same(apfl.personal[name], local.personal[name]) for name in clients)
+    assert not any(states_differ(apfl.personal[name], local.personal[name]) for name in clients)
 
 
 def test_apfl_of_global_weights_only_is_fedavg_with_local_statistics(mixture, clients):
@@ -192,9 +189,11 @@ def test_apfl_of_global_weights_only_is_fedavg_with_local_statistics(mixture, cl
     copies = trained(LocalOnly, mixture, clients, **params)  # what each client makes of the global model in one round
     weights = {name for name, _ in mixture().named_parameters()}
     for name, state in apfl.personal.items():
-        assert same({key: state[key] for key in weights}, {key: fedavg.shared[key] for key in weights})
+        assert not states_differ({key: state[key] for key in weights}, {key: fedavg.shared[key] for key in weights})
         statistics = state.keys() - weights
-        assert same({key: state[key] for key in statistics}, {key: copies.personal[name][key] for key in statistics})
+        assert not states_differ(
+            {key: state[key] for key in statistics}, {key: copies.personal[name][key] for key in statistics}
+        )
 
 
 @pytest.mark.parametrize("adaptive", [False, True])

@@ -17,6 +17,7 @@ from rbmed_fl.strategies.fedrep import FedPer, FedRep
 from robustbench_med import Split, TrainJob
 from robustbench_med.errors import HarnessError, UsageError
 from robustbench_med.testing import Stop, StopAfter
+from robustbench_med.testing.side_effects import states_differ
 
 ALL = [FedBN, FedPer, FedRep, Ditto, APFL]
 #: Everything that draws random numbers is on.
@@ -32,10 +33,6 @@ PLAIN = {
     "augment": False,
 }
 ATTACKED = pytest.mark.parametrize("adversarial", ["none", "pgd:steps=2,eps=0.1"])
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def floats(state) -> dict[str, Tensor]:
@@ -86,7 +83,7 @@ def test_shared_and_deployed_states_are_complete(strategy, mixture, clients):
     for state in result.personal.values():
         mixture().load_state_dict(result.shared | state)
     deployed = [floats(result.shared | state) for state in result.personal.values()]
-    assert not any(same(deployed[i], deployed[j]) for i, j in ((0, 1), (1, 2), (0, 2)))
+    assert all(states_differ(deployed[i], deployed[j]) for i, j in ((0, 1), (1, 2), (0, 2)))
 
 
 @pytest.mark.parametrize(
@@ -97,8 +94,8 @@ def test_killed_training_resumes_bit_identical(strategy, own, mixture, clients, 
     with pytest.raises(Stop):  # in the middle of the second round
         trained(strategy, mixture, clients, TrainJob(progress=StopAfter(5), checkpoints=tmp_path), **NOISY, **own)
     resumed = trained(strategy, mixture, clients, TrainJob(checkpoints=tmp_path), **NOISY, **own)
-    assert same(resumed.shared, undisturbed.shared)
-    assert all(same(resumed.personal[name], undisturbed.personal[name]) for name in clients)
+    assert not states_differ(resumed.shared, undisturbed.shared)
+    assert not any(states_differ(resumed.personal[name], undisturbed.personal[name]) for name in clients)
 
 
 @pytest.mark.parametrize("strategy", [FedBN, FedPer, FedRep])
@@ -123,7 +120,7 @@ def test_messages_are_the_same_as_fedavgs(strategy, adversarial, mixture, client
     expected = content()
     result = trained(strategy, mixture, clients, **NOISY, adversarial=adversarial)
     assert content() == expected
-    assert same(result.shared, fedavg.shared)
+    assert not states_differ(result.shared, fedavg.shared)
 
 
 @pytest.mark.parametrize("strategy", ALL)
@@ -132,7 +129,7 @@ def test_attacked_training_is_not_clean_training(strategy, mixture, clients):
     clean = trained(strategy, mixture, clients, **params)
     hard = trained(strategy, mixture, clients, **params, adversarial="pgd:steps=2,eps=0.1")
     for name in clients:
-        assert not same(floats(clean.personal[name]), floats(hard.personal[name]))
+        assert states_differ(floats(clean.personal[name]), floats(hard.personal[name]))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +192,9 @@ def test_one_round_sends_the_mean_and_keeps_the_rest(strategy, stays, mixture, c
     result = trained(strategy, mixture, clients, **NOISY | {"rounds": 1})
     alone = trained(LocalOnly, mixture, clients, **NOISY | {"rounds": 1}).personal
     for name, state in alone.items():
-        assert same(result.personal[name], {key: value for key, value in state.items() if key.startswith(stays)})
+        assert not states_differ(
+            result.personal[name], {key: value for key, value in state.items() if key.startswith(stays)}
+        )
     mean = mean_of({name: floats(state) for name, state in alone.items()}, clients)
     close(result.shared, mean)
 
@@ -204,8 +203,8 @@ def test_one_round_sends_the_mean_and_keeps_the_rest(strategy, stays, mixture, c
 def test_with_one_client_they_are_fedavg(strategy, mixture, clients):
     one = {"south": clients["south"]}
     result = trained(strategy, mixture, one, **NOISY)
-    assert same(floats(result.shared), floats(trained(FedAvg, mixture, one, **NOISY).shared))
-    assert same(floats(result.shared | result.personal["south"]), floats(result.shared))
+    assert not states_differ(floats(result.shared), floats(trained(FedAvg, mixture, one, **NOISY).shared))
+    assert not states_differ(floats(result.shared | result.personal["south"]), floats(result.shared))
 
 
 @pytest.mark.parametrize(

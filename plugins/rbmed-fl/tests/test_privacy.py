@@ -17,12 +17,9 @@ from rbmed_fl.strategies.fedbn import FedBN
 from rbmed_fl.strategies.fedprox import FedProx
 from robustbench_med import TrainJob
 from robustbench_med.errors import BadParameter, UsageError
+from robustbench_med.testing.side_effects import states_differ
 
 SHORT = {"rounds": 2, "local_epochs": 1, "batch_size": 8}
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def made(strategy, **params):
@@ -107,7 +104,7 @@ def test_equal_seeds_give_equal_bits_also_after_an_interruption(strategy, mixtur
     with pytest.raises(KeyboardInterrupt):
         private.train(mixture, clients, TrainJob(progress=Stop(), checkpoints=tmp_path))
     again = private.train(mixture, clients, TrainJob(checkpoints=tmp_path))
-    assert same(first.shared, again.shared)
+    assert not states_differ(first.shared, again.shared)
     assert [entry["privacy"] for entry in first.history] == [entry["privacy"] for entry in again.history]
     assert all(torch.isfinite(value).all() for value in first.shared.values())
 

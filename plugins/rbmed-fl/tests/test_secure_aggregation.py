@@ -16,12 +16,9 @@ from rbmed_fl.strategies.fedprox import FedProx
 from rbmed_fl.strategies.krum import Bulyan
 from robustbench_med import TrainJob
 from robustbench_med.errors import BadParameter, HarnessError, UsageError
+from robustbench_med.testing.side_effects import states_differ
 
 SHORT = {"rounds": 2, "local_epochs": 1, "batch_size": 8}
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def made(strategy, **params):
@@ -40,7 +37,7 @@ def test_the_mean_is_that_of_the_plain_strategy_within_the_rounding(strategy, mi
     secure = made(strategy, rounds=1, secure_aggregation="secaggplus").train(mixture, clients, TrainJob())
     # A step of 2 * 8 / 2**24 on each client's share (of the largest), and rounding of float32.
     near(secure.shared, plain.shared, 5e-6)
-    assert not same(secure.shared, plain.shared)
+    assert states_differ(secure.shared, plain.shared)
     assert secure.history[0]["clients"].keys() == plain.history[0]["clients"].keys()
     for name, figures in secure.history[0]["clients"].items():
         before = plain.history[0]["clients"][name]
@@ -60,7 +57,7 @@ def test_a_step_of_the_server_is_on_the_secure_mean(mixture, clients):
 def test_equal_seeds_give_equal_bits_although_masks_differ(mixture, clients, tmp_path):
     strategy = made(FedAvg, secure_aggregation="secaggplus")
     first = strategy.train(mixture, clients, TrainJob(seed=1))
-    assert same(first.shared, strategy.train(mixture, clients, TrainJob(seed=1)).shared)
+    assert not states_differ(first.shared, strategy.train(mixture, clients, TrainJob(seed=1)).shared)
 
 
 def test_no_message_holds_an_update(linear, clients, monkeypatch):

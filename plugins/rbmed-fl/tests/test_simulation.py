@@ -17,6 +17,7 @@ import torch
 from robustbench_med import Split, TrainJob, load_component
 from robustbench_med.errors import HarnessError
 from robustbench_med.testing import Stop, StopAfter
+from robustbench_med.testing.side_effects import states_differ
 
 
 def make_client(name: str, n: int, seed: int) -> Split:
@@ -68,15 +69,11 @@ def processes(text: str) -> list[str]:
     return found
 
 
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
 def same_result(a, b) -> bool:
     return (
-        same(a.shared, b.shared)
+        not states_differ(a.shared, b.shared)
         and a.personal.keys() == b.personal.keys()
-        and all(same(a.personal[key], b.personal[key]) for key in a.personal)
+        and not any(states_differ(a.personal[key], b.personal[key]) for key in a.personal)
     )
 
 

@@ -19,6 +19,7 @@ from torch import nn
 import robustbench_med as rbmed
 from rbmed_models.foreign.fitting import fill
 from robustbench_med.errors import WeightsError
+from robustbench_med.testing.side_effects import states_differ
 
 State = dict[str, Any]
 
@@ -46,10 +47,6 @@ def filled(file: Path, **options: Any) -> tuple[State, list[str]]:
     return body.state_dict(), notes
 
 
-def same(a: State, b: State) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 @pytest.mark.parametrize("name", ["w", "w.ckpt", "w.bin", "w.pt", "w.pth", "w.pth.tar", "w.v1", "my, best [1] ü.pt"])
 @pytest.mark.parametrize("kind", ["torch", "legacy", "safetensors"])
 def test_the_content_decides_and_not_the_name(state: State, tmp_path: Path, name: str, kind: str) -> None:
@@ -58,7 +55,7 @@ def test_the_content_decides_and_not_the_name(state: State, tmp_path: Path, name
         save_file(state, file)
     else:
         torch.save(state, file, _use_new_zipfile_serialization=kind == "torch")
-    assert same(filled(file)[0], state)
+    assert not states_differ(filled(file)[0], state)
 
 
 WRAPPED: dict[str, Callable[[State], Any]] = {
@@ -106,9 +103,9 @@ def test_of_two_states_that_fit_the_trained_one_is_taken_and_the_other_named(sta
     other = {name: value + 1 for name, value in state.items()}
     torch.save({"state_dict_ema": other, "state_dict": state}, file)
     found, notes = filled(file)
-    assert same(found, state)
+    assert not states_differ(found, state)
     assert notes == ["state state_dict of w.pth; state=state_dict_ema takes another"]
-    assert same(filled(file, wanted="state_dict_ema")[0], other)
+    assert not states_differ(filled(file, wanted="state_dict_ema")[0], other)
     with pytest.raises(WeightsError, match="have no state 'best'; they have state_dict_ema, state_dict"):
         filled(file, wanted="best")
 
@@ -122,7 +119,7 @@ def test_a_module_in_a_wrapper_takes_the_weights_of_what_is_inside(state: State,
     torch.save(under("module.", state), tmp_path / "w.pt")
     body = Wrapper()
     fill(body, tmp_path / "w.pt")
-    assert same(body.model.state_dict(), state)
+    assert not states_differ(body.model.state_dict(), state)
 
 
 class Evil:
@@ -230,7 +227,7 @@ def test_a_state_may_lie_deep(state: State, tmp_path: Path, depth: int) -> None:
         nested = {f"level{level}": nested, "epoch": 3}
     torch.save(nested, tmp_path / "w.pt")
     made, notes = filled(tmp_path / "w.pt")
-    assert same(made, state)
+    assert not states_differ(made, state)
     assert notes == ["'net.' taken off the names in w.pt"]
 
 

@@ -67,24 +67,6 @@ def global_generator_untouched() -> Iterator[None]:
 every = pytest.mark.parametrize("name", NAMES)
 
 
-def test_purifiers_of_this_distribution_are_found() -> None:
-    names = {name.removeprefix("rbmed-purifiers/") for name in NAMES}
-    assert names >= {
-        "jpeg",
-        "median",
-        "bit-depth",
-        "total-variation",
-        "gaussian",
-        "wavelet",
-        "dae",
-        "majority",
-        "ensemble",
-        "ddpm",
-        "ddim",
-        *CONTROLS,
-    }
-
-
 @every
 def test_images_keep_shape_type_and_range(name: str) -> None:
     made, (x, strength, rng) = purifier(name), images()
