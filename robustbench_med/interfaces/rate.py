@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 #: Images of a client below which its figure is called too few.
 FEW = 20
+#: Patients below which figures are a first look: the interval of a share of them spans a third of the scale.
+FEW_PATIENTS = 30
 
 
 @dataclass(frozen=True)

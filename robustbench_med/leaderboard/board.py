@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from robustbench_med.interfaces.rate import percent
+from robustbench_med.interfaces.plural import plural
+from robustbench_med.interfaces.rate import FEW_PATIENTS, percent
 from robustbench_med.leaderboard.entry import Claim, Entry, Paper, Track
 
 #: What is said of a section whose rows were measured with an earlier revision.
@@ -48,6 +49,11 @@ class Section:
         return max((entry.patients for entry in self.entries if entry.patients is not None), default=None)
 
     @property
+    def few(self) -> bool:
+        """Whether the images are of so few patients that its figures are a first look."""
+        return self.patients is not None and self.patients < FEW_PATIENTS
+
+    @property
     def ranked(self) -> bool:
         """Whether its rows have ranks; those measured with an earlier revision have none."""
         return not any(entry.earlier for entry in self.entries)
@@ -83,6 +89,8 @@ class Section:
     def notes(self) -> list[str]:
         """What a reader of this table has to know, a sentence each."""
         found = [] if self.ranked else [EARLIER]
+        if self.few:
+            found.append(f"Only {plural(self.patients or 0, 'patient')}: a first look, others may give other figures.")
         rows, low = len(self.entries), self.at_floor
         if rows > 2 and 2 * low > rows:
             found.append(
@@ -157,6 +165,11 @@ class Board:
     def same_data(self) -> tuple[str, ...]:
         """Equal for boards of the same images and clients."""
         return self.dataset, self.options, self.partition, self.digest
+
+    @property
+    def few(self) -> bool:
+        """Whether all that it shows is of few patients."""
+        return bool(self.sections) and all(section.few for section in self.sections)
 
     @property
     def threat(self) -> str:

@@ -147,8 +147,8 @@ class Entry:
         earlier: it has no rank only because it was measured with an earlier revision; it is listed with its section.
         defense: as on the command line, without strategy and model.
         defense_name: without parameters.
-        strategy, strategy_full: short, ``fedavg + pgd``, and as on the command line.
-        model: the classifier's architecture.
+        strategy, strategy_full: in words, ``FedAvg, adversarial training (PGD)``, and as on the command line.
+        model, architecture: the classifier's architecture, as on the command line, and in words, ``ResNet``.
         track: see `TRACKS`.
         ladder: what was run: ``ladder:quick``; the attack where there is no ladder; ``single rungs`` for several
             records combined image by image.
@@ -204,6 +204,7 @@ class Entry:
     strategy: str
     strategy_full: str
     model: str
+    architecture: str
     track: Track
     ladder: str
     images: int

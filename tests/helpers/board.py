@@ -83,6 +83,7 @@ def entry(name: str = "medfedpure", worst: float = 0.5, claim: float = 0.9, **ch
         "strategy": "fedmoe",
         "strategy_full": "fedmoe:rounds=8",
         "model": "moe",
+        "architecture": "Mixture of experts",
         "track": "randomized test-time",
         "ladder": "ladder:quick",
         "images": 64,

@@ -29,8 +29,8 @@ def rows(*records: Record, answers: dict[str, list[bool]] | None = None) -> list
 
 def test_equal_weights_and_parts_are_one_row_under_the_older_name() -> None:
     one, two = named("0", "f", created="2026-02-01T00:00"), named("1", "g", created="2026-01-01T00:00")
-    assert rows(one, two) == [("g", ("f fedavg",))]
-    assert rows(two, one) == [("g", ("f fedavg",))]
+    assert rows(one, two) == [("g", ("f, fedavg",))]
+    assert rows(two, one) == [("g", ("f, fedavg",))]
 
 
 @pytest.mark.parametrize(

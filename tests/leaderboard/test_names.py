@@ -23,7 +23,15 @@ from robustbench_med.leaderboard.render.page import curves, overview
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.rerun import TRAINING, commands, snippet
 from robustbench_med.leaderboard.sources.folder import read_sources
-from robustbench_med.leaderboard.sources.names import Named, address, dumped, read_names, refreshed
+from robustbench_med.leaderboard.sources.names import (
+    Named,
+    address,
+    architecture_of,
+    dumped,
+    read_names,
+    refreshed,
+    training_of,
+)
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import Spec
 from robustbench_med.records.record import Record
@@ -105,6 +113,16 @@ def test_the_newest_paper_comes_first() -> None:
     assert [paper.venue for paper in called.papers] == ["ICLR 2018", "AISTATS 2017"]
     assert called.paper is not None
     assert called.paper.url == "https://arxiv.org/abs/1706.06083"
+
+
+def test_training_and_architecture_are_said_in_the_words_of_the_field() -> None:
+    made = of("undefended", training={"adversarial": "pgd", "malicious": "sign-flip", "privacy": "0.5"})
+    names = refreshed({}, installed, [made])
+    words = "FedAvg, adversarial training (PGD), sign-flip clients, differential privacy"
+    assert (training_of(made, names), architecture_of(made, names)) == (words, "ResNet")
+    trades = of("mine", "own", training={"adversarial": "trades:beta=6"})
+    assert training_of(trades, {}) == "own, adversarial training (TRADES)", "what nobody named"
+    assert architecture_of(record(), {}) == training_of(record(), {}) == "", "what is not recorded"
 
 
 def test_plain_training_and_adversarial_training_are_compared_with_the_winner() -> None:

@@ -51,13 +51,13 @@ def test_images_of_patients_come_first_and_the_usual_threat_is_shown() -> None:
     assert overview.panels([], PEOPLE) == []
 
 
-def test_known_patients_come_first_and_then_more_images() -> None:
+def test_more_images_come_first_and_then_known_patients() -> None:
     def of(name: str, images: int, patients: int | None) -> Board:
         rows = replace(section(replace(boards.entry(name), patients=patients)), images=images)
         return replace(named(boards.board(), name, False), sections=(rows,))
 
-    every = [of("few", 10, None), of("many", 900, None), of("known", 20, 9), of("most", 30, 9)]
-    assert [board.dataset for board in ordered(every)] == ["most", "known", "many", "few"]
+    every = [of("few", 10, None), of("alike", 900, None), of("known", 900, 9), of("most", 1000, None)]
+    assert [board.dataset for board in ordered(every)] == ["most", "known", "alike", "few"]
 
 
 def test_a_data_set_is_called_as_its_authors_do(tmp_path: Path) -> None:

@@ -52,19 +52,17 @@ def report(
     check_file(target)
     if images and form == "md":
         raise BadParameter("--images cannot be used with --format md, which has no images; use html or pdf")
-    made, found = read(results), registry(plugin)
-    entries = [entry for board in made.boards for entry in board.entries]
-    names = refreshed(
-        {}, lambda kind, name: found.find(kind, name).spec, [record for entry in entries for record in entry.records]
-    )
+    found = registry(plugin)
+    made = read(results, lambda records: refreshed({}, lambda kind, name: found.find(kind, name).spec, records))
     if not images:
-        write(made, form, target, names=names)
+        write(made, form, target)
     else:
         from robustbench_med.reproduction.verify import Verifier
 
         verifier = Verifier(found, device, data_root, RichProgress())
         with tempfile.TemporaryDirectory() as folder:
+            entries = (entry for board in made.boards for entry in board.entries)
             measured = [entry for entry in entries if entry.records[0].status == "ok"]
             list(draw_rows(verifier, measured, Path(folder), images, patients=True))
-            write(made, form, target, Path(folder), names)
+            write(made, form, target, Path(folder))
     plain(str(target))

@@ -24,6 +24,7 @@ from robustbench_med.leaderboard.ranking.worst_case import Against
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.names import Names
 from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.plugins.references import format_params
 from robustbench_med.plugins.specs import NORMS
@@ -40,6 +41,7 @@ def boards(
     evidence: Sequence[Evidence] = (),
     owners: Mapping[str, str] | None = None,
     words: Mapping[str, Word] | None = None,
+    names: Names | None = None,
 ) -> list[Board]:
     """Every board, by data set and threat model. The order of the records does not matter.
 
@@ -50,6 +52,7 @@ def boards(
         evidence: answers to adversarial images of others.
         owners: the submission of a cell that was not measured here; a submission supersedes its own rows only.
         words: of maintainers, by cell; without them a submission has no rank.
+        names: of components, for people.
     """
     published = published or Publications()
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
@@ -67,7 +70,7 @@ def boards(
         # What was measured here says what the data set is; what others say of it only where nothing was.
         here = [record for record in group if record.cell_id not in own] or group
         against, lesion = _on_board(group, pools.evidence), lesion_class(here, kept)
-        known = Known(kept, published, against, lesion, owners=own, words=pools.words)
+        known = Known(kept, published, against, lesion, owners=own, words=pools.words, names=names or {})
         before = len(asked)
         asked += _rows(group, known, same)
         counts.append(len(asked) - before)
@@ -80,21 +83,26 @@ def boards(
 
 
 def ordered(boards: Iterable[Board]) -> list[Board]:
-    """Those with ranks, real images, known patients, more images and Linf come before others."""
-    every, tested = list(boards), Counter[tuple[str, ...]]()
+    """Those with ranks, real images, a whole cross-validation, more images and Linf come before others."""
+    every, tested, whole = list(boards), Counter[tuple[str, ...]](), set()
     for board in every:
         tested[board.same_data] = max(tested[board.same_data], *(each.images for each in board.sections), 0)
-    return sorted(every, key=lambda board: _place(board, tested[board.same_data]))
+        if any(
+            each.folds and each.folds == each.measured_folds for section in board.sections for each in section.entries
+        ):
+            whole.add(board.same_data)
+    return sorted(every, key=lambda board: _place(board, tested[board.same_data], board.same_data in whole))
 
 
-def _place(board: Board, tested: int) -> tuple[Any, ...]:
+def _place(board: Board, tested: int, whole: bool) -> tuple[Any, ...]:
     norm = NORMS.index(board.norm) if board.norm in NORMS else len(NORMS)
     ranked = any(each.ranked for section in board.sections for each in section.entries)
     return (
         not ranked,
         board.synthetic,
-        all(section.patients is None for section in board.sections),
+        not whole,
         -tested,
+        all(section.patients is None for section in board.sections),
         board.same_data,
         norm,
         board.norm,

@@ -18,6 +18,7 @@ from robustbench_med.leaderboard.ranking.rows import RowRecords, grouped, oblivi
 from robustbench_med.leaderboard.ranking.worst_case import Against, lowered_by, worst_cases
 from robustbench_med.leaderboard.sources.claims import Publications
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.names import Names, architecture_of, training_of
 from robustbench_med.leaderboard.sources.verified import Word
 from robustbench_med.records.record import Record
 from robustbench_med.records.scorings import OTHERS
@@ -38,6 +39,7 @@ class Known:
         owners: the submission of a cell that was not measured here.
         words: of maintainers, by cell.
         owner: the submission that the row is of; "" where it was measured here.
+        names: of components, for people.
     """
 
     outcomes: Mapping[str, ImageResults]
@@ -48,6 +50,7 @@ class Known:
     owners: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, Word] = field(default_factory=dict)
     owner: str = ""
+    names: Names = field(default_factory=dict)
 
 
 def entry(row: RowRecords, known: Known) -> Entry:
@@ -74,7 +77,7 @@ def entry(row: RowRecords, known: Known) -> Entry:
     why_not = "; ".join(dict.fromkeys(reasons))
     before = {fault for record in cells(records) for fault in earlier(record)}
     return Entry(
-        **_names(row, known.system, known.owner),
+        **_names(row, known),
         verified=_verified(records, known),
         **_fresh(records, known),
         **(_figures(row.single, counted, answers, told, changed) if measured else {}),
@@ -163,27 +166,26 @@ def _fresh(records: Sequence[Record], known: Known) -> dict[str, Any]:
     }
 
 
-def _names(row: RowRecords, system: str, owner: str) -> dict[str, Any]:
-    """What was measured, and what that cost.
-
-    ``system`` is the key of the system after which the row is called, ``owner`` the submission that it is of.
-    """
-    records = row.records
+def _names(row: RowRecords, known: Known) -> dict[str, Any]:
+    """What was measured, and what that cost."""
+    records, system, owner = row.records, known.system, known.owner
     first = next((record for record in records if identity.system_key(record) == system), records[0])
     short, full = identity.strategy(first)
-    named = {identity.system_key(record): _called(record) for record in (first, *records, *row.others)}
+    own = _called(first, known.names)
+    named = {identity.system_key(record): _called(record, known.names) for record in (first, *records, *row.others)}
     system = system or identity.system_key(first)
     dates = [found[0] for record in records if (found := _DATE.match(record.created))]
     facts = (identity.board_key(first), system, row.protocol, identity.images(first), *([owner] if owner else []))
     return {
         "id": slugged(first, first.defense.name, short) + "-" + identity.digest_of(*facts),
         "system": system,
-        "also": tuple(sorted({name for key, name in named.items() if name != _called(first)})),
+        "also": tuple(sorted({name for key, name in named.items() if name != own})),
         "defense": identity.defense(first),
         "defense_name": first.defense.name,
-        "strategy": short,
+        "strategy": training_of(first, known.names),
         "strategy_full": full,
         "model": identity.model(first),
+        "architecture": architecture_of(first, known.names),
         "track": identity.track(first),
         "ladder": row.protocol,
         "images": first.n,
@@ -249,9 +251,9 @@ def _claims_of(first: Record, published: Publications) -> tuple[Claim, ...]:
     )
 
 
-def _called(record: Record) -> str:
-    """The name of a system: defense and strategy."""
-    return " ".join(filter(None, [identity.defense(record), identity.strategy(record)[0]]))
+def _called(record: Record, names: Names) -> str:
+    """The name of a system: defense and training."""
+    return ", ".join(filter(None, [identity.defense(record), training_of(record, names)]))
 
 
 def slugged(record: Record, *words: str) -> str:

@@ -45,6 +45,11 @@ class Rank:
     tied: int
 
 
+def rank_text(rank: int | None, tied: int) -> str:
+    """``1``, or ``1=`` where others are not significantly different; "" for no rank."""
+    return "" if rank is None else f"{rank}{'=' if tied else ''}"
+
+
 def ranks(inputs: Sequence[RankInput]) -> list[Rank]:
     """The rank of each; the order of ``inputs`` does not matter."""
     if not inputs:

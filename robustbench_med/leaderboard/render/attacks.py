@@ -6,6 +6,7 @@ from robustbench_med.files.escaping import escape_markdown
 from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttack
+from robustbench_med.leaderboard.ranking.ranks import rank_text
 from robustbench_med.records.summary import with_bounds
 
 #: Headings of the ranking.
@@ -16,7 +17,7 @@ def cells(attack: RankedAttack) -> tuple[str, ...]:
     """One attack as a row: percent, points, and means over the systems for each image."""
     ran = sum(each is not None for each in attack.results)
     return (
-        "" if attack.rank is None else str(attack.rank),
+        rank_text(attack.rank, attack.tied),
         attack.name + (" (control)" if attack.control else ""),
         with_bounds(attack.left, (attack.low, attack.high) if attack.rank else None),
         percent(attack.gap),

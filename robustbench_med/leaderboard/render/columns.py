@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from robustbench_med.interfaces.rate import percent
 from robustbench_med.leaderboard.entry import Entry, Figure
+from robustbench_med.leaderboard.ranking.ranks import rank_text
 from robustbench_med.plugins.specs import ACCESS
 from robustbench_med.records.scorings import OTHERS
 from robustbench_med.records.summary import images_and_patients, with_bounds
@@ -106,8 +107,8 @@ def millions(entry: Entry) -> str:
 
 
 def rank(entry: Entry) -> str:
-    """``1``; "" for rows without."""
-    return "" if entry.rank is None else str(entry.rank)
+    """``1``, or ``1=`` for a row that is tied with another; "" for rows without."""
+    return rank_text(entry.rank, entry.tied)
 
 
 def as_published(value: float | None) -> str:
@@ -128,15 +129,15 @@ COLUMNS = (
     Column(
         "rank",
         "#",
-        "one plus the number of rows that are better; rows without a significant difference share it: a test of "
-        "patients, corrected by Holm's method within the table",
+        "one plus the number of rows that are significantly better, by a test of patients, corrected by Holm's method "
+        "within the table; =: at least one other row is not significantly different",
         rank,
         lambda entry: entry.rank,
         right=True,
     ),
     _words("defense", "defense", "as on the command line", lambda entry: entry.defense),
     _words("strategy", "strategy", "how the classifier was trained over the clients", lambda entry: entry.strategy),
-    _words("model", "model", "architecture of the classifier", lambda entry: entry.model),
+    _words("model", "model", "architecture of the classifier", lambda entry: entry.architecture),
     share("clean", "clean", "accuracy on clean images, through the whole defense", lambda entry: entry.clean),
     share(
         "robust",

@@ -45,8 +45,9 @@ makes this page from the records beside it; do not edit it. How rows are ranked,
 [docs/leaderboard.md](../docs/leaderboard.md). Terms: [glossary](../docs/glossary.md). The same as
 [CSV](leaderboard.csv), [JSON](leaderboard.json) and [LaTeX](leaderboard.tex).
 
-- A rank counts within its table: one track, one ladder, the same images. Rows without a significant difference
-  share it: differences are tested between patients, corrected for all pairs of the table.
+- A rank counts within its table: one track, one ladder, the same images. It is one plus the number of rows that are
+  significantly better, and = means that at least one other row is not significantly different: differences are tested
+  between patients, corrected for all pairs of the table.
 - **robust**: accuracy under the worst known attack, with its 95 % interval, which counts patients where they are known.
   **claim**: under an attacker who does not know the defense, the setting most papers report. **drop**: claim minus
   robust; all are of the same images.

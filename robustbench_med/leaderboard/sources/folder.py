@@ -76,7 +76,8 @@ class Sources:
 
     def boards(self) -> list[Board]:
         """The boards that follow."""
-        return boards(self.records, self.outcomes, self.published, self.evidence, self.owners, self.words)
+        found = (self.records, self.outcomes, self.published, self.evidence, self.owners, self.words)
+        return boards(*found, names=self.names)
 
 
 def default_folder() -> Path:

@@ -107,6 +107,33 @@ def _components(record: Record) -> Iterator[tuple[str, str]]:
         yield "attack", rung.name
 
 
+def title_of(names: Names, kind: str, name: str) -> str:
+    """The name of a component for people; the one on the command line where there is no other."""
+    found = names.get((kind, name))
+    return (found.title if found else "") or name
+
+
+def attack_title(names: Names, name: str) -> str:
+    """The name of the attack that a classifier was trained with: ``PGD``; one that nobody named, in capitals."""
+    found = title_of(names, "attack", name)
+    return found.upper() if found == name else found
+
+
+def training_of(record: Record, names: Names) -> str:
+    """How the classifier was trained: ``FedAvg, adversarial training (PGD)``; "" where that is not recorded."""
+    strategy, adversarial = record.defense.strategy, trained_with(record, "adversarial")
+    if strategy is None:
+        return ""
+    words = [f"adversarial training ({attack_title(names, adversarial)})"] if adversarial else []
+    return ", ".join([title_of(names, "strategy", strategy.name), *words, *conditions_of(record)])
+
+
+def architecture_of(record: Record, names: Names) -> str:
+    """The classifier's architecture: ``ResNet``; "" where that is not recorded."""
+    part = record.defense.parts.model
+    return title_of(names, "model", part.name) if part else ""
+
+
 def conditions_of(record: Record) -> list[str]:
     """In words, what was special about the federation that trained the defense, such as Byzantine clients."""
     malicious = trained_with(record, "malicious")

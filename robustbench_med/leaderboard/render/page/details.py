@@ -20,6 +20,7 @@ from robustbench_med.leaderboard.ranking.identity import train_seed
 from robustbench_med.leaderboard.ranking.lesions import by_lesion
 from robustbench_med.leaderboard.ranking.pool import cells
 from robustbench_med.leaderboard.render.page import charts
+from robustbench_med.leaderboard.render.page.budget import spent
 from robustbench_med.leaderboard.render.page.certificates import Certificates, certificates
 from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
@@ -247,6 +248,11 @@ class Page:
     def saturation(self) -> Markup | None:
         """Robust accuracy against gradients; None for attackers that were measured one by one."""
         return saturation(self.entry.records) if self.is_ladder else None
+
+    @property
+    def budget(self) -> str:
+        """What attackers might spend on a system that draws noise, and what follows; "" for others."""
+        return spent(self.entry)
 
     @cached_property
     def _commands(self) -> tuple[list[str], list[str]]:

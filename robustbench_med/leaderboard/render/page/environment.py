@@ -79,6 +79,7 @@ def environment() -> jinja2.Environment:
         "share": figures.share,
         "axis": _AXIS,
         "dash": figures.DASH,
+        "told_rank": words.RANK,
         "lines": lines,
     }
     return made

@@ -68,6 +68,11 @@ class DataSet:
     synthetic: bool
     boards: dict[str, Board]
 
+    @property
+    def few(self) -> bool:
+        """Whether all of its boards are of few patients."""
+        return all(board.few for board in self.boards.values())
+
 
 def data_sets(boards: Sequence[Board], people: People) -> list[DataSet]:
     """Boards of one data set together, in the order of the first of each."""

@@ -15,7 +15,7 @@ from robustbench_med.errors import UsageError
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry, RungFigure
 from robustbench_med.leaderboard.ranking.identity import trained_with
-from robustbench_med.leaderboard.sources.names import Named, Names, conditions_of
+from robustbench_med.leaderboard.sources.names import Named, Names, attack_title, conditions_of, title_of
 from robustbench_med.plugins.references import PartRef, format_params, format_ref, parse
 from robustbench_med.records.record import Record
 
@@ -42,7 +42,7 @@ class Called:
     Attributes:
         title: for people.
         spec: as on the command line; "" where the title is the same.
-        training: strategy and model, in short.
+        training: how the classifier was trained, and its architecture.
         papers: of the defense or its parts and training, the newest first.
         plain: a classifier without a defense and without adversarial training: what others are compared with.
         trained: the same with adversarial training, the usual defense: what others should surpass.
@@ -149,7 +149,7 @@ class People:
         record = entry.records[0]
         defense = self._named("defense", entry.defense_name)
         adversarial = trained_with(record, "adversarial")
-        training = " · ".join(filter(None, [entry.strategy, entry.model]))
+        training = ", ".join(filter(None, [entry.strategy, entry.architecture]))
         if not defense.title:
             known = [Source(entry.paper.text, "", entry.paper.url)] if entry.paper else []
             return Called(entry.defense, "", training, tuple(known))
@@ -163,8 +163,8 @@ class People:
 
     def _training(self, record: Record, adversarial: str) -> str:
         strategy = record.defense.strategy
-        name = (self._named("strategy", strategy.name).title or strategy.name) if strategy else ""
-        attack = (self._named("attack", adversarial).title or adversarial.upper()) if adversarial else ""
+        name = title_of(self.names, "strategy", strategy.name) if strategy else ""
+        attack = attack_title(self.names, adversarial) if adversarial else ""
         return ", ".join(filter(None, [" + ".join(filter(None, [name, attack])), *conditions_of(record)]))
 
     def _parts(self, record: Record) -> Iterator[Named]:

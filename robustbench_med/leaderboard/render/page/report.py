@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from markupsafe import Markup
@@ -45,16 +45,22 @@ class ResultsReport:
         boards: rows as the leaderboard would have them, with the reasons why some have no rank.
         unmeasured: cells that were skipped or failed, and why.
         records: the measured cells.
+        names: of components, for people.
     """
 
     name: str
     boards: Sequence[Board]
     unmeasured: Sequence[tuple[str, str]]
     records: Sequence[Record] = ()
+    names: Names = field(default_factory=dict)
 
 
-def read(folders: Sequence[Path]) -> ResultsReport:
+def read(folders: Sequence[Path], named: Callable[[Sequence[Record]], Names] | None = None) -> ResultsReport:
     """The report of folders of results, or of files of records.
+
+    Args:
+        folders: of results.
+        named: gives the names of the components in records, for people.
 
     Raises:
         DataError: there are no records, or images do not give the figures of their record.
@@ -66,21 +72,19 @@ def read(folders: Sequence[Path]) -> ResultsReport:
     missing = [(_named(record), record.reason or record.status) for record in records if record.status != "ok"]
     name = ", ".join(place.resolve().name for place in folders)
     ok = [record for record in latest(records) if record.status == "ok"]
-    return ResultsReport(name, measured.as_measured(boards(records, outcomes)), missing, ok)
+    names = named(ok) if named else {}
+    return ResultsReport(name, measured.as_measured(boards(records, outcomes, names=names)), missing, ok, names)
 
 
-def html(report: ResultsReport, pictures: Path | None = None, names: Names | None = None) -> str:
-    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else.
-
-    ``names`` are those of components, for people.
-    """
+def html(report: ResultsReport, pictures: Path | None = None) -> str:
+    """One file with everything in it, the rows' galleries in ``pictures`` included: it asks for nothing else."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     title = f"Report: {report.name}"
-    people = People.among(report.boards, names or {})
+    people = People.among(report.boards, report.names)
     template = environment().get_template("report.html")
     text = template.render(
         boards=report.boards,
@@ -112,21 +116,17 @@ def md(report: ResultsReport) -> str:
     return to_markdown(report.boards, head=head) + tail
 
 
-def write(
-    report: ResultsReport, form: str, target: Path, pictures: Path | None = None, names: Names | None = None
-) -> None:
-    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all.
-
-    ``pictures`` is the folder of galleries, ``names`` are those of components.
+def write(report: ResultsReport, form: str, target: Path, pictures: Path | None = None) -> None:
+    """Write a report: ``html``, ``md`` or ``pdf``, whole or not at all; ``pictures`` is the folder of galleries.
 
     Raises:
         DataError: there is no Chromium to print a PDF.
         StoreError: it cannot be written.
     """
     if form == "pdf":
-        _print(html(report, pictures, names), target)
+        _print(html(report, pictures), target)
     else:
-        write_text(target, html(report, pictures, names) if form == "html" else md(report))
+        write_text(target, html(report, pictures) if form == "html" else md(report))
 
 
 def _print(text: str, target: Path) -> None:

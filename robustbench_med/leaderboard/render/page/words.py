@@ -12,6 +12,11 @@ TERMS = {
     "Drop": "Claim minus worst case, on the same images: protection that is lost once the attacker knows the defense.",
 }
 
+#: Above the ranks.
+RANK = (
+    "One plus the number of rows that are significantly better. =: at least one other is not significantly different."
+)
+
 #: Other terms, in a sentence each; docs/glossary.md has them all.
 GLOSSARY = {
     "cell": "One measurement: a defense on a data set against an attack under a threat model.",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from robustbench_med.files.escaping import csv_of, escape_markdown
 from robustbench_med.leaderboard.ranking import identity
+from robustbench_med.leaderboard.ranking.ranks import rank_text
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.studies.attacks import attacks_study
@@ -67,7 +68,7 @@ def _markdown(table: Table) -> Iterator[str]:
     for line in table.lines:
         control = " (control)" if line.control else ""
         name = ", ".join(filter(None, [line.title, line.name, line.small])) + control
-        rank = f"{line.rank} | " if table.ranked else ""
+        rank = f"{rank_text(line.rank, line.tied)} | " if table.ranked else ""
         yield f"| {rank}{escape_markdown(name)} | {' | '.join(map(_text, line.cells))} |"
 
 

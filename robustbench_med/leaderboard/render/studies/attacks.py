@@ -28,8 +28,9 @@ from robustbench_med.leaderboard.sources.studies import ATTACKS, StudySources
 READ = (
     "Every attack was given the same systems, images and budget. The fewer images it leaves right, the better it is. "
     "Its interval counts patients.",
-    "Attacks that do not differ significantly share a rank, marked =: the test pairs the images, counts patients, and "
-    "is corrected for all pairs. Attacks that did not run on all systems have no rank.",
+    "A rank is one plus the number of attacks that are significantly better; = means that at least one other is not "
+    "significantly different. The test pairs the images, counts patients, and is corrected for all pairs. Attacks that "
+    "did not run on all systems have no rank.",
     "The controls, marked so, are no attacks: noise of the same size, and nothing at all. They must rank last.",
 )
 RANKING = (
@@ -102,7 +103,6 @@ def _sentence(board: AttackBoard) -> str:
 
 def _line(attack: RankedAttack, titles: Titles) -> Line:
     ran = sum(each is not None for each in attack.results)
-    rank = "" if attack.rank is None else f"{attack.rank}{'=' if attack.tied else ''}"
     return Line(
         attack.name,
         [
@@ -114,7 +114,8 @@ def _line(attack: RankedAttack, titles: Titles) -> Line:
         ],
         bar=charts.interval_bar(_left(attack)),
         control=attack.control,
-        rank=rank,
+        rank=attack.rank,
+        tied=attack.tied if attack.rank else 0,
         title=titles.other(attack.name),
     )
 

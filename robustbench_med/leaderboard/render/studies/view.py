@@ -55,7 +55,7 @@ class Line:
         bar: its chart, as HTML; "" for none.
         cells: in the order of the columns.
         control: it must show nothing, or everything: what the others are held against.
-        rank: where rows are ranked; "" for one without a rank.
+        rank, tied: where rows are ranked, and how many others are not significantly different; None for no rank.
     """
 
     name: str
@@ -63,7 +63,8 @@ class Line:
     small: str = ""
     bar: str = ""
     control: bool = False
-    rank: str = ""
+    rank: int | None = None
+    tied: int = 0
     title: str = ""
 
 
