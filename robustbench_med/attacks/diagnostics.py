@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from robustbench_med.attacks.controls import Controls
-from robustbench_med.attacks.flags import FLAGS
+from robustbench_med.attacks.flags import FLAGS, LIMITS
 from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.results import Outcome, RungResult
 from robustbench_med.interfaces.tasks import decode
@@ -63,13 +63,30 @@ def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
         "unstable": _ratio(controls.unstable, controls.n),
         "withstood_huge_eps": _ratio(controls.withstood, controls.huge),
         "batch_dependent": _ratio(controls.batch_dependent, controls.batches),
-        "not_finite_clean": float(outcome.clean.not_finite.float().mean()),
-        "not_finite_attacked": float(outcome.attacked.not_finite.float().mean()),
-        "chance_accuracy": _chance(outcome.labels),
+        **figures_of_answers(outcome),
     }
     for name, (n, robust) in (controls.again or {}).items():
         figures[f"robust_{name}"] = robust / n
     return figures
+
+
+def figures_of_answers(outcome: Outcome) -> dict[str, float | None]:
+    """Figures that follow from the labels and the answers."""
+    return {
+        "not_finite_clean": float(outcome.clean.not_finite.float().mean()),
+        "not_finite_attacked": float(outcome.attacked.not_finite.float().mean()),
+        "chance_accuracy": _chance(outcome.labels),
+    }
+
+
+def flags_of_answers(outcome: Outcome) -> dict[str, bool]:
+    """Flags that follow from the labels and the answers."""
+    return {
+        "above-clean": _above_clean(outcome),
+        "not-finite": bool(outcome.clean.not_finite.any() or outcome.attacked.not_finite.any()),
+        "constant-answer": any(map(_constant, [outcome, *map(outcome.at, sorted(set(outcome.sites)))])),
+        "clean-at-chance": _at_chance(outcome, _chance(outcome.labels)),
+    }
 
 
 def _flat(rungs: Sequence[RungResult]) -> tuple[int, int]:
@@ -91,26 +108,17 @@ def _raised(
 
     n = len(outcome.labels)
     flags = {
-        "zero-gradients": above("zero_gradients", 0.05),
-        "undefined-gradients": above("undefined_gradients", 0.0),
+        **{flag: above(*limit) for flag, limit in LIMITS.items()},
+        **flags_of_answers(outcome),
         "no-gradient": controls.blocked > 0 or any("no gradient" in rung.reason for rung in outcome.rungs),
-        "loss-not-rising": above("loss_not_rising", 0.1),
-        "survives-huge-eps": controls.withstood > 0,
         # At least three images and 3 %: rounding and chance do less.
         "noise-hurts": controls.clean - controls.noise >= max(3, 0.03 * controls.n),
-        "unstable": controls.unstable > 0,
         "probabilities": any(rung.probabilities for rung in outcome.rungs),
-        "large-logits": above("logit_spread", 100.0),
         "blind-detector": _blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
-        "above-clean": _above_clean(outcome),
         "still-falling": _still_falling(outcome.rungs) > max(2 / n, FALLING),
         "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
-        "not-finite": bool(outcome.clean.not_finite.any() or outcome.attacked.not_finite.any()),
         "weights-not-finite": controls.weights > 0,
-        "constant-answer": any(map(_constant, [outcome, *map(outcome.at, sorted(set(outcome.sites)))])),
-        "clean-at-chance": _at_chance(outcome, figures["chance_accuracy"]),
-        "batch-dependent": controls.batch_dependent > 0,
         "class-absent": controls.absent > 0,
     }
     if controls.again:

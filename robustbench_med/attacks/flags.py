@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+#: Flag -> the figure of the diagnostics that raises it, and the limit that it has to exceed.
+LIMITS = {
+    "zero-gradients": ("zero_gradients", 0.05),
+    "undefined-gradients": ("undefined_gradients", 0.0),
+    "loss-not-rising": ("loss_not_rising", 0.1),
+    "survives-huge-eps": ("withstood_huge_eps", 0.0),
+    "unstable": ("unstable", 0.0),
+    "large-logits": ("logit_spread", 100.0),
+    "batch-dependent": ("batch_dependent", 0.0),
+}
+
 #: Flag -> what was seen and what to do about it, on one line.
 FLAGS = {
     "zero-gradients": "many gradients were exactly zero: the loss underflows or the defense masks its gradient; "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
 from robustbench_med.reproduction.certificates import certificate_faults
 from robustbench_med.reproduction.curves import curve_faults, roc_faults
+from robustbench_med.reproduction.flags import flag_faults
 from robustbench_med.runner.measured import computed
 from robustbench_med.statistics.intervals import widest
 
@@ -62,6 +64,7 @@ def faults(
         yield from roc_faults(record, outcome)
         if record.certified is not None:
             yield from certificate_faults(record, record.certified, outcome)
+        yield from flag_faults(record, outcome_with(outcome, split, 0))
     yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
@@ -249,6 +252,12 @@ def _rungs(record: Record, random: bool) -> Iterator[str]:
     robust = record.metrics.get("robust_accuracy")
     if not random and last is not None and (robust is None or abs(last - robust) > TOLERANCE):
         yield f"{last:.6g} of the images are robust after the last rung, and robust_accuracy is {_shown(robust)}"
+    for before, rung in pairwise([] if random else ran):
+        if before.withstanding is None or rung.withstanding is None or rung.broken is None:
+            continue
+        lost = (before.withstanding - rung.withstanding) * record.n
+        if abs(lost - rung.broken) > 1e-3:
+            yield f"rung {rung.rung} broke {plural(rung.broken, 'image')}, and {lost:.6g} fewer withstand than before"
     if any(rung.attacked > record.n or (rung.broken or 0) > rung.attacked for rung in ran):
         yield "a rung attacked more images than there are, or broke more than it attacked"
     if record.attack.is_ladder and record.attack.revision != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers.forgery import (
@@ -22,6 +23,10 @@ from helpers.paths import ROOT
 
 from robustbench_med.errors import UsageError
 from robustbench_med.files.lines import content
+from robustbench_med.leaderboard.sources import image_results, test_split
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import parse
+from robustbench_med.reproduction.audit import faults, metrics_of
 
 
 def test_the_real_one_is_taken_and_verified(referee: Referee) -> None:
@@ -185,6 +190,11 @@ REFUSED: dict[str, Edit] = {
     "options left out": gone("attack", "asked"),
     "controls that were not run": put("diagnostics", "level", value="off"),
     "a rung that broke more than it attacked": put("rungs", 0, "broken", value=10_000),
+    "a flag that there is not": put("diagnostics", "flags", value=["sound"]),
+    "a flag that was lowered": put("diagnostics", "figures", "batch_dependent", value=0.5),
+    "a flag that answers raise": put("diagnostics", "flags", value=["constant-answer"]),
+    "a figure of the controls left out": gone("diagnostics", "figures", "withstood_huge_eps"),
+    "a lower share of one answer": put("diagnostics", "figures", "chance_accuracy", value=0.25),
     # Tried later.
     "a saturated curve": saturated,
     "a curve with one more round": longer,
@@ -226,7 +236,35 @@ def test_a_cell_is_submitted_once(referee: Referee) -> None:
     assert any("twice" in each for each in referee.objections(referee.written(facts)))
 
 
+def test_one_training_is_not_sold_as_two(referee: Referee) -> None:
+    facts = json.loads(referee.file.read_text())
+    again = json.loads(json.dumps(facts["records"][0])) | {"cell_id": "f" * 16}
+    again["defense"]["weights"]["seed"] += 1
+    facts["records"].append(again)
+    assert any("are of one training" in each for each in referee.objections(referee.written(facts)))
+
+
 def test_results_of_other_cells_are_refused(referee: Referee) -> None:
     facts = json.loads(referee.file.read_text())
     facts["outcomes"].append({**facts["outcomes"][0], "cell_id": "abc"})
     assert any("not submitted" in each for each in referee.objections(referee.written(facts)))
+
+
+def test_a_rung_of_a_published_row_breaks_as_many_as_no_longer_withstand() -> None:
+    board = ROOT / "leaderboard"
+    results = {each.cell_id: each for each in map(image_results.parse, lines(board, "outcomes"))}
+    splits = {split.digest: split for split in map(test_split.read, (board / "splits").glob("brainsim2*.json"))}
+    metrics = metrics_of(Registry())
+    for line in lines(board, "records"):
+        record = parse(line)
+        split, answers = splits[str(record.dataset.digest)], results[record.cell_id]
+        assert list(faults(record, answers, split, metrics)) == []
+        ran = [at for at, rung in enumerate(record.rungs) if not rung.reason]
+        facts = json.loads(line)
+        facts["rungs"][ran[1]]["broken"] += 1
+        told = list(faults(parse(json.dumps(facts)), answers, split, metrics))
+        assert any("fewer withstand than before" in each for each in told), told
+
+
+def lines(board: Path, kind: str) -> list[str]:
+    return content(board / kind / "leaderboard-brainsim2.jsonl").decode().splitlines()[:4]

@@ -231,6 +231,15 @@ def _refusals(submission: Submission, there: Mapping[str, Record]) -> Iterator[s
                 yield str(error)
     if strange := set(submission.outcomes) - {record.cell_id for record in submission.records}:
         yield f"outcomes of a cell that is not submitted: {sorted(strange)[0]}"
+    trained: dict[str, set[int]] = {}
+    for record in submission.records:
+        trained.setdefault(record.defense.weights.digest or "", set()).add(record.defense.weights.seed or 0)
+    for digest, seeds in trained.items():
+        if digest and len(seeds) > 1:
+            yield (
+                f"the weights {digest} are said to be of the training seeds {', '.join(map(str, sorted(seeds)))}: they "
+                "are of one training; hand in the cells of its seed, or train with others"
+            )
 
 
 def _undocumented(record: Record) -> Iterator[str]:
