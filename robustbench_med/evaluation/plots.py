@@ -13,6 +13,7 @@ from robustbench_med.plugins.references import format_eps
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.base import formatted
 from robustbench_med.records.summary import attack_of
+from robustbench_med.records.table import row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Bounds = tuple[float, float] | None
 #: Names of radii nearer to each other than this share of the axis are written aslant.
 CLOSE = 0.1
+#: Columns of the table of records that a name says where they differ: with another eps alone, cells are one line.
+APART = (
+    *("dataset", "dataset_params", "partition", "unseen", "client", "strategy", "strategy_params", "training"),
+    *("train_seed", "goal", "finding", "budget", "eot", "draws", "seed"),
+)
 
 
 def draw(kind: str, records: Sequence[Record], ax: Axes | None) -> Axes:
@@ -43,8 +49,16 @@ def draw(kind: str, records: Sequence[Record], ax: Axes | None) -> Axes:
     return ax
 
 
-def _named(record: Record) -> str:
-    return f"{formatted(record.defense)}, {attack_of(record)}, {record.threat.access}"
+def _named(records: Sequence[Record]) -> list[tuple[str, Record]]:
+    """Each record with its name: defense, attack and access, and whatever else is not the same in all of them."""
+    rows = [row(record) for record in records]
+    differing = [column for column in APART if len({str(each[column]) for each in rows}) > 1]
+    named = []
+    for record, each in zip(records, rows, strict=True):
+        more = [f"{column.replace('_', ' ')} {each[column]}" for column in differing if each[column] not in ("", None)]
+        parts = (formatted(record.defense), attack_of(record), record.threat.access, *more)
+        named.append((", ".join(parts), record))
+    return named
 
 
 def _error(value: float, bounds: Bounds) -> list[list[float]]:
@@ -56,9 +70,9 @@ def _error(value: float, bounds: Bounds) -> list[list[float]]:
 
 def _against_eps(records: Sequence[Record], ax: Axes) -> bool:
     lines: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
+    for name, record in _named(records):
         if record.metrics.get("robust_accuracy") is not None:
-            lines[_named(record), record.threat.norm].append(record)
+            lines[name, record.threat.norm].append(record)
     for (name, norm), group in lines.items():
         ordered = sorted(group, key=lambda record: record.threat.eps)
         eps = [record.threat.eps for record in ordered]
@@ -79,16 +93,16 @@ def _against_eps(records: Sequence[Record], ax: Axes) -> bool:
 
 
 def _per_client(records: Sequence[Record], ax: Axes) -> bool:
-    rows = [record for record in records if record.per_client]
-    clients = sorted({client for record in rows for client in record.per_client})
+    rows = [(name, record) for name, record in _named(records) if record.per_client]
+    clients = sorted({client for _, record in rows for client in record.per_client})
     width = 0.8 / max(1, len(rows))
-    for at, record in enumerate(rows):
+    for at, (name, record) in enumerate(rows):
         for place, client in enumerate(clients):
             value = record.per_client.get(client, {}).get("robust_accuracy")
             if value is None:
                 continue
             bounds = record.client_intervals.get(client, {}).get("robust_accuracy")
-            label = _named(record) if client == min(record.per_client) else None
+            label = name if client == min(record.per_client) else None
             x = place + (at - (len(rows) - 1) / 2) * width
             ax.bar(x, 100 * value, width, color=f"C{at % 10}", label=label, yerr=_error(value, bounds), capsize=3)
     ax.set_xticks(range(len(clients)), clients)
@@ -97,7 +111,7 @@ def _per_client(records: Sequence[Record], ax: Axes) -> bool:
 
 def _saturation(records: Sequence[Record], ax: Axes) -> bool:
     found = False
-    for record in records:
+    for name, record in _named(records):
         spent, points = 0.0, []
         for rung in record.rungs:
             points += [(spent + each.gradients, 100 * each.withstanding) for each in rung.rounds]
@@ -107,7 +121,7 @@ def _saturation(records: Sequence[Record], ax: Axes) -> bool:
             clean = record.metrics.get("clean_accuracy")
             first = [] if clean is None else [(0.0, 100 * clean)]
             gradients, left = zip(*first, *points, strict=True)
-            ax.step(gradients, left, where="post", label=_named(record))
+            ax.step(gradients, left, where="post", label=name)
     ax.set_xlabel("gradients per image")
     return found
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, Ten
 import robustbench_med as rbmed
 from robustbench_med.errors import BadParameter, DataError, ModelNote, RbmedWarning, StoreError, UsageError
 from robustbench_med.evaluation.results import Results
+from robustbench_med.records.record import Record
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +138,7 @@ def test_the_saturation_curve_adds_up_the_gradients_of_the_rungs() -> None:
 def test_skipped_cells_say_why_and_an_empty_list_has_the_columns() -> None:
     skipped = board.record(status="skipped", n=0, reason="<b>no such rung")
     assert "&lt;b&gt;no such rung" in Results([skipped])._repr_html_()
-    assert list(Results().to_frame())[:2] == ["dataset", "synthetic"]
+    assert list(Results().to_frame())[:3] == ["dataset", "dataset_params", "synthetic"]
     assert Results().where(attack="apgd") == []
 
 
@@ -242,3 +243,27 @@ def test_names_of_radii_stay_apart(eps: tuple[int, ...], aslant: bool) -> None:
     ]
     labels = Results(cells).plot("eps").get_xticklabels()
     assert {label.get_rotation() > 0 for label in labels} == {aslant}
+
+
+def test_cells_of_another_question_are_other_lines_with_names_of_their_own() -> None:
+    def cell(eps: float, name: str, seed: int) -> Record:
+        made = board.record(metrics={"robust_accuracy": 0.5})
+        weights = made.defense.weights.model_copy(update={"seed": seed})
+        return made.model_copy(
+            update={
+                "threat": made.threat.model_copy(update={"eps": eps}),
+                "dataset": made.dataset.model_copy(update={"name": name}),
+                "defense": made.defense.model_copy(update={"weights": weights}),
+            }
+        )
+
+    axes = Results([cell(eps, *of) for eps in (0.01, 0.02) for of in (("a", 0), ("a", 1), ("b", 0))]).plot("eps")
+    names = axes.get_legend_handles_labels()[1]
+    assert [name.partition(", dataset")[2] for name in names] == [
+        " a, train seed 0",
+        " a, train seed 1",
+        " b, train seed 0",
+    ]
+    one = Results([cell(eps, "a", 0) for eps in (0.01, 0.02)]).plot("eps")
+    (name,) = one.get_legend_handles_labels()[1]
+    assert "dataset" not in name
