@@ -16,8 +16,8 @@ def spent(entry: Entry) -> str:
     ran = [rung for rung in entry.rungs if rung.withstanding is not None]
     if entry.track != RANDOMIZED or not ran:
         return ""
-    rungs = [rung for record in cells(entry.records) for rung in record.attack.rungs]
-    draws = max([each.eot for each in rungs] or [record.eot or 1 for record in cells(entry.records)])
+    own = [rung.eot or 1 for record in cells(entry.records) for rung in record.attack.rungs]
+    draws = max(own or [record.eot or 1 for record in cells(entry.records)])
     gradients = max(rung.gradients for rung in ran)
     queries = max((rung.queries for rung in ran if not rung.gradients), default=0.0)
     told = (
