@@ -33,6 +33,7 @@ def rbmed(*args: object) -> str:
     return done.output.replace("\n", " ")
 
 
+@pytest.mark.long
 def test_all_folds_of_one_command_are_one_row(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RBMED_HOME", str(tmp_path / "home"))
     data = "imagefolder:size=32,folds=3,patient=P[0-9]"

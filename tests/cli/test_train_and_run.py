@@ -100,7 +100,7 @@ def test_json_prints_events_and_nothing_else(rbmed: Run) -> None:
 def test_a_report_replaces_the_table(rbmed: Run) -> None:
     done = run(rbmed, "--attack", "shift", "--access", "oblivious", "--report", "markdown")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("| dataset | synthetic | defense |")
+    assert done.stdout.startswith("| dataset | dataset_params | synthetic | defense |")
 
 
 def test_a_failed_cell_exits_1_and_names_itself(rbmed: Run) -> None:

@@ -49,6 +49,7 @@ def test_the_command_in_the_error_trains_exactly_what_is_missing(call: Any, monk
     assert "unseen: client-2 had no part in training" in done.output
 
 
+@pytest.mark.long
 def test_one_command_trains_compares_and_prints_what_differs(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     options = "--strategy own --strategy own:steps=5 --strategy pooled --train-seed 0 --train-seed 1 --train"

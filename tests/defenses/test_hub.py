@@ -84,6 +84,7 @@ def pushed(hub: LocalHub, measured: Path) -> str:
     return done.output.rpartition("@")[2].strip()
 
 
+@pytest.mark.long
 def test_what_is_pushed_gives_the_same_records_from_the_hub(hub: LocalHub, measured: Path, work: Path) -> None:
     commit = pushed(hub, measured)
     files = hub.repositories["lab/net"].commits[commit]

@@ -9,6 +9,7 @@ import pytest
 from helpers.folds import SAFE, answers, edited, only, system
 from helpers.records import ladder_record, plain
 
+from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.columns import BY_NAME
@@ -142,7 +143,7 @@ def test_words_of_maintainers_say_no_more_than_of_the_weakest_fold() -> None:
     assert not next(board.entries).ranked
 
 
-def test_attacks_on_different_folds_are_not_compared() -> None:
+def test_attacks_on_different_folds_are_refused() -> None:
     found, outcomes = [], {}
     for attack, gone in (("apgd", 0), ("pgd", 1)):
         for name in ("one", "two"):
@@ -160,4 +161,5 @@ def test_attacks_on_different_folds_are_not_compared() -> None:
                 )
                 found.append(made)
                 outcomes[cell] = replace(answers(record, own), cell_id=cell)
-    assert attack_boards(found, outcomes) == []
+    with pytest.raises(DataError, match="incomplete: of 3 folds, fold 0 was not measured"):
+        attack_boards(found, outcomes)

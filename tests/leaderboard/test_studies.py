@@ -101,7 +101,7 @@ def test_chosen_artefacts_stand_beside_those_of_chance() -> None:
 def test_of_several_searches_for_the_worst_artefacts_the_strongest_counts() -> None:
     records = [acquisition("a", "all", 20, 4, 0.5), acquisition("b", "all", 100, 4, 0.25)]
     records += [acquisition("c", "all", 0, 10, 0.75), acquisition("d", "all", 0, 84, 0.625)]
-    (row,) = acquisition_boards(records)[0].rows
+    (row,) = acquisition_boards(records, {})[0].rows
     assert [figure and figure.value for figure in (row.worst, row.search)] == [0.25, 0.625]
     assert row.tries == 84
 

@@ -31,6 +31,7 @@ print(json.dumps([len(found), heavy, unknown, other]))
 """
 
 
+@pytest.mark.long
 def test_every_first_party_component_has_the_parameters_of_its_source() -> None:
     count, heavy, unknown, other = json.loads(run([sys.executable, "-c", COMPARE]).stdout.splitlines()[-1])
     assert count > 90

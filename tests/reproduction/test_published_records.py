@@ -75,8 +75,8 @@ RUN = (
     *("attacks/attacks", "certified/brainsim"),
     *("corruptions/acquisition-brainsim", "corruptions/corruptions-brainsim"),
 )
-#: Those of diffusion purifiers only, on which the ladder takes minutes.
-LONG = ("leaderboard-brainsim2-purifiers",)
+#: Those of diffusion purifiers only, on which the ladder takes minutes, and one of more images than the others.
+MARKS = {"leaderboard-brainsim2-purifiers": [pytest.mark.slow], "leaderboard-brainsim2": [pytest.mark.long]}
 #: Files of which one can be run again as a whole only: results of its images are not published.
 WHOLE = ("measurements/federation-adversarial",)
 #: Images of the short rerun.
@@ -176,7 +176,7 @@ def test_what_cannot_be_run_again_says_why(verifier: Verifier, tmp_path: Path, f
     assert (seen, runs) == (EXPECTED[file], file in (*RUN, *WHOLE))
 
 
-@pytest.mark.parametrize("file", [pytest.param(file, marks=[pytest.mark.slow] if file in LONG else []) for file in RUN])
+@pytest.mark.parametrize("file", [pytest.param(file, marks=MARKS.get(file, [])) for file in RUN])
 def test_what_can_be_run_again_gives_the_published_answers(verifier: Verifier, tmp_path: Path, file: str) -> None:
     record, config = runnable(verifier, file, tmp_path)
     outcomes = {each.cell_id: each for each in read_outcomes(place(file, OUTCOMES))}

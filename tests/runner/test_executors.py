@@ -45,6 +45,7 @@ def test_ray_has_to_be_installed_and_chooses_gpus_itself(toys: Registry, monkeyp
         Runner(build({**BASE, "executor": "ray"}), toys)
 
 
+@pytest.mark.long
 def test_a_process_gives_the_same_records(toys: Registry, tmp_path: Path) -> None:
     run(toys, tmp_path / "a", access=["oblivious", "transfer", "full"])
     run(toys, tmp_path / "b", access=["oblivious", "transfer", "full"], executor="local:process=true")
@@ -90,6 +91,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, over: Callable[[], bool]) -> None:
     monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: 1e6 * over(), sleep=time.sleep))
 
 
+@pytest.mark.long
 def test_a_cell_that_hangs_is_stopped_and_the_other_cells_run(
     toys: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_cell_that_hangs_is_stopped_and_the_other_cells_run(
     assert len(list(kept.glob("*/0*"))) == 4
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_replaced_and_its_cell_run_again(toys: Registry, tmp_path: Path) -> None:
     dies = f"faulty:how=die,after=4,times=1,file={tmp_path / 'calls'}"
     records = run(toys, tmp_path / "out", attack=[dies, "shift"], executor="local:process=true", diagnostics="off")

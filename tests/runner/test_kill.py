@@ -17,6 +17,7 @@ def killed(count: int) -> str:
     return run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}).stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_that_is_killed_loses_one_chunk_at_most() -> None:
     assert "records and samples identical" in killed(2)

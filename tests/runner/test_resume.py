@@ -160,6 +160,7 @@ def test_failed_cells_are_tried_again(toys: Registry, tmp_path: Path) -> None:
     assert [record.status for record in run(toys, tmp_path / "out", attack=attack)] == ["ok"]
 
 
+@pytest.mark.long
 def test_two_runs_on_one_folder_share_the_cells(toys: Registry, tmp_path: Path) -> None:
     calls, seeds = tmp_path / "calls", [str(seed) for seed in range(6)]
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out"), "--json"]

@@ -50,7 +50,7 @@ def same(a: Path, b: Path) -> None:
     assert not (b / "partial").exists()
 
 
-@pytest.mark.parametrize("executor", ["local", "local:process=true"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("local:process=true", marks=pytest.mark.long)])
 def test_a_cell_in_shards_gives_the_record_of_a_whole_one(toys: Registry, tmp_path: Path, executor: str) -> None:
     options = {"access": ["oblivious", "transfer", "full"], "diagnostics": "full"}
     run(toys, tmp_path / "a", **options)

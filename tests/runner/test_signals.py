@@ -21,7 +21,10 @@ from robustbench_med.runner.executors import ray
 from robustbench_med.runner.executors.config import OnRay
 
 
-@pytest.mark.parametrize(("how", "code", "word"), [("interrupt", 130, "interrupted"), ("terminate", 143, "terminated")])
+@pytest.mark.parametrize(
+    ("how", "code", "word"),
+    [pytest.param("interrupt", 130, "interrupted", marks=pytest.mark.long), ("terminate", 143, "terminated")],
+)
 def test_ctrl_c_and_kill_keep_finished_chunks(how: str, code: int, word: str, toys: Registry, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     command = [*COMMAND, "--diagnostics", "off", "--out", str(tmp_path / "out")]
@@ -45,7 +48,7 @@ def runs(group: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.long), True])
 def test_kill_ends_a_run_in_several_processes(group: bool, toys: Registry, tmp_path: Path) -> None:
     """Of the run alone, or of all its processes, as a scheduler does."""
     calls, folder = tmp_path / "calls", tmp_path / "out"
@@ -62,6 +65,7 @@ def test_kill_ends_a_run_in_several_processes(group: bool, toys: Registry, tmp_p
         assert process.returncode == 143, err
         while runs(process.pid):  # the last of its processes may take a moment
             assert time.monotonic() < until
+            time.sleep(0.02)
     assert "Traceback" not in err
     assert re.match(r"terminated: (no cell is complete|1 cell is in .*); resume with: rbmed -p ", err.splitlines()[-1])
     whole = len(lines(folder)) if (folder / "records.jsonl").exists() else 0

@@ -82,6 +82,7 @@ def supernode(index: int) -> int | None:
     return None
 
 
+@pytest.mark.long
 def test_a_supernode_killed_in_a_round_is_replaced_and_the_weights_are_the_same(place, assert_ended):
     clients = load_dataset(DATA, partition=PARTITION).split("train").by_site()
     expected = train(clients, "inprocess")

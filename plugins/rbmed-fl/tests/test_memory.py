@@ -67,6 +67,7 @@ def test_a_hundred_clients_need_no_more_memory_than_ten(strategy):
     assert growth(strategy, 100) < 64  # 90 more models would be 1,400 MB; the allocator leaves gaps of some arrays
 
 
+@pytest.mark.long
 def test_thirty_clients_need_no_more_memory_than_ten():
     assert growth(f"fedavg:{SHORT}", 30, width=30_000) < 48  # 20 more models would be 160 MB
 

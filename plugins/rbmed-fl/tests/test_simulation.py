@@ -83,7 +83,10 @@ def federation(strategy: str, engine: str, **params):
     return load_component("strategy", f"{strategy}:{text},engine=[{engine}]")
 
 
-@pytest.mark.parametrize("strategy", ["fedmoe", pytest.param("fedavg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param("fedmoe", marks=pytest.mark.long), pytest.param("fedavg", marks=pytest.mark.slow)],
+)
 def test_simulation_gives_the_same_bits_and_leaves_nothing(strategy, mixture, hospitals, alone, capfd):
     job, environment = TrainJob(seed=1), dict(os.environ)
     expected = federation(strategy, "inprocess").train(mixture, hospitals, job)

@@ -224,6 +224,7 @@ def test_plus_abstains_by_default() -> None:
         assert set(parts(text)) == {"model", "strategy", "detector"}
 
 
+@pytest.mark.long
 def test_plus_abstains_where_confidence_is_lowest() -> None:
     deployment = rbmed.load_defense("medfedpure-plus:fpr=0.25", device="cpu")
     split = rbmed.load_dataset("brainsim").split("calibration").by_site()["hospital-1"]

@@ -28,6 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_part_runs_from_training_to_records(trained: Path, tmp_path: Path) -> None:
     for weights, defense in ((trained / "medfedpure", QUICK), (trained / "undefended", PLAIN)):
         records = rbmed.evaluate(
@@ -87,6 +88,7 @@ def test_a_purified_reference_without_purifier_fails_clearly(trained: Path) -> N
         rbmed.load_defense(name, TINY, weights=trained / "medfedpure").pipeline("hospital-1")
 
 
+@pytest.mark.long
 def test_shipped_weights_fit_the_embedded_data_and_answer(tmp_path: Path) -> None:
     for name in ("medfedpure", "undefended", "medfedpure-plus"):
         (record,) = rbmed.evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from diffusers import DDPMScheduler
 
@@ -33,6 +34,7 @@ DDIMPurifier().build(1, 64)
 """
 
 
+@pytest.mark.long
 def test_diffusers_is_loaded_when_a_network_is_built_and_only_what_it_needs():
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
