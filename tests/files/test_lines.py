@@ -133,7 +133,7 @@ def test_the_same_lines_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
 
 def test_committed_files_are_compressed_whole() -> None:
     files = sorted((ROOT / "leaderboard").glob("**/*.jsonl.gz"))
-    assert {path.parts[-3] for path in files} == {"archive", "measurements", "corruptions", "attacks"}
+    assert {path.parts[-3] for path in files} == {"leaderboard", "archive", "measurements", "corruptions", "attacks"}
     for path in files:
         assert path.read_bytes()[3:8] == b"\0" * 5, f"{path} holds a name or a time"
         assert lines.content(path).endswith(b"\n")
