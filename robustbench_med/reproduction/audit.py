@@ -64,7 +64,7 @@ def faults(
         yield from roc_faults(record, outcome)
         if record.certified is not None:
             yield from certificate_faults(record, record.certified, outcome)
-        yield from flag_faults(record, outcome_with(outcome, split, 0))
+        yield from flag_faults(record, outcome_with(outcome, split, 0), older)
     yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
