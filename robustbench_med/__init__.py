@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from robustbench_med.api import load_dataset as load_dataset
     from robustbench_med.api import load_defense as load_defense
     from robustbench_med.api import train_defense as train_defense
-    from robustbench_med.datasets.own import OwnData as OwnData
-    from robustbench_med.datasets.own import held_data as held_data
-    from robustbench_med.datasets.own import own_data as own_data
-    from robustbench_med.defenses.held import held as held
+    from robustbench_med.datasets.from_python import OwnData as OwnData
+    from robustbench_med.datasets.from_python import held_data as held_data
+    from robustbench_med.datasets.from_python import own_data as own_data
+    from robustbench_med.defenses.from_python import held as held
     from robustbench_med.evaluation.results import Results as Results
     from robustbench_med.evaluation.results import read_results as read_results
     from robustbench_med.files.escaping import escape_markdown as escape_markdown
@@ -109,8 +109,8 @@ _LAZY = {
     "robustbench_med.interfaces.threat": "Budget ThreatModel",
     "robustbench_med.interfaces.training": "Classifier Federated Learner Model Strategy TrainJob",
     "robustbench_med.plugins.components": "read_choice",
-    "robustbench_med.datasets.own": "OwnData held_data own_data",
-    "robustbench_med.defenses.held": "held",
+    "robustbench_med.datasets.from_python": "OwnData held_data own_data",
+    "robustbench_med.defenses.from_python": "held",
     "robustbench_med.plugins.references": "PartRef format_eps format_ref fraction parse without_shared_params",
     "robustbench_med.plugins.specs": (
         "INTERFACE AttackSpec DatasetSpec DefenseSpec DetectorSpec MetricSpec ModelSpec PurifierSpec ReportSpec Spec "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from robustbench_med.datasets import own
+from robustbench_med.datasets import from_python
 from robustbench_med.datasets.loading import open_dataset, with_partition
 from robustbench_med.defenses.deployment import Deployment
-from robustbench_med.defenses.held import named
+from robustbench_med.defenses.from_python import named
 from robustbench_med.defenses.hub import local
 from robustbench_med.defenses.reference import TrainedRef
 from robustbench_med.defenses.weights import artifact_folder
@@ -66,10 +66,10 @@ def evaluate(
     Raises:
         UsageError: a name, a value or a combination of them is not valid; nothing has been written then.
     """
-    data = own.named(options.get("dataset"))
+    data = from_python.named(options.get("dataset"))
     given: dict[str, Any] = {
         **{name: "" if value is None and name in OPTIONAL else value for name, value in options.items()},
-        "model": named(options.get("model"), plain=own.is_own(data)),
+        "model": named(options.get("model"), plain=from_python.is_own(data)),
         "dataset": data,
     }
     shown = progress if progress is not None else notebook.progress()

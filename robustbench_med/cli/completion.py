@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from robustbench_med.plugins import outline
+from robustbench_med.plugins import source_parameters
 from robustbench_med.plugins.registry import HOOKS, Registry
 
 Complete = Callable[[click.Context, str], list[str]]
@@ -57,7 +57,7 @@ def _reference(registry: Registry, kind: str, incomplete: str) -> Iterator[str]:
         return
     done, comma, last = rest.rpartition(",")
     before = f"{name}:{done}{comma}"
-    fields = (outline.params_of(registry.find(kind, name)) or registry.load(kind, name).Params).model_fields
+    fields = (source_parameters.params_of(registry.find(kind, name)) or registry.load(kind, name).Params).model_fields
     key, equals, value = last.partition("=")
     if not equals:
         given = {item.partition("=")[0] for item in done.split(",")}

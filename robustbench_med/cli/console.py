@@ -17,7 +17,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from robustbench_med.cli.fitting import FittingTable
+from robustbench_med.cli.narrow_tables import FittingTable
 from robustbench_med.files import escaping
 from robustbench_med.interfaces.plural import plural
 

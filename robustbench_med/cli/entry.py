@@ -10,9 +10,9 @@ from robustbench_med.cli import interrupts
 def main() -> None:
     """Run the command line."""
     interrupts.end_at_once()  # before anything that takes time is imported
-    from robustbench_med.cli import streams, waiting
+    from robustbench_med.cli import loading_line, streams
 
-    streams.prepare(waiting.begin())
+    streams.prepare(loading_line.begin())
     from robustbench_med.cli.main import main as run
 
     try:

@@ -16,7 +16,7 @@ from robustbench_med.errors import StoreError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from robustbench_med.cli.waiting import Waiting
+    from robustbench_med.cli.loading_line import Waiting
 
 
 class _Raw(io.FileIO):

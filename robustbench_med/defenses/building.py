@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.defenses.artifact import load_state, part_of, personal
-from robustbench_med.defenses.conduct import checked_logits
 from robustbench_med.defenses.findings import Around
+from robustbench_med.defenses.interface_checks import checked_logits
 from robustbench_med.defenses.resolved import ResolvedDefense, fits, leaves
 from robustbench_med.errors import BadParameter, HarnessError, UsageError, WeightsError
 from robustbench_med.interfaces.dataset import DataCard

@@ -14,10 +14,10 @@ from robustbench_med.datasets.finding import asked as asked_about
 from robustbench_med.datasets.finding import finding_number
 from robustbench_med.defenses.artifact import Artifact
 from robustbench_med.defenses.building import PartBuilder
-from robustbench_med.defenses.conduct import IN_PLACE, altered
 from robustbench_med.defenses.findings import OneFinding, Shifted, calibrated_thresholds
 from robustbench_med.defenses.gate_revision import GATE_REVISION
 from robustbench_med.defenses.gates import alike, fix_gate, lowered, read_gates, too_few, write_gates
+from robustbench_med.defenses.interface_checks import IN_PLACE, altered
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import ResolvedDefense, key_of
 from robustbench_med.errors import HarnessError, UsageError

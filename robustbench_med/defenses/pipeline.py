@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.defenses.conduct import Conduct, checked_logits
+from robustbench_med.defenses.interface_checks import Conduct, checked_logits
 from robustbench_med.errors import HarnessError
 from robustbench_med.interfaces.defense import Detector, Purifier, System
 from robustbench_med.interfaces.plural import plural

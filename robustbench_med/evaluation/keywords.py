@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from robustbench_med.datasets.own import OwnData
+from robustbench_med.datasets.from_python import OwnData
 from robustbench_med.grid.options import Ref
 from robustbench_med.interfaces.threat import Goal, ThreatModel
 from robustbench_med.plugins.specs import Norm

@@ -21,7 +21,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_med.errors import StoreError, StoreWarning, shortened
-from robustbench_med.files import lines
+from robustbench_med.files import jsonl
 from robustbench_med.files.atomic import replacing, store_errors, sync_folder
 
 T = TypeVar("T")
@@ -88,11 +88,11 @@ def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Invalid
         OSError: the file cannot be read.
     """
     path = path.absolute()
-    with lines.opened(path) as file:
+    with jsonl.opened(path) as file:
         good, bad = _sorted(file, parse)
     if bad and _lock(path).is_file():
         # The last line may be one that is being written right now.
-        with suppress(StoreError), _locked(path), lines.opened(path) as file:
+        with suppress(StoreError), _locked(path), jsonl.opened(path) as file:
             good, bad = _sorted(file, parse)
     return good, bad
 

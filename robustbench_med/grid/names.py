@@ -18,7 +18,7 @@ from robustbench_med.grid.ladder import preset
 from robustbench_med.grid.options import Ref, listed, reference
 from robustbench_med.grid.requests import attack_label, requests_of, trained_axes
 from robustbench_med.interfaces.threat import one_label, unknown_access
-from robustbench_med.plugins import outline
+from robustbench_med.plugins import source_parameters
 from robustbench_med.plugins.components import validate_params
 from robustbench_med.plugins.references import FIRST, PartRef, format_ref, parse
 from robustbench_med.plugins.registry import Registry
@@ -78,9 +78,9 @@ def check_names(config: RunConfig, registry: Registry) -> None:
 def check_partition(ref: PartRef | str) -> None:
     """Check a partition of patients over clients; raises `BadParameter`."""
     ref = parse(ref) if isinstance(ref, str) else ref
-    scheme = outline.definition("robustbench_med.datasets.partition:scheme")
+    scheme = source_parameters.definition("robustbench_med.datasets.partition:scheme")
     if scheme is not None:
-        with outline.usage_errors_only():
+        with source_parameters.usage_errors_only():
             scheme(ref)
 
 
@@ -90,7 +90,7 @@ def _check_findings(config: RunConfig, registry: Registry) -> None:
         for each in config.dataset:
             ref = reference(each, "dataset")
             entry = registry.find("dataset", ref.name)
-            task = getattr(outline.params_of(entry), "model_fields", {}).get("task")
+            task = getattr(source_parameters.params_of(entry), "model_fields", {}).get("task")
             single = task is not None and ref.params.get("task", task.default) != "multi-label"
             if single or (isinstance(entry.spec, DatasetSpec) and not entry.spec.findings):
                 raise one_label(finding, entry.spec.name)
@@ -103,13 +103,13 @@ def _check_strategy_option(registry: Registry, named: Iterable[Ref], key: str, v
     known: dict[str, Any] = {}
     for ref in refs or [PartRef(each.qualified, {}) for each in registry.entries("strategy")]:
         entry = registry.find("strategy", ref.name)
-        model = outline.params_of(entry, known)
+        model = source_parameters.params_of(entry, known)
         if model is None:
             return  # only importing it would tell
         if key not in model.model_fields:
             continue
         try:
-            with outline.usage_errors_only():
+            with source_parameters.usage_errors_only():
                 validate_params(str(entry) if refs else f"--{key}", model, {**ref.params, key: value})
             return
         except UsageError as error:
@@ -165,10 +165,10 @@ def check_component(registry: Registry, kind: str, ref: PartRef | str) -> None:
     entry = registry.find(kind, ref.name)
     if entry.spec.names and isinstance(name := ref.params.get(FIRST), str):
         check_mentioned(entry.spec.names, name, f"{kind}/{entry.spec.name}")
-    model = outline.params_of(entry)
+    model = source_parameters.params_of(entry)
     if model is None:
         return
-    with outline.usage_errors_only():
+    with source_parameters.usage_errors_only():
         params = validate_params(str(entry), model, ref.params)
         for name in params.model_fields_set & NAMES.keys() if kind in ("defense", "purifier") else ():
             for each in _listed(getattr(params, name)):

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.files import lines
+from robustbench_med.files import jsonl
 from robustbench_med.leaderboard.sources.consistency import outcome_of
 from robustbench_med.leaderboard.sources.folder import SPLITS
-from robustbench_med.leaderboard.sources.forms import form_faults
 from robustbench_med.leaderboard.sources.image_results import ImageResults, differences, dumped
 from robustbench_med.leaderboard.sources.reading import is_there
+from robustbench_med.leaderboard.sources.record_form import form_faults
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
 from robustbench_med.leaderboard.sources.studies import LARGE, STUDIES, checked_kind
 from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_data, completed, read_all
@@ -48,9 +48,9 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
     for folder in (root / RECORDS, root / OUTCOMES):
         if folder.is_symlink():  # a link of a stranger would choose where we write
             raise DataError(f"{folder} is a symbolic link; the leaderboard is written to real folders only")
-    there = {path: read_records(path) for path in lines.files_of(root / RECORDS)}
+    there = {path: read_records(path) for path in jsonl.files_of(root / RECORDS)}
     place = {record.cell_id: (path, record) for path, records in there.items() for record in records}
-    known = read_outcomes(lines.files_of(root / OUTCOMES))
+    known = read_outcomes(jsonl.files_of(root / OUTCOMES))
     splits = read_all((root.parent if root.resolve().name in UNRANKED else root) / SPLITS)
     chosen = None if name is None else _file(root, RECORDS, name)
     new: list[Record] = []
@@ -71,7 +71,7 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         if (outcome := _outcome(record, out, splits)) is not None:
             _checked_same(known.get(record.cell_id), outcome, splits.get(record.dataset.digest or ""), out)
             if record.cell_id not in known:
-                outcomes.setdefault(lines.name_of(path), []).append(outcome)
+                outcomes.setdefault(jsonl.name_of(path), []).append(outcome)
         elif record.status == "ok" and before is None and root.resolve().name not in UNRANKED:
             raise DataError(
                 f"cell {record.cell_id} of {out} has no per-image results ({SAMPLES}/{record.cell_id}.parquet), from "
@@ -83,7 +83,7 @@ def add(root: Path, out: Path, name: str | None = None) -> tuple[int, int]:
         drafts[chosen] = [*map(dumped_record, new)]
     made = {path: _content(path) + "".join(f"{line}\n" for line in kept).encode() for path, kept in drafts.items()}
     for path, data in made.items():
-        lines.write(path, data)
+        jsonl.write(path, data)
     return len(new), sum(map(len, outcomes.values()))
 
 
@@ -117,7 +117,7 @@ def _checked_same(before: ImageResults | None, now: ImageResults, split: TestSpl
 def _content(path: Path) -> bytes:
     """What a file says that is added to, with its last line ended; nothing where there is none."""
     try:
-        found = lines.content(path) if is_there(path, "lines") else b""
+        found = jsonl.content(path) if is_there(path, "lines") else b""
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     return found if not found or found.endswith(b"\n") else found + b"\n"
@@ -125,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 def _file(root: Path, folder: str, name: str) -> Path:
     """The file of this name, there or new."""
-    return lines.file_of(root / folder, name, compressed=root.resolve().name in LARGE)
+    return jsonl.file_of(root / folder, name, compressed=root.resolve().name in LARGE)
 
 
 def _faults(record: Record) -> Iterator[str]:

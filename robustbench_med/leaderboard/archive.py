@@ -7,7 +7,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from robustbench_med.errors import DataError
-from robustbench_med.files import lines
+from robustbench_med.files import jsonl
 from robustbench_med.leaderboard.ranking.eligibility import earlier
 from robustbench_med.leaderboard.sources.folder import Sources
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS
@@ -40,20 +40,20 @@ def archive(root: Path, cells: Container[str]) -> int:
 
 def _move(root: Path, folder: str, cells: Container[str]) -> int:
     count = 0
-    for path in lines.files_of(root / folder):
-        every = [line for line in lines.content(path).split(b"\n") if line.strip()]
+    for path in jsonl.files_of(root / folder):
+        every = [line for line in jsonl.content(path).split(b"\n") if line.strip()]
         gone = [line for line in every if json.loads(line)["cell_id"] in cells]
         if not gone:
             continue
-        target = lines.file_of(root / ARCHIVE / folder, lines.name_of(path), compressed=True)
+        target = jsonl.file_of(root / ARCHIVE / folder, jsonl.name_of(path), compressed=True)
         try:
-            there = lines.content(target) if target.is_file() else b""
+            there = jsonl.content(target) if target.is_file() else b""
         except OSError as error:
             raise DataError(f"cannot read {target}: {error.strerror or error}") from None
         known = set(there.split(b"\n"))
-        lines.write(target, there + b"".join(line + b"\n" for line in gone if line not in known))
+        jsonl.write(target, there + b"".join(line + b"\n" for line in gone if line not in known))
         if left := [line for line in every if line not in gone]:
-            lines.write(path, b"".join(line + b"\n" for line in left))
+            jsonl.write(path, b"".join(line + b"\n" for line in left))
         else:
             path.unlink()
         count += len(gone)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from robustbench_med.files.atomic import new_folder, store_errors, write_text
-from robustbench_med.leaderboard import cores
+from robustbench_med.leaderboard import parallel
 from robustbench_med.leaderboard.render.data_formats import to_csv, to_json
 from robustbench_med.leaderboard.render.latex import to_tex
 from robustbench_med.leaderboard.render.markdown import to_markdown
@@ -40,7 +40,7 @@ def rendered(sources: Sources, pictures: Path | None = None) -> dict[str, str]:
             **{f"studies/{study.id}.csv": partial(of_study, study) for study in beside},
         }
         work = list(made.values())
-        return dict(zip(made, cores.done(lambda at: work[at](), len(work)), strict=True))
+        return dict(zip(made, parallel.done(lambda at: work[at](), len(work)), strict=True))
 
 
 def write(root: Path, files: dict[str, str]) -> list[str]:

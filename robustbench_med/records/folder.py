@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from robustbench_med.errors import BadParameter, DataError
-from robustbench_med.files import journal, lines
+from robustbench_med.files import journal, jsonl
 from robustbench_med.files.atomic import check_writable, new_folder
 from robustbench_med.records.compare import changed
 from robustbench_med.records.record import Record, dumped, split
@@ -34,7 +34,7 @@ def samples_of(path: Path) -> Path:
 def is_large(path: Path) -> bool:
     """Whether there are so many records that only what a table shows should be kept of them."""
     file = records_file(path)
-    return file.is_file() and lines.size_of(file) > LARGE
+    return file.is_file() and jsonl.size_of(file) > LARGE
 
 
 def open_results(path: Path, keep: Callable[[Record], Record] = lambda record: record) -> list[Record]:

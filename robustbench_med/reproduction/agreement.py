@@ -10,8 +10,8 @@ import torch
 from robustbench_med.errors import DataError
 from robustbench_med.files.provenance import provenance
 from robustbench_med.interfaces.plural import plural
+from robustbench_med.leaderboard.sources.compact_labels import text_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults, differences
-from robustbench_med.leaderboard.sources.letters import text_of
 from robustbench_med.leaderboard.sources.samples import from_samples
 from robustbench_med.records import compare
 from robustbench_med.records.record import Record

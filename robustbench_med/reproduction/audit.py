@@ -21,9 +21,9 @@ from robustbench_med.interfaces.metric import Metric
 from robustbench_med.interfaces.plural import plural
 from robustbench_med.interfaces.rate import Rate, wilson
 from robustbench_med.interfaces.results import Outcome, Predictions, RungResult
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED, classes_of, text_of
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import ABSTAINED, classes_of, text_of
 from robustbench_med.leaderboard.sources.test_split import TestSplit
 from robustbench_med.plugins.components import create
 from robustbench_med.plugins.references import PartRef

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robustbench_med.interfaces.plural import plural
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.records.record import Record
 from robustbench_med.records.sections.certified import CertifiedSection
 

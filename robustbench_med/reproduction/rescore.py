@@ -17,9 +17,9 @@ from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.threat import ThreatModel
 from robustbench_med.leaderboard.entry import Paper
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.records.record import Record
 from robustbench_med.reproduction.verify import Verifier
 

@@ -39,7 +39,7 @@ from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import find_device
 from robustbench_med.runtime.speed import set_float32
 from robustbench_med.training.loader import Loader
-from robustbench_med.training.ready import ready_seed
+from robustbench_med.training.untrained import ready_seed
 
 #: identical: the whole record but times and provenance, and every image where results of images are kept; within: other
 #: hardware or libraries are named, what was requested is the same, and every share is within sampling error; digest:

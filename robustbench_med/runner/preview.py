@@ -28,7 +28,7 @@ from robustbench_med.runner.cost import Cost, CostInput, Costs, untrained
 from robustbench_med.runner.runner import Runner
 from robustbench_med.runtime.batching import chunk_size
 from robustbench_med.training.estimate import UntrainedPart, missing
-from robustbench_med.training.ready import ready_seed
+from robustbench_med.training.untrained import ready_seed
 
 #: ``train``: it will run once its weights are trained; ``refused``: it has none and none are to be trained.
 State = Literal["done", "run", "train", "skip", "refused"]

@@ -17,7 +17,7 @@ from robustbench_med.interfaces.dataset import Dataset, Split
 from robustbench_med.interfaces.defense import Purifier, System
 from robustbench_med.interfaces.training import Learner, Strategy, TrainJob
 from robustbench_med.training.loader import Loader
-from robustbench_med.training.ready import ready_seed, untrained
+from robustbench_med.training.untrained import ready_seed, untrained
 
 #: Images of each client in a trial on the CPU; on other devices a whole batch.
 FEW = 8

@@ -21,8 +21,8 @@ from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.interfaces.training import TrainJob
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.progress import Progress, Silent
-from robustbench_med.training.ready import ready_seed
 from robustbench_med.training.train import train
+from robustbench_med.training.untrained import ready_seed
 
 Kept = TypeVar("Kept")
 #: Number of cached data sets and trained defenses, so that memory does not grow with the grid.

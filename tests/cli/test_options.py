@@ -15,7 +15,7 @@ from helpers.command import invoke
 from torch import nn
 
 from robustbench_med.api import load_defense
-from robustbench_med.datasets.own import OwnData
+from robustbench_med.datasets.from_python import OwnData
 from robustbench_med.evaluation.keywords import Pair, RunOptions, TrainingOptions
 from robustbench_med.grid import options as groups
 from robustbench_med.grid.config import OPTIONS, RunConfig, build

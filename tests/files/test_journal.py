@@ -18,7 +18,7 @@ from helpers.records import many, record
 
 from robustbench_med.errors import BadConfig, DataError, StoreError, StoreWarning
 from robustbench_med.files import journal
-from robustbench_med.files.lines import content, is_lines
+from robustbench_med.files.jsonl import content, is_lines
 from robustbench_med.records.folder import open_results
 from robustbench_med.records.migration import SCHEMA, migrated
 from robustbench_med.records.record import Record, append, dumped, latest, parse, read

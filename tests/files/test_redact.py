@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_med.files.redact import command_line, portable, redacted
-from robustbench_med.leaderboard.sources.forms import is_own_command
+from robustbench_med.leaderboard.sources.record_form import is_own_command
 
 NAMES = st.text("abcdefgh0123_-", min_size=1, max_size=8)
 

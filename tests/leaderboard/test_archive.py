@@ -9,7 +9,7 @@ from helpers.command import invoke
 from helpers.leaderboard import folder
 from helpers.records import ladder_record, outcome
 
-from robustbench_med.files.lines import content, write
+from robustbench_med.files.jsonl import content, write
 from robustbench_med.grid.ladder import REVISION
 from robustbench_med.leaderboard.archive import earlier_ladders
 from robustbench_med.leaderboard.entry import Paper

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from robustbench_med.cli.main import app
 from robustbench_med.errors import DataError
-from robustbench_med.files.lines import write
+from robustbench_med.files.jsonl import write
 from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
-from robustbench_med.leaderboard.render.studies.again import again, cells
+from robustbench_med.leaderboard.render.studies.rerun import again, cells
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import dumped as dumped_outcome
 from robustbench_med.records.record import Record, dumped

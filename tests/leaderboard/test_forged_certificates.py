@@ -16,9 +16,9 @@ from helpers.paths import ROOT
 from robustbench_med.certification.bounds import largest_radius, lower_bound, radius
 from robustbench_med.errors import DataError
 from robustbench_med.leaderboard.add import add
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
-from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.test_split import read_all
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.contradictions import contradictions

@@ -22,7 +22,7 @@ from helpers.forgery import (
 from helpers.paths import ROOT
 
 from robustbench_med.errors import UsageError
-from robustbench_med.files.lines import content
+from robustbench_med.files.jsonl import content
 from robustbench_med.leaderboard.sources import image_results, test_split
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.record import parse

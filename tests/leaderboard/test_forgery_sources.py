@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.render.page.gallery import find
 from robustbench_med.leaderboard.sources import test_split
 from robustbench_med.leaderboard.sources.claims import read_claims
 from robustbench_med.leaderboard.sources.folder import read_sources
-from robustbench_med.leaderboard.sources.forms import form_faults, is_own_command
+from robustbench_med.leaderboard.sources.record_form import form_faults, is_own_command
 from robustbench_med.leaderboard.sources.test_split import TestSplit, named
 from robustbench_med.records.record import parse
 

@@ -17,7 +17,7 @@ from helpers.records import ladder_record
 from helpers.studies import acquisition, certified, compared, corruption, measured
 
 from robustbench_med.errors import DataError
-from robustbench_med.files.lines import content, file_of, files_of
+from robustbench_med.files.jsonl import content, file_of, files_of
 from robustbench_med.leaderboard.add import add
 from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.folder import read_sources
@@ -28,7 +28,7 @@ from robustbench_med.leaderboard.sources.test_split import read_all
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.records.contradictions import contradictions
 from robustbench_med.records.record import Record, append, parse
-from robustbench_med.reproduction.referee import objections
+from robustbench_med.reproduction.plausibility import objections
 
 Facts = dict[str, Any]
 Edit = Callable[[Facts], None]

@@ -23,7 +23,7 @@ from safetensors.torch import save
 
 from robustbench_med.cli.commands.submit import judged
 from robustbench_med.errors import BadConfig, DataError
-from robustbench_med.files.lines import content, file_of
+from robustbench_med.files.jsonl import content, file_of
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.sources import evidence, image_results, submission, test_split, verified
 from robustbench_med.leaderboard.sources.claims import Publications

@@ -20,8 +20,8 @@ from robustbench_med.evaluation.keywords import TrainingOptions
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.page import curves, overview
-from robustbench_med.leaderboard.render.page.people import People
 from robustbench_med.leaderboard.render.page.rerun import TRAINING, commands, snippet
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.names import (
     Named,

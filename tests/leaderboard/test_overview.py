@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.boards import ordered
 from robustbench_med.leaderboard.render.page import curves, overview, scatter
 from robustbench_med.leaderboard.render.page.certificates import certificates
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.render.page.saturation import saturation
 from robustbench_med.leaderboard.render.page.site import pages
 from robustbench_med.leaderboard.sources.claims import read_claims

@@ -20,9 +20,9 @@ from robustbench_med.leaderboard.ranking.acquisition import acquisition_boards
 from robustbench_med.leaderboard.ranking.certified import certified_boards
 from robustbench_med.leaderboard.ranking.corruptions import corruption_boards
 from robustbench_med.leaderboard.render.page.certificates import round_ticks
-from robustbench_med.leaderboard.render.page.people import People
-from robustbench_med.leaderboard.render.studies.again import again, measured_with
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.render.studies.all import studies, to_csv, to_markdown
+from robustbench_med.leaderboard.render.studies.rerun import again, measured_with
 from robustbench_med.leaderboard.sources.folder import read_sources
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
 from robustbench_med.leaderboard.sources.names import Named

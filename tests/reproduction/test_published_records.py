@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 
 from robustbench_med.defenses.weights import with_digest
 from robustbench_med.errors import UsageError
-from robustbench_med.files.lines import file_of, files_of, name_of
+from robustbench_med.files.jsonl import file_of, files_of, name_of
 from robustbench_med.grid.cell import Cell
 from robustbench_med.grid.config import RunConfig, build
 from robustbench_med.leaderboard.sources.image_results import read as read_outcomes
@@ -28,7 +28,7 @@ from robustbench_med.reproduction.agreement import elsewhere
 from robustbench_med.reproduction.description import variant
 from robustbench_med.reproduction.verify import Verifier, planned, threads
 from robustbench_med.runner.runner import Runner
-from robustbench_med.training.ready import ready_seed
+from robustbench_med.training.untrained import ready_seed
 
 FOLDER, MEASUREMENTS = ROOT / "leaderboard", "measurements"
 #: Folders of records that no board is made of.

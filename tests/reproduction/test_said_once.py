@@ -10,7 +10,7 @@ from helpers.paths import ROOT
 from robustbench_med.cli.commands.published_records import opened
 from robustbench_med.cli.commands.verify import show_finding
 from robustbench_med.plugins.registry import Registry
-from robustbench_med.reproduction import referee
+from robustbench_med.reproduction import plausibility
 from robustbench_med.reproduction.verify import Finding
 
 LGG = ROOT / "leaderboard" / "records" / "plus-lgg.jsonl"
@@ -25,20 +25,20 @@ def _without_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_cells_without_images_are_one_line_of_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     submission = opened(LGG)
     count = len(submission.records)
-    assert count > referee.NAMED
+    assert count > plausibility.NAMED
     looked: list[object] = []
-    real = referee.opened
+    real = plausibility.opened
 
     def counting(*args: object) -> object:
         looked.append(args)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(referee, "opened", counting)
-    lines = list(referee.objections(submission, {}, Registry()))
+    monkeypatch.setattr(plausibility, "opened", counting)
+    lines = list(plausibility.objections(submission, {}, Registry()))
     (line,) = [each for each in lines if "not known here" in each]
-    first = ", ".join(record.cell_id for record in submission.records[: referee.NAMED])
+    first = ", ".join(record.cell_id for record in submission.records[: plausibility.NAMED])
     assert line.startswith(
-        f"each of {count} cells ({first} and {count - referee.NAMED} more): its images are not known"
+        f"each of {count} cells ({first} and {count - plausibility.NAMED} more): its images are not known"
     )
     assert "give --data-root FOLDER" in line
     assert len(looked) == len({record.dataset.digest for record in submission.records})

@@ -27,7 +27,7 @@ class AutoAttack(rbmed.Attack):
     APGD-CE, targeted APGD-DLR, FAB-T, Square, against at most 9 of the K - 1 wrong classes; with K >= 10 in Linf
     and L2 this is the published standard version. Version ``early``: where the target model shows the deployed
     decision, a run ends early for an image that it would not break at twice its latest pace, see
-    `rbmed_attacks.reach`. On random models: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average the gradient
+    `rbmed_attacks.giving_up`. On random models: APGD-CE and APGD-DLR (K = 2: APGD-margin), which average the gradient
     over the noise draws. `variant` names what runs. Reference: Croce & Hein, "Reliable evaluation of adversarial
     robustness with an ensemble of diverse parameter-free attacks", ICML 2020, arXiv:2003.01690.
 

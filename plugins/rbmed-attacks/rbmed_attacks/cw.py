@@ -10,11 +10,11 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
+from rbmed_attacks.giving_up import PerImage, may_leave
 from rbmed_attacks.gradients import differences, differentiate
 from rbmed_attacks.losses import targeted_margin
 from rbmed_attacks.nearest import Nearest, nearest_plane
 from rbmed_attacks.norms import per_image
-from rbmed_attacks.reach import PerImage, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 #: Pixels of exactly 0 and 1 lie at infinity; they begin this close to it, as in the authors' code.

@@ -9,11 +9,11 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
+from rbmed_attacks.giving_up import PerImage, Reach, looks, may_leave
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.gradients import differences
 from rbmed_attacks.nearest import Nearest, nearest_plane
 from rbmed_attacks.norms import length, to_plane
-from rbmed_attacks.reach import PerImage, Reach, looks, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel
 
 

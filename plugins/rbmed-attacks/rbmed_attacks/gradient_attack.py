@@ -15,10 +15,10 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
+from rbmed_attacks.giving_up import PerImage, Reach, lags, looks, may_leave
 from rbmed_attacks.gradients import differentiate, forward
 from rbmed_attacks.losses import Objective, level, untargeted
 from rbmed_attacks.norms import per_image, project
-from rbmed_attacks.reach import PerImage, Reach, lags, looks, may_leave
 from robustbench_med import Budget, Stream, TargetModel, ThreatModel, margin
 
 
@@ -43,7 +43,7 @@ class GradientAttack(rbmed.Attack):
         targets: wrong classes attacked in turn, most likely first; 0 for an untargeted loss.
         finish: broken images stay in the batch until their run ends.
         early: where broken images leave the batch, so do those that will not be broken in this run, see
-            `rbmed_attacks.reach`.
+            `rbmed_attacks.giving_up`.
         warm: the first run begins at the worst images that earlier attacks have found, where there are any.
         keep_last: of a target model that draws noise the last iterate is returned: the highest loss there was may have
             been the draws of a lucky moment.

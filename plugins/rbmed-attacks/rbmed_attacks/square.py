@@ -13,9 +13,9 @@ from torch import Tensor
 
 import robustbench_med as rbmed
 from rbmed_attacks.budget import fit, look, too_small
+from rbmed_attacks.giving_up import Reach, looks, may_leave
 from rbmed_attacks.gradient_attack import choose
 from rbmed_attacks.norms import length, project, unit
-from rbmed_attacks.reach import Reach, looks, may_leave
 from robustbench_med import Budget, Field, Stream, TargetModel, ThreatModel, margin
 
 #: After how many proposals the share of changed pixels is halved.
@@ -33,8 +33,8 @@ class Square(rbmed.Attack):
 
     Attributes:
         known: the largest margin of each image that attacks with a gradient have found, (N,). Where broken images
-            leave the batch, so do those that a run will not break, see `rbmed_attacks.reach`, if it also lags behind
-            these margins: where it does not, the gradient may be masked. None: every run is finished.
+            leave the batch, so do those that a run will not break, see `rbmed_attacks.giving_up`, if it also lags
+            behind these margins: where it does not, the gradient may be masked. None: every run is finished.
 
     Raises:
         BudgetExceeded: the budget does not allow a single proposal.

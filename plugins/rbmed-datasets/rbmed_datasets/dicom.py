@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 import robustbench_med as rbmed
 from rbmed_datasets import cache, checking, dicom_table, dicomfile, files, pixels
+from rbmed_datasets.first_look import dicom_files
 from rbmed_datasets.labelling import findings_of
 from rbmed_datasets.layout import refuse_similar
 from rbmed_datasets.names import printable
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
-from rbmed_datasets.places import dicom_files
 from robustbench_med.errors import DataError, NothingFound
 
 

@@ -20,9 +20,9 @@ import pydantic
 
 import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
+from rbmed_datasets.first_look import LEAST_PATIENTS, lgg_folders
 from rbmed_datasets.folder import FolderDataset, FolderParams
 from rbmed_datasets.names import IGNORED
-from rbmed_datasets.places import LEAST_PATIENTS, lgg_folders
 from rbmed_datasets.scans import Scans
 from robustbench_med.errors import DataError
 

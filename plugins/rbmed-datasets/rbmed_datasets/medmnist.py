@@ -22,10 +22,10 @@ from PIL import Image
 
 import robustbench_med as rbmed
 from rbmed_datasets import files, medmnist_arrays
+from rbmed_datasets.first_look import is_medmnist, medmnist_files
 from rbmed_datasets.folder import FolderDataset, PictureParams
 from rbmed_datasets.intensity import Survey, fixed, scaled
 from rbmed_datasets.pixels import Pixels
-from rbmed_datasets.places import is_medmnist, medmnist_files
 from rbmed_datasets.scans import Scans
 from robustbench_med.errors import DataError
 

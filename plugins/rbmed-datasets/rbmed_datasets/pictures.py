@@ -18,12 +18,12 @@ import robustbench_med as rbmed
 from rbmed_datasets import checking, files, pixels
 from rbmed_datasets.decode import decode
 from rbmed_datasets.files import read_masks
+from rbmed_datasets.first_look import refuse_unknown
 from rbmed_datasets.folder import FolderDataset
 from rbmed_datasets.grouping import Grouped, group
 from rbmed_datasets.labelling import findings_of, in_grade_order, in_order, joined
 from rbmed_datasets.names import printable, rejoined
 from rbmed_datasets.picture_params import LabelledParams, PictureSetParams
-from rbmed_datasets.places import refuse_unknown
 from rbmed_datasets.scans import Scans, Task
 from robustbench_med.errors import DataError
 

@@ -41,7 +41,7 @@ DATASETS = (
         reference="Buda, Saha & Mazurowski 2019, Computers in Biology and Medicine 109:218-225 (arXiv 1906.03720)",
         licence="CC BY-NC-SA 4.0",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_patients",
+        finder="rbmed_datasets.first_look:look_for_patients",
         findings=False,
     ),
     # Forms in which people have their own images.
@@ -52,7 +52,7 @@ DATASETS = (
         title="Image folder",
         licence="that of the images you bring",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_classes",
+        finder="rbmed_datasets.first_look:look_for_classes",
     ),
     DatasetSpec(
         name="table",
@@ -61,7 +61,7 @@ DATASETS = (
         title="Image table",
         licence="that of the images you bring",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_table",
+        finder="rbmed_datasets.first_look:look_for_table",
         root_files=(".csv", ".tsv", ".parquet"),
     ),
     DatasetSpec(
@@ -71,7 +71,7 @@ DATASETS = (
         title="NIfTI volumes",
         licence="that of the volumes you bring",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_volumes",
+        finder="rbmed_datasets.first_look:look_for_volumes",
         findings=False,
     ),
     DatasetSpec(
@@ -84,12 +84,12 @@ DATASETS = (
         reference="Yang et al. 2023, Scientific Data 10:41",
         licence="CC BY 4.0 (dermamnist: CC BY-NC 4.0)",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_medmnist",
+        finder="rbmed_datasets.first_look:look_for_medmnist",
         root_files=(".npz",),
     ),
     DatasetSpec(
         name="own",
-        target="rbmed_datasets.own:Own",
+        target="rbmed_datasets.from_python:Own",
         summary="Images that a Python program hands over: evaluate(dataset=(images, labels))",
         title="Own images",
         licence="that of the images you bring",
@@ -101,7 +101,7 @@ DATASETS = (
         title="DICOM images",
         licence="that of the images you bring",
         needs_root=True,
-        finder="rbmed_datasets.places:look_for_dicom",
+        finder="rbmed_datasets.first_look:look_for_dicom",
     ),
 )
 

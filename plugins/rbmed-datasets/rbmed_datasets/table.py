@@ -10,12 +10,12 @@ from typing import ClassVar
 import robustbench_med as rbmed
 from rbmed_datasets import tabular
 from rbmed_datasets.finder import Finder
+from rbmed_datasets.first_look import table_files
 from rbmed_datasets.labelling import columns_of, findings_of, label_of, refuse_ids, refuse_lists
 from rbmed_datasets.layout import OFFICIAL, refuse_similar
 from rbmed_datasets.names import MISSING, printable, some
 from rbmed_datasets.picture_params import LabelledParams
 from rbmed_datasets.pictures import Picture, PictureSet
-from rbmed_datasets.places import table_files
 from robustbench_med.errors import DataError
 
 _AUTO = "Empty: one of the usual names; '-': none."

@@ -16,8 +16,8 @@ from robustbench_med.cli.tables import partition as tables
 from robustbench_med.errors import DataError, NothingFound, UnknownName, UsageError
 from robustbench_med.files.paths import data_root, register_root, unpack
 from robustbench_med.files.pictures import check_picture
+from robustbench_med.grid.local_checks import check_images
 from robustbench_med.grid.names import check_component, check_partition
-from robustbench_med.grid.places import check_images
 from robustbench_med.interfaces.plural import plural
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.registry import Registry

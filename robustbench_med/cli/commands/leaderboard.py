@@ -13,8 +13,8 @@ from robustbench_med.cli.app import LEADERBOARD, CommandGroup, app
 from robustbench_med.cli.console import err, out, plain
 from robustbench_med.cli.options import registry
 from robustbench_med.errors import BadParameter
+from robustbench_med.grid.local_checks import check_images
 from robustbench_med.grid.names import check_component, check_partition
-from robustbench_med.grid.places import check_images
 from robustbench_med.interfaces.plural import plural
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from robustbench_med.cli import console, early
+from robustbench_med.cli import console, early_checks
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.options import AsJson, Config, PluginFiles, Quiet, registry, takes
 from robustbench_med.cli.progress.bars import RichProgress
@@ -47,7 +47,7 @@ def plan(
     from robustbench_med.grid.config import build
 
     known, settings = registry(plugin), build(options, config)
-    early.check(settings, known)
+    early_checks.check(settings, known)
     from robustbench_med.runner.preview import Preview
 
     # A terminal gets bars; a log, or a reader of the JSON, gets only the plan.

@@ -22,7 +22,7 @@ def opened(file: Path) -> Submission:
     Raises:
         DataError: a line of either is none.
     """
-    from robustbench_med.files import lines
+    from robustbench_med.files import jsonl
     from robustbench_med.leaderboard.entry import Paper
     from robustbench_med.leaderboard.sources.image_results import read
     from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_records
@@ -30,9 +30,9 @@ def opened(file: Path) -> Submission:
 
     records = tuple(read_records(file))
     cells = {record.cell_id for record in records}
-    beside = lines.files_of(file.parent.parent / OUTCOMES) if file.parent.name == RECORDS else []
+    beside = jsonl.files_of(file.parent.parent / OUTCOMES) if file.parent.name == RECORDS else []
     outcomes = {each.cell_id: each for path in beside for each in read(path) if each.cell_id in cells}
-    return Submission(lines.name_of(file), "", Paper(""), "", records, outcomes)
+    return Submission(jsonl.name_of(file), "", Paper(""), "", records, outcomes)
 
 
 def check_records(file: Path, own: Submission, sources: Sources, plugins: Registry, data_root: Path | None) -> None:
@@ -46,7 +46,7 @@ def check_records(file: Path, own: Submission, sources: Sources, plugins: Regist
     from robustbench_med.leaderboard.sources.consistency import check as checked
     from robustbench_med.leaderboard.sources.submission import Review
     from robustbench_med.records.contradictions import contradictions
-    from robustbench_med.reproduction.referee import objections
+    from robustbench_med.reproduction.plausibility import objections
 
     measured = [record for record in own.records if record.status == "ok"]
     refused = [f"cell {record.cell_id}: {fault}" for record in measured for fault in contradictions(record)]

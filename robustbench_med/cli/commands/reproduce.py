@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_med.cli import early
+from robustbench_med.cli import early_checks
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.console import err, out, plain, row, table
 from robustbench_med.cli.options import PluginFiles, registry, takes
@@ -45,7 +45,7 @@ def reproduce(
 
     reproduction = find(known, defense)
     for config in configs(reproduction, options, preset, size, adaptive_limit):
-        early.check(config, known)
+        early_checks.check(config, known)
     folder = target or Path("results") / f"reproduce-{defense.rpartition('/')[2]}"
     check_writable(folder)
     from robustbench_med.cli.tables.records import name_of, warnings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_med.cli import early
+from robustbench_med.cli import early_checks
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import err, out, plain
@@ -58,7 +58,7 @@ def run(
 
 def measure(settings: RunConfig, known: Registry, report: str | None, as_json: bool, quiet: bool) -> None:
     """Measure the cells of a configuration and print them; exit with 1 if a cell failed or a certificate is refuted."""
-    early.check(settings, known, {"report": report})
+    early_checks.check(settings, known, {"report": report})
     check_writable(settings.out)
     from robustbench_med.plugins.components import create
     from robustbench_med.runner.runner import Runner

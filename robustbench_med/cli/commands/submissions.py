@@ -26,7 +26,7 @@ from robustbench_med.cli.options import (
 )
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import check_writable
-from robustbench_med.files.lines import is_lines
+from robustbench_med.files.jsonl import is_lines
 from robustbench_med.files.strict_json import ordinary_bytes
 from robustbench_med.interfaces.plural import plural
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from robustbench_med.leaderboard.sources.submission import Submission
     from robustbench_med.leaderboard.sources.verified import Fresh, Word
     from robustbench_med.records.record import Record
-    from robustbench_med.reproduction.fresh import FreshFinding
+    from robustbench_med.reproduction.fresh_images import FreshFinding
     from robustbench_med.reproduction.verify import Finding, Verifier
 
 

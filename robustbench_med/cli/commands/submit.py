@@ -75,7 +75,7 @@ def judged(
 ) -> Review:
     """The review of a submission, with what does not add up in it."""
     from robustbench_med.leaderboard.sources.submission import Review, review
-    from robustbench_med.reproduction.referee import objections
+    from robustbench_med.reproduction.plausibility import objections
 
     found = review(made, there)
     return Review((*found.refused, *objections(made, splits, plugins, data_root)), found.notes)

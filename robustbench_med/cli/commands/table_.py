@@ -54,8 +54,8 @@ def table(
 def _show(records: list[Path]) -> None:
     from robustbench_med.cli.tables.summary import show
     from robustbench_med.records.folder import is_large, open_results, samples_of
-    from robustbench_med.records.lean import lean
     from robustbench_med.records.record import latest
+    from robustbench_med.records.reduced import lean
 
     large = any(map(is_large, records))
     found = latest(record for each in records for record in (open_results(each, lean) if large else open_results(each)))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from robustbench_med.cli import early
+from robustbench_med.cli import early_checks
 from robustbench_med.cli.app import EVALUATION, app
 from robustbench_med.cli.completion import component
 from robustbench_med.cli.console import plain
@@ -52,7 +52,7 @@ def train(
     if folder or download:
         asked = given.get("dataset", "brainsim")
         given["dataset"] = str(with_data_options(asked, folder, download, given.get("data_root")))
-    early.check(build({**given, "defense": defense, "baseline": ""}), known)
+    early_checks.check(build({**given, "defense": defense, "baseline": ""}), known)
     if wrong := [each for each in only or () if not PARTS.fullmatch(each)]:
         raise BadParameter(f"--only {wrong[0]}: no such part; valid: classifier, detector, purifier")
     if target is not None:

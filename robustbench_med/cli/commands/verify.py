@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robustbench_med.records.record import Record
-    from robustbench_med.reproduction.fresh import FreshFinding
+    from robustbench_med.reproduction.fresh_images import FreshFinding
     from robustbench_med.reproduction.verify import Finding, Verifier
 
 Train = Annotated[bool, typer.Option("--train", help="Train weights that are not here.")]
@@ -104,7 +104,7 @@ class NewImages:
     """
 
     def __init__(self, verifier: Verifier, source: str | None, weights: Path | None) -> None:
-        from robustbench_med.reproduction.fresh import checked_source
+        from robustbench_med.reproduction.fresh_images import checked_source
 
         self.verifier, self.weights = verifier, weights
         self.source = None if source is None else checked_source(source)
@@ -114,7 +114,7 @@ class NewImages:
 
     def on(self, record: Record) -> FreshFinding | None:
         """The cell of a record on new images; None where that was not asked for, or is not possible, which is said."""
-        from robustbench_med.reproduction.fresh import fresh
+        from robustbench_med.reproduction.fresh_images import fresh
 
         if self.source is None or record.status != "ok":
             return None

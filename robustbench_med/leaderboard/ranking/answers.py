@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.records.record import Record
 from robustbench_med.statistics.intervals import Interval, intervals
 

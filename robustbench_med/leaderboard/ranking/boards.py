@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_med.leaderboard import cores
+from robustbench_med.leaderboard import parallel
 from robustbench_med.leaderboard.board import Board, Section
 from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.ranking import identity
@@ -74,7 +74,7 @@ def boards(
         before = len(asked)
         asked += _rows(group, known, same)
         counts.append(len(asked) - before)
-    entries = iter(cores.done(lambda at: entry(*asked[at]), len(asked), [*every, *kept.values()]))
+    entries = iter(parallel.done(lambda at: entry(*asked[at]), len(asked), [*every, *kept.values()]))
     made = [
         _board(key, group, own, list(separate(list(itertools.islice(entries, count)))), published)
         for (key, group), count in zip(groups.items(), counts, strict=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from robustbench_med.errors import DataError
 from robustbench_med.interfaces.plural import plural
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import ABSTAINED
 from robustbench_med.leaderboard.sources.radii import check_radii
 from robustbench_med.leaderboard.sources.reading import is_there
 from robustbench_med.leaderboard.sources.samples import from_samples

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robustbench_med.errors import DataError
 from robustbench_med.files.checkout import published
-from robustbench_med.files.lines import files_of
+from robustbench_med.files.jsonl import files_of
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.sources.claims import Publications, read_claims

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
-from robustbench_med.files import lines
+from robustbench_med.files import jsonl
 from robustbench_med.files.strict_json import size_of, strict_json
 from robustbench_med.interfaces.lesions import LESIONS
 from robustbench_med.interfaces.plural import plural
-from robustbench_med.leaderboard.sources.letters import (
+from robustbench_med.leaderboard.sources.compact_labels import (
     ABSTAINED,
     classes_of,
     owners_by_row,
@@ -206,7 +206,7 @@ def read(path: Path) -> list[ImageResults]:
     """
     try:
         size_of(path)
-        every = lines.content(path).split(b"\n")
+        every = jsonl.content(path).split(b"\n")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the outcomes in {path}: {getattr(error, 'strerror', None) or error}") from None
     found = []

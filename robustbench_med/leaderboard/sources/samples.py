@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from robustbench_med.errors import DataError, shortened
 from robustbench_med.interfaces.lesions import LESIONS
+from robustbench_med.leaderboard.sources.compact_labels import ABSTAINED, CLASSES, LETTERS
 from robustbench_med.leaderboard.sources.image_results import ImageResults, lesions_of
-from robustbench_med.leaderboard.sources.letters import ABSTAINED, CLASSES, LETTERS
 
 if TYPE_CHECKING:
     import pandas as pd

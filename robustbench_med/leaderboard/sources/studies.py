@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustbench_med.errors import DataError
-from robustbench_med.files.lines import files_of
+from robustbench_med.files.jsonl import files_of
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.sources.consistency import check
-from robustbench_med.leaderboard.sources.forms import form_faults
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.record_form import form_faults
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
 from robustbench_med.leaderboard.sources.test_split import TestSplit, checked_data, completed
 from robustbench_med.records.contradictions import contradictions

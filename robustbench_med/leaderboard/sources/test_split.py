@@ -20,8 +20,8 @@ import pydantic
 from robustbench_med.errors import DataError
 from robustbench_med.files.atomic import write_text
 from robustbench_med.files.strict_json import strict_file
+from robustbench_med.leaderboard.sources.compact_labels import classes_of, owners_by_row, rows_by_owner, text_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults
-from robustbench_med.leaderboard.sources.letters import classes_of, owners_by_row, rows_by_owner, text_of
 from robustbench_med.leaderboard.sources.reading import reading
 from robustbench_med.records.sections.base import Count, Name
 from robustbench_med.records.sections.dataset import DatasetSection

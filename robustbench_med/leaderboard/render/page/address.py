@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.page.figures import interval, percent
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.render.columns import BY_NAME, Column
-from robustbench_med.leaderboard.render.page import words
+from robustbench_med.leaderboard.render.page import texts
 from robustbench_med.leaderboard.render.page.figures import count, interval, or_dash, percent, share
 from robustbench_med.plugins.specs import ACCESS
 
@@ -38,7 +38,7 @@ class Shown:
     Attributes:
         column: as in every table.
         heading: above it.
-        group: of `robustbench_med.leaderboard.render.page.words.GROUPS`; "" is always shown.
+        group: of `robustbench_med.leaderboard.render.page.texts.GROUPS`; "" is always shown.
         meaning: in a sentence; by default the column's own.
         text: in place of the column's own.
         small: the smaller line.
@@ -101,22 +101,22 @@ def _of_client(entry: Entry) -> str:
 
 
 COLUMNS = (
-    _shown("clean", "Clean", meaning=words.TERMS["Clean"]),
-    _shown("claim", "Claim", meaning=words.TERMS["Claim"]),
+    _shown("clean", "Clean", meaning=texts.TERMS["Clean"]),
+    _shown("claim", "Claim", meaning=texts.TERMS["Claim"]),
     _shown(
         "robust",
         "Worst case",
-        meaning=words.TERMS["Worst case"],
+        meaning=texts.TERMS["Worst case"],
         text=lambda entry: share(entry.worst),
         small=lambda entry: interval(entry.worst),
     ),
-    _shown("drop", "Drop", meaning=words.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
+    _shown("drop", "Drop", meaning=texts.TERMS["Drop"], text=lambda entry: percent(entry.drop)),
     *(
         _shown(
             f"rung-{rung}",
             rung,
             "attackers",
-            f"Share still correct after this attacker and those before it. The attacker {words.RUNGS[rung]}.",
+            f"Share still correct after this attacker and those before it. The attacker {texts.RUNGS[rung]}.",
         )
         for rung in ACCESS
     ),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import TRACKS, Entry
 from robustbench_med.leaderboard.render.page import charts, overview
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 
 #: For each track, in the colours of the scatter chart; and for the rows that others are compared with.
 STYLES = ("line-a", "line-b", "line-c")

@@ -26,9 +26,9 @@ from robustbench_med.leaderboard.render.page.columns import TableCell
 from robustbench_med.leaderboard.render.page.confusion import Confusion, confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, count, interval, percent, plain, share
 from robustbench_med.leaderboard.render.page.lesions import LesionCurve, lesion_curve
-from robustbench_med.leaderboard.render.page.people import Called, People
 from robustbench_med.leaderboard.render.page.provenance import provenance
 from robustbench_med.leaderboard.render.page.rerun import commands, snippet
+from robustbench_med.leaderboard.render.page.row_names import Called, People
 from robustbench_med.leaderboard.render.page.saturation import saturation
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.board import Board
 from robustbench_med.leaderboard.entry import Claim, Entry, Figure
 from robustbench_med.leaderboard.render.columns import as_published
-from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, words
+from robustbench_med.leaderboard.render.page import charts, columns, figures, lines, overview, texts
 from robustbench_med.records.scorings import MEAN, OTHERS, Scoring
 from robustbench_med.records.summary import images_of
 
@@ -46,15 +46,15 @@ def environment() -> jinja2.Environment:
     )
     made.globals |= {
         "filled": columns.filled,
-        "words": words.TERMS,
-        "rungs": words.RUNGS,
-        "tracks": words.TRACKS,
-        "ladders": words.LADDERS,
+        "words": texts.TERMS,
+        "rungs": texts.RUNGS,
+        "tracks": texts.TRACKS,
+        "ladders": texts.LADDERS,
         "strength": _strength,
-        "glossary_of": words.GLOSSARY,
-        "kinds": words.KINDS,
-        "groups": words.GROUPS,
-        "shown": words.SHOWN,
+        "glossary_of": texts.GLOSSARY,
+        "kinds": texts.KINDS,
+        "groups": texts.GROUPS,
+        "shown": texts.SHOWN,
         "counted": counted,
         "plural": plural,
         "first": FIRST,
@@ -79,7 +79,7 @@ def environment() -> jinja2.Environment:
         "share": figures.share,
         "axis": _AXIS,
         "dash": figures.DASH,
-        "told_rank": words.RANK,
+        "told_rank": texts.RANK,
         "lines": lines,
     }
     return made
@@ -112,7 +112,7 @@ def _whose(names: Sequence[str], word: str = "of") -> str:
 
 def _strength(ladder: str) -> str:
     """What a ladder is, in a sentence, whatever its revision; "" for one that is of its own."""
-    return words.LADDERS.get(ladder.partition(" (revision")[0], "")
+    return texts.LADDERS.get(ladder.partition(" (revision")[0], "")
 
 
 def _rows_of(board: Board) -> str:
@@ -147,7 +147,7 @@ def _choices(boards: Sequence[Board], several: bool) -> list[tuple[str, str, lis
     }
     menus: Mapping[str, tuple[str, list[str]]] = {
         **(which if several else {}),
-        "track": ("Kind", [track for track in words.TRACKS if track in tracks]),
+        "track": ("Kind", [track for track in texts.TRACKS if track in tracks]),
         "client": ("Client", sorted(clients)),
     }
     found = [(name, label, [(text, text) for text in texts]) for name, (label, texts) in menus.items()]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from robustbench_med.files.escaping import escape_html
 from robustbench_med.leaderboard.entry import Entry, Figure
-from robustbench_med.leaderboard.render.page import charts, words
+from robustbench_med.leaderboard.render.page import charts, texts
 from robustbench_med.leaderboard.render.page.columns import Shown
 from robustbench_med.leaderboard.render.page.confusion import Confusion
 from robustbench_med.leaderboard.render.page.figures import DASH, breakable, count, interval, percent, share
@@ -44,7 +44,7 @@ def _attackers(page: Page) -> Iterator[str]:
             continue
         name, spec = page.people.attacker(rung)
         code = f"<code>{breakable(spec)}</code>; " if spec else ""
-        head = f"<tr><th>{breakable(name)}<small>{code}{escape_html(words.RUNGS.get(rung.access, ''))}</small>"
+        head = f"<tr><th>{breakable(name)}<small>{code}{escape_html(texts.RUNGS.get(rung.access, ''))}</small>"
         figures = "<td>".join(map(count, (rung.attacked, rung.broken, rung.gradients, rung.queries)))
         bar = charts.interval_bar(figure, "worst", before)
         yield f"{head}<td>{bar}<td>{percent(rung.withstanding)}<td>{figures}"

@@ -13,7 +13,7 @@ from robustbench_med.leaderboard.entry import Entry
 from robustbench_med.leaderboard.ranking.identity import slug
 from robustbench_med.leaderboard.ranking.rows import grouped
 from robustbench_med.leaderboard.render.page import scatter
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 
 #: The threat that most papers report, shown first where it was measured.
 USUAL = "Linf 4/255"

@@ -22,7 +22,7 @@ from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.markdown import to_markdown
 from robustbench_med.leaderboard.render.page import measured
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.render.page.site import example, foot, marks, row_pages
 from robustbench_med.leaderboard.sources.consistency import outcomes_of
 from robustbench_med.leaderboard.sources.names import Names

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from robustbench_med.leaderboard.entry import TRACKS, Entry
-from robustbench_med.leaderboard.render.page import charts, words
+from robustbench_med.leaderboard.render.page import charts, texts
 from robustbench_med.leaderboard.render.page.figures import percent
 
 #: Size, and the room for the axes' labels.
@@ -160,7 +160,7 @@ def _place(dot: Dot, start: float) -> tuple[float, float]:
 def _legend(track: str) -> str:
     number = TRACKS.index(track)
     key = f'<svg class="key dot t{number}" viewBox="0 0 12 12" aria-hidden="true">{_mark(number, 6, 6)}</svg>'
-    return f"<li>{key} {escape(words.KINDS[track])}</li>"
+    return f"<li>{key} {escape(texts.KINDS[track])}</li>"
 
 
 def _ticks(start: float) -> list[float]:

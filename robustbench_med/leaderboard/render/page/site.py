@@ -18,7 +18,7 @@ from robustbench_med.leaderboard.render.page import curves, figures, gallery, ov
 from robustbench_med.leaderboard.render.page.address import Addresses, search_index
 from robustbench_med.leaderboard.render.page.details import Page
 from robustbench_med.leaderboard.render.page.environment import HERE, environment
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.render.studies.view import Study
 from robustbench_med.leaderboard.sources.names import Names
 

@@ -9,7 +9,7 @@ from robustbench_med.files.escaping import csv_of, escape_markdown
 from robustbench_med.leaderboard.ranking import identity
 from robustbench_med.leaderboard.ranking.ranks import rank_text
 from robustbench_med.leaderboard.render.columns import with_interval
-from robustbench_med.leaderboard.render.page.people import People
+from robustbench_med.leaderboard.render.page.row_names import People
 from robustbench_med.leaderboard.render.studies.attacks import attacks_study
 from robustbench_med.leaderboard.render.studies.certified import certified_study
 from robustbench_med.leaderboard.render.studies.corruptions import corruptions_study

@@ -11,7 +11,7 @@ from robustbench_med.leaderboard.ranking.attacks import AttackBoard, RankedAttac
 from robustbench_med.leaderboard.render.attacks import summary
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import charts
-from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
+from robustbench_med.leaderboard.render.studies.rerun import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import (
     Cell,
     Column,

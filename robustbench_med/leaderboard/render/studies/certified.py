@@ -12,7 +12,7 @@ from robustbench_med.leaderboard.ranking.certified import Bounds, certified_boar
 from robustbench_med.leaderboard.ranking.studies import StudyBoard
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import certificates, charts
-from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
+from robustbench_med.leaderboard.render.studies.rerun import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import (
     Column,
     Line,

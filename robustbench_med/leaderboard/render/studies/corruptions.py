@@ -17,7 +17,7 @@ from robustbench_med.leaderboard.ranking.corruptions import (
 from robustbench_med.leaderboard.ranking.studies import StudyBoard
 from robustbench_med.leaderboard.render.columns import with_interval
 from robustbench_med.leaderboard.render.page import charts
-from robustbench_med.leaderboard.render.studies.again import again, cells, measured_with
+from robustbench_med.leaderboard.render.studies.rerun import again, cells, measured_with
 from robustbench_med.leaderboard.render.studies.view import (
     Cell,
     Column,

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from helpers.processes import run
 
-from robustbench_med.plugins import outline
+from robustbench_med.plugins import source_parameters
 from robustbench_med.plugins.entries import RegistryEntry
 from robustbench_med.plugins.specs import AttackSpec
 
 COMPARE = """
 import json, re, sys
-from robustbench_med.plugins import outline
+from robustbench_med.plugins import source_parameters
 from robustbench_med.plugins.entries import load_target
 from robustbench_med.plugins.registry import Registry
 
@@ -23,7 +23,7 @@ def facts(model):
     found = {name: repr((i.annotation, i.default, i.description, i.metadata)) for name, i in model.model_fields.items()}
     return {name: re.sub(r" at 0x\\w+", "", text).replace(model.__module__, "") for name, text in found.items()}
 
-found = {entry: outline.params_of(entry) for entry in Registry().entries()}
+found = {entry: source_parameters.params_of(entry) for entry in Registry().entries()}
 heavy = sorted({"torch", "numpy", "pandas", "timm", "torchvision", "sklearn", "flwr"} & set(sys.modules))
 unknown = sorted(entry.spec.name for entry, model in found.items() if model is None)
 other = [str(e) for e, model in found.items() if model and facts(model) != facts(load_target(e).Params)]
@@ -94,7 +94,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("cls", ["Push", "Later"])
 def test_parameters_of_base_classes_in_other_modules(module: str, cls: str) -> None:
-    found = outline.params_of(entry(f"{module}:{cls}"))
+    found = source_parameters.params_of(entry(f"{module}:{cls}"))
     assert found is not None
     assert list(found.model_fields) == ["share", "steps"]
     assert found(steps=4).model_dump() == {"share": 1.0, "steps": 4}
@@ -120,5 +120,5 @@ def test_what_is_unusual_is_not_known(tmp_path: Path, monkeypatch: pytest.Monkey
     name = f"unusual_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(f"import torch\nfrom elsewhere import made, changed\n{body}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert outline.params_of(entry(f"{name}:Push")) is None
-    assert outline.params_of(entry(f"{name}_missing:Push")) is None
+    assert source_parameters.params_of(entry(f"{name}:Push")) is None
+    assert source_parameters.params_of(entry(f"{name}_missing:Push")) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robustbench_med.datasets.test_split import facts_of, opened
 from robustbench_med.errors import UsageError
-from robustbench_med.leaderboard.sources.forms import form_faults
+from robustbench_med.leaderboard.sources.record_form import form_faults
 from robustbench_med.leaderboard.sources.submission import Submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit
 from robustbench_med.plugins.registry import Registry

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from robustbench_med.grid.config import RunConfig
+from robustbench_med.grid.local_checks import check_places
 from robustbench_med.grid.names import check_component, check_names
-from robustbench_med.grid.places import check_places
 from robustbench_med.plugins.registry import Registry
 
 

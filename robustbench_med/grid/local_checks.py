@@ -18,7 +18,7 @@ from robustbench_med.files.hub_name import on_hub
 from robustbench_med.files.paths import data_root
 from robustbench_med.grid.config import RunConfig
 from robustbench_med.grid.options import Ref, reference
-from robustbench_med.plugins import outline
+from robustbench_med.plugins import source_parameters
 from robustbench_med.plugins.references import PartRef
 from robustbench_med.plugins.registry import Registry
 from robustbench_med.plugins.specs import DatasetSpec
@@ -65,7 +65,7 @@ def check_images(registry: Registry, ref: Ref | PartRef, root: Path | str | None
     place = data_root(spec.name, root, spec.root_files)
     module, _, function = spec.finder.partition(":")
     if module:
-        with outline.usage_errors_only():
+        with source_parameters.usage_errors_only():
             found: Sequence[str] | None = getattr(importlib.import_module(module), function)(place, part.params)
             return found
     return None
@@ -86,8 +86,8 @@ def _sites(config: RunConfig, registry: Registry) -> dict[str, Sequence[str] | N
 
 def _of_partition(ref: PartRef, sites: Sequence[str] | None) -> Sequence[str] | None:
     """The clients that a partition makes."""
-    make = outline.definition("robustbench_med.datasets.partition:scheme")
-    with outline.usage_errors_only():
+    make = source_parameters.definition("robustbench_med.datasets.partition:scheme")
+    with source_parameters.usage_errors_only():
         made = make(ref)
         return sites if made is None else client_names(made.clients)
     return None

@@ -13,8 +13,8 @@ from helpers.paths import ROOT
 from robustbench_med.cli import console
 from robustbench_med.records import folder
 from robustbench_med.records.export import kept_as, parts
-from robustbench_med.records.lean import lean
 from robustbench_med.records.record import Record, dumped, parse, read
+from robustbench_med.records.reduced import lean
 
 FILES = sorted((ROOT / "leaderboard" / "records").glob("*.jsonl"))
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from robustbench_med.cli import console
-from robustbench_med.cli.fitting import FittingTable
+from robustbench_med.cli.narrow_tables import FittingTable
 from robustbench_med.cli.tables import clients, records
 
 LONG = "medfedpure:score=reconstruction"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.leaderboard import example
 
-from robustbench_med.leaderboard import cores
+from robustbench_med.leaderboard import parallel
 from robustbench_med.leaderboard.build import rendered
 from robustbench_med.leaderboard.sources.folder import read_sources
 
@@ -20,7 +20,7 @@ HERE = os.getpid()
 @pytest.fixture
 def forking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forks although threads that other tests have left behind, such as those of bars, wait in this process."""
-    monkeypatch.setattr(cores, "_may_fork", lambda: True)
+    monkeypatch.setattr(parallel, "_may_fork", lambda: True)
 
 
 class Known:
@@ -30,7 +30,7 @@ class Known:
 @pytest.mark.usefixtures("forking")
 def test_results_come_in_order_and_refer_to_what_is_known() -> None:
     known = [Known(), Known()]
-    found = cores.done(lambda at: (at, known[at % 2]), 500, known, cores=3)
+    found = parallel.done(lambda at: (at, known[at % 2]), 500, known, cores=3)
     assert [each[0] for each in found] == list(range(500))
     assert all(each[1] is known[at % 2] for at, each in enumerate(found))
 
@@ -47,7 +47,7 @@ def test_forks_work_too() -> None:
             os.write(write, b".")
         return os.getpid()
 
-    assert len(set(cores.done(work, 20, cores=2))) == 2
+    assert len(set(parallel.done(work, 20, cores=2))) == 2
     os.close(read)
     os.close(write)
 
@@ -61,7 +61,7 @@ def test_the_error_is_that_of_one_core(count: int) -> None:
         return at
 
     with pytest.raises(ValueError, match="piece 3"):
-        cores.done(work, 500, cores=count)
+        parallel.done(work, 500, cores=count)
 
 
 @pytest.mark.usefixtures("forking")
@@ -74,17 +74,17 @@ def test_what_a_fork_does_not_bring_is_done_here() -> None:
     def unsendable(at: int) -> object:
         return at if os.getpid() == HERE else threading.Lock()
 
-    assert cores.done(killed, 300, cores=2) == list(range(300))
-    assert cores.done(unsendable, 300, cores=2) == list(range(300))
+    assert parallel.done(killed, 300, cores=2) == list(range(300))
+    assert parallel.done(unsendable, 300, cores=2) == list(range(300))
 
 
 def test_little_work_and_threads_mean_one_process() -> None:
-    assert set(cores.done(lambda _: os.getpid(), cores.LEAST - 1)) == {HERE}
+    assert set(parallel.done(lambda _: os.getpid(), parallel.LEAST - 1)) == {HERE}
     wait = threading.Event()
     thread = threading.Thread(target=wait.wait)
     thread.start()
     try:
-        assert set(cores.done(lambda _: os.getpid(), 1000, cores=2)) == {HERE}
+        assert set(parallel.done(lambda _: os.getpid(), 1000, cores=2)) == {HERE}
     finally:
         wait.set()
         thread.join()
@@ -93,7 +93,7 @@ def test_little_work_and_threads_mean_one_process() -> None:
 def test_a_leaderboard_is_the_same_on_any_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = read_sources(example(tmp_path))
     one = rendered(sources)
-    monkeypatch.setattr(cores, "LEAST", 1)
-    monkeypatch.setattr(cores, "_available", lambda: 2)
-    monkeypatch.setattr(cores, "_may_fork", lambda: True)
+    monkeypatch.setattr(parallel, "LEAST", 1)
+    monkeypatch.setattr(parallel, "_available", lambda: 2)
+    monkeypatch.setattr(parallel, "_may_fork", lambda: True)
     assert list(rendered(sources).items()) == list(one.items())

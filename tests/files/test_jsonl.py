@@ -15,7 +15,7 @@ from helpers.paths import ROOT
 from helpers.records import ladder_record, outcome, record
 
 from robustbench_med.errors import DataError, StoreError
-from robustbench_med.files import lines
+from robustbench_med.files import jsonl
 from robustbench_med.files.strict_json import LARGEST
 from robustbench_med.leaderboard.add import add
 from robustbench_med.leaderboard.archive import archive
@@ -38,7 +38,7 @@ def cli(*words: object) -> tuple[int, str]:
 def compressed(path: Path) -> Path:
     """The same file, compressed in its place."""
     target = path.with_name(f"{path.name}.gz")
-    lines.write(target, path.read_bytes())
+    jsonl.write(target, path.read_bytes())
     path.unlink()
     return target
 
@@ -50,7 +50,7 @@ def test_a_compressed_file_of_records_reads_like_a_plain_one(tmp_path: Path, com
     plain = tmp_path / "r.jsonl"
     plain.write_bytes(f"{dumped(ladder_record('0'))}\n{dumped(ladder_record('1', name='other'))}\n".encode())
     packed = tmp_path / "r.jsonl.gz"
-    lines.write(packed, plain.read_bytes())
+    jsonl.write(packed, plain.read_bytes())
     told = []
     for file in (plain, packed):
         out = [tmp_path / "out.md"] if command[0] == "report" else [plain] if command[0] == "diff" else []
@@ -76,7 +76,7 @@ def bomb() -> bytes:
 
 DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
     "bomb": (bomb, "it is larger than 64 MiB when unpacked"),
-    "tiny lines": (lambda: gzip.compress(b"{}\n" * (lines.MOST + 1)), "it has more than 100000 lines"),
+    "tiny lines": (lambda: gzip.compress(b"{}\n" * (jsonl.MOST + 1)), "it has more than 100000 lines"),
     "cut off": (lambda: gzip.compress(LINE * 50)[:-20], "it is cut off"),
     "no checksum": (lambda: gzip.compress(LINE)[:-8], "it is cut off"),
     "empty": (lambda: b"", "it is cut off"),
@@ -115,7 +115,7 @@ def test_a_compressed_file_is_no_pipe(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
-    lines.write(tmp_path / "r.jsonl.gz", LINE + b"{}\n")
+    jsonl.write(tmp_path / "r.jsonl.gz", LINE + b"{}\n")
     with pytest.raises(DataError, match=r"r\.jsonl\.gz: line 2 is not a record"):
         read_records(tmp_path / "r.jsonl.gz")
 
@@ -124,7 +124,7 @@ def test_the_same_lines_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     made = []
     for at, name in enumerate(("a.jsonl.gz", "other.jsonl.gz")):
         monkeypatch.setattr("time.time", lambda at=at: 1e9 * (at + 1))
-        lines.write(tmp_path / name, LINE * 3)
+        jsonl.write(tmp_path / name, LINE * 3)
         made.append((tmp_path / name).read_bytes())
     assert made[0] == made[1]
     assert made[0][:10] == b"\x1f\x8b\x08\0\0\0\0\0\x02\xff", "no flags, so no name, and no time"
@@ -136,31 +136,31 @@ def test_committed_files_are_compressed_whole() -> None:
     assert {path.parts[-3] for path in files} == {"leaderboard", "archive", "measurements", "corruptions", "attacks"}
     for path in files:
         assert path.read_bytes()[3:8] == b"\0" * 5, f"{path} holds a name or a time"
-        assert lines.content(path).endswith(b"\n")
+        assert jsonl.content(path).endswith(b"\n")
     for name in ("archive", "measurements", "corruptions", "attacks"):
         assert not list((ROOT / "leaderboard" / name).glob("**/*.jsonl")), "compress it: gzip -9n"
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl.gz"
-    lines.write(path, LINE)
-    for data in (b"\0" * (LARGEST + 1), b"\n" * (lines.MOST + 1)):
+    jsonl.write(path, LINE)
+    for data in (b"\0" * (LARGEST + 1), b"\n" * (jsonl.MOST + 1)):
         with pytest.raises(StoreError, match=r"cannot write .*r\.jsonl\.gz: it .*; choose another name"):
-            lines.write(path, data)
-    assert lines.content(path) == LINE
+            jsonl.write(path, data)
+    assert jsonl.content(path) == LINE
     assert [each.name for each in tmp_path.iterdir()] == ["r.jsonl.gz"]
 
 
 def test_a_file_is_there_in_one_form(tmp_path: Path) -> None:
     example(tmp_path)
-    lines.write(tmp_path / "records" / "a.jsonl.gz", LINE)
+    jsonl.write(tmp_path / "records" / "a.jsonl.gz", LINE)
     with pytest.raises(DataError, match=r"records holds a\.jsonl and a\.jsonl\.gz; keep one of them"):
         read_sources(tmp_path)
 
 
 def test_a_large_compressed_file_is_known_before_it_is_unpacked(tmp_path: Path) -> None:
     for size, large in ((LARGE, False), (LARGE + 1, True)):
-        lines.write(tmp_path / "r.jsonl.gz", b" " * size)
+        jsonl.write(tmp_path / "r.jsonl.gz", b" " * size)
         assert is_large(tmp_path / "r.jsonl.gz") == large
 
 
@@ -187,13 +187,13 @@ def test_archive_adds_to_a_compressed_file_and_takes_from_one(tmp_path: Path) ->
     texts = [f"{dumped_outcome(outcome(each.cell_id, [True] * 8))}\n" for each in records]
     folder(tmp_path, *records, outcomes="".join(texts))
     packed = [compressed(tmp_path / kind / "a.jsonl") for kind in ("records", "outcomes")]
-    before = {path: lines.content(path).splitlines() for path in packed}
+    before = {path: jsonl.content(path).splitlines() for path in packed}
     assert archive(tmp_path, {"0"}) == 1
     assert archive(tmp_path, {"1"}) == 1
     for path in packed:
         moved = tmp_path / "archive" / path.parent.name / "a.jsonl.gz"
-        assert lines.content(moved).splitlines() == before[path][:2]
-        assert lines.content(path).splitlines() == before[path][2:]
+        assert jsonl.content(moved).splitlines() == before[path][:2]
+        assert jsonl.content(path).splitlines() == before[path][2:]
 
 
 def test_a_damaged_archive_stops_the_move_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -211,13 +211,13 @@ def test_a_damaged_archive_stops_the_move_and_nothing_is_lost(tmp_path: Path) ->
 
 def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r.jsonl.gz"
-    lines.write(path, LINE)
+    jsonl.write(path, LINE)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pathlib.Path.replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        lines.write(path, LINE * 2)
-    assert lines.content(path) == LINE
+        jsonl.write(path, LINE * 2)
+    assert jsonl.content(path) == LINE
     assert [each.name for each in tmp_path.iterdir()] == ["r.jsonl.gz"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from rbmed_attacks.apgd import APGD
 from rbmed_attacks.autoattack import AutoAttack
 from rbmed_attacks.fab import FAB
+from rbmed_attacks.giving_up import Reach, looks
 from rbmed_attacks.losses import cross_entropy, level, logistic
-from rbmed_attacks.reach import Reach, looks
 from rbmed_attacks.square import Square
 from robustbench_med import Budget, Stream, ThreatModel, margin
 
