@@ -71,7 +71,7 @@ class Transfer(PipelineTarget):
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The other classifier's logits."""
-        return self.settings.goal.logits(self.other(x), y)
+        return self.seen(self.other(x), y)
 
     def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The same: answers of the deployed system are not seen."""

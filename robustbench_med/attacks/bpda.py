@@ -30,8 +30,8 @@ class BPDA(PipelineTarget):
             return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
         # A detector without noise flags an image in every draw or in none, and in none all draws are one.
         with torch.no_grad():
-            flagged = pipeline.flags(pipeline.score(x, rng[: len(x)]))
-        rows = flagged.nonzero().flatten()
+            scores = pipeline.score(x, rng[: len(x)])
+        rows = (pipeline.flags(scores) | scores.isnan()).nonzero().flatten()
         clear = others(rows, len(x))
         if len(clear) == 0:
             return self._treated(x.repeat_interleave(draws, 0), rng, y.repeat_interleave(draws, 0))
@@ -62,7 +62,8 @@ class BPDA(PipelineTarget):
         logits = pipeline.answer(
             x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images)
         )
-        return self.abstain(self.settings.goal.logits(logits, y), y, scores)
+        finite = pipeline.finite(logits.detach(), rows, copies.detach(), scores)
+        return self.abstain(self.seen(logits, y, finite), y, scores)
 
 
 def _blur(x: Tensor) -> Tensor:

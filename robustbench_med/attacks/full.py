@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
+from robustbench_med.attacks.not_finite import answered
 from robustbench_med.attacks.target_model import PipelineTarget
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -37,7 +38,7 @@ class Full(PipelineTarget):
         wants = torch.is_grad_enabled() and x.requires_grad
         # An image far below the threshold is not purified, and the soft gate is shut for it: its gradient needs none.
         rows = ((distance.detach() > -REACH) | flagged if wants else flagged).nonzero().flatten()
-        as_is = self.classify(x, y)
+        as_is = answered(self.classify(x, y), self.settings.goal.labels(y), ~scores.isnan())
         if len(rows) == 0:
             return as_is
         purified = self._purified(x, rows, scores, rng, y)
@@ -60,7 +61,8 @@ class Full(PipelineTarget):
                 "use --access bpda"
             )
         every = torch.arange(len(rows), device=x.device)
-        return self.settings.goal.logits(pipeline.answer(images, every, copies), y[rows])
+        logits = pipeline.answer(images, every, copies)
+        return self.seen(logits, y[rows], pipeline.finite(logits.detach(), every, copies.detach(), scores[rows]))
 
 
 def mixture(as_is: Tensor, purified: Tensor, distance: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from robustbench_med.attacks.features import features
 from robustbench_med.attacks.goal import Goal
+from robustbench_med.attacks.not_finite import answered
 from robustbench_med.attacks.query_counter import QueryCounter
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.interfaces.attack import TargetModel, margin
@@ -217,7 +218,13 @@ class PipelineTarget(TargetModel):
 
     def classify(self, x: Tensor, y: Tensor) -> Tensor:
         """The classifier's logits of images with the labels ``y``, (N,), as the adversary sees them."""
-        return self.settings.goal.logits(self.settings.pipeline.classifier(x), y)
+        return self.seen(self.settings.pipeline.classifier(x), y)
+
+    def seen(self, logits: Tensor, y: Tensor, finite: Tensor | None = None) -> Tensor:
+        """Logits (N, K) of a system as the adversary sees them; where they are not ``finite``, as `answered` says."""
+        goal = self.settings.goal
+        finite = logits.detach().isfinite().all(1) if finite is None else finite
+        return answered(goal.logits(logits, y), goal.labels(y), finite)
 
     def abstain(self, logits: Tensor, y: Tensor, scores: Tensor) -> Tensor:
         """The logits (N, K) as `abstained` changes them where the system rejects; ``scores``: the detector's, (N,)."""
@@ -225,14 +232,17 @@ class PipelineTarget(TargetModel):
         if not pipeline.rejects:
             return logits
         assert pipeline.gate is not None
-        return abstained(logits, self.settings.goal.labels(y), pipeline.gate.distance(scores))
+        labels = self.settings.goal.labels(y)
+        return abstained(answered(logits, labels, ~scores.isnan()), labels, pipeline.gate.distance(scores))
 
     def deployed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """One draw of the deployed system's logits, without a gradient; where it rejects, as `abstain` says."""
         pipeline = self.settings.pipeline
         with torch.no_grad():
             treated = pipeline.treat(x, rng)
-            logits = self.settings.goal.logits(pipeline.answer(x, treated.rows, treated.copies), y)
+            logits = pipeline.answer(x, treated.rows, treated.copies)
+            finite = pipeline.finite(logits, treated.rows, treated.copies, treated.scores)
+            logits = self.seen(logits, y, finite)
             return self.abstain(logits, y, treated.scores)
 
     @torch.no_grad()

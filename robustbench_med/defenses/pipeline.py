@@ -243,16 +243,25 @@ class Pipeline(nn.Module):
             )
         return torch.cat([logits[: len(clear)], joined])[torch.cat([clear, rows]).argsort()]
 
+    def finite(self, logits: Tensor, rows: Tensor, copies: Tensor, scores: Tensor) -> Tensor:
+        """bool (N,): logits, scores and purified copies are finite; of a score infinity is a decision.
+
+        Args:
+            logits: the deployed system's, (N, K).
+            rows: int64 (F,), the images that were purified.
+            copies: (F, votes, C, H, W). A classifier may hide their NaN, as a maximum or a comparison does.
+            scores: (N,).
+        """
+        found = logits.isfinite().all(1)
+        found = found.index_copy(0, rows, found[rows] & copies.flatten(1).isfinite().all(1))
+        return found if self.detector is None else found & ~scores.isnan()
+
     def classes(self, logits: Tensor, treated: Treated) -> Tensor:
         """The answered classes or sets of findings, int64 (N,); `NOT_FINITE` where a value on the way is not finite.
 
         Of NaN, `argmax` would make the first class.
         """
-        finite, copies = logits.isfinite().all(1), treated.copies.flatten(1)
-        # A classifier may hide the NaN of a purifier, as a maximum or a comparison does.
-        finite = finite.index_copy(0, treated.rows, finite[treated.rows] & copies.isfinite().all(1))
-        if self.detector is not None:
-            finite = finite & ~treated.scores.isnan()
+        finite = self.finite(logits, treated.rows, treated.copies, treated.scores)
         return torch.where(finite, encode(logits > 0) if self.findings else logits.argmax(1), NOT_FINITE)
 
     @torch.inference_mode()
