@@ -1,4 +1,4 @@
-"""Answers that are not finite, as an adversary sees them: the deployed system gives no answer, which counts as wrong."""
+"""Answers that are not finite, as an adversary sees them: no answer, which counts as wrong."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from statistics import fmean
 from typing import Any, ClassVar
 
 import torch
@@ -164,10 +166,10 @@ class RungResult:
             parts[0],
             **joined,
             probabilities=bool(watched) and all(part.probabilities for part in watched),
-            spread=sum(spreads) / len(spreads) if spreads else None,
+            spread=fmean(spreads) if spreads else None,
             exhausted=any(part.exhausted for part in parts),
             repeated=sum(part.repeated for part in parts),
-            seconds=sum(part.seconds for part in parts),
+            seconds=math.fsum(part.seconds for part in parts),
             reason=next((part.reason for part in parts if part.reason), ""),
         )
 

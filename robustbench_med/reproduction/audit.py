@@ -245,7 +245,7 @@ def _rungs(record: Record, random: bool) -> Iterator[str]:
         yield "a rung is named otherwise than its access"
     for what in ("gradients", "queries"):
         spent = getattr(record.spent, f"{what}_mean")
-        total = sum(rung.attacked * getattr(rung, f"{what}_mean") for rung in ran) / record.n if record.n else 0.0
+        total = math.fsum(rung.attacked * getattr(rung, f"{what}_mean") for rung in ran) / record.n if record.n else 0.0
         if spent is not None and not math.isclose(spent, total, rel_tol=1e-6, abs_tol=1e-6):
             yield f"the attacks spent {spent:.6g} {what} on an image, and their rungs {total:.6g}"
     last = ran[-1].withstanding if ran else None

@@ -71,7 +71,7 @@ def roc_faults(record: Record, outcome: ImageResults) -> Iterator[str]:
     if area is None or not outcome.roc:
         return
     corners = list(itertools.pairwise([(0.0, 0.0), *outcome.roc, (1.0, 1.0)]))
-    low = sum((right[0] - left[0]) * left[1] for left, right in corners)
-    high = sum((right[0] - left[0]) * right[1] for left, right in corners)
+    low = math.fsum((right[0] - left[0]) * left[1] for left, right in corners)
+    high = math.fsum((right[0] - left[0]) * right[1] for left, right in corners)
     if not low - ROUNDED <= area <= high + ROUNDED:
         yield f"detector_auroc is {area:.6g}, and the area under its ROC curve lies in [{low:.4f}, {high:.4f}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -239,7 +240,7 @@ class RunningTotals:
     def joined(self) -> Chunk:
         """All chunks as one, in the order of clients and of their images, whenever each was measured."""
         ordered = [self._chunks[at] for at in sorted(self._chunks)]
-        return Chunk(Outcome.join([each.outcome for each in ordered]), sum(each.seconds for each in ordered))
+        return Chunk(Outcome.join([each.outcome for each in ordered]), math.fsum(each.seconds for each in ordered))
 
 
 def timed(chunks: Iterator[tuple[slice, Outcome]]) -> Iterator[tuple[slice, Chunk]]:

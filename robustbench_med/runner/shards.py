@@ -6,6 +6,7 @@ last chunk, which gives the record of an undivided run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,7 +95,8 @@ class ShardProgress:
     def robust(self) -> float | None:
         """Robust accuracy so far."""
         images = sum(self._done[shard] for shard in self._robust)
-        return sum(self._done[shard] * share for shard, share in self._robust.items()) / images if images else None
+        total = math.fsum(self._done[shard] * share for shard, share in self._robust.items())
+        return total / images if images else None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def to_cpu(state: Mapping[str, Tensor]) -> State:
 
 def average(states: list[State], weights: list[float]) -> State:
     """Weighted mean of equally keyed states, taken in float64; an integer entry is the first state's."""
-    share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    share = torch.tensor(weights, dtype=torch.float64) / math.fsum(weights)
 
     def mean(name: str) -> Tensor:
         first = states[0][name]

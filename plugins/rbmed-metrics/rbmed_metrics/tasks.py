@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def _auc(answers: Predictions, truth: Tensor, finding: int) -> float | None:
 
 def _mean(values: list[float | None] | list[float]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return fmean(known) if known else None
 
 
 class Grades(Metric):

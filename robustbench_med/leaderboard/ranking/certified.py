@@ -6,6 +6,7 @@ their images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +149,7 @@ def _pooled(figures: Sequence[Figure | None], images: Sequence[int]) -> Figure |
     known = [each for each in figures if each is not None]
     if len(figures) == 1 or len(known) < len(figures):
         return figures[0] if len(figures) == 1 else None
-    share = sum(each.value * n for each, n in zip(known, images, strict=True)) / sum(images)
+    share = math.fsum(each.value * n for each, n in zip(known, images, strict=True)) / sum(images)
     bounds = [each.interval for each in known if each.interval is not None]
     if len(bounds) < len(known):
         return Figure(share)

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -117,12 +118,12 @@ def _corrupted(
     ce = rce = None
     if cells.keys() <= base.keys():
         theirs = {severity: _error(base[severity]) for severity in errors}
-        ce = _ratio(sum(errors.values()), sum(theirs.values()))
+        ce = _ratio(fmean(errors.values()), fmean(theirs.values()))
         ours, others = (_clean_error(list(each.values())) for each in (cells, base))
-        rce = _ratio(sum(errors.values()) - len(errors) * ours, sum(theirs.values()) - len(errors) * others)
+        rce = _ratio(fmean(errors.values()) - ours, fmean(theirs.values()) - others)
     kept = _kept([cells[severity] for severity in errors], outcomes)
     balanced = {severity: 1 - error for severity, error in errors.items()}
-    be = sum(errors.values()) / len(errors)
+    be = fmean(errors.values())
     return Corrupted(*system, name, kept, balanced, be, ce, rce, tuple(cells[severity] for severity in errors))
 
 

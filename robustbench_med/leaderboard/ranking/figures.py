@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from robustbench_med.attacks.flags import FLAGS
 from robustbench_med.leaderboard.entry import Figure, Mark, RungFigure
@@ -21,7 +22,7 @@ def over(
     if not values or None in values:
         return None
     known = [value for value in values if value is not None]
-    mean = sum(known) / len(known)
+    mean = fmean(known)
     bounds = [bound for bound in intervals if bound is not None]
     if not bounds or len(bounds) < len(known):
         return Figure(mean, seeds=tuple(known))
@@ -49,7 +50,7 @@ def answered(found: Sequence[Answers], lesion: int | None) -> dict[str, dict[str
         if len(own) == len(every):  # as `over`, which would take as long as all the rest
             seeds = tuple([each.value for each in own])
             low, high = min([each.low for each in own]), max([each.high for each in own])
-            made.setdefault(key[0], {})[key[1]] = Figure(sum(seeds) / len(seeds), low, high, seeds, images)
+            made.setdefault(key[0], {})[key[1]] = Figure(fmean(seeds), low, high, seeds, images)
     return made
 
 
@@ -63,7 +64,7 @@ def _rung(name: str, rungs: Sequence[RungSection]) -> RungFigure:
     ran = [rung for rung in rungs if rung.left is not None]
 
     def mean(what: str) -> float:
-        return sum(float(getattr(rung, what) or 0) for rung in ran) / len(ran)
+        return fmean(float(getattr(rung, what) or 0) for rung in ran)
 
     access = rungs[0].access
     if not ran:
@@ -89,10 +90,10 @@ def _above_clean(records: Sequence[Record]) -> Iterator[str]:
 def mean_spent(records: Sequence[Record], name: str) -> float | None:
     """Calls per image, a mean over the records that count them."""
     found = [spent for record in records if (spent := getattr(record.spent, name)) is not None]
-    return sum(found) / len(found) if found else None
+    return fmean(found) if found else None
 
 
 def ms(records: Sequence[Record]) -> float | None:
     """Milliseconds of the measurement per image."""
     found = [1000 * record.seconds / record.n for record in records if record.n]
-    return sum(found) / len(found) if found else None
+    return fmean(found) if found else None

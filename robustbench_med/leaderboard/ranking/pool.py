@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ def pool(members: Sequence[Record], kept: Sequence[ImageResults | None]) -> tupl
         "draws": min(member.draws for member in members),
         "n": sum(member.n for member in members),
         "patients": None if None in patients else sum(each or 0 for each in patients),
-        "seconds": sum(member.seconds for member in members),
+        "seconds": math.fsum(member.seconds for member in members),
         "peak_memory_mib": max((member.peak_memory_mib or 0.0 for member in members), default=None) or None,
         "created": max(members, key=newest).created,
         "between_clients": {},
@@ -206,8 +207,8 @@ def _balanced(shares: Shares, joined: ImageResults) -> float | None:
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
-    total = sum(weights)
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / total if total else 0.0
+    total = math.fsum(weights)
+    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total if total else 0.0
 
 
 def _spent(members: Sequence[Record], images: Sequence[int]) -> SpentSection:
@@ -243,7 +244,7 @@ def _rungs(members: Sequence[Record]) -> list[RungSection]:
                 broken=None if None in broken else sum(each or 0 for each in broken),
                 gradients_mean=_weighted([rung.gradients_mean for rung in rungs], attacked),
                 queries_mean=_weighted([rung.queries_mean for rung in rungs], attacked),
-                seconds=sum(rung.seconds for rung in rungs),
+                seconds=math.fsum(rung.seconds for rung in rungs),
                 reason=None,
                 gradients_max=max(rung.gradients_max for rung in rungs),
                 rounds=_rounds(rungs, images),
@@ -270,7 +271,7 @@ def _diagnostics(members: Sequence[Record]) -> DiagnosticsSection:
         level="off" if "off" in levels else min(levels),
         flags=sorted({flag for member in members for flag in member.diagnostics.flags}),
         notes=[f"fold {number_of(each)}: {note}" for each in members for note in each.diagnostics.notes],
-        seconds=sum(member.diagnostics.seconds for member in members),
+        seconds=math.fsum(member.diagnostics.seconds for member in members),
     )
 
 

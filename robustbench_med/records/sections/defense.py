@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,8 @@ class FederationSection(RecordSection):
             rounds = [entry["clients"] for entry in history]
 
             def per_round(name: str) -> float:
-                return sum(float(facts.get(name, 0)) for clients in rounds for facts in clients.values()) / len(rounds)
+                received = (float(facts.get(name, 0)) for clients in rounds for facts in clients.values())
+                return math.fsum(received) / len(rounds)
 
             def noticed(name: str) -> dict[str, int]:
                 return dict(sorted(Counter(client for entry in history for client in entry.get(name, ())).items()))
@@ -120,7 +122,7 @@ class FederationSection(RecordSection):
                 clients=len(set().union(*rounds)),
                 bytes_sent_per_round=per_round("bytes-sent"),
                 bytes_received_per_round=per_round("bytes-received"),
-                seconds=sum(float(entry.get("seconds", 0)) for entry in history),
+                seconds=math.fsum(float(entry.get("seconds", 0)) for entry in history),
                 suspected=noticed("suspected"),
                 missing=noticed("missing"),
                 **more,

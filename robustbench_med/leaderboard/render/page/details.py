@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -282,7 +283,7 @@ class Page:
             ("Gradient calls per image", count(entry.gradients)),
             ("Queries per image", count(entry.queries)),
             ("Milliseconds per image, attacks included", count(entry.ms)),
-            ("Wall time of all seeds", f"{sum(record.seconds for record in entry.records):.0f} s"),
+            ("Wall time of all seeds", f"{math.fsum(record.seconds for record in entry.records):.0f} s"),
             ("Peak memory", f"{memory:.0f} MiB" if memory else DASH),
             ("Parameters deployed", count(entry.parameters)),
         ]
