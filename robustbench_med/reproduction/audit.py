@@ -34,6 +34,7 @@ from robustbench_med.reproduction.certificates import certificate_faults
 from robustbench_med.reproduction.curves import roc_faults
 from robustbench_med.reproduction.flags import flag_faults
 from robustbench_med.reproduction.rungs import rung_faults
+from robustbench_med.reproduction.shares import share_faults
 from robustbench_med.runner.measured import computed
 from robustbench_med.statistics.intervals import share_interval, widest
 
@@ -62,6 +63,7 @@ def faults(
     yield from told
     if not told:
         yield from _figures(record, outcome, split, metrics)
+        yield from share_faults(record)
         yield from roc_faults(record, outcome)
         if record.certified is not None:
             yield from certificate_faults(record, record.certified, outcome)
@@ -103,6 +105,10 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         said, true = getattr(outcome, what), getattr(split, what)
         if said and true and list(said) != [true[row] for row in rows]:
             yield f"{what} of images are not those of the data set"
+    for name, values in outcome.lesions.items():
+        there = [label == split.lesion_class for label in outcome.labels.tolist()]
+        if [not math.isnan(value) for value in values] != there:
+            yield f"{name} of the lesions is not that of the images with a lesion"
     random = record.defense.randomized
     # The samples of a smoothed answer are part of it: such a system is asked once.
     wanted = record.draws if random and record.certified is None else 1

@@ -2,60 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import pytest
-from helpers.forgery import Facts, put
-from helpers.paths import ROOT
-
-from robustbench_med.files.jsonl import content, file_of
-from robustbench_med.interfaces.metric import Metric
-from robustbench_med.leaderboard.sources import image_results
-from robustbench_med.leaderboard.sources.test_split import read_all
-from robustbench_med.plugins.registry import Registry
-from robustbench_med.records.record import parse
-from robustbench_med.reproduction.audit import faults, metrics_of
-
-BOARD = ROOT / "leaderboard"
-Edit = Callable[[Facts, Facts], None]
-#: Folder, file, and how to tell the record that is edited.
-REAL: dict[str, tuple[str, str, Callable[[Facts], bool]]] = {
-    "bare": ("", "leaderboard-brainsim2", lambda record: record["defense"]["name"] == "undefended"),
-    "guarded": ("", "leaderboard-brainsim-standard", lambda record: "detector" in record["defense"]["parts"]),
-    "falling": ("", "leaderboard-lgg-folds", lambda record: "still-falling" in record["diagnostics"]["flags"]),
-    "noise": ("", "leaderboard-lgg-folds", lambda record: "noise-hurts" in record["diagnostics"]["flags"]),
-    "blind": ("corruptions", "acquisition-brainsim", lambda record: "blind-detector" in record["diagnostics"]["flags"]),
-    "single": ("attacks", "attacks", lambda record: record["attack"]["name"] == "apgd"),
-}
-
-
-@cache
-def known() -> tuple[Any, list[Metric]]:
-    return read_all(BOARD / "splits"), metrics_of(Registry())
-
-
-@cache
-def lines(kind: str) -> tuple[bytes, bytes]:
-    """The record and its per-image results."""
-    folder, name, wanted = REAL[kind]
-    records, outcomes = (
-        content(file_of(BOARD / folder / each, name, compressed=False)).splitlines() for each in ("records", "outcomes")
-    )
-    record = next(line for line in records if wanted(json.loads(line)))
-    cell = json.loads(record)["cell_id"]
-    return record, next(line for line in outcomes if json.loads(line)["cell_id"] == cell)
-
-
-def told(kind: str, edit: Edit) -> list[str]:
-    record, images = map(json.loads, lines(kind))
-    edit(record, images)
-    made, (splits, metrics) = parse(json.dumps(record)), known()
-    return list(
-        faults(made, image_results.parse(json.dumps(images)), splits[str(made.dataset.digest)], metrics, older=False)
-    )
+from helpers.forgery import Edit, Facts, put
+from helpers.published import REAL, told
 
 
 def without(flag: str) -> Edit:
@@ -100,6 +49,18 @@ def noiseless(record: Facts, images: Facts) -> None:
     figures["control_clean_accuracy"] = figures["noise_accuracy"]
 
 
+def fewer(record: Facts, images: Facts) -> None:
+    """One client is said to have half of its certificates, without an interval."""
+    client = record["clients"][0]
+    record["per_client"][client]["certified_accuracy"] /= 2
+    record["client_intervals"][client]["certified_accuracy"] = [0.1, 0.9]
+
+
+def detected(record: Facts, images: Facts) -> None:
+    """All attacked images are detected, with an interval to match."""
+    record["metrics"]["detector_tpr"], record["intervals"]["detector_tpr"] = 1.0, [0.9, 1.0]
+
+
 FORGED: dict[str, tuple[str, Edit, str]] = {
     "a curve that still fell": ("falling", without("still-falling"), "flag still-falling is not raised"),
     "a curve that did not fall": ("bare", also("still-falling"), "flag still-falling is raised"),
@@ -119,6 +80,15 @@ FORGED: dict[str, tuple[str, Edit, str]] = {
     "an interval without patients": ("guarded", narrow, "the interval of detector_fpr does not follow"),
     "a first rung on fewer images": ("bare", first_rung, "the first rung attacked"),
     "a first rung that broke more": ("bare", put("rungs", 0, "broken", value=1), "the first rung attacked"),
+    "a client with fewer certificates": ("certified", fewer, "certified_accuracy is"),
+    "a smaller gap": ("certified", put("metrics", "certified_gap", value=0.0), "certified_gap is"),
+    "a longer mean radius": ("certified", put("metrics", "certified_radius", value=0.9), "certified_radius is"),
+    "a mean radius of other clients": (
+        "certified",
+        put("metrics", "certified_radius", value=0.55),
+        "those of the clients give",
+    ),
+    "more detected than flagged": ("guarded", detected, "detector_tpr is larger than attacked_flagged"),
     "half an image at most": ("bare", put("spent", "queries_max", value=0.5), "at most 0.5 queries"),
     "all calls on one image": ("single", put("spent", "gradients_max", value=1e9), "at most 1e+09 gradients"),
     "a single attack on fewer": ("single", put("rungs", 0, "attacked", value=3), "attacked 3 images of"),
