@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from helpers.forgery import Edit, Facts, put
-from helpers.published import REAL, told
+from helpers.published import REAL, lines, told
+
+from robustbench_med.plugins.registry import Registry
+from robustbench_med.records.record import parse
+from robustbench_med.reproduction.description import described
 
 
 def without(flag: str) -> Edit:
@@ -106,3 +112,16 @@ def test_the_real_one_is_taken(kind: str) -> None:
 def test_an_edit_is_seen(kind: str, edit: Edit, why: str) -> None:
     found = told(kind, edit)
     assert any(why in each for each in found), found
+
+
+def test_a_reference_may_name_fewer_papers_but_no_others() -> None:
+    facts = json.loads(lines("blind")[0])
+    assert "; " in (papers := facts["defense"]["reference"]), papers
+
+    def against(reference: str) -> list[str]:
+        facts["defense"]["reference"] = reference
+        return list(described(parse(json.dumps(facts)), Registry()))
+
+    assert against(papers.partition("; ")[0]) == []
+    assert any("defense.reference" in each for each in against(papers + "; Someone et al. 2026"))
+    assert any("defense.reference" in each for each in against(""))
