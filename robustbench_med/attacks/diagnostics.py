@@ -19,6 +19,8 @@ from robustbench_med.interfaces.tasks import decode
 OTHERS = 3
 #: A fall of the robust accuracy in the last round of an attack that is more than chance, besides two images.
 FALLING = 0.02
+#: Rungs that see less than those before them.
+LESS_ACCESS = ("query", "transfer", "insider")
 
 
 def report(
@@ -114,7 +116,7 @@ def _raised(
         # At least three images and 3 %: rounding and chance do less.
         "noise-hurts": controls.clean - controls.noise >= max(3, 0.03 * controls.n),
         "probabilities": any(rung.probabilities for rung in outcome.rungs),
-        "blind-detector": _blind(metrics.get("detector_auroc"), n),
+        "blind-detector": is_blind(metrics.get("detector_auroc"), n),
         "black-box-wins": _black_box_wins(outcome.rungs) >= max(2, 0.02 * n),
         "still-falling": _still_falling(outcome.rungs) > max(2 / n, FALLING),
         "budget-exhausted": any(rung.exhausted for rung in outcome.rungs),
@@ -181,7 +183,7 @@ def _above_clean(outcome: Outcome) -> bool:
     return float(left.float().mean()) > float(right.float().mean()) + 2 / len(outcome.labels)
 
 
-def _blind(auroc: float | None, n: int) -> bool:
+def is_blind(auroc: float | None, n: int) -> bool:
     """Chance lies within two standard errors of the AUROC (Hanley & McNeil 1982, under the null hypothesis)."""
     return auroc is not None and n > 0 and auroc - 0.5 < 2 * math.sqrt((2 * n + 1) / (12 * n * n))
 
@@ -194,7 +196,7 @@ def _black_box_wins(rungs: Sequence[RungResult]) -> int:
     """
     won = 0
     for before, rung in pairwise(rungs):
-        if rung.access in ("query", "transfer", "insider") and not rung.reason:
+        if rung.access in LESS_ACCESS and not rung.reason:
             won += int(((before.robust > 0) & (rung.robust == 0)).sum())
     return won
 

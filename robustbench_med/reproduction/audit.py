@@ -3,6 +3,7 @@
 The metrics compute every figure again from what is known: labels, clients and patients of the data set, and the
 answers. Scores of a detector and what a purifier changed are not in per-image results. A figure is judged if it is the
 same whatever these were; of the others the interval is judged, which follows from the figure and the number of images.
+Systems without a detector or a purifier have no scores, and change nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,10 +31,12 @@ from robustbench_med.plugins.registry import Registry
 from robustbench_med.records import fairness
 from robustbench_med.records.record import Record, flatten
 from robustbench_med.reproduction.certificates import certificate_faults
-from robustbench_med.reproduction.curves import curve_faults, roc_faults
+from robustbench_med.reproduction.curves import roc_faults
 from robustbench_med.reproduction.flags import flag_faults
+from robustbench_med.reproduction.rungs import rung_faults
+from robustbench_med.reproduction.shares import share_faults
 from robustbench_med.runner.measured import computed
-from robustbench_med.statistics.intervals import widest
+from robustbench_med.statistics.intervals import share_interval, widest
 
 #: Further scorings that a record may have, which per-image results do not hold.
 ALSO = ("attacked_8bit", "clean_fixed_noise", "attacked_fixed_noise")
@@ -61,11 +63,12 @@ def faults(
     yield from told
     if not told:
         yield from _figures(record, outcome, split, metrics)
+        yield from share_faults(record)
         yield from roc_faults(record, outcome)
         if record.certified is not None:
             yield from certificate_faults(record, record.certified, outcome)
         yield from flag_faults(record, outcome_with(outcome, split, 0), older)
-    yield from _rungs(record, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
+    yield from rung_faults(record, outcome, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
 def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
@@ -102,6 +105,10 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
         said, true = getattr(outcome, what), getattr(split, what)
         if said and true and list(said) != [true[row] for row in rows]:
             yield f"{what} of images are not those of the data set"
+    for name, values in outcome.lesions.items():
+        there = [label == split.lesion_class for label in outcome.labels.tolist()]
+        if [not math.isnan(value) for value in values] != there:
+            yield f"{name} of the lesions is not that of the images with a lesion"
     random = record.defense.randomized
     # The samples of a smoothed answer are part of it: such a system is asked once.
     wanted = record.draws if random and record.certified is None else 1
@@ -121,7 +128,7 @@ def _images(record: Record, outcome: ImageResults, split: TestSplit) -> Iterator
 def _figures(record: Record, outcome: ImageResults, split: TestSplit, metrics: Sequence[Metric]) -> Iterator[str]:
     """Every figure and interval, over all clients and for each."""
     known = bool(split.patients) and record.patients is not None
-    whole = [outcome_with(outcome, split, unknown, record.certified is not None) for unknown in (0, 1)]
+    whole = [outcome_with(outcome, split, unknown, record) for unknown in (0, 1)]
     patients = len(set(whole[0].patients)) if known else None
     if record.patients != patients:
         yield f"it is said to be of {record.patients} patients, not {patients}"
@@ -184,6 +191,11 @@ def _plausible(figure: float | None, found: tuple[float, float], outcome: Outcom
         return False
     n = len(outcome.labels)
     inner = wilson(Rate(figure * n, n))
+    draws = len(outcome.attacked.predictions)
+    if abs(figure * n * draws - round(figure * n * draws)) > TOLERANCE * n * draws:
+        return False  # no count of answers
+    if known and figure in (0, 1):  # then the hits are known
+        return all(map(_close, found, share_interval([figure] * n, outcome.patients).bounds))
     if not known:
         return all(map(_close, found, inner))
     counts = [outcome.patients.count(patient) for patient in set(outcome.patients)]
@@ -193,26 +205,31 @@ def _plausible(figure: float | None, found: tuple[float, float], outcome: Outcom
     )
 
 
-def outcome_with(told: ImageResults, split: TestSplit, unknown: int, certified: bool = False) -> Outcome:
+def outcome_with(told: ImageResults, split: TestSplit, unknown: int, record: Record | None = None) -> Outcome:
     """The outcome with these answers; what is not known is as small as it can be, or as large (``unknown`` = 1).
 
-    ``certified``: there are certificates, whose radii are not published.
+    ``record`` says which parts flag and change images, and if there are certificates, whose radii are not published.
     """
     rows, n = list(told.index), len(told.index)
+    certified = record is not None and record.certified is not None
+    parts = None if record is None else record.defense.parts
+    gated = parts is None or parts.detector is not None
+    purified = parts is None or parts.purifier is not None
     labels = torch.tensor([int(each) for each in told.labels], dtype=torch.int64)
 
     def predictions(codes: Any) -> Predictions:
         answers = torch.from_numpy(codes.astype("int64"))
         rejected = answers == ABSTAINED
         scores = torch.full(answers.shape, math.nan)
-        if unknown:
+        flagged = torch.ones_like(rejected) if purified and (unknown or not gated) else rejected
+        if unknown and gated:
             scores = torch.arange(answers.numel(), dtype=torch.float32).view(answers.shape)
         return Predictions(
             predictions=torch.where(rejected, unknown, answers),
-            flagged=torch.ones_like(rejected) if unknown else rejected,
+            flagged=flagged,
             rejected=rejected,
             scores=scores,
-            changed=torch.full_like(rejected, bool(unknown)),
+            changed=torch.full_like(rejected, bool(unknown) and purified),
             purified_rmse=torch.full(answers.shape, float(unknown)),
         )
 
@@ -236,32 +253,6 @@ def outcome_with(told: ImageResults, split: TestSplit, unknown: int, certified: 
         codes=codes,
         certified=radii,
     )
-
-
-def _rungs(record: Record, random: bool) -> Iterator[str]:
-    """What the attacks did must add up; of a ``random`` system the last rung is judged on other noise draws."""
-    ran = [rung for rung in record.rungs if not rung.reason]
-    if any(rung.rung.partition(" ")[0] != rung.access for rung in ran):
-        yield "a rung is named otherwise than its access"
-    for what in ("gradients", "queries"):
-        spent = getattr(record.spent, f"{what}_mean")
-        total = math.fsum(rung.attacked * getattr(rung, f"{what}_mean") for rung in ran) / record.n if record.n else 0.0
-        if spent is not None and not math.isclose(spent, total, rel_tol=1e-6, abs_tol=1e-6):
-            yield f"the attacks spent {spent:.6g} {what} on an image, and their rungs {total:.6g}"
-    last = ran[-1].withstanding if ran else None
-    robust = record.metrics.get("robust_accuracy")
-    if not random and last is not None and (robust is None or abs(last - robust) > TOLERANCE):
-        yield f"{last:.6g} of the images are robust after the last rung, and robust_accuracy is {_shown(robust)}"
-    for before, rung in pairwise([] if random else ran):
-        if before.withstanding is None or rung.withstanding is None or rung.broken is None:
-            continue
-        lost = (before.withstanding - rung.withstanding) * record.n
-        if abs(lost - rung.broken) > 1e-3:
-            yield f"rung {rung.rung} broke {plural(rung.broken, 'image')}, and {lost:.6g} fewer withstand than before"
-    if any(rung.attacked > record.n or (rung.broken or 0) > rung.attacked for rung in ran):
-        yield "a rung attacked more images than there are, or broke more than it attacked"
-    if record.attack.is_ladder and record.attack.revision != 1:
-        yield from curve_faults(record, random)
 
 
 def _alike(one: dict[str, Any], two: dict[str, Any]) -> bool:

@@ -109,7 +109,7 @@ def _facts(record: Record, cell: Cell, registry: Registry, extras: Mapping[str, 
         "defense.params": (defense.params, _json(portable(all_params(resolved.defense.params)))),
         "defense.strategy": (_named(defense.strategy), _named(resolved.recipe.strategy)),
         "defense.parts": (_parts(defense.parts), _parts(PartsSection(**portable(resolved.describe_deployed())))),
-        "defense.reference": (defense.reference, resolved.entry.spec.reference),
+        "defense.reference": _references(defense.reference, resolved.entry.spec.reference),
         "attack": (_attack(record.attack), _attack(attack)),
         "threat": (_threat(record.threat), _threat(cell.threat)),
         "surrogate": _surrogates(record, cell, registry),
@@ -121,6 +121,12 @@ def _facts(record: Record, cell: Cell, registry: Registry, extras: Mapping[str, 
         "unseen": (record.unseen, [client for client in cell.clients if client in trained.unseen]),
         "reasons of rungs": ({rung: told[rung] for rung in known if rung in told}, known),
     }
+
+
+def _references(said: str, here: str) -> tuple[str, str]:
+    """What a record says and should; a plugin may have named fewer papers when it was measured."""
+    fewer = bool(said) and set(said.split("; ")) <= set(here.split("; "))
+    return said, said if fewer else here
 
 
 def _named(part: StrategySection | PartRef | None) -> Any:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from robustbench_med.datasets.test_split import facts_of, opened
 from robustbench_med.errors import UsageError
+from robustbench_med.leaderboard.ranking.folds import Pools, pooled
+from robustbench_med.leaderboard.ranking.pool import Pooled
+from robustbench_med.leaderboard.ranking.rows import unique
 from robustbench_med.leaderboard.sources.record_form import form_faults
 from robustbench_med.leaderboard.sources.submission import Submission
 from robustbench_med.leaderboard.sources.test_split import TestSplit
@@ -49,6 +52,13 @@ def objections(
             cells[reason].append(record.cell_id)
     # What is wrong with many cells, such as that there are no images, is said once.
     yield from (f"{_each(own)}: {reason}" for reason, own in cells.items())
+
+
+def fold_objections(submission: Submission) -> Iterator[str]:
+    """Why folds that were handed in make no row: some are missing, or do not belong together."""
+    for record in pooled(Pools(unique(submission.records), submission.outcomes)).records:
+        if isinstance(record, Pooled) and record.attack.is_ladder:
+            yield from (f"cell {record.members[0].cell_id}: {gap}" for gap in record.gaps)
 
 
 def _each(cells: Sequence[str]) -> str:

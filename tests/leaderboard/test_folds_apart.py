@@ -10,10 +10,14 @@ from helpers.folds import SAFE, answers, edited, only, system
 from helpers.records import ladder_record, plain
 
 from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.attacks import attack_boards
 from robustbench_med.leaderboard.ranking.boards import boards
 from robustbench_med.leaderboard.render.columns import BY_NAME
+from robustbench_med.leaderboard.sources.submission import Submission, review
 from robustbench_med.leaderboard.sources.verified import Word
+from robustbench_med.records.record import Record
+from robustbench_med.reproduction.plausibility import fold_objections
 
 
 @pytest.mark.parametrize("missing", [0, 2])
@@ -163,3 +167,32 @@ def test_attacks_on_different_folds_are_refused() -> None:
                 outcomes[cell] = replace(answers(record, own), cell_id=cell)
     with pytest.raises(DataError, match="incomplete: of 3 folds, fold 0 was not measured"):
         attack_boards(found, outcomes)
+
+
+def test_what_one_fold_trained_is_not_tested_on_another() -> None:
+    records, outcomes = system()
+    strategy = {"name": "fedavg", "params": {}, "revision": 1}
+    records = [edited(record, "defense", "parts", "strategy", value=strategy) for record in records]
+    assert only(records, outcomes)[1].ranked
+    records[2] = edited(records[2], "defense", "weights", "digest", value=records[0].defense.weights.digest)
+    _, entry = only(records, outcomes)
+    assert "fold 2 has the weights of fold 0, trained on its patients" in entry.why_not
+
+
+def test_folds_that_are_handed_in_make_a_row() -> None:
+    records, outcomes = system()
+
+    def against(*given: Record) -> list[str]:
+        return list(fold_objections(Submission("f", "f", Paper("P", "https://example.org"), "", given, outcomes)))
+
+    assert against(*records) == []
+    assert against(*records[:2]) == [f"cell {records[0].cell_id}: incomplete: of 3 folds, fold 2 was not measured"]
+    other = edited(records[2], "defense", "weights", "seed", value=1)
+    assert len(against(*records[:2], other)) == 2
+
+
+def test_a_fold_that_is_handed_in_twice_is_named() -> None:
+    records, outcomes = system()
+    again = edited(edited(records[0], "cell_id", value="ff"), "created", value="2026-12-01T00:00:00+00:00")
+    notes = review(Submission("f", "f", Paper("P", "https://example.org"), "", (*records, again), outcomes), {}).notes
+    assert f"cell {records[0].cell_id} is superseded by cell ff, of the same training seed and attacks" in notes

@@ -75,10 +75,11 @@ def judged(
 ) -> Review:
     """The review of a submission, with what does not add up in it."""
     from robustbench_med.leaderboard.sources.submission import Review, review
-    from robustbench_med.reproduction.plausibility import objections
+    from robustbench_med.reproduction.plausibility import fold_objections, objections
 
     found = review(made, there)
-    return Review((*found.refused, *objections(made, splits, plugins, data_root)), found.notes)
+    against = (*objections(made, splits, plugins, data_root), *fold_objections(made))
+    return Review((*found.refused, *against), found.notes)
 
 
 def show(result: Review) -> None:

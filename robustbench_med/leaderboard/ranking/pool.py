@@ -140,6 +140,7 @@ def _gaps(members: Sequence[Record], folds: int, kept: Sequence[ImageResults | N
         if other := [str(number) for number, each in said.items() if each != said[first]]:
             yield f"folds cannot be pooled: fold {', '.join(other)} was measured with other {what} than fold {first}"
     yield from _shared_patients(members, kept)
+    yield from _shared_weights(members)
 
 
 def _shared_patients(members: Sequence[Record], kept: Sequence[ImageResults | None]) -> Iterator[str]:
@@ -151,6 +152,16 @@ def _shared_patients(members: Sequence[Record], kept: Sequence[ImageResults | No
             if whose.setdefault(patient, number) != number:
                 yield f"folds cannot be pooled: a patient of fold {whose[patient]} is tested again in fold {number}"
                 return
+
+
+def _shared_weights(members: Sequence[Record]) -> Iterator[str]:
+    """What was trained on one fold has seen patients that the others test."""
+    whose: dict[str, int] = {}
+    for member in members:
+        digest, number = member.defense.weights.digest, number_of(member)
+        if digest and member.defense.parts.strategy and whose.setdefault(digest, number) != number:
+            other = f"fold {number} has the weights of fold {whose[digest]}"
+            yield f"folds cannot be pooled: {other}, trained on its patients"
 
 
 def _figures(members: Sequence[Record], joined: ImageResults | None) -> dict[str, Any]:

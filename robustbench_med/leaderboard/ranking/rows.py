@@ -74,6 +74,11 @@ def slot(record: Record) -> tuple[Any, ...]:
     )
 
 
+def superseded(records: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """Records that no row shows, each with the one that counts instead."""
+    return [(old, answers[-1]) for answers in slots(records).values() for old in answers[:-1]]
+
+
 def rows(records: Sequence[Record]) -> list[RowRecords]:
     """The rows of one system on one board; ``records`` are all of that system there."""
     counted = [answers[-1] for answers in slots(records).values()]

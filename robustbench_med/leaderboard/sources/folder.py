@@ -19,6 +19,7 @@ from robustbench_med.leaderboard.sources.consistency import check, checked_once
 from robustbench_med.leaderboard.sources.evidence import Evidence
 from robustbench_med.leaderboard.sources.evidence import read as read_evidence
 from robustbench_med.leaderboard.sources.image_results import ImageResults
+from robustbench_med.leaderboard.sources.lesion_sizes import checked_lesions
 from robustbench_med.leaderboard.sources.names import NAMES, Names, read_names
 from robustbench_med.leaderboard.sources.reading import is_there
 from robustbench_med.leaderboard.sources.records import OUTCOMES, RECORDS, read_outcomes, read_records
@@ -108,7 +109,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
 
     Raises:
         DataError: it holds no records, a line is none (file and line are named), or images do not give the figures of
-            their record, or have other labels than in the data set.
+            their record, or have other labels or lesions than in the data set.
         BadConfig: claims are not as they should be, or records are of a newer robustbench-med.
     """
     paths = files_of(root / RECORDS)
@@ -140,6 +141,7 @@ def read_sources(root: Path, check_first: Callable[[list[Record]], None] | None 
                 check(record, outcomes[record.cell_id], origin)
                 outcomes[record.cell_id] = with_patients(record, outcomes[record.cell_id], splits, origin)
     by_cell = {record.cell_id: record for records in files.values() for record in records}
+    checked_lesions(by_cell.values(), outcomes)
     evidence = tuple(_read_evidence(root, by_cell, splits, outcomes))
     notice = _notice(root / NOTICE)
     words = dict(_words(root, by_cell, outcomes, evidence))

@@ -21,6 +21,7 @@ from robustbench_med.interfaces.plural import plural
 from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.ranking.eligibility import broken, record_faults
 from robustbench_med.leaderboard.ranking.identity import protocol
+from robustbench_med.leaderboard.ranking.rows import superseded
 from robustbench_med.leaderboard.sources import image_results as kept
 from robustbench_med.leaderboard.sources.consistency import check, outcomes_of
 from robustbench_med.leaderboard.sources.image_results import ImageResults
@@ -260,6 +261,8 @@ def _notes(submission: Submission) -> Iterator[str]:
             yield f"mark {flag}: {FLAGS.get(flag, 'a flag of another version or plugin')}"
         if (record.provenance.commit or "").endswith("+changes"):
             yield "measured with an edited copy of robustbench-med"
+    for old, new in superseded(submission.records):
+        yield f"cell {old.cell_id} is superseded by cell {new.cell_id}, of the same training seed and attacks"
     presets = {protocol(record) for record in submission.records if record.attack.is_ladder}
     if presets and not any(preset.startswith("ladder:full") for preset in presets):
         yield f"run on {', '.join(sorted(presets))}; it ranks among rows of this ladder, below those of ladder:full"
