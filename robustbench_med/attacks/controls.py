@@ -40,6 +40,8 @@ class Controls:
         unstable: answered differently a second time with the same noise.
         batches: images answered in several batches.
         batch_dependent: those of them that another batch changed.
+        modes: images answered in the passes of scores and of attacks.
+        mode_dependent: those of them that were answered otherwise in those of attacks.
         huge: images attacked at an eps that allows any image.
         withstood: those of them that the attack never got wrong on its own target model.
         weights: tensors of the deployed system with values that are not finite.
@@ -55,6 +57,8 @@ class Controls:
     unstable: int = 0
     batches: int = 0
     batch_dependent: int = 0
+    modes: int = 0
+    mode_dependent: int = 0
     huge: int = 0
     withstood: int = 0
     weights: int = 0
@@ -147,6 +151,10 @@ def _check_system(
         found.batches, found.batch_dependent = compared.images, compared.dependent
         found.unstable += compared.unstable
         found.notes += compared.notes
+    if not pipeline.classifier.stochastic and len(split) and not found.unstable:
+        modes = sanity.compare_modes(pipeline, split, index, settings)
+        found.modes, found.mode_dependent = modes.images, modes.differ
+        found.notes += modes.notes
 
 
 def full(pipeline: Pipeline, split: Split, index: torch.Tensor, settings: EvaluationSettings) -> Controls:

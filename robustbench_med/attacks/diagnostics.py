@@ -65,6 +65,7 @@ def _figures(outcome: Outcome, controls: Controls) -> dict[str, float | None]:
         "unstable": _ratio(controls.unstable, controls.n),
         "withstood_huge_eps": _ratio(controls.withstood, controls.huge),
         "batch_dependent": _ratio(controls.batch_dependent, controls.batches),
+        "mode_dependent": _ratio(controls.mode_dependent, controls.modes),
         **figures_of_answers(outcome),
     }
     for name, (n, robust) in (controls.again or {}).items():

@@ -11,6 +11,7 @@ LIMITS = {
     "unstable": ("unstable", 0.0),
     "large-logits": ("logit_spread", 100.0),
     "batch-dependent": ("batch_dependent", 0.0),
+    "mode-dependent": ("mode_dependent", 0.0),
 }
 
 #: Flag -> what was seen and what to do about it, on one line.
@@ -50,6 +51,8 @@ FLAGS = {
     "clean_balanced_accuracy",
     "batch-dependent": "answers changed with the other images of the batch, as those of a net in training mode do: "
     "figures depend on the batch size; use stored statistics",
+    "mode-dependent": "the system answers otherwise when it is attacked than when it is scored (a branch on grad mode, "
+    "inference mode or requires_grad): another system was attacked, so that robust accuracy means nothing",
     "few-calibration-images": "there are too few calibration images for the share of false alarms that was asked "
     "(fpr): the threshold is the highest score; ask for a higher fpr, or calibrate on more images",
     "threshold-lowered": "the threshold of a detector that compares answers was lowered, so that images with barely "

@@ -1,4 +1,4 @@
-"""Checks of a deployed system without any attack: its weights, and whether its answers depend on the batch."""
+"""Checks of a deployed system without any attack: its weights, and what its answers must not depend on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import described
 from robustbench_med.interfaces.dataset import Split
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.runtime.isolation import isolated
@@ -17,6 +18,8 @@ from robustbench_med.runtime.isolation import isolated
 BATCH, ALONE = 8, 4
 #: Difference that rounding may make, as a share of the range of the values in the batch.
 TOLERANCE = 0.001
+#: Largest change of a pixel by the noise with which passes are compared.
+NOISE = 4 / 255
 
 
 @dataclass
@@ -26,6 +29,15 @@ class Compared:
     images: int
     unstable: int
     dependent: int
+    notes: list[str]
+
+
+@dataclass
+class Modes:
+    """What came of the comparison of passes: images compared, answered otherwise when attacked, and what failed."""
+
+    images: int
+    differ: int
     notes: list[str]
 
 
@@ -109,6 +121,39 @@ def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: E
             break
         changed[row] |= together.at(row[None]).differ(alone, together)[0]
     return Compared(len(rows), 0, int(changed.sum()), notes)
+
+
+def compare_modes(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Modes:
+    """Answer some images, as they are and with noise, as they are scored and as attacks ask for them.
+
+    Scores are made in inference mode, passes of attacks with or without a gradient: a system that answers otherwise
+    there has another system attacked in its place. Not for a classifier that draws noise.
+    """
+    few = min(ALONE, len(split))
+    rows = torch.arange(few) * len(split) // few
+    x, ids = split.images[rows].to(settings.device), index[rows].to(settings.device)
+    rng = Stream.named("scoring", settings.seed, ids)
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    noisy = (x + NOISE * (2 * noise - 1)).clamp(0, 1)
+
+    def answers(given: Tensor, gradient: bool) -> _Answers:
+        given = given.clone().requires_grad_(gradient)
+        with isolated(seed_of(settings.seed, "controls")), torch.set_grad_enabled(gradient):
+            treated = pipeline.treat(given, rng.moment(0))
+            logits = pipeline.answer(given, treated.rows, treated.copies)
+            return _Answers(logits.detach(), treated.scores.detach(), treated.flagged)
+
+    changed = torch.zeros(few, dtype=torch.bool, device=settings.device)
+    for images in (x, noisy):
+        with torch.inference_mode():
+            scored = answers(images, False)
+        for gradient in (False, True):
+            try:
+                asked = answers(images, gradient)
+            except Exception as error:  # noqa: BLE001 -- the attacks say so themselves where they need it
+                return Modes(few, int(changed.sum()), [f"no answer outside inference mode: {described(error)}"[:200]])
+            changed |= scored.differ(asked, scored)
+    return Modes(few, int(changed.sum()), [])
 
 
 def _apart(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:

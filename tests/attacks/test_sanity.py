@@ -222,3 +222,59 @@ def test_an_attack_that_only_steps_too_far_at_a_huge_eps_is_believed() -> None:
     far = replace(THREAT, eps=1.0)
     alone = run(pipeline, x, y, settings(rung("oblivious", "apgd:steps=10"), threat=far))
     assert alone.attacked.robust(y).float().mean() > 0.5
+
+
+# --- answers that depend on who asks ---
+
+
+def scored() -> bool:
+    return torch.is_inference_mode_enabled()
+
+
+class Twofold(Smooth):
+    """Purifies the images that are scored only."""
+
+    def purify(self, x: Tensor, strength: Tensor, rng: Stream) -> Tensor:
+        return super().purify(x, strength, rng) if scored() else 1 - x
+
+
+class Alarmed(Rough):
+    """A score of 0 for all that a gradient is asked of."""
+
+    def score(self, x: Tensor, system: System, rng: Stream) -> Tensor:
+        return super().score(x, system, rng) * (not torch.is_grad_enabled())
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        Pipeline(Net(lambda logits, x: logits if scored() else -logits)),
+        Pipeline(Net(lambda logits, x: -logits if x.requires_grad else logits)),
+        Pipeline(Net(), None, Twofold()),
+        Pipeline(Net(), Alarmed(), Smooth(), GATE),
+    ],
+)
+def test_another_system_under_attack(pipeline: Pipeline) -> None:
+    found = looked_at(pipeline)
+    assert "mode-dependent" in found["flags"]
+    assert found["figures"]["mode_dependent"] == 1
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [Pipeline(Net()), Pipeline(Net(), None, Noisy()), Pipeline(Net(), Rough(), None, GATE)],
+)
+def test_one_system_for_all(pipeline: Pipeline) -> None:
+    found = looked_at(pipeline)
+    assert "mode-dependent" not in found["flags"]
+    assert found["figures"]["mode_dependent"] == 0
+
+
+def test_a_system_that_gives_no_gradient_is_noted() -> None:
+    def refuse(logits: Tensor, x: Tensor) -> Tensor:
+        if x.requires_grad and len(x) == 4:
+            raise RuntimeError("no gradient here")
+        return logits
+
+    found = looked_at(Pipeline(Net(refuse)))
+    assert any("no answer outside inference mode: " in note for note in found["notes"])

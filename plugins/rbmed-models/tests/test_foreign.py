@@ -144,6 +144,26 @@ def test_probabilities_that_are_exactly_0_and_1_can_be_attacked(end: str) -> Non
     assert (slope > 0).all()
 
 
+@pytest.mark.parametrize("end", ["module", "function", "softmax", "half"])
+def test_probabilities_that_are_changed_in_place_are_read_as_they_are(end: str) -> None:
+    """Before, the values before the softmax or sigmoid were taken, and the change was overlooked."""
+
+    class Changed(Squashed):
+        def forward(self, x: Tensor) -> Any:
+            p = super().forward(x)
+            bright = (x.mean((1, 2, 3)) > 0.2).view(-1, *[1] * (p.dim() - 1))
+            # One of many changes: where an image is bright, another answer.
+            return p.copy_(torch.where(bright, 1 - p, p))
+
+    params = ForeignParams(mean=(0.0,), std=(1.0,), scores="probabilities")
+    x = torch.cat([torch.full((2, 1, 8, 8), 0.05), torch.full((2, 1, 8, 8), 0.255)])
+    built, plain = (Foreign(net, params, 2, 1, 8).eval() for net in (Changed(end), Squashed(end)))
+    for inference in (False, True):
+        with torch.inference_mode(inference):
+            assert torch.equal(built(x)[:2], plain(x)[:2])
+            torch.testing.assert_close(built(x)[2:].softmax(1), plain(x)[2:].softmax(1).flip(1), rtol=0.02, atol=0)
+
+
 def test_probabilities_made_in_another_way_are_read_as_they_are() -> None:
     params = ForeignParams(mean=(0.0,), std=(1.0,), scores="probabilities")
     built = Foreign(Squashed("numbers"), params, 2, 1, 8).eval()

@@ -40,20 +40,26 @@ class Reading:
     def of(self, run: Callable[[], Any], images: int) -> Tensor:
         """Logits (N, K) of so many images, of what a module answers when it is run; raises as `logits`.
 
-        Of probabilities that end in a sigmoid or softmax, those before it, which do not saturate.
+        Of probabilities that end in a sigmoid or softmax, those before it, which do not saturate; of an image whose
+        probabilities were changed in place afterwards, their logarithms.
         """
         if not self.probabilities or torch.compiler.is_compiling():
             return self.logits(run(), images)
         with Squashing() as seen:
             answer = run()
         several = self.findings or self.independent
-        before = seen.logits(_picked(answer, self.entry), softmax=not (several or self.single))
-        if before is None:
-            return self.logits(answer, images)
-        values = _rows(before, images).float() if before.dtype in _HALF else _rows(before, images)
-        if several:
-            return values
-        return torch.cat([F.logsigmoid(-values), F.logsigmoid(values)], 1) if self.single else F.log_softmax(values, 1)
+        found = seen.logits(_picked(answer, self.entry), softmax=not (several or self.single))
+        plain = self.logits(answer, images)
+        if found is None:
+            return plain
+        before, same = (_rows(each, images) for each in found)
+        values = before.float() if before.dtype in _HALF else before
+        if not several:
+            values = (
+                torch.cat([F.logsigmoid(-values), F.logsigmoid(values)], 1) if self.single else F.log_softmax(values, 1)
+            )
+        # Where the module has changed them since, in place, its answer is what they are now.
+        return torch.where(same.all(1, keepdim=True), values, plain)
 
     def logits(self, answer: Any, images: int) -> Tensor:
         """Logits (N, K) of so many images.

@@ -23,27 +23,31 @@ class Squashing(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sigmoid: tuple[Tensor, Tensor] | None = None
-        self._softmax: tuple[Tensor, Tensor] | None = None
+        # What was made, a copy of it as it was then, and what it was made of.
+        self._sigmoid: tuple[Tensor, Tensor, Tensor] | None = None
+        self._softmax: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The function's result, with a note of what it was given."""
         given = kwargs or {}
         made = func(*args, **given)
         if func in _SIGMOIDS and args:
-            self._sigmoid = made, args[0]
+            self._sigmoid = made, made.detach().clone(), args[0].clone()
         elif func in _SOFTMAXES and args and (args[1:2] or (given.get("dim"),))[0] in (1, -1) and args[0].dim() == 2:
-            self._softmax = made, args[0]
+            self._softmax = made, made.detach().clone(), args[0].clone()
         return made
 
-    def logits(self, values: Any, softmax: bool) -> Tensor | None:
-        """What ``values`` were made of by a softmax, or by a sigmoid, in their shape; None where they were not."""
+    def logits(self, values: Any, softmax: bool) -> tuple[Tensor, Tensor] | None:
+        """What ``values`` were made of by a softmax, or by a sigmoid, in their shape; None where they were not.
+
+        Also, in the same shape, which of them are still what was made: a module may change them in place.
+        """
         found = self._softmax if softmax else self._sigmoid
         if found is None or not isinstance(values, Tensor):
             return None
-        made, given = found
+        made, copy, given = found
         same = made.numel() == values.numel() and made.data_ptr() == values.data_ptr() and made.dtype == values.dtype
         # A view keeps the order of what it shows only where both are dense.
         if not (same and made.is_contiguous() and values.is_contiguous()):
             return None
-        return given.reshape(values.shape)
+        return given.reshape(values.shape), values.detach() == copy.reshape(values.shape)
