@@ -152,7 +152,6 @@ def test_probabilities_that_are_changed_in_place_are_read_as_they_are(end: str) 
         def forward(self, x: Tensor) -> Any:
             p = super().forward(x)
             bright = (x.mean((1, 2, 3)) > 0.2).view(-1, *[1] * (p.dim() - 1))
-            # One of many changes: where an image is bright, another answer.
             return p.copy_(torch.where(bright, 1 - p, p))
 
     params = ForeignParams(mean=(0.0,), std=(1.0,), scores="probabilities")
@@ -162,6 +161,8 @@ def test_probabilities_that_are_changed_in_place_are_read_as_they_are(end: str) 
         with torch.inference_mode(inference):
             assert torch.equal(built(x)[:2], plain(x)[:2])
             torch.testing.assert_close(built(x)[2:].softmax(1), plain(x)[2:].softmax(1).flip(1), rtol=0.02, atol=0)
+    (slope,) = torch.autograd.grad(built(x.requires_grad_())[:, 1].sum(), x)
+    assert (slope > 0).all()
 
 
 def test_probabilities_made_in_another_way_are_read_as_they_are() -> None:

@@ -58,8 +58,10 @@ class Reading:
             values = (
                 torch.cat([F.logsigmoid(-values), F.logsigmoid(values)], 1) if self.single else F.log_softmax(values, 1)
             )
-        # Where the module has changed them since, in place, its answer is what they are now.
-        return torch.where(same.all(1, keepdim=True), values, plain)
+        # Where the module has changed them since, in place, its answer is what they are now. Torch cannot differentiate
+        # that through most functions, so that the gradient stays that of the values before.
+        changed = plain.detach() + (values - values.detach())
+        return torch.where(same.all(1, keepdim=True), values, changed)
 
     def logits(self, answer: Any, images: int) -> Tensor:
         """Logits (N, K) of so many images.
