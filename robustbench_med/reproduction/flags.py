@@ -13,6 +13,9 @@ from robustbench_med.interfaces.results import Outcome
 from robustbench_med.leaderboard.sources.consistency import TOLERANCE
 from robustbench_med.records.record import Record
 
+#: Figures that came after the published records of this format. Who leaves one out hides its flag until a rerun.
+LATER = frozenset({"mode_dependent"})
+
 
 def flag_faults(record: Record, outcome: Outcome, older: bool) -> Iterator[str]:
     """What is wrong with the diagnostics of a record with these answers, a line each.
@@ -33,7 +36,7 @@ def flag_faults(record: Record, outcome: Outcome, older: bool) -> Iterator[str]:
         yield from _controls(record, outcome)
     for name, value in wanted.items():
         if name not in figures:
-            if not older:
+            if not older and name not in LATER:
                 yield f"the diagnostics lack the figure {name}"
         elif not _same(figures[name], value):
             yield f"{name} of the diagnostics is {figures[name]}, and {value} follows from the per-image results"
