@@ -71,7 +71,8 @@ class Transfer(PipelineTarget):
 
     def answer(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The other classifier's logits."""
-        return self.seen(self.other(x), y)
+        logits = self.other(x)
+        return self.seen(logits, y, logits.isfinite().all(1))
 
     def observed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """The same: answers of the deployed system are not seen."""

@@ -62,7 +62,7 @@ class BPDA(PipelineTarget):
         logits = pipeline.answer(
             x, rows, copies, lambda images: self.in_parts(lambda part, _: classifier(part), images)
         )
-        finite = pipeline.finite(logits.detach(), rows, copies.detach(), scores)
+        finite = pipeline.finite(logits, rows, copies, scores)
         return self.abstain(self.seen(logits, y, finite), y, scores)
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from robustbench_med.attacks.not_finite import answered
 from robustbench_med.attacks.target_model import PipelineTarget
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.random import Stream
@@ -30,7 +29,7 @@ class Full(PipelineTarget):
         pipeline = self.settings.pipeline
         scores = pipeline.score(x, rng)
         if pipeline.purifier is None:
-            return self.abstain(self.classify(x, y), y, scores)
+            return self.abstain(self.classify(x, y, scores), y, scores)
         if pipeline.gate is None:
             rows = torch.arange(len(x), device=x.device)
             return self._purified(x, rows, scores, rng, y)
@@ -38,7 +37,7 @@ class Full(PipelineTarget):
         wants = torch.is_grad_enabled() and x.requires_grad
         # An image far below the threshold is not purified, and the soft gate is shut for it: its gradient needs none.
         rows = ((distance.detach() > -REACH) | flagged if wants else flagged).nonzero().flatten()
-        as_is = answered(self.classify(x, y), self.settings.goal.labels(y), ~scores.isnan())
+        as_is = self.classify(x, y, scores)
         if len(rows) == 0:
             return as_is
         purified = self._purified(x, rows, scores, rng, y)
@@ -62,7 +61,7 @@ class Full(PipelineTarget):
             )
         every = torch.arange(len(rows), device=x.device)
         logits = pipeline.answer(images, every, copies)
-        return self.seen(logits, y[rows], pipeline.finite(logits.detach(), every, copies.detach(), scores[rows]))
+        return self.seen(logits, y[rows], pipeline.finite(logits, every, copies, scores[rows]))
 
 
 def mixture(as_is: Tensor, purified: Tensor, distance: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.not_finite import answered
 from robustbench_med.attacks.target_model import PipelineTarget, TargetSettings, abstained
 from robustbench_med.errors import NotDefined
 from robustbench_med.interfaces.attack import margin
@@ -57,9 +56,8 @@ class GateEvading(PipelineTarget):
         """The classifier's logits, changed by `abstained` where the image is flagged."""
         pipeline = self.settings.pipeline
         assert pipeline.gate is not None
-        logits, scores = self.classify(x, y), pipeline.score(x, rng)
-        y = self.settings.goal.labels(y)
-        logits = answered(logits, y, ~scores.detach().isnan())
+        scores = pipeline.score(x, rng)
+        logits, y = self.classify(x, y, scores), self.settings.goal.labels(y)
         answers = abstained(logits, y, pipeline.gate.distance(scores))
         if self.settings.evasion == "selective" or not (torch.is_grad_enabled() and x.requires_grad):
             return answers

@@ -10,7 +10,7 @@ from torch import Tensor
 NO_ANSWER = 10.0
 
 
-def answered(logits: Tensor, y: Tensor, finite: Tensor | None = None) -> Tensor:
+def answered(logits: Tensor, y: Tensor, finite: Tensor) -> Tensor:
     """Logits (N, K) of which each row that is not finite is a plain wrong answer, without a gradient.
 
     The score of a deployed system counts such an answer as wrong. An attack that saw NaN would pass over it instead:
@@ -19,9 +19,7 @@ def answered(logits: Tensor, y: Tensor, finite: Tensor | None = None) -> Tensor:
     Args:
         logits: (N, K).
         y: the true classes as the adversary sees them, int64 (N,).
-        finite: bool (N,), which rows are finite; None: those whose logits are.
+        finite: bool (N,), which answers are finite.
     """
-    if finite is None:
-        finite = logits.isfinite().all(1)
     wrong = torch.full_like(logits, NO_ANSWER).scatter(1, y[:, None], -NO_ANSWER)
     return torch.where(finite[:, None], logits, wrong)

@@ -216,14 +216,21 @@ class PipelineTarget(TargetModel):
         """One draw of the logits, as the adversary sees them, for each row of ``x``; ``y`` are the labels, (N,)."""
         raise NotImplementedError
 
-    def classify(self, x: Tensor, y: Tensor) -> Tensor:
-        """The classifier's logits of images with the labels ``y``, (N,), as the adversary sees them."""
-        return self.seen(self.settings.pipeline.classifier(x), y)
+    def classify(self, x: Tensor, y: Tensor, scores: Tensor | None = None) -> Tensor:
+        """The classifier's logits of images with the labels ``y``, (N,), as the adversary sees them.
 
-    def seen(self, logits: Tensor, y: Tensor, finite: Tensor | None = None) -> Tensor:
-        """Logits (N, K) of a system as the adversary sees them; where they are not ``finite``, as `answered` says."""
+        ``scores``: where a detector decides, its scores, (N,): an image with one that is NaN has no answer.
+        """
+        pipeline = self.settings.pipeline
+        logits = pipeline.classifier(x)
+        finite = logits.isfinite().all(1)
+        if scores is not None and pipeline.detector is not None:
+            finite = finite & ~scores.isnan()
+        return self.seen(logits, y, finite)
+
+    def seen(self, logits: Tensor, y: Tensor, finite: Tensor) -> Tensor:
+        """Logits (N, K) of a system as the adversary sees them; where it is not ``finite``, as `answered` says."""
         goal = self.settings.goal
-        finite = logits.detach().isfinite().all(1) if finite is None else finite
         return answered(goal.logits(logits, y), goal.labels(y), finite)
 
     def abstain(self, logits: Tensor, y: Tensor, scores: Tensor) -> Tensor:
@@ -232,8 +239,7 @@ class PipelineTarget(TargetModel):
         if not pipeline.rejects:
             return logits
         assert pipeline.gate is not None
-        labels = self.settings.goal.labels(y)
-        return abstained(answered(logits, labels, ~scores.isnan()), labels, pipeline.gate.distance(scores))
+        return abstained(logits, self.settings.goal.labels(y), pipeline.gate.distance(scores))
 
     def deployed(self, x: Tensor, rng: Stream, y: Tensor) -> Tensor:
         """One draw of the deployed system's logits, without a gradient; where it rejects, as `abstain` says."""

@@ -12,17 +12,16 @@ import datetime as dt
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 from robustbench_med.errors import StoreError, StoreWarning, shortened
 from robustbench_med.files import jsonl
 from robustbench_med.files.atomic import replacing, store_errors, sync_folder
+from robustbench_med.files.locks import lock_of, locked
 
 T = TypeVar("T")
 #: Seconds to wait for another process; adding a line takes milliseconds.
@@ -69,16 +68,14 @@ def append(path: Path, line: str, check: Callable[[bytes], object]) -> None:
         StoreError: it cannot be written, or another process keeps the lock. The file is unchanged.
     """
     path = path.absolute()
-    with store_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            for each in (path, quarantine_of(path)):
-                if each.is_symlink():
-                    # A link in a folder from someone else would choose where we write.
-                    raise StoreError(f"{each} is a symbolic link; results are written to real files only, so remove it")
-            seen, data = _sweep(path, check), line.encode() + b"\n"
-            inode = _add(path, data)
-            _seen[path] = _Seen(inode, seen.size + len(data), seen.lines + 1, data[-64:])
+    with store_errors(path), locked(path, LOCK_TIMEOUT):
+        for each in (path, quarantine_of(path)):
+            if each.is_symlink():
+                # A link in a folder from someone else would choose where we write.
+                raise StoreError(f"{each} is a symbolic link; results are written to real files only, so remove it")
+        seen, data = _sweep(path, check), line.encode() + b"\n"
+        inode = _add(path, data)
+        _seen[path] = _Seen(inode, seen.size + len(data), seen.lines + 1, data[-64:])
 
 
 def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[InvalidLine]]:
@@ -90,9 +87,9 @@ def read(path: Path, parse: Callable[[bytes], T]) -> tuple[list[T], list[Invalid
     path = path.absolute()
     with jsonl.opened(path) as file:
         good, bad = _sorted(file, parse)
-    if bad and _lock(path).is_file():
+    if bad and lock_of(path).is_file():
         # The last line may be one that is being written right now.
-        with suppress(StoreError), _locked(path), jsonl.opened(path) as file:
+        with suppress(StoreError), locked(path, LOCK_TIMEOUT), jsonl.opened(path) as file:
             good, bad = _sorted(file, parse)
     return good, bad
 
@@ -179,18 +176,3 @@ def _add(path: Path, data: bytes) -> int:
     if new:
         sync_folder(path.parent)
     return status.st_ino
-
-
-def _lock(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        with FileLock(_lock(path), timeout=LOCK_TIMEOUT):
-            yield
-    except Timeout:
-        raise StoreError(f"cannot write {path}: another process has locked it for {LOCK_TIMEOUT:.0f} s") from None
-    except NotImplementedError as error:
-        raise StoreError(f"cannot write {path}: its file system has no locks ({error})") from None

@@ -22,7 +22,7 @@ from robustbench_med.defenses.tasks import check_parts
 from robustbench_med.defenses.weights import with_part
 from robustbench_med.errors import BadParameter, DataError
 from robustbench_med.files.atomic import new_folder, write_text
-from robustbench_med.files.exclusive import exclusive
+from robustbench_med.files.locks import locked
 from robustbench_med.interfaces.dataset import Dataset
 from robustbench_med.interfaces.training import TrainJob
 from robustbench_med.training.parts import (
@@ -124,7 +124,7 @@ def _trained(resolved: ResolvedDefense, dataset: Dataset, job: TrainJob, folders
     shared = resolved.shared_key(name, dataset.card())
     # The states that a strategy trains are shared with other parts; those that each client fits are not.
     learned = None if shared in (None, key) else _trained(resolved, dataset, job, folders, name, shared)
-    with exclusive(folder, f"part {name!r} of {resolved.entry.spec.name!r}"):
+    with locked(folder, wait=f"part {name!r} of {resolved.entry.spec.name!r}"):
         if not is_trained(folder):  # by another process, for which this one has waited
             train_part(folder, PartJob(name, resolved, dataset.card(), split, job, folders, learned, fit=shared != key))
     return folder

@@ -87,7 +87,7 @@ def test_no_copy_of_the_purifier(access: str) -> None:
 def test_answered(bad: float) -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0], [bad, 2.0, 3.0], [1.0, 2.0, bad]], requires_grad=True)
     y = torch.tensor([2, 0, 2])
-    found = answered(logits, y)
+    found = answered(logits, y, logits.isfinite().all(1))
     assert found.isfinite().all()
     assert torch.equal(found[0], logits[0])
     assert (margin(found, y)[1:] > 0).all()
@@ -97,5 +97,7 @@ def test_answered(bad: float) -> None:
 
 def test_a_rejected_image_without_an_answer_is_rejected() -> None:
     y = torch.tensor([1, 1])
-    found = abstained(answered(torch.full((2, 2), torch.nan), y), y, torch.tensor([0.5, -0.5]))
+    found = abstained(
+        answered(torch.full((2, 2), torch.nan), y, torch.tensor([False, False])), y, torch.tensor([0.5, -0.5])
+    )
     assert found.argmax(1).tolist() == [1, 0]

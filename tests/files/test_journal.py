@@ -17,7 +17,7 @@ from helpers.processes import LIMIT, started
 from helpers.records import many, record
 
 from robustbench_med.errors import BadConfig, DataError, StoreError, StoreWarning
-from robustbench_med.files import journal
+from robustbench_med.files import journal, locks
 from robustbench_med.files.jsonl import content, is_lines
 from robustbench_med.records.folder import open_results
 from robustbench_med.records.migration import SCHEMA, migrated
@@ -133,13 +133,13 @@ with FileLock(path.with_name(".records.jsonl.lock")), path.open("a") as file:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "half\n"
 
-        def asks(path: Path, timeout: float) -> FileLock:
+        def asks(path: Path) -> FileLock:
             """The writer continues when the reader asks for the lock."""
             writer.stdin.write("\n")
             writer.stdin.flush()
-            return FileLock(path, timeout=LIMIT)
+            return FileLock(path)
 
-        monkeypatch.setattr(journal, "FileLock", asks)
+        monkeypatch.setattr(locks, "FileLock", asks)
         assert [r.cell_id for r in read(file)] == ["0", "1"]  # and no warning
 
 

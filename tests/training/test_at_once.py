@@ -17,8 +17,8 @@ from robustbench_med.training import train
 HOLD = """
 import sys
 from pathlib import Path
-from robustbench_med.files.exclusive import exclusive
-with exclusive(Path(sys.argv[1]), "it"):
+from robustbench_med.files.locks import locked
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -54,7 +54,7 @@ def test_the_second_waits_and_takes_what_the_first_has_trained(
             start.write("go on\n")
             start.flush()
 
-        monkeypatch.setattr("robustbench_med.files.exclusive.warnings.warn", waits)
+        monkeypatch.setattr("robustbench_med.files.locks.warnings.warn", waits)
         rbmed.train_defense("guarded", "stripes", only=["classifier"], registry=toys)
     assert said == ["part 'classifier' of 'guarded' is being made by another process, for which this one waits"]
     assert trained == []
