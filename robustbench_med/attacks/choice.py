@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
+from robustbench_med.errors import HarnessError, UsageError, described
 from robustbench_med.interfaces.random import Stream, seed_of
 from robustbench_med.interfaces.results import Predictions
 from robustbench_med.runtime.isolation import isolated
@@ -86,7 +87,11 @@ class Choice:
         name = f"selection:{self._compared}" if self._compared else "selection"
         with isolated(seed_of(self.settings.seed, name, *self.ids[:1].tolist())):
             stream = Stream.named(name, self.settings.seed, self.ids[rows])
-            return self._lost(self.deployed.decide(images, stream, self.draws), self.y[rows])
+            try:
+                answers = self.deployed.decide(images, stream, self.draws)
+            except UsageError as error:  # of an attack it says that there is none for this system, and it is left out
+                raise HarnessError(f"the system does not answer attacked images: {described(error)}") from error
+            return self._lost(answers, self.y[rows])
 
     def _lost(self, predictions: Predictions, y: Tensor) -> Tensor:
         return self.settings.goal.lost(predictions, y.cpu()).float().sum(0).to(y.device)

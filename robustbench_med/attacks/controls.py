@@ -42,6 +42,7 @@ class Controls:
         batch_dependent: those of them that another batch changed.
         modes: images answered in the passes of scores and of attacks.
         mode_dependent: those of them that were answered otherwise in those of attacks.
+        noisy: clients whose system draws noise.
         huge: images attacked at an eps that allows any image.
         withstood: those of them that the attack never got wrong on its own target model.
         weights: tensors of the deployed system with values that are not finite.
@@ -59,6 +60,7 @@ class Controls:
     batch_dependent: int = 0
     modes: int = 0
     mode_dependent: int = 0
+    noisy: int = 0
     huge: int = 0
     withstood: int = 0
     weights: int = 0
@@ -135,7 +137,7 @@ def _check_system(
 ) -> None:
     """What can be seen of a system without an attack."""
     bad = sanity.bad_tensors(pipeline)
-    found.weights = len(bad)
+    found.weights, found.noisy = len(bad), int(pipeline.stochastic)
     found.notes += [f"not finite: {', '.join(bad[:3])}{' and more' * (len(bad) > 3)}"] * bool(bad)
     gate = pipeline.gate
     if gate is not None and gate.absent:
@@ -151,7 +153,7 @@ def _check_system(
         found.batches, found.batch_dependent = compared.images, compared.dependent
         found.unstable += compared.unstable
         found.notes += compared.notes
-    if not pipeline.classifier.stochastic and len(split) and not found.unstable:
+    if len(split) and not found.unstable:
         modes = sanity.compare_modes(pipeline, split, index, settings)
         found.modes, found.mode_dependent = modes.images, modes.differ
         found.notes += modes.notes

@@ -35,7 +35,7 @@ def report(
 
     A ``goal`` that names the lesion chooses images of some classes, so that the others are not missed.
     """
-    figures = _figures(outcome, controls)
+    figures = _figures(outcome, controls) | {"judged_otherwise": _judged_otherwise(outcome, controls, goal)}
     absent = _absent(outcome) if goal == "untargeted" else []
     raised = _raised(outcome, metrics, controls, figures) | ({"class-absent"} if absent else set())
     return {
@@ -206,6 +206,20 @@ def _still_falling(rungs: Sequence[RungResult]) -> float:
     """By how much the last round of an attack with several rounds lowered the robust accuracy."""
     falls = [rung.robust_after.mean(0).diff()[-1:] for rung in rungs if rung.robust_after.shape[1] > 1]
     return max((-float(fall) for fall in torch.cat(falls)), default=0.0) if falls else 0.0
+
+
+def _judged_otherwise(outcome: Outcome, controls: Controls, goal: str) -> float | None:
+    """Share of images whose final answer is right where it was wrong when the attacks were judged, or the reverse.
+
+    A system without noise answers the same image the same. None where it draws some, where no attack was judged (of a
+    single one the images are taken as they are), and for goals that count only some wrong answers.
+    """
+    judged = len(outcome.rungs) > 1 or outcome.rungs[0].robust_after.shape[1] > 0
+    whole = goal == "untargeted" and outcome.task == "multi-class" and not outcome.certified
+    if not (judged and whole and controls.n) or controls.noisy:
+        return None
+    robust = outcome.attacked.robust(outcome.labels)[0]
+    return float((robust != (outcome.rungs[-1].robust > 0.5)).float().mean())
 
 
 def _ratio(count: int, total: int) -> float | None:

@@ -12,6 +12,7 @@ LIMITS = {
     "large-logits": ("logit_spread", 100.0),
     "batch-dependent": ("batch_dependent", 0.0),
     "mode-dependent": ("mode_dependent", 0.0),
+    "keeps-state": ("judged_otherwise", 0.02),
 }
 
 #: Flag -> what was seen and what to do about it, on one line.
@@ -52,7 +53,10 @@ FLAGS = {
     "batch-dependent": "answers changed with the other images of the batch, as those of a net in training mode do: "
     "figures depend on the batch size; use stored statistics",
     "mode-dependent": "the system answers otherwise when it is attacked than when it is scored (a branch on grad mode, "
-    "inference mode or requires_grad): another system was attacked, so that robust accuracy means nothing",
+    "inference mode or requires_grad, or a copy that is another model): another system was attacked, so that robust "
+    "accuracy means nothing",
+    "keeps-state": "attacked images were answered otherwise when they were scored than when the attack was judged, "
+    "without declared noise: answers follow what was asked before, or the time, and another run gives other figures",
     "few-calibration-images": "there are too few calibration images for the share of false alarms that was asked "
     "(fpr): the threshold is the highest score; ask for a higher fpr, or calibrate on more images",
     "threshold-lowered": "the threshold of a detector that compares answers was lowered, so that images with barely "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.accelerate import accelerated_pipeline
 from robustbench_med.attacks.settings import EvaluationSettings
 from robustbench_med.defenses.pipeline import Pipeline
 from robustbench_med.errors import described
@@ -20,6 +21,10 @@ BATCH, ALONE = 8, 4
 TOLERANCE = 0.001
 #: Largest change of a pixel by the noise with which passes are compared.
 NOISE = 4 / 255
+#: Draws of a classifier that draws noise, whose means are compared, and how many standard errors may lie between them.
+DRAWS, ERRORS = 16, 6.0
+#: As `TOLERANCE`, of the copy that attacks work on: of half precision, folded layers leave two digits.
+COPY_TOLERANCE = 0.05
 
 
 @dataclass
@@ -52,13 +57,14 @@ class _Answers:
     def at(self, rows: Tensor) -> _Answers:
         return _Answers(self.logits[rows], self.scores[rows], self.flagged[rows])
 
-    def differ(self, other: _Answers, scale: _Answers) -> Tensor:
+    def differ(self, other: _Answers, scale: _Answers, tolerance: float = TOLERANCE) -> Tensor:
         """Which images have other answers than rounding explains, bool (N,); ``scale`` are those of the whole batch.
 
         An image whose score lies so near the threshold that rounding decides is not counted.
         """
-        scores = _apart(self.scores[:, None], other.scores[:, None], scale.scores)
-        return scores | (_apart(self.logits, other.logits, scale.logits) & (self.flagged == other.flagged))
+        scores = _apart(self.scores[:, None], other.scores[:, None], scale.scores, tolerance)
+        logits = _apart(self.logits, other.logits, scale.logits, tolerance)
+        return scores | (logits & (self.flagged == other.flagged))
 
 
 def bad_tensors(pipeline: Pipeline) -> list[str]:
@@ -126,8 +132,9 @@ def compare_batches(pipeline: Pipeline, split: Split, index: Tensor, settings: E
 def compare_modes(pipeline: Pipeline, split: Split, index: Tensor, settings: EvaluationSettings) -> Modes:
     """Answer some images, as they are and with noise, as they are scored and as attacks ask for them.
 
-    Scores are made in inference mode, passes of attacks with or without a gradient: a system that answers otherwise
-    there has another system attacked in its place. Not for a classifier that draws noise.
+    Scores are made in inference mode, passes of attacks with or without a gradient and by a copy: a system that
+    answers otherwise there has another system attacked in its place. Of a classifier that draws noise, means are
+    compared, since a pass with a gradient may draw its noise in another order.
     """
     few = min(ALONE, len(split))
     rows = torch.arange(few) * len(split) // few
@@ -135,30 +142,49 @@ def compare_modes(pipeline: Pipeline, split: Split, index: Tensor, settings: Eva
     rng = Stream.named("scoring", settings.seed, ids)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     noisy = (x + NOISE * (2 * noise - 1)).clamp(0, 1)
+    random = pipeline.classifier.stochastic
 
-    def answers(given: Tensor, gradient: bool) -> _Answers:
-        given = given.clone().requires_grad_(gradient)
-        with isolated(seed_of(settings.seed, "controls")), torch.set_grad_enabled(gradient):
-            treated = pipeline.treat(given, rng.moment(0))
-            logits = pipeline.answer(given, treated.rows, treated.copies)
-            return _Answers(logits.detach(), treated.scores.detach(), treated.flagged)
+    def answers(system: Pipeline, given: Tensor, gradient: bool) -> list[_Answers]:
+        found = []
+        for draw in range(DRAWS if random else 1):
+            asked = given.clone().requires_grad_(gradient)
+            seed = seed_of(settings.seed, f"controls:{draw}" if draw else "controls")
+            with isolated(seed), torch.set_grad_enabled(gradient):
+                treated = system.treat(asked, rng.moment(draw))
+                logits = system.answer(asked, treated.rows, treated.copies)
+                found.append(_Answers(logits.detach(), treated.scores.detach(), treated.flagged))
+        return found
 
     changed = torch.zeros(few, dtype=torch.bool, device=settings.device)
-    for images in (x, noisy):
-        with torch.inference_mode():
-            scored = answers(images, False)
-        for gradient in (False, True):
-            try:
-                asked = answers(images, gradient)
-            except Exception as error:  # noqa: BLE001 -- the attacks say so themselves where they need it
-                return Modes(few, int(changed.sum()), [f"no answer outside inference mode: {described(error)}"[:200]])
-            changed |= scored.differ(asked, scored)
+    try:
+        copy = accelerated_pipeline(pipeline)
+        for images in (x, noisy):
+            with torch.inference_mode():
+                scored = answers(pipeline, images, False)
+            for system, tolerance in ((pipeline, TOLERANCE), (copy, COPY_TOLERANCE)):
+                for gradient in (False, True):
+                    asked = answers(system, images, gradient)
+                    if random:
+                        changed |= _means_apart(scored, asked)
+                    else:
+                        changed |= scored[0].differ(asked[0], scored[0], tolerance)
+    except Exception as error:  # noqa: BLE001 -- the attacks say so themselves where they need it
+        return Modes(few, int(changed.sum()), [f"no answer outside inference mode: {described(error)}"[:200]])
     return Modes(few, int(changed.sum()), [])
 
 
-def _apart(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:
+def _means_apart(one: list[_Answers], other: list[_Answers]) -> Tensor:
+    """Which images have other logits in the mean than chance explains, bool (N,)."""
+    first, second = (torch.stack([draw.logits.double() for draw in draws]) for draws in (one, other))
+    error = ((first.var(0) + second.var(0)) / len(one)).sqrt()
+    slack = COPY_TOLERANCE * (first.amax() - first.amin())
+    apart: Tensor = (first.mean(0) - second.mean(0)).abs() > ERRORS * error + slack
+    return apart.any(1)
+
+
+def _apart(one: Tensor, other: Tensor, scale: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """Which rows of (N, K) differ by more than rounding, bool (N,); values that are not finite must be the same."""
     known = scale[scale.isfinite()]
-    slack = TOLERANCE * float(known.max() - known.min()) + 1e-6 if len(known) else 0.0
+    slack = tolerance * float(known.max() - known.min()) + 1e-6 if len(known) else 0.0
     same = (one == other) | (one.isnan() & other.isnan()) | ((one - other).abs() <= slack)
     return (~same).any(1)
