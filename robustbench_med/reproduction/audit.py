@@ -58,7 +58,7 @@ def faults(
     """
     if split.patients and record.patients is None and not older:
         yield "it does not say how many patients the images are of: measure it with today's version"
-    yield from _data_set(record, split)
+    yield from _data_set(record, split, older)
     told = list(_images(record, outcome, split))
     yield from told
     if not told:
@@ -71,7 +71,7 @@ def faults(
     yield from rung_faults(record, outcome, random=bool(record.defense.randomized) or len(outcome.attacked) > 1)
 
 
-def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
+def _data_set(record: Record, split: TestSplit, older: bool) -> Iterator[str]:
     """What the record says of its data set."""
     data = record.dataset
     facts = {
@@ -81,7 +81,7 @@ def _data_set(record: Record, split: TestSplit) -> Iterator[str]:
         "classes": (tuple(data.classes), split.classes),
         "fold": (data.fold and (data.fold.number, data.fold.of, data.fold.pool), split.fold),
     }
-    if record.patients is not None:  # older formats do not say it
+    if record.patients is not None or not older:  # older formats do not say it
         facts["lesion_class"] = (data.lesion_class, split.lesion_class)
     for what, (said, true) in facts.items():
         if said != true:

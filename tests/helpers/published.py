@@ -26,6 +26,7 @@ REAL: dict[str, tuple[str, str, Callable[[Facts], Any]]] = {
     "noise": ("", "leaderboard-lgg-folds", lambda record: "noise-hurts" in record["diagnostics"]["flags"]),
     "blind": ("corruptions", "acquisition-brainsim", lambda record: "blind-detector" in record["diagnostics"]["flags"]),
     "certified": ("certified", "brainsim", lambda record: record["certified"] and record["threat"]["eps"] == 0.5),
+    "no patients": ("", "leaderboard-busi-folds", lambda record: True),
     "single": ("attacks", "attacks", lambda record: record["attack"]["name"] == "apgd"),
 }
 

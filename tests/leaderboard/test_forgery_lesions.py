@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
-from helpers.forgery import Facts
-from helpers.published import lines, told
+from helpers.command import invoke
+from helpers.forgery import Facts, put
+from helpers.published import BOARD, lines, told
 
 from robustbench_med.errors import DataError
+from robustbench_med.leaderboard.entry import Paper
 from robustbench_med.leaderboard.sources import image_results
 from robustbench_med.leaderboard.sources.image_results import ImageResults
 from robustbench_med.leaderboard.sources.lesion_sizes import checked_lesions
+from robustbench_med.leaderboard.sources.submission import Submission, write
 from robustbench_med.records.record import Record, parse
 
 
@@ -41,3 +45,21 @@ def test_a_lesion_has_one_size_in_all_results() -> None:
     grown(*other)
     with pytest.raises(DataError, match="cell ffffffffffffffff says that radius of the lesion of image"):
         checked_lesions(*both())
+
+
+def test_a_class_of_lesions_that_the_data_set_does_not_name() -> None:
+    found = told("no patients", put("dataset", "lesion_class", value=1))
+    assert "lesion_class of the data set is 1, not None" in found
+
+
+def test_a_file_outside_the_folder_is_compared_with_what_is_published(tmp_path: Path) -> None:
+    record, images = map(json.loads, lines("bare"))
+    for facts in (record, images):
+        facts["cell_id"] = "f" * 16
+    grown(record, images)
+    made, results = parse(json.dumps(record)), image_results.parse(json.dumps(images))
+    file = tmp_path / "mine.json"
+    write(file, Submission("mine", "undefended", Paper("P", "https://example.org"), "", (made,), {"f" * 16: results}))
+    done = invoke("leaderboard", "check", file, "--root", BOARD)
+    assert done.exit_code == 2
+    assert "radius of the lesion of image" in done.stderr

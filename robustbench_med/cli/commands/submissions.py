@@ -51,6 +51,7 @@ def check(
     from robustbench_med.cli.commands.submit import judged, show
     from robustbench_med.leaderboard.sources.evidence import Evidence
     from robustbench_med.leaderboard.sources.folder import default_folder, read_sources, with_known_labels
+    from robustbench_med.leaderboard.sources.lesion_sizes import checked_lesions
 
     submitted = _read(file)
     sources = read_sources(root or default_folder())
@@ -69,6 +70,7 @@ def check(
         return
     own = f"submissions/{file.name}"
     there = {record.cell_id: record for name, records in sources.files.items() if name != own for record in records}
+    checked_lesions([*there.values(), *submitted.records], {**sources.outcomes, **submitted.outcomes})
     result = judged(submitted, there, sources.splits, registry(plugin), data_root)
     show(result)
     if result.refused:
