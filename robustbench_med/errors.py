@@ -163,14 +163,20 @@ def first_fault(error: pydantic.ValidationError) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An error of others with its type, on one printable line: ``RuntimeError: as asked``."""
+    """An error of others with its type and its notes, on one printable line: ``RuntimeError: as asked``."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 -- its own text may fail
         text = "its message cannot be shown"
     if isinstance(error, SystemExit):
         text = f"a plugin ended the program ({text})"
-    return line(f"{type(error).__name__}: {text.strip() or 'no message'}")
+    text = "; ".join([text.strip() or "no message", *notes(error)])
+    return line(f"{type(error).__name__}: {text}")
+
+
+def notes(error: BaseException) -> list[str]:
+    """What was added to an error with `BaseException.add_note`."""
+    return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
 
 
 def shortened(text: str) -> str:

@@ -22,7 +22,7 @@ from robustbench_med.interfaces.random import Stream
 from robustbench_med.interfaces.results import NOT_FINITE, Predictions
 from robustbench_med.interfaces.tasks import encode
 from robustbench_med.interfaces.training import Classifier
-from robustbench_med.plugins.calls import named
+from robustbench_med.plugins.calls import named, naming
 
 #: `Gate.distance` is linear up to about 1 / LINEAR of the way from the lowest clean score to the threshold.
 LINEAR = 10.0
@@ -146,7 +146,8 @@ class Pipeline(nn.Module):
         """
         if self.detector is None:
             return x.new_full((len(x),), float("nan"))
-        made: Any = self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
+        with naming("detector", self.detector):
+            made: Any = self.detector.score(x, System(self.classifier, self.purifier), rng.fork("detector"))
         if not isinstance(made, Tensor) or made.shape != x.shape[:1] or not made.is_floating_point():
             told = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise HarnessError(
@@ -165,7 +166,8 @@ class Pipeline(nn.Module):
         """
         assert self.purifier is not None
         who = named("purifier", self.purifier)
-        made: Any = self.purifier.copies(x, strength, rng)
+        with naming("purifier", self.purifier):
+            made: Any = self.purifier.copies(x, strength, rng)
         shape = (len(x), self.purifier.votes, *x.shape[1:])
         if not isinstance(made, Tensor) or tuple(made.shape) != shape:
             told = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
@@ -211,7 +213,9 @@ class Pipeline(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The classifier's logits (N, K); raises `HarnessError` where it returns something else."""
-        return checked_logits(self.classifier(x), self.classifier, len(x))
+        with naming("classifier", self.classifier):
+            logits = self.classifier(x)
+        return checked_logits(logits, self.classifier, len(x))
 
     def answer(
         self, x: Tensor, rows: Tensor, copies: Tensor, classify: Callable[[Tensor], Tensor] | None = None
@@ -233,7 +237,8 @@ class Pipeline(nn.Module):
         clear = others(rows, len(x))
         logits = classify(torch.cat([x[clear], copies.flatten(0, 1)]))
         answered = logits[len(clear) :].reshape(*copies.shape[:2], logits.shape[1])
-        joined: Any = self.purifier.join(answered)
+        with naming("purifier", self.purifier):
+            joined: Any = self.purifier.join(answered)
         if not isinstance(joined, Tensor) or joined.shape != (len(rows), logits.shape[1]):
             told = f"shape {tuple(joined.shape)}" if isinstance(joined, Tensor) else f"a {type(joined).__name__}"
             raise HarnessError(

@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from robustbench_med.errors import RbmedError, notes
+
 #: The standard streams as each open block found them, with the thread that it is in.
 _OPEN: list[tuple[int, tuple[Any, Any]]] = []
 _LOCK = threading.Lock()
+#: How the note begins that says which component raised an error.
+RAISED = "raised by"
 
 
 @contextmanager
@@ -54,6 +58,20 @@ def _here() -> Path | None:
         return Path.cwd()
     except OSError:  # it was removed
         return None
+
+
+@contextmanager
+def naming(kind: str, component: Any) -> Iterator[None]:
+    """Within the block ``component`` is asked: an error of its code says so in a note, which `errors.described` shows.
+
+    The error keeps its type. Of components that ask another one, the innermost is named.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, RbmedError) and not any(note.startswith(RAISED) for note in notes(error)):
+            error.add_note(f"{RAISED} {named(kind, component)}")
+        raise
 
 
 def named(kind: str, component: Any) -> str:

@@ -25,7 +25,7 @@ from robustbench_med.files.provenance import versions
 from robustbench_med.interfaces.dataset import DataCard, Split
 from robustbench_med.interfaces.defense import Part, Purifier, System
 from robustbench_med.interfaces.training import Classifier, Learner, Strategy, TrainJob
-from robustbench_med.plugins.calls import named, process_kept
+from robustbench_med.plugins.calls import named, naming, process_kept
 from robustbench_med.plugins.components import all_params
 from robustbench_med.plugins.references import PartRef, format_ref
 from robustbench_med.training.federated import check_federated
@@ -150,7 +150,7 @@ def _train_module(task: PartJob, draft: Path) -> Any:
                 fitted, mine = made.unfitted(name, client), personal(name, client)
                 learned = made.learned(name, client)
                 system = _needed(part, made, client)
-                with process_kept():
+                with process_kept(), naming(name, fitted):
                     metrics.setdefault("clients", {})[client] = fitted.fit(own, system, job)
                 # The state that clients share is stored once.
                 kept = made.states.state(mine) if made.states.has(mine) else {}

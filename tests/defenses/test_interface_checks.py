@@ -13,9 +13,10 @@ from torch import Tensor
 
 from robustbench_med.defenses.pipeline import Gate, Pipeline
 from robustbench_med.defenses.resolved import checked_recipe
-from robustbench_med.errors import BadParameter, HarnessError
-from robustbench_med.interfaces.defense import Recipe
+from robustbench_med.errors import BadParameter, HarnessError, described
+from robustbench_med.interfaces.defense import Recipe, System
 from robustbench_med.interfaces.random import Stream
+from robustbench_med.plugins.calls import naming
 from robustbench_med.plugins.references import PartRef
 
 
@@ -106,6 +107,35 @@ def test_votes_that_are_not_joined_are_named(monkeypatch: pytest.MonkeyPatch) ->
         HarnessError, match=r"^purifier Noisy .* joined the logits of 2 copies into shape \(8, 2, 2\); "
     ):
         pipeline.decide(images(8), Stream.named("scoring", 0, torch.arange(8)))
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "told"),
+    [
+        (Brightness, "score", "detector Brightness (helpers.toys)"),
+        (Halver, "copies", "purifier Halver (helpers.toys)"),
+        (Linear, "forward", "classifier Linear (helpers.toys)"),
+    ],
+)
+def test_a_part_that_raises_is_named(monkeypatch: pytest.MonkeyPatch, part: type, method: str, told: str) -> None:
+    def raising(*given: Any) -> Tensor:
+        return torch.ones(2) @ torch.ones(3)
+
+    monkeypatch.setattr(part, method, raising)
+    with pytest.raises(RuntimeError, match="inconsistent tensor size") as raised:
+        decide(images(8))
+    assert described(raised.value).endswith(f"; raised by {told}")
+
+
+def test_of_parts_that_ask_one_another_the_innermost_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asking(self: Brightness, x: Tensor, system: System, rng: Stream) -> Tensor:
+        with naming("classifier", system.classifier):
+            raise ValueError("as asked")
+
+    monkeypatch.setattr(Brightness, "score", asking)
+    with pytest.raises(ValueError, match="as asked") as raised:
+        decide(images(8))
+    assert described(raised.value) == "ValueError: as asked; raised by classifier Linear (helpers.toys)"
 
 
 MODEL, STRATEGY = PartRef("linear"), PartRef("pooled")
