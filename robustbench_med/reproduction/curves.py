@@ -14,6 +14,8 @@ from robustbench_med.records.sections.results import RungSection
 
 #: Points of a ROC curve are rounded to four digits, and thinned out.
 ROUNDED = 1e-3
+#: Shares of detected images, each with the share of false alarms that it is told for.
+SHARES = (("detector_tpr_at_1", 0.01), ("detector_tpr_at_5", 0.05))
 
 
 def curve_faults(record: Record, random: bool) -> Iterator[str]:
@@ -64,7 +66,7 @@ def _near(one: float, two: float, n: int) -> bool:
 
 
 def roc_faults(record: Record, outcome: ImageResults) -> Iterator[str]:
-    """Whether the ROC curve that is drawn is that of the detector's figure: the area lies between the curve's steps."""
+    """Whether the ROC curve that is drawn is that of the detector's figures: its area, and no share lies above it."""
     area = record.metrics.get("detector_auroc")
     if (area is None) != (not outcome.roc):
         yield "there is a ROC curve without its area, or an area without its curve"
@@ -75,3 +77,8 @@ def roc_faults(record: Record, outcome: ImageResults) -> Iterator[str]:
     high = math.fsum((right[0] - left[0]) * right[1] for left, right in corners)
     if not low - ROUNDED <= area <= high + ROUNDED:
         yield f"detector_auroc is {area:.6g}, and the area under its ROC curve lies in [{low:.4f}, {high:.4f}]"
+    for name, rate in SHARES:
+        share = record.metrics.get(name)
+        most = next(tpr for fpr, tpr in (*outcome.roc, (1.0, 1.0)) if fpr >= rate)
+        if share is not None and share > most + ROUNDED:
+            yield f"{name} is {share:.6g}, and its ROC curve has at most {most:.4f} there"

@@ -95,6 +95,11 @@ FORGED: dict[str, tuple[str, Edit, str]] = {
         "those of the clients give",
     ),
     "more detected than flagged": ("guarded", detected, "detector_tpr is larger than attacked_flagged"),
+    "more detected than the curve has": (
+        "guarded",
+        put("metrics", "detector_tpr_at_5", value=0.95),
+        "detector_tpr_at_5 is 0.95, and its ROC curve has at most",
+    ),
     "half an image at most": ("bare", put("spent", "queries_max", value=0.5), "at most 0.5 queries"),
     "all calls on one image": ("single", put("spent", "gradients_max", value=1e9), "at most 1e+09 gradients"),
     "a single attack on fewer": ("single", put("rungs", 0, "attacked", value=3), "attacked 3 images of"),
