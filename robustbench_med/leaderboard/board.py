@@ -99,7 +99,7 @@ class Section:
             )
         if self.one_answer is not None:
             useless = self.no_better
-            told = "the only row is" if rows == 1 else f"{useless} of {rows} rows are"
+            told = "the only row is" if rows == 1 else f"{useless} of {rows} rows {'is' if useless == 1 else 'are'}"
             found.append(
                 "One and the same answer to every image, the most frequent class, would be right for "
                 f"{percent(self.one_answer)} %{f': {told} not clearly better' if useless else ''}."
